@@ -1,0 +1,294 @@
+"""The LLVM vocabulary and the one register-tile emitter.
+
+Everything here builds LLVM IR through llvmlite for vectors of one cache line (16 float32 or 8 float64), whatever the
+instruction set: LLVM splits a line into two AVX2 or four NEON registers by itself. An instruction set contributes only
+its table (how many accumulators fit), see `avx512`, `avx2`, `neon`.
+
+The register tile, the one microkernel of every pass of backpropagation (`L` lanes, `i < rows`, `j < columns`):
+
+    C[j, i, :] (+)= sum over k of  a(i, k) * B[j, k, :]        a scalar, broadcast, times a line
+
+    form "across":  a(i, k) = A[k*L + i]                        scalars of one step side by side
+    form "along":   a(i, k) = A[(k // L)*pitch + i*L + k % L]   scalars of one row side by side, L at a time
+
+`C` is read before the product in mode ACCUMULATE alone. Each element is one chain of fused multiply-adds in the order
+of k, so no choice of rows, columns or blocks of k changes a bit of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+
+from llvmlite import ir
+
+LINE = 64  # bytes
+I32 = ir.IntType(32)
+I64 = ir.IntType(64)
+
+# How a tile's accumulators start.
+ZERO, ACCUMULATE, BIAS_ROWS, BIAS_COLUMNS = range(4)
+# What happens to them before the store.
+KEEP, RELU = range(2)
+
+
+class Lines:
+    """Arithmetic on cache-line vectors of one element type, over an llvmlite builder."""
+
+    def __init__(self, builder: ir.IRBuilder, bits: int):
+        self.b = builder
+        self.bits = bits
+        self.lanes = LINE * 8 // bits
+        self.scalar = ir.FloatType() if bits == 32 else ir.DoubleType()
+        self.integer = ir.IntType(bits)
+        self.vector = ir.VectorType(self.scalar, self.lanes)
+        self.ivector = ir.VectorType(self.integer, self.lanes)
+        self.mask = ir.VectorType(ir.IntType(1), self.lanes)
+
+    # -- addresses: offsets count elements -------------------------------------------------------------------------
+    def at(self, pointer, offset):
+        return self.b.gep(pointer, [offset if isinstance(offset, ir.Value) else I64(offset)], source_etype=self.scalar)
+
+    def load(self, pointer, offset=0, align=LINE):
+        return self._typed(self.b.load(self.at(pointer, offset), typ=self.vector), align)
+
+    def store(self, value, pointer, offset=0, align=LINE):
+        self.b.store(value, self.at(pointer, offset), align=align)
+
+    def load_scalar(self, pointer, offset=0):
+        return self._typed(self.b.load(self.at(pointer, offset), typ=self.scalar), self.bits // 8)
+
+    @staticmethod
+    def _typed(load, align):
+        load.align = align
+        return load
+
+    # -- constants and arithmetic ----------------------------------------------------------------------------------
+    def const(self, value: float):
+        return ir.Constant(self.vector, [value] * self.lanes)
+
+    def iconst(self, value: int):
+        return ir.Constant(self.ivector, [value] * self.lanes)
+
+    def splat(self, scalar):
+        one = self.b.insert_element(ir.Constant(self.vector, ir.Undefined), scalar, I32(0))
+        return self.b.shuffle_vector(one, ir.Constant(self.vector, ir.Undefined), self._order([0] * self.lanes))
+
+    def _order(self, indices: Sequence[int]):
+        return ir.Constant(ir.VectorType(I32, len(indices)), list(indices))
+
+    def shuffle(self, a, b, indices: Sequence[int]):
+        return self.b.shuffle_vector(a, b, self._order(indices))
+
+    def call(self, name: str, *arguments, result=None):
+        result = result or self.vector
+        suffix = f"v{self.lanes}f{self.bits}"
+        kind = ir.FunctionType(result, [x.type for x in arguments])
+        return self.b.call(declare(self.b.module, f"llvm.{name}.{suffix}", kind), arguments)
+
+    def fma(self, a, b, c):
+        return self.call("fma", a, b, c)
+
+    def neg(self, a):
+        return self.b.fneg(a)
+
+    def maximum(self, a, x):
+        """max(a, x), and x where either is NaN (one instruction on x86)."""
+        return self.b.select(self.b.fcmp_ordered(">", a, x), a, x)
+
+    def minimum(self, a, x):
+        """min(a, x), and x where either is NaN."""
+        return self.b.select(self.b.fcmp_ordered("<", a, x), a, x)
+
+    def transpose(self, rows: list) -> list:
+        """The L x L transpose in registers: log2(L) rounds of interleaving row i with row i + L/2."""
+        half = self.lanes // 2
+        low = [x for i in range(half) for x in (i, i + self.lanes)]
+        high = [x for i in range(half, self.lanes) for x in (i, i + self.lanes)]
+        width = 1
+        while width < self.lanes:
+            paired = []
+            for i in range(half):
+                paired += [self.shuffle(rows[i], rows[i + half], low), self.shuffle(rows[i], rows[i + half], high)]
+            rows, width = paired, 2 * width
+        return rows
+
+    def tree_sum(self, value):
+        """Sum of the lanes by halving: ((0+8)+(4+12)) ..., the fixed tree of every sum over features."""
+        half = self.lanes // 2
+        while half:
+            other = self.shuffle(value, value, [(i + half) % self.lanes for i in range(self.lanes)])
+            value = self.b.fadd(value, other)
+            half //= 2
+        return self.b.extract_element(value, I32(0))
+
+
+def declare(module: ir.Module, name: str, kind: ir.FunctionType) -> ir.Function:
+    known = module.globals.get(name)
+    return known if known is not None else ir.Function(module, kind, name)
+
+
+def loop(b: ir.IRBuilder, count, carried: Sequence, body: Callable, step: int = 1, start=None) -> list:
+    """`for i in range(start, count, step): carried = body(i, carried)`; returns the last carried values."""
+    before = b.block
+    head, inside, after = (b.append_basic_block(n) for n in ("head", "body", "after"))
+    start = I64(0) if start is None else start
+    b.branch(head)
+    b.position_at_end(head)
+    index = b.phi(I64)
+    index.add_incoming(start, before)
+    values = [b.phi(v.type) for v in carried]
+    for phi, value in zip(values, carried, strict=True):
+        phi.add_incoming(value, before)
+    b.cbranch(b.icmp_signed("<", index, count), inside, after)
+    b.position_at_end(inside)
+    results = body(index, values)
+    index.add_incoming(b.add(index, I64(step)), b.block)
+    for phi, value in zip(values, results, strict=True):
+        phi.add_incoming(value, b.block)
+    b.branch(head)
+    b.position_at_end(after)
+    return values
+
+
+@contextmanager
+def function(module: ir.Module, name: str, kind: ir.FunctionType):
+    """A private function of the module, emitted once; yields (builder, arguments), or None when it exists already."""
+    target = declare(module, name, kind)
+    if target.blocks:
+        yield target, None
+        return
+    target.linkage = "linkonce_odr"
+    target.attributes.add("noinline")
+    yield target, ir.IRBuilder(target.append_basic_block("entry"))
+
+
+def merge(b: ir.IRBuilder, selector, cases: dict[int, Callable[[], list]]) -> list:
+    """`switch (selector)`: each case builds its values; the chosen ones are returned (the first case is the default)."""
+    done = b.append_basic_block("merged")
+    blocks = {key: b.append_basic_block(f"case{key}") for key in cases}
+    switch = b.switch(selector, next(iter(blocks.values())))
+    for key, block in list(blocks.items())[1:]:
+        switch.add_case(selector.type(key), block)
+    results = []
+    for key, build in cases.items():
+        b.position_at_end(blocks[key])
+        values = build()
+        results.append((values, b.block))
+        b.branch(done)
+    b.position_at_end(done)
+    phis = []
+    for position, first in enumerate(results[0][0]):
+        phi = b.phi(first.type)
+        for values, block in results:
+            phi.add_incoming(values[position], block)
+        phis.append(phi)
+    return phis
+
+
+def fence(b: ir.IRBuilder):
+    """Keeps LLVM from hoisting loads of the next step over this one, which costs registers and then spills."""
+    nothing = ir.FunctionType(ir.VoidType(), [])
+    b.call(ir.InlineAsm(nothing, "", "~{memory}", side_effect=True), [])
+
+
+class Tile:
+    """Emits one register tile of fixed rows x columns."""
+
+    def __init__(self, lines: Lines, rows: int, columns: int, along: bool):
+        self.x, self.rows, self.columns, self.along = lines, rows, columns, along
+
+    def cells(self):
+        return [(i, j) for j in range(self.columns) for i in range(self.rows)]
+
+    def start(self, mode, c, cpitch, bias) -> list:
+        x, b = self.x, self.x.b
+
+        def zero():
+            return [x.const(0.0) for _ in self.cells()]
+
+        def accumulate():
+            pitches = [b.mul(cpitch, I64(j)) for j in range(self.columns)]
+            return [x.load(c, b.add(pitches[j], I64(i * x.lanes))) for i, j in self.cells()]
+
+        def bias_rows():
+            splats = [x.splat(x.load_scalar(bias, i)) for i in range(self.rows)]
+            return [splats[i] for i, _ in self.cells()]
+
+        def bias_columns():
+            vectors = [x.load(bias, j * x.lanes) for j in range(self.columns)]
+            return [vectors[j] for _, j in self.cells()]
+
+        return merge(b, mode, {ZERO: zero, ACCUMULATE: accumulate, BIAS_ROWS: bias_rows, BIAS_COLUMNS: bias_columns})
+
+    def step(self, sums: list, a, b_rows: list, offset: int, spread: int) -> list:
+        """One k: `rows` broadcasts, `columns` lines."""
+        x = self.x
+        lines = [x.load(row, offset * x.lanes) for row in b_rows]
+        sums = list(sums)
+        for i in range(self.rows):  # a row at a time: each scalar dies before the next is loaded, nothing spills
+            scalar = x.splat(x.load_scalar(a, offset * (1 if self.along else x.lanes) + i * spread))
+            for j, line in enumerate(lines):
+                sums[j * self.rows + i] = x.fma(scalar, line, sums[j * self.rows + i])
+        return sums
+
+    def run(self, sums: list, k, a, b_rows: list, unroll: int = 4) -> list:
+        """k steps from a and the rows of B, unrolled; the pointers advance by k."""
+        x, b = self.x, self.x.b
+        spread = x.lanes if self.along else 1
+        a_step = 1 if self.along else x.lanes
+
+        def steps(count):
+            def body(index, values):
+                here = x.at(a, b.mul(index, I64(a_step)))
+                rows = [x.at(row, b.mul(index, I64(x.lanes))) for row in b_rows]
+                for offset in range(count):
+                    values = self.step(values, here, rows, offset, spread)
+                    fence(b)
+                return values
+            return body
+
+        whole = b.and_(k, I64(-unroll))
+        sums = loop(b, whole, sums, steps(unroll), step=unroll)
+        return loop(b, k, sums, steps(1), start=whole)
+
+    def product(self, sums: list, k, a, apitch, bp, bpitch) -> list:
+        x, b = self.x, self.x.b
+        b_rows = [x.at(bp, b.mul(bpitch, I64(j))) for j in range(self.columns)]
+        if not self.along:
+            return self.run(sums, k, a, b_rows)
+
+        def panel(index, values):
+            left = b.sub(k, b.mul(index, I64(x.lanes)))
+            count = b.select(b.icmp_signed("<", left, I64(x.lanes)), left, I64(x.lanes))
+            here = x.at(a, b.mul(index, apitch))
+            rows = [x.at(row, b.mul(index, I64(x.lanes * x.lanes))) for row in b_rows]
+            return self.run(values, count, here, rows)
+
+        return loop(b, b.sdiv(b.add(k, I64(x.lanes - 1)), I64(x.lanes)), sums, panel)
+
+    def finish(self, sums: list, post, c, cpitch):
+        x, b = self.x, self.x.b
+
+        def relu():
+            return [x.maximum(x.const(0.0), s) for s in sums]
+
+        sums = merge(b, post, {KEEP: lambda: sums, RELU: relu})
+        for s, (i, j) in zip(sums, self.cells(), strict=True):
+            x.store(s, c, b.add(b.mul(cpitch, I64(j)), I64(i * x.lanes)))
+
+
+def emit_tile(module: ir.Module, bits: int, rows: int, columns: int, along: bool) -> ir.Function:
+    """void tile(k, a, apitch, b, bpitch, c, cpitch, mode, bias, post)"""
+    pointer = ir.PointerType()
+    kind = ir.FunctionType(ir.VoidType(), [I64, pointer, I64, pointer, I64, pointer, I64, I64, pointer, I64])
+    name = f"fastbp_tile_f{bits}_{rows}x{columns}_{'along' if along else 'across'}"
+    with function(module, name, kind) as (target, builder):
+        if builder is not None:
+            k, a, apitch, bp, bpitch, c, cpitch, mode, bias, post = target.args
+            tile = Tile(Lines(builder, bits), rows, columns, along)
+            sums = tile.start(mode, c, cpitch, bias)
+            sums = tile.product(sums, k, a, apitch, bp, bpitch)
+            tile.finish(sums, post, c, cpitch)
+            builder.ret_void()
+    return target
