@@ -185,7 +185,8 @@ def get(initializer: str | Initializer) -> Initializer:
         if initializer not in _INITIALIZERS:
             raise ValueError(f"initializer must be one of {', '.join(NAMES)}, but got {initializer!r}")
         return _INITIALIZERS[initializer]()
-    uncalled = isinstance(initializer, type) or any(initializer is make for make in _INITIALIZERS.values())
+    factories: tuple[object, ...] = tuple(_INITIALIZERS.values())
+    uncalled = isinstance(initializer, type) or any(initializer is make for make in factories)
     if uncalled or not callable(initializer):
         raise TypeError(
             f"initializer must be a name or an object called with (rng, shape, dtype), but got {initializer!r}; "

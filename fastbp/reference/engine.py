@@ -1,0 +1,246 @@
+"""The training loop: gather a minibatch, forward, loss, backward, update. Goodfellow et al. 2016, section 8.1.3."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.reference.losses import LOSSES
+from fastbp.reference.network import Layer, LayerSpec, Tape, activate, backward, forward
+from fastbp.reference.optimizers import BLOCK, update
+
+Array = npt.NDArray[Any]
+CHUNK = 1024  # rows that predict and evaluate pass forward at a time: their memory does not grow with X
+
+
+class Report(NamedTuple):
+    """How a call of train ended: steps completed; status; the layer at fault, -1 for none.
+
+    status 0: all steps done. 1: the loss of the next step was not finite; that step was dropped whole. 2: in the last
+    of the steps, weights would have become not finite; those kept their values and states, the others were updated.
+    """
+
+    steps: int
+    status: int
+    layer: int
+
+
+class ReferenceEngine:
+    """A network, its weights and its optimizer's state; trains, predicts and differentiates, in plain NumPy.
+
+    input_size: features of X; layers: LayerSpec, lowest first; dtype: any float dtype. Weights start at 0.
+
+    >>> engine = ReferenceEngine(2, [LayerSpec(4, "tanh"), LayerSpec(1, "sigmoid")], dtype="float64")
+    >>> rng = np.random.default_rng(1)
+    >>> engine.set_weights([rng.normal(size=W.shape) for W in engine.get_weights()])
+    >>> engine.configure("binary_cross_entropy", "sgd")
+    >>> X, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1.0]]), np.array([[0], [1], [1], [0.0]])
+    >>> steps = 2000
+    >>> scalars, losses = np.zeros((steps, 8)), np.empty(steps)
+    >>> scalars[:, 0] = 1.0  # the learning rate
+    >>> engine.train(X, y, np.tile(np.arange(4), steps), np.arange(0, 4 * steps + 1, 4), scalars, losses)
+    Report(steps=2000, status=0, layer=-1)
+    >>> A = np.empty_like(y)
+    >>> engine.predict(X, A)
+    >>> A.round().ravel()
+    array([0., 1., 1., 0.])
+    """
+
+    def __init__(self, input_size: int, layers: Sequence[LayerSpec], *, dtype: str = "float32") -> None:
+        self.dtype = np.dtype(dtype)
+        self.input_size, self.output_size = input_size, layers[-1].units
+        self._largest = float(np.finfo(self.dtype).max)
+        self._build(list(layers))
+        self.reset_state(0)
+
+    def _build(self, specs: list[LayerSpec]) -> None:
+        """Lay the weights of all layers out in one flat arena, their gradients in another: an update is one pass."""
+        inputs = [self.input_size, *(spec.units for spec in specs)]
+        shapes = [
+            [(n, spec.units)] + [(spec.units,)] * spec.use_bias if spec.dense else []
+            for n, spec in zip(inputs, specs, strict=False)
+        ]
+        self._shapes = [shape for layer in shapes for shape in layer]
+        self._layer_ends = np.cumsum([sum(math.prod(shape) for shape in layer) for layer in shapes])
+        self.n_parameters = int(self._layer_ends[-1])
+        self._W, self._dW = np.zeros((2, self.n_parameters), self.dtype)
+        self._scratch = np.empty(min(BLOCK, self.n_parameters), self.dtype)
+        weights, gradients = iter(self._views(self._W)), iter(self._views(self._dW))
+        self._layers = []
+        for spec in specs:
+            arrays: list[Array | None] = [None] * 4
+            if spec.dense:
+                arrays[0], arrays[2] = next(weights), next(gradients)
+                if spec.use_bias:
+                    arrays[1], arrays[3] = next(weights), next(gradients)
+            self._layers.append(Layer(spec, *arrays))
+        self._trunk, self._rows = self._layers, 0
+
+    def _views(self, arena: Array) -> list[Array]:
+        """The arrays, shaped as get_weights() returns them, that lie one after another in an arena."""
+        ends = np.cumsum([math.prod(shape) for shape in self._shapes])[:-1]
+        return [part.reshape(shape) for part, shape in zip(np.split(arena, ends), self._shapes, strict=True)]
+
+    def get_weights(self) -> list[Array]:
+        """Copies: kernel (in, out) and, with use_bias, bias (out,), layer by layer."""
+        return [view.copy() for view in self._views(self._W)]
+
+    def set_weights(self, weights: Sequence[Array]) -> None:
+        """Copy in arrays shaped as get_weights() returns them."""
+        _fill(self._views(self._W), weights)
+
+    def get_state(self) -> list[list[Array]]:
+        """Copies of the optimizer's states, each aligned with get_weights()."""
+        return [[view.copy() for view in self._views(state)] for state in self._states]
+
+    def set_state(self, states: Sequence[Sequence[Array]]) -> None:
+        """Copy in states as get_state() returns them."""
+        self.reset_state(len(states))
+        for state, arrays in zip(self._states, states, strict=True):
+            _fill(self._views(state), arrays)
+
+    def reset_state(self, n_states: int) -> None:
+        """Start the optimizer's states at 0; sgd has none, momentum and nesterov have 1, adam and adamw 2."""
+        self._states = [np.zeros(self.n_parameters, self.dtype) for _ in range(n_states)]
+
+    def configure(self, loss: str, optimizer_rule: str) -> None:
+        """Choose what train, evaluate and gradients compute.
+
+        loss: a name in LOSSES, optimizer_rule: a name in RULES.
+        """
+        self._loss, self._rule = LOSSES[loss], optimizer_rule
+        # A loss that works from logits sees a network that ends in them.
+        below, last = self._layers[:-1], self._layers[-1]
+        fused = last.spec.activation in self._loss.fused
+        self._trunk = [*below, last.ending_in("identity")] if fused else self._layers
+        self._rows = 0
+
+    def train(
+        self,
+        X: Array,
+        y: Array,
+        order: Array,
+        bounds: Array,
+        scalars: Array,
+        losses: Array,
+        *,
+        sample_weight: Array | None = None,
+        outputs: Array | None = None,
+        n_threads: int | None = None,
+    ) -> Report:
+        """One step on the rows order[bounds[s]:bounds[s+1]] for every s, until done or diverged.
+
+        X (n, input_size), y (n, output_size) or labels (n,), order int64, bounds int64 (steps + 1,), scalars float64
+        (steps, 8) from the optimizer; losses (steps,) is filled with mean losses, outputs (len(order), output_size)
+        with the predictions made before each update. n_threads is left to NumPy's BLAS.
+        """
+        self._reserve(int(np.diff(bounds).max(initial=0)))
+        ends: list[int] = bounds.tolist()
+        with np.errstate(all="ignore"):
+            for s, row in enumerate(scalars.tolist()):
+                batch = order[ends[s] : ends[s + 1]]
+                x = X.take(batch, axis=0, out=self._X[: len(batch)], mode="clip")  # "raise" would go through a buffer
+                w = None if sample_weight is None else sample_weight.take(batch)
+                A, tape = forward(x, self._trunk)
+                losses[s], dA = self._loss_and_delta(A, y.take(batch, axis=0), w)
+                if outputs is not None:
+                    outputs[ends[s] : ends[s + 1]] = self._outputs(A)
+                if not math.isfinite(losses[s]):
+                    return Report(s, 1, -1)
+                layer = self._step(dA, tape, row)
+                if layer >= 0:
+                    return Report(s + 1, 2, layer)
+        return Report(len(scalars), 0, -1)
+
+    def predict(self, X: Array, out: Array, *, n_threads: int | None = None) -> None:
+        """Fill out (n, output_size) with the outputs for X (n, input_size)."""
+        with np.errstate(all="ignore"):
+            for part in self._chunks(len(X)):
+                out[part] = forward(X[part], self._layers)[0]
+
+    def evaluate(
+        self,
+        X: Array,
+        y: Array,
+        *,
+        sample_weight: Array | None = None,
+        outputs: Array | None = None,
+        n_threads: int | None = None,
+    ) -> float:
+        """The mean loss over all rows; nothing is updated. outputs (n, output_size), where given, is filled."""
+        weights = np.ones(len(X)) if sample_weight is None else sample_weight.astype(np.float64)
+        total = 0.0
+        with np.errstate(all="ignore"):
+            for part in self._chunks(len(X)):
+                A, _ = forward(X[part], self._trunk)
+                row_losses, _ = self._loss.f(A, y[part])
+                total += float(weights[part] @ row_losses)
+                if outputs is not None:
+                    outputs[part] = self._outputs(A)
+        return float(_ratio(total, float(weights.sum())))
+
+    def gradients(self, X: Array, y: Array, *, sample_weight: Array | None = None) -> tuple[float, list[Array]]:
+        """The mean loss over all rows and its gradient, aligned with get_weights(); nothing is updated."""
+        self._reserve(len(X))
+        with np.errstate(all="ignore"):
+            A, tape = forward(X, self._trunk)
+            loss, dA = self._loss_and_delta(A, y, sample_weight)
+            backward(dA, self._trunk, tape)
+        return loss, [view.copy() for view in self._views(self._dW)]
+
+    def _loss_and_delta(self, A: Array, y: Array, w: Array | None) -> tuple[float, Array]:
+        """L = sum_i w_i l_i / sum_i w_i and its derivative by A."""
+        row_losses, dA = self._loss.f(A, y)
+        if w is None:
+            dA *= 1 / len(dA)
+            return float(row_losses.sum(dtype=np.float64)) / len(dA), dA
+        w = w.astype(np.float64)
+        total = float(w.sum())
+        dA *= _ratio(w, total).astype(self.dtype)[:, np.newaxis]
+        return _ratio(float(w @ row_losses), total), dA
+
+    def _step(self, dA: Array, tape: list[Tape], row: list[float]) -> int:
+        """Backward and update; returns the layer whose weights would have become not finite, or -1."""
+        backward(dA, self._trunk, tape)
+        W, dW, states = self._W, self._dW, self._states
+        # Where the squares of all gradients times the rate have a finite sum, no rule can overflow: one cheap pass
+        # instead of a copy. Not for Adam with epsilon 0, which divides 0 by 0 where all gradients so far were 0.
+        divides_by_zero = self._rule in ("adam", "adamw") and row[4] == 0
+        if row[0] * row[0] * float(dW @ dW) < self._largest and not divides_by_zero:
+            update(self._rule, W, dW, states, row, self._scratch)
+            return -1
+        arenas = [W, *states]
+        kept = [arena.copy() for arena in arenas]
+        update(self._rule, W, dW, states, row, self._scratch)
+        bad = ~np.all([np.isfinite(arena) for arena in arenas], axis=0)
+        for arena, old in zip(arenas, kept, strict=True):
+            np.copyto(arena, old, where=bad)
+        return int(np.searchsorted(self._layer_ends, bad.argmax(), side="right")) if bad.any() else -1
+
+    def _outputs(self, A: Array) -> Array:
+        """The network's outputs from the trunk's: after the last activation."""
+        return A if self._trunk is self._layers else activate(A, self._layers[-1].spec)
+
+    def _chunks(self, rows: int) -> list[slice]:
+        self._reserve(min(rows, CHUNK))
+        return [slice(start, start + CHUNK) for start in range(0, rows, CHUNK)]
+
+    def _reserve(self, rows: int) -> None:
+        """Have the arrays that passes write to hold this many rows; they are kept from call to call."""
+        if rows > self._rows:
+            self._rows = rows
+            self._X = np.empty((rows, self.input_size), self.dtype)
+            for layer in (*self._layers, self._trunk[-1]):
+                layer.reserve(rows)
+
+
+def _fill(views: Sequence[Array], arrays: Sequence[Array]) -> None:
+    for view, array in zip(views, arrays, strict=True):
+        view[:] = array
+
+
+def _ratio(a: Any, total: float) -> Any:
+    """a / total; 0 where all weights are 0: such a batch has nothing to say."""
+    return a / total if total else a * 0.0

@@ -1,0 +1,92 @@
+"""Update rules. Goodfellow et al. 2016, chapter 8; formulas as in PyTorch.
+
+Each changes W and its states in place and may use the gradient G and the scratch T, all flat and of one length.
+The row of scalars comes from the optimizer object; g is G plus weight_decay W except for AdamW, as in PyTorch.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def add_weight_decay(W: Array, G: Array, T: Array, weight_decay: float) -> None:
+    """G <- G + weight_decay W."""
+    if weight_decay:
+        G += np.multiply(W, weight_decay, out=T)
+
+
+def sgd(W: Array, G: Array, states: list[Array], row: list[float], T: Array) -> None:
+    """W <- W - learning_rate g. Algorithm 8.1."""
+    learning_rate, weight_decay = row[:2]
+    add_weight_decay(W, G, T, weight_decay)
+    W -= np.multiply(G, learning_rate, out=T)
+
+
+def momentum(W: Array, G: Array, states: list[Array], row: list[float], T: Array) -> None:
+    """v <- momentum v + g; W <- W - learning_rate v. Algorithm 8.2, there with -v and the rate inside v."""
+    learning_rate, weight_decay, beta = row[:3]
+    (v,) = states
+    add_weight_decay(W, G, T, weight_decay)
+    v *= beta
+    v += G
+    W -= np.multiply(v, learning_rate, out=T)
+
+
+def nesterov(W: Array, G: Array, states: list[Array], row: list[float], T: Array) -> None:
+    """v <- momentum v + g; W <- W - learning_rate (g + momentum v). Algorithm 8.3, written at the point looked at."""
+    learning_rate, weight_decay, beta = row[:3]
+    (v,) = states
+    add_weight_decay(W, G, T, weight_decay)
+    v *= beta
+    v += G
+    G += np.multiply(v, beta, out=T)
+    W -= np.multiply(G, learning_rate, out=T)
+
+
+def adam(W: Array, G: Array, states: list[Array], row: list[float], T: Array) -> None:
+    """m <- b1 m + (1-b1) g; v <- b2 v + (1-b2) g^2; W <- W - learning_rate m/c1 / (sqrt(v/c2) + epsilon); c = 1 - b^t.
+
+    Algorithm 8.7.
+    """
+    learning_rate, weight_decay, beta_1, beta_2, epsilon, correction_1, correction_2 = row[:7]
+    m, v = states
+    add_weight_decay(W, G, T, weight_decay)
+    m *= beta_1
+    m += np.multiply(G, 1 - beta_1, out=T)
+    v *= beta_2
+    np.multiply(G, G, out=G)
+    v += np.multiply(G, 1 - beta_2, out=G)
+    np.sqrt(v, out=T)
+    T *= 1 / math.sqrt(correction_2)
+    T += epsilon
+    np.divide(m, T, out=T)
+    W -= np.multiply(T, learning_rate / correction_1, out=T)
+
+
+def adamw(W: Array, G: Array, states: list[Array], row: list[float], T: Array) -> None:
+    """W <- (1 - learning_rate weight_decay) W, then Adam without decay. Loshchilov and Hutter 2019."""
+    W *= 1 - row[0] * row[1]
+    adam(W, G, states, [row[0], 0.0, *row[2:]], T)
+
+
+RULES: dict[str, Callable[[Array, Array, list[Array], list[float], Array], None]] = {
+    "sgd": sgd,
+    "momentum": momentum,
+    "nesterov": nesterov,
+    "adam": adam,
+    "adamw": adamw,
+}
+BLOCK = 1 << 15  # weights updated at a time, so that the passes of a rule find their five arrays in the L2 cache
+
+
+def update(rule: str, W: Array, G: Array, states: list[Array], row: list[float], T: Array) -> None:
+    """One step of a rule, block by block; T: scratch of min(BLOCK, W.size) elements."""
+    for start in range(0, W.size, BLOCK):
+        part = slice(start, start + BLOCK)
+        w = W[part]
+        RULES[rule](w, G[part], [state[part] for state in states], row, T[: w.size])
