@@ -24,9 +24,8 @@ def softplus(Z: Array) -> Array:
 
 def softmax(Z: Array) -> Array:
     """exp(z_j) / sum_k exp(z_k) of each row; the maximum is subtracted first, so exp cannot overflow."""
-    E = np.exp(Z - Z.max(axis=1, keepdims=True))
-    E /= E.sum(axis=1, keepdims=True)
-    A: Array = E
+    A: Array = np.exp(Z - Z.max(axis=1, keepdims=True))
+    A /= A.sum(axis=1, keepdims=True)
     return A
 
 
@@ -35,8 +34,8 @@ _erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
 def normal_cdf(Z: Array) -> Array:
     """Phi(z) = (1 + erf(z / sqrt 2)) / 2 = erfc(-z / sqrt 2) / 2, which does not cancel below 0. At best float64."""
-    A: Array = (0.5 * _erfc(Z * -math.sqrt(0.5))).astype(Z.dtype)
-    return A
+    P: Array = (0.5 * _erfc(Z.astype(np.float64) * -math.sqrt(0.5))).astype(Z.dtype)
+    return P
 
 
 def normal_pdf(Z: Array) -> Array:
@@ -59,15 +58,15 @@ SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et 
 
 def silu_derivative(Z: Array) -> Array:
     """s + z s (1 - s), s = sigmoid(z), 1 - s = sigmoid(-z)."""
-    A: Array = sigmoid(Z) * (1 + Z * sigmoid(-Z))
-    return A
+    D: Array = sigmoid(Z) * (1 + Z * sigmoid(-Z))
+    return D
 
 
 def mish_derivative(Z: Array) -> Array:
     """t + z (1 - t^2) sigmoid(z), t = tanh(softplus(z))."""
     T = np.tanh(softplus(Z))
-    A: Array = T + Z * (1 - T * T) * sigmoid(Z)
-    return A
+    D: Array = T + Z * (1 - T * T) * sigmoid(Z)
+    return D
 
 
 def gelu_tanh_inner(Z: Array) -> Array:

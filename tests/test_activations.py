@@ -1,0 +1,101 @@
+"""Activations and losses by name: what is accepted, and what a wrong name is told."""
+
+import dataclasses
+
+import pytest
+
+from fastbp import activations, losses
+from fastbp.activations import ELU, Activation, LeakyReLU
+from fastbp.losses import MSE, BinaryCrossEntropy, CrossEntropy
+from fastbp.reference import ACTIVATIONS, LOSSES
+
+
+@pytest.mark.parametrize("name", activations.NAMES)
+def test_activation_by_name(name: str) -> None:
+    activation = activations.get(name)
+    assert activation.name == name
+    assert activations.get(activation) is activation
+    assert name == "softmax" or name in ACTIVATIONS
+
+
+def test_activations_have_their_parameter() -> None:
+    assert activations.get("leaky_relu") == LeakyReLU() == Activation("leaky_relu", 0.01)
+    assert activations.get("elu") == ELU() == Activation("elu", 1.0)
+    assert LeakyReLU(1).alpha == 1.0
+    assert isinstance(LeakyReLU(1).alpha, float)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ELU().alpha = 2.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("wrong", ["Relu6", "", "softmin", "ReLU"])
+def test_unknown_activation_lists_the_valid_ones(wrong: str) -> None:
+    with pytest.raises(ValueError, match="activation must be one of") as error:
+        activations.get(wrong)
+    assert repr(wrong) in str(error.value)
+    assert all(name in str(error.value) for name in activations.NAMES)
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "here"), [("linear", "identity"), ("logistic", "sigmoid"), ("swish", "silu"), ("ReLU", "relu")]
+)
+def test_names_of_other_frameworks_are_translated(elsewhere: str, here: str) -> None:
+    with pytest.raises(ValueError, match=f"did you mean '{here}'"):
+        activations.get(elsewhere)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, abs, LeakyReLU, ["relu"]])
+def test_activation_of_a_wrong_type(wrong: object) -> None:
+    with pytest.raises(TypeError, match="activation must be an Activation object or one of identity"):
+        activations.get(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("alpha", [float("nan"), float("inf")])
+def test_alpha_must_be_finite(alpha: float) -> None:
+    with pytest.raises(ValueError, match="alpha of 'leaky_relu' must be finite"):
+        LeakyReLU(alpha)
+
+
+def test_alpha_must_be_a_number_of_a_function_that_has_one() -> None:
+    with pytest.raises(TypeError, match="alpha of 'elu' must be a number, but got '1'"):
+        ELU("1")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"'tanh' has no alpha, but got 0\.5"):
+        Activation("tanh", 0.5)
+
+
+@pytest.mark.parametrize("loss", [MSE(), CrossEntropy(), BinaryCrossEntropy()])
+def test_loss_by_name_and_object(loss: losses.Loss) -> None:
+    assert losses.get(loss.name) == loss
+    assert losses.get(loss) is loss
+    assert loss.name in LOSSES
+
+
+def test_unknown_loss_lists_the_valid_ones() -> None:
+    with pytest.raises(
+        ValueError, match="loss must be one of mse, cross_entropy, binary_cross_entropy, but got 'crossentropy'"
+    ):
+        losses.get("crossentropy")
+
+
+@pytest.mark.parametrize("wrong", [None, 3, MSE])
+def test_loss_of_a_wrong_type(wrong: object) -> None:
+    with pytest.raises(TypeError, match=r"loss must be a Loss object such as MSE\(\)"):
+        losses.get(wrong)  # type: ignore[arg-type]
+
+
+FITTING = {("cross_entropy", "softmax"), ("binary_cross_entropy", "sigmoid")}
+
+
+@pytest.mark.parametrize("activation", activations.NAMES)
+@pytest.mark.parametrize("loss", losses.NAMES)
+def test_which_loss_goes_with_which_last_activation(loss: str, activation: str) -> None:
+    if loss == "mse" or activation == "identity" or (loss, activation) in FITTING:
+        losses.check_output(loss, activation)
+        losses.check_output(losses.get(loss), activations.get(activation))
+    else:
+        with pytest.raises(ValueError, match="change the last layer's activation to .*, or the loss to .*'mse'"):
+            losses.check_output(loss, activation)
+
+
+def test_forbidden_combination_names_the_loss_that_fits() -> None:
+    with pytest.raises(ValueError, match="or the loss to 'binary_cross_entropy' or 'mse'"):
+        losses.check_output("cross_entropy", "sigmoid")
