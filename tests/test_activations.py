@@ -92,7 +92,7 @@ def test_which_loss_goes_with_which_last_activation(loss: str, activation: str) 
         losses.check_output(loss, activation)
         losses.check_output(losses.get(loss), activations.get(activation))
     else:
-        with pytest.raises(ValueError, match="change the last layer's activation to .*, or the loss to .*'mse'"):
+        with pytest.raises(ValueError, match=r"change the last layer's activation to .*, or the loss to .*'mse'"):
             losses.check_output(loss, activation)
 
 
