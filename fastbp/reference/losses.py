@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 def mean_squared_error(A: Array, Y: Array) -> tuple[Array, Array]:
     """l_i = mean_j (a_ij - y_ij)^2, dl/da_ij = 2 (a_ij - y_ij) / outputs; A, Y (rows, outputs)."""
     E = A - Y
-    return np.square(E).mean(axis=1), E * (2 / E.shape[1])
+    return np.square(E).sum(axis=1) / E.shape[1], E * (2 / E.shape[1])
 
 
 def cross_entropy(Z: Array, y: Array) -> tuple[Array, Array]:
@@ -35,7 +35,7 @@ def binary_cross_entropy(Z: Array, Y: Array) -> tuple[Array, Array]:
     max(z, 0) - y z comes first: it is exact for y of 0 and 1, where softplus(z) - z would cancel.
     """
     L = np.maximum(Z, 0) - Y * Z + np.log1p(np.exp(-np.abs(Z)))
-    return L.mean(axis=1), (sigmoid(Z) - Y) / Z.shape[1]
+    return L.sum(axis=1) / Z.shape[1], (sigmoid(Z) - Y) / Z.shape[1]
 
 
 class LossFunctions(NamedTuple):

@@ -86,7 +86,7 @@ def backward(dA: Array, layers: Sequence[Layer], tape: list[Tape]) -> None:
         if layer.W is not None:
             np.matmul(A_below.T, dZ, out=layer.dW)
             if layer.db is not None:
-                np.sum(dZ, axis=0, out=layer.db)
+                dZ.sum(axis=0, out=layer.db)
             if layer is lowest:
                 return
             dA = np.matmul(dZ, layer.W.T, out=layer.dA_below[: len(dZ)])

@@ -81,7 +81,9 @@ RULES: dict[str, Callable[[Array, Array, list[Array], list[float], Array], None]
     "adam": adam,
     "adamw": adamw,
 }
-BLOCK = 1 << 15  # weights updated at a time, so that the passes of a rule find their five arrays in the L2 cache
+# Weights updated at a time, so that the passes of a rule find their five arrays in the L2 cache (2 MB where measured:
+# 2^14 to 2^16 are equally fast, 2^13 a tenth slower on 784-512-512-10, 2^18 a twentieth).
+BLOCK = 1 << 15
 
 
 def update(rule: str, W: Array, G: Array, states: list[Array], row: list[float], T: Array) -> None:
