@@ -1,0 +1,205 @@
+"""The command line: ``fastbp train | predict | bench | info``.
+
+Exit codes: 0 done; 2 wrong options, files or data, with a line on stderr; 130 after Ctrl-C, `train` having saved its
+model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import TextIO
+
+TRAIN_EXAMPLES = """examples:
+  fastbp train digits
+  fastbp train mnist --layers 512,512 --epochs 10
+  fastbp train flowers.csv --target species --output flowers.safetensors
+  fastbp train measurements.npz --task regression --optimizer adamw --weight-decay 0.01"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code. Ctrl-C outside training ends quietly with 130."""
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = args.run
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = run(args)
+            sys.stdout.flush()
+            return code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `fastbp predict … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, TypeError, OSError, MemoryError) as error:
+        print(f"fastbp {args.command}: {_message(error)}", file=sys.stderr)
+        return 2
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser with its four commands."""
+    from fastbp import __version__
+
+    parser = argparse.ArgumentParser(prog="fastbp", description="Train multilayer perceptrons on the CPU.")
+    parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_predict(commands)
+    _add_bench(commands)
+    info = commands.add_parser("info", help="instruction set, threads, cache folder, measured peak")
+    info.set_defaults(run=lambda args: show_info())
+    return parser
+
+
+def show_info(out: TextIO | None = None) -> int:
+    """Run `fastbp info`: what fastbp found on this machine, one fact a line."""
+    from fastbp import isa
+    from fastbp.kernels import jit
+    from fastbp.kernels.engine import usable_cores
+
+    cores = usable_cores()
+    peaks = [(n, isa.measured_peak("float32", n) / 1e9) for n in sorted({1, cores})]  # starts the threading layer, too
+    facts = [
+        ("fastbp", version("fastbp")),
+        ("Python", ", ".join([platform.python_version(), *(f"{name} {version(name)}" for name in ("numpy", "numba"))])),
+        ("system", f"{platform.system()} {platform.machine()}"),
+        ("instruction set", isa.NAME),
+        ("usable cores", str(cores)),
+        ("threads", f"at most {jit.max_threads()} (NUMBA_NUM_THREADS)"),
+        ("threading layer", jit.threading_layer()),
+        ("cache folder", str(jit.cache_dir())),
+        *((f"peak, {n} thread{'s' * (n > 1)}", f"{peak:.0f} GFLOP/s in float32, measured") for n, peak in peaks),
+    ]
+    for name, value in facts:
+        print(f"{name:<17}{value}", file=out)
+    return 0
+
+
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train a network and save it",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=TRAIN_EXAMPLES,
+    )
+    from fastbp.jobs import ACTIVATIONS, CLASS_LOSSES, OPTIMIZERS
+    from fastbp.preparation import TASKS
+
+    parser.add_argument("data", metavar="DATA", help="digits, mnist, fashion-mnist, or a .npz, .csv or .csv.gz file")
+    parser.add_argument("--target", metavar="COLUMN", help="the column of a .csv file to predict")
+    parser.add_argument("--task", choices=TASKS, help="default: by the target's type (fractions are regressed)")
+    parser.add_argument(
+        "--layers", type=_widths, metavar="N,N", help="widths of the hidden layers, as 256,128; '' for none"
+    )
+    parser.add_argument(
+        "--activation", choices=ACTIVATIONS, default="relu", help="of the hidden layers (default: relu)"
+    )
+    parser.add_argument(
+        "--loss", choices=CLASS_LOSSES, help="of classes: over softmax or sigmoid outputs (default: by data set)"
+    )
+    parser.add_argument(
+        "--label-smoothing", type=float, metavar="S", help="target of a class 1 - S + S/classes, of others S/classes"
+    )
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: adam")
+    parser.add_argument("--learning-rate", type=float, metavar="RATE", help="default: by data set and optimizer")
+    parser.add_argument("--weight-decay", type=float, default=0.0, metavar="DECAY", help="default: 0")
+    parser.add_argument("--batch-size", type=_positive, metavar="N", help="rows a step (default: by data set)")
+    parser.add_argument("--epochs", type=_positive, metavar="N", help="passes over the data (default: by data set)")
+    parser.add_argument(
+        "--seed", type=_natural, default=0, metavar="N", help="of split, weights and shuffling (default: 0)"
+    )
+    parser.add_argument("--threads", type=_positive, metavar="N", help="default: chosen from network and machine")
+    parser.add_argument(
+        "--output", "-o", metavar="FILE", help="where the model goes (default: DATA's name.safetensors)"
+    )
+    parser.add_argument("--quiet", "-q", action="store_true", help="no progress bar")
+    parser.set_defaults(run=_run_train)
+
+
+def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("predict", help="predict the rows of a file with a saved model")
+    parser.add_argument("model", metavar="MODEL", help="a file written by fastbp train or Sequential.save")
+    parser.add_argument(
+        "data", metavar="DATA", help="a .npz (X) or .csv file, or the name of a data set (its test rows)"
+    )
+    parser.add_argument("--output", "-o", metavar="FILE", help="write .csv, .npy or .npz instead of printing")
+    parser.set_defaults(run=_run_predict)
+
+
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("bench", help="time the NumPy reference against fastbp on this machine")
+    parser.add_argument(
+        "--rounds", type=_positive, default=5, metavar="N", help="paired measurements a row (default: 5)"
+    )
+    parser.add_argument("--threads", type=_positive, metavar="N", help="default: chosen from network and machine")
+    parser.add_argument("--quick", action="store_true", help="the small networks only, shorter measurements")
+    parser.set_defaults(run=_run_bench)
+
+
+def _run_train(args: argparse.Namespace) -> int:
+    from fastbp.jobs import TrainJob, train
+
+    options = {name: value for name, value in vars(args).items() if name not in ("command", "run")}
+    return train(TrainJob(**options))
+
+
+def _run_predict(args: argparse.Namespace) -> int:
+    from fastbp.jobs import predict
+
+    return predict(args.model, args.data, args.output)
+
+
+def _run_bench(args: argparse.Namespace) -> int:
+    from fastbp.bench import report
+
+    report(rounds=args.rounds, n_threads=args.threads, quick=args.quick)
+    return 0
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    return tuple(_positive(part) for part in text.split(",")) if text.strip() else ()
+
+
+def _positive(text: str) -> int:
+    return _whole(text, 1)
+
+
+def _natural(text: str) -> int:
+    return _whole(text, 0)
+
+
+def _whole(text: str, lowest: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = lowest - 1
+    if number < lowest:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least {lowest}, got {text!r}")
+    return number
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _message(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())
