@@ -1,0 +1,40 @@
+"""fastbp: multilayer perceptrons trained by backpropagation on multicore CPUs.
+
+>>> import fastbp
+>>> model = fastbp.Sequential([fastbp.Dense(32, "relu"), fastbp.Dense(10, "softmax")])
+>>> model.compile("adam", "cross_entropy", metrics=["accuracy"])
+>>> from fastbp.datasets import load_digits
+>>> X, y, _ = load_digits()
+>>> history = model.fit(X / 16, y, batch_size=32, epochs=5)
+>>> model.evaluate(X / 16, y)["accuracy"] > 0.95
+True
+"""
+
+from fastbp.activations import ELU, LeakyReLU
+from fastbp.checkpoint import CheckpointError
+from fastbp.layers import Activation, Dense
+from fastbp.losses import MSE, BinaryCrossEntropy, CrossEntropy
+from fastbp.model import Sequential, load
+from fastbp.optimizers import SGD, Adam, AdamW
+from fastbp.training import DivergenceWarning, History
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ELU",
+    "MSE",
+    "SGD",
+    "Activation",
+    "Adam",
+    "AdamW",
+    "BinaryCrossEntropy",
+    "CheckpointError",
+    "CrossEntropy",
+    "Dense",
+    "DivergenceWarning",
+    "History",
+    "LeakyReLU",
+    "Sequential",
+    "__version__",
+    "load",
+]

@@ -1,0 +1,79 @@
+"""Arguments that are no data: counts, flags, types, callbacks. As in `data`, errors say what came and the remedy."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+import warnings
+from typing import Any
+
+import numpy as np
+
+HOOKS = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
+
+
+def count(value: Any, name: str, minimum: int = 1) -> int:
+    """value as an int of at least minimum."""
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        fraction = isinstance(value, numbers.Real) and math.isfinite(value)
+        remedy = f"round it, {name}={max(minimum, round(value))}" if fraction else "pass an int"
+        came = f"{value!r} ({type(value).__name__})"
+        raise TypeError(f"{name} must be a whole number, but {came} came: {remedy}") from None
+    if number < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, but {number} came: pass a larger number")
+    return number
+
+
+def flag(value: Any, name: str) -> bool:
+    """value as a bool, if it is one."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, but {value!r} came: pass one of them")
+    return bool(value)
+
+
+def float_dtype(value: Any) -> np.dtype[Any]:
+    """The native dtype float32 or float64."""
+    try:
+        dtype = np.dtype(value)
+    except TypeError:
+        dtype = None
+    for known in (np.dtype("float32"), np.dtype("float64")):
+        if value is not None and dtype == known:
+            return known  # the one object of this dtype, so that `is` can compare
+    raise ValueError(f"dtype must be 'float32' or 'float64', but {value!r} came: pass one of these")
+
+
+def threads(value: Any) -> int | None:
+    """A number of threads, or None for the engine's own choice."""
+    return None if value is None else count(value, "n_threads")
+
+
+def batch_size(value: Any, rows: int, *, given: bool) -> int:
+    """value, or all rows where there are fewer: with a warning if the user gave it."""
+    number = count(value, "batch_size")
+    if number > rows and given:
+        warnings.warn(
+            f"batch_size={number} is more than the {rows} rows there are: all of them make one batch", stacklevel=3
+        )
+    return min(number, rows)
+
+
+def callbacks(value: Any) -> tuple[Any, ...]:
+    """value as a tuple of objects with at least one hook each."""
+    try:
+        result = tuple(value)
+    except TypeError:
+        came = type(value).__name__
+        raise TypeError(f"callbacks must be a list, but {came} came: put it in a list") from None
+    for position, callback in enumerate(result):
+        if not any(callable(getattr(callback, name, None)) for name in HOOKS):
+            raise TypeError(
+                f"callbacks must have a method {', '.join(HOOKS[:-1])} or {HOOKS[-1]}, but callbacks[{position}] is "
+                f"{callback!r}: give it one"
+            )
+    return result

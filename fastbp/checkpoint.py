@@ -1,0 +1,218 @@
+"""Models in files: safetensors, written so that a crash leaves the old file or the new one, read with suspicion.
+
+The file holds the weights and the optimizer's states as tensors, and in its metadata, as JSON text, what the model is
+made of, and a SHA-256 of everything, since safetensors alone does not notice a flipped bit. Nothing in it is code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import secrets
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastbp.data import Array
+
+VERSION = 1
+_FORMAT, _MODEL, _DIGEST = "fastbp.format", "fastbp.model", "fastbp.sha256"
+_RESERVED = (_FORMAT, _MODEL, _DIGEST)
+_LARGEST_HEADER = 1 << 24  # 100,000 tensors; safetensors' own limit, 100 MB, takes a second to read
+_DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+_REMEDY = "use another copy of the file"
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+
+class CheckpointError(ValueError):
+    """A file that fastbp cannot load: not its own, damaged, or of a later version."""
+
+
+class Contents(NamedTuple):
+    """What a file holds: the model's description (JSON values), its tensors by name, the user's own metadata."""
+
+    model: dict[str, Any]
+    tensors: dict[str, Array]
+    metadata: dict[str, str]
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write(path: str | os.PathLike[str], contents: Contents) -> None:
+    """Write contents to path, whole or not at all."""
+    target = Path(os.fsdecode(path))
+    metadata = _texts(contents.metadata)
+    metadata[_FORMAT] = str(VERSION)
+    metadata[_MODEL] = json.dumps(contents.model, allow_nan=False)
+    metadata[_DIGEST] = digest(metadata, contents.tensors)
+    header = _header(metadata, contents.tensors)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(struct.pack("<Q", len(header)) + header)
+            for tensor in contents.tensors.values():
+                file.write(tensor.reshape(-1).view(np.uint8).data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def _texts(metadata: Mapping[str, str]) -> dict[str, str]:
+    """A copy of the user's metadata, strings under free names."""
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError(f"metadata must map strings to strings, but {key!r} maps to {value!r}: make both str")
+        if key in _RESERVED:
+            raise ValueError(f"metadata must not use the key {key!r}, which is fastbp's own: choose another")
+    return dict(metadata)
+
+
+def _header(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": dict(metadata)}
+    start = 0
+    for name, tensor in tensors.items():
+        end = start + tensor.nbytes
+        entries[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+    return text + b" " * (-len(text) % 8)  # so that the tensors lie aligned
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the renaming itself reach the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def digest(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> str:
+    """SHA-256 of all metadata but itself and of every tensor with its name, type and shape; hexadecimal."""
+    sha = hashlib.sha256()
+    sha.update(json.dumps({k: metadata[k] for k in sorted(metadata) if k != _DIGEST}).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        sha.update(json.dumps([name, _NAMES[tensor.dtype], tensor.shape]).encode())
+        sha.update(tensor.reshape(-1).view(np.uint8).data)
+    return sha.hexdigest()
+
+
+# ---------------------------------------------------------------- reading
+
+
+def read(path: str | os.PathLike[str]) -> tuple[Contents, bool]:
+    """The contents of a file, and whether it had a SHA-256 (which then is right).
+
+    Raises CheckpointError for a file that is damaged, hostile or not fastbp's, OSError where it cannot be opened.
+    """
+    name = os.fsdecode(path)
+    _check_length(name)
+    metadata, tensors = _open(name)
+    if _FORMAT not in metadata or _MODEL not in metadata:
+        raise CheckpointError(f"{name} is no fastbp model: it has no {_FORMAT}; use a file that Sequential.save wrote")
+    if metadata[_FORMAT] != str(VERSION):
+        raise CheckpointError(
+            f"{name} has the format version {metadata[_FORMAT][:20]!r}, but this fastbp reads {VERSION}: "
+            "upgrade fastbp, or save the model anew"
+        )
+    signed = _DIGEST in metadata
+    if signed and metadata[_DIGEST] != digest(metadata, tensors):
+        raise CheckpointError(f"{name} is damaged: its SHA-256 does not match; {_REMEDY}")
+    try:
+        model = json.loads(metadata[_MODEL])
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{name} is damaged: its description of the model is not JSON ({error})") from error
+    if not isinstance(model, dict):
+        raise CheckpointError(f"{name} is damaged: its description of the model is not a JSON object")
+    return Contents(model, tensors, {k: v for k, v in metadata.items() if k not in _RESERVED}), signed
+
+
+def _check_length(name: str) -> None:
+    """Refuse a file whose header cannot be right before anything reads it."""
+    with Path(name).open("rb") as file:
+        start = file.read(8)
+        size = os.fstat(file.fileno()).st_size
+    if len(start) < 8:
+        raise CheckpointError(f"{name} is no fastbp model: it has {size} bytes, too few; {_REMEDY}")
+    length = struct.unpack("<Q", start)[0]
+    if length > min(size - 8, _LARGEST_HEADER):
+        raise CheckpointError(
+            f"{name} is damaged or no fastbp model: its header claims {length} of {size} bytes; {_REMEDY}"
+        )
+
+
+def _open(name: str) -> tuple[dict[str, str], dict[str, Array]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(name, framework="numpy") as file:
+            metadata = dict(file.metadata() or {})
+            kinds = {key: file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
+            strange = [kind for kind in kinds.values() if kind not in _DTYPES]
+            if strange:
+                raise CheckpointError(f"{name} is no fastbp model: it holds tensors of type {strange[0]}")
+            return metadata, {key: file.get_tensor(key) for key in kinds}
+    except (SafetensorError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{name} is damaged or no fastbp model: {error}; {_REMEDY}") from error
+
+
+# ---------------------------------------------------------------- objects as JSON values
+
+
+def to_config(item: Any) -> dict[str, Any]:
+    """A frozen dataclass as its class (module.Name, without the package) and its fields."""
+    fields = {field.name: _value(getattr(item, field.name)) for field in dataclasses.fields(item) if field.init}
+    kind = type(item)
+    return {"class": f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}", "config": fields}
+
+
+def _value(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return to_config(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, bool | int | float | str):
+        return value
+    return None  # nothing, or a function: code has no place in a file
+
+
+def from_config(config: Any, modules: Mapping[str, ModuleType]) -> Any:
+    """The object that `to_config` described, of a dataclass that one of the modules defines; else CheckpointError.
+
+    A field that is None takes the class's default.
+    """
+    try:
+        values = {
+            key: from_config(value, modules) if isinstance(value, dict) else value
+            for key, value in config["config"].items()
+            if value is not None
+        }
+        return _class(config["class"], modules)(**values)
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise CheckpointError(f"the file describes what cannot be: {error!r} in {str(config)[:200]}") from error
+
+
+def _class(name: Any, modules: Mapping[str, ModuleType]) -> Any:
+    place, _, kind = str(name).partition(".")
+    if place in modules:
+        found = vars(modules[place]).get(kind)
+        own = isinstance(found, type) and found.__module__ == modules[place].__name__
+        if own and dataclasses.is_dataclass(found):
+            return found
+    raise CheckpointError(f"the file names {str(name)[:50]!r}, which this fastbp does not have: upgrade fastbp")

@@ -1,0 +1,253 @@
+"""How good predictions are: accuracy top_k_accuracy mae rmse r2 auc.
+
+A metric sums up one part of the data at a time (`statistics`) and makes its value of all the parts (`result`), so no
+metric but auc needs all predictions at once. Arguments everywhere: y, class labels (n,) or targets (n, outputs);
+outputs (n, outputs), probabilities where the loss is a cross-entropy; weight (n,); loss, the loss's name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.arguments import count
+from fastbp.data import Array
+
+Statistics = npt.NDArray[np.float64]
+
+
+class Metric:
+    """A measure of predictions; abstract: use Accuracy, TopKAccuracy, MAE, RMSE, R2 or AUC."""
+
+    name: ClassVar[str]
+
+    def statistics(self, y: Array, outputs: Array, weight: Array, loss: str) -> Statistics:
+        """What `result` needs to know of one part of the data."""
+        raise NotImplementedError
+
+    def result(self, parts: Sequence[Statistics]) -> float:
+        """The metric's value over all parts."""
+        raise NotImplementedError
+
+
+class Mean(Metric):
+    """A metric that is the weighted mean of one number a row; abstract."""
+
+    def row_values(self, y: Array, outputs: Array, loss: str) -> Array:
+        """The number of each row, (n,)."""
+        raise NotImplementedError
+
+    def statistics(self, y: Array, outputs: Array, weight: Array, loss: str) -> Statistics:
+        values = self.row_values(y, outputs, loss)
+        return np.array([np.dot(weight, values.astype(np.float64)), weight.sum()])
+
+    def result(self, parts: Sequence[Statistics]) -> float:
+        total, weight = np.sum(parts, axis=0)
+        return float(total / weight) if weight else math.nan
+
+
+@final
+@dataclass(frozen=True)
+class Accuracy(Mean):
+    """The share of rows whose largest output is that of the right class.
+
+    With one output, or with binary_cross_entropy: the share of outputs on the right side of 0.5, as Keras's
+    binary_accuracy.
+
+    >>> get("accuracy").name
+    'accuracy'
+    """
+
+    name: ClassVar[str] = "accuracy"
+
+    def row_values(self, y: Array, outputs: Array, loss: str) -> Array:
+        if y.ndim == 1:
+            return np.asarray(outputs.argmax(axis=1) == y)
+        if loss == "binary_cross_entropy" or outputs.shape[1] == 1:
+            hits: Array = ((outputs > 0.5) == (y > 0.5)).mean(axis=1)
+            return hits
+        return np.asarray(outputs.argmax(axis=1) == y.argmax(axis=1))
+
+
+@final
+@dataclass(frozen=True)
+class TopKAccuracy(Mean):
+    """The share of rows with fewer than k outputs above that of the right class.
+
+    >>> TopKAccuracy(3)
+    TopKAccuracy(k=3)
+    """
+
+    name: ClassVar[str] = "top_k_accuracy"
+    k: int = 5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "k", count(self.k, "k"))
+
+    def row_values(self, y: Array, outputs: Array, loss: str) -> Array:
+        label = y if y.ndim == 1 else y.argmax(axis=1)
+        own = np.take_along_axis(outputs, label[:, None], axis=1)
+        return np.asarray(np.count_nonzero(outputs > own, axis=1) < self.k)
+
+
+@final
+@dataclass(frozen=True)
+class MAE(Mean):
+    """Mean absolute error over all elements, mean |a - y|."""
+
+    name: ClassVar[str] = "mae"
+
+    def row_values(self, y: Array, outputs: Array, loss: str) -> Array:
+        error: Array = np.abs(_errors(y, outputs)).mean(axis=1)
+        return error
+
+
+@final
+@dataclass(frozen=True)
+class RMSE(Mean):
+    """Root of the mean squared error over all elements, sqrt(mean (a - y)²)."""
+
+    name: ClassVar[str] = "rmse"
+
+    def row_values(self, y: Array, outputs: Array, loss: str) -> Array:
+        error: Array = np.square(_errors(y, outputs)).mean(axis=1)
+        return error
+
+    def result(self, parts: Sequence[Statistics]) -> float:
+        return math.sqrt(super().result(parts))
+
+
+@final
+@dataclass(frozen=True)
+class R2(Metric):
+    """Coefficient of determination, 1 - Σ w (a - y)² / Σ w (y - mean y)², the mean of it over the outputs.
+
+    As scikit-learn's r2_score: an output whose targets are all alike counts 1 where predicted exactly, else 0.
+    """
+
+    name: ClassVar[str] = "r2"
+
+    def statistics(self, y: Array, outputs: Array, weight: Array, loss: str) -> Statistics:
+        """(4, outputs): Σ w, mean of y, Σ w (y - mean)², Σ w (a - y)². Sums of y² instead would cancel."""
+        Y, w = _rows(y, outputs.shape[1]), weight.astype(np.float64)
+        total = w.sum()
+        mean = w @ Y / total if total else np.zeros(Y.shape[1])
+        return np.stack([np.full_like(mean, total), mean, w @ np.square(Y - mean), w @ np.square(outputs - Y)])
+
+    def result(self, parts: Sequence[Statistics]) -> float:
+        total, mean, spread, error = parts[0]
+        for n, m, s, e in parts[1:]:  # Chan, Golub and LeVeque 1983
+            both = np.maximum(total + n, np.finfo(np.float64).tiny)
+            spread = spread + s + np.square(m - mean) * total * n / both
+            mean = mean + (m - mean) * n / both
+            total, error = total + n, error + e
+        flat = spread == 0
+        return float(np.where(flat, error == 0, 1 - error / np.where(flat, 1, spread)).mean())
+
+
+@final
+@dataclass(frozen=True)
+class AUC(Metric):
+    """Area under the ROC curve: the chance that a positive row scores above a negative one, ties counting half.
+
+    With several outputs the mean over the classes, each against the rest. NaN where a class, or the rest, has no row.
+    Keeps all scores until the end. As scikit-learn's roc_auc_score with multi_class="ovr".
+    """
+
+    name: ClassVar[str] = "auc"
+
+    def statistics(self, y: Array, outputs: Array, weight: Array, loss: str) -> Statistics:
+        """(n, 1 + 2 outputs): weight, scores, whether positive."""
+        positive = _rows(y, outputs.shape[1]) > 0.5
+        return np.column_stack([weight, outputs, positive]).astype(np.float64)
+
+    def result(self, parts: Sequence[Statistics]) -> float:
+        table = np.concatenate(parts)
+        outputs = table.shape[1] // 2
+        areas = [_area(table[:, 0], table[:, 1 + j], table[:, 1 + outputs + j]) for j in range(outputs)]
+        return float(np.mean(areas))
+
+
+def _area(weight: Array, score: Array, positive: Array) -> float:
+    """Σ over positive rows of the weight of the negatives below, plus half of those level, over the product of sums."""
+    _, place = np.unique(score, return_inverse=True)
+    positives = np.bincount(place, weights=weight * positive)
+    negatives = np.bincount(place, weights=weight * (1 - positive))
+    pairs = positives.sum() * negatives.sum()
+    below = np.cumsum(negatives) - negatives
+    return float(np.dot(positives, below + negatives / 2) / pairs) if pairs else math.nan
+
+
+def _rows(y: Array, outputs: int) -> Array:
+    """Targets as float64 rows; class labels become one-hot rows."""
+    if y.ndim == 2:
+        return y.astype(np.float64)
+    one_hot = np.zeros((len(y), outputs))
+    one_hot[np.arange(len(y)), y] = 1
+    return one_hot
+
+
+def _errors(y: Array, outputs: Array) -> Array:
+    errors: Array = outputs - _rows(y, outputs.shape[1])
+    return errors
+
+
+_METRICS: dict[str, Metric] = {m.name: m for m in (Accuracy(), TopKAccuracy(), MAE(), RMSE(), R2(), AUC())}
+NAMES = tuple(_METRICS)
+
+
+def get(metric: str | Metric) -> Metric:
+    """The metric of a name; a Metric object is returned as it is.
+
+    Raises ValueError for an unknown name (the message lists the valid ones) and TypeError for anything else.
+
+    >>> get("top_k_accuracy")
+    TopKAccuracy(k=5)
+    """
+    if isinstance(metric, Metric):
+        return metric
+    if not isinstance(metric, str):
+        raise TypeError(f"a metric must be a Metric object or one of {', '.join(NAMES)}, but {metric!r} came")
+    if metric not in _METRICS:
+        raise ValueError(f"a metric must be one of {', '.join(NAMES)}, but {metric!r} came")
+    return _METRICS[metric]
+
+
+def get_all(metrics: Any) -> tuple[Metric, ...]:
+    """The metrics of a list of names or objects, each name once."""
+    if isinstance(metrics, str | Metric):
+        metrics = (metrics,)
+    if not isinstance(metrics, Iterable):
+        raise TypeError(f"metrics must be a list of names or Metric objects, but {metrics!r} came: pass ['accuracy']")
+    result = tuple(get(metric) for metric in metrics)
+    names = [metric.name for metric in result]
+    if len(set(names)) < len(names):
+        raise ValueError(f"metrics must each be named once, but {', '.join(names)} came: drop the doubles")
+    return result
+
+
+def probabilities(outputs: Array, loss: str, activation: str) -> Array:
+    """What metrics look at: outputs, or the probabilities that they are the logits of (last activation identity)."""
+    if activation != "identity" or loss == "mse":
+        return outputs
+    logits = outputs.astype(np.float64)
+    if loss == "binary_cross_entropy":
+        return np.exp(-np.logaddexp(0, -logits))  # sigmoid
+    logits -= logits.max(axis=1, keepdims=True)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=1, keepdims=True)
+    return logits
+
+
+def summarise(
+    metrics: Iterable[Metric], y: Array, outputs: Array, weight: Array | None, loss: str, activation: str
+) -> list[Statistics]:
+    """The statistics of one part of the data, metric by metric."""
+    shown = probabilities(outputs, loss, activation)
+    given = np.ones(len(outputs)) if weight is None else weight.astype(np.float64)
+    return [metric.statistics(y, shown, given, loss) for metric in metrics]

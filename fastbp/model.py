@@ -1,0 +1,427 @@
+"""`Sequential`, the network that users compose, train, ask and save."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp import arguments, checkpoint, data, losses, metrics, optimizers, training
+from fastbp.arguments import count
+from fastbp.data import Array, Rows
+from fastbp.layers import Block, Layer, blocks_of, checked, parameters, summary, widths
+from fastbp.progress import wanted
+from fastbp.seeds import Purpose, generator
+from fastbp.slices import in_chunks
+from fastbp.snapshot import Recipe, Snapshot, from_contents, to_contents
+
+if TYPE_CHECKING:
+    from fastbp.kernels.engine import Engine
+
+_building = threading.Lock()  # many threads may ask a model that none has built yet
+_ONE_CALL = 1 << 24  # multiply-adds of a predict not worth cutting up
+
+
+class _DefaultBatchSize(int):
+    """128 where the user did not say: then that there are fewer rows is no mistake of theirs."""
+
+
+_BATCH_SIZE = _DefaultBatchSize(128)
+
+
+def _make_engine(input_size: int, blocks: tuple[Block, ...], dtype: str) -> Engine:
+    """The one place that chooses the engine."""
+    from fastbp.kernels.engine import Engine, LayerSpec  # imports Numba, which `import fastbp` need not wait for
+
+    specs = []
+    for units, (dense, activation) in zip(widths(blocks, input_size)[1:], blocks, strict=True):
+        use_bias = dense is not None and dense.use_bias
+        specs.append(LayerSpec(units, activation.name, activation.alpha, use_bias, dense is not None))
+    return Engine(input_size, specs, dtype=dtype)
+
+
+class Sequential:
+    """A multilayer perceptron: layers one above another.
+
+    layers: Dense and Activation objects, lowest first. input_size: features a row; left out, the first X tells.
+    seed: of initial weights and shuffling; one seed gives the same bits on any number of threads.
+    dtype: "float32" or "float64", of weights and computations.
+    metadata: a dict of strings of your own, which save and load carry along.
+    Raises TypeError or ValueError for what is no list of layers, and for numbers out of range.
+
+    >>> model = Sequential([Dense(4, "tanh"), Dense(1, "sigmoid")], input_size=2)
+    >>> model.predict([[0.0, 1.0], [1.0, 1.0]]).shape
+    (2, 1)
+
+    Goodfellow et al. 2016, chapter 6. Names as in Keras's Sequential, numbers and formulas as in PyTorch.
+    """
+
+    def __init__(
+        self, layers: Iterable[Layer], *, input_size: int | None = None, seed: int = 0, dtype: npt.DTypeLike = "float32"
+    ) -> None:
+        self._layers = checked(layers)
+        self._blocks = blocks_of(self._layers)
+        self._output_size = next(dense.units for dense, _ in reversed(self._blocks) if dense is not None)
+        self._dtype = arguments.float_dtype(dtype)
+        self._seed = count(seed, "seed", 0)
+        self._input_size: int | None = None
+        self._engine: Engine | None = None
+        self._recipe: Recipe | None = None
+        self._trainer: training.Trainer | None = None
+        self.stop_training = False
+        self.metadata: dict[str, str] = {}
+        if input_size is not None:
+            self._built(count(input_size, "input_size"))
+
+    # ---------------------------------------------------------------- training
+
+    def compile(
+        self,
+        optimizer: str | optimizers.Optimizer = "adam",
+        loss: str | losses.Loss | None = None,
+        metrics: Iterable[str | metrics.Metric] = (),
+    ) -> None:
+        """Choose how to train: the optimizer, the loss it lowers, and the metrics to report beside it.
+
+        optimizer: "sgd", "adam", "adamw" or an object such as Adam(1e-3). loss: "mse", "cross_entropy" (class labels or
+        rows of probabilities; last activation softmax, or identity for logits), "binary_cross_entropy" (sigmoid, or
+        identity). metrics: of accuracy, top_k_accuracy, mae, rmse, r2, auc. Compiling again starts the optimizer anew
+        and keeps the weights. Raises ValueError for unknown names and for a loss that does not fit the last activation.
+
+        >>> Sequential([Dense(3, "softmax")]).compile("adam", "cross_entropy", ["accuracy"])
+        """
+        if loss is None:
+            raise TypeError(f"compile needs a loss, but none came: pass loss= one of {', '.join(losses.NAMES)}")
+        recipe = Recipe(optimizers.get(optimizer), losses.get(loss), _metrics(metrics))
+        losses.check_output(recipe.loss, self._blocks[-1].activation)
+        self._recipe = recipe
+        if self._engine is not None:
+            self._trainer = self._start(self._engine, recipe)
+
+    def fit(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        *,
+        batch_size: int = _BATCH_SIZE,
+        epochs: int = 1,
+        validation_data: tuple[Any, ...] | None = None,
+        validation_split: float = 0.0,
+        sample_weight: npt.ArrayLike | None = None,
+        class_weight: Mapping[int, float] | None = None,
+        shuffle: bool = True,
+        callbacks: Iterable[Any] = (),
+        verbose: str | int = "auto",
+        n_threads: int | None = None,
+    ) -> training.History:
+        """Train for a number of epochs, each over all rows in batches, in an order drawn from the seed and the epoch.
+
+        X: (n, input_size) of real numbers; C-contiguous and of the model's dtype it is not copied. y: (n, outputs), or
+        (n,) for one output or for class labels. validation_data: (X, y) or (X, y, weights); validation_split: the last
+        fraction of the rows, taken before shuffling. sample_weight: (n,); class_weight: {class: weight}. callbacks:
+        objects with any of on_train_begin, on_epoch_begin, on_epoch_end, on_train_end. verbose: 1 shows a progress
+        bar, 0 nothing, "auto" a bar on a terminal. n_threads: at most so many; by default, as many as pay.
+        The loss and metrics of an epoch are those of its steps, each before its update. The rows of a batch weigh
+        Σ w l / Σ w. fit twice for one epoch equals fit for two. After Ctrl-C the weights are those of a finished step.
+        Raises TypeError or ValueError, before anything changed, for data and arguments that cannot be right; warns with
+        DivergenceWarning, and stops, where the loss or a weight would no longer be finite.
+
+        >>> model = Sequential([Dense(1)])
+        >>> model.compile(SGD(0.1), "mse")
+        >>> history = model.fit([[0.0], [1.0]], [1.0, 3.0], epochs=500)
+        >>> model.predict([[2.0]]).round(2)
+        array([[5.]], dtype=float32)
+
+        As Keras's fit. Goodfellow et al. 2016, section 8.1.3.
+        """
+        recipe = self._compiled("fit")
+        rows = self._rows(X, y, sample_weight)
+        if validation_data is not None:
+            held_out: Rows | None = self._validation(validation_data, rows)
+        else:
+            rows, held_out = data.split(rows, validation_split)
+        if class_weight is not None:
+            by_class = data.class_weights(class_weight, rows.y, self._output_size, recipe.loss.name)
+            rows = rows._replace(weight=data.combine(rows.weight, by_class, self._dtype))
+        job = training.Job(
+            rows,
+            held_out,
+            arguments.batch_size(batch_size, len(rows.X), given=batch_size is not _BATCH_SIZE),
+            count(epochs, "epochs"),
+            arguments.flag(shuffle, "shuffle"),
+            arguments.callbacks(callbacks),
+            wanted(verbose),
+            arguments.threads(n_threads),
+        )
+        return training.fit(self._ready(rows.X.shape[1]), job, self)
+
+    def train_on_batch(
+        self, X: npt.ArrayLike, y: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+    ) -> float:
+        """Make one step on these rows, of any number from 1, and return their loss before it.
+
+        Arguments, errors and the warning as in fit. A row at a time this is online learning.
+
+        >>> model = Sequential([Dense(1, kernel_initializer="zeros")])
+        >>> model.compile("sgd", "mse")
+        >>> model.train_on_batch([[1.0]], [[3.0]])
+        9.0
+        """
+        rows = self._rows(X, y, sample_weight)
+        trainer = self._trainer or self._ready(rows.X.shape[1])
+        n = len(rows.X)
+        report, step_losses = trainer.train(rows, trainer.first_rows(n), np.array((0, n)))
+        if report.status:
+            trainer.warn(report, stacklevel=2)
+        return float(step_losses[0])
+
+    def gradients(
+        self, X: npt.ArrayLike, y: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+    ) -> list[Array]:
+        """The gradient of the loss over these rows by every weight, aligned with get_weights; nothing changes.
+
+        >>> model = Sequential([Dense(1, kernel_initializer="zeros")])
+        >>> model.compile("sgd", "mse")
+        >>> model.gradients([[1.0]], [[3.0]])
+        [array([[-6.]], dtype=float32), array([-6.], dtype=float32)]
+
+        Goodfellow et al. 2016, algorithm 6.4.
+        """
+        rows = self._rows(X, y, sample_weight)
+        engine = self._ready(rows.X.shape[1]).engine
+        return engine.gradients(rows.X, rows.y, sample_weight=rows.weight)[1]
+
+    # ---------------------------------------------------------------- asking
+
+    def predict(self, X: npt.ArrayLike, *, n_threads: int | None = None) -> Array:
+        """The outputs (n, outputs) for X (n, input_size): after the last activation, the same bits for a row in any X.
+
+        >>> Sequential([Dense(2, kernel_initializer="zeros")]).predict([[1.0, 2.0, 3.0]])
+        array([[0., 0.]], dtype=float32)
+        """
+        X = data.features(X, self._input_size, self._dtype)
+        engine = self._engine or self._built(X.shape[1])
+        if n_threads is not None:
+            n_threads = arguments.threads(n_threads)
+        outputs = np.empty((len(X), self._output_size), self._dtype)
+        if len(X) * engine.n_parameters <= _ONE_CALL:
+            engine.predict(X, outputs, n_threads=n_threads)
+        else:
+            flops = 2.0 * engine.n_parameters
+            in_chunks(len(X), flops, lambda part: engine.predict(X[part], outputs[part], n_threads=n_threads))
+        return outputs
+
+    def evaluate(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        *,
+        sample_weight: npt.ArrayLike | None = None,
+        n_threads: int | None = None,
+    ) -> dict[str, float]:
+        """The loss and the metrics of compile over all rows, by name.
+
+        >>> model = Sequential([Dense(1, kernel_initializer="zeros")])
+        >>> model.compile("sgd", "mse", ["mae"])
+        >>> model.evaluate([[1.0], [2.0]], [3.0, -1.0])
+        {'loss': 5.0, 'mae': 2.0}
+        """
+        rows = self._rows(X, y, sample_weight)
+        n_threads = arguments.threads(n_threads)
+        return training.evaluate(self._ready(rows.X.shape[1]), rows, n_threads)
+
+    def summary(self) -> str:
+        """A table of the layers, their output shapes and parameters.
+
+        >>> print(Sequential([Dense(4, "relu"), Dense(1)], input_size=2).summary())
+        layer               output shape      parameters
+        Dense(4, relu)      (n, 4)                    12
+        Dense(1, identity)  (n, 1)                     5
+        total                                         17
+        """
+        return summary(self._blocks, self._input_size)
+
+    # ---------------------------------------------------------------- weights and files
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all weights: kernel (in, out) and, with use_bias, bias (out,), layer by layer.
+
+        Raises ValueError where the input size is not known yet.
+        """
+        return self._known("get_weights").get_weights()
+
+    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
+        """Replace all weights by copies of these, in the order and shapes of get_weights; the optimizer's state stays.
+
+        Raises TypeError or ValueError, before anything changed, for another number of arrays, another shape, and
+        for what is no finite number.
+
+        >>> model = Sequential([Dense(1)], input_size=2)
+        >>> model.set_weights([[[1.0], [2.0]], [3.0]])
+        >>> model.predict([[10.0, 100.0]])
+        array([[213.]], dtype=float32)
+        """
+        engine = self._known("set_weights")
+        names = [(p.name, p.shape) for _, p in parameters(self._blocks, engine.input_size)]
+        engine.set_weights(data.arrays(weights, names, self._dtype, "weights"))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a file: weights, layers, optimizer with its state, counters, metadata.
+
+        The format is safetensors. A crash or a full disk leaves the old file or the new one, whole. Functions cannot be
+        written: a learning rate computed by one is saved as its value now, with a warning, and initializers of your
+        own, whose work is done, as the default.
+        Raises ValueError where the input size is not known yet, OSError where the file cannot be written.
+        """
+        self._known("save")
+        checkpoint.write(path, to_contents(self._snapshot()))
+
+    # ---------------------------------------------------------------- within
+
+    @property
+    def input_size(self) -> int | None:
+        """Features of a row; None until known."""
+        return self._input_size
+
+    @property
+    def output_size(self) -> int:
+        """Outputs of a row."""
+        return self._output_size
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers as they were given."""
+        return self._layers
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self._snapshot(),)  # for copies and other processes; files are not pickled
+
+    def __repr__(self) -> str:
+        given = f"input_size={self._input_size}, seed={self._seed}, dtype={self._dtype.name!r}"
+        return f"Sequential({list(self._layers)!r}, {given})"
+
+    def _rows(self, X: Any, y: Any, sample_weight: Any, what: str = "") -> Rows:
+        """X, y and weights, checked and converted."""
+        recipe = self._recipe or self._compiled("this")
+        X = data.features(X, self._input_size, self._dtype, what + "X")
+        n = X.shape[0]
+        y = data.targets(y, n, self._output_size, recipe.loss.name, self._dtype, what + "y")
+        if sample_weight is not None:
+            sample_weight = data.weights(sample_weight, n, self._dtype, what + "sample_weight")
+        return Rows(X, y, sample_weight)
+
+    def _validation(self, given: Any, rows: Rows) -> Rows:
+        if not isinstance(given, tuple | list) or len(given) not in (2, 3):
+            raise ValueError(
+                f"validation_data must be (X, y) or (X, y, sample_weight), but {type(given).__name__} "
+                f"{f'of {len(given)} ' if isinstance(given, tuple | list) else ''}came: pass such a tuple"
+            )
+        held_out = self._rows(given[0], given[1], given[2] if len(given) == 3 else None, "validation ")
+        if held_out.X.shape[1] != rows.X.shape[1]:
+            raise ValueError(
+                f"validation X must have the {rows.X.shape[1]} columns of X, but its shape is {held_out.X.shape}: "
+                "pass the same features"
+            )
+        return held_out
+
+    def _compiled(self, what: str) -> Recipe:
+        if self._recipe is None:
+            raise RuntimeError(f"{what} needs to know the loss: call compile first, for example compile('adam', 'mse')")
+        return self._recipe
+
+    def _known(self, what: str) -> Engine:
+        if self._engine is None:
+            raise ValueError(
+                f"{what} needs the weights, whose shapes are not known yet: give Sequential(…, input_size=…), "
+                "or call fit or predict first"
+            )
+        return self._engine
+
+    def _ready(self, width: int) -> training.Trainer:
+        """The trainer, built where this is the first X."""
+        self._built(width)
+        assert self._trainer is not None  # compile was called: _rows has seen to it
+        return self._trainer
+
+    def _built(self, width: int) -> Engine:
+        """The engine; where there is none yet, a new one for so many features, with initial weights."""
+        with _building:
+            if self._engine is None:
+                engine = _make_engine(width, self._blocks, self._dtype.name)
+                engine.set_weights(self._initial_weights(width))
+                self._adopt(engine)
+        assert self._engine is not None
+        return self._engine
+
+    def _initial_weights(self, width: int) -> list[Array]:
+        result: list[Array] = []
+        streams: dict[int, np.random.Generator] = {}
+        for layer, (name, shape, initializer) in parameters(self._blocks, width):
+            stream = streams.setdefault(layer, generator(self._seed, Purpose.INITIALISE, layer))
+            values = initializer(stream, shape, self._dtype)
+            result.append(data.arrays([values], [(name, shape)], self._dtype, "the initializer's values")[0])
+        return result
+
+    def _adopt(self, engine: Engine) -> None:
+        """Take an engine that has its weights."""
+        self._input_size = engine.input_size
+        if self._recipe is not None:
+            self._trainer = self._start(engine, self._recipe)
+        self._engine = engine  # last: other threads look at it
+
+    def _start(self, engine: Engine, recipe: Recipe) -> training.Trainer:
+        """A trainer with an optimizer that has not made a step."""
+        engine.configure(recipe.loss.name, recipe.optimizer.rule)
+        engine.reset_state(recipe.optimizer.n_states)
+        epoch = 0 if self._trainer is None else self._trainer.epoch
+        return training.Trainer(
+            engine, self._blocks, recipe.optimizer, recipe.loss.name, recipe.metrics, seed=self._seed, epoch=epoch
+        )
+
+    def _snapshot(self) -> Snapshot:
+        engine, trainer = self._engine, self._trainer
+        weights, states = ([], []) if engine is None else (engine.get_weights(), engine.get_state())
+        step, epoch = (0, 0) if trainer is None else (trainer.step, trainer.epoch)
+        return Snapshot(
+            self._layers, self._input_size, self._seed, self._dtype, self._recipe, step, epoch, weights,
+            states if trainer is not None else [], dict(self.metadata),
+        )  # fmt: skip
+
+
+def load(path: str | os.PathLike[str]) -> Sequential:
+    """The model in a file that `Sequential.save` wrote; its training goes on, bit for bit, as if it had not been away.
+
+    Raises CheckpointError for a file that is damaged, not a model of fastbp, or of a later version, and OSError where
+    it cannot be read. Warns where the file has no SHA-256 to check it by: another program wrote it.
+    """
+    contents, signed = checkpoint.read(path)
+    model = _restored(from_contents(contents))
+    if not signed:
+        warnings.warn(
+            f"{os.fsdecode(path)} has no SHA-256, so damage to it would go unnoticed: save the model anew", stacklevel=2
+        )
+    return model
+
+
+def _restored(snapshot: Snapshot) -> Sequential:
+    """The model that a snapshot was taken of."""
+    model = Sequential(snapshot.layers, seed=snapshot.seed, dtype=snapshot.dtype)
+    model.metadata = dict(snapshot.metadata)
+    if snapshot.recipe is not None:
+        model.compile(*snapshot.recipe)
+    if snapshot.input_size is not None:
+        engine = _make_engine(snapshot.input_size, model._blocks, snapshot.dtype.name)
+        engine.set_weights(snapshot.weights)
+        model._adopt(engine)
+        if model._trainer is not None:
+            engine.set_state(snapshot.states)
+            model._trainer.step, model._trainer.epoch = snapshot.step, snapshot.epoch
+    return model
+
+
+_metrics = metrics.get_all  # where a parameter has the module's name

@@ -1,0 +1,42 @@
+"""Random streams: one for each (seed, purpose, index), so that none depends on how much another was used."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Purpose(IntEnum):
+    """What a stream is for. The numbers are part of every saved model's future: never renumber."""
+
+    INITIALISE = 0
+    SHUFFLE = 1
+
+
+def generator(seed: int, purpose: Purpose, index: int) -> np.random.Generator:
+    """The generator of one purpose and index, PCG64."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(purpose, index))))
+
+
+class Shuffler:
+    """The order of n rows in any epoch, from (seed, epoch) alone.
+
+    Philox is keyed once and its counter set for each epoch; a new PCG64 costs 9 µs, as much as ten steps of a small
+    network.
+    """
+
+    def __init__(self, seed: int, n: int) -> None:
+        key = np.random.SeedSequence(seed, spawn_key=(Purpose.SHUFFLE,)).generate_state(2, np.uint64)
+        self._philox = np.random.Philox(key=key)
+        self._generator = np.random.Generator(self._philox)
+        self._start = self._philox.state  # of a stream from which nothing was drawn
+        self._n = n
+
+    def order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """The rows 0 … n - 1 in the order of this epoch, int64 (n,)."""
+        # The lowest word of the counter runs within an epoch, the highest names it: streams never overlap.
+        self._start["state"]["counter"][3] = epoch
+        self._philox.state = self._start
+        return self._generator.permutation(self._n)

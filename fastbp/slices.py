@@ -1,0 +1,109 @@
+"""Work cut into slices of about 100 ms: between them Python has control, for Ctrl-C, progress and callbacks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.seeds import Shuffler
+
+Indices = npt.NDArray[np.int64]
+
+_SECONDS = 0.1
+_MOST_STEPS = 1 << 17  # scalars of a slice: 8 MiB
+_MOST_ROWS = 1 << 20  # order of a slice: 8 MiB
+_GUESS = 2e10  # FLOP/s taken for granted until the first slice was measured; low, so that the first is short
+
+
+class Pace:
+    """How many units of work (steps, or rows) take about 100 ms; measured anew after every slice.
+
+    >>> pace = Pace(flops=1e6, most=1000)
+    >>> pace.measured(10, seconds=0.01)
+    >>> pace.count
+    100
+    """
+
+    def __init__(self, flops: float, most: int) -> None:
+        self._most = most
+        self.count = min(max(1, int(_SECONDS / (flops / _GUESS + 1e-6))), most)
+
+    def measured(self, done: int, seconds: float) -> None:
+        """Take note that so many units took so long; the count grows at most eightfold, lest one glitch mislead."""
+        fitting = int(done * _SECONDS / max(seconds, 1e-9))
+        self.count = max(1, min(fitting, 8 * self.count, self._most))
+
+
+class Slice(NamedTuple):
+    """Steps first … first + len(bounds) - 2 of a fit; step s takes the rows order[bounds[s]:bounds[s + 1]]."""
+
+    first: int
+    order: Indices
+    bounds: Indices
+
+
+class Schedule:
+    """All steps of a fit in slices: epochs × batches, each epoch in an order of its own.
+
+    With `pause` no slice goes beyond the end of an epoch, since something must happen there.
+    """
+
+    def __init__(
+        self, n: int, batch_size: int, epochs: int, first_epoch: int, seed: int, *, shuffle: bool, pause: bool
+    ) -> None:
+        self._n, self._batch_size, self._first_epoch, self._pause = n, batch_size, first_epoch, pause
+        self.steps_per_epoch = -(-n // batch_size)
+        self.steps = epochs * self.steps_per_epoch
+        # One batch of all rows has the same gradient in any order.
+        self._shuffler = Shuffler(seed, n) if shuffle and batch_size < n else None
+        self._plain = np.arange(n, dtype=np.int64)
+        self._kept = (-1, self._plain)
+
+    def slices(self, pace: Pace, most_rows: int = _MOST_ROWS) -> Iterator[Slice]:
+        """Slices one after another, each as long as pace.count says when its turn comes."""
+        most_steps = min(_MOST_STEPS, max(1, most_rows // self._batch_size))
+        step = 0
+        while step < self.steps:
+            end = min(step + min(pace.count, most_steps), self.steps)
+            if self._pause:
+                end = min(end, (step // self.steps_per_epoch + 1) * self.steps_per_epoch)
+            yield self._slice(step, end)
+            step = end
+
+    def _slice(self, first: int, end: int) -> Slice:
+        epoch, past = first // self.steps_per_epoch, (end - 1) // self.steps_per_epoch + 1
+        # Two epochs of 5 rows in batches of 2: steps begin at rows 0 2 4 | 5 7 9 | 10 of the epochs laid end to end.
+        step = np.arange(first, end + 1, dtype=np.int64)
+        start = step // self.steps_per_epoch * self._n + step % self.steps_per_epoch * self._batch_size
+        begin = epoch * self._n
+        order = self._orders(epoch, past)[start[0] - begin : start[-1] - begin]
+        return Slice(first, order, start - start[0])
+
+    def _orders(self, epoch: int, past: int) -> Indices:
+        """The orders of epochs epoch … past - 1, one after another."""
+        if self._shuffler is None:
+            return self._plain if past == epoch + 1 else np.tile(self._plain, past - epoch)
+        if past == epoch + 1:
+            return self._order(self._shuffler, epoch)
+        return np.concatenate([self._order(self._shuffler, e) for e in range(epoch, past)])
+
+    def _order(self, shuffler: Shuffler, epoch: int) -> Indices:
+        if self._kept[0] != epoch:  # kept: the next slice often begins in the epoch where this one ends
+            self._kept = (epoch, shuffler.order(self._first_epoch + epoch))
+        return self._kept[1]
+
+
+def in_chunks(rows: int, flops: float, work: Callable[[slice], None], most: int = _MOST_ROWS) -> None:
+    """Call work for parts of the rows of about 100 ms each; flops: of one row."""
+    pace = Pace(flops, most)
+    start = 0
+    while start < rows:
+        end = min(start + pace.count, rows)
+        began = time.perf_counter()
+        work(slice(start, end))
+        pace.measured(end - start, time.perf_counter() - began)
+        start = end

@@ -1,0 +1,134 @@
+"""A model at rest: all that it takes to go on as if nothing had happened, in memory and as the contents of a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastbp import activations, initializers, layers, losses, metrics, optimizers
+from fastbp.arguments import count, float_dtype
+from fastbp.checkpoint import CheckpointError, Contents, from_config, to_config
+from fastbp.data import Array, finite
+
+_MODULES = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (activations, initializers, layers, losses, metrics, optimizers)
+}
+
+
+class Recipe(NamedTuple):
+    """What compile was given."""
+
+    optimizer: optimizers.Optimizer
+    loss: losses.Loss
+    metrics: tuple[metrics.Metric, ...]
+
+
+class Snapshot(NamedTuple):
+    """A model's parts; weights and states are empty where the input size is None."""
+
+    layers: tuple[layers.Layer, ...]
+    input_size: int | None
+    seed: int
+    dtype: np.dtype[Any]
+    recipe: Recipe | None
+    step: int
+    epoch: int
+    weights: list[Array]
+    states: list[list[Array]]
+    metadata: dict[str, str]
+
+
+def to_contents(snapshot: Snapshot) -> Contents:
+    """What a file will hold; a warning where it cannot hold all."""
+    assert snapshot.input_size is not None
+    recipe = None if snapshot.recipe is None else _writable(snapshot.recipe, snapshot.step)
+    model = {
+        "layers": [to_config(layer) for layer in snapshot.layers],
+        "input_size": snapshot.input_size,
+        "seed": snapshot.seed,
+        "dtype": snapshot.dtype.name,
+        "optimizer": None if recipe is None else to_config(recipe.optimizer),
+        "loss": None if recipe is None else to_config(recipe.loss),
+        "metrics": [] if recipe is None else [to_config(metric) for metric in recipe.metrics],
+        "step": snapshot.step,
+        "epoch": snapshot.epoch,
+    }
+    names = [p.name for _, p in layers.parameters(layers.blocks_of(snapshot.layers), snapshot.input_size)]
+    tensors = dict(zip(names, snapshot.weights, strict=True))
+    for number, state in enumerate(snapshot.states):
+        tensors |= zip((_state_name(number, name) for name in names), state, strict=True)
+    return Contents(model, tensors, snapshot.metadata)
+
+
+def _state_name(number: int, name: str) -> str:
+    return f"optimizer.{number}.{name}"
+
+
+def _writable(recipe: Recipe, step: int) -> Recipe:
+    """The recipe with a learning rate that is a function replaced by its value now."""
+    optimizer: Any = recipe.optimizer
+    rate = getattr(optimizer, "learning_rate", None)
+    if not callable(rate) or dataclasses.is_dataclass(rate):
+        return recipe
+    now = float(np.asarray(rate(np.array([step])), np.float64).reshape(-1)[0])
+    warnings.warn(
+        f"learning_rate is a function, which a file cannot hold: saved is its value at step {step}, {now:g}; "
+        "to go on with the function, compile again after fastbp.load",
+        stacklevel=5,
+    )
+    return recipe._replace(optimizer=dataclasses.replace(optimizer, learning_rate=now))
+
+
+def from_contents(contents: Contents) -> Snapshot:
+    """The snapshot that a file holds, every part of it checked against the others; else CheckpointError."""
+    try:
+        return _from_contents(contents)
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise CheckpointError(f"the file describes a model that cannot be: {error}") from error
+
+
+def _from_contents(contents: Contents) -> Snapshot:
+    model, tensors = contents.model, dict(contents.tensors)
+    network = layers.checked([from_config(config, _MODULES) for config in model["layers"]])
+    dtype, input_size = float_dtype(model["dtype"]), count(model["input_size"], "input_size")
+    wanted = [p for _, p in layers.parameters(layers.blocks_of(network), input_size)]
+    weights = [_tensor(tensors, p.name, p.shape, dtype) for p in wanted]
+    recipe = _recipe(model)
+    states = [
+        [_tensor(tensors, _state_name(number, p.name), p.shape, dtype) for p in wanted]
+        for number in range(recipe.optimizer.n_states if recipe is not None else 0)
+    ]
+    if tensors:
+        raise CheckpointError(f"the file holds the tensor {next(iter(tensors))[:50]!r}, which its model does not have")
+    seed, step, epoch = (count(model[name], name, 0) for name in ("seed", "step", "epoch"))
+    if max(step, epoch) >= 1 << 62:
+        raise CheckpointError(f"the file counts {max(step, epoch)} steps, more than there can have been")
+    return Snapshot(network, input_size, seed, dtype, recipe, step, epoch, weights, states, contents.metadata)
+
+
+def _recipe(model: dict[str, Any]) -> Recipe | None:
+    if model["optimizer"] is None:
+        return None
+    optimizer, loss = (from_config(model[part], _MODULES) for part in ("optimizer", "loss"))
+    measures = [from_config(config, _MODULES) for config in model["metrics"]]
+    return Recipe(optimizers.get(optimizer), losses.get(loss), metrics.get_all(measures))
+
+
+def _tensor(tensors: dict[str, Array], name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Take a tensor out of those of the file."""
+    tensor = tensors.pop(name, None)
+    if tensor is None:
+        raise CheckpointError(f"the file lacks the tensor {name!r}, which its model needs")
+    if tensor.shape != shape or tensor.dtype != dtype:
+        raise CheckpointError(
+            f"the file's tensor {name!r} is {tensor.dtype} {tensor.shape}, but its model needs {dtype} {shape}"
+        )
+    if not finite(tensor):
+        raise CheckpointError(f"the file's tensor {name!r} holds infinities or NaN")
+    return tensor
