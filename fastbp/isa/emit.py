@@ -18,7 +18,7 @@ of k, so no choice of rows, columns or blocks of k changes a bit of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from typing import NamedTuple
 
 from llvmlite import ir
 
@@ -47,7 +47,9 @@ class Lines:
 
     # -- addresses: offsets count elements -------------------------------------------------------------------------
     def at(self, pointer, offset):
-        return self.b.gep(pointer, [offset if isinstance(offset, ir.Value) else I64(offset)], source_etype=self.scalar)
+        place = self.b.gep(pointer, [offset if isinstance(offset, ir.Value) else I64(offset)], source_etype=self.scalar)
+        place.type = ir.PointerType()  # Numba's array pointers are typed ones, which a store of a line would refuse
+        return place
 
     def load(self, pointer, offset=0, align=LINE):
         return self._typed(self.b.load(self.at(pointer, offset), typ=self.vector), align)
@@ -85,6 +87,11 @@ class Lines:
         suffix = f"v{self.lanes}f{self.bits}"
         kind = ir.FunctionType(result, [x.type for x in arguments])
         return self.b.call(declare(self.b.module, f"llvm.{name}.{suffix}", kind), arguments)
+
+    def prefetch(self, pointer, offset):
+        kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(), I32, I32, I32])
+        prefetch = declare(self.b.module, "llvm.prefetch.p0", kind)
+        self.b.call(prefetch, [self.at(pointer, offset), I32(0), I32(3), I32(1)])
 
     def fma(self, a, b, c):
         return self.call("fma", a, b, c)
@@ -131,7 +138,7 @@ def declare(module: ir.Module, name: str, kind: ir.FunctionType) -> ir.Function:
 def loop(b: ir.IRBuilder, count, carried: Sequence, body: Callable, step: int = 1, start=None) -> list:
     """`for i in range(start, count, step): carried = body(i, carried)`; returns the last carried values."""
     before = b.block
-    head, inside, after = (b.append_basic_block(n) for n in ("head", "body", "after"))
+    head, inside, after = b.append_basic_block("head"), b.append_basic_block("body"), b.append_basic_block("after")
     start = I64(0) if start is None else start
     b.branch(head)
     b.position_at_end(head)
@@ -151,16 +158,16 @@ def loop(b: ir.IRBuilder, count, carried: Sequence, body: Callable, step: int = 
     return values
 
 
-@contextmanager
-def function(module: ir.Module, name: str, kind: ir.FunctionType):
-    """A private function of the module, emitted once; yields (builder, arguments), or None when it exists already."""
-    target = declare(module, name, kind)
-    if target.blocks:
-        yield target, None
-        return
-    target.linkage = "linkonce_odr"
-    target.attributes.add("noinline")
-    yield target, ir.IRBuilder(target.append_basic_block("entry"))
+def define(module: ir.Module, name: str, arguments: Sequence[ir.Type], body: Callable) -> ir.Function:
+    """A private function of the module with `body(builder, *arguments)`; emitted once, found again by name."""
+    target = declare(module, name, ir.FunctionType(ir.VoidType(), list(arguments)))
+    if not target.blocks:
+        target.linkage = "linkonce_odr"
+        target.attributes.add("noinline")
+        builder = ir.IRBuilder(target.append_basic_block("entry"))
+        body(builder, *target.args)
+        builder.ret_void()
+    return target
 
 
 def merge(b: ir.IRBuilder, selector, cases: dict[int, Callable[[], list]]) -> list:
@@ -190,6 +197,16 @@ def fence(b: ir.IRBuilder):
     """Keeps LLVM from hoisting loads of the next step over this one, which costs registers and then spills."""
     nothing = ir.FunctionType(ir.VoidType(), [])
     b.call(ir.InlineAsm(nothing, "", "~{memory}", side_effect=True), [])
+
+
+class Ahead(NamedTuple):
+    """Lines to prefetch during a product: `arrays` arrays `stride` apart, in each the tile's columns `pitch` apart."""
+
+    first: ir.Value
+    pitch: ir.Value
+    stride: ir.Value
+    arrays: ir.Value
+    rows: ir.Value  # of the tile, with every panel of k
 
 
 class Tile:
@@ -252,7 +269,24 @@ class Tile:
         sums = loop(b, whole, sums, steps(unroll), step=unroll)
         return loop(b, k, sums, steps(1), start=whole)
 
-    def product(self, sums: list, k, a, apitch, bp, bpitch) -> list:
+    def prefetch(self, panel, ahead: Ahead):
+        """Asks for the lines the update of this tile will need: every panel of k brings `rows` of them."""
+        x, b = self.x, self.x.b
+
+        def array(index, _):
+            first = x.at(ahead.first, b.add(b.mul(index, ahead.stride), b.mul(panel, b.mul(ahead.rows, I64(x.lanes)))))
+
+            def row(r, _):
+                for j in range(self.columns):
+                    x.prefetch(first, b.add(b.mul(ahead.pitch, I64(j)), b.mul(r, I64(x.lanes))))
+                return []
+
+            loop(b, ahead.rows, [], row)
+            return []
+
+        loop(b, b.select(b.icmp_signed("<", b.mul(panel, ahead.rows), I64(self.rows)), ahead.arrays, I64(0)), [], array)
+
+    def product(self, sums: list, k, a, apitch, bp, bpitch, ahead: Ahead | None = None) -> list:
         x, b = self.x, self.x.b
         b_rows = [x.at(bp, b.mul(bpitch, I64(j))) for j in range(self.columns)]
         if not self.along:
@@ -263,6 +297,8 @@ class Tile:
             count = b.select(b.icmp_signed("<", left, I64(x.lanes)), left, I64(x.lanes))
             here = x.at(a, b.mul(index, apitch))
             rows = [x.at(row, b.mul(index, I64(x.lanes * x.lanes))) for row in b_rows]
+            if ahead is not None:
+                self.prefetch(index, ahead)
             return self.run(values, count, here, rows)
 
         return loop(b, b.sdiv(b.add(k, I64(x.lanes - 1)), I64(x.lanes)), sums, panel)
@@ -278,17 +314,46 @@ class Tile:
             x.store(s, c, b.add(b.mul(cpitch, I64(j)), I64(i * x.lanes)))
 
 
-def emit_tile(module: ir.Module, bits: int, rows: int, columns: int, along: bool) -> ir.Function:
-    """void tile(k, a, apitch, b, bpitch, c, cpitch, mode, bias, post)"""
-    pointer = ir.PointerType()
-    kind = ir.FunctionType(ir.VoidType(), [I64, pointer, I64, pointer, I64, pointer, I64, I64, pointer, I64])
-    name = f"fastbp_tile_f{bits}_{rows}x{columns}_{'along' if along else 'across'}"
-    with function(module, name, kind) as (target, builder):
-        if builder is not None:
-            k, a, apitch, bp, bpitch, c, cpitch, mode, bias, post = target.args
-            tile = Tile(Lines(builder, bits), rows, columns, along)
-            sums = tile.start(mode, c, cpitch, bias)
-            sums = tile.product(sums, k, a, apitch, bp, bpitch)
-            tile.finish(sums, post, c, cpitch)
-            builder.ret_void()
-    return target
+PTR = ir.PointerType()
+ACROSS_ARGUMENTS = [I64, PTR, PTR, I64, PTR, I64, I64, PTR, I64]
+ALONG_ARGUMENTS = [I64, PTR, I64, PTR, I64, PTR, I64, I64, PTR, I64, PTR, I64, I64, I64, I64]
+
+
+def across(module: ir.Module, bits: int, rows: int, columns: int) -> ir.Function:
+    """void (k, a, b, bpitch, c, cpitch, start, bias, post)"""
+
+    def body(builder, k, a, bp, bpitch, c, cpitch, start, bias, post):
+        tile = Tile(Lines(builder, bits), rows, columns, along=False)
+        sums = tile.product(tile.start(start, c, cpitch, bias), k, a, None, bp, bpitch)
+        tile.finish(sums, post, c, cpitch)
+
+    return define(module, f"fastbp_across_f{bits}_{rows}x{columns}", ACROSS_ARGUMENTS, body)
+
+
+def along(module: ir.Module, bits: int, rows: int, columns: int) -> ir.Function:
+    """void (k, a, apitch, b, bpitch, c, cpitch, start, bias, post, ahead...)"""
+
+    def body(builder, k, a, apitch, bp, bpitch, c, cpitch, start, bias, post, *ahead):
+        tile = Tile(Lines(builder, bits), rows, columns, along=True)
+        sums = tile.product(tile.start(start, c, cpitch, bias), k, a, apitch, bp, bpitch, Ahead(*ahead))
+        tile.finish(sums, post, c, cpitch)
+
+    return define(module, f"fastbp_along_f{bits}_{rows}x{columns}", ALONG_ARGUMENTS, body)
+
+
+def dispatch(module: ir.Module, bits: int, table, tile: Callable, arguments: Sequence[ir.Type]) -> ir.Function:
+    """void (rows, columns, ...): jumps to the tile of that size; `table` holds the sizes an instruction set emits."""
+
+    def body(builder, rows, columns, *rest):
+        done = builder.append_basic_block("done")
+        switch = builder.switch(builder.add(builder.mul(rows, I64(8)), columns), done)
+        for r in table.rows:
+            for c in table.columns:
+                block = builder.append_basic_block(f"tile{r}x{c}")
+                switch.add_case(I64(8 * r + c), block)
+                builder.position_at_end(block)
+                builder.call(tile(module, bits, r, c), rest)
+                builder.branch(done)
+        builder.position_at_end(done)
+
+    return define(module, f"fastbp_{tile.__name__}_f{bits}", [I64, I64, *arguments], body)

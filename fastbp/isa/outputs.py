@@ -1,0 +1,176 @@
+"""Softmax and the losses over one panel: a line per output, a lane per row of the batch.
+
+A sum over features is defined as L partial sums, by index mod L, added up by halves (i + i + L/2, ...): the order in
+which a row's features would be summed if they lay side by side in memory. So a row's probabilities are the same bits
+in either layout.
+
+All losses work from what is before the last activation ("logits") and stay finite wherever the exact value is.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from fastbp.isa import vmath
+from fastbp.isa.emit import I64, PTR, Lines, define, loop
+
+
+class Sums:
+    """L partial sums in memory, and their tree."""
+
+    def __init__(self, x: Lines):
+        self.x = x
+        self.place = x.b.alloca(ir.ArrayType(x.vector, x.lanes))
+        self.place.align = 64
+        for i in range(x.lanes):
+            x.store(x.const(0.0), self.place, i * x.lanes)
+
+    def add(self, index, value):
+        x, b = self.x, self.x.b
+        slot = b.mul(b.and_(index, I64(x.lanes - 1)), I64(x.lanes))
+        x.store(b.fadd(x.load(self.place, slot), value), self.place, slot)
+
+    def total(self):
+        x = self.x
+        lines = [x.load(self.place, i * x.lanes) for i in range(x.lanes)]
+        while len(lines) > 1:
+            half = len(lines) // 2
+            lines = [x.b.fadd(lines[i], lines[i + half]) for i in range(half)]
+        return lines[0]
+
+
+def at_line(x: Lines, i):
+    return x.b.mul(i, I64(x.lanes))
+
+
+def softmax(module: ir.Module, bits: int, table) -> ir.Function:
+    """void (n, z, p, logsum): p = exp(z - max) / sum; logsum = max + log(sum). Stable; z and p may be the same."""
+
+    def body(builder, n, z, p, logsum):
+        x, b = Lines(builder, bits), builder
+        sums = Sums(x)
+
+        def larger(i, values):
+            return [x.maximum(values[0], x.load(z, at_line(x, i)))]
+
+        def exponential(i, _):
+            e = vmath.exp(x, b.fsub(x.load(z, at_line(x, i)), top))
+            x.store(e, p, at_line(x, i))
+            sums.add(i, e)
+            return []
+
+        def normalise(i, _):
+            x.store(b.fdiv(x.load(p, at_line(x, i)), total), p, at_line(x, i))
+            return []
+
+        (top,) = loop(b, n, [x.const(float("-inf"))], larger)
+        loop(b, n, [], exponential)
+        total = sums.total()
+        x.store(b.fadd(top, vmath.log(x, total)), logsum)
+        loop(b, n, [], normalise)
+
+    return define(module, f"fastbp_softmax_f{bits}", [I64, PTR, PTR, PTR], body)
+
+
+def softmax_slope(module: ir.Module, bits: int, table) -> ir.Function:
+    """void (n, p, d): d <- p (d - sum of d p), the Jacobian of softmax applied to d."""
+
+    def body(builder, n, p, d):
+        x, b = Lines(builder, bits), builder
+        sums = Sums(x)
+
+        def product(i, _):
+            sums.add(i, b.fmul(x.load(p, at_line(x, i)), x.load(d, at_line(x, i))))
+            return []
+
+        def apply(i, _):
+            centred = b.fsub(x.load(d, at_line(x, i)), total)
+            x.store(b.fmul(x.load(p, at_line(x, i)), centred), d, at_line(x, i))
+            return []
+
+        loop(b, n, [], product)
+        total = sums.total()
+        loop(b, n, [], apply)
+
+    return define(module, f"fastbp_softmax_slope_f{bits}", [I64, PTR, PTR], body)
+
+
+def scale(module: ir.Module, bits: int, table) -> ir.Function:
+    """void (n, d, weights): every line of d times the line of weights."""
+
+    def body(builder, n, d, weights):
+        x, b = Lines(builder, bits), builder
+        factor = x.load(weights)
+
+        def line(i, _):
+            x.store(b.fmul(x.load(d, at_line(x, i)), factor), d, at_line(x, i))
+            return []
+
+        loop(b, n, [], line)
+
+    return define(module, f"fastbp_scale_f{bits}", [I64, PTR, PTR], body)
+
+
+def losses(name: str, prepare, element):
+    """An emitter of void (n, z, t, d, weights, loss, extra): d = weights * dloss/dz, loss = a line of row losses."""
+
+    def emit(module: ir.Module, bits: int, table) -> ir.Function:
+        def body(builder, n, z, t, d, weights, loss, extra):
+            x, b = Lines(builder, bits), builder
+            factor, known = x.load(weights), prepare(x, n, t, extra)
+
+            def line(i, values):
+                at = at_line(x, i)
+                value, slope = element(x, x.load(z, at), x.load(t, at), x.load(d, at), known)
+                x.store(b.fmul(slope, factor), d, at)
+                return [b.fadd(values[0], value)]
+
+            (total,) = loop(b, n, [x.const(0.0)], line)
+            x.store(total, loss)
+
+        return define(module, f"fastbp_{name}_f{bits}", [I64, PTR, PTR, PTR, PTR, PTR, PTR], body)
+
+    return emit
+
+
+def _mean(x: Lines, n, t, extra):
+    """The row mean: 1/n."""
+    return x.splat(x.b.fdiv(ir.Constant(x.scalar, 1.0), x.b.sitofp(n, x.scalar)))
+
+
+def _squared_error(x: Lines, a, t, d, mean):
+    """(a - t)^2 / n and 2 (a - t) / n; here z is the activation a."""
+    error = x.b.fsub(a, t)
+    scaled = x.b.fmul(error, mean)
+    return x.b.fmul(error, scaled), x.b.fadd(scaled, scaled)
+
+
+def _binary(x: Lines, z, t, d, mean):
+    """max(z, 0) - z t + log(1 + exp(-|z|)) and sigmoid(z) - t, each / n."""
+    b = x.b
+    soft = vmath.log1p(x, vmath.exp(x, x.neg(x.call("fabs", z))))
+    value = b.fadd(x.fma(x.neg(z), t, x.maximum(x.const(0.0), z)), soft)
+    return b.fmul(value, mean), b.fmul(b.fsub(vmath.sigmoid(x, z), t), mean)
+
+
+def _categorical_known(x: Lines, n, t, extra):
+    """The rows' log-sums, and the sums of their targets (1 for one-hot rows)."""
+    def add(i, values):
+        return [x.b.fadd(values[0], x.load(t, at_line(x, i)))]
+
+    (total,) = loop(x.b, n, [x.const(0.0)], add)
+    return x.load(extra), total
+
+
+def _categorical(x: Lines, z, t, p, known):
+    """t (logsum - z) and p sum(t) - t; d holds the probabilities p on entry. A target of 0 costs 0, whatever z is."""
+    b = x.b
+    logsum, total = known
+    value = b.fmul(t, b.fsub(logsum, z))
+    value = b.select(b.fcmp_ordered("==", t, x.const(0.0)), x.const(0.0), value)
+    return value, b.fsub(b.fmul(p, total), t)
+
+
+squared_error = losses("squared_error", _mean, _squared_error)
+binary_cross_entropy = losses("binary_cross_entropy", _mean, _binary)
+cross_entropy = losses("cross_entropy", _categorical_known, _categorical)

@@ -1,0 +1,147 @@
+"""The only place of compile options, of the compiled-code cache and of the instruction set Numba compiles for.
+
+`kernel` marks functions that other kernels call; nothing is compiled until an entry is. Entries are compiled by
+`callback` and `parallel` with explicit signatures and kept on disk in a private folder whose name holds a hash of the
+kernel sources, the package version and the instruction set: Numba's own check looks at one file alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import config
+
+from fastbp import isa
+
+JIT = not config.DISABLE_JIT
+# Never `reassoc` (a row alone would differ from the same row in a batch), never `nnan` or `ninf` (they delete isnan).
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract", "nsz"}, "nogil": True}
+UNUSED_DAYS = 60
+_lock = threading.RLock()
+
+
+def _retarget() -> None:
+    """Compiles for the instruction set chosen by FASTBP_ISA instead of the host's; possible before Numba's first use."""
+    requested = os.environ.get("FASTBP_ISA", "").strip().lower()
+    if not JIT or requested in ("", "portable") or requested == isa.detect.choose(None):
+        return
+    from numba.core.registry import cpu_target
+
+    if "target_context" in vars(cpu_target) or getattr(cpu_target._toplevel_target_context, "_codegen", None):
+        raise RuntimeError(f"FASTBP_ISA={requested} must be in force before Numba compiles anything: "
+                           "import fastbp first, or set NUMBA_CPU_NAME as well.")
+    config.CPU_NAME, config.CPU_FEATURES = isa.table(requested).cpu, ""
+
+
+def kernel(function: Callable) -> Any:
+    """A function for other kernels: compiled into whatever entry calls it."""
+    return numba.njit(**OPTIONS)(function)
+
+
+@cache
+def source_hash() -> str:
+    """Of everything that ends up in machine code."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parent.parent
+    for path in sorted([*package.glob("isa/*.py"), *package.glob("kernels/*.py")]):
+        digest.update(path.name.encode() + path.read_bytes())
+    digest.update(f"{numba.__version__} {sys.version_info[:2]} {isa.NAME} {config.CPU_NAME}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _private(folder: Path) -> bool:
+    """Whether only this user can write to the folder and everything above it."""
+    if os.name != "posix":
+        return True
+    for place in (folder, *folder.resolve().parents):
+        with contextlib.suppress(OSError):
+            mode = place.stat().st_mode
+            if mode & stat.S_IWOTH:
+                return False
+    return True
+
+
+@cache
+def cache_dir() -> Path | None:
+    """The folder of compiled code, or None where none can be written (with one warning)."""
+    base = os.environ.get("FASTBP_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
+    try:
+        root = Path(base) if base else Path.home() / ".cache"
+        folder = root / "fastbp" / source_hash()
+        if not _private(root):
+            raise PermissionError(f"{root} is writable by everyone")
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+        tempfile.TemporaryFile(dir=folder).close()
+        os.utime(folder)
+        _forget_unused(folder)
+    except (OSError, RuntimeError) as error:
+        warnings.warn(f"fastbp keeps no compiled code, every process will compile again (some 15 s): {error}. "
+                      "Set FASTBP_CACHE_DIR to a folder only you can write to.", RuntimeWarning, stacklevel=2)
+        return None
+    return folder
+
+
+def _forget_unused(current: Path) -> None:
+    limit = time.time() - UNUSED_DAYS * 86400
+    for other in current.parent.iterdir():
+        with contextlib.suppress(OSError):
+            if other != current and other.stat().st_mtime < limit:
+                shutil.rmtree(other, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _cached() -> Iterator[bool]:
+    """Points Numba's cache at our folder while an entry of ours is compiled or loaded."""
+    folder = cache_dir()
+    with _lock:
+        before = config.CACHE_DIR
+        try:
+            if folder is not None:
+                config.CACHE_DIR = str(folder)
+            yield folder is not None
+        finally:
+            config.CACHE_DIR = before
+
+
+def _entry(decorate: Callable[[bool], Any]) -> Any:
+    """Compiles or loads an entry; a cache that cannot be read is thrown away once, with a warning."""
+    with _cached() as keep:
+        if not keep:
+            return decorate(False)
+        try:
+            return decorate(True)
+        except Exception as error:
+            folder = cache_dir()
+            assert folder is not None
+            warnings.warn(f"fastbp's compiled code in {folder} cannot be used ({error!r}); compiling again.",
+                          RuntimeWarning, stacklevel=3)
+            shutil.rmtree(folder, ignore_errors=True)
+            return decorate(False)
+
+
+def callback(function: Callable, signature: Any) -> Any:
+    """A C callback: its address is what serial callers and the parallel entry call."""
+    return _entry(lambda keep: numba.cfunc(signature, cache=keep, **OPTIONS)(function))
+
+
+def parallel(function: Callable, signature: Any) -> Any:
+    """A function with a parallel region."""
+    return _entry(lambda keep: numba.njit(signature, cache=keep, parallel=True, **OPTIONS)(function))
+
+
+_retarget()

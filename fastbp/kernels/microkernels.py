@@ -1,0 +1,142 @@
+"""The microkernels of `isa` as functions that kernels can call, and the table of their addresses.
+
+All of them are emitted into one module, compiled once and kept on disk; `addresses` returns where they are. A call goes
+through the table, so no caller carries a copy of their code. With FASTBP_ISA=portable, or with the JIT off, the same
+names are the plain-loop twins and the table is empty.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from fastbp import isa
+from fastbp.isa import machine, portable
+from fastbp.isa.microkernels import SLOTS, fill
+from fastbp.kernels import jit
+
+PORTABLE = isa.NAME == "portable" or not jit.JIT
+
+
+def _flat(context: Any, builder: Any, kinds: Any, values: Any) -> list[Any]:
+    """Arguments as the microkernel takes them: an array and its offset become a pointer."""
+    flat, arguments = [], iter(zip(kinds, values, strict=True))
+    for kind, value in arguments:
+        if isinstance(kind, types.Array):
+            offset_kind, offset = next(arguments)
+            data = builder.bitcast(context.make_array(kind)(context, builder, value).data, ir.PointerType())
+            offset = context.cast(builder, offset, offset_kind, types.int64)
+            element = context.get_value_type(kind.dtype)
+            place = builder.gep(data, [offset], source_etype=element)
+            place.type = ir.PointerType()
+            flat.append(place)
+        else:
+            flat.append(context.cast(builder, value, kind, types.int64))
+    return flat
+
+
+def _emitted(name: str) -> Any:
+    """A caller of microkernel `name`, or of a family: of the one whose place in it is the first argument."""
+    family = name not in SLOTS
+    first = min(slot for known, slot in SLOTS.items() if known.startswith(name)) if family else SLOTS[name]
+
+    def call(typing_context: Any, table: Any, *arguments: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            word = ir.IntType(64)
+            slots = context.make_array(signature.args[0])(context, builder, values[0]).data
+            kinds = signature.args[1]
+            flat = _flat(context, builder, kinds, [builder.extract_value(values[1], i) for i in range(len(kinds))])
+            slot = builder.add(flat.pop(0), word(first)) if family else word(first)
+            address = builder.load(builder.gep(slots, [slot], source_etype=word), typ=word)
+            kind = ir.FunctionType(ir.VoidType(), [value.type for value in flat])
+            builder.call(builder.inttoptr(address, kind.as_pointer()), flat)
+            return context.get_dummy_value()
+
+        return types.void(table, _packed(arguments)), generate
+
+    call.__name__ = name
+    return intrinsic(call)
+
+
+def _packed(arguments: Any) -> Any:
+    """Numba asks twice: with the arguments one by one, then with them as a tuple."""
+    if len(arguments) == 1 and isinstance(arguments[0], types.BaseTuple):
+        return arguments[0]
+    return types.StarArgTuple.from_types(arguments)
+
+
+def _machine(name: str) -> Any:
+    """An inlined emitter of `isa.machine` on int64 words; arrays stand for the address of one element."""
+    emit = getattr(machine, name)
+
+    def call(typing_context: Any, *arguments: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            kinds = signature.args[0]
+            unpacked = [builder.extract_value(values[0], i) for i in range(len(kinds))]
+            return emit(builder, *_flat(context, builder, kinds, unpacked))
+
+        return types.int64(_packed(arguments)), generate
+
+    call.__name__ = name
+    return intrinsic(call)
+
+
+def _microkernel(name: str) -> Any:
+    return jit.kernel(getattr(portable, name)) if PORTABLE else _emitted(name)
+
+
+def _word(name: str) -> Any:
+    return _machine(name) if jit.JIT else getattr(portable, name)
+
+
+across, along = _microkernel("across"), _microkernel("along")
+transpose, gather, scatter, zero = (_microkernel(name) for name in ("transpose", "gather", "scatter", "zero"))
+softmax, softmax_slope, scale = (_microkernel(name) for name in ("softmax", "softmax_slope", "scale"))
+squared_error, binary_cross_entropy, cross_entropy = (
+    _microkernel(name) for name in ("squared_error", "binary_cross_entropy", "cross_entropy")
+)
+update, activate, slope = _microkernel("update"), _microkernel("activate"), _microkernel("slope")
+atomic_add, atomic_load, atomic_store = _word("atomic_add"), _word("atomic_load"), _word("atomic_store")
+exchange_if, pause, yield_thread = _word("exchange_if"), _word("pause"), _word("yield_thread")
+flush_denormals, restore_denormals = _word("flush_denormals"), _word("restore_denormals")
+
+
+def _emit_all(bits: int) -> Any:
+    """An intrinsic that emits every microkernel and writes their addresses to an int64 array."""
+
+    def emit_all(typing_context: Any, addresses: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            fill(builder, bits, isa.table(), builder.inttoptr(values[0], ir.PointerType()))
+            return context.get_dummy_value()
+
+        return types.void(addresses), generate
+
+    emit_all.__name__ = f"emit_all_{bits}"
+    return intrinsic(emit_all)
+
+
+emit_all_32, emit_all_64 = _emit_all(32), _emit_all(64)
+
+
+def table_float32(address: int) -> None:
+    """Writes the addresses of the float32 microkernels to int64 words from `address` on."""
+    emit_all_32(address)
+
+
+def table_float64(address: int) -> None:
+    emit_all_64(address)
+
+
+@cache
+def addresses(dtype: str) -> np.ndarray:
+    """The table for float32 or float64; compiles or loads the microkernels when first asked for."""
+    words = np.zeros(len(SLOTS), np.int64)
+    if not PORTABLE:
+        entry = jit.callback(table_float32 if dtype == "float32" else table_float64, types.void(types.int64))
+        entry.ctypes(words.ctypes.data)
+    return words
