@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
 from fastbp import isa
 from fastbp.isa import machine, portable
@@ -84,6 +84,11 @@ def _machine(name: str) -> Any:
 
     call.__name__ = name
     return intrinsic(call)
+
+
+if PORTABLE:
+    for helper in portable.HELPERS:  # what the twins call must be known to Numba too
+        register_jitable(**jit.OPTIONS)(helper)
 
 
 def _microkernel(name: str) -> Any:
