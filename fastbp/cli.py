@@ -61,14 +61,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 def show_info(out: TextIO | None = None) -> int:
     """Run `fastbp info`: what fastbp found on this machine, one fact a line."""
-    from fastbp import isa
+    from fastbp import __version__, isa
     from fastbp.kernels import jit
     from fastbp.kernels.engine import usable_cores
 
     cores = usable_cores()
     peaks = [(n, isa.measured_peak("float32", n) / 1e9) for n in sorted({1, cores})]  # starts the threading layer, too
     facts = [
-        ("fastbp", version("fastbp")),
+        ("fastbp", __version__),
         ("Python", ", ".join([platform.python_version(), *(f"{name} {version(name)}" for name in ("numpy", "numba"))])),
         ("system", f"{platform.system()} {platform.machine()}"),
         ("instruction set", isa.NAME),

@@ -21,6 +21,7 @@ from fastbp.preparation import Preparation, learn
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+SEED_KEY = "fastbp.seed"  # tells which rows of the digits were held out
 NAMED = ("digits", "mnist", "fashion-mnist")
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
 ACTIVATIONS = (
@@ -124,7 +125,7 @@ def train(job: TrainJob, out: TextIO = sys.stdout) -> int:
     _print_header(job, split, preparation, model, out)
     _warm_up(job, X, y, preparation)
     outcome = _fit(model, X, y, job)
-    model.metadata.update(preparation.to_metadata())
+    model.metadata |= {**preparation.to_metadata(), SEED_KEY: str(job.seed)}
     model.save(job.path)
     _print_report(job, preparation, model, (x_test, y_test), len(X), outcome, out)
     return 130 if outcome.interrupted else 0
@@ -138,7 +139,7 @@ def predict(model_path: str, data: str, output: str | None, out: TextIO = sys.st
             raise ValueError(f"cannot write {output}: the ending must be .csv, .npy or .npz")
     model = fastbp.load(model_path)
     preparation = Preparation.from_metadata(model.metadata)
-    X, y = _rows_to_predict(data, preparation)
+    X, y = _rows_to_predict(data, preparation, int(model.metadata.get(SEED_KEY, "0")))
     scaled = X.astype(np.float32) if preparation is None else preparation.features(X, f"the rows of {data}")
     outputs = model.predict(scaled)
     answers = outputs if preparation is None else preparation.answers(outputs)
@@ -281,9 +282,9 @@ def _score(preparation: Preparation, outputs: Array, y: Array) -> tuple[str, str
     return "R²", f"{r2:.4f} (root mean square error {rmse:.6g})"
 
 
-def _rows_to_predict(data: str, preparation: Preparation | None) -> tuple[Array, Array | None]:
+def _rows_to_predict(data: str, preparation: Preparation | None, seed: int) -> tuple[Array, Array | None]:
     if data in NAMED:
-        split = datasets.load_named(data)
+        split = datasets.load_named(data, seed=seed)
         return split.x_test, split.y_test
     columns = preparation.columns if preparation is not None else ()
     table = datasets.read_file(data, columns=columns)

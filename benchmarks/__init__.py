@@ -1,0 +1,1 @@
+"""Comparisons with peers (`compare`, `accuracy`) and the asv suite; run from the root of the repository."""

@@ -1,0 +1,177 @@
+"""fastbp beside NumPy, scikit-learn, PyTorch and JAX: ``python -m benchmarks.compare``.
+
+For every row all peers train the same data in the same order, in float32, from the same Glorot-uniform weights, on
+the same cores, hidden layers ReLU. Each runs in a warm process of its own and they are asked in turn, A B C A B C;
+between two turns all are idle long enough for their thread pools to stop spinning. Before the clock starts, all must
+have reached the same loss after a few steps.
+
+The ratio of a row is the best peer's time over fastbp's, taken in each round and given as median (lowest to highest).
+A run of all rows with all peers writes docs/performance.md; ``--json`` writes what was measured by any run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from benchmarks.measure import ROOT, Measurement, Plan, WorkerError, measure
+from benchmarks.peers import PEERS
+from benchmarks.tables import machine, markdown_table, replace_generated, versions
+from fastbp.bench import ROWS, step_flops
+
+PAGE = ROOT / "docs" / "performance.md"
+RESULTS = ROOT / "benchmarks" / "results" / "compare.json"
+QUICK = Plan(rounds=3, seconds=0.05)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure the chosen rows; exit code 1 where a row could not be measured."""
+    args = make_parser().parse_args(argv)
+    names = [name for name in PEERS if name in (args.peers or PEERS) or name == "fastbp"]
+    plan = (QUICK if args.quick else Plan())._replace(threads=args.threads)
+    plan = plan._replace(rounds=args.rounds) if args.rounds else plan
+    measured, failures = [], 0
+    for row in [ROWS[number - 1] for number in args.rows]:
+        try:
+            measured.append(measure(row, names, plan))
+            print(describe(measured[-1]), flush=True)
+        except WorkerError as error:
+            failures += 1
+            print(f"{row.title}\n    failed: {error}", file=sys.stderr, flush=True)
+    whole = len(args.rows) == len(ROWS) and len(names) == len(PEERS) and not args.quick and not failures
+    write(measured, plan, args.json or (RESULTS if whole else None), whole)
+    return 1 if failures else 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=(__doc__ or "").split("\n")[0])
+    every = ",".join(map(str, range(1, len(ROWS) + 1)))
+    listing = "; ".join(f"{number} {row.title}" for number, row in enumerate(ROWS, start=1))
+    parser.add_argument(
+        "--rows", type=_row_numbers, default=_row_numbers(every), metavar="N,N-N", help=f"default: all of {listing}"
+    )
+    parser.add_argument(
+        "--peers", type=_peer_names, metavar="NAME,NAME", help=f"default: {','.join(PEERS)}; fastbp always runs"
+    )
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"default: {Plan().rounds}")
+    parser.add_argument("--threads", type=int, default=Plan().threads, metavar="N", help="for all peers (default: 2)")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK.rounds} rounds of short turns")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help=f"default, for a whole run: {RESULTS.relative_to(ROOT)}"
+    )
+    return parser
+
+
+def describe(m: Measurement) -> str:
+    """What was measured of one row: a line for each peer."""
+    lines = [m.row.title]
+    for name in m.times:
+        share = f"{m.speed(name) / m.peak:6.1%} of peak"
+        low, high = min(m.times[name]) * 1e6, max(m.times[name]) * 1e6
+        figures = f"{m.microseconds(name):>12,.1f} µs a step ({low:,.1f} to {high:,.1f})"
+        lines.append(f"    {PEERS[name].title:<18}{figures}{m.speed(name) / 1e9:>9.2f} GFLOP/s {share}")
+    if m.ratios():
+        lines.append(f"    {PEERS[m.best_peer or ''].title} / fastbp: {_ratio(m)}")
+    return "\n".join(lines)
+
+
+def write(measured: list[Measurement], plan: Plan, path: Path | None, whole: bool) -> None:
+    """The JSON file, where asked for, and after a whole run the table in docs/performance.md."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(as_json(measured, plan), indent=1) + "\n", encoding="utf-8")
+    if whole:
+        replace_generated(PAGE, "benchmarks.compare", page_text(measured, plan), title="Performance")
+
+
+def as_json(measured: list[Measurement], plan: Plan) -> dict[str, object]:
+    """All that was measured, seconds a step round by round, with machine and versions."""
+    rows = [
+        {
+            **m.row._asdict(),
+            "title": m.row.title,
+            "flops": step_flops(m.row.sizes, m.row.batch),
+            "peak_flops_per_second": m.peak,
+            "seconds_per_step": m.times,
+            "checked_losses": m.losses,
+            "best_peer": m.best_peer,
+            "ratios": m.ratios(),
+        }
+        for m in measured
+    ]
+    return {
+        "date": date.today().isoformat(),
+        "machine": machine(),
+        "versions": _versions(),
+        "plan": plan._asdict(),
+        "rows": rows,
+    }
+
+
+def page_text(measured: list[Measurement], plan: Plan) -> str:
+    """The table with what it was measured on."""
+    names = list(PEERS)
+    header = [
+        "net, batch, optimizer",
+        *(PEERS[name].title for name in names),
+        "GFLOP/s",
+        "of peak",
+        "best peer ÷ fastbp",
+    ]
+    rows = []
+    for m in measured:
+        times = [f"{m.microseconds(name):,.1f}" for name in names]
+        times = [f"**{t}**" if name in (m.best_peer, "fastbp") else t for name, t in zip(names, times, strict=True)]
+        rows.append(
+            [m.row.title, *times, f"{m.speed('fastbp') / 1e9:.1f}", f"{m.speed('fastbp') / m.peak:.0%}", _ratio(m)]
+        )
+    here = machine()
+    peak = statistics.median(m.peak for m in measured) / 1e9
+    packages = ", ".join(f"{name} {version}" for name, version in _versions().items())
+    return f"""Microseconds a step, median of {plan.rounds} rounds, float32, {plan.threads} threads for all, hidden
+layers ReLU; GFLOP/s and the share of the measured peak ({peak:.0f} GFLOP/s) are fastbp's. The ratio is the median over
+the rounds, with the lowest and the highest. Measured on {date.today().isoformat()} by `python -m benchmarks.compare` on
+{here["processor"]}, {here["cores"]} cores, {here["system"]}, Python {here["python"]}; {packages}.
+
+{markdown_table(header, rows)}
+"""
+
+
+def _ratio(m: Measurement) -> str:
+    ratios = m.ratios()
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def _versions() -> dict[str, str]:
+    return versions(name for entry in PEERS.values() for name in entry.distributions)
+
+
+def _row_numbers(text: str) -> list[int]:
+    numbers: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            numbers += range(int(first), int(last or first) + 1)
+    except ValueError:
+        numbers = [0]
+    if not numbers or not all(1 <= number <= len(ROWS) for number in numbers):
+        raise argparse.ArgumentTypeError(f"must be numbers from 1 to {len(ROWS)}, as in 1,4-6; got {text!r}")
+    return numbers
+
+
+def _peer_names(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in PEERS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown peer {unknown[0]!r}: choose from {', '.join(PEERS)}")
+    return names
+
+
+if __name__ == "__main__":
+    sys.exit(main())

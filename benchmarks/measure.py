@@ -1,0 +1,139 @@
+"""Ask workers in turn and gather their times: what `benchmarks.compare` stands on."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from fastbp.bench import Row, step_flops
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTLE_SECONDS = 0.06  # OpenMP and BLAS threads spin for some milliseconds, at most 30, after their last work
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+TOLERANCE = 1e-4  # of the change that the checked steps make to the loss, and of the loss
+
+
+class WorkerError(RuntimeError):
+    """A worker answered with an error or died."""
+
+
+class WorkerProcess:
+    """A `benchmarks.worker` process; use as a context, which ends it.
+
+    All workers see the same cores: the first ``n_threads`` that this process may use.
+    """
+
+    def __init__(self, name: str, n_threads: int) -> None:
+        self.name = name
+        cores = sorted(os.sched_getaffinity(0))[:n_threads]
+        environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(n_threads))}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", name, str(n_threads)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        )  # fmt: skip
+
+    def ask(self, question: str, **fields: Any) -> dict[str, Any]:
+        """The answer; WorkerError with what the worker said where it failed."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps({"ask": question, **fields}) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        answer: dict[str, Any] = json.loads(line) if line else {"error": f"the worker died: {self._last_words()}"}
+        if "error" in answer:
+            raise WorkerError(f"{self.name}: {answer['error']}")
+        return answer
+
+    def _last_words(self) -> str:
+        return (self.process.communicate()[1] or "").strip()[-500:]
+
+    def __enter__(self) -> WorkerProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+class Plan(NamedTuple):
+    """How long to measure: rounds, seconds a turn, threads."""
+
+    rounds: int = 9
+    seconds: float = 0.3
+    threads: int = 2
+
+
+class Measurement(NamedTuple):
+    """One row: seconds a step by peer, round after round; losses after the check; the machine's peak in FLOP/s."""
+
+    row: Row
+    times: dict[str, list[float]]
+    losses: dict[str, float]
+    peak: float
+
+    def microseconds(self, name: str) -> float:
+        """The median time of a step."""
+        return statistics.median(self.times[name]) * 1e6
+
+    def speed(self, name: str) -> float:
+        """FLOP/s at the median time."""
+        return step_flops(self.row.sizes, self.row.batch) / (self.microseconds(name) * 1e-6)
+
+    @property
+    def best_peer(self) -> str | None:
+        """The peer with the least median time; None where fastbp ran alone."""
+        peers = [name for name in self.times if name != "fastbp"]
+        return min(peers, key=self.microseconds) if peers else None
+
+    def ratios(self) -> list[float]:
+        """The best peer's time over fastbp's in each round: neighbours in time, so that slow spells cancel."""
+        best = self.best_peer
+        if best is None or "fastbp" not in self.times:
+            return []
+        return [peer / ours for peer, ours in zip(self.times[best], self.times["fastbp"], strict=True)]
+
+
+def measure(row: Row, names: list[str], plan: Plan) -> Measurement:
+    """Check that all peers, fastbp the last, take the same steps, then time them in turn; WorkerError where not."""
+    workers = [WorkerProcess(name, plan.threads) for name in names]
+    try:
+        fields = {"row": row._asdict()}
+        losses = check_losses(workers, row)
+        epochs = [worker.ask("prepare", seconds=plan.seconds, **fields)["epochs"] for worker in workers]
+        peak = workers[-1].ask("peak")["flops"]
+        times: dict[str, list[float]] = {name: [] for name in names}
+        for _ in range(plan.rounds):
+            for worker, n in zip(workers, epochs, strict=True):
+                time.sleep(SETTLE_SECONDS)
+                times[worker.name].append(worker.ask("train", epochs=n)["seconds"])
+        return Measurement(row, times, losses, peak)
+    finally:
+        for worker in workers:
+            worker.__exit__(None, None, None)
+
+
+def check_losses(workers: list[WorkerProcess], row: Row) -> dict[str, float]:
+    """The loss of each after a few steps from the same weights, which must agree within TOLERANCE."""
+    steps = 50 if row.batch == 1 else 5
+    answers = {worker.name: worker.ask("check", row=row._asdict(), max_steps=steps) for worker in workers}
+    losses = {name: float(answer["loss"]) for name, answer in answers.items()}
+    reference, start = next((losses[name], answers[name]["start"]) for name in losses)
+    for name, loss in losses.items():
+        if not abs(loss - reference) <= TOLERANCE * max(abs(reference), abs(start - reference)):
+            raise WorkerError(
+                f"{row.title}: after {steps} steps {name} has loss {loss:.8g}, {workers[0].name} {reference:.8g}"
+            )
+    return losses

@@ -1,0 +1,66 @@
+"""The trainers that are compared, one small module each, every one written as its best users would write it.
+
+A peer is made from a workload and a number of threads; it then trains whole passes over the data, in the order they
+lie in, without shuffling, and gives its weights. It computes the loss of every step, as a watched training run would.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from fastbp.bench import Workload
+from fastbp.datasets import Array
+
+
+class Peer(Protocol):
+    """One trainer at work on one workload."""
+
+    def train(self, epochs: int) -> None:
+        """Train so many passes over the data, going on from where it is; returns when all work is done."""
+
+    def weights(self) -> list[Array]:
+        """The weights now: kernel (in, out) and bias (out,), layer by layer."""
+
+
+class Entry(NamedTuple):
+    """A peer's name in tables, the distributions whose versions it names, and the module that makes it."""
+
+    title: str
+    distributions: tuple[str, ...]
+    module: str
+
+
+PEERS = {
+    "numpy": Entry("NumPy", ("numpy",), "numpy_reference"),
+    "sklearn": Entry("scikit-learn", ("scikit-learn",), "sklearn_mlp"),
+    "torch": Entry("PyTorch", ("torch",), "torch_eager"),
+    "torch-compile": Entry("PyTorch compiled", ("torch",), "torch_compiled"),
+    "jax": Entry("JAX", ("jax", "jaxlib"), "jax_scan"),
+    "fastbp": Entry("fastbp", ("fastbp", "numba"), "fastbp_model"),
+}
+
+
+def make_peer(name: str, work: Workload, n_threads: int) -> Peer:
+    """The peer called ``name``, ready to train ``work``; ImportError where its packages are missing."""
+    module = importlib.import_module(f"benchmarks.peers.{PEERS[name].module}")
+    make: Callable[[Workload, int], Peer] = module.make
+    return make(work, n_threads)
+
+
+def fastest(makers: Sequence[Callable[[], Peer]]) -> Peer:
+    """A fresh peer of the kind that trains a pass in the least time, for those with several good ways."""
+    best = makers[0] if len(makers) == 1 else min(makers, key=lambda make: _seconds(make()))
+    return best()
+
+
+def _seconds(peer: Peer) -> float:
+    peer.train(1)  # compiles
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        peer.train(1)
+        times.append(time.perf_counter() - start)
+    return min(times)

@@ -1,0 +1,110 @@
+"""One peer in a process of its own, asked over a pipe: a line of JSON in, a line of JSON out.
+
+    {"ask": "check", "row": {...}, "max_steps": 5}     -> {"loss": ...}     train a fresh peer a few steps
+    {"ask": "prepare", "row": {...}, "seconds": 0.3}   -> {"epochs": ...}   make and warm the peer; passes that fill it
+    {"ask": "train", "epochs": 3}                      -> {"seconds": ...}  of one step, from a timed call
+    {"ask": "peak"}                                    -> {"flops": ...}    this machine's measured peak
+
+An answer {"error": text} tells what went wrong. Between questions the process sleeps in a read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+import numpy as np
+
+from benchmarks.peers import Peer, make_peer
+from fastbp.bench import MAX_STEPS, Row, Workload, make_workload
+from fastbp.datasets import Array
+
+
+class Worker:
+    """Answers the questions about one peer."""
+
+    def __init__(self, name: str, n_threads: int) -> None:
+        self.name, self.n_threads = name, n_threads
+        self.peer: Peer | None = None
+        self.steps = 0
+        self.answers: dict[str, Callable[..., dict[str, Any]]] = {
+            "check": self.check, "prepare": self.prepare, "train": self.train, "peak": self.peak
+        }  # fmt: skip
+
+    def check(self, row: dict[str, Any], max_steps: int, epochs: int = 1) -> dict[str, float]:
+        """Train a fresh peer a few steps and give its loss over their data."""
+        work = make_workload(as_row(row), max_steps=max_steps)
+        peer = make_peer(self.name, work, self.n_threads)
+        peer.train(epochs)
+        return {"loss": loss_of(peer.weights(), work), "start": loss_of(list(work.weights), work)}
+
+    def prepare(self, row: dict[str, Any], seconds: float, max_steps: int = MAX_STEPS) -> dict[str, float]:
+        """Make the peer, warm it up, train the passes that come before the clock, and find how many fill a turn."""
+        work = make_workload(as_row(row), max_steps=max_steps)
+        self.peer, self.steps = make_peer(self.name, work, self.n_threads), work.steps
+        self.peer.train(max(1, work.row.warm_epochs))
+        return {"epochs": max(1, round(seconds / max(1e-9, self.train(1)["seconds"] * self.steps)))}
+
+    def train(self, epochs: int) -> dict[str, float]:
+        """Seconds a step of so many passes in one go."""
+        if self.peer is None:
+            raise ValueError("ask prepare before train")
+        start = time.perf_counter()
+        self.peer.train(epochs)
+        return {"seconds": (time.perf_counter() - start) / (epochs * self.steps)}
+
+    def peak(self) -> dict[str, float]:
+        """FLOP/s of the multiply-add units, measured on as many threads."""
+        from fastbp import isa
+
+        return {"flops": isa.measured_peak("float32", self.n_threads)}
+
+
+def as_row(fields: dict[str, Any]) -> Row:
+    """The row from its JSON form."""
+    return Row(**{**fields, "sizes": tuple(fields["sizes"])})
+
+
+def loss_of(weights: list[Array], work: Workload) -> float:
+    """The loss over all the data in float64: ReLU layers, then mean square or mean cross-entropy."""
+    A = work.X.astype(np.float64)
+    for i in range(0, len(weights), 2):
+        A = A @ weights[i].astype(np.float64) + weights[i + 1]
+        if i < len(weights) - 2:
+            A = np.maximum(A, 0.0)
+    if work.row.loss == "mse":
+        return float(np.mean((A - work.y) ** 2))
+    largest = A.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(A - largest).sum(axis=1)) + largest[:, 0]
+    return float(np.mean(log_sum - A[np.arange(len(A)), work.y]))
+
+
+def answer(worker: Worker, line: str) -> dict[str, Any]:
+    """The answer to one line."""
+    question = json.loads(line)
+    try:
+        return worker.answers[question.pop("ask")](**question)
+    except Exception as error:  # whatever a framework raises is the answer: the asking side reports it and goes on
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def serve(worker: Worker, questions: TextIO, answers: TextIO) -> None:
+    """Answer until the questions end."""
+    for line in questions:
+        answers.write(json.dumps(answer(worker, line)) + "\n")
+        answers.flush()
+
+
+def main() -> None:
+    """``python -m benchmarks.worker PEER THREADS``; whatever a framework prints goes to stderr."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    serve(Worker(sys.argv[1], int(sys.argv[2])), sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()
