@@ -27,6 +27,7 @@ def atomic_load(b: ir.IRBuilder, pointer):
 
 
 def atomic_store(b: ir.IRBuilder, pointer, value):
+    pointer.type = I64.as_pointer()  # llvmlite's builder wants to see the type it stores to
     b.store_atomic(value, pointer, "release", 8)
     return value
 

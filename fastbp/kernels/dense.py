@@ -1,0 +1,193 @@
+"""The three products of a dense layer, in units of work: cut into register tiles, blocked for the caches.
+
+    forward   Z = f(W A + b)                 units: some panels of outputs   x  some panels of the batch
+    backward  D' = (W^T D) * f'(Z')          units: some lines of inputs     x  some panels of the batch
+    weights   W <- update(W, A D^T)          units: some panels of outputs   x  some lines of inputs
+
+Each cuts its contraction into blocks of BLOCK lines, so that what a tile reads again comes from the first-level cache;
+the order of k does not change, so neither does a bit. `mem` holds the arrays, `row` a layer's fields (see `plan`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fastbp import isa
+from fastbp.isa.curves_portable import CODES
+from fastbp.isa.emit import ACCUMULATE, BIAS_ROWS, KEEP, RELU, ZERO
+from fastbp.kernels import plan as field
+from fastbp.kernels.jit import kernel
+from fastbp.kernels.microkernels import across, activate, along, slope, transpose, update, zero
+
+MOST_ROWS, MOST_COLUMNS = isa.table().rows[0], isa.table().columns[0]
+BLOCK, GRADIENT_LINES = field.BLOCK, field.GRADIENT_LINES
+RELU_CODE, IDENTITY_CODE = CODES["relu"], CODES["identity"]
+
+
+class Memory(NamedTuple):
+    """The arrays of one element type that kernels share."""
+
+    table: object  # addresses of the microkernels
+    P: object  # parameters, and behind them the optimizer's states
+    M: object  # workspace
+    G: object  # gradient arena, laid out as the parameters; empty on the fused path
+    L: int  # elements in a line
+
+
+class Rule(NamedTuple):
+    """How weights are updated: a code, where its scalars lie in M, the distance from weights to states, a flag's place."""
+
+    fused: bool
+    code: int
+    ahead: int  # arrays to prefetch for the update: 0 where all of them fit into the caches
+    scalars: int
+    stride: int
+    sync: object
+    flag: int
+
+
+@kernel
+def rows_of(left):
+    """The tallest tile that fits."""
+    if left >= MOST_ROWS:
+        return MOST_ROWS
+    if left >= 4:
+        return 4
+    return 2 if left >= 2 else 1
+
+
+@kernel
+def forward(mem, row, p0, p1, q0, q1):
+    """Z of panels p0 ... p1 and batch panels q0 ... q1."""
+    table, P, M, L = mem.table, mem.P, mem.M, mem.L
+    K, N, apitch, zpitch = row[field.K], row[field.N], row[field.APITCH], row[field.ZPITCH]
+    bias_line = K * L
+    post = RELU if row[field.CODE] == RELU_CODE else KEEP
+    for k in range(0, K, BLOCK):
+        depth = min(BLOCK, K - k)
+        last = k + depth == K
+        for p in range(p0, p1):
+            w = row[field.W] + p * row[field.WPITCH]
+            height = min(L, N - p * L)
+            for q in range(q0, q1, MOST_COLUMNS):
+                columns = min(MOST_COLUMNS, q1 - q)
+                a = row[field.A] + q * apitch + k * L
+                z = row[field.Z] + q * zpitch + p * L * L
+                r = 0
+                while r < height:
+                    rows = rows_of(height - r)
+                    across(table, rows, columns, depth, P, w + k * L + r, M, a, apitch, M, z + r * L, zpitch,
+                           ACCUMULATE if k else BIAS_ROWS, P, w + bias_line + r, post if last else KEEP)
+                    r += rows
+                if last:
+                    curve(mem, row, z, height, columns)
+
+
+@kernel
+def curve(mem, row, z, height, columns):
+    """The activations that did not fit into the tile's registers, over a tile just written."""
+    code = row[field.CODE]
+    if code in (IDENTITY_CODE, RELU_CODE):
+        return
+    for j in range(columns):
+        at = z + j * row[field.ZPITCH]
+        slopes = at - row[field.Z] + row[field.F] if row[field.F] >= 0 else row[field.SINK]
+        activate(mem.table, code, height, mem.M, at, mem.M, at, mem.M, slopes, mem.M, row[field.ALPHA])
+
+
+@kernel
+def backward(mem, row, below, b0, b1, q0, q1):
+    """Deltas of the layer below, blocks of L inputs b0 ... b1 and batch panels q0 ... q1, and their transposes."""
+    table, P, M, L = mem.table, mem.P, mem.M, mem.L
+    K, N, wpitch = row[field.K], row[field.N], row[field.WPITCH]
+    dpitch, epitch = row[field.DPITCH], below[field.DPITCH]
+    for n in range(0, N, BLOCK):
+        depth = min(BLOCK, N - n)
+        w = row[field.W] + n // L * wpitch
+        for b in range(b0, b1):
+            height = min(L, K - b * L)
+            for q in range(q0, q1, MOST_COLUMNS):
+                columns = min(MOST_COLUMNS, q1 - q)
+                d = row[field.D] + q * dpitch + n * L
+                e = below[field.D] + q * epitch + b * L * L
+                r = 0
+                while r < height:
+                    rows = rows_of(height - r)
+                    along(table, rows, columns, depth, P, w + (b * L + r) * L, wpitch, M, d, dpitch,
+                          M, e + r * L, epitch, ACCUMULATE if n else ZERO, P, 0, KEEP, P, 0, 0, 0, 0, 0)
+                    r += rows
+                if n + depth == N:
+                    for j in range(columns):
+                        deltas(mem, below, b, q + j, height)
+
+
+@kernel
+def deltas(mem, below, b, q, height):
+    """D <- D f', a block of L units by L rows, and its transpose for the weight gradient."""
+    L = mem.L
+    e = below[field.D] + q * below[field.DPITCH] + b * L * L
+    at = q * below[field.ZPITCH] + b * L * L
+    known = below[field.F] if below[field.F] >= 0 else below[field.Z]
+    if below[field.CODE] != IDENTITY_CODE:
+        slope(mem.table, below[field.CODE], height, mem.M, known + at, mem.M, e, mem.M, below[field.ALPHA])
+    transpose(mem.table, height, mem.M, e, mem.M, below[field.DT] + b * below[field.TPITCH] + q * L * L)
+
+
+@kernel
+def weights(mem, row, rule, scratch, batch, p0, p1, k0, k1):
+    """The gradient of panels p0 ... p1, inputs k0 ... k1 and, with input 0, the biases; then their update.
+
+    Fused, a tile of the gradient never leaves the first-level cache; else it goes to the gradient arena.
+    """
+    M, L = mem.M, mem.L
+    for p in range(p0, p1, MOST_COLUMNS):
+        columns = min(MOST_COLUMNS, p1 - p)
+        w = row[field.W] + p * row[field.WPITCH]
+        dt = row[field.DT] + p * row[field.TPITCH]
+        if k0 == 0 and row[field.BIAS]:
+            ones = scratch + GRADIENT_LINES * L
+            tile(mem, row, rule, scratch, batch, 1, columns, ones, 0, dt, w + row[field.K] * L)
+        k = k0
+        while k < k1:
+            rows = rows_of(k1 - k)
+            tile(mem, row, rule, scratch, batch, rows, columns, row[field.A] + k * L, row[field.APITCH], dt, w + k * L)
+            k += rows
+
+
+@kernel
+def tile(mem, row, rule, scratch, batch, rows, columns, a, apitch, dt, w):
+    """One register tile of the gradient and its update."""
+    table, P, M, G, L = mem.table, mem.P, mem.M, mem.G, mem.L
+    wpitch, tpitch = row[field.WPITCH], row[field.TPITCH]
+    if not rule.fused:
+        along(table, rows, columns, batch, M, a, apitch, M, dt, tpitch, G, w, wpitch, ZERO, M, 0, KEEP, P, 0, 0, 0, 0, 0)
+        return
+    lines = min(rows, (rows * L + batch - 1) // batch)  # to prefetch with each panel of the batch
+    along(table, rows, columns, batch, M, a, apitch, M, dt, tpitch, M, scratch, rows * L, ZERO, M, 0, KEEP,
+          P, w, wpitch, rule.stride, rule.ahead, lines)
+    update(table, rule.code, rows, columns, M, scratch, rows * L, P, w, wpitch, rule.stride, M, rule.scalars,
+           rule.sync, rule.flag)
+
+
+@kernel
+def copy_forward(mem, row, q):
+    """An activation standing alone: A <- f(A of the layer below), one batch panel."""
+    z = row[field.Z] + q * row[field.ZPITCH]
+    slopes = row[field.F] + q * row[field.ZPITCH] if row[field.F] >= 0 else row[field.SINK]
+    activate(mem.table, row[field.CODE], row[field.N], mem.M, row[field.A] + q * row[field.APITCH], mem.M, z,
+             mem.M, slopes, mem.M, row[field.ALPHA])
+
+
+@kernel
+def copy_backward(mem, row, below, q):
+    """Deltas pass through an activation standing alone: its own slope is in them already."""
+    L, N = mem.L, row[field.N]
+    source, target = row[field.D] + q * row[field.DPITCH], below[field.D] + q * below[field.DPITCH]
+    mem.M[target : target + N * L] = mem.M[source : source + N * L]
+    for b in range((N + L - 1) // L):
+        deltas(mem, below, b, q, min(L, N - b * L))
+
+
+@kernel
+def clear(mem, place, lines):
+    zero(mem.table, lines, mem.M, place)

@@ -1,0 +1,248 @@
+"""The worker that interprets a plan, and the two entries that start workers.
+
+The worker is compiled once for each element type, as a C callback. The serial caller calls it with the GIL released;
+the parallel entry starts one per thread, each of which calls the same address: Numba would copy it into every caller.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import carray, types
+from numba.extending import intrinsic
+
+from fastbp.kernels import plan as field
+from fastbp.kernels.dense import Memory, Rule, backward, copy_backward, copy_forward, forward, weights
+from fastbp.kernels.jit import callback, kernel, parallel
+from fastbp.kernels.microkernels import atomic_add, atomic_store, exchange_if, flush_denormals, restore_denormals
+from fastbp.kernels.outputs import Data, gather_inputs, loss_and_deltas, predict
+from fastbp.kernels.parallel import ALONE, FLAGS, STATUS, STEPS, TOGETHER, WORDS, barrier, counter, gather_workers, take
+from fastbp.kernels.update import fold
+
+# Arrays of a call, in the order of their addresses and lengths in its context; then its numbers.
+ARRAYS = ("sync", "program", "layers", "bounds", "labels", "order", "table",  # int64
+          "partials", "totals", "scalars", "losses",  # float64
+          "P", "M", "G", "X", "y", "weight", "outputs")  # of the network's type
+(N_STEPS, LOSS, BACKWARD, FUSED, RULE, AHEAD, STRIDE, SCRATCH, SCRATCH_SIZE, WORKERS, SPINS, TRAIN, N_NUMBERS) = range(13)
+CONTEXT = 2 * len(ARRAYS) + N_NUMBERS
+OK, LOSS_NOT_FINITE, UPDATE_NOT_FINITE = range(3)
+
+
+@kernel
+def units_of(row, what, panels, L):
+    """How many units of work an operation has."""
+    N, K = row[field.N], row[field.K]
+    if what in (field.GATHER, field.LOSS, field.OUTPUT) or not row[field.DENSE]:
+        return panels
+    if what == field.FORWARD:
+        return parts((N + L - 1) // L, row[field.FORWARD_PANELS]) * parts(panels, row[field.FORWARD_BATCH])
+    if what == field.BACKWARD:
+        return parts((K + L - 1) // L, row[field.BACKWARD_ROWS]) * parts(panels, row[field.BACKWARD_BATCH])
+    return parts((N + L - 1) // L, row[field.WEIGHTS_PANELS]) * parts(K, row[field.WEIGHTS_ROWS])
+
+
+@kernel
+def parts(total, size):
+    return (total + size - 1) // size
+
+
+@kernel
+def run_unit(mem, layers, data, rule, scratch, what, layer, unit, step, first, batch):
+    """One unit of one operation."""
+    row, L = layers[layer], mem.L
+    panels = (batch + L - 1) // L
+    if what == field.FORWARD:
+        if row[field.DENSE]:
+            size, share = row[field.FORWARD_PANELS], row[field.FORWARD_BATCH]
+            p, q = unit // parts(panels, share) * size, unit % parts(panels, share) * share
+            forward(mem, row, p, min(p + size, parts(row[field.N], L)), q, min(q + share, panels))
+        else:
+            copy_forward(mem, row, unit)
+    elif what == field.BACKWARD:
+        below = layers[layer - 1]
+        if row[field.DENSE]:
+            size, share = row[field.BACKWARD_ROWS], row[field.BACKWARD_BATCH]
+            b, q = unit // parts(panels, share) * size, unit % parts(panels, share) * share
+            backward(mem, row, below, b, min(b + size, parts(row[field.K], L)), q, min(q + share, panels))
+        else:
+            copy_backward(mem, row, below, unit)
+    elif what == field.WEIGHTS:
+        size, share = row[field.WEIGHTS_ROWS], row[field.WEIGHTS_PANELS]
+        n_shares = parts(parts(row[field.N], L), share)
+        k, p = unit // n_shares * size, unit % n_shares * share
+        weights(mem, row, rule, scratch, batch, p, min(p + share, parts(row[field.N], L)), k, min(k + size, row[field.K]))
+    elif what == field.GATHER:
+        gather_inputs(mem, row, data, first, batch, unit)
+    elif what == field.LOSS:
+        loss_and_deltas(mem, row, data, scratch, step, first, batch, unit)
+    else:
+        predict(mem, row, data, first, batch, unit)
+
+
+@kernel
+def run_operation(mem, layers, data, rule, scratch, sync, me, workers, place, what, layer, step, first, batch):
+    """This worker's share of an operation, then what the others have left."""
+    units = units_of(layers[layer], what, (batch + mem.L - 1) // mem.L, mem.L)
+    if workers == 1:
+        for unit in range(units):
+            run_unit(mem, layers, data, rule, scratch, what, layer, unit, step, first, batch)
+        return
+    for turn in range(workers):
+        victim = (me + turn) % workers
+        unit = take(sync, place + victim * WORDS, victim, workers, units)
+        while unit >= 0:
+            run_unit(mem, layers, data, rule, scratch, what, layer, unit, step, first, batch)
+            unit = take(sync, place + victim * WORDS, victim, workers, units)
+
+
+@kernel
+def step_loss(data, losses, step, batch, L):
+    """The sum over panels, in their order, by every worker: they all come to the same decision."""
+    total = 0.0
+    for q in range((batch + L - 1) // L):
+        total += data.partials[q]
+    losses[step] = total
+    return np.isfinite(total)
+
+
+@kernel
+def run_step(mem, layers, program, data, rule, scratch, sync, me, workers, spins, step, first, batch, losses):
+    """One step of the program; False when it must be the last."""
+    n = program.shape[0]
+    for operation in range(n):
+        what, layer = program[operation, field.WHAT], program[operation, field.LAYER]
+        if what == field.CHECK:
+            if not step_loss(data, losses, step, batch, mem.L):
+                sync[STATUS] = -1
+                return False
+            continue
+        place = counter(step & 1, operation, n, 0, workers)
+        run_operation(mem, layers, data, rule, scratch, sync, me, workers, place, what, layer, step, first, batch)
+        if workers > 1:
+            atomic_store(sync, counter(1 - (step & 1), operation, n, me, workers), 0)
+        if what == field.WEIGHTS and sync[rule.flag]:
+            exchange_if(sync, STATUS, 0, layer + 1)
+        if program[operation, field.BARRIER]:
+            barrier(sync, workers, spins)
+    return sync[STATUS] == 0
+
+
+@kernel
+def run_slice(numbers, layers, program, sync, mem, data, bounds, scalars, losses, me, workers):
+    """All steps of a slice; the steps completed go to sync."""
+    scratch = numbers[SCRATCH] + me * numbers[SCRATCH_SIZE]
+    L = mem.L
+    for i in range(L):
+        mem.M[scratch + field.GRADIENT_LINES * L + i] = 1
+    place = scratch + (field.GRADIENT_LINES + 1) * L
+    rule = Rule(numbers[FUSED] != 0, numbers[RULE], numbers[AHEAD], place, numbers[STRIDE], sync, FLAGS + me * WORDS)
+    done = 0
+    for step in range(numbers[N_STEPS]):
+        if numbers[TRAIN]:
+            fold(mem.M, place, rule.code, scalars[8 * step : 8 * step + 8])
+        first, batch = bounds[step], bounds[step + 1] - bounds[step]
+        going = run_step(mem, layers, program, data, rule, scratch, sync, me, workers, numbers[SPINS], step, first,
+                         batch, losses)
+        done += sync[STATUS] >= 0
+        if not going:
+            break
+    if me == 0:
+        sync[STEPS] = done
+
+
+@kernel
+def work(me, numbers, sync, flat_program, flat_layers, bounds, labels, order, table, partials, totals, scalars, losses,
+         P, M, G, X, y, weight, outputs):
+    """One worker's part in a slice, with denormals as zero; the caller's control word is restored."""
+    control = flush_denormals()
+    workers = numbers[WORKERS]
+    program, layers = flat_program.reshape((-1, 3)), flat_layers.reshape((-1, field.N_FIELDS))
+    decision = gather_workers(sync, workers, numbers[SPINS])
+    if decision == ALONE:
+        me, workers = 0, 1
+    if decision in (TOGETHER, ALONE):
+        mem = Memory(table, P, M, G, 64 // M.itemsize)
+        data = Data(X, y, labels, weight, totals, order, outputs, numbers[LOSS], numbers[BACKWARD] != 0, partials)
+        run_slice(numbers, layers, program, sync, mem, data, bounds, scalars, losses, me, workers)
+    restore_denormals(control)
+
+
+@intrinsic
+def pointer(typing_context: Any, address: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.inttoptr(values[0], ir.PointerType())
+
+    return types.voidptr(address), generate
+
+
+@kernel
+def integers(context, i):
+    return carray(pointer(context[2 * i]), context[2 * i + 1], np.int64)
+
+
+@kernel
+def doubles(context, i):
+    return carray(pointer(context[2 * i]), context[2 * i + 1], np.float64)
+
+
+@kernel
+def singles(context, i):
+    return carray(pointer(context[2 * i]), context[2 * i + 1], np.float32)
+
+
+@kernel
+def context_at(address):
+    return carray(pointer(address), CONTEXT, np.int64)
+
+
+@kernel
+def numbers_of(context):
+    return context[2 * len(ARRAYS):]
+
+
+def worker_float32(me, address):
+    """Worker `me` of the slice whose context stands at `address`."""
+    c = context_at(address)
+    work(me, numbers_of(c), integers(c, 0), integers(c, 1), integers(c, 2), integers(c, 3), integers(c, 4), integers(c, 5),
+         integers(c, 6), doubles(c, 7), doubles(c, 8), doubles(c, 9), doubles(c, 10), singles(c, 11), singles(c, 12),
+         singles(c, 13), singles(c, 14), singles(c, 15), singles(c, 16), singles(c, 17))
+
+
+def worker_float64(me, address):
+    c = context_at(address)
+    work(me, numbers_of(c), integers(c, 0), integers(c, 1), integers(c, 2), integers(c, 3), integers(c, 4), integers(c, 5),
+         integers(c, 6), doubles(c, 7), doubles(c, 8), doubles(c, 9), doubles(c, 10), doubles(c, 11), doubles(c, 12),
+         doubles(c, 13), doubles(c, 14), doubles(c, 15), doubles(c, 16), doubles(c, 17))
+
+
+@intrinsic
+def call_worker(typing_context: Any, address: Any, me: Any, context: Any) -> Any:
+    def generate(_: Any, builder: Any, signature: Any, values: Any) -> Any:
+        word = ir.IntType(64)
+        kind = ir.FunctionType(ir.VoidType(), [word, word])
+        builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
+        return _.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+def launch(address, context, workers):
+    """Starts `workers` workers, each on a thread of its own where the threading layer has that many."""
+    for me in numba.prange(workers):
+        call_worker(address, me, context)
+
+
+@cache
+def serial_entry(dtype: str) -> Any:
+    """The compiled worker as a C callback."""
+    worker = worker_float32 if dtype == "float32" else worker_float64
+    return callback(worker, types.void(types.int64, types.int64))
+
+
+@cache
+def parallel_entry() -> Any:
+    return parallel(launch, types.void(types.int64, types.int64, types.int64))

@@ -1,0 +1,144 @@
+"""Both ends of a step: rows into panels, and the last layer's panel into losses, deltas and predictions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fastbp.isa.curves_portable import CODES
+from fastbp.kernels import plan as field
+from fastbp.kernels.dense import GRADIENT_LINES, deltas
+from fastbp.kernels.jit import kernel
+from fastbp.kernels.microkernels import (
+    activate,
+    binary_cross_entropy,
+    cross_entropy,
+    gather,
+    scale,
+    scatter,
+    softmax,
+    softmax_slope,
+    squared_error,
+)
+
+MSE, CROSS_ENTROPY, BINARY_CROSS_ENTROPY = range(3)
+SOFTMAX, SIGMOID, IDENTITY = CODES["softmax"], CODES["sigmoid"], CODES["identity"]
+# Lines of a worker's scratch, behind the tile of gradients and L lines of ones.
+ROW_WEIGHTS, ROW_LOSSES, LOG_SUMS, TARGETS = (GRADIENT_LINES + 16 + i for i in (0, 1, 2, 8))
+
+
+class Data(NamedTuple):
+    """What a slice reads and writes besides the network."""
+
+    X: object  # rows of the first layer's inputs
+    y: object  # rows of targets; empty where labels are used
+    labels: object  # a class per row; empty where targets are used
+    weight: object  # a weight per row; empty for 1
+    totals: object  # float64: the sum of weights of every step; empty for the number of rows
+    order: object  # indices of rows
+    outputs: object  # predictions by position in `order`; empty where none are wanted
+    loss: int
+    backward: bool  # whether deltas are wanted
+    partials: object  # float64: the loss of every panel
+
+
+@kernel
+def panel_rows(batch, q, L):
+    return min(L, batch - q * L)
+
+
+@kernel
+def gather_inputs(mem, row, data, first, batch, q):
+    K, L = row[field.K], mem.L
+    gather(mem.table, K, panel_rows(batch, q, L), data.X, 0, K, data.order, first + q * L, mem.M,
+           row[field.A] + q * row[field.APITCH])
+
+
+@kernel
+def row_weights(mem, data, scratch, step, first, batch, q):
+    """The line of w_i / sum of w for a panel's rows, 0 for lanes without a row; 0 throughout where the sum is 0."""
+    L = mem.L
+    at = scratch + ROW_WEIGHTS * L
+    total = data.totals[step] if data.totals.size else float(batch)
+    for lane in range(L):
+        w = 0.0
+        if lane < panel_rows(batch, q, L) and total > 0.0:
+            w = data.weight[data.order[first + q * L + lane]] / total if data.weight.size else 1.0 / total
+        mem.M[at + lane] = w
+    return at
+
+
+@kernel
+def loss_and_deltas(mem, row, data, scratch, step, first, batch, q):
+    """One panel of the last layer: its rows' losses into `partials`, its deltas and their transposes, its predictions."""
+    table, M, L, N = mem.table, mem.M, mem.L, row[field.N]
+    z = row[field.Z] + q * row[field.ZPITCH]
+    d = row[field.D] + q * row[field.DPITCH]
+    factors = row_weights(mem, data, scratch, step, first, batch, q)
+    losses, sums, targets = scratch + ROW_LOSSES * L, scratch + LOG_SUMS * L, scratch + TARGETS * L
+    code = row[field.OUTPUT_CODE]
+    if data.y.size:
+        gather(table, N, panel_rows(batch, q, L), data.y, 0, N, data.order, first + q * L, M, targets)
+    if data.loss == MSE:
+        if code == SOFTMAX:
+            softmax(table, N, M, z, M, z, M, sums)
+        squared_error(table, N, M, z, M, targets, M, d, M, factors, M, losses, M, sums)
+        if data.outputs.size:
+            write_outputs(mem, row, data, z, first, batch, q)
+        if code == SOFTMAX:
+            softmax_slope(table, N, M, z, M, d)
+    elif data.loss == CROSS_ENTROPY:
+        softmax(table, N, M, z, M, d, M, sums)
+        if data.outputs.size:
+            write_outputs(mem, row, data, d if code == SOFTMAX else z, first, batch, q)
+        if data.y.size:
+            cross_entropy(table, N, M, z, M, targets, M, d, M, factors, M, losses, M, sums)
+        else:
+            label_deltas(mem, row, data, z, d, losses, sums, first, batch, q)
+            scale(table, N, M, d, M, factors)
+    else:
+        binary_cross_entropy(table, N, M, z, M, targets, M, d, M, factors, M, losses, M, sums)
+        if data.outputs.size:
+            predict(mem, row, data, first, batch, q)
+    finish(mem, row, data, factors, losses, batch, q)
+
+
+@kernel
+def label_deltas(mem, row, data, z, d, losses, sums, first, batch, q):
+    """Cross-entropy with class labels: loss = logsum - z[label]; delta = p - 1 at the label."""
+    M, L = mem.M, mem.L
+    for lane in range(panel_rows(batch, q, L)):
+        at = data.labels[data.order[first + q * L + lane]] * L + lane
+        M[losses + lane] = M[sums + lane] - M[z + at]
+        M[d + at] -= 1
+
+
+@kernel
+def finish(mem, row, data, factors, losses, batch, q):
+    """The panel's loss; its deltas times f' where the loss is not fused with the activation; their transposes."""
+    M, L, N = mem.M, mem.L, row[field.N]
+    total = 0.0
+    for lane in range(panel_rows(batch, q, L)):
+        total += float(M[factors + lane]) * float(M[losses + lane])
+    data.partials[q] = total
+    if not data.backward:
+        return
+    for b in range((N + L - 1) // L):
+        deltas(mem, row, b, q, min(L, N - b * L))
+
+
+@kernel
+def predict(mem, row, data, first, batch, q):
+    """One panel of the last layer as predictions; applies a last activation that the loss would be fused with."""
+    M, N = mem.M, row[field.N]
+    z = row[field.Z] + q * row[field.ZPITCH]
+    if row[field.OUTPUT_CODE] == SOFTMAX:
+        softmax(mem.table, N, M, z, M, z, M, row[field.SINK])
+    elif row[field.OUTPUT_CODE] == SIGMOID:
+        activate(mem.table, SIGMOID, N, M, z, M, z, M, row[field.SINK], M, row[field.ALPHA])
+    write_outputs(mem, row, data, z, first, batch, q)
+
+
+@kernel
+def write_outputs(mem, row, data, panel, first, batch, q):
+    L, N = mem.L, row[field.N]
+    scatter(mem.table, N, panel_rows(batch, q, L), mem.M, panel, data.outputs, (first + q * L) * N, N)

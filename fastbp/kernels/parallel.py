@@ -1,0 +1,86 @@
+"""Workers inside one long parallel region: a handshake, a barrier, and the sharing of work.
+
+`sync` is an array of int64 words, a cache line for each. All of it is zero when a slice starts.
+"""
+
+from __future__ import annotations
+
+from fastbp.kernels.jit import kernel
+from fastbp.kernels.microkernels import (
+    atomic_add,
+    atomic_load,
+    atomic_store,
+    exchange_if,
+    pause,
+    yield_thread,
+)
+
+WORDS = 8  # int64 words in a cache line
+WAITING, GENERATION, ARRIVED, DECISION, STATUS, STEPS = (WORDS * i for i in range(6))
+FLAGS = WORDS * 6
+UNDECIDED, TOGETHER, ALONE = 0, 1, 2
+# Waits of about 40 ns each: as long as a worker may spin before it gives its core away, and as long as all may take to
+# arrive before one of them does the slice alone.
+SPINS, PATIENCE = 1200, 100_000
+
+
+def words(n_operations: int, workers: int) -> int:
+    """Length of `sync`: a flag per worker, and a counter per parity, operation and worker."""
+    return FLAGS + (1 + 2 * n_operations) * workers * WORDS
+
+
+@kernel
+def wait(turn, spins):
+    """One turn of a waiting loop: a pause while it is short, another thread's turn afterwards."""
+    if turn < spins:
+        pause()
+    else:
+        yield_thread()
+
+
+@kernel
+def gather_workers(sync, workers, spins):
+    """Whether all workers arrived (TOGETHER), or this one must do everything (ALONE); others get UNDECIDED.
+
+    A threading layer may run the iterations of a region one after another; waiting for all would then never end.
+    """
+    if workers == 1:
+        return TOGETHER
+    if atomic_add(sync, ARRIVED, 1) == workers - 1:
+        exchange_if(sync, DECISION, UNDECIDED, TOGETHER)
+    turn = 0
+    while atomic_load(sync, DECISION) == UNDECIDED and turn < PATIENCE:
+        wait(turn, spins)
+        turn += 1
+    if exchange_if(sync, DECISION, UNDECIDED, ALONE) == UNDECIDED:
+        return ALONE
+    return TOGETHER if atomic_load(sync, DECISION) == TOGETHER else UNDECIDED
+
+
+@kernel
+def barrier(sync, workers, spins):
+    """Returns when all workers have called it."""
+    if workers == 1:
+        return
+    generation = atomic_load(sync, GENERATION)
+    if atomic_add(sync, WAITING, 1) == workers - 1:
+        atomic_store(sync, WAITING, 0)
+        atomic_store(sync, GENERATION, generation + 1)
+        return
+    turn = 0
+    while atomic_load(sync, GENERATION) == generation:
+        wait(turn, spins)
+        turn += 1
+
+
+@kernel
+def counter(parity, operation, n_operations, victim, workers):
+    return FLAGS + (workers + (parity * n_operations + operation) * workers + victim) * WORDS
+
+
+@kernel
+def take(sync, place, victim, workers, units):
+    """The next unit of worker `victim`'s share, or -1. A worker empties its own share first, then helps the others."""
+    first = victim * units // workers
+    unit = first + atomic_add(sync, place, 1)
+    return unit if unit < (victim + 1) * units // workers else -1

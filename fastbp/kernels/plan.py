@@ -1,0 +1,157 @@
+"""From shapes to a plan: where everything lies, in which order it is computed, and how the work is cut up.
+
+A plan is data. `layers` holds a row of int64 fields per layer, `program` a row per operation; the compiled engine
+interprets both. Offsets and pitches count elements; a line is L of them.
+
+    parameters   per dense layer  W[ceil(N / L)][K lines of inputs, one line of biases, padding][L outputs]
+    workspace    per layer        Z[ceil(batch / L)][N lines][L rows]  its output; then, shared by all layers in turn,
+                                  D[...] deltas as Z, Dt[ceil(N / L)][batch lines][L outputs] deltas transposed
+
+Pitches are odd numbers of lines: with powers of two, all panels of a slab would fall into one set of the first-level
+cache. Deltas need two buffers and transposed ones three, because the weights of one layer are updated while the
+deltas two layers below are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fastbp.isa import LINE, detect
+
+# Fields of a layer's row.
+(K, N, DENSE, BIAS, CODE, W, WPITCH, A, APITCH, Z, ZPITCH, F, D, DPITCH, DT, TPITCH, FORWARD_PANELS, FORWARD_BATCH,
+ BACKWARD_ROWS, BACKWARD_BATCH, WEIGHTS_ROWS, WEIGHTS_PANELS, ALPHA, SINK, OUTPUT_CODE, N_FIELDS) = range(26)
+# Operations, and the fields of their rows: what, which layer, whether a barrier follows.
+(GATHER, FORWARD, LOSS, CHECK, OUTPUT, BACKWARD, WEIGHTS) = range(7)
+WHAT, LAYER, BARRIER = range(3)
+# Lines of k that a tile's operands take from memory before it starts on the next: they stay in the first-level cache.
+BLOCK = 256
+# What a worker needs for itself: a tile of gradients, a line of ones, losses, weights of rows, log-sums, targets.
+GRADIENT_LINES, SCRATCH_LINES = 24, 24 + 16 + 8
+L1_BYTES, L2_BYTES = detect.cache_sizes()
+
+
+class Dense(NamedTuple):
+    """What the plan needs to know of a layer; `dense` False is an activation standing alone."""
+
+    inputs: int
+    outputs: int
+    code: int  # of the activation applied by forward
+    output_code: int  # of the one applied to predictions: a last softmax, or a sigmoid the loss is fused with
+    slopes: bool  # f' is no function of the output and must be kept
+    dense: bool
+    bias: bool
+    alpha: float
+
+
+def ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def odd(lines: int) -> int:
+    return lines | 1
+
+
+def parameter_layout(layers: Sequence[Dense], lanes: int) -> tuple[np.ndarray, int]:
+    """(layers, 2) offsets and pitches of the kernels, and the number of elements of the whole arena."""
+    layout, end = np.zeros((len(layers), 2), np.int64), 0
+    for row, layer in zip(layout, layers, strict=True):
+        pitch = odd(layer.inputs + 1) * lanes
+        row[:] = end, pitch
+        end += ceil_div(layer.outputs, lanes) * pitch if layer.dense else 0
+    return layout, end
+
+
+class Plan(NamedTuple):
+    layers: np.ndarray  # (layers, N_FIELDS)
+    workspace: int  # elements
+    scratch: int  # offset of the first worker's scratch
+    scratch_size: int
+    alphas: list[float]
+    batch: int
+
+
+def make(layers: Sequence[Dense], batch: int, dtype: np.dtype, workers: int, training: bool) -> Plan:
+    """The layout of a workspace for batches of up to `batch` rows."""
+    lanes = LINE // dtype.itemsize
+    panels, padded = ceil_div(batch, lanes), ceil_div(batch, lanes) * lanes
+    rows, (offsets, _) = np.zeros((len(layers), N_FIELDS), np.int64), parameter_layout(layers, lanes)
+    widest = max(layer.outputs for layer in layers)
+
+    def pitch_of(width: int) -> int:
+        return odd(ceil_div(width, lanes) * lanes) * lanes
+
+    end = lanes  # the first line holds nothing
+    below, below_pitch = end, pitch_of(layers[0].inputs)
+    end += panels * below_pitch
+    for row, layer in zip(rows, layers, strict=True):
+        row[[K, N, DENSE, BIAS]] = layer.inputs, layer.outputs, layer.dense, layer.bias
+        row[[CODE, OUTPUT_CODE]] = layer.code, layer.output_code
+        row[[A, APITCH]] = below, below_pitch
+        below, below_pitch = end, pitch_of(layer.outputs)
+        row[[Z, ZPITCH]] = below, below_pitch
+        end += panels * below_pitch
+        row[F] = -1
+        if layer.slopes and training:
+            row[F] = end
+            end += panels * below_pitch
+    rows[:, [W, WPITCH]] = offsets
+    deltas = panels * pitch_of(widest) if training else panels * pitch_of(layers[-1].outputs)
+    transposed = ceil_div(widest, lanes) * odd(padded) * lanes if training else 0
+    for index, row in enumerate(rows):
+        row[D], row[DPITCH] = end + index % 2 * deltas * training, pitch_of(row[N])
+        row[DT], row[TPITCH] = end + 2 * deltas + index % 3 * transposed, odd(padded) * lanes
+    end += 2 * deltas + 3 * transposed
+    for index, row in enumerate(rows):
+        row[SINK], row[ALPHA] = end, end + pitch_of(widest) + index
+        _cut(row, panels, dtype.itemsize, workers)
+    end += pitch_of(widest) + ceil_div(len(rows), lanes) * lanes
+    scratch_size = (SCRATCH_LINES + ceil_div(max(layers[-1].outputs, widest), lanes) * lanes) * lanes
+    return Plan(rows, end + workers * scratch_size, end, scratch_size, [layer.alpha for layer in layers], batch)
+
+
+def _cut(row: np.ndarray, panels: int, itemsize: int, workers: int) -> None:
+    """Units of work: large enough to keep what they share in the second-level cache, enough of them to share out."""
+    lanes = LINE // itemsize
+    n_panels, k = ceil_div(int(row[N]), lanes), int(row[K])
+    few = 3 * workers if workers > 1 else 1
+
+    def split(total: int, largest: int, unit: int = 1) -> int:
+        """The size of a share: at most `largest`, and at least `few` shares where there is that much."""
+        size = max(1, min(largest, total // few)) if workers > 1 else max(1, min(largest, total))
+        return max(unit, size // unit * unit)
+
+    # forward: activations of the batch are read once per unit, so a unit takes many panels where they do not fit
+    fits = panels * k * LINE <= L2_BYTES // 2
+    row[FORWARD_PANELS] = split(n_panels, 1 if fits and workers > 1 else 8)
+    shares = ceil_div(n_panels, int(row[FORWARD_PANELS]))
+    row[FORWARD_BATCH] = panels if shares >= workers else max(1, ceil_div(panels, ceil_div(few, shares)))
+    blocks = ceil_div(k, lanes)
+    row[BACKWARD_ROWS] = split(blocks, 1 if panels * int(row[N]) * LINE <= L2_BYTES // 2 and workers > 1 else 16)
+    shares = ceil_div(blocks, int(row[BACKWARD_ROWS]))
+    row[BACKWARD_BATCH] = panels if shares >= workers else max(1, ceil_div(panels, ceil_div(few, shares)))
+    # weights: a unit's inputs stay in the second-level cache while all its panels pass
+    row[WEIGHTS_ROWS] = max(lanes, L2_BYTES // 2 // (panels * LINE) // 8 * 8) if panels * k * LINE > L2_BYTES // 2 else k
+    row[WEIGHTS_PANELS] = 3
+    shares = ceil_div(n_panels, 3) * ceil_div(k, int(row[WEIGHTS_ROWS]))
+    if workers > 1 and shares < few:
+        row[WEIGHTS_ROWS] = max(8, ceil_div(k, ceil_div(few, ceil_div(n_panels, 3)) * 8) * 8)
+
+
+def program(n_layers: int, dense: Sequence[bool], mode: str) -> np.ndarray:
+    """The operations of one step: "train" (fused), "gradients" (into the gradient arena), "evaluate" or "predict"."""
+    steps = [(GATHER, 0, 1), *((FORWARD, layer, 1) for layer in range(n_layers))]
+    last = n_layers - 1
+    if mode == "predict":
+        steps += [(OUTPUT, last, 1)]
+    else:
+        steps += [(LOSS, last, 1), (CHECK, last, 0)]
+    if mode in ("train", "gradients"):
+        for layer in range(last, -1, -1):
+            phase = [(BACKWARD, layer)] if layer else []
+            phase += [(WEIGHTS, above) for above in ((layer + 1,) if layer else (1, 0)) if above <= last and dense[above]]
+            steps += [(*operation, int(operation == phase[-1])) for operation in phase]
+    return np.array(steps, np.int64)

@@ -1,0 +1,46 @@
+"""Update rules: their scalars, folded once a step, and the pass over a gradient arena."""
+
+from __future__ import annotations
+
+import math
+
+from fastbp.isa.rules import LIMIT, RULES
+from fastbp.kernels.jit import kernel
+from fastbp.kernels.microkernels import update
+
+SGD, MOMENTUM, NESTEROV, ADAM, ADAM_DECAY, ADAMW = (list(RULES).index(name) for name in RULES)
+N_STATES = {name: states for name, (_, states) in RULES.items()}
+# Squared gradients below these cannot make an update overflow; above, every line is checked.
+SAFE = {4: 1e32, 8: 1e290}
+SAFE_32, SAFE_64 = SAFE[4], SAFE[8]
+LARGEST_RATE = 1e6
+
+
+@kernel
+def fold(M, at, rule, row):
+    """Writes the scalars of one step to M[at ...] in the form that the rule's microkernel wants.
+
+    `row` comes from the optimizer: rate, decay, momentum | beta_1, beta_2, epsilon, 1 - beta_1^t, 1 - beta_2^t.
+    """
+    rate, decay = row[0], row[1]
+    step = rate
+    if rule == SGD:
+        M[at], M[at + 1] = 1.0 - rate * decay, -rate
+    elif rule in (MOMENTUM, NESTEROV):
+        M[at], M[at + 1], M[at + 2] = decay, row[2], -rate
+    else:
+        # m = (1 - beta_1) m' and v = (1 - beta_2) v': the factors, the corrections and the root of 1/v's move into
+        # epsilon' = epsilon / root and alpha = rate (1 - beta_1) / ((1 - beta_1^t) root)
+        root = math.sqrt((1.0 - row[3]) / row[6])
+        step = rate * (1.0 - row[2]) / (row[5] * root)
+        M[at] = 1.0 - rate * decay if rule == ADAMW else decay
+        M[at + 1], M[at + 2], M[at + 3], M[at + 4] = row[2], row[3], row[4] / root, -step
+    safe = SAFE_32 if M.itemsize == 4 else SAFE_64
+    M[at + LIMIT] = safe if step < LARGEST_RATE else 0.0
+
+
+@kernel
+def update_arena(mem, rule, start, lines):
+    """The same rule over a run of lines of the gradient arena."""
+    update(mem.table, rule.code, lines, 1, mem.G, start, 0, mem.P, start, 0, rule.stride, mem.M, rule.scalars,
+           rule.sync, rule.flag)
