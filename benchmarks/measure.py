@@ -33,12 +33,16 @@ class WorkerProcess:
     def __init__(self, name: str, n_threads: int) -> None:
         self.name = name
         cores = sorted(os.sched_getaffinity(0))[:n_threads]
-        environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(n_threads))}
+        start = f"import os; os.sched_setaffinity(0, {cores}); from benchmarks.worker import main; main()"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", name, str(n_threads)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),
-        )  # fmt: skip
+            [sys.executable, "-c", start, name, str(n_threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(n_threads))},
+        )
 
     def ask(self, question: str, **fields: Any) -> dict[str, Any]:
         """The answer; WorkerError with what the worker said where it failed."""

@@ -100,11 +100,7 @@ def serve(worker: Worker, questions: TextIO, answers: TextIO) -> None:
 
 
 def main() -> None:
-    """``python -m benchmarks.worker PEER THREADS``; whatever a framework prints goes to stderr."""
+    """Serve the peer and the threads that the command line names; whatever a framework prints goes to stderr."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     serve(Worker(sys.argv[1], int(sys.argv[2])), sys.stdin, answers)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import math
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -182,15 +183,13 @@ def read_idx(path: str | os.PathLike[str]) -> Array:
     data = _read_bytes(Path(path))
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in IDX_TYPES:
         raise ValueError(f"{path} is not an IDX file: it must begin with two zero bytes, a type and a number of axes")
-    axes = data[3]
-    shape = tuple(int(n) for n in np.frombuffer(data[: 4 + 4 * axes], ">i4", offset=4)) if axes else ()
+    start = 4 + 4 * data[3]
+    shape = tuple(int(n) for n in np.frombuffer(data[4 : min(start, len(data) // 4 * 4)], ">i4"))
     dtype = np.dtype(IDX_TYPES[data[2]])
-    n_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if len(data) - 4 - 4 * axes != n_bytes:
-        raise ValueError(
-            f"{path} is damaged: its header promises {shape}, {n_bytes} bytes, {len(data) - 4 - 4 * axes} follow"
-        )
-    return np.frombuffer(data, dtype, offset=4 + 4 * axes).reshape(shape)
+    n_bytes = math.prod(shape) * dtype.itemsize
+    if len(shape) != data[3] or min(shape, default=0) < 0 or len(data) - start != n_bytes:
+        raise ValueError(f"{path} is damaged: its header promises {data[3]} axes of {shape}, it has {len(data)} bytes")
+    return np.frombuffer(data, dtype, offset=start).reshape(shape)
 
 
 def as_rows(X: Array, what: str) -> Array:
@@ -237,10 +236,10 @@ def _read_bytes(path: Path) -> bytes:
 
 def _read_archive(path: Path) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             wanted = ("X", "x", "y", "columns", *(f"{x}_{part}" for x in "Xxy" for part in ("train", "test")))
             return {name: data[name] for name in data.files if name in wanted}
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (ValueError, TypeError, zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"cannot read {path}: it must be a .npz archive of number arrays ({error})") from error
 
 

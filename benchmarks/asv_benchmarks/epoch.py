@@ -1,0 +1,60 @@
+"""Whole training steps: every row of `fastbp bench` for the compiled engine, and the calls of online use."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import fastbp
+from fastbp.bench import ROWS, Runner, make_workload, specs, step_flops
+from fastbp.kernels.engine import Engine, LayerSpec
+
+BY_NAME = {row.title: row for row in ROWS if row.data == "random"}
+
+
+class Epoch:
+    """One pass over a row's data through the engine; divide by the steps for microseconds a step."""
+
+    params = tuple(BY_NAME)
+    param_names = ("row",)
+    timeout = 300.0
+    warmup_time = 0.0
+
+    def setup(self, title: str) -> None:
+        """Make the engine and run it once, so that it is compiled."""
+        row = BY_NAME[title]
+        work = make_workload(row, max_steps=max(1, min(1000, 10**10 // step_flops(row.sizes, row.batch))))
+        layers = [LayerSpec(units, activation) for units, activation in specs(row)]
+        self.runner = Runner(Engine(row.sizes[0], layers), work)
+        self.runner.train(1)
+
+    def time_epoch(self, title: str) -> None:
+        """A pass over the data."""
+        self.runner.train(self.runner.work.steps)
+
+
+class Fit:
+    """`Sequential.fit`, whose own cost shows beside `Epoch` on a small net."""
+
+    def setup(self) -> None:
+        """1,000 rows of a 10-5-1 net."""
+        rng = np.random.default_rng(0)
+        self.X, self.y = rng.random((1000, 10), np.float32), rng.random((1000, 1), np.float32)
+        self.model = fastbp.Sequential([fastbp.Dense(5, "relu"), fastbp.Dense(1)], input_size=10)
+        self.model.compile(fastbp.SGD(0.01), loss="mse")
+        self.time_fit()
+
+    def time_fit(self) -> None:
+        """Ten epochs of batch 32."""
+        self.model.fit(self.X, self.y, batch_size=32, epochs=10, verbose=0)
+
+    def time_train_on_batch_of_one(self) -> None:
+        """One row, one step."""
+        self.model.train_on_batch(self.X[:1], self.y[:1])
+
+    def time_predict_of_one(self) -> None:
+        """One row."""
+        self.model.predict(self.X[:1])
+
+    def time_predict(self) -> None:
+        """1,000 rows."""
+        self.model.predict(self.X)

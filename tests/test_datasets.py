@@ -1,0 +1,376 @@
+"""Data sets and preparation: what is bundled, what is read, how rows are split, and every message of an error."""
+
+import gzip
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastbp import datasets
+from fastbp.datasets import Split, Table, read_csv, read_file, read_idx, read_npz, split_table, stratified_split
+from fastbp.preparation import Preparation, guess_task, learn
+
+FASHION = datasets.FOLDERS["fashion-mnist"][0]
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    code = {np.dtype("u1"): 0x08, np.dtype(">i4"): 0x0C, np.dtype(">f4"): 0x0D}[array.dtype]
+    data = bytes([0, 0, code, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.tobytes()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+def write_csv(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def image_folder(folder: Path, ending: str = "") -> None:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 5), ("t10k", 3)):
+        write_idx(folder / f"{part}-images-idx3-ubyte{ending}", rng.integers(0, 256, (n, 28, 28), dtype=np.uint8))
+        write_idx(folder / f"{part}-labels-idx1-ubyte{ending}", np.arange(n, dtype=np.uint8))
+
+
+class TestDigits:
+    def test_equal_scikit_learns(self):
+        from sklearn.datasets import load_digits
+
+        theirs, ours = load_digits(), datasets.load_digits()
+        np.testing.assert_array_equal(ours.X, theirs.data)
+        np.testing.assert_array_equal(ours.y, theirs.target)
+        assert ours.X.dtype == np.uint8
+
+    def test_attribution_lies_beside_them(self):
+        text = (Path(datasets.__file__).parent / "bundled" / "ATTRIBUTION.md").read_text(encoding="utf-8")
+        assert "CC BY 4.0" in text
+        assert "Alpaydin" in text
+
+    def test_a_stratified_fifth_is_held_out(self):
+        split = datasets.load_named("digits", seed=3)
+        assert len(split.x_test) == round(1797 * 0.2)
+        share = np.bincount(split.y_test) / np.bincount(np.concatenate([split.y_train, split.y_test]))
+        assert abs(share - 0.2).max() < 1 / 170
+
+
+class TestStratifiedSplit:
+    @given(
+        counts=st.lists(st.integers(1, 40), min_size=1, max_size=8),
+        fraction=st.floats(0.1, 0.9),
+        seed=st.integers(0, 1000),
+    )
+    def test_every_row_once_and_every_class_its_share(self, counts, fraction, seed):
+        y = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+        if not 0 < round(len(y) * fraction) < len(y):
+            return
+        train, test = stratified_split(y, fraction=fraction, seed=seed)
+        assert sorted([*train, *test]) == list(range(len(y)))
+        assert len(test) == round(len(y) * fraction)
+        held_out = np.bincount(y[test], minlength=len(counts))
+        share = np.array(counts) * (len(test) / len(y))
+        assert (abs(held_out - share) < 1).all()
+
+    def test_follows_the_seed(self):
+        y = np.arange(100) % 7
+        once, again, other = (stratified_split(y, seed=seed)[1] for seed in (1, 1, 2))
+        np.testing.assert_array_equal(once, again)
+        assert set(once) != set(other)
+
+    def test_texts_are_classes_and_fractions_are_not(self):
+        y = np.array(["a"] * 10 + ["b"] * 10)
+        assert (y[stratified_split(y, fraction=0.5)[1]] == "a").sum() == 5
+        assert len(stratified_split(np.random.default_rng(0).random(20), fraction=0.5)[1]) == 10
+
+    @pytest.mark.parametrize("n", [0, 1, 2])
+    def test_too_few_rows(self, n):
+        with pytest.raises(ValueError, match="leaves one part empty"):
+            stratified_split(np.zeros(n, int))
+
+
+class TestNpz:
+    def test_X_and_y(self, tmp_path):
+        np.savez(tmp_path / "a.npz", X=np.arange(12.0).reshape(3, 2, 2), y=[0, 1, 2], columns=list("abcd"), other="x")
+        table = read_npz(tmp_path / "a.npz")
+        assert isinstance(table, Table)
+        np.testing.assert_array_equal(table.X, np.arange(12.0).reshape(3, 4))
+        assert table.columns == ("a", "b", "c", "d")
+
+    def test_four_parts(self, tmp_path):
+        np.savez(
+            tmp_path / "a.npz", x_train=np.zeros((4, 2)), y_train=range(4), x_test=np.zeros((3, 2)), y_test=range(3)
+        )
+        split = read_npz(tmp_path / "a.npz")
+        assert isinstance(split, Split)
+        assert [len(part) for part in split[:4]] == [4, 4, 3, 3]
+
+    @pytest.mark.parametrize(
+        ("arrays", "message"),
+        [
+            ({"Z": np.zeros(3)}, "must hold X and y"),
+            ({"X": np.zeros((3, 2)), "y": np.zeros(4)}, r"as many rows, got shapes \(3, 2\) and \(4,\)"),
+            ({"X": np.zeros(3), "y": np.zeros(3)}, "rows and columns"),
+            ({"X": np.array([["a"]]), "y": np.zeros(1)}, "must hold real numbers"),
+            ({"X": np.zeros((1, 1), complex), "y": np.zeros(1)}, "must hold real numbers"),
+            ({"X": np.array([[None]]), "y": np.zeros(1)}, "archive of number arrays"),
+            ({"x_train": np.zeros((3, 2)), "y_train": np.zeros(3)}, "it holds x_train, y_train"),
+            (
+                {
+                    "x_train": np.zeros((3, 2)),
+                    "y_train": np.zeros(3),
+                    "x_test": np.zeros((1, 3)),
+                    "y_test": np.zeros(1),
+                },
+                "as many features",
+            ),
+        ],
+    )
+    def test_errors(self, tmp_path, arrays, message):
+        np.savez(tmp_path / "a.npz", **arrays)
+        with pytest.raises(ValueError, match=message):
+            read_npz(tmp_path / "a.npz")
+
+    @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 and no more"])
+    def test_damaged(self, tmp_path, content):
+        (tmp_path / "a.npz").write_bytes(content)
+        with pytest.raises(ValueError, match="cannot read"):
+            read_npz(tmp_path / "a.npz")
+
+
+class TestCsv:
+    TEXT = "width,height,kind\n1,2.5,cat\n3,-4e1,dog\n\n5,6,cat\n"
+
+    def test_features_and_target(self, tmp_path):
+        table = read_csv(write_csv(tmp_path / "a.csv", self.TEXT), target="kind")
+        np.testing.assert_array_equal(table.X, [[1, 2.5], [3, -40], [5, 6]])
+        assert table.y is not None
+        assert table.y.tolist() == ["cat", "dog", "cat"]
+        assert table.columns == ("width", "height")
+
+    def test_gzipped_and_with_a_byte_order_mark(self, tmp_path):
+        with gzip.open(tmp_path / "a.csv.gz", "wt", encoding="utf-8-sig") as file:
+            file.write(self.TEXT)
+        table = read_csv(tmp_path / "a.csv.gz", target="kind")
+        assert table.columns == ("width", "height")
+        assert len(table.X) == 3
+
+    def test_columns_in_the_model_order(self, tmp_path):
+        table = read_csv(write_csv(tmp_path / "a.csv", self.TEXT), columns=["height", "width"])
+        np.testing.assert_array_equal(table.X[0], [2.5, 1])
+
+    @pytest.mark.parametrize(("values", "kind"), [("1 2 3", "i"), ("1.5 2 3", "f"), ("1 b 3", "U"), ("1e3 2 3", "f")])
+    def test_type_of_the_target(self, tmp_path, values, kind):
+        lines = "".join(f"0,{value}\n" for value in values.split())
+        table = read_csv(write_csv(tmp_path / "a.csv", "x,y\n" + lines), target="y")
+        assert table.y is not None
+        assert table.y.dtype.kind == kind
+
+    @pytest.mark.parametrize(
+        ("text", "target", "message"),
+        [
+            (TEXT, "weight", "'weight' is not a column of .*: its columns are width, height, kind"),
+            (TEXT, "width", "column 'kind' of .* must be numeric, got 'cat' in row 2"),
+            ("", "y", "must begin with a line of distinct column names"),
+            ("a,a\n1,2\n", "a", "distinct column names"),
+            ("x,y\n", "y", "no rows"),
+            ("x,y\n1,2\n3\n", "y", "line 3 of .* has 1 values"),
+            ("y\n1\n", "y", "no column besides the target"),
+            ("x,y\n1,a\n2,\n", "y", "empty values"),
+        ],
+    )
+    def test_errors(self, tmp_path, text, target, message):
+        with pytest.raises(ValueError, match=message):
+            read_csv(write_csv(tmp_path / "a.csv", text), target=target)
+
+    def test_a_column_the_model_needs_is_missing(self, tmp_path):
+        with pytest.raises(ValueError, match="has no column depth: the model was trained on width, depth"):
+            read_csv(write_csv(tmp_path / "a.csv", self.TEXT), columns=["width", "depth"])
+
+    def test_no_text(self, tmp_path):
+        (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(ValueError, match="UTF-8"):
+            read_csv(tmp_path / "a.csv")
+
+
+class TestReadFile:
+    @pytest.mark.parametrize(("name", "kind"), [("a.txt", ValueError), ("none.csv", FileNotFoundError)])
+    def test_errors(self, tmp_path, name, kind):
+        (tmp_path / "a.txt").touch()
+        with pytest.raises(kind, match=r"\.npz|\.csv"):
+            read_file(tmp_path / name)
+
+    def test_target_of_an_archive(self, tmp_path):
+        np.savez(tmp_path / "a.npz", X=np.zeros((2, 2)), y=[0, 1])
+        assert isinstance(read_file(tmp_path / "a.npz"), Table)
+        with pytest.raises(ValueError, match=r"belongs to \.csv"):
+            read_file(tmp_path / "a.npz", target="y")
+
+
+class TestImages:
+    @pytest.mark.parametrize("dtype", ["u1", ">i4", ">f4"])
+    @pytest.mark.parametrize("name", ["a", "a.gz"])
+    def test_idx(self, tmp_path, dtype, name):
+        array = np.arange(24).reshape(2, 3, 4).astype(dtype)
+        write_idx(tmp_path / name, array)
+        np.testing.assert_array_equal(read_idx(tmp_path / name), array)
+
+    @pytest.mark.parametrize("cut", [0, 3, 10, 30])
+    def test_damaged_idx(self, tmp_path, cut):
+        write_idx(tmp_path / "whole", np.zeros((2, 3, 4), np.uint8))
+        (tmp_path / "cut").write_bytes((tmp_path / "whole").read_bytes()[:cut])
+        with pytest.raises(ValueError, match=r"not an IDX file|damaged"):
+            read_idx(tmp_path / "cut")
+
+    def test_damaged_gzip(self, tmp_path):
+        (tmp_path / "a.gz").write_bytes(gzip.compress(b"0123456789")[:-9])
+        with pytest.raises(ValueError, match="damaged"):
+            read_idx(tmp_path / "a.gz")
+
+    @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+    @pytest.mark.parametrize("ending", ["", ".gz"])
+    def test_found_in_a_folder(self, tmp_path, monkeypatch, name, ending):
+        image_folder(tmp_path / name, ending)
+        monkeypatch.setenv("FASTBP_DATA", str(tmp_path))
+        split = datasets.load_named(name)
+        assert split.x_train.shape == (5, 784)
+        assert split.y_test.tolist() == [0, 1, 2]
+        assert split.scale == 255
+
+    def test_archive_without_the_parts(self, tmp_path, monkeypatch):
+        np.savez(tmp_path / "mnist.npz", X=np.zeros((2, 2)), y=[0, 1])
+        monkeypatch.setenv("FASTBP_DATA", str(tmp_path))
+        with pytest.raises(ValueError, match="must hold x_train"):
+            datasets.load_mnist()
+
+    def test_missing_says_how_to_get_them(self, monkeypatch):
+        monkeypatch.delenv("FASTBP_DATA", raising=False)
+        monkeypatch.setitem(datasets.FOLDERS, "fashion-mnist", ())
+        with pytest.raises(FileNotFoundError, match="apt-get install dataset-fashion-mnist"):
+            datasets.load_fashion_mnist()
+        with pytest.raises(FileNotFoundError, match="FASTBP_DATA"):
+            datasets.load_mnist()
+
+    def test_unknown_name(self):
+        with pytest.raises(ValueError, match="choose digits, mnist or fashion-mnist"):
+            datasets.load_named("cifar")
+
+    @pytest.mark.data
+    def test_real_mnist(self):
+        if not (Path(os.environ.get("FASTBP_DATA", "/nowhere")) / "mnist.npz").is_file():
+            pytest.skip("FASTBP_DATA names no folder with mnist.npz")
+        split = datasets.load_mnist()
+        assert split.x_train.shape == (60000, 784)
+        assert np.bincount(split.y_test).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+    @pytest.mark.data
+    def test_real_fashion_mnist(self):
+        if not FASHION.is_dir():
+            pytest.skip("Debian's package dataset-fashion-mnist is not installed")
+        split = datasets.load_fashion_mnist()
+        assert split.x_train.shape == (60000, 784)
+        assert np.bincount(split.y_train).tolist() == [6000] * 10
+
+
+def make_split(X, y, **fields) -> Split:
+    X, y = np.asarray(X), np.asarray(y)
+    return Split(X, y, X, y, **fields)
+
+
+class TestPreparation:
+    def test_standardises_with_the_training_rows_alone(self):
+        X = np.random.default_rng(0).normal(7, 3, (50, 4))
+        p = learn(Split(X, np.arange(50) % 2, X + 100, np.arange(50) % 2))
+        scaled = p.features(X)
+        assert scaled.dtype == np.float32
+        np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-6)
+        np.testing.assert_allclose(scaled.std(axis=0), 1, rtol=1e-6)
+
+    def test_constant_columns_become_zero(self):
+        p = learn(make_split([[1e9, 0.1]] * 7, [0, 1, 0, 1, 0, 1, 0]))
+        np.testing.assert_allclose(p.features(np.array([[1e9, 0.1]])), 0, atol=1e-15)
+
+    def test_fixed_scale(self):
+        p = learn(make_split(np.array([[0, 128, 255]] * 2, np.uint8), [0, 1], scale=255.0))
+        np.testing.assert_array_equal(p.features(np.array([[255, 0, 51]], np.uint8)), np.float32([[1, 0, 0.2]]))
+
+    @pytest.mark.parametrize(
+        ("labels", "classes"),
+        [
+            (["b", "a", "b"], ("a", "b")),
+            ([7, 3, 7], (3, 7)),
+            ([True, False, True], (False, True)),
+            ([[2], [0], [2]], (0, 2)),
+        ],
+    )
+    def test_classes_there_and_back(self, labels, classes):
+        p = learn(make_split([[0.0], [1.0], [2.0]], labels))
+        assert p.classes == classes
+        np.testing.assert_array_equal(p.targets(np.array(labels)), [1, 0, 1])
+        np.testing.assert_array_equal(p.answers(np.eye(2)[[1, 0, 1]]), np.ravel(labels))
+
+    def test_targets_there_and_back(self):
+        y = np.random.default_rng(0).normal(1e5, 1e4, (20, 2))
+        p = learn(make_split(np.zeros((20, 1)), y))
+        assert p.classes == ()
+        np.testing.assert_allclose(p.answers(p.targets(y)), y, rtol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("y", "task"),
+        [
+            (np.arange(100) % 100, "classification"),
+            (np.arange(101), "regression"),
+            (np.array([0.0, 1.0]), "regression"),
+            (np.zeros((4, 2), int), "regression"),
+            (np.array(["a"]), "classification"),
+            (np.array([True]), "classification"),
+        ],
+    )
+    def test_task(self, y, task):
+        assert guess_task(y) == task
+
+    def test_metadata_are_exact(self):
+        X = np.random.default_rng(0).normal(size=(9, 3))
+        for split in (make_split(X, ["x", "y", "z"] * 3, columns=("a", "b", "c")), make_split(X, X)):
+            p = learn(split)
+            assert Preparation.from_metadata(p.to_metadata()) == p
+        assert Preparation.from_metadata({}) is None
+
+    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"shift": 1}', '{"shift": [], "none": []}'])
+    def test_damaged_metadata(self, text):
+        with pytest.raises(ValueError, match="damaged"):
+            Preparation.from_metadata({"fastbp.preparation": text})
+
+    def test_values_that_are_not_finite_are_named(self):
+        X = np.zeros((5, 2))
+        X[3, 1] = np.nan
+        X[4, 0] = np.inf
+        with pytest.raises(ValueError, match=r"got 2 values that are not \(first: row 3, column 'b'\)"):
+            learn(make_split(X, np.arange(5) % 2, columns=("a", "b")))
+        with pytest.raises(ValueError, match="the target must be finite"):
+            learn(make_split(np.zeros((5, 2)), X[:, 1]))
+
+    def test_other_errors(self):
+        with pytest.raises(ValueError, match="one class only"):
+            learn(make_split(np.zeros((3, 1)), [1, 1, 1]))
+        with pytest.raises(ValueError, match="numeric target"):
+            learn(make_split(np.zeros((2, 1)), ["a", "b"]), "regression")
+        p = learn(make_split(np.zeros((2, 3)), ["a", "b"]))
+        with pytest.raises(ValueError, match="holds the class c, the model knows a, b"):
+            p.targets(np.array(["a", "c"]))
+        with pytest.raises(ValueError, match="3 features the model was trained on, got 2"):
+            p.features(np.zeros((2, 2)))
+
+
+def test_split_table_without_a_target():
+    with pytest.raises(ValueError, match="--target COLUMN"):
+        split_table(Table(np.zeros((5, 2)), None))
+
+
+def test_archives_need_no_file_name_ending(tmp_path):
+    buffer = io.BytesIO()
+    np.savez(buffer, X=np.zeros((2, 2)), y=[0, 1])
+    (tmp_path / "data").write_bytes(buffer.getvalue())
+    assert isinstance(read_npz(tmp_path / "data"), Table)
