@@ -9,7 +9,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TextIO
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,8 +176,8 @@ class Result(NamedTuple):
 
 def compare_with_numpy(row: Row, *, rounds: int = 5, seconds: float = 0.2, n_threads: int | None = None) -> Result:
     """Time the NumPy reference and fastbp in turn on one row; ratios are of neighbours in time."""
-    from fastbp.kernels.engine import Engine, LayerSpec
-    from fastbp.reference import ReferenceEngine
+    from fastbp.kernels.engine import Engine
+    from fastbp.reference import LayerSpec, ReferenceEngine
 
     work = make_workload(row)
     layers = [LayerSpec(units, activation) for units, activation in specs(row)]
@@ -201,27 +201,22 @@ def _calibrate(runner: Runner, seconds: float) -> int:
     return max(1, min(MAX_STEPS, round(seconds / _time(runner, min(8, runner.work.steps)))))
 
 
-def report(
-    *, rounds: int = 5, n_threads: int | None = None, quick: bool = False, out: TextIO | None = None
-) -> list[Result]:
+def report(*, rounds: int = 5, n_threads: int | None = None, quick: bool = False) -> list[Result]:
     """Run `fastbp bench`: one line a row as it is measured, with the share of the measured peak."""
     from fastbp import isa
-    from fastbp.kernels.engine import usable_cores
+    from fastbp.isa.detect import usable_cores
 
     threads = min(n_threads or usable_cores(), usable_cores())
     peak = isa.measured_peak("float32", threads)
-    print(f"float32, {threads} threads, measured peak {peak / 1e9:.0f} GFLOP/s; microseconds a step", file=out)
-    print(
-        f"{'network, batch, optimizer':<55}{'NumPy':>10}{'fastbp':>10}{'GFLOP/s':>9}{'peak':>7}   NumPy / fastbp",
-        file=out,
-    )
+    print(f"float32, threads {threads}, measured peak {peak / 1e9:.0f} GFLOP/s; microseconds a step")
+    print(f"{'network, batch, optimizer':<55}{'NumPy':>10}{'fastbp':>10}{'GFLOP/s':>9}{'peak':>7}   NumPy / fastbp")
     results = []
     for row in _bench_rows(quick):
         result = compare_with_numpy(row, rounds=rounds, seconds=0.05 if quick else 0.2, n_threads=n_threads)
         speed = step_flops(row.sizes, row.batch) / result.fastbp_us * 1e6
         ratio = f"{result.ratio:.2f} ({result.lowest:.2f} to {result.highest:.2f})"
         figures = f"{result.numpy_us:>10,.1f}{result.fastbp_us:>10,.1f}{speed / 1e9:>9.1f}{speed / peak:>7.0%}"
-        print(f"{row.title:<55}{figures}   {ratio}", file=out, flush=True)
+        print(f"{row.title:<55}{figures}   {ratio}", flush=True)
         results.append(result)
     return results
 

@@ -59,11 +59,11 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def show_info(out: TextIO | None = None) -> int:
+def show_info() -> int:
     """Run `fastbp info`: what fastbp found on this machine, one fact a line."""
     from fastbp import __version__, isa
+    from fastbp.isa.detect import usable_cores
     from fastbp.kernels import jit
-    from fastbp.kernels.engine import usable_cores
 
     cores = usable_cores()
     peaks = [(n, isa.measured_peak("float32", n) / 1e9) for n in sorted({1, cores})]  # starts the threading layer, too
@@ -79,7 +79,7 @@ def show_info(out: TextIO | None = None) -> int:
         *((f"peak, {n} thread{'s' * (n > 1)}", f"{peak:.0f} GFLOP/s in float32, measured") for n, peak in peaks),
     ]
     for name, value in facts:
-        print(f"{name:<17}{value}", file=out)
+        print(f"{name:<17}{value}")
     return 0
 
 

@@ -104,6 +104,11 @@ def _checked(recipe: Recipe) -> Recipe:
     return recipe
 
 
+def counted(n: int, noun: str) -> str:
+    """ "1 epoch", "2 epochs"."""
+    return f"{n:,} {noun}" + "s" * (n != 1)
+
+
 class Outcome(NamedTuple):
     """How a training run ended."""
 
@@ -112,7 +117,7 @@ class Outcome(NamedTuple):
     interrupted: bool
 
 
-def train(job: TrainJob, out: TextIO = sys.stdout) -> int:
+def train(job: TrainJob) -> int:
     """Run `fastbp train`: load, train, save, report; the exit code, 130 after Ctrl-C, which saves the model too."""
     _check_output(job.path)
     split = datasets.load_named(job.data, seed=job.seed) if job.data in NAMED else _read_split(job)
@@ -122,16 +127,16 @@ def train(job: TrainJob, out: TextIO = sys.stdout) -> int:
     x_test = preparation.features(split.x_test, "the test rows")
     y_test = preparation.targets(split.y_test, "the test target")
     model = build(job, X.shape[1], y, preparation)
-    _print_header(job, split, preparation, model, out)
+    _print_header(job, split, preparation, model)
     _warm_up(job, X, y, preparation)
     outcome = _fit(model, X, y, job)
     model.metadata |= {**preparation.to_metadata(), SEED_KEY: str(job.seed)}
     model.save(job.path)
-    _print_report(job, preparation, model, (x_test, y_test), len(X), outcome, out)
+    _print_report(job, preparation, model, (x_test, y_test), len(X), outcome)
     return 130 if outcome.interrupted else 0
 
 
-def predict(model_path: str, data: str, output: str | None, out: TextIO = sys.stdout) -> int:
+def predict(model_path: str, data: str, output: str | None) -> int:
     """Run `fastbp predict`: one prediction a row, printed or written to ``output`` (.csv, .npy or .npz)."""
     if output is not None:
         _check_output(Path(output))
@@ -143,7 +148,7 @@ def predict(model_path: str, data: str, output: str | None, out: TextIO = sys.st
     scaled = X.astype(np.float32) if preparation is None else preparation.features(X, f"the rows of {data}")
     outputs = model.predict(scaled)
     answers = outputs if preparation is None else preparation.answers(outputs)
-    _write_answers(answers, output, out)
+    _write_answers(answers, output)
     if y is not None and preparation is not None:
         name, score = _score(preparation, outputs, preparation.targets(y, f"the target of {data}"))
         print(f"{name} {score}", file=sys.stderr)
@@ -228,15 +233,19 @@ def _sizes(model: fastbp.Sequential) -> list[int]:
     return [kernels[0].shape[0], *(kernel.shape[1] for kernel in kernels)]
 
 
-def _print_header(job: TrainJob, split: Split, preparation: Preparation, model: fastbp.Sequential, out: TextIO) -> None:
+def _print_header(job: TrainJob, split: Split, preparation: Preparation, model: fastbp.Sequential) -> None:
     sizes, recipe = _sizes(model), job.recipe
-    kind = f"{len(preparation.classes)} classes" if preparation.classes else f"{sizes[-1]} targets to regress"
+    kind = (
+        f"{len(preparation.classes)} classes" if preparation.classes else f"{counted(sizes[-1], 'target')} to regress"
+    )
     rows = f"{len(split.x_train):,} training rows, {len(split.x_test):,} test rows"
     n_weights = sum(w.size for w in model.get_weights())
-    print(f"{job.data}: {rows}, {sizes[0]} features, {kind}", file=out)
-    print(f"network {'-'.join(map(str, sizes))} {job.activation}, {n_weights:,} weights", file=out)
-    steps = f"rate {recipe.learning_rate:g}, batch {recipe.batch_size}, {recipe.epochs} epochs, seed {job.seed}"
-    print(f"{job.optimizer}, {steps}", file=out, flush=True)
+    print(f"{job.data}: {rows}, {counted(sizes[0], 'feature')}, {kind}")
+    print(f"network {'-'.join(map(str, sizes))} {job.activation}, {n_weights:,} weights")
+    steps = (
+        f"rate {recipe.learning_rate:g}, batch {recipe.batch_size}, {counted(recipe.epochs, 'epoch')}, seed {job.seed}"
+    )
+    print(f"{job.optimizer}, {steps}", flush=True)
 
 
 def _print_report(
@@ -246,29 +255,28 @@ def _print_report(
     test: tuple[Array, Array],
     n: int,
     outcome: Outcome,
-    out: TextIO,
 ) -> None:
     name, score = _score(preparation, model.predict(test[0]), test[1])
-    print(f"test {name:<10}{score}", file=out)
+    print(f"test {name:<10}{score}")
     if outcome.interrupted:
-        print(f"interrupted after {outcome.seconds:.2f} s: the model is that of the last finished step", file=out)
+        print(f"interrupted after {outcome.seconds:.2f} s: the model is that of the last finished step")
     else:
         rate = n * outcome.epochs / outcome.seconds
         flops = rate * step_flops(_sizes(model), 1)
-        print(f"{'time':<15}{outcome.seconds:.2f} s for {outcome.epochs} epochs", file=out)
-        print(f"{'samples/s':<15}{rate:,.0f}", file=out)
-        print(f"{'speed':<15}{flops / 1e9:.1f} GFLOP/s{_share_of_peak(flops, job.threads)}", file=out)
-    print(f"{'model':<15}{job.path}", file=out)
+        print(f"{'time':<15}{outcome.seconds:.2f} s for {counted(outcome.epochs, 'epoch')}")
+        print(f"{'samples/s':<15}{rate:,.0f}")
+        print(f"{'speed':<15}{flops / 1e9:.1f} GFLOP/s{_share_of_peak(flops, job.threads)}")
+    print(f"{'model':<15}{job.path}")
 
 
 def _share_of_peak(flops: float, threads: int | None) -> str:
     from fastbp import isa
-    from fastbp.kernels.engine import usable_cores
+    from fastbp.isa.detect import usable_cores
 
     n_threads = min(threads or usable_cores(), usable_cores())
     peak = isa.measured_peak("float32", n_threads)
     share = f"{100 * flops / peak:.1f} % of this machine's measured peak"
-    return f", {share} ({peak / 1e9:.0f} GFLOP/s, {n_threads} thread{'s' * (n_threads > 1)})"
+    return f", {share} ({peak / 1e9:.0f} GFLOP/s, {counted(n_threads, 'thread')})"
 
 
 def _score(preparation: Preparation, outputs: Array, y: Array) -> tuple[str, str]:
@@ -291,7 +299,7 @@ def _rows_to_predict(data: str, preparation: Preparation | None, seed: int) -> t
     return (table.x_test, table.y_test) if isinstance(table, Split) else (table.X, table.y)
 
 
-def _write_answers(answers: Array, output: str | None, out: TextIO) -> None:
+def _write_answers(answers: Array, output: str | None) -> None:
     if output is not None and output.endswith(".npy"):
         np.save(output, answers)
     elif output is not None and output.endswith(".npz"):
@@ -300,7 +308,7 @@ def _write_answers(answers: Array, output: str | None, out: TextIO) -> None:
         with Path(output).open("w", encoding="utf-8") as file:
             _write_csv(answers, file)
     else:
-        _write_csv(answers, out)
+        _write_csv(answers, sys.stdout)
 
 
 def _write_csv(answers: Array, file: TextIO) -> None:

@@ -59,7 +59,8 @@ class Preparation(NamedTuple):
         if self.classes:
             labels: Array = np.array(self.classes)[outputs.argmax(axis=1)]
             return labels
-        return np.add(outputs * np.array(self.y_scale), np.array(self.y_shift))
+        answers: Array = outputs * np.array(self.y_scale) + np.array(self.y_shift)
+        return answers
 
     def to_metadata(self) -> dict[str, str]:
         """Strings for the saved model's metadata; `from_metadata` restores them exactly."""

@@ -6,7 +6,8 @@ import numpy as np
 
 import fastbp
 from fastbp.bench import ROWS, Runner, make_workload, specs, step_flops
-from fastbp.kernels.engine import Engine, LayerSpec
+from fastbp.kernels.engine import Engine
+from fastbp.reference import LayerSpec
 
 BY_NAME = {row.title: row for row in ROWS if row.data == "random"}
 

@@ -1,0 +1,356 @@
+"""The command line: what it prints, what it writes, its exit codes, Ctrl-C."""
+
+import io
+import re
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp import bench, cli, jobs
+from fastbp.bench import ROWS, Row, Runner, make_workload, step_flops
+from fastbp.cli import main
+from fastbp.jobs import RECIPES, TrainJob
+from fastbp.preparation import Preparation
+
+OPTIONS = ["--layers", "8", "--epochs", "60", "--learning-rate", "0.03", "--quiet"]
+TINY = ["--layers", "4", "--epochs", "2", "--batch-size", "8", "--quiet"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def flowers(folder) -> Path:
+    """A small file with two classes that a line divides."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3)) * [1, 10, 100]
+    lines = [f"{a:.6f},{b:.6f},{c:.6f},{'iris' if a > 0 else 'rose'}" for a, b, c in X]
+    path = folder / "flowers.csv"
+    path.write_text("a,b,c,kind\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def run(*arguments: str) -> int:
+    return main(list(map(str, arguments)))
+
+
+class TestTrainAndPredict:
+    def test_classes_of_a_csv_file(self, flowers, capsys):
+        assert run("train", flowers, "--target", "kind", *OPTIONS) == 0
+        out = capsys.readouterr().out
+        assert "48 training rows, 12 test rows, 3 features, 2 classes" in out
+        assert "network 3-8-2 relu, 50 weights" in out
+        for pattern in (
+            r"^test accuracy +\d+\.\d\d %$",
+            r"^time +\d+\.\d\d s for 60 epochs$",
+            r"^samples/s +[\d,]+$",
+            r"^speed +\d+\.\d GFLOP/s, \d+\.\d % of this machine's measured peak \(\d+ GFLOP/s, \d+ threads?\)$",
+            r"^model +flowers\.safetensors$",
+        ):
+            assert re.search(pattern, out, re.MULTILINE), pattern
+
+        assert run("predict", "flowers.safetensors", flowers) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "prediction"
+        truth = [line.rsplit(",")[-1] for line in flowers.read_text(encoding="utf-8").splitlines()[1:]]
+        assert set(lines[1:]) == {"iris", "rose"}
+        assert np.mean([a == b for a, b in zip(lines[1:], truth, strict=True)]) > 0.8
+
+    @pytest.mark.parametrize("name", ["out.csv", "out.npy", "out.npz"])
+    def test_regression_of_an_archive(self, folder, capsys, name):
+        rng = np.random.default_rng(1)
+        X = rng.normal(size=(80, 2))
+        y = 1000 + 100 * X @ [[1.0, 0.0], [0.5, 2.0]]
+        np.savez("a.npz", X=X, y=y)
+        assert run("train", "a.npz", "--layers", "", "--epochs", "200", "--learning-rate", "0.02", "--quiet") == 0
+        out = capsys.readouterr().out
+        assert "2 targets to regress" in out
+        assert re.search(r"test R² +0\.9999|test R² +1\.0", out)
+        assert run("predict", "a.safetensors", "a.npz", "--output", name) == 0
+        answers = {
+            "out.csv": lambda: np.loadtxt(name, delimiter=",", skiprows=1),
+            "out.npy": lambda: np.load(name),
+            "out.npz": lambda: _array_of(name),
+        }[name]()
+        np.testing.assert_allclose(answers, y, atol=2.0)
+        assert "R²" in capsys.readouterr().err
+
+    def test_the_saved_model_is_an_ordinary_one(self, flowers):
+        run("train", flowers, "--target", "kind", *TINY)
+        model = fastbp.load("flowers.safetensors")
+        preparation = Preparation.from_metadata(model.metadata)
+        assert preparation is not None
+        assert preparation.classes == ("iris", "rose")
+        assert preparation.columns == ("a", "b", "c")
+
+    def test_the_seed_decides_all(self, flowers):
+        for name, seed in (("one", 5), ("two", 5), ("three", 6)):
+            run("train", flowers, "--target", "kind", *TINY, "--seed", seed, "--output", name)
+        one, two, three = (Path(name).read_bytes() for name in ("one", "two", "three"))
+        assert one == two
+        assert one != three
+
+    @pytest.mark.parametrize("optimizer", jobs.OPTIMIZERS)
+    def test_optimizers(self, flowers, optimizer):
+        assert run("train", flowers, "--target", "kind", *TINY, "--optimizer", optimizer, "--weight-decay", "0.01") == 0
+
+    @pytest.mark.parametrize("activation", jobs.ACTIVATIONS)
+    def test_activations(self, flowers, activation):
+        assert run("train", flowers, "--target", "kind", *TINY, "--activation", activation) == 0
+
+    @pytest.mark.parametrize("loss", jobs.CLASS_LOSSES)
+    def test_losses(self, flowers, loss):
+        assert run("train", flowers, "--target", "kind", *TINY, "--loss", loss) == 0
+
+    def test_a_model_without_preparation(self, folder, capsys):
+        fastbp.Sequential([fastbp.Dense(2)], input_size=3).save("raw.safetensors")
+        np.savez("rows.npz", X=np.eye(3))
+        assert run("predict", "raw.safetensors", "rows.npz") == 0
+        assert capsys.readouterr().out.startswith("prediction_0,prediction_1\n")
+
+    @pytest.mark.jit
+    def test_digits(self, folder, capsys):
+        assert run("train", "digits", "--epochs", "5", "--threads", "1", "--quiet") == 0
+        out = capsys.readouterr().out
+        assert "digits: 1,438 training rows, 359 test rows, 64 features, 10 classes" in out
+        assert "network 64-256-128-10 relu, 50,826 weights" in out
+        accuracy = re.search(r"accuracy +([\d.]+) %", out)
+        assert accuracy is not None
+        assert float(accuracy[1]) > 94
+        assert run("predict", "digits.safetensors", "digits", "--output", "p.csv") == 0
+        assert capsys.readouterr().err == f"accuracy {accuracy[1]} %\n"  # the very rows that were held out
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("seed", range(5))
+    def test_digits_reach_their_goal(self, folder, capsys, seed):
+        assert run("train", "digits", "--quiet", "--seed", seed) == 0
+        accuracy = re.search(r"accuracy +([\d.]+) %", capsys.readouterr().out)
+        assert accuracy is not None
+        assert float(accuracy[1]) >= 97.5
+
+
+def _array_of(name: str) -> np.ndarray:
+    with np.load(name) as data:
+        return data["prediction"]
+
+
+class TestErrors:
+    """One line on stderr that says what to do, exit code 2, no traceback, nothing written."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["train", "nowhere.csv"], "no file nowhere.csv"),
+            (["train", "flowers.csv", "--target", "colour"], "'colour' is not a column"),
+            (["train", "flowers.csv"], "column 'kind' .* must be numeric"),
+            (["train", "flowers.csv", "--target", "kind", "--output", "no/m"], "there is no folder no"),
+            (["train", "flowers.csv", "--target", "kind", "--output", "."], "it is a folder"),
+            (["train", "flowers.csv", "--target", "kind", "--learning-rate", "-1", *TINY], "learning_rate"),
+            (["train", "flowers.csv", "--target", "kind", "--learning-rate", "nan", *TINY], "learning_rate"),
+            (["train", "flowers.csv", "--target", "kind", "--task", "regression"], "numeric target"),
+            (["train", "flowers.csv", "--target", "kind", "--label-smoothing", "1"], "under 1, got 1"),
+            (["train", "flowers.csv", "--target", "kind", "--label-smoothing", "0.1"], "binary_cross_entropy"),
+            (["predict", "flowers.csv", "flowers.csv"], "flowers.csv"),
+            (["predict", "none.safetensors", "flowers.csv"], "none.safetensors"),
+            (["predict", "none.safetensors", "flowers.csv", "-o", "a.txt"], r"must be \.csv, \.npy or \.npz"),
+        ],
+    )
+    def test_data_and_files(self, flowers, capsys, arguments, message):
+        before = sorted(flowers.parent.iterdir())
+        assert run(*arguments) == 2
+        err = capsys.readouterr().err
+        assert re.search(message, err)
+        assert err.startswith(f"fastbp {arguments[0]}: ")
+        assert err.count("\n") == 1
+        assert sorted(flowers.parent.iterdir()) == before
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            [],
+            ["fly"],
+            ["train"],
+            ["train", "digits", "--epochs", "0"],
+            ["train", "digits", "--epochs", "1.5"],
+            ["train", "digits", "--layers", "4,x"],
+            ["train", "digits", "--layers", "0"],
+            ["train", "digits", "--seed", "-1"],
+            ["train", "digits", "--optimizer", "newton"],
+            ["train", "digits", "--batch-size", "-3"],
+            ["predict", "model"],
+            ["bench", "--rounds", "0"],
+        ],
+    )
+    def test_options(self, capsys, arguments):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2
+        assert "usage: fastbp" in capsys.readouterr().err
+
+    def test_rows_of_another_width(self, flowers, folder, capsys):
+        run("train", flowers, "--target", "kind", *TINY)
+        np.savez("wide.npz", X=np.zeros((2, 5)))
+        assert run("predict", "flowers.safetensors", "wide.npz") == 2
+        assert "3 features the model was trained on, got 5" in capsys.readouterr().err
+
+    def test_a_folder_that_may_not_be_written(self, flowers, capsys, monkeypatch):
+        monkeypatch.setattr(jobs.os, "access", lambda *arguments: False)
+        assert run("train", flowers, "--target", "kind") == 2
+        assert "choose another place" in capsys.readouterr().err
+
+    def test_divergence_is_a_warning(self, flowers, capsys):
+        arguments = ["--optimizer", "sgd", "--learning-rate", "1e30", "--task", "regression", *TINY]
+        text = flowers.read_text(encoding="utf-8").replace("iris", "1.5").replace("rose", "2.5")
+        flowers.write_text(text, encoding="utf-8")
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            assert run("train", flowers, "--target", "kind", *arguments) == 0
+        err = capsys.readouterr().err
+        assert err.startswith("warning: ")
+        assert "Traceback" not in err
+
+
+class TestHelp:
+    @pytest.mark.parametrize("command", [[], ["train"], ["predict"], ["bench"], ["info"]])
+    def test_everywhere(self, capsys, command):
+        with pytest.raises(SystemExit) as stop:
+            main([*command, "--help"])
+        assert stop.value.code == 0
+        assert capsys.readouterr().out.startswith("usage: fastbp")
+
+    def test_version(self, capsys):
+        with pytest.raises(SystemExit):
+            main(["--version"])
+        assert capsys.readouterr().out == f"fastbp {fastbp.__version__}\n"
+
+
+class TestInterrupt:
+    def test_while_training_the_model_is_saved(self, flowers, capsys, monkeypatch):
+        fit = fastbp.Sequential.fit
+
+        def interrupted(self, *arguments, **options):
+            fit(self, *arguments, **options)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(fastbp.Sequential, "fit", interrupted)
+        assert run("train", flowers, "--target", "kind", *TINY) == 130
+        assert "the model is that of the last finished step" in capsys.readouterr().out
+        assert fastbp.load("flowers.safetensors").predict(np.zeros((1, 3))).shape == (1, 2)
+
+    def test_before_training_nothing_is_saved(self, flowers, capsys, monkeypatch):
+        monkeypatch.setattr(jobs, "_read_split", lambda job: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run("train", flowers, "--target", "kind") == 130
+        assert capsys.readouterr().err == "interrupted\n"
+        assert not Path("flowers.safetensors").exists()
+
+    @pytest.mark.jit
+    def test_of_a_real_process(self, flowers):
+        command = [
+            sys.executable,
+            "-m",
+            "fastbp.cli",
+            "train",
+            "flowers.csv",
+            "--target",
+            "kind",
+            "--epochs",
+            "100000000",
+        ]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            for _ in range(3):
+                process.stdout.readline()
+            time.sleep(1)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+        assert "Traceback" not in err
+        assert "interrupted" in out + err
+
+
+def test_info(capsys):
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    names = [
+        "fastbp",
+        "instruction set",
+        "usable cores",
+        "threads",
+        "threading layer",
+        "cache folder",
+        "peak, 1 thread",
+    ]
+    for name in names:
+        assert re.search(rf"^{name} +\S", out, re.MULTILINE), name
+    assert re.search(r"peak, 1 thread +\d+ GFLOP/s in float32, measured", out)
+
+
+class TestBench:
+    def test_report(self, capsys, monkeypatch):
+        monkeypatch.setattr(bench, "ROWS", (Row((3, 4, 2), 2), Row((3, 2, 1), 1, "sgd", "mse")))
+        monkeypatch.setattr(bench, "MAX_STEPS", 20)
+        assert main(["bench", "--quick", "--rounds", "2", "--threads", "1"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[2].startswith("3-4-2, 2, Adam")
+        assert re.search(r"\d\.\d\d \(\d+\.\d\d to \d+\.\d\d\)$", lines[3])
+
+    def test_the_quick_rows_are_the_small_ones(self):
+        quick = bench._bench_rows(True)
+        assert quick
+        assert all(step_flops(row.sizes, row.batch) < 1e8 for row in quick)
+        assert len(bench._bench_rows(False)) == len(ROWS) - 1
+
+    def test_flops(self):
+        assert step_flops((784, 128, 10), 32) == 2 * 32 * (2 * 784 * 128 + 3 * 128 * 10)
+
+    def test_the_reference_and_the_engine_take_the_same_steps(self):
+        from fastbp.kernels.engine import Engine, LayerSpec
+        from fastbp.reference import ReferenceEngine
+
+        row = Row((5, 7, 3), 4)
+        work = make_workload(row, max_steps=6)
+        layers = [LayerSpec(units, activation) for units, activation in bench.specs(row)]
+        losses = [Runner(kind(5, layers), work).train(20) for kind in (ReferenceEngine, Engine)]
+        np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+    def test_workloads_fill_whole_batches(self):
+        for row in ROWS:
+            if row.data == "random":
+                work = make_workload(row, max_steps=3)
+                assert len(work.X) == len(work.y) == work.steps * row.batch
+                assert [w.shape for w in work.weights[0::2]] == list(zip(row.sizes, row.sizes[1:], strict=False))
+
+
+def test_every_data_set_has_a_recipe():
+    assert set(RECIPES) == set(jobs.NAMED)
+    assert TrainJob("digits", epochs=3).recipe.epochs == 3
+    assert TrainJob("digits", loss="cross_entropy").recipe.label_smoothing == 0
+    assert TrainJob("x.csv", optimizer="sgd").recipe.learning_rate == 0.1
+
+
+def test_output_to_a_closed_pipe(monkeypatch):
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    with Path(__file__).open("rb") as file, monkeypatch.context() as patch:
+        closed = Closed()
+        closed.fileno = file.fileno  # type: ignore[method-assign]
+        patch.setattr(sys, "stdout", closed)
+        assert main(["info"]) == 0
+
+
+def test_main_is_the_console_script():
+    assert cli.main is main
