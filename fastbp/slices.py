@@ -16,7 +16,9 @@ Indices = npt.NDArray[np.int64]
 _SECONDS = 0.1
 _MOST_STEPS = 1 << 17  # scalars of a slice: 8 MiB
 _MOST_ROWS = 1 << 20  # order of a slice: 8 MiB
-_GUESS = 2e10  # FLOP/s taken for granted until the first slice was measured; low, so that the first is short
+# The first slice, of which nothing is known, is one of 1 ms on a fast core; on one a hundred times slower (plain Python
+# loops, NumPy) it still takes no longer than a slice should.
+_FIRST_SECONDS, _FAST, _OVERHEAD = 1e-3, 5e10, 1e-6  # FLOP/s, seconds a step
 
 
 class Pace:
@@ -30,7 +32,7 @@ class Pace:
 
     def __init__(self, flops: float, most: int) -> None:
         self._most = most
-        self.count = min(max(1, int(_SECONDS / (flops / _GUESS + 1e-6))), most)
+        self.count = min(max(1, int(_FIRST_SECONDS / (flops / _FAST + _OVERHEAD))), most)
 
     def measured(self, done: int, seconds: float) -> None:
         """Take note that so many units took so long; the count grows at most eightfold, lest one glitch mislead."""

@@ -116,7 +116,7 @@ class Trainer:
         return order
 
     def _scalars(self, steps: int) -> npt.NDArray[np.float64]:
-        if steps > 1:
+        if steps > 1 or callable(self.optimizer.learning_rate):  # which may not be defined for steps not asked for
             return self.optimizer.scalars(np.arange(self.step, self.step + steps))
         row = self.step - self._table_start
         if not 0 <= row < _SCALARS_AHEAD:
@@ -171,9 +171,10 @@ def _most_rows(trainer: Trainer) -> int:
 class Tally:
     """Adds up the losses and metrics of epochs while slices come in."""
 
-    def __init__(self, trainer: Trainer, rows: Rows, epochs: int, steps_per_epoch: int) -> None:
+    def __init__(self, trainer: Trainer, rows: Rows, steps_per_epoch: int) -> None:
         self._trainer, self._rows, self._steps = trainer, rows, steps_per_epoch
-        self._loss, self._weight = np.zeros(epochs), np.zeros(epochs)
+        self._first = 0  # of the epochs that the last slice was of; sums of weighted losses, and of weights, of each
+        self._loss, self._weight = np.zeros(1), np.zeros(1)
         self._statistics: dict[int, list[list[metrics.Statistics]]] = {}
 
     def add(self, piece: Slice, losses: npt.NDArray[np.float64], outputs: Array | None, seen: int) -> None:
@@ -185,8 +186,11 @@ class Tally:
         else:
             weight = np.add.reduceat(self._rows.weight[piece.order[: bounds[-1]]].astype(np.float64), bounds[:-1])
         first, past = int(epoch[0]), int(epoch[-1]) + 1
-        self._loss[first:past] += np.bincount(epoch - first, losses[:seen] * weight)
-        self._weight[first:past] += np.bincount(epoch - first, weight)
+        loss, total = np.bincount(epoch - first, losses[:seen] * weight), np.bincount(epoch - first, weight)
+        if first == self._first + len(self._loss) - 1:  # the epoch in which the last slice ended goes on
+            loss[0] += self._loss[-1]
+            total[0] += self._weight[-1]
+        self._first, self._loss, self._weight = first, loss, total
         if outputs is not None:
             cuts = [int(bounds[np.searchsorted(epoch, e)]) for e in range(first, past)] + [int(bounds[-1])]
             for e, start, end in zip(range(first, past), cuts[:-1], cuts[1:], strict=True):
@@ -203,9 +207,10 @@ class Tally:
         return self._losses(epoch, epoch + 1)[0]
 
     def _losses(self, first: int, past: int) -> list[float]:
-        weight = self._weight[first:past]
+        epochs = slice(first - self._first, past - self._first)
+        weight = self._weight[epochs]
         # An epoch whose rows all weigh nothing has the loss 0, as such a batch has.
-        losses: list[float] = (self._loss[first:past] / np.where(weight > 0, weight, 1)).tolist()
+        losses: list[float] = (self._loss[epochs] / np.where(weight > 0, weight, 1)).tolist()
         return losses
 
     def columns(self, first: int, past: int) -> dict[str, list[float]]:
@@ -226,7 +231,7 @@ class _Fit:
         self.schedule = Schedule(
             n, job.batch_size, job.epochs, trainer.epoch, trainer.seed, shuffle=job.shuffle, pause=pause
         )
-        self.tally = Tally(trainer, job.rows, job.epochs, self.schedule.steps_per_epoch)
+        self.tally = Tally(trainer, job.rows, self.schedule.steps_per_epoch)
         self.pace = Pace(6.0 * trainer.engine.n_parameters * job.batch_size, most=1 << 17)
         self.progress = Progress(n * job.epochs, job.epochs, job.shown)
         self.finished = 0  # epochs

@@ -1,0 +1,112 @@
+"""Metrics beside scikit-learn's, whole and in parts, weighted and not."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from fastbp import metrics
+
+N, K = 203, 4
+RNG = np.random.default_rng(11)
+LABELS = RNG.integers(0, K, N)
+LOGITS = RNG.normal(size=(N, K)) + 1.5 * np.eye(K)[LABELS]
+PROBABILITIES = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
+BINARY = (RNG.random((N, 1)) < 0.3).astype(float)
+SCORES = np.round(1 / (1 + np.exp(-RNG.normal(size=(N, 1)) - 2 * BINARY)), 1)  # rounded: ties
+TARGETS = RNG.normal(size=(N, 2)) * [1, 10] + [1000, 0]
+FITTED = TARGETS + RNG.normal(size=(N, 2))
+WEIGHT = RNG.random(N) * RNG.integers(0, 2, N)
+CE, BCE, MSE = "cross_entropy", "binary_cross_entropy", "mse"
+
+
+def auc_of_classes(y, p, w):
+    return np.mean([sk.roc_auc_score(y == k, p[:, k], sample_weight=w) for k in range(K)])
+
+
+# metric, loss, y, outputs, the peer's value
+PEERS = {
+    "accuracy of labels": ("accuracy", CE, LABELS, PROBABILITIES, lambda y, p, w: sk.accuracy_score(y, p.argmax(1), sample_weight=w)),
+    "accuracy of rows": ("accuracy", MSE, np.eye(K)[LABELS], LOGITS, lambda y, p, w: sk.accuracy_score(y.argmax(1), p.argmax(1), sample_weight=w)),
+    "accuracy of one output": ("accuracy", BCE, BINARY, SCORES, lambda y, p, w: sk.accuracy_score(y, p > 0.5, sample_weight=w)),
+    "accuracy of one output by mse": ("accuracy", MSE, BINARY, SCORES, lambda y, p, w: sk.accuracy_score(y, p > 0.5, sample_weight=w)),
+    "top k": (metrics.TopKAccuracy(2), CE, LABELS, PROBABILITIES, lambda y, p, w: sk.top_k_accuracy_score(y, p, k=2, sample_weight=w)),
+    "top k of rows": (metrics.TopKAccuracy(3), CE, 0.6 * np.eye(K)[LABELS] + 0.1, PROBABILITIES,
+                      lambda y, p, w: sk.top_k_accuracy_score(y.argmax(1), p, k=3, sample_weight=w)),
+    "mae": ("mae", MSE, TARGETS, FITTED, lambda y, p, w: sk.mean_absolute_error(y, p, sample_weight=w)),
+    "mae of labels": ("mae", CE, LABELS, PROBABILITIES, lambda y, p, w: sk.mean_absolute_error(np.eye(K)[y], p, sample_weight=w)),
+    "rmse": ("rmse", MSE, TARGETS, FITTED, lambda y, p, w: math.sqrt(sk.mean_squared_error(y, p, sample_weight=w))),
+    "r2": ("r2", MSE, TARGETS, FITTED, lambda y, p, w: sk.r2_score(y, p, sample_weight=w)),
+    "r2, one target constant": ("r2", MSE, TARGETS * [0, 1], FITTED, lambda y, p, w: sk.r2_score(y, p, sample_weight=w)),
+    "r2, one target constant and met": ("r2", MSE, TARGETS * [0, 1], FITTED * [0, 1], lambda y, p, w: sk.r2_score(y, p, sample_weight=w)),
+    "auc": ("auc", BCE, BINARY, SCORES, lambda y, p, w: sk.roc_auc_score(y[:, 0], p[:, 0], sample_weight=w)),
+    "auc of classes": ("auc", CE, LABELS, PROBABILITIES, auc_of_classes),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
+@pytest.mark.parametrize("parts", [1, 2, 7, N], ids=lambda n: f"{n} parts")
+@pytest.mark.parametrize("case", PEERS)
+def test_metrics_agree_with_scikit_learn(case, parts, weight):
+    metric, loss, y, outputs, peer = PEERS[case]
+    metric = metrics.get(metric)
+    cuts = np.array_split(np.arange(N), parts)
+    given = np.ones(N) if weight is None else weight
+    value = metric.result([metric.statistics(y[c], outputs[c], given[c], loss) for c in cuts])
+    # Sums of N float64 terms in another order; r2 divides two such.
+    assert value == pytest.approx(peer(y, outputs, weight), rel=1e-11, abs=1e-13)
+
+
+def test_top_k_counts_ties_as_hits():
+    assert metrics.TopKAccuracy(1).result([metrics.TopKAccuracy(1).statistics(LABELS[:5], np.zeros((5, K)), np.ones(5), CE)]) == 1
+
+
+def test_auc_of_one_class_is_nan():
+    auc = metrics.AUC()
+    assert math.isnan(auc.result([auc.statistics(np.ones((3, 1)), SCORES[:3], np.ones(3), BCE)]))
+
+
+def test_rows_that_weigh_nothing_have_no_accuracy():
+    accuracy = metrics.Accuracy()
+    assert math.isnan(accuracy.result([accuracy.statistics(LABELS[:3], PROBABILITIES[:3], np.zeros(3), CE)]))
+
+
+@pytest.mark.parametrize(("loss", "logits"), [(CE, LOGITS * 100), (BCE, LOGITS * 100), (CE, LOGITS), (BCE, LOGITS)])
+def test_metrics_of_logits_are_those_of_their_probabilities(loss, logits):
+    shown = metrics.probabilities(logits.astype(np.float32), loss, "identity")
+    exact = logits.astype(np.float32).astype(float)
+    if loss == CE:
+        exact = np.exp(exact - exact.max(1, keepdims=True))
+        exact /= exact.sum(1, keepdims=True)
+    else:
+        with np.errstate(over="ignore"):
+            exact = 1 / (1 + np.exp(-exact))
+    np.testing.assert_allclose(shown, exact, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", metrics.NAMES)
+def test_every_name_gives_its_metric(name):
+    assert metrics.get(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "text"),
+    [
+        ("acc", ValueError, "accuracy, top_k_accuracy, mae, rmse, r2, auc"),
+        (["accuracy", "f1"], ValueError, "'f1'"),
+        (3, TypeError, "list"),
+        ([len], TypeError, "Metric object"),
+        (["mae", metrics.MAE()], ValueError, "once"),
+    ],
+)
+def test_unknown_metrics_are_named(given, error, text):
+    with pytest.raises(error) as caught:
+        metrics.get_all(given)
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("k", [0, -1, 2.5, "5"])
+def test_k_must_be_a_count(k):
+    with pytest.raises((TypeError, ValueError), match="k must be"):
+        metrics.TopKAccuracy(k)
