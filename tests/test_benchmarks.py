@@ -1,0 +1,218 @@
+"""The comparisons: peers take the same steps, figures follow from times, pages are replaced between their markers."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # benchmarks/ lies beside the package and is not installed
+
+from benchmarks import accuracy, compare, measure, tables, worker, xor  # noqa: E402
+from benchmarks.measure import Measurement, WorkerError, WorkerProcess, check_losses  # noqa: E402
+from benchmarks.peers import PEERS, fastest, make_peer  # noqa: E402
+from benchmarks.trainers import TRAINERS, Run  # noqa: E402
+from benchmarks.worker import Worker, loss_of  # noqa: E402
+from fastbp.bench import ROWS, Row, make_workload, specs  # noqa: E402
+from fastbp.reference import LayerSpec, ReferenceEngine  # noqa: E402
+
+SMALL = (Row((6, 5, 1), 4, "sgd", "mse"), Row((6, 8, 5, 3), 16), Row((6, 5, 3), 1, "sgd"))
+IN_PROCESS = ("sklearn", "torch", "fastbp")  # the others compile for seconds or are no dependency of the tests
+
+
+def reference_loss(row: Row, steps: int) -> float:
+    work = make_workload(row, max_steps=steps)
+    peer = make_peer("numpy", work, 1)
+    peer.train(1)
+    return loss_of(peer.weights(), work)
+
+
+class TestPeers:
+    @pytest.mark.parametrize("name", IN_PROCESS)
+    @pytest.mark.parametrize("row", SMALL, ids=lambda row: row.title)
+    def test_take_the_steps_of_the_reference(self, name, row):
+        work = make_workload(row, max_steps=5)
+        peer = make_peer(name, work, 1)
+        peer.train(1)
+        assert loss_of(peer.weights(), work) == pytest.approx(reference_loss(row, 5), rel=1e-5)
+
+    @pytest.mark.parametrize("name", ["numpy", *IN_PROCESS])
+    def test_go_on_where_they_stopped(self, name):
+        work = make_workload(SMALL[1], max_steps=3)
+        once, twice = (make_peer(name, work, 1) for _ in range(2))
+        once.train(2)
+        twice.train(1)
+        twice.train(1)
+        for a, b in zip(once.weights(), twice.weights(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+    def test_loss_is_that_of_the_engine(self):
+        for row in SMALL:
+            work = make_workload(row, max_steps=3)
+            layers = [LayerSpec(units, activation) for units, activation in specs(row)]
+            engine = ReferenceEngine(row.sizes[0], layers, dtype="float64")
+            engine.set_weights(work.weights)
+            engine.configure(row.loss, "sgd")
+            assert loss_of(work.weights, work) == pytest.approx(
+                engine.evaluate(work.X.astype(float), work.y), rel=1e-12
+            )
+
+    def test_every_peer_has_its_module(self):
+        for entry in PEERS.values():
+            assert importlib.util.find_spec(f"benchmarks.peers.{entry.module}") is not None
+
+    def test_fastest_asks_every_way_and_makes_a_fresh_one(self):
+        made: list[str] = []
+
+        class Way:
+            def __init__(self, name: str, work: int) -> None:
+                made.append(name)
+                self.name, self.work = name, work
+
+            def train(self, epochs: int) -> None:
+                sum(range(self.work))
+
+            def weights(self) -> list[np.ndarray]:
+                return []
+
+        best = fastest([lambda: Way("slow", 10**6), lambda: Way("quick", 10)])
+        assert isinstance(best, Way)
+        assert best.name == "quick"
+        assert made == ["slow", "quick", "quick"]
+
+
+class TestWorker:
+    def test_questions(self):
+        answers = Worker("numpy", 1)
+        row = SMALL[0]._asdict()
+        check = worker.answer(answers, json.dumps({"ask": "check", "row": row, "max_steps": 5}))
+        assert check["loss"] == pytest.approx(reference_loss(SMALL[0], 5))
+        prepared = worker.answer(answers, json.dumps({"ask": "prepare", "row": row, "seconds": 0.001, "max_steps": 5}))
+        assert prepared["epochs"] >= 1
+        assert worker.answer(answers, json.dumps({"ask": "train", "epochs": 1}))["seconds"] > 0
+
+    def test_errors_are_answers(self):
+        assert "prepare before train" in worker.answer(Worker("numpy", 1), '{"ask": "train", "epochs": 1}')["error"]
+        assert "KeyError" in worker.answer(Worker("none", 1), json.dumps({"ask": "dance"}))["error"]
+
+    def test_a_process_that_dies_is_reported(self):
+        with WorkerProcess("numpy", 1) as process:
+            process.process.kill()
+            process.process.wait()
+            with pytest.raises(WorkerError, match="numpy: the worker died"):
+                process.ask("train", epochs=1)
+
+
+class FakeWorker:
+    def __init__(self, name: str, loss: float) -> None:
+        self.name, self.loss = name, loss
+
+    def ask(self, question: str, **fields: object) -> dict[str, float]:
+        return {"loss": self.loss, "start": 2.0}
+
+
+class TestMeasure:
+    M = Measurement(
+        SMALL[1], {"numpy": [4e-3, 6e-3, 5e-3], "jax": [3e-3, 2e-3, 9e-3], "fastbp": [1e-3, 2e-3, 1e-3]}, {}, 1e9
+    )
+
+    def test_figures(self):
+        assert self.M.best_peer == "jax"
+        assert self.M.microseconds("numpy") == 5000
+        assert self.M.ratios() == [3.0, 1.0, 9.0]
+        assert self.M.speed("fastbp") == pytest.approx(2 * 16 * (2 * 48 + 3 * (40 + 15)) / 1e-3)
+
+    def test_fastbp_alone_has_no_ratio(self):
+        assert self.M._replace(times={"fastbp": [1.0]}).ratios() == []
+
+    def test_losses_must_agree(self):
+        agreeing = [FakeWorker("a", 1.0), FakeWorker("b", 1.00005)]
+        assert check_losses(agreeing, SMALL[1]) == {"a": 1.0, "b": 1.00005}
+        for loss in (1.001, float("nan")):
+            with pytest.raises(WorkerError, match="after 5 steps b has loss"):
+                check_losses([FakeWorker("a", 1.0), FakeWorker("b", loss)], SMALL[1])
+
+
+class TestCompare:
+    @pytest.mark.jit
+    def test_quick_run(self, tmp_path, capsys):
+        path = tmp_path / "out.json"
+        assert compare.main(["--rows", "2", "--peers", "numpy", "--quick", "--threads", "1", "--json", str(path)]) == 0
+        out = capsys.readouterr().out
+        assert "10-32-1, 32, SGD, MSE" in out
+        assert "NumPy / fastbp: " in out
+        row = json.loads(path.read_text(encoding="utf-8"))["rows"][0]
+        assert set(row["seconds_per_step"]) == {"numpy", "fastbp"}
+        assert (
+            len(row["ratios"]) == measure.Plan._field_defaults["rounds"] or len(row["ratios"]) == compare.QUICK.rounds
+        )
+
+    def test_a_row_that_fails_is_reported(self, monkeypatch, capsys):
+        monkeypatch.setattr(
+            compare, "measure", lambda *arguments: (_ for _ in ()).throw(WorkerError("jax: no such module"))
+        )
+        assert compare.main(["--rows", "1", "--quick"]) == 1
+        assert "jax: no such module" in capsys.readouterr().err
+
+    def test_page(self):
+        times = {name: [1e-3, 2e-3, 1.5e-3] for name in PEERS}
+        text = compare.page_text([Measurement(row, times, {}, 1e11) for row in ROWS], measure.Plan())
+        lines = [line for line in text.splitlines() if line.startswith("|")]
+        assert len(lines) == 2 + len(ROWS) == 12
+        assert len({line.count("|") for line in lines}) == 1
+        assert "784-128-10 on MNIST, 128, Adam, epoch 4 on" in text
+
+    @pytest.mark.parametrize(("text", "numbers"), [("1", [1]), ("1,3-5", [1, 3, 4, 5]), ("10", [10])])
+    def test_row_numbers(self, text, numbers):
+        assert compare.make_parser().parse_args(["--rows", text]).rows == numbers
+
+    @pytest.mark.parametrize("options", [["--rows", "0"], ["--rows", "11"], ["--rows", "x"], ["--peers", "caffe"]])
+    def test_wrong_options(self, options, capsys):
+        with pytest.raises(SystemExit):
+            compare.main(options)
+        assert "must be" in capsys.readouterr().err or "unknown peer"
+
+
+class TestTables:
+    def test_only_what_stands_between_the_markers_changes(self, tmp_path):
+        page = tmp_path / "docs" / "page.md"
+        tables.replace_generated(page, "a", "one", title="Page")
+        tables.replace_generated(page, "b", "two", title="Page")
+        written = page.read_text(encoding="utf-8")
+        page.write_text(written + "\nby hand\n", encoding="utf-8")
+        tables.replace_generated(page, "a", "three", title="Page")
+        assert page.read_text(encoding="utf-8") == written.replace("one", "three") + "\nby hand\n"
+        assert written.startswith("# Page\n")
+
+    def test_machine(self):
+        assert int(tables.machine()["cores"]) >= 1
+        assert tables.versions(["numpy", "no such thing"]) == {"numpy": np.__version__}
+
+
+class TestAccuracy:
+    @pytest.mark.jit
+    @pytest.mark.parametrize("library", TRAINERS)
+    def test_two_epochs_of_digits(self, library):
+        contest = accuracy.Contest("digits", 0.5, 1, epochs=2)
+        line = accuracy.Line(contest, library, [accuracy.run_seed(contest, library, 0)])
+        assert line.runs[0].accuracy[-1] > 0.7
+        assert accuracy.describe(line)[2] == "1 of 1"
+
+    def test_reached(self):
+        run = Run([1.0, 2.0, 3.0], [0.5, 0.9, 0.8])
+        assert [run.reached(goal) for goal in (0.4, 0.9, 0.95)] == [1, 2, None]
+
+    def test_a_goal_never_reached(self):
+        line = accuracy.Line(accuracy.CONTESTS[0], "torch", [Run([1.0], [0.5])])
+        assert accuracy.describe(line)[2:5] == ["0 of 1", "–", "–"]
+
+    def test_xor(self, monkeypatch):
+        monkeypatch.setattr(xor, "EPOCHS", 400)
+        shown: list[str] = []
+        result = xor.solve_xor(3, show=shown.append)
+        assert (result.solved, result.seeds, len(shown)) == (3, 3, 3)
+        assert result.slowest <= 400
+        assert "solved in 3 seeds of 3" in accuracy.describe_xor(result)
