@@ -35,8 +35,8 @@ def nothing(x: Lines):
     return ir.Constant(x.mask, [0] * x.lanes)
 
 
-def index_at(b, indices, i: int):
-    load = b.load(b.gep(indices, [I64(i)], source_etype=I64), typ=I64)
+def index_at(b, indices, i):
+    load = b.load(b.gep(indices, [i if isinstance(i, ir.Value) else I64(i)], source_etype=I64), typ=I64)
     load.align = 8
     return load
 
@@ -87,8 +87,8 @@ def gather(module: ir.Module, bits: int, table) -> ir.Function:
             lines = []
             for i in range(x.lanes):
                 there = b.icmp_signed("<", I64(i), count)
-                row = b.mul(index_at(b, indices, i), pitch)
-                place = x.at(source, b.add(b.select(there, row, I64(0)), k))
+                row = b.mul(index_at(b, indices, b.select(there, I64(i), I64(0))), pitch)  # indices end at `count`
+                place = x.at(source, b.add(row, k))
                 lines.append(masked_load(x, place, b.select(there, inside, nothing(x))))
             for i, value in enumerate(x.transpose(lines)):
                 x.store(value, panel, b.mul(b.add(k, I64(i)), I64(x.lanes)))
