@@ -77,7 +77,7 @@ def transpose(module: ir.Module, bits: int, table) -> ir.Function:
 
 def gather(module: ir.Module, bits: int, table) -> ir.Function:
     """void (features, count, x, pitch, indices, panel): lane i of the panel becomes row indices[i] of x, zero from
-    `count` on; the panel's last block of lines is padded with zeros."""
+    `count` on. The rest of the panel's last block of lines may be overwritten."""
 
     def body(builder, features, count, source, pitch, indices, panel):
         x, b = Lines(builder, bits), builder
@@ -94,7 +94,17 @@ def gather(module: ir.Module, bits: int, table) -> ir.Function:
                 x.store(value, panel, b.mul(b.add(k, I64(i)), I64(x.lanes)))
             return []
 
-        loop(b, features, [], block, step=x.lanes)
+        def feature(k, _):
+            row = b.mul(index_at(b, indices, I64(0)), pitch)
+            value = b.insert_element(x.const(0.0), x.load_scalar(source, b.add(row, k)), I32(0))
+            x.store(value, panel, b.mul(k, I64(x.lanes)))
+            return []
+
+        with b.if_else(b.icmp_signed("==", count, I64(1))) as (one, several):
+            with one:  # online learning: no transpose
+                loop(b, features, [], feature)
+            with several:
+                loop(b, features, [], block, step=x.lanes)
 
     return define(module, f"fastbp_gather_f{bits}", [I64, I64, PTR, I64, PTR, PTR], body)
 

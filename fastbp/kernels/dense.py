@@ -16,11 +16,11 @@ from fastbp import isa
 from fastbp.isa.curves_portable import CODES
 from fastbp.isa.emit import ACCUMULATE, BIAS_ROWS, KEEP, RELU, ZERO
 from fastbp.kernels import plan as field
-from fastbp.kernels.jit import kernel
-from fastbp.kernels.microkernels import across, activate, along, slope, transpose, update, zero
+from fastbp.kernels.jit import inlined, kernel
+from fastbp.kernels.microkernels import across, activate, along, slope, transpose, update
 
 MOST_ROWS, MOST_COLUMNS = isa.table().rows[0], isa.table().columns[0]
-BLOCK, GRADIENT_LINES = field.BLOCK, field.GRADIENT_LINES
+BLOCK = field.BLOCK
 RELU_CODE, IDENTITY_CODE = CODES["relu"], CODES["identity"]
 
 
@@ -46,14 +46,12 @@ class Rule(NamedTuple):
     flag: int
 
 
-@kernel
+@inlined
 def rows_of(left):
-    """The tallest tile that fits."""
-    if left >= MOST_ROWS:
+    """The next tile's height: as tall as there are, but two even ones at the end rather than a tall and a flat one."""
+    if left >= 2 * MOST_ROWS:
         return MOST_ROWS
-    if left >= 4:
-        return 4
-    return 2 if left >= 2 else 1
+    return (left + 1) // 2 if left > MOST_ROWS else left
 
 
 @kernel
@@ -135,41 +133,40 @@ def deltas(mem, below, b, q, height):
 
 @kernel
 def weights(mem, row, rule, scratch, batch, p0, p1, k0, k1):
-    """The gradient of panels p0 ... p1, inputs k0 ... k1 and, with input 0, the biases; then their update.
+    """The gradient of panels p0 ... p1, lines k0 ... k1 of the kernel and its bias; then their update.
 
-    Fused, a tile of the gradient never leaves the first-level cache; else it goes to the gradient arena.
+    Every panel of activations ends in a line of ones, so the bias is one more input. Fused, a tile of the gradient
+    never leaves the first-level cache; else it goes to the gradient arena.
     """
     M, L = mem.M, mem.L
     for p in range(p0, p1, MOST_COLUMNS):
         columns = min(MOST_COLUMNS, p1 - p)
         w = row[field.W] + p * row[field.WPITCH]
         dt = row[field.DT] + p * row[field.TPITCH]
-        if k0 == 0 and row[field.BIAS]:
-            ones = scratch + GRADIENT_LINES * L
-            tile(mem, row, rule, scratch, batch, 1, columns, ones, 0, dt, w + row[field.K] * L)
         k = k0
         while k < k1:
             rows = rows_of(k1 - k)
-            tile(mem, row, rule, scratch, batch, rows, columns, row[field.A] + k * L, row[field.APITCH], dt, w + k * L)
+            tile(mem, row, rule, scratch, batch, rows, columns, row[field.A] + k * L, dt, w + k * L)
             k += rows
 
 
 @kernel
-def tile(mem, row, rule, scratch, batch, rows, columns, a, apitch, dt, w):
+def tile(mem, row, rule, scratch, batch, rows, columns, a, dt, w):
     """One register tile of the gradient and its update."""
     table, P, M, G, L = mem.table, mem.P, mem.M, mem.G, mem.L
-    wpitch, tpitch = row[field.WPITCH], row[field.TPITCH]
+    apitch, wpitch, tpitch = row[field.APITCH], row[field.WPITCH], row[field.TPITCH]
     if not rule.fused:
         along(table, rows, columns, batch, M, a, apitch, M, dt, tpitch, G, w, wpitch, ZERO, M, 0, KEEP, P, 0, 0, 0, 0, 0)
         return
-    lines = min(rows, (rows * L + batch - 1) // batch)  # to prefetch with each panel of the batch
+    # what the update will read is prefetched a few lines with each panel of the batch
+    lines = min(rows, (rows * L + batch - 1) // batch) if rule.ahead else 0
     along(table, rows, columns, batch, M, a, apitch, M, dt, tpitch, M, scratch, rows * L, ZERO, M, 0, KEEP,
           P, w, wpitch, rule.stride, rule.ahead, lines)
     update(table, rule.code, rows, columns, M, scratch, rows * L, P, w, wpitch, rule.stride, M, rule.scalars,
            rule.sync, rule.flag)
 
 
-@kernel
+@inlined
 def copy_forward(mem, row, q):
     """An activation standing alone: A <- f(A of the layer below), one batch panel."""
     z = row[field.Z] + q * row[field.ZPITCH]
@@ -178,16 +175,11 @@ def copy_forward(mem, row, q):
              mem.M, slopes, mem.M, row[field.ALPHA])
 
 
-@kernel
+@inlined
 def copy_backward(mem, row, below, q):
     """Deltas pass through an activation standing alone: its own slope is in them already."""
     L, N = mem.L, row[field.N]
     source, target = row[field.D] + q * row[field.DPITCH], below[field.D] + q * below[field.DPITCH]
-    mem.M[target : target + N * L] = mem.M[source : source + N * L]
-    for b in range((N + L - 1) // L):
+    activate(mem.table, IDENTITY_CODE, N, mem.M, source, mem.M, target, mem.M, row[field.SINK], mem.M, row[field.ALPHA])
+    for b in range(row[field.PANELS]):
         deltas(mem, below, b, q, min(L, N - b * L))
-
-
-@kernel
-def clear(mem, place, lines):
-    zero(mem.table, lines, mem.M, place)

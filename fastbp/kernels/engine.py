@@ -95,6 +95,7 @@ class Workspace:
         start = int(self.plan.layers[0, plan.ALPHA])
         self.M[start : start + len(layers)] = self.plan.alphas
         self.partials = np.zeros(plan.ceil_div(batch, LINE // dtype.itemsize))
+        self._write_ones()
         modes = ("train", "evaluate") if training else ("predict", "evaluate")
         self.programs = {mode: plan.program(len(layers), [x.dense for x in layers], mode) for mode in modes}
         self.sync = aligned(max(parallel.words(len(p), workers) for p in self.programs.values()), np.int64)
@@ -111,6 +112,14 @@ class Workspace:
         for name in run.ARRAYS:
             if name not in self._arrays:
                 self.point(name, EMPTY)
+
+    def _write_ones(self) -> None:
+        """The line behind each panel of activations is the input of the next layer's biases."""
+        lanes = LINE // self.dtype.itemsize
+        for row in self.plan.layers[:-1]:
+            for q in range(len(self.partials)):
+                at = row[plan.Z] + q * row[plan.ZPITCH] + row[plan.N] * lanes
+                self.M[at : at + lanes] = 1
 
     def point(self, name: str, array: Array) -> None:
         """Lets the context's `name` be this array, which is kept alive."""

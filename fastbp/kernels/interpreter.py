@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from fastbp.kernels import plan as field
 from fastbp.kernels.dense import Memory, Rule, backward, copy_backward, copy_forward, forward, weights
-from fastbp.kernels.jit import callback, kernel, parallel
+from fastbp.kernels.jit import callback, inlined, kernel, parallel
 from fastbp.kernels.microkernels import atomic_add, atomic_store, exchange_if, flush_denormals, restore_denormals
 from fastbp.kernels.outputs import Data, gather_inputs, loss_and_deltas, predict
 from fastbp.kernels.parallel import ALONE, FLAGS, STATUS, STEPS, TOGETHER, WORDS, barrier, counter, gather_workers, take
@@ -32,49 +32,56 @@ CONTEXT = 2 * len(ARRAYS) + N_NUMBERS
 OK, LOSS_NOT_FINITE, UPDATE_NOT_FINITE = range(3)
 
 
-@kernel
-def units_of(row, what, panels, L):
+@inlined
+def parts(total, size):
+    """How many parts of `size` there are; the divider is slow, and small networks wait for it."""
+    return 1 if size >= total else (total + size - 1) // size
+
+
+@inlined
+def units_of(row, what, panels):
     """How many units of work an operation has."""
-    N, K = row[field.N], row[field.K]
     if what in (field.GATHER, field.LOSS, field.OUTPUT) or not row[field.DENSE]:
         return panels
-    if what == field.FORWARD:
-        return parts((N + L - 1) // L, row[field.FORWARD_PANELS]) * parts(panels, row[field.FORWARD_BATCH])
-    if what == field.BACKWARD:
-        return parts((K + L - 1) // L, row[field.BACKWARD_ROWS]) * parts(panels, row[field.BACKWARD_BATCH])
-    return parts((N + L - 1) // L, row[field.WEIGHTS_PANELS]) * parts(K, row[field.WEIGHTS_ROWS])
+    if what == field.WEIGHTS:
+        return row[field.WEIGHTS_UNITS + field.UNITS] * row[field.WEIGHTS_UNITS + field.SHARE]
+    place = field.FORWARD_UNITS if what == field.FORWARD else field.BACKWARD_UNITS
+    return row[place + field.UNITS] * parts(panels, row[place + field.SHARE])
+
+
+@inlined
+def divided(unit, size):
+    """Quotient and remainder, without the divider where there is one part."""
+    return (0, unit) if unit < size else (unit // size, unit % size)
 
 
 @kernel
-def parts(total, size):
-    return (total + size - 1) // size
-
-
-@kernel
-def run_unit(mem, layers, data, rule, scratch, what, layer, unit, step, first, batch):
+def run_unit(mem, layers, data, rule, scratch, what, layer, unit, step, first, batch, panels):
     """One unit of one operation."""
-    row, L = layers[layer], mem.L
-    panels = (batch + L - 1) // L
+    row = layers[layer]
     if what == field.FORWARD:
         if row[field.DENSE]:
-            size, share = row[field.FORWARD_PANELS], row[field.FORWARD_BATCH]
-            p, q = unit // parts(panels, share) * size, unit % parts(panels, share) * share
-            forward(mem, row, p, min(p + size, parts(row[field.N], L)), q, min(q + share, panels))
+            size, share = row[field.FORWARD_UNITS + field.SIZE], row[field.FORWARD_UNITS + field.SHARE]
+            p, q = divided(unit, parts(panels, share))
+            p, q = p * size, q * share
+            forward(mem, row, p, min(p + size, row[field.PANELS]), q, min(q + share, panels))
         else:
             copy_forward(mem, row, unit)
     elif what == field.BACKWARD:
         below = layers[layer - 1]
         if row[field.DENSE]:
-            size, share = row[field.BACKWARD_ROWS], row[field.BACKWARD_BATCH]
-            b, q = unit // parts(panels, share) * size, unit % parts(panels, share) * share
-            backward(mem, row, below, b, min(b + size, parts(row[field.K], L)), q, min(q + share, panels))
+            size, share = row[field.BACKWARD_UNITS + field.SIZE], row[field.BACKWARD_UNITS + field.SHARE]
+            b, q = divided(unit, parts(panels, share))
+            b, q = b * size, q * share
+            backward(mem, row, below, b, min(b + size, row[field.BLOCKS]), q, min(q + share, panels))
         else:
             copy_backward(mem, row, below, unit)
     elif what == field.WEIGHTS:
-        size, share = row[field.WEIGHTS_ROWS], row[field.WEIGHTS_PANELS]
-        n_shares = parts(parts(row[field.N], L), share)
-        k, p = unit // n_shares * size, unit % n_shares * share
-        weights(mem, row, rule, scratch, batch, p, min(p + share, parts(row[field.N], L)), k, min(k + size, row[field.K]))
+        size, groups = row[field.WEIGHTS_UNITS + field.SIZE], row[field.WEIGHTS_UNITS + field.SHARE]
+        k, p = divided(unit, groups)
+        k, p = k * size, p * field.WEIGHTS_PANELS
+        weights(mem, row, rule, scratch, batch, p, min(p + field.WEIGHTS_PANELS, row[field.PANELS]), k,
+                min(k + size, row[field.K] + row[field.BIAS]))
     elif what == field.GATHER:
         gather_inputs(mem, row, data, first, batch, unit)
     elif what == field.LOSS:
@@ -83,45 +90,46 @@ def run_unit(mem, layers, data, rule, scratch, what, layer, unit, step, first, b
         predict(mem, row, data, first, batch, unit)
 
 
-@kernel
-def run_operation(mem, layers, data, rule, scratch, sync, me, workers, place, what, layer, step, first, batch):
+@inlined
+def run_operation(mem, layers, data, rule, scratch, sync, me, workers, place, what, layer, step, first, batch, panels):
     """This worker's share of an operation, then what the others have left."""
-    units = units_of(layers[layer], what, (batch + mem.L - 1) // mem.L, mem.L)
+    units = units_of(layers[layer], what, panels)
     if workers == 1:
         for unit in range(units):
-            run_unit(mem, layers, data, rule, scratch, what, layer, unit, step, first, batch)
+            run_unit(mem, layers, data, rule, scratch, what, layer, unit, step, first, batch, panels)
         return
     for turn in range(workers):
         victim = (me + turn) % workers
         unit = take(sync, place + victim * WORDS, victim, workers, units)
         while unit >= 0:
-            run_unit(mem, layers, data, rule, scratch, what, layer, unit, step, first, batch)
+            run_unit(mem, layers, data, rule, scratch, what, layer, unit, step, first, batch, panels)
             unit = take(sync, place + victim * WORDS, victim, workers, units)
 
 
-@kernel
-def step_loss(data, losses, step, batch, L):
+@inlined
+def step_loss(data, losses, step, panels):
     """The sum over panels, in their order, by every worker: they all come to the same decision."""
     total = 0.0
-    for q in range((batch + L - 1) // L):
+    for q in range(panels):
         total += data.partials[q]
     losses[step] = total
     return np.isfinite(total)
 
 
-@kernel
+@inlined
 def run_step(mem, layers, program, data, rule, scratch, sync, me, workers, spins, step, first, batch, losses):
     """One step of the program; False when it must be the last."""
     n = program.shape[0]
+    panels = parts(batch, mem.L)
     for operation in range(n):
         what, layer = program[operation, field.WHAT], program[operation, field.LAYER]
         if what == field.CHECK:
-            if not step_loss(data, losses, step, batch, mem.L):
+            if not step_loss(data, losses, step, panels):
                 sync[STATUS] = -1
                 return False
             continue
         place = counter(step & 1, operation, n, 0, workers)
-        run_operation(mem, layers, data, rule, scratch, sync, me, workers, place, what, layer, step, first, batch)
+        run_operation(mem, layers, data, rule, scratch, sync, me, workers, place, what, layer, step, first, batch, panels)
         if workers > 1:
             atomic_store(sync, counter(1 - (step & 1), operation, n, me, workers), 0)
         if what == field.WEIGHTS and sync[rule.flag]:
@@ -131,14 +139,11 @@ def run_step(mem, layers, program, data, rule, scratch, sync, me, workers, spins
     return sync[STATUS] == 0
 
 
-@kernel
+@inlined
 def run_slice(numbers, layers, program, sync, mem, data, bounds, scalars, losses, me, workers):
     """All steps of a slice; the steps completed go to sync."""
     scratch = numbers[SCRATCH] + me * numbers[SCRATCH_SIZE]
-    L = mem.L
-    for i in range(L):
-        mem.M[scratch + field.GRADIENT_LINES * L + i] = 1
-    place = scratch + (field.GRADIENT_LINES + 1) * L
+    place = scratch + field.GRADIENT_LINES * mem.L
     rule = Rule(numbers[FUSED] != 0, numbers[RULE], numbers[AHEAD], place, numbers[STRIDE], sync, FLAGS + me * WORDS)
     done = 0
     for step in range(numbers[N_STEPS]):
@@ -154,13 +159,13 @@ def run_slice(numbers, layers, program, sync, mem, data, bounds, scalars, losses
         sync[STEPS] = done
 
 
-@kernel
+@inlined
 def work(me, numbers, sync, flat_program, flat_layers, bounds, labels, order, table, partials, totals, scalars, losses,
          P, M, G, X, y, weight, outputs):
     """One worker's part in a slice, with denormals as zero; the caller's control word is restored."""
     control = flush_denormals()
     workers = numbers[WORKERS]
-    program, layers = flat_program.reshape((-1, 3)), flat_layers.reshape((-1, field.N_FIELDS))
+    program, layers = flat_program.reshape((-1, 3)), flat_layers.reshape((-1, field.ROW))
     decision = gather_workers(sync, workers, numbers[SPINS])
     if decision == ALONE:
         me, workers = 0, 1
@@ -179,27 +184,27 @@ def pointer(typing_context: Any, address: Any) -> Any:
     return types.voidptr(address), generate
 
 
-@kernel
+@inlined
 def integers(context, i):
     return carray(pointer(context[2 * i]), context[2 * i + 1], np.int64)
 
 
-@kernel
+@inlined
 def doubles(context, i):
     return carray(pointer(context[2 * i]), context[2 * i + 1], np.float64)
 
 
-@kernel
+@inlined
 def singles(context, i):
     return carray(pointer(context[2 * i]), context[2 * i + 1], np.float32)
 
 
-@kernel
+@inlined
 def context_at(address):
     return carray(pointer(address), CONTEXT, np.int64)
 
 
-@kernel
+@inlined
 def numbers_of(context):
     return context[2 * len(ARRAYS):]
 

@@ -52,6 +52,12 @@ def kernel(function: Callable) -> Any:
     return numba.njit(**OPTIONS)(function)
 
 
+def inlined(function: Callable) -> Any:
+    """The same, pasted into its callers before types are inferred: for what would otherwise cost more to compile than
+    it does, because every call of a function with a dozen arrays is dear to Numba's front end."""
+    return numba.njit(inline="always", **OPTIONS)(function)
+
+
 @cache
 def source_hash() -> str:
     """Of everything that ends up in machine code."""

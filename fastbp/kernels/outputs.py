@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from fastbp.isa.curves_portable import CODES
 from fastbp.kernels import plan as field
-from fastbp.kernels.dense import GRADIENT_LINES, deltas
-from fastbp.kernels.jit import kernel
+from fastbp.kernels.dense import deltas
+from fastbp.kernels.plan import GRADIENT_LINES
+from fastbp.kernels.jit import inlined, kernel
 from fastbp.kernels.microkernels import (
     activate,
     binary_cross_entropy,
@@ -22,8 +23,8 @@ from fastbp.kernels.microkernels import (
 
 MSE, CROSS_ENTROPY, BINARY_CROSS_ENTROPY = range(3)
 SOFTMAX, SIGMOID, IDENTITY = CODES["softmax"], CODES["sigmoid"], CODES["identity"]
-# Lines of a worker's scratch, behind the tile of gradients and L lines of ones.
-ROW_WEIGHTS, ROW_LOSSES, LOG_SUMS, TARGETS = (GRADIENT_LINES + 16 + i for i in (0, 1, 2, 8))
+# Lines of a worker's scratch, behind the tile of gradients and the rule's scalars.
+ROW_WEIGHTS, ROW_LOSSES, LOG_SUMS, TARGETS = (GRADIENT_LINES + i for i in (1, 2, 3, 8))
 
 
 class Data(NamedTuple):
@@ -41,29 +42,32 @@ class Data(NamedTuple):
     partials: object  # float64: the loss of every panel
 
 
-@kernel
+@inlined
 def panel_rows(batch, q, L):
     return min(L, batch - q * L)
 
 
-@kernel
+@inlined
 def gather_inputs(mem, row, data, first, batch, q):
     K, L = row[field.K], mem.L
-    gather(mem.table, K, panel_rows(batch, q, L), data.X, 0, K, data.order, first + q * L, mem.M,
-           row[field.A] + q * row[field.APITCH])
+    panel = row[field.A] + q * row[field.APITCH]
+    gather(mem.table, K, panel_rows(batch, q, L), data.X, 0, K, data.order, first + q * L, mem.M, panel)
+    for lane in range(L):
+        mem.M[panel + K * L + lane] = 1  # the input of the bias
 
 
-@kernel
+@inlined
 def row_weights(mem, data, scratch, step, first, batch, q):
     """The line of w_i / sum of w for a panel's rows, 0 for lanes without a row; 0 throughout where the sum is 0."""
     L = mem.L
     at = scratch + ROW_WEIGHTS * L
     total = data.totals[step] if data.totals.size else float(batch)
+    share = 1.0 / total if total > 0.0 else 0.0
     for lane in range(L):
-        w = 0.0
-        if lane < panel_rows(batch, q, L) and total > 0.0:
-            w = data.weight[data.order[first + q * L + lane]] / total if data.weight.size else 1.0 / total
-        mem.M[at + lane] = w
+        mem.M[at + lane] = share if lane < panel_rows(batch, q, L) else 0.0
+    if data.weight.size:
+        for lane in range(panel_rows(batch, q, L)):
+            mem.M[at + lane] = data.weight[data.order[first + q * L + lane]] * share
     return at
 
 
@@ -102,7 +106,7 @@ def loss_and_deltas(mem, row, data, scratch, step, first, batch, q):
     finish(mem, row, data, factors, losses, batch, q)
 
 
-@kernel
+@inlined
 def label_deltas(mem, row, data, z, d, losses, sums, first, batch, q):
     """Cross-entropy with class labels: loss = logsum - z[label]; delta = p - 1 at the label."""
     M, L = mem.M, mem.L
@@ -112,7 +116,7 @@ def label_deltas(mem, row, data, z, d, losses, sums, first, batch, q):
         M[d + at] -= 1
 
 
-@kernel
+@inlined
 def finish(mem, row, data, factors, losses, batch, q):
     """The panel's loss; its deltas times f' where the loss is not fused with the activation; their transposes."""
     M, L, N = mem.M, mem.L, row[field.N]
@@ -122,7 +126,7 @@ def finish(mem, row, data, factors, losses, batch, q):
     data.partials[q] = total
     if not data.backward:
         return
-    for b in range((N + L - 1) // L):
+    for b in range(row[field.PANELS]):
         deltas(mem, row, b, q, min(L, N - b * L))
 
 

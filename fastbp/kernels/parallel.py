@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from fastbp.kernels.jit import kernel
+from fastbp.kernels.jit import inlined
 from fastbp.kernels.microkernels import (
     atomic_add,
     atomic_load,
@@ -29,7 +29,7 @@ def words(n_operations: int, workers: int) -> int:
     return FLAGS + (1 + 2 * n_operations) * workers * WORDS
 
 
-@kernel
+@inlined
 def wait(turn, spins):
     """One turn of a waiting loop: a pause while it is short, another thread's turn afterwards."""
     if turn < spins:
@@ -38,7 +38,7 @@ def wait(turn, spins):
         yield_thread()
 
 
-@kernel
+@inlined
 def gather_workers(sync, workers, spins):
     """Whether all workers arrived (TOGETHER), or this one must do everything (ALONE); others get UNDECIDED.
 
@@ -57,7 +57,7 @@ def gather_workers(sync, workers, spins):
     return TOGETHER if atomic_load(sync, DECISION) == TOGETHER else UNDECIDED
 
 
-@kernel
+@inlined
 def barrier(sync, workers, spins):
     """Returns when all workers have called it."""
     if workers == 1:
@@ -73,12 +73,12 @@ def barrier(sync, workers, spins):
         turn += 1
 
 
-@kernel
+@inlined
 def counter(parity, operation, n_operations, victim, workers):
     return FLAGS + (workers + (parity * n_operations + operation) * workers + victim) * WORDS
 
 
-@kernel
+@inlined
 def take(sync, place, victim, workers, units):
     """The next unit of worker `victim`'s share, or -1. A worker empties its own share first, then helps the others."""
     first = victim * units // workers

@@ -22,15 +22,21 @@ import numpy as np
 from fastbp.isa import LINE, detect
 
 # Fields of a layer's row.
-(K, N, DENSE, BIAS, CODE, W, WPITCH, A, APITCH, Z, ZPITCH, F, D, DPITCH, DT, TPITCH, FORWARD_PANELS, FORWARD_BATCH,
- BACKWARD_ROWS, BACKWARD_BATCH, WEIGHTS_ROWS, WEIGHTS_PANELS, ALPHA, SINK, OUTPUT_CODE, N_FIELDS) = range(26)
+(K, N, BLOCKS, PANELS, DENSE, BIAS, CODE, OUTPUT_CODE, ALPHA, W, WPITCH, A, APITCH, Z, ZPITCH, F, SINK, D, DPITCH, DT,
+ TPITCH, N_FIELDS) = range(22)
+# Behind them, for each of the three products: lines or panels in a unit, how many units that makes, batch panels in one.
+FORWARD_UNITS, BACKWARD_UNITS, WEIGHTS_UNITS = (N_FIELDS + 3 * i for i in range(3))
+SIZE, UNITS, SHARE = range(3)
+ROW = N_FIELDS + 9
 # Operations, and the fields of their rows: what, which layer, whether a barrier follows.
 (GATHER, FORWARD, LOSS, CHECK, OUTPUT, BACKWARD, WEIGHTS) = range(7)
 WHAT, LAYER, BARRIER = range(3)
 # Lines of k that a tile's operands take from memory before it starts on the next: they stay in the first-level cache.
 BLOCK = 256
-# What a worker needs for itself: a tile of gradients, a line of ones, losses, weights of rows, log-sums, targets.
-GRADIENT_LINES, SCRATCH_LINES = 24, 24 + 16 + 8
+# Panels of outputs in a unit of the weight gradient: what one register tile takes.
+WEIGHTS_PANELS = 3
+# What a worker needs for itself: a tile of gradients, then lines for the rule's scalars and for the loss.
+GRADIENT_LINES, SCRATCH_LINES = 24, 24 + 8
 L1_BYTES, L2_BYTES = detect.cache_sizes()
 
 
@@ -66,7 +72,7 @@ def parameter_layout(layers: Sequence[Dense], lanes: int) -> tuple[np.ndarray, i
 
 
 class Plan(NamedTuple):
-    layers: np.ndarray  # (layers, N_FIELDS)
+    layers: np.ndarray  # (layers, ROW)
     workspace: int  # elements
     scratch: int  # offset of the first worker's scratch
     scratch_size: int
@@ -78,7 +84,7 @@ def make(layers: Sequence[Dense], batch: int, dtype: np.dtype, workers: int, tra
     """The layout of a workspace for batches of up to `batch` rows."""
     lanes = LINE // dtype.itemsize
     panels, padded = ceil_div(batch, lanes), ceil_div(batch, lanes) * lanes
-    rows, (offsets, _) = np.zeros((len(layers), N_FIELDS), np.int64), parameter_layout(layers, lanes)
+    rows, (offsets, _) = np.zeros((len(layers), ROW), np.int64), parameter_layout(layers, lanes)
     widest = max(layer.outputs for layer in layers)
 
     def pitch_of(width: int) -> int:
@@ -89,6 +95,7 @@ def make(layers: Sequence[Dense], batch: int, dtype: np.dtype, workers: int, tra
     end += panels * below_pitch
     for row, layer in zip(rows, layers, strict=True):
         row[[K, N, DENSE, BIAS]] = layer.inputs, layer.outputs, layer.dense, layer.bias
+        row[[BLOCKS, PANELS]] = ceil_div(layer.inputs, lanes), ceil_div(layer.outputs, lanes)
         row[[CODE, OUTPUT_CODE]] = layer.code, layer.output_code
         row[[A, APITCH]] = below, below_pitch
         below, below_pitch = end, pitch_of(layer.outputs)
@@ -107,38 +114,33 @@ def make(layers: Sequence[Dense], batch: int, dtype: np.dtype, workers: int, tra
     end += 2 * deltas + 3 * transposed
     for index, row in enumerate(rows):
         row[SINK], row[ALPHA] = end, end + pitch_of(widest) + index
-        _cut(row, panels, dtype.itemsize, workers)
+        _cut(row, panels, workers)
     end += pitch_of(widest) + ceil_div(len(rows), lanes) * lanes
     scratch_size = (SCRATCH_LINES + ceil_div(max(layers[-1].outputs, widest), lanes) * lanes) * lanes
     return Plan(rows, end + workers * scratch_size, end, scratch_size, [layer.alpha for layer in layers], batch)
 
 
-def _cut(row: np.ndarray, panels: int, itemsize: int, workers: int) -> None:
+def _cut(row: np.ndarray, panels: int, workers: int) -> None:
     """Units of work: large enough to keep what they share in the second-level cache, enough of them to share out."""
-    lanes = LINE // itemsize
-    n_panels, k = ceil_div(int(row[N]), lanes), int(row[K])
     few = 3 * workers if workers > 1 else 1
+    lines = int(row[K] + row[BIAS])
 
-    def split(total: int, largest: int, unit: int = 1) -> int:
-        """The size of a share: at most `largest`, and at least `few` shares where there is that much."""
-        size = max(1, min(largest, total // few)) if workers > 1 else max(1, min(largest, total))
-        return max(unit, size // unit * unit)
+    def product(place: int, total: int, shared: int) -> None:
+        """`total` panels or blocks, of which a unit takes more where the batch's `shared` lines do not fit."""
+        most = 1 if shared * LINE <= L2_BYTES // 2 and workers > 1 else 8
+        size = max(1, min(most, total // few))
+        units = ceil_div(total, size)
+        share = panels if units >= workers else max(1, ceil_div(panels, ceil_div(few, units)))
+        row[place : place + 3] = size, units, share
 
-    # forward: activations of the batch are read once per unit, so a unit takes many panels where they do not fit
-    fits = panels * k * LINE <= L2_BYTES // 2
-    row[FORWARD_PANELS] = split(n_panels, 1 if fits and workers > 1 else 8)
-    shares = ceil_div(n_panels, int(row[FORWARD_PANELS]))
-    row[FORWARD_BATCH] = panels if shares >= workers else max(1, ceil_div(panels, ceil_div(few, shares)))
-    blocks = ceil_div(k, lanes)
-    row[BACKWARD_ROWS] = split(blocks, 1 if panels * int(row[N]) * LINE <= L2_BYTES // 2 and workers > 1 else 16)
-    shares = ceil_div(blocks, int(row[BACKWARD_ROWS]))
-    row[BACKWARD_BATCH] = panels if shares >= workers else max(1, ceil_div(panels, ceil_div(few, shares)))
+    product(FORWARD_UNITS, int(row[PANELS]), panels * int(row[K]))
+    product(BACKWARD_UNITS, int(row[BLOCKS]), panels * int(row[N]))
     # weights: a unit's inputs stay in the second-level cache while all its panels pass
-    row[WEIGHTS_ROWS] = max(lanes, L2_BYTES // 2 // (panels * LINE) // 8 * 8) if panels * k * LINE > L2_BYTES // 2 else k
-    row[WEIGHTS_PANELS] = 3
-    shares = ceil_div(n_panels, 3) * ceil_div(k, int(row[WEIGHTS_ROWS]))
-    if workers > 1 and shares < few:
-        row[WEIGHTS_ROWS] = max(8, ceil_div(k, ceil_div(few, ceil_div(n_panels, 3)) * 8) * 8)
+    groups = ceil_div(int(row[PANELS]), WEIGHTS_PANELS)
+    size = min(lines, max(8, L2_BYTES // 2 // (panels * LINE) // 8 * 8))
+    if workers > 1 and groups * ceil_div(lines, size) < few:
+        size = max(8, ceil_div(ceil_div(lines, ceil_div(few, groups)), 8) * 8)
+    row[WEIGHTS_UNITS : WEIGHTS_UNITS + 3] = size, ceil_div(lines, size), groups
 
 
 def program(n_layers: int, dense: Sequence[bool], mode: str) -> np.ndarray:
