@@ -49,7 +49,7 @@ def _retarget() -> None:
 
 def kernel(function: Callable) -> Any:
     """A function for other kernels: compiled into whatever entry calls it."""
-    return numba.njit(**OPTIONS)(function)
+    return numba.njit(forceinline=True, **OPTIONS)(function)
 
 
 def inlined(function: Callable) -> Any:
