@@ -102,12 +102,11 @@ def transpose(table, rows, S, s, T, t):
 
 
 def gather(table, features, count, X, x, pitch, indices, first, P, p):
-    """Lane i of the panel becomes row indices[i] of X, zero from `count` on; the last block of lines is padded."""
+    """Lane i of the panel becomes row indices[i] of X, zero from `count` on."""
     L = LINE // P.itemsize
-    for n in range((features + L - 1) // L * L):
+    for n in range(features):
         for i in range(L):
-            there = i < count and n < features
-            P[p + n * L + i] = X[x + indices[first + i] * pitch + n] if there else 0.0
+            P[p + n * L + i] = X[x + indices[first + i] * pitch + n] if i < count else 0.0
 
 
 def scatter(table, features, count, P, p, X, x, pitch):
