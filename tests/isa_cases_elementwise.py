@@ -1,0 +1,330 @@
+"""Cases of softmax, losses, update rules and activations, which work lane by lane. See isa_cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from isa_cases import Case, Operand, assert_bits, assert_within, lanes_of, unit, whole, wide
+
+from fastbp.isa import curves_portable, rules
+
+LINES = (1, 2, 3, 8, 10, 16, 17, 33, 100)
+
+
+def normal_lines(rng: np.random.Generator, dtype: str, n: int, scale: float = 1.0) -> np.ndarray:
+    return (scale * rng.normal(size=(n, lanes_of(dtype)))).astype(dtype)
+
+
+def sum_error(n: int, dtype: str) -> float:
+    """Relative error of the sum of n positive terms by L partial sums and their tree: one rounding per level."""
+    L = lanes_of(dtype)
+    return (-(-n // L) + np.log2(L)) * unit(dtype)
+
+
+# -- softmax -------------------------------------------------------------------------------------------------------
+def exact_softmax(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    z = wide(z)
+    top = z.max(0)
+    e = np.exp(z - top)
+    return e / e.sum(0), top + np.log(e.sum(0))
+
+
+def softmax_case(z: np.ndarray, label: str, in_place: bool = False) -> Case:
+    """p_i: exp of a rounded difference x_i, |x_i| u, is within 2 ULP, 4 u; so is every term of the sum; a division."""
+    dtype, n, u = z.dtype.name, len(z), unit(z.dtype)
+    Z = Operand(dtype, z.size, z)
+    P = whole(Z if in_place else Operand(dtype, z.size))
+    logsum = whole(Operand(dtype, z.shape[1]))
+    p, total = exact_softmax(z)
+    x = np.abs(wide(z) - wide(z).max(0))
+    terms = np.where(p > 0, x, 0) * u + 4 * u
+    of_sum = (p * terms).sum(0) + sum_error(n, dtype)
+
+    def check():
+        assert_within(P.lines(), p, 1.01 * p * (terms + of_sum + u))
+        log_error = of_sum + 4 * u * np.abs(total - wide(z).max(0)) + u * np.abs(total)
+        assert_within(logsum.values, total, 1.01 * log_error)
+
+    return Case("softmax", dtype, [n, Z, P, logsum], check, label)
+
+
+def softmaxes(dtype: str) -> Iterator[Case]:
+    rng, L = np.random.default_rng(4), lanes_of(dtype)
+    for n in LINES:
+        for scale in (1, 30, 1000):
+            yield softmax_case(normal_lines(rng, dtype, n, scale), f"n={n} times {scale}", in_place=scale == 30)
+    big = float(np.finfo(dtype).max) / 4
+    for name, column in {
+        "equal": [3.0] * 5, "far apart": [-big, 0, 1, 2, big], "huge": [big, big, -big, big / 2, 0],
+        "impossible": [-np.inf, 1, 2, 3, -np.inf], "all low": [-1e4, -1e4 - 1, -1e4 + 2, -2e4, -1e4],
+    }.items():  # fmt: skip
+        yield softmax_case(np.repeat(np.array(column, dtype)[:, None], L, 1), name)
+
+
+def softmax_slopes(dtype: str) -> Iterator[Case]:
+    """d <- p (d - s), s = sum of d p: s is off by (terms of a chain + 2) u times the sum of |d p|."""
+    rng, u = np.random.default_rng(5), unit(dtype)
+    for n in LINES:
+        p = exact_softmax(normal_lines(rng, dtype, n))[0].astype(dtype)
+        d = normal_lines(rng, dtype, n, 10)
+        P, D = Operand(dtype, p.size, p), whole(Operand(dtype, d.size, d))
+        p, d = wide(p), wide(d)
+        exact = p * (d - (d * p).sum(0))
+        of_sum = (sum_error(n, dtype) + 2 * u) * np.abs(d * p).sum(0)
+        bound = 1.01 * (p * of_sum + 2 * u * np.abs(exact))
+        yield Case("softmax_slope", dtype, [n, P, D], within(D, exact, bound), f"n={n}")
+
+
+def within(operand: Operand, exact: np.ndarray, bound: np.ndarray) -> Callable[[], None]:
+    return lambda: assert_within(operand.values.reshape(np.shape(exact)), exact, bound)
+
+
+def scales(dtype: str) -> Iterator[Case]:
+    rng = np.random.default_rng(6)
+    for n in LINES:
+        d, factors = normal_lines(rng, dtype, n), normal_lines(rng, dtype, 1)
+        D, W = whole(Operand(dtype, d.size, d)), Operand(dtype, factors.size, factors)
+        expected = np.ravel(d * factors)  # one rounding: the same everywhere
+        yield Case("scale", dtype, [n, D, W], lambda D=D, e=expected: assert_bits(D.values, e), f"n={n}")
+
+
+# -- losses --------------------------------------------------------------------------------------------------------
+def loss_case(name, z, t, d, weights, extra, exact_loss, loss_bound, exact_d, d_bound, label) -> Case:
+    dtype = z.dtype.name
+    Z, T = Operand(dtype, z.size, z), Operand(dtype, t.size, t)
+    D, loss = whole(Operand(dtype, z.size, d)), whole(Operand(dtype, z.shape[1]))
+    W, E = Operand(dtype, weights.size, weights), Operand(dtype, extra.size, extra)
+
+    def check():
+        assert_within(loss.values, exact_loss, 1.01 * loss_bound)
+        assert_within(D.lines(), exact_d, 1.01 * d_bound)
+
+    return Case(name, dtype, [len(z), Z, T, D, W, loss, E], check, label)
+
+
+def squared_errors(dtype: str) -> Iterator[Case]:
+    """Positive terms of five roundings each, added one by one; slopes of five roundings."""
+    rng, u = np.random.default_rng(7), unit(dtype)
+    for n in LINES:
+        z, t, weights = (normal_lines(rng, dtype, rows) for rows in (n, n, 1))
+        error = wide(z) - wide(t)
+        loss, d = (error**2).sum(0) / n, 2 * error / n * wide(weights)
+        extra = np.full(lanes_of(dtype), np.nan)
+        yield loss_case("squared_error", z, t, np.full_like(z, np.nan), weights, extra,
+                        loss, (n + 5) * u * loss, d, 5 * u * np.abs(d), f"n={n}")  # fmt: skip
+
+
+def binary_cross_entropies(dtype: str) -> Iterator[Case]:
+    """log(1 + e^-|z|) is off by 8 u; max(z, 0) - z t by u of each of its products and sums; sigmoid(z) by 4 u."""
+    rng, u = np.random.default_rng(8), unit(dtype)
+    for n in LINES:
+        for scale in (1, 20, 1e30):
+            z, weights = normal_lines(rng, dtype, n, scale), normal_lines(rng, dtype, 1)
+            t = rng.uniform(size=z.shape).astype(dtype) if scale == 1 else rng.integers(0, 2, z.shape).astype(dtype)
+            x, y = wide(z), wide(t)
+            soft, linear = np.log1p(np.exp(-np.abs(x))), np.maximum(x, 0) - x * y
+            values = (linear + soft) / n
+            of_value = u * (np.abs(x * y) * (scale == 1) + 2 * np.abs(linear) + 8 * soft) / n + 3 * u * values
+            sigmoid = np.where(x < 0, np.exp(-np.abs(x)), 1) / (1 + np.exp(-np.abs(x)))
+            d = (sigmoid - y) / n * wide(weights)
+            of_d = 4 * u * sigmoid * np.abs(wide(weights)) / n + 4 * u * np.abs(d)
+            loss, of_loss = values.sum(0), of_value.sum(0) + n * u * values.sum(0)
+            yield loss_case("binary_cross_entropy", z, t, np.full_like(z, np.nan), weights, np.zeros(lanes_of(dtype)),
+                            loss, of_loss, d, of_d, f"n={n} times {scale}")  # fmt: skip
+
+
+def cross_entropies(dtype: str) -> Iterator[Case]:
+    """One-hot targets (a logit of -inf where the target is 0 costs nothing), soft ones, and rows without any."""
+    rng, L = np.random.default_rng(9), lanes_of(dtype)
+    for n in LINES:
+        z, weights = normal_lines(rng, dtype, n, 5), normal_lines(rng, dtype, 1)
+        hot = np.zeros((n, L), dtype)
+        hot[rng.integers(0, n, L), np.arange(L)] = 1
+        yield cross_entropy_case(z, hot, weights, f"n={n} one-hot")
+        yield cross_entropy_case(np.where(hot == 0, np.array(-np.inf, dtype), z), hot, weights, f"n={n} impossible")
+        yield cross_entropy_case(z, rng.uniform(size=z.shape).astype(dtype), weights, f"n={n} soft")
+        yield cross_entropy_case(z, np.zeros_like(z), weights, f"n={n} none")
+
+
+def cross_entropy_case(z, t, weights, label: str) -> Case:
+    dtype, n, u = z.dtype.name, len(z), unit(z.dtype)
+    p, logsum = (v.astype(dtype) for v in exact_softmax(z))
+    w, y = wide(weights), wide(t)
+    values = y * np.where(y == 0, 0, wide(logsum) - np.where(y == 0, 0, wide(z)))
+    of_value = 2 * u * np.abs(values)
+    d = (wide(p) * y.sum(0) - y) * w
+    of_d = np.abs(w) * (n + 1) * u * wide(p) * y.sum(0) + 2 * u * np.abs(d)
+    loss_bound = of_value.sum(0) + n * u * np.abs(values).sum(0)
+    return loss_case("cross_entropy", z, t, p, weights, logsum, values.sum(0), loss_bound, d, of_d, label)
+
+
+# -- update rules --------------------------------------------------------------------------------------------------
+SCALARS = {
+    "sgd": (0.999, -0.1), "momentum": (0.01, 0.9, -0.1), "nesterov": (0.01, 0.9, -0.1),
+    "adam": (0.0, 0.9, 0.999, 1e-7, -0.03), "adam_decay": (0.01, 0.9, 0.999, 1e-7, -0.03),
+    "adamw": (0.9999, 0.9, 0.999, 1e-7, -0.03),
+}  # fmt: skip
+SAFE = {"float32": 1e32, "float64": 1e290}
+N_STATES = {name: states for name, (_, states) in rules.RULES.items()}
+
+
+
+def exact_rule(rule: str, g, w, states, s) -> list[tuple[np.ndarray, np.ndarray]]:
+    """New weights and states, each with its bound: every product and every sum rounds once, by u of its size."""
+    u, none = unit(w.dtype), np.zeros(1)
+    tiny, g, w, states = rules.TINY[8 * w.itemsize], wide(g), wide(w), [wide(x) for x in states]
+
+    def add(*terms):
+        """Sum of (value, bound) terms."""
+        total = sum(value for value, _ in terms)
+        return total, sum(e for _, e in terms) + (len(terms) - 1) * u * sum(abs(value) for value, _ in terms)
+
+    def times(factor, term):
+        return factor * term[0], abs(factor) * term[1] + u * abs(factor * term[0])
+
+    grad, weight, old = (g, none), (w, none), [(x, none) for x in states]
+    if rule == "sgd":
+        return [add(times(s[0], weight), times(s[1], grad))]
+    if rule in ("momentum", "nesterov"):
+        grad = add(times(s[0], weight), grad)
+        velocity = add(times(s[1], old[0]), grad)
+        step = add(times(s[1], velocity), grad) if rule == "nesterov" else velocity
+        return [add(times(s[2], step), weight), velocity]
+    if rule == "adam_decay":
+        grad = add(times(s[0], weight), grad)
+    if rule == "adamw":
+        weight = times(s[0], weight)
+    m = add(times(s[1], old[0]), grad)
+    g_square = (grad[0] ** 2, 2 * abs(grad[0]) * grad[1] + u * grad[0] ** 2)
+    v = add(times(s[2], old[1]), g_square, (tiny + 0 * g, none))
+    bottom = np.sqrt(v[0]) + s[3]
+    ratio = s[4] * m[0] / bottom
+    # relative errors: the root halves that of v; 2 ULP, 4 u, for root, sum and quotient by estimates; one product
+    relative = v[1] / (2 * v[0]) + 4 * u + 2 * u
+    return [add((ratio, abs(s[4]) * m[1] / bottom + abs(ratio) * relative), weight), m, v]
+
+
+def update_case(rule: str, g: np.ndarray, w: np.ndarray, states: list[np.ndarray], label: str, apart: int = 0) -> Case:
+    """g, w and states: (columns, lines, L); in memory columns lie `apart` lines further apart than they must."""
+    dtype, (columns, rows, L) = w.dtype.name, w.shape
+    scalars = np.full(rules.N_SCALARS, np.nan, dtype)
+    scalars[: len(SCALARS[rule])], scalars[rules.LIMIT] = SCALARS[rule], SAFE[dtype]
+    G, pitch = Operand(dtype, columns * (rows + apart) * L), (rows + apart) * L
+    G.values.reshape(columns, rows + apart, L)[:, :rows] = g
+    old = np.stack([w, *states])
+    W = Operand(dtype, len(old) * columns * pitch)
+    runs = W.values.reshape(len(old), columns, rows + apart, L)[:, :, :rows]
+    runs[:] = old
+    W.written.reshape(len(old), columns, rows + apart, L)[:, :, :rows] = True
+    flag = whole(Operand(np.int64, 1, [0]))
+
+    def check():
+        with np.errstate(all="ignore"):
+            new = exact_rule(rule, g, w, states, wide(scalars))
+        kept = ~np.all([abs(value) <= np.finfo(dtype).max for value, _ in new], axis=0)
+        assert flag.values[0] == kept.any()
+        for got, before, (exact, bound) in zip(runs, old, new, strict=True):
+            assert_bits(got[kept], before[kept])
+            assert_within(got[~kept], exact[~kept], 1.01 * np.broadcast_to(bound, exact.shape)[~kept])
+
+    arguments = [rows, columns, G, pitch, W, pitch, columns * pitch, Operand(dtype, scalars.size, scalars), flag]
+    return Case(f"update_{rule}", dtype, arguments, check, label)
+
+
+def random_update(rule: str, dtype: str, columns: int, rows: int):
+    rng, L = np.random.default_rng([10, rows]), lanes_of(dtype)
+    g, w, m, v = (normal_lines(rng, dtype, columns * rows).reshape(columns, rows, L) for _ in range(4))
+    return g, w, [m, v**2][: N_STATES[rule]]
+
+
+def updates(dtype: str, longest: int = 1000) -> Iterator[Case]:
+    for rule in rules.RULES:
+        for columns, rows, apart in ((1, 1, 0), (1, 3, 1), (2, 8, 0), (3, 16, 2), (1, longest, 0)):
+            g, w, states = random_update(rule, dtype, columns, rows)
+            yield update_case(rule, g, w, states, f"{columns} runs of {rows} lines", apart)
+            dead = [np.zeros_like(x) for x in (g, *states)]
+            yield update_case(rule, dead[0], w, dead[1:], f"{columns} runs of {rows} lines, no gradient", apart)
+
+
+def spoilt_updates(dtype: str) -> Iterator[Case]:
+    """Gradients that are not finite, or whose squares are not: in some lanes only, which alone keep what they had."""
+    rng, big = np.random.default_rng(11), {"float32": 1e30, "float64": 1e300}[dtype]
+    for rule in rules.RULES:
+        for name, value in {"nan": np.nan, "inf": np.inf, "-inf": -np.inf, "huge": big}.items():
+            g, w, states = random_update(rule, dtype, 2, 5)
+            g[rng.uniform(size=g.shape) < 0.1] = value
+            yield update_case(rule, g, w, states, name, apart=1)
+        g, w, states = random_update(rule, dtype, 1, 3)
+        w[0, 1, 2] = np.inf
+        g[0, 0, 0] = big
+        yield update_case(rule, g, w, states, "a weight that was not finite before")
+
+
+# -- activations ---------------------------------------------------------------------------------------------------
+ALPHA = {"leaky_relu": 0.01, "elu": 1.3}
+NAMES = [name for name in curves_portable.CODES if name != "softmax"]
+
+
+def pointwise(function: Callable[..., object], *arguments) -> np.ndarray:
+    return np.array([function(*values) for values in zip(*(np.ravel(a).tolist() for a in arguments), strict=True)])
+
+
+def activation_inputs(dtype: str, n: int) -> np.ndarray:
+    z = normal_lines(np.random.default_rng([12, n]), dtype, n, 3)
+    z[0, :7] = [0.0, -0.0, np.inf, -np.inf, 100.0, -100.0, 1e-6]
+    return z
+
+
+def activations(dtype: str) -> Iterator[Case]:
+    """|error| <= 4 eps (2 |f| + |z f'|): two roundings of f and one of an argument, here and in the float64 twin."""
+    eps = float(np.finfo(dtype).eps)
+    for name in NAMES:
+        code, alpha = curves_portable.CODES[name], np.full(1, ALPHA.get(name, 0.0), dtype)
+        for n, in_place in ((1, False), (5, False), (7, True)):
+            z, pair = activation_inputs(dtype, n), code >= curves_portable.GELU
+            parameter = float(alpha[0])
+            f = pointwise(lambda x, c=code, p=parameter: curves_portable.activate(c, x, p), z)
+            if pair:
+                df = pointwise(lambda x, c=code: curves_portable.forward_slope(c, x)[1], z)
+            else:
+                df = pointwise(lambda a, c=code, p=parameter: curves_portable.slope_from_output(c, a, p), f)
+            with np.errstate(invalid="ignore"):
+                bound = 4 * eps * (2 * np.abs(f) + np.nan_to_num(np.abs(np.ravel(wide(z)) * df)))
+            Z = Operand(dtype, z.size, z)
+            A, slopes = whole(Z if in_place else Operand(dtype, z.size)), Operand(dtype, z.size)
+            slopes.written[:] = pair
+
+            def check(A=A, slopes=slopes, f=f, bound=bound, df=df, pair=pair):
+                assert_within(A.values, f, bound)
+                if pair:
+                    assert_within(slopes.values, df, 8 * eps * np.maximum(np.abs(df), 1))
+
+            arguments = [n, Z, A, slopes, Operand(dtype, 1, alpha, shift=1)]
+            yield Case(f"activate_{name}", dtype, arguments, check, f"n={n}")
+
+
+def slopes(dtype: str) -> Iterator[Case]:
+    eps = float(np.finfo(dtype).eps)
+    for name in NAMES:
+        code, alpha = curves_portable.CODES[name], np.full(1, ALPHA.get(name, 0.0), dtype)
+        for n in (1, 5):
+            d = activation_inputs(dtype, n)
+            known = np.random.default_rng(13).uniform(0 if name == "softplus" else -1, 1, d.shape).astype(dtype)
+            known[0, 4], d[0, 2:4] = 0.0, 1.0
+            if code >= curves_portable.GELU:
+                df = np.ravel(wide(known)).astype(np.float64)
+            else:
+                p = float(alpha[0])
+                df = pointwise(lambda a, c=code, p=p: curves_portable.slope_from_output(c, a, p), known)
+            A, D = Operand(dtype, known.size, known), whole(Operand(dtype, d.size, d))
+            exact = np.ravel(wide(d)) * df
+            bound = 4 * eps * np.maximum(np.abs(df), 1) * np.abs(np.ravel(wide(d)))
+            arguments = [n, A, D, Operand(dtype, 1, alpha, shift=1)]
+            yield Case(f"slope_{name}", dtype, arguments, within(D, exact, bound), f"n={n}")
+
+
+ELEMENTWISE = (
+    softmaxes, softmax_slopes, scales, squared_errors, binary_cross_entropies, cross_entropies, updates, spoilt_updates,
+    activations, slopes,
+)  # fmt: skip
