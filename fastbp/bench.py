@@ -116,7 +116,7 @@ class Runner:
 
 
 def make_workload(row: Row, *, seed: int = 0, max_steps: int = MAX_STEPS) -> Workload:
-    """The row's data, uniform in [0, 1) or real MNIST, and Glorot-uniform weights, all drawn from one seed."""
+    """The row's data, uniform in [-1, 1) or real MNIST, and Glorot-uniform weights, all drawn from one seed."""
     rng = np.random.default_rng(seed)
     weights = glorot_weights(row.sizes, rng)
     if row.data == "mnist":
@@ -128,7 +128,7 @@ def make_workload(row: Row, *, seed: int = 0, max_steps: int = MAX_STEPS) -> Wor
             row, split.x_train[:n].astype(np.float32) / np.float32(255), split.y_train[:n].astype(np.int64), weights
         )
     steps = max(1, min(max_steps, DATA_FLOATS // (row.sizes[0] * row.batch)))
-    X = rng.random((steps * row.batch, row.sizes[0]), np.float32)
+    X = 2 * rng.random((steps * row.batch, row.sizes[0]), np.float32) - 1
     if row.loss == "mse":
         y: Array = rng.random((len(X), row.sizes[-1]), np.float32)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -42,8 +43,8 @@ def update(optimizer: str, state: State, gradients: list[Any]) -> State:
     t = t + 1
     m = [0.9 * a + 0.1 * g for a, g in zip(m, gradients, strict=True)]
     v = [0.999 * a + 0.001 * g * g for a, g in zip(v, gradients, strict=True)]
-    rate = rate / (1 - 0.9**t)
-    correction = 1 / (1 - 0.999**t)
+    rate = rate / -jnp.expm1(t * math.log(0.9))  # 1 - 0.9**t, without float32's cancellation
+    correction = 1 / -jnp.expm1(t * math.log(0.999))
     weights = [w - rate * a / (jnp.sqrt(b * correction) + 1e-8) for w, a, b in zip(weights, m, v, strict=True)]
     return weights, m, v, t
 

@@ -7,6 +7,8 @@ drown in.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch.func import functional_call, grad_and_value
 
@@ -91,8 +93,8 @@ def _sgd(p: torch.Tensor, g: torch.Tensor, m: torch.Tensor, v: torch.Tensor, t: 
 def _adam(p: torch.Tensor, g: torch.Tensor, m: torch.Tensor, v: torch.Tensor, t: torch.Tensor) -> None:
     m.lerp_(g, 0.1)
     v.mul_(0.999).addcmul_(g, g, value=0.001)
-    rate = LEARNING_RATES["adam"] / (1 - 0.9**t)
-    p.sub_(rate * m / ((v / (1 - 0.999**t)).sqrt() + 1e-8))
+    rate = LEARNING_RATES["adam"] / -torch.expm1(t * math.log(0.9))  # 1 - 0.9**t, without float32's cancellation
+    p.sub_(rate * m / ((v / -torch.expm1(t * math.log(0.999))).sqrt() + 1e-8))
 
 
 def make(work: Workload, n_threads: int) -> Peer:
