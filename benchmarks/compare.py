@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from benchmarks.measure import ROOT, Measurement, Plan, WorkerError, measure
+from benchmarks.measure import ROOT, SETTLE_SECONDS, TOLERANCE, Measurement, Plan, WorkerError, measure
 from benchmarks.peers import PEERS
 from benchmarks.tables import machine, markdown_table, replace_generated, versions
 from fastbp.bench import ROWS, step_flops
@@ -136,7 +136,10 @@ def page_text(measured: list[Measurement], plan: Plan) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in _versions().items())
     return f"""Microseconds a step, median of {plan.rounds} rounds, float32, {plan.threads} threads for all, hidden
 layers ReLU; GFLOP/s and the share of the measured peak ({peak:.0f} GFLOP/s) are fastbp's. The ratio is the median over
-the rounds, with the lowest and the highest. Measured on {date.today().isoformat()} by `python -m benchmarks.compare` on
+the rounds, with the lowest and the highest. Before that, a few steps changed the loss by the same amount in all, to
+{TOLERANCE:.1%}. Between two turns all rest for {SETTLE_SECONDS * 1e3:.0f} ms.
+
+Measured on {date.today().isoformat()} by `python -m benchmarks.compare` on
 {here["processor"]}, {here["cores"]} cores, {here["system"]}, Python {here["python"]}; {packages}.
 
 {markdown_table(header, rows)}

@@ -129,9 +129,9 @@ class TestMeasure:
         assert self.M._replace(times={"fastbp": [1.0]}).ratios() == []
 
     def test_losses_must_agree(self):
-        agreeing = [FakeWorker("a", 1.0), FakeWorker("b", 1.00005)]
-        assert check_losses(agreeing, SMALL[1]) == {"a": 1.0, "b": 1.00005}
-        for loss in (1.001, float("nan")):
+        agreeing = [FakeWorker("a", 1.0), FakeWorker("b", 1.0005)]
+        assert check_losses(agreeing, SMALL[1]) == {"a": 1.0, "b": 1.0005}
+        for loss in (1.002, float("nan")):
             with pytest.raises(WorkerError, match="after 5 steps b has loss"):
                 check_losses([FakeWorker("a", 1.0), FakeWorker("b", loss)], SMALL[1])
 
