@@ -5,7 +5,7 @@
 >>> model.compile("adam", "cross_entropy", metrics=["accuracy"])
 >>> from fastbp.datasets import load_digits
 >>> X, y, _ = load_digits()
->>> history = model.fit(X / 16, y, batch_size=32, epochs=5)
+>>> history = model.fit(X / 16, y, batch_size=32, epochs=20)
 >>> model.evaluate(X / 16, y)["accuracy"] > 0.95
 True
 """

@@ -39,12 +39,11 @@ def flag(value: Any, name: str) -> bool:
 def float_dtype(value: Any) -> np.dtype[Any]:
     """The native dtype float32 or float64."""
     try:
-        dtype = np.dtype(value)
+        name = "" if value is None else np.dtype(value).name
     except TypeError:
-        dtype = None
-    for known in (np.dtype("float32"), np.dtype("float64")):
-        if value is not None and dtype == known:
-            return known  # the one object of this dtype, so that `is` can compare
+        name = ""
+    if name in ("float32", "float64"):
+        return np.dtype(name)  # the one object of this dtype, so that `is` can compare
     raise ValueError(f"dtype must be 'float32' or 'float64', but {value!r} came: pass one of these")
 
 

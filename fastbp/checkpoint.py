@@ -47,7 +47,7 @@ class Contents(NamedTuple):
 
 def write(path: str | os.PathLike[str], contents: Contents) -> None:
     """Write contents to path, whole or not at all."""
-    target = Path(os.fsdecode(path))
+    target = Path(os.path.realpath(os.fsdecode(path)))  # a link stays one
     metadata = _texts(contents.metadata)
     metadata[_FORMAT] = str(VERSION)
     metadata[_MODEL] = json.dumps(contents.model, allow_nan=False)
@@ -128,6 +128,8 @@ def read(path: str | os.PathLike[str]) -> tuple[Contents, bool]:
             "upgrade fastbp, or save the model anew"
         )
     signed = _DIGEST in metadata
+    if any(_one_apart(key, _DIGEST) for key in metadata):  # else a flip in the key would make the file unsigned
+        raise CheckpointError(f"{name} is damaged: the name of its SHA-256 is misspelt; {_REMEDY}")
     if signed and metadata[_DIGEST] != digest(metadata, tensors):
         raise CheckpointError(f"{name} is damaged: its SHA-256 does not match; {_REMEDY}")
     try:
@@ -137,6 +139,10 @@ def read(path: str | os.PathLike[str]) -> tuple[Contents, bool]:
     if not isinstance(model, dict):
         raise CheckpointError(f"{name} is damaged: its description of the model is not a JSON object")
     return Contents(model, tensors, {k: v for k, v in metadata.items() if k not in _RESERVED}), signed
+
+
+def _one_apart(key: str, other: str) -> bool:
+    return len(key) == len(other) and sum(a != b for a, b in zip(key, other, strict=True)) == 1
 
 
 def _check_length(name: str) -> None:

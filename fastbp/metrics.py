@@ -1,38 +1,48 @@
 """How good predictions are: accuracy top_k_accuracy mae rmse r2 auc.
 
-A metric sums up one part of the data at a time (`statistics`) and makes its value of all the parts (`result`), so no
-metric but auc needs all predictions at once. Arguments everywhere: y, class labels (n,) or targets (n, outputs);
+A metric takes in one part of the data at a time (`add`) and makes its value of what it then knows (`result`), so no
+metric but auc keeps predictions. Arguments everywhere: y, class labels (n,) or targets (n, outputs);
 outputs (n, outputs), probabilities where the loss is a cross-entropy; weight (n,); loss, the loss's name.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
-import numpy.typing as npt
 
 from fastbp.arguments import count
 from fastbp.data import Array
 
-Statistics = npt.NDArray[np.float64]
-
 
 class Metric:
-    """A measure of predictions; abstract: use Accuracy, TopKAccuracy, MAE, RMSE, R2 or AUC."""
+    """A measure of predictions; abstract: use Accuracy, TopKAccuracy, MAE, RMSE, R2 or AUC.
+
+    Parts are added one after another, from `start()` on; where the data are cut changes no bit of the result.
+    """
 
     name: ClassVar[str]
 
-    def statistics(self, y: Array, outputs: Array, weight: Array, loss: str) -> Statistics:
-        """What `result` needs to know of one part of the data."""
+    def start(self) -> Any:
+        """What is known before any data came."""
         raise NotImplementedError
 
-    def result(self, parts: Sequence[Statistics]) -> float:
-        """The metric's value over all parts."""
+    def add(self, known: Any, y: Array, outputs: Array, weight: Array, loss: str) -> Any:
+        """What is known after one more part of the data."""
         raise NotImplementedError
+
+    def result(self, known: Any) -> float:
+        """The metric's value; NaN where no data came, or none that weigh anything."""
+        raise NotImplementedError
+
+
+def _running_sum(before: Array, terms: Array) -> Array:
+    """before + terms[0] + terms[1] + …, in this order, so that the sum does not depend on how terms are dealt out."""
+    total: Array = np.add.accumulate(np.concatenate([before[None], terms]))[-1]
+    return total
 
 
 class Mean(Metric):
@@ -42,12 +52,14 @@ class Mean(Metric):
         """The number of each row, (n,)."""
         raise NotImplementedError
 
-    def statistics(self, y: Array, outputs: Array, weight: Array, loss: str) -> Statistics:
-        values = self.row_values(y, outputs, loss)
-        return np.array([np.dot(weight, values.astype(np.float64)), weight.sum()])
+    def start(self) -> Array:
+        return np.zeros(2)
 
-    def result(self, parts: Sequence[Statistics]) -> float:
-        total, weight = np.sum(parts, axis=0)
+    def add(self, known: Array, y: Array, outputs: Array, weight: Array, loss: str) -> Array:
+        return _running_sum(known, np.column_stack([weight * self.row_values(y, outputs, loss), weight]))
+
+    def result(self, known: Array) -> float:
+        total, weight = known
         return float(total / weight) if weight else math.nan
 
 
@@ -118,8 +130,8 @@ class RMSE(Mean):
         error: Array = np.square(_errors(y, outputs)).mean(axis=1)
         return error
 
-    def result(self, parts: Sequence[Statistics]) -> float:
-        return math.sqrt(super().result(parts))
+    def result(self, known: Array) -> float:
+        return math.sqrt(super().result(known))
 
 
 @final
@@ -132,20 +144,31 @@ class R2(Metric):
 
     name: ClassVar[str] = "r2"
 
-    def statistics(self, y: Array, outputs: Array, weight: Array, loss: str) -> Statistics:
-        """(4, outputs): Σ w, mean of y, Σ w (y - mean)², Σ w (a - y)². Sums of y² instead would cancel."""
-        Y, w = _rows(y, outputs.shape[1]), weight.astype(np.float64)
-        total = w.sum()
-        mean = w @ Y / total if total else np.zeros(Y.shape[1])
-        return np.stack([np.full_like(mean, total), mean, w @ np.square(Y - mean), w @ np.square(outputs - Y)])
+    def start(self) -> tuple[Array | None, Array]:
+        return None, np.zeros(1)
 
-    def result(self, parts: Sequence[Statistics]) -> float:
-        total, mean, spread, error = parts[0]
-        for n, m, s, e in parts[1:]:  # Chan, Golub and LeVeque 1983
-            both = np.maximum(total + n, np.finfo(np.float64).tiny)
-            spread = spread + s + np.square(m - mean) * total * n / both
-            mean = mean + (m - mean) * n / both
-            total, error = total + n, error + e
+    def add(self, known: tuple[Array | None, Array], y: Array, outputs: Array, weight: Array, loss: str) -> Any:
+        """A shift s, which is the first target that weighs anything, and Σ of w, w (y - s), w (y - s)² and w (a - y)².
+
+        Were s 0, large targets of little spread would cancel; a target's own distance from the mean is never so large.
+        """
+        shift, sums = known
+        keep = weight > 0
+        if not keep.any():
+            return known
+        Y, w = _rows(y, outputs.shape[1])[keep], weight[keep, None]
+        if shift is None:
+            shift, sums = Y[0], np.zeros((4, Y.shape[1]))
+        away, error = Y - shift, outputs[keep] - Y
+        terms = [np.broadcast_to(w, Y.shape), w * away, w * away * away, w * error * error]
+        return shift, _running_sum(sums, np.stack(terms, axis=1))
+
+    def result(self, known: tuple[Array | None, Array]) -> float:
+        shift, sums = known
+        if shift is None:
+            return math.nan
+        weight, away, square, error = sums
+        spread = np.maximum(square - away * away / weight, 0)
         flat = spread == 0
         return float(np.where(flat, error == 0, 1 - error / np.where(flat, 1, spread)).mean())
 
@@ -161,13 +184,17 @@ class AUC(Metric):
 
     name: ClassVar[str] = "auc"
 
-    def statistics(self, y: Array, outputs: Array, weight: Array, loss: str) -> Statistics:
-        """(n, 1 + 2 outputs): weight, scores, whether positive."""
-        positive = _rows(y, outputs.shape[1]) > 0.5
-        return np.column_stack([weight, outputs, positive]).astype(np.float64)
+    def start(self) -> tuple[Array, ...]:
+        return ()
 
-    def result(self, parts: Sequence[Statistics]) -> float:
-        table = np.concatenate(parts)
+    def add(self, known: tuple[Array, ...], y: Array, outputs: Array, weight: Array, loss: str) -> tuple[Array, ...]:
+        """One table (n, 1 + 2 outputs) a part: weight, scores, whether positive."""
+        return (*known, np.column_stack([weight, outputs, _rows(y, outputs.shape[1]) > 0.5]))
+
+    def result(self, known: tuple[Array, ...]) -> float:
+        if not known:
+            return math.nan
+        table = np.concatenate(known)
         outputs = table.shape[1] // 2
         areas = [_area(table[:, 0], table[:, 1 + j], table[:, 1 + outputs + j]) for j in range(outputs)]
         return float(np.mean(areas))
@@ -244,10 +271,17 @@ def probabilities(outputs: Array, loss: str, activation: str) -> Array:
     return logits
 
 
-def summarise(
-    metrics: Iterable[Metric], y: Array, outputs: Array, weight: Array | None, loss: str, activation: str
-) -> list[Statistics]:
-    """The statistics of one part of the data, metric by metric."""
+def add_all(
+    metrics: Iterable[Metric],
+    known: Iterable[Any],
+    y: Array,
+    outputs: Array,
+    weight: Array | None,
+    loss: str,
+    activation: str,
+) -> list[Any]:
+    """What is known, metric by metric, after one more part of the data."""
     shown = probabilities(outputs, loss, activation)
     given = np.ones(len(outputs)) if weight is None else weight.astype(np.float64)
-    return [metric.statistics(y, shown, given, loss) for metric in metrics]
+    pairs = zip(metrics, known, strict=True)
+    return [metric.add(before, y, shown, given, loss) for metric, before in pairs]

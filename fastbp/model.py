@@ -17,7 +17,7 @@ from fastbp.data import Array, Rows
 from fastbp.layers import Block, Layer, blocks_of, checked, parameters, summary, widths
 from fastbp.progress import wanted
 from fastbp.seeds import Purpose, generator
-from fastbp.slices import in_chunks
+from fastbp.slices import chunks
 from fastbp.snapshot import Recipe, Snapshot, from_contents, to_contents
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ _BATCH_SIZE = _DefaultBatchSize(128)
 
 def _make_engine(input_size: int, blocks: tuple[Block, ...], dtype: str) -> Engine:
     """The one place that chooses the engine."""
-    from fastbp.kernels.engine import Engine, LayerSpec  # imports Numba, which `import fastbp` need not wait for
+    from fastbp.kernels.engine import Engine  # imports Numba, which `import fastbp` need not wait for
+    from fastbp.reference import LayerSpec
 
     specs = []
     for units, (dense, activation) in zip(widths(blocks, input_size)[1:], blocks, strict=True):
@@ -211,9 +212,9 @@ class Sequential:
         outputs = np.empty((len(X), self._output_size), self._dtype)
         if len(X) * engine.n_parameters <= _ONE_CALL:
             engine.predict(X, outputs, n_threads=n_threads)
-        else:
-            flops = 2.0 * engine.n_parameters
-            in_chunks(len(X), flops, lambda part: engine.predict(X[part], outputs[part], n_threads=n_threads))
+            return outputs
+        for part in chunks(len(X), 2.0 * engine.n_parameters):
+            engine.predict(X[part], outputs[part], n_threads=n_threads)
         return outputs
 
     def evaluate(
@@ -239,10 +240,10 @@ class Sequential:
         """A table of the layers, their output shapes and parameters.
 
         >>> print(Sequential([Dense(4, "relu"), Dense(1)], input_size=2).summary())
-        layer               output shape      parameters
-        Dense(4, relu)      (n, 4)                    12
-        Dense(1, identity)  (n, 1)                     5
-        total                                         17
+        layer               output shape  parameters
+        Dense(4, relu)      (n, 4)                12
+        Dense(1, identity)  (n, 1)                 5
+        total                                     17
         """
         return summary(self._blocks, self._input_size)
 

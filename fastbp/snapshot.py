@@ -78,7 +78,7 @@ def _writable(recipe: Recipe, step: int) -> Recipe:
     warnings.warn(
         f"learning_rate is a function, which a file cannot hold: saved is its value at step {step}, {now:g}; "
         "to go on with the function, compile again after fastbp.load",
-        stacklevel=5,
+        stacklevel=4,
     )
     return recipe._replace(optimizer=dataclasses.replace(optimizer, learning_rate=now))
 
@@ -89,7 +89,7 @@ def from_contents(contents: Contents) -> Snapshot:
         return _from_contents(contents)
     except CheckpointError:
         raise
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointError(f"the file describes a model that cannot be: {error}") from error
 
 
@@ -97,9 +97,12 @@ def _from_contents(contents: Contents) -> Snapshot:
     model, tensors = contents.model, dict(contents.tensors)
     network = layers.checked([from_config(config, _MODULES) for config in model["layers"]])
     dtype, input_size = float_dtype(model["dtype"]), count(model["input_size"], "input_size")
-    wanted = [p for _, p in layers.parameters(layers.blocks_of(network), input_size)]
+    blocks = layers.blocks_of(network)
+    wanted = [p for _, p in layers.parameters(blocks, input_size)]
     weights = [_tensor(tensors, p.name, p.shape, dtype) for p in wanted]
     recipe = _recipe(model)
+    if recipe is not None:
+        losses.check_output(recipe.loss, blocks[-1].activation)
     states = [
         [_tensor(tensors, _state_name(number, p.name), p.shape, dtype) for p in wanted]
         for number in range(recipe.optimizer.n_states if recipe is not None else 0)

@@ -15,11 +15,12 @@ from fastbp import metrics
 from fastbp.data import Array, Rows
 from fastbp.layers import Block
 from fastbp.progress import Progress
-from fastbp.slices import Indices, Pace, Schedule, Slice, in_chunks
+from fastbp.slices import Indices, Pace, Schedule, Slice, chunks
 
 if TYPE_CHECKING:
-    from fastbp.kernels.engine import Engine, Report
+    from fastbp.kernels.engine import Engine
     from fastbp.optimizers import Optimizer
+    from fastbp.reference import Report
 
 _SCALARS_AHEAD = 256  # single steps take the optimizer's scalars from a table of this many: 5 µs saved a step
 _OUTPUT_BYTES = 1 << 23  # of a slice, kept for the metrics
@@ -130,7 +131,9 @@ class Trainer:
         if report.status == 1:
             what = f"the loss of step {self.step + 1}{where} is not finite{self._at(report)}, so that step was left out"
         else:
-            what = f"step {self.step}{where} would have made weights infinite{self._at(report)}; these kept their values"
+            what = (
+                f"step {self.step}{where} would have made weights infinite{self._at(report)}; these kept their values"
+            )
         remedy = "lower the learning rate, scale X and y, or choose other initial weights"
         warnings.warn(f"training diverged: {what}; {remedy}", DivergenceWarning, stacklevel=stacklevel + 1)
 
@@ -142,23 +145,17 @@ def evaluate(trainer: Trainer, rows: Rows, n_threads: int | None) -> dict[str, f
     """The mean loss and the metrics over all rows."""
     engine, width = trainer.engine, trainer.engine.output_size
     total, weight = 0.0, 0.0
-    statistics: list[list[metrics.Statistics]] = []
-
-    def part(chunk: slice) -> None:
-        nonlocal total, weight
+    known = [metric.start() for metric in trainer.metrics]
+    for chunk in chunks(len(rows.X), 2.0 * engine.n_parameters, _most_rows(trainer)):
         X, y, w = rows.X[chunk], rows.y[chunk], None if rows.weight is None else rows.weight[chunk]
         outputs = np.empty((len(X), width), X.dtype) if trainer.metrics else None
         loss = engine.evaluate(X, y, sample_weight=w, outputs=outputs, n_threads=n_threads)
         share = float(len(X)) if w is None else float(w.sum(dtype=np.float64))
         total, weight = total + share * loss, weight + share
         if outputs is not None:
-            statistics.append(metrics.summarise(trainer.metrics, y, outputs, w, trainer.loss, trainer.activation))
-
-    in_chunks(len(rows.X), 2.0 * engine.n_parameters, part, most=_most_rows(trainer))
-    logs = {"loss": total / weight}
-    for metric, *parts in zip(trainer.metrics, *statistics, strict=True):
-        logs[metric.name] = metric.result(parts)
-    return logs
+            known = metrics.add_all(trainer.metrics, known, y, outputs, w, trainer.loss, trainer.activation)
+    logs = {"loss": float(total / weight)}
+    return logs | {metric.name: metric.result(state) for metric, state in zip(trainer.metrics, known, strict=True)}
 
 
 def _most_rows(trainer: Trainer) -> int:
@@ -174,33 +171,42 @@ class Tally:
     def __init__(self, trainer: Trainer, rows: Rows, steps_per_epoch: int) -> None:
         self._trainer, self._rows, self._steps = trainer, rows, steps_per_epoch
         self._first = 0  # of the epochs that the last slice was of; sums of weighted losses, and of weights, of each
-        self._loss, self._weight = np.zeros(1), np.zeros(1)
-        self._statistics: dict[int, list[list[metrics.Statistics]]] = {}
+        self._loss: Array = np.zeros(1)
+        self._weight: Array = np.zeros(1)
+        self._known: dict[int, list[Any]] = {}  # of each metric, by epoch
 
-    def add(self, piece: Slice, losses: npt.NDArray[np.float64], outputs: Array | None, seen: int) -> None:
-        """Take in the losses of the first `seen` steps of a slice and the outputs of their rows."""
+    def add(self, piece: Slice, losses: npt.NDArray[np.float64], outputs: Array | None, report: Report) -> None:
+        """Take in a slice: the losses of its steps, also of one dropped since not finite, and their rows' outputs."""
+        seen = report.steps + (report.status == 1)
         epoch = np.arange(piece.first, piece.first + seen) // self._steps
         bounds = piece.bounds[: seen + 1]
+        weight: npt.NDArray[np.float64]
         if self._rows.weight is None:
             weight = np.diff(bounds).astype(np.float64)
         else:
             weight = np.add.reduceat(self._rows.weight[piece.order[: bounds[-1]]].astype(np.float64), bounds[:-1])
         first, past = int(epoch[0]), int(epoch[-1]) + 1
-        loss, total = np.bincount(epoch - first, losses[:seen] * weight), np.bincount(epoch - first, weight)
-        if first == self._first + len(self._loss) - 1:  # the epoch in which the last slice ended goes on
-            loss[0] += self._loss[-1]
-            total[0] += self._weight[-1]
-        self._first, self._loss, self._weight = first, loss, total
+        with np.errstate(invalid="ignore"):  # an infinite loss of rows that weigh nothing
+            terms = losses[:seen] * weight
+        goes_on = first == self._first + len(self._loss) - 1  # the epoch in which the last slice ended
+        # What is known comes first: bincount adds in order, so where slices were cut changes no bit.
+        place = np.concatenate([[0], epoch - first])
+        self._loss = np.bincount(place, np.concatenate([[self._loss[-1] * goes_on], terms]))
+        self._weight = np.bincount(place, np.concatenate([[self._weight[-1] * goes_on], weight]))
+        self._first = first
         if outputs is not None:
-            cuts = [int(bounds[np.searchsorted(epoch, e)]) for e in range(first, past)] + [int(bounds[-1])]
-            for e, start, end in zip(range(first, past), cuts[:-1], cuts[1:], strict=True):
-                self._measure(e, piece.order[start:end], outputs[start:end])
+            for e in range(first, past):
+                begin, end = (max(0, number * self._steps - piece.first) for number in (e, e + 1))
+                part = slice(int(bounds[begin]), int(bounds[min(end, report.steps)]))
+                self._measure(e, piece.order[part], outputs[part])
 
     def _measure(self, epoch: int, order: Indices, outputs: Array) -> None:
         trainer, rows = self._trainer, self._rows
         weight = None if rows.weight is None else rows.weight[order]
-        part = metrics.summarise(trainer.metrics, rows.y[order], outputs, weight, trainer.loss, trainer.activation)
-        self._statistics.setdefault(epoch, []).append(part)
+        known = self._known.get(epoch) or [metric.start() for metric in trainer.metrics]
+        self._known[epoch] = metrics.add_all(
+            trainer.metrics, known, rows.y[order], outputs, weight, trainer.loss, trainer.activation
+        )
 
     def loss(self, epoch: int) -> float:
         """The mean loss of an epoch so far."""
@@ -216,9 +222,10 @@ class Tally:
     def columns(self, first: int, past: int) -> dict[str, list[float]]:
         """The mean loss and the metrics of epochs first … past - 1, which are then forgotten."""
         result = {"loss": self._losses(first, past)}
-        parts = [self._statistics.pop(epoch, []) for epoch in range(first, past)] if self._trainer.metrics else []
-        for position, metric in enumerate(self._trainer.metrics):
-            result[metric.name] = [metric.result([part[position] for part in epoch]) for epoch in parts]
+        if self._trainer.metrics:
+            known = [self._known.pop(epoch, None) for epoch in range(first, past)]
+            for position, metric in enumerate(self._trainer.metrics):
+                result[metric.name] = [metric.result(metric.start() if k is None else k[position]) for k in known]
         return result
 
 
@@ -232,7 +239,7 @@ class _Fit:
             n, job.batch_size, job.epochs, trainer.epoch, trainer.seed, shuffle=job.shuffle, pause=pause
         )
         self.tally = Tally(trainer, job.rows, self.schedule.steps_per_epoch)
-        self.pace = Pace(6.0 * trainer.engine.n_parameters * job.batch_size, most=1 << 17)
+        self.pace = Pace(6.0 * trainer.engine.n_parameters * job.batch_size)
         self.progress = Progress(n * job.epochs, job.epochs, job.shown)
         self.finished = 0  # epochs
         self.latest: dict[str, float] = {}
@@ -264,7 +271,7 @@ class _Fit:
         began = time.perf_counter()
         report, losses = trainer.train(job.rows, piece.order, piece.bounds, outputs, job.n_threads)
         self.pace.measured(report.steps, time.perf_counter() - began)
-        self.tally.add(piece, losses, outputs, report.steps + (report.status == 1))
+        self.tally.add(piece, losses, outputs, report)
         return report
 
     def end_epochs(self, past: int) -> None:

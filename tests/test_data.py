@@ -66,7 +66,8 @@ def test_every_form_of_X_gives_the_bits_of_a_contiguous_copy(form, kind, dtype):
     X = NUMBERS.astype(kind) if np.dtype(kind).kind == "f" else SMALL.astype(kind)
     result = data.features(FORMS[form](X), 3, dtype)
     assert result.dtype is dtype
-    assert result.flags.c_contiguous and result.flags.aligned
+    assert result.flags.c_contiguous
+    assert result.flags.aligned
     np.testing.assert_array_equal(result, X.astype(dtype))
 
 
@@ -135,7 +136,7 @@ def test_bad_X_says_what_came_and_what_to_do(case, dtype):
 
 def test_float64_beyond_float32_is_told_of_float64():
     X = [[1, 2, -1e39]]
-    with pytest.raises(ValueError, match="-1e.39 at row 0, column 2.*dtype='float64'"):
+    with pytest.raises(ValueError, match=r"-1e.39 at row 0, column 2.*dtype='float64'"):
         data.features(X, 3, F4)
     assert data.features(X, 3, F8)[0, 2] == -1e39
 
@@ -289,7 +290,9 @@ def test_bad_class_weights_are_named(given, outputs, loss, error):
         data.class_weights(given, LABELS if loss == CE else BINARY, outputs, loss)
 
 
-@pytest.mark.parametrize(("n", "fraction", "cut"), [(10, 0.2, 8), (10, 0.25, 7), (3, 0.5, 1), (7, 0.99, 0), (10, 0, 10)])
+@pytest.mark.parametrize(
+    ("n", "fraction", "cut"), [(10, 0.2, 8), (10, 0.25, 7), (3, 0.5, 1), (7, 0.99, 0), (10, 0, 10)]
+)
 def test_split_takes_the_last_rows_as_keras_does(n, fraction, cut):
     rows = data.Rows(np.arange(n)[:, None], np.arange(n), np.arange(n) + 1)
     if cut == 0:

@@ -27,22 +27,82 @@ def auc_of_classes(y, p, w):
 
 # metric, loss, y, outputs, the peer's value
 PEERS = {
-    "accuracy of labels": ("accuracy", CE, LABELS, PROBABILITIES, lambda y, p, w: sk.accuracy_score(y, p.argmax(1), sample_weight=w)),
-    "accuracy of rows": ("accuracy", MSE, np.eye(K)[LABELS], LOGITS, lambda y, p, w: sk.accuracy_score(y.argmax(1), p.argmax(1), sample_weight=w)),
-    "accuracy of one output": ("accuracy", BCE, BINARY, SCORES, lambda y, p, w: sk.accuracy_score(y, p > 0.5, sample_weight=w)),
-    "accuracy of one output by mse": ("accuracy", MSE, BINARY, SCORES, lambda y, p, w: sk.accuracy_score(y, p > 0.5, sample_weight=w)),
-    "top k": (metrics.TopKAccuracy(2), CE, LABELS, PROBABILITIES, lambda y, p, w: sk.top_k_accuracy_score(y, p, k=2, sample_weight=w)),
-    "top k of rows": (metrics.TopKAccuracy(3), CE, 0.6 * np.eye(K)[LABELS] + 0.1, PROBABILITIES,
-                      lambda y, p, w: sk.top_k_accuracy_score(y.argmax(1), p, k=3, sample_weight=w)),
+    "accuracy of labels": (
+        "accuracy",
+        CE,
+        LABELS,
+        PROBABILITIES,
+        lambda y, p, w: sk.accuracy_score(y, p.argmax(1), sample_weight=w),
+    ),
+    "accuracy of rows": (
+        "accuracy",
+        MSE,
+        np.eye(K)[LABELS],
+        LOGITS,
+        lambda y, p, w: sk.accuracy_score(y.argmax(1), p.argmax(1), sample_weight=w),
+    ),
+    "accuracy of one output": (
+        "accuracy",
+        BCE,
+        BINARY,
+        SCORES,
+        lambda y, p, w: sk.accuracy_score(y, p > 0.5, sample_weight=w),
+    ),
+    "accuracy of one output by mse": (
+        "accuracy",
+        MSE,
+        BINARY,
+        SCORES,
+        lambda y, p, w: sk.accuracy_score(y, p > 0.5, sample_weight=w),
+    ),
+    "top k": (
+        metrics.TopKAccuracy(2),
+        CE,
+        LABELS,
+        PROBABILITIES,
+        lambda y, p, w: sk.top_k_accuracy_score(y, p, k=2, sample_weight=w),
+    ),
+    "top k of rows": (
+        metrics.TopKAccuracy(3),
+        CE,
+        0.6 * np.eye(K)[LABELS] + 0.1,
+        PROBABILITIES,
+        lambda y, p, w: sk.top_k_accuracy_score(y.argmax(1), p, k=3, sample_weight=w),
+    ),
     "mae": ("mae", MSE, TARGETS, FITTED, lambda y, p, w: sk.mean_absolute_error(y, p, sample_weight=w)),
-    "mae of labels": ("mae", CE, LABELS, PROBABILITIES, lambda y, p, w: sk.mean_absolute_error(np.eye(K)[y], p, sample_weight=w)),
+    "mae of labels": (
+        "mae",
+        CE,
+        LABELS,
+        PROBABILITIES,
+        lambda y, p, w: sk.mean_absolute_error(np.eye(K)[y], p, sample_weight=w),
+    ),
     "rmse": ("rmse", MSE, TARGETS, FITTED, lambda y, p, w: math.sqrt(sk.mean_squared_error(y, p, sample_weight=w))),
     "r2": ("r2", MSE, TARGETS, FITTED, lambda y, p, w: sk.r2_score(y, p, sample_weight=w)),
-    "r2, one target constant": ("r2", MSE, TARGETS * [0, 1], FITTED, lambda y, p, w: sk.r2_score(y, p, sample_weight=w)),
-    "r2, one target constant and met": ("r2", MSE, TARGETS * [0, 1], FITTED * [0, 1], lambda y, p, w: sk.r2_score(y, p, sample_weight=w)),
+    "r2, one target constant": (
+        "r2",
+        MSE,
+        TARGETS * [0, 1],
+        FITTED,
+        lambda y, p, w: sk.r2_score(y, p, sample_weight=w),
+    ),
+    "r2, one target constant and met": (
+        "r2",
+        MSE,
+        TARGETS * [0, 1],
+        FITTED * [0, 1],
+        lambda y, p, w: sk.r2_score(y, p, sample_weight=w),
+    ),
     "auc": ("auc", BCE, BINARY, SCORES, lambda y, p, w: sk.roc_auc_score(y[:, 0], p[:, 0], sample_weight=w)),
     "auc of classes": ("auc", CE, LABELS, PROBABILITIES, auc_of_classes),
-}  # fmt: skip
+}
+
+
+def value_of(metric, loss, *parts):
+    known = metric.start()
+    for y, outputs, weight in parts:
+        known = metric.add(known, y, outputs, weight, loss)
+    return metric.result(known)
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
@@ -53,23 +113,25 @@ def test_metrics_agree_with_scikit_learn(case, parts, weight):
     metric = metrics.get(metric)
     cuts = np.array_split(np.arange(N), parts)
     given = np.ones(N) if weight is None else weight
-    value = metric.result([metric.statistics(y[c], outputs[c], given[c], loss) for c in cuts])
+    value = value_of(metric, loss, *((y[c], outputs[c], given[c]) for c in cuts))
     # Sums of N float64 terms in another order; r2 divides two such.
     assert value == pytest.approx(peer(y, outputs, weight), rel=1e-11, abs=1e-13)
+    assert value == value_of(metric, loss, (y, outputs, given))  # where the data are cut changes no bit
 
 
 def test_top_k_counts_ties_as_hits():
-    assert metrics.TopKAccuracy(1).result([metrics.TopKAccuracy(1).statistics(LABELS[:5], np.zeros((5, K)), np.ones(5), CE)]) == 1
+    assert value_of(metrics.TopKAccuracy(1), CE, (LABELS[:5], np.zeros((5, K)), np.ones(5))) == 1
 
 
 def test_auc_of_one_class_is_nan():
-    auc = metrics.AUC()
-    assert math.isnan(auc.result([auc.statistics(np.ones((3, 1)), SCORES[:3], np.ones(3), BCE)]))
+    assert math.isnan(value_of(metrics.AUC(), BCE, (np.ones((3, 1)), SCORES[:3], np.ones(3))))
 
 
-def test_rows_that_weigh_nothing_have_no_accuracy():
-    accuracy = metrics.Accuracy()
-    assert math.isnan(accuracy.result([accuracy.statistics(LABELS[:3], PROBABILITIES[:3], np.zeros(3), CE)]))
+@pytest.mark.parametrize("name", metrics.NAMES)
+def test_rows_that_weigh_nothing_have_no_value(name):
+    metric = metrics.get(name)
+    assert math.isnan(value_of(metric, CE, (LABELS[:3], PROBABILITIES[:3], np.zeros(3))))
+    assert math.isnan(metric.result(metric.start()))
 
 
 @pytest.mark.parametrize(("loss", "logits"), [(CE, LOGITS * 100), (BCE, LOGITS * 100), (CE, LOGITS), (BCE, LOGITS)])

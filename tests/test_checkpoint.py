@@ -1,0 +1,516 @@
+"""Models in files: what comes back, that no crash harms them, and that nothing evil gets in."""
+
+import errno
+import hashlib
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import fastbp
+from fastbp import Activation, CheckpointError, Dense, Sequential, checkpoint
+
+N = 30
+X = np.random.default_rng(12).normal(size=(N, 3)).astype(np.float32)
+LABELS = np.arange(N) % 4
+TARGETS = X[:, :2] * 2
+
+MODELS = {
+    "classifier, Adam": ([Dense(6, "relu"), Dense(4, "softmax")], "adam", "cross_entropy", ["accuracy"], LABELS),
+    "AdamW": (
+        [Dense(6, "gelu"), Dense(4)],
+        fastbp.AdamW(1e-2, weight_decay=0.1),
+        "cross_entropy",
+        ["auc", "mae"],
+        LABELS,
+    ),
+    "SGD": ([Dense(2)], fastbp.SGD(0.1), "mse", [], TARGETS),
+    "Nesterov": (
+        [Dense(5, fastbp.ELU(0.5), use_bias=False), Dense(2)],
+        fastbp.SGD(0.01, momentum=0.8, nesterov=True),
+        "mse",
+        [fastbp.metrics.TopKAccuracy(2)],
+        TARGETS,
+    ),
+    "activations apart": (
+        [
+            Activation("tanh"),
+            Dense(5, bias_initializer=fastbp.initializers.Constant(0.5)),
+            Activation("mish"),
+            Activation(fastbp.LeakyReLU(0.2)),
+            Dense(1, "sigmoid", kernel_initializer="orthogonal"),
+        ],
+        "sgd",
+        "binary_cross_entropy",
+        ["rmse", "r2"],
+        LABELS % 2,
+    ),
+}
+
+
+def build(case, **options):
+    network, optimizer, loss, metrics, y = MODELS[case]
+    model = Sequential(network, seed=4, **options)
+    model.compile(optimizer, loss, metrics)
+    return model, y
+
+
+def assert_alike(first, second):
+    assert repr(first) == repr(second)
+    assert first._recipe == second._recipe
+    for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for state, other in zip(first._engine.get_state(), second._engine.get_state(), strict=True):
+        for a, b in zip(state, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A small trained model and its file."""
+    model, y = build("classifier, Adam")
+    model.metadata["note"] = "mine, ünïcode"
+    model.fit(X, y, batch_size=7)
+    path = tmp_path / "model.safetensors"
+    model.save(path)
+    fastbp.load(path)  # imports what it needs, which later is not counted as memory
+    return model, path
+
+
+# ---------------------------------------------------------------- what comes back
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", MODELS)
+def test_training_goes_on_bit_for_bit(tmp_path, case, dtype):
+    model, y = build(case, dtype=dtype)
+    model.fit(X, y, batch_size=7, epochs=2)
+    model.save(tmp_path / "model")
+    loaded = fastbp.load(tmp_path / "model")
+    assert_alike(model, loaded)
+    np.testing.assert_array_equal(model.predict(X), loaded.predict(X))
+    assert model.evaluate(X, y) == loaded.evaluate(X, y)
+    first = model.fit(X, y, batch_size=7, epochs=3, validation_split=0.2).history
+    assert first == loaded.fit(X, y, batch_size=7, epochs=3, validation_split=0.2).history
+    assert_alike(model, loaded)
+
+
+def test_a_model_never_compiled_comes_back(tmp_path):
+    model = Sequential([Dense(3, "tanh")], input_size=2, seed=10**20)
+    model.save(str(tmp_path / "model"))
+    loaded = fastbp.load(os.fsencode(tmp_path / "model"))
+    assert repr(loaded) == repr(model)
+    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
+    with pytest.raises(RuntimeError, match="compile"):
+        loaded.fit([[1.0, 2]], [[1.0, 2, 3]])
+
+
+def test_the_users_metadata_come_back(saved):
+    model, path = saved
+    assert fastbp.load(path).metadata == {"note": "mine, ünïcode"}
+    for bad, error in [({1: "a"}, TypeError), ({"a": 1}, TypeError), ({"fastbp.model": "{}"}, ValueError)]:
+        model.metadata = bad
+        before = path.read_bytes()
+        with pytest.raises(error, match="metadata"):
+            model.save(path)
+        assert path.read_bytes() == before
+
+
+def test_any_safetensors_reader_reads_the_file(saved):
+    model, path = saved
+    tensors = safetensors.numpy.load_file(path)
+    assert set(tensors) == {
+        p + n for p in ("", "optimizer.0.", "optimizer.1.") for n in ("0.kernel", "0.bias", "1.kernel", "1.bias")
+    }
+    np.testing.assert_array_equal(tensors["1.kernel"], model.get_weights()[2])
+    np.testing.assert_array_equal(tensors["optimizer.1.0.bias"], model._engine.get_state()[1][1])
+
+
+def test_a_learning_rate_that_is_a_function_is_saved_as_its_value(tmp_path):
+    model, y = build("SGD")
+    model.compile(fastbp.SGD(lambda steps: 0.1 / (1.0 + steps)), "mse")
+    model.fit(X, y, batch_size=10)
+    with pytest.warns(UserWarning, match=r"learning_rate is a function.*step 3, 0\.025") as caught:
+        model.save(tmp_path / "model")
+    assert caught[0].filename == __file__
+    assert fastbp.load(tmp_path / "model")._recipe.optimizer.learning_rate == 0.025
+
+
+def test_an_initializer_of_ones_own_leaves_the_weights_that_it_made(tmp_path):
+    model = Sequential([Dense(2, kernel_initializer=lambda rng, shape, dtype: np.full(shape, 7.0))], input_size=3)
+    model.save(tmp_path / "model")
+    loaded = fastbp.load(tmp_path / "model")
+    assert (loaded.get_weights()[0] == 7).all()
+    assert loaded.layers == (Dense(2),)
+
+
+# ---------------------------------------------------------------- crashes
+
+
+def test_saving_leaves_one_file_and_follows_links(saved, tmp_path):
+    model, path = saved
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    model.save(link)
+    model.save(path)
+    assert link.is_symlink()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "model.safetensors"]
+    mask = os.umask(0)
+    os.umask(mask)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_failure_leaves_the_old_file_and_no_other(saved, tmp_path, monkeypatch, call):
+    model, path = saved
+    before = path.read_bytes()
+
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    model.fit(X, LABELS)
+    monkeypatch.setattr(*((checkpoint.os, "fsync") if call == "fsync" else (checkpoint.Path, "replace")), fail)
+    with pytest.raises(OSError, match="No space"):
+        model.save(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    model.save(path)
+    assert_alike(model, fastbp.load(path))
+
+
+def test_the_file_and_then_its_folder_are_synced(saved, monkeypatch):
+    model, path = saved
+    events, fsync, replace = [], os.fsync, checkpoint.Path.replace
+
+    def synced(handle):
+        events.append("folder" if os.path.isdir(f"/proc/self/fd/{handle}") else "file")
+        fsync(handle)
+
+    def replaced(self, target):
+        events.append("replace")
+        return replace(self, target)
+
+    monkeypatch.setattr(checkpoint.os, "fsync", synced)
+    monkeypatch.setattr(checkpoint.Path, "replace", replaced)
+    model.save(path)
+    assert events == ["file", "replace", "folder"]
+
+
+FULL_DISK = """
+import resource, signal, sys, numpy as np, fastbp
+path = sys.argv[1]
+model = fastbp.load(path)
+big = fastbp.Sequential([fastbp.Dense(300)], input_size=300)
+big.predict(np.ones((1, 300)))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+try:
+    big.save(path)
+except OSError as error:
+    print("refused", error.errno)
+"""
+
+FOREVER = """
+import sys, fastbp
+model = fastbp.load(sys.argv[1])
+print("ready", flush=True)
+while True:
+    model.save(sys.argv[1])
+"""
+
+
+def test_a_full_disk_leaves_the_old_file(saved, tmp_path):
+    _, path = saved
+    before = path.read_bytes()
+    run = subprocess.run([sys.executable, "-c", FULL_DISK, path], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["refused", str(errno.EFBIG)]
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_kill_at_any_moment_leaves_a_whole_file(saved):
+    model, path = saved
+    for pause in (0.0, 0.003, 0.011, 0.03):
+        process = subprocess.Popen([sys.executable, "-c", FOREVER, path], stdout=subprocess.PIPE)
+        process.stdout.readline()
+        time.sleep(pause)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        assert_alike(model, fastbp.load(path))
+
+
+# ---------------------------------------------------------------- damage and malice
+
+
+def write_raw(path, header, body, length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + body)
+
+
+def parts_of(path):
+    raw = path.read_bytes()
+    length = struct.unpack("<Q", raw[:8])[0]
+    return json.loads(raw[8 : 8 + length]), raw[8 + length :]
+
+
+def resigned(header, body):
+    """The header with the SHA-256 that a forger would put there."""
+    metadata = header["__metadata__"]
+    tensors = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            start, end = entry["data_offsets"]
+            raw = np.frombuffer(body[start:end], {"F32": "<f4", "F64": "<f8"}[entry["dtype"]])
+            tensors[name] = raw.reshape(entry["shape"])
+    metadata["fastbp.sha256"] = checkpoint.digest(metadata, tensors)
+    return header
+
+
+def forge(path, change):
+    """Change the description of the model in a file, and sign it anew."""
+    header, body = parts_of(path)
+    model = json.loads(header["__metadata__"]["fastbp.model"])
+    change(model)
+    header["__metadata__"]["fastbp.model"] = json.dumps(model)
+    write_raw(path, resigned(header, body), body)
+
+
+def assert_refused(path, text="", seconds=1.0):
+    """Loading fails with fastbp's own error, within a second and twice the file's memory (and 2 MB of Python's)."""
+    tracemalloc.start()
+    began = time.perf_counter()
+    with pytest.raises(CheckpointError) as caught:
+        fastbp.load(path)
+    took, peak = time.perf_counter() - began, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert text in str(caught.value)
+    assert took < seconds
+    assert peak < 2 * path.stat().st_size + (2 << 20)
+
+
+def test_the_digest_is_of_all_that_matters(saved):
+    _, path = saved
+    header, body = parts_of(path)
+    metadata = header["__metadata__"]
+    sha = hashlib.sha256(json.dumps({k: metadata[k] for k in sorted(metadata) if k != "fastbp.sha256"}).encode())
+    for name in sorted(set(header) - {"__metadata__"}):
+        start, end = header[name]["data_offsets"]
+        sha.update(json.dumps([name, header[name]["dtype"], header[name]["shape"]]).encode() + body[start:end])
+    assert metadata["fastbp.sha256"] == sha.hexdigest()
+
+
+def test_every_flipped_bit_is_noticed(saved):
+    _, path = saved
+    raw = path.read_bytes()
+    padding = range(raw.rindex(b"}", 0, 8 + struct.unpack("<Q", raw[:8])[0]) + 1, 8 + struct.unpack("<Q", raw[:8])[0])
+    for position in range(len(raw)):
+        flipped = bytearray(raw)
+        flipped[position] ^= 1 << position % 8
+        path.write_bytes(flipped)
+        if position in padding:
+            continue  # spaces behind the header say nothing
+        with pytest.raises(CheckpointError):
+            fastbp.load(path)
+
+
+def test_every_truncation_is_noticed(saved):
+    _, path = saved
+    raw = path.read_bytes()
+    for length in [*range(0, len(raw), 7), len(raw) - 1]:
+        path.write_bytes(raw[:length])
+        with pytest.raises(CheckpointError):
+            fastbp.load(path)
+    path.write_bytes(raw + b"\0")
+    with pytest.raises(CheckpointError):
+        fastbp.load(path)
+
+
+def set_(key, value):
+    return lambda model: model.update({key: value})
+
+
+def dense(field, value):
+    return lambda model: model["layers"][0]["config"].update({field: value})
+
+
+def layer(name):
+    return lambda model: model["layers"][0].update({"class": name})
+
+
+DEEP = {"class": "layers.Dense", "config": {"units": 1}}
+for _ in range(300):
+    DEEP = {"class": "layers.Dense", "config": {"units": DEEP}}
+
+FORGED = {
+    "units beyond memory": dense("units", 10**12),
+    "units beyond int64": dense("units", 10**30),
+    "units a text": dense("units", "6"),
+    "units missing": lambda model: model["layers"][0]["config"].pop("units"),
+    "units NaN": dense("units", float("nan")),
+    "a field too many": dense("colour", "red"),
+    "input_size": set_("input_size", 10**15),
+    "input_size a list": set_("input_size", [3]),
+    "another dtype": set_("dtype", "float64"),
+    "no dtype": set_("dtype", "float16"),
+    "a layer too many": lambda model: model["layers"].append(model["layers"][1]),
+    "a layer too few": lambda model: model["layers"].pop(),
+    "no layers": set_("layers", []),
+    "layers no list": set_("layers", 3),
+    "layers of texts": set_("layers", ["Dense"]),
+    "layers that nest": set_("layers", [DEEP]),
+    "a missing part": lambda model: model.pop("optimizer"),
+    "an optimizer with fewer states": set_("optimizer", {"class": "optimizers.SGD", "config": {"learning_rate": 0.1}}),
+    "an optimizer out of range": set_("optimizer", {"class": "optimizers.Adam", "config": {"learning_rate": -1.0}}),
+    "an optimizer for a loss": lambda model: model.update(loss=model["optimizer"]),
+    "a loss for an optimizer": lambda model: model.update(optimizer=model["loss"]),
+    "a loss that does not fit": set_("loss", {"class": "losses.BinaryCrossEntropy", "config": {}}),
+    "metrics that do not exist": set_("metrics", [{"class": "metrics.Cost", "config": {}}]),
+    "steps": set_("step", -1),
+    "steps without end": set_("step", 10**40),
+    "epochs": set_("epoch", 0.5),
+    "seed": set_("seed", None),
+    "code by module": layer("os.system"),
+    "code by name": layer("layers.checked"),
+    "code by an import": layer("layers.math"),
+    "an abstract class": set_("optimizer", {"class": "optimizers.Optimizer", "config": {"learning_rate": 0.1}}),
+    "no class": layer(None),
+    "a class from elsewhere": layer("layers.NamedTuple"),
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_forged_descriptions_are_refused(saved, case):
+    _, path = saved
+    forge(path, FORGED[case])
+    assert_refused(path)
+
+
+BODIES = {
+    "NaN": lambda header, body: (header, struct.pack("<f", float("nan")) + body[4:]),
+    "infinity in the state": lambda header, body: (header, body[:-4] + struct.pack("<f", float("inf"))),
+    "a missing tensor": lambda header, body: (
+        {k: v for k, v in header.items() if k != "optimizer.1.1.bias"},
+        body[:-16],
+    ),
+    "a strange tensor": lambda header, body: (
+        {**header, "x": {"dtype": "F32", "shape": [1], "data_offsets": [len(body), len(body) + 4]}},
+        body + b"\0" * 4,
+    ),
+    "another shape": lambda header, body: ({**header, "0.kernel": {**header["0.kernel"], "shape": [6, 3]}}, body),
+}
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_forged_tensors_are_refused(saved, case):
+    _, path = saved
+    header, body = BODIES[case](*parts_of(path))
+    write_raw(path, resigned(header, body), body)
+    assert_refused(path)
+
+
+def kernel(**change):
+    return lambda header: header["0.kernel"].update(change)
+
+
+HEADERS = {
+    "overlapping tensors": kernel(data_offsets=[4, 76]),
+    "a tensor beyond the file": kernel(data_offsets=[0, 10**9]),
+    "a shape that overflows": kernel(shape=[2**62, 8]),
+    "a shape beyond int64": kernel(shape=[10**30, 1]),
+    "a negative shape": kernel(shape=[-3, -6]),
+    "an unknown type": kernel(dtype="F31"),
+    "bytes for floats": kernel(dtype="I32"),
+    "bfloat": kernel(dtype="BF16", shape=[6, 6]),
+    "a later version": lambda header: header["__metadata__"].update({"fastbp.format": "2"}),
+    "a version that is none": lambda header: header["__metadata__"].update({"fastbp.format": "one"}),
+    "no fastbp": lambda header: header.update(__metadata__={"format": "pt"}),
+    "no metadata": lambda header: header.pop("__metadata__"),
+    "metadata of lists": lambda header: header.update(__metadata__={"fastbp.format": ["1"]}),
+    "no JSON inside": lambda header: header["__metadata__"].update({"fastbp.model": "{", "fastbp.sha256": None}),
+    "deep JSON inside": lambda header: header["__metadata__"].update({"fastbp.model": "[" * 10**6}),
+}
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_forged_headers_are_refused(saved, case):
+    _, path = saved
+    header, body = parts_of(path)
+    HEADERS[case](header)
+    if case == "deep JSON inside":
+        resigned(header, body)
+    if case == "no JSON inside":
+        header["__metadata__"].pop("fastbp.sha256")
+    write_raw(path, header, body)
+    assert_refused(path, "version" if "version" in case else "")
+
+
+@pytest.mark.parametrize("length", [0, 1, 2**24 + 1, 2**31, 2**63, 2**64 - 1])
+def test_false_header_lengths_are_refused(saved, length):
+    _, path = saved
+    header, body = parts_of(path)
+    write_raw(path, header, body, length)
+    assert_refused(path)
+
+
+RAW = {
+    "empty": b"",
+    "text": b"hello, world " * 100,
+    "zeros": bytes(4096),
+    "a pickle": b"\x80\x04\x95" + bytes(100),
+    "deep header": struct.pack("<Q", 10**6) + b"[" * 10**6,
+    "huge header": struct.pack("<Q", 17 << 20) + b'{"a":"' + b"x" * ((17 << 20) - 8) + b'"}',
+    "many tensors": (lambda h: struct.pack("<Q", len(h)) + h)(
+        json.dumps({f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(100_000)}).encode()
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RAW)
+def test_other_files_are_refused(tmp_path, case):
+    path = tmp_path / "model"
+    path.write_bytes(RAW[case])
+    if case == "many tensors":
+        with pytest.raises(CheckpointError):
+            fastbp.load(path)
+        return
+    assert_refused(path)
+
+
+def test_a_file_that_is_not_there_is_an_os_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        fastbp.load(tmp_path / "nothing")
+    with pytest.raises(IsADirectoryError):
+        fastbp.load(tmp_path)
+
+
+def test_a_file_of_another_writer_loads_with_a_warning(saved):
+    model, path = saved
+    metadata = parts_of(path)[0]["__metadata__"]
+    metadata.pop("fastbp.sha256")
+    safetensors.numpy.save_file(safetensors.numpy.load_file(path), path, metadata)
+    with pytest.warns(UserWarning, match="no SHA-256") as caught:
+        loaded = fastbp.load(path)
+    assert caught[0].filename == __file__
+    assert_alike(model, loaded)
+
+
+def test_saving_and_loading_take_little_memory(tmp_path):
+    model = Sequential([Dense(1500), Dense(1500)], input_size=1500)
+    model.compile("adam", "mse")
+    path, size = tmp_path / "model", 3 * 4 * 2 * (1500 * 1500 + 1500)
+    for call in (lambda: model.save(path), lambda: fastbp.load(path)):
+        tracemalloc.start()
+        call()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2.5 * size  # loading: the tensors, the arena of weights, the arena with the states
