@@ -250,7 +250,7 @@ class Engine:
         space = self._space_for_training(batch, self._workers(batch, 3, n_threads))
         totals = EMPTY
         if sample_weight is not None:
-            totals = np.add.reduceat(sample_weight[order].astype(np.float64), bounds[:-1])
+            totals = np.add.reduceat(sample_weight[order[: bounds[-1]]].astype(np.float64), bounds[:-1])
         arena = self._P.nbytes > plan.L2_BYTES
         space.run("train", {
             run.N_STEPS: steps, run.LOSS: LOSSES[self.loss], run.BACKWARD: 1, run.FUSED: 1, run.TRAIN: 1,
