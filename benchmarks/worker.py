@@ -59,9 +59,9 @@ class Worker:
 
     def peak(self) -> dict[str, float]:
         """FLOP/s of the multiply-add units, measured on as many threads."""
-        from fastbp import isa
+        from fastbp.kernels.peak import measured_peak
 
-        return {"flops": isa.measured_peak("float32", self.n_threads)}
+        return {"flops": measured_peak("float32", self.n_threads)}
 
 
 def as_row(fields: dict[str, Any]) -> Row:

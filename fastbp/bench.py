@@ -203,11 +203,11 @@ def _calibrate(runner: Runner, seconds: float) -> int:
 
 def report(*, rounds: int = 5, n_threads: int | None = None, quick: bool = False) -> list[Result]:
     """Run `fastbp bench`: one line a row as it is measured, with the share of the measured peak."""
-    from fastbp import isa
     from fastbp.isa.detect import usable_cores
+    from fastbp.kernels.peak import measured_peak
 
     threads = min(n_threads or usable_cores(), usable_cores())
-    peak = isa.measured_peak("float32", threads)
+    peak = measured_peak("float32", threads)
     print(f"float32, threads {threads}, measured peak {peak / 1e9:.0f} GFLOP/s; microseconds a step")
     print(f"{'network, batch, optimizer':<55}{'NumPy':>10}{'fastbp':>10}{'GFLOP/s':>9}{'peak':>7}   NumPy / fastbp")
     results = []

@@ -270,11 +270,11 @@ def _print_report(
 
 
 def _share_of_peak(flops: float, threads: int | None) -> str:
-    from fastbp import isa
     from fastbp.isa.detect import usable_cores
+    from fastbp.kernels.peak import measured_peak
 
     n_threads = min(threads or usable_cores(), usable_cores())
-    peak = isa.measured_peak("float32", n_threads)
+    peak = measured_peak("float32", n_threads)
     share = f"{100 * flops / peak:.1f} % of this machine's measured peak"
     return f", {share} ({peak / 1e9:.0f} GFLOP/s, {counted(n_threads, 'thread')})"
 

@@ -13,8 +13,8 @@ said. `along` and `across` are one register tile with its scalars laid out in tw
       +---+---+---+           +----------------+           post:  KEEP, RELU
 
 Rows and columns are sizes of the table; callers cut a grid into those with `kernels.dense`. The other microkernels are
-described at their emitters in `panels`, `outputs`, `elementwise` and `rules`; the twin of each, in plain loops, is in
-`portable`.
+described at their emitters in `panels`, `outputs`, `elementwise`, `rules` and `peak`; the twin of each, in plain loops,
+is in `portable`.
 """
 
 from __future__ import annotations

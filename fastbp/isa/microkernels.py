@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from fastbp.isa import elementwise, emit, outputs, panels, rules
+from fastbp.isa import elementwise, emit, outputs, panels, peak, rules
 from fastbp.isa.curves import CURVES
 from fastbp.isa.emit import I64
 from fastbp.isa.table import Table
@@ -38,6 +38,7 @@ EMITTERS: dict[str, Emitter] = {
     **{f"update_{name}": _rule(name) for name in rules.RULES},
     **{f"activate_{name}": elementwise.activate(name) for name in CURVES if name != "softmax"},
     **{f"slope_{name}": elementwise.slope(name) for name in CURVES if name != "softmax"},
+    "peak": peak.peak,
 }
 SLOTS = {name: slot for slot, name in enumerate(EMITTERS)}
 

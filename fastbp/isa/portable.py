@@ -313,6 +313,17 @@ def slope(table, code, n, A, a, D, d, alpha, o):
             D[d + i] *= D.dtype.type(curves.slope_from_output(code, A[a + i], parameter))
 
 
+# -- the measure of the others --------------------------------------------------------------------------------------
+def peak(table, n, lines, X, x, C, c):
+    """C[j, :] <- C[j, :] * X[0, :] + X[1, :], n times, for j < lines."""
+    L = LINE // C.itemsize
+    factor, term, sums = X[x : x + L], X[x + L : x + 2 * L], C[c : c + lines * L]
+    for _ in range(n):
+        for j in range(0, lines * L, L):
+            for lane in range(L):
+                sums[j + lane] = sums[j + lane] * factor[lane] + term[lane]
+
+
 HELPERS = (
     tile_start, add_products, add_eight, tile_finish, zero, lane_sum, partial_sum, is_safe, rule, square_root,
     curves.activate, curves.slope_from_output, curves.forward_slope,

@@ -150,4 +150,15 @@ def parallel(function: Callable, signature: Any) -> Any:
     return _entry(lambda keep: numba.njit(signature, cache=keep, parallel=True, **OPTIONS)(function))
 
 
+def max_threads() -> int:
+    """How many threads Numba may start: NUMBA_NUM_THREADS, or the cores at its import."""
+    return int(config.NUMBA_NUM_THREADS)
+
+
+def threading_layer() -> str:
+    """Numba's threading layer, which is chosen when the first threads start: "omp", "tbb" or "workqueue"."""
+    numba.set_num_threads(numba.get_num_threads())
+    return str(numba.threading_layer())
+
+
 _retarget()

@@ -106,6 +106,7 @@ squared_error, binary_cross_entropy, cross_entropy = (
     _microkernel(name) for name in ("squared_error", "binary_cross_entropy", "cross_entropy")
 )
 update, activate, slope = _microkernel("update"), _microkernel("activate"), _microkernel("slope")
+peak = _microkernel("peak")
 atomic_add, atomic_load, atomic_store = _word("atomic_add"), _word("atomic_load"), _word("atomic_store")
 exchange_if, pause, yield_thread = _word("exchange_if"), _word("pause"), _word("yield_thread")
 flush_denormals, restore_denormals = _word("flush_denormals"), _word("restore_denormals")

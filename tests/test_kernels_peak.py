@@ -1,0 +1,51 @@
+"""The measured peak: the chains compute what they say, and no tile is faster than they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastbp import isa
+from fastbp.isa import portable
+from fastbp.kernels import jit, microkernels, peak
+from fastbp.kernels.engine import aligned
+
+each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+@pytest.mark.jit
+@each_dtype
+@pytest.mark.parametrize("n", [0, 1, 7])
+def test_chains_are_their_twin(dtype, n, rng):
+    lines, lanes = peak.ROWS * peak.COLUMNS, isa.LINE // np.dtype(dtype).itemsize
+    X, C = aligned(2 * lanes, dtype), aligned(lines * lanes, dtype)
+    X[:], C[:] = rng.random(X.size), rng.random(C.size)
+    expected = C.copy()
+    portable.peak(None, n, lines, X, 0, expected, 0)
+
+    def call(table, *arguments):
+        chains(table, *arguments)
+
+    chains = microkernels.peak
+    jit.kernel(call)(microkernels.addresses(dtype), n, lines, X, 0, C, 0)
+    np.testing.assert_allclose(C, expected, rtol=16 * np.finfo(dtype).eps)
+
+
+@pytest.mark.jit
+@each_dtype
+def test_tiles_stay_below_the_peak(dtype):
+    best = max(peak.measured_peak(dtype) for _ in range(3))
+    assert 1e8 < peak.tile_speed(dtype) < 1.3 * best or isa.NAME == "portable"
+
+
+@pytest.mark.parametrize("measure", [peak.measured_peak, peak.tile_speed])
+def test_threads_measure_together(measure):
+    assert measure("float32", 3) > 0
+
+
+@pytest.mark.parametrize("measure", [peak.measured_peak, peak.tile_speed])
+def test_wrong_arguments(measure):
+    with pytest.raises(ValueError, match="dtype must be 'float32' or 'float64', but 'float16' came"):
+        measure("float16")
+    with pytest.raises(ValueError, match="n_threads must be at least 1, but 0 came"):
+        measure("float32", 0)
