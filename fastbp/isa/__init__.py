@@ -4,8 +4,9 @@ The microkernels work on flat arrays of one element type; an operand is an array
 pointer. L is the number of elements in a cache line (16 float32, 8 float64). Lines are aligned; nothing aliases unless
 said. `along` and `across` are one register tile with its scalars laid out in two ways (see `emit`):
 
-    across(rows, columns, k, a, b, bpitch, c, cpitch, start, bias, post)
-    along(rows, columns, k, a, apitch, b, bpitch, c, cpitch, start, bias, post, ahead, pitch, stride, arrays, lines)
+    across(rows, columns, k, a, b, bpitch, c, cpitch, start, bias, post, ahead)
+    along(rows, columns, k, a, apitch, b, bpitch, c, cpitch, start, bias, post, ahead, pitch, stride, arrays, step,
+          until)
 
         k                       columns lines              C[j][i][:] (+)= sum_k a(i, k) * B[j][k][:]
       +---+---+---+           +----------------+

@@ -25,7 +25,9 @@ def choose(requested: str | None = None) -> str:
 
     requested = (requested or "").strip().lower()
     if requested and requested not in CHOICES:
-        raise ValueError(f"FASTBP_ISA must be one of {', '.join(CHOICES)}; got {requested!r}. Unset it to choose by itself.")
+        raise ValueError(
+            f"FASTBP_ISA must be one of {', '.join(CHOICES)}; got {requested!r}. Unset it to choose by itself."
+        )
     if requested == "portable":
         return requested
     if platform.machine().lower() in ("aarch64", "arm64"):
@@ -58,8 +60,9 @@ def cache_sizes() -> tuple[int, int]:
         try:
             level, kind = (index / "level").read_text().strip(), (index / "type").read_text().strip()
             text = (index / "size").read_text().strip()
-        except OSError:
+            size = int(text.rstrip("KM")) << (10 * text.endswith("K") + 20 * text.endswith("M"))
+        except (OSError, ValueError):
             continue
         if kind != "Instruction":
-            sizes[level] = int(text[:-1]) * {"K": 1 << 10, "M": 1 << 20}.get(text[-1], 1)
+            sizes[level] = size
     return sizes.get("1", 32 << 10), sizes.get("2", 1 << 20)

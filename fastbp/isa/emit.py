@@ -88,10 +88,10 @@ class Lines:
         kind = ir.FunctionType(result, [x.type for x in arguments])
         return self.b.call(declare(self.b.module, f"llvm.{name}.{suffix}", kind), arguments)
 
-    def prefetch(self, pointer, offset):
+    def prefetch(self, pointer, offset, level: int = 1):
         kind = ir.FunctionType(ir.VoidType(), [ir.PointerType(), I32, I32, I32])
         prefetch = declare(self.b.module, "llvm.prefetch.p0", kind)
-        self.b.call(prefetch, [self.at(pointer, offset), I32(0), I32(3), I32(1)])
+        self.b.call(prefetch, [self.at(pointer, offset), I32(0), I32(4 - level), I32(1)])
 
     def fma(self, a, b, c):
         return self.call("fma", a, b, c)
@@ -199,14 +199,19 @@ def fence(b: ir.IRBuilder):
     b.call(ir.InlineAsm(nothing, "", "~{memory}", side_effect=True), [])
 
 
+AHEAD_LINES = 2
+
+
 class Ahead(NamedTuple):
-    """Lines to prefetch during a product: `arrays` arrays `stride` apart, in each the tile's columns `pitch` apart."""
+    """Lines to prefetch during a product, a few with each of its first `until` panels of k, `step` further each time:
+    AHEAD_LINES lines in each of `arrays` arrays, `stride` apart, and for each of the tile's columns, `pitch` apart."""
 
     first: ir.Value
     pitch: ir.Value
     stride: ir.Value
     arrays: ir.Value
-    rows: ir.Value  # of the tile, with every panel of k
+    step: ir.Value
+    until: ir.Value
 
 
 class Tile:
@@ -249,8 +254,8 @@ class Tile:
                 sums[j * self.rows + i] = x.fma(scalar, line, sums[j * self.rows + i])
         return sums
 
-    def run(self, sums: list, k, a, b_rows: list, unroll: int = 4) -> list:
-        """k steps from a and the rows of B, unrolled; the pointers advance by k."""
+    def run(self, sums: list, k, a, b_rows: list, ahead=None, unroll: int = 4) -> list:
+        """k steps from a and the rows of B, unrolled; with each round a line from `ahead` on is prefetched."""
         x, b = self.x, self.x.b
         spread = x.lanes if self.along else 1
         a_step = 1 if self.along else x.lanes
@@ -259,49 +264,53 @@ class Tile:
             def body(index, values):
                 here = x.at(a, b.mul(index, I64(a_step)))
                 rows = [x.at(row, b.mul(index, I64(x.lanes))) for row in b_rows]
+                if ahead is not None and count == unroll:
+                    x.prefetch(ahead, b.mul(index, I64(x.lanes // unroll)), level=2)
                 for offset in range(count):
                     values = self.step(values, here, rows, offset, spread)
                     fence(b)
                 return values
             return body
 
-        whole = b.and_(k, I64(-unroll))
+        whole = I64(k.constant & -unroll) if isinstance(k, ir.Constant) else b.and_(k, I64(-unroll))
         sums = loop(b, whole, sums, steps(unroll), step=unroll)
+        if isinstance(k, ir.Constant) and k.constant % unroll == 0:
+            return sums
         return loop(b, k, sums, steps(1), start=whole)
 
     def prefetch(self, panel, ahead: Ahead):
-        """Asks for the lines the update of this tile will need: every panel of k brings `rows` of them."""
+        """Asks for the lines that a panel of k brings (see Ahead)."""
         x, b = self.x, self.x.b
 
         def array(index, _):
-            first = x.at(ahead.first, b.add(b.mul(index, ahead.stride), b.mul(panel, b.mul(ahead.rows, I64(x.lanes)))))
-
-            def row(r, _):
-                for j in range(self.columns):
-                    x.prefetch(first, b.add(b.mul(ahead.pitch, I64(j)), b.mul(r, I64(x.lanes))))
-                return []
-
-            loop(b, ahead.rows, [], row)
+            first = x.at(ahead.first, b.add(b.mul(index, ahead.stride), b.mul(panel, ahead.step)))
+            for j in range(self.columns):
+                for line in range(AHEAD_LINES):
+                    x.prefetch(first, b.add(b.mul(ahead.pitch, I64(j)), I64(line * x.lanes)))
             return []
 
-        loop(b, b.select(b.icmp_signed("<", b.mul(panel, ahead.rows), I64(self.rows)), ahead.arrays, I64(0)), [], array)
+        loop(b, ahead.arrays, [], array)
 
-    def product(self, sums: list, k, a, apitch, bp, bpitch, ahead: Ahead | None = None) -> list:
+    def product(self, sums: list, k, a, apitch, bp, bpitch, ahead) -> list:
         x, b = self.x, self.x.b
         b_rows = [x.at(bp, b.mul(bpitch, I64(j))) for j in range(self.columns)]
         if not self.along:
-            return self.run(sums, k, a, b_rows)
+            return self.run(sums, k, a, b_rows, ahead)
 
-        def panel(index, values):
-            left = b.sub(k, b.mul(index, I64(x.lanes)))
-            count = b.select(b.icmp_signed("<", left, I64(x.lanes)), left, I64(x.lanes))
-            here = x.at(a, b.mul(index, apitch))
-            rows = [x.at(row, b.mul(index, I64(x.lanes * x.lanes))) for row in b_rows]
-            if ahead is not None:
-                self.prefetch(index, ahead)
-            return self.run(values, count, here, rows)
+        def panel(count):
+            def body(index, values):
+                with b.if_then(b.icmp_signed("<", index, ahead.until)):
+                    self.prefetch(index, ahead)
+                here = x.at(a, b.mul(index, apitch))
+                rows = [x.at(row, b.mul(index, I64(x.lanes * x.lanes))) for row in b_rows]
+                return self.run(values, count, here, rows, unroll=x.lanes // 2)
 
-        return loop(b, b.sdiv(b.add(k, I64(x.lanes - 1)), I64(x.lanes)), sums, panel)
+            return body
+
+        whole = b.sdiv(k, I64(x.lanes))
+        sums = loop(b, whole, sums, panel(I64(x.lanes)))
+        left = b.sub(k, b.mul(whole, I64(x.lanes)))
+        return loop(b, b.add(whole, I64(1)), sums, panel(left), start=whole)
 
     def finish(self, sums: list, post, c, cpitch):
         x, b = self.x, self.x.b
@@ -315,16 +324,16 @@ class Tile:
 
 
 PTR = ir.PointerType()
-ACROSS_ARGUMENTS = [I64, PTR, PTR, I64, PTR, I64, I64, PTR, I64]
-ALONG_ARGUMENTS = [I64, PTR, I64, PTR, I64, PTR, I64, I64, PTR, I64, PTR, I64, I64, I64, I64]
+ACROSS_ARGUMENTS = [I64, PTR, PTR, I64, PTR, I64, I64, PTR, I64, PTR]
+ALONG_ARGUMENTS = [I64, PTR, I64, PTR, I64, PTR, I64, I64, PTR, I64, PTR, I64, I64, I64, I64, I64]
 
 
 def across(module: ir.Module, bits: int, rows: int, columns: int) -> ir.Function:
-    """void (k, a, b, bpitch, c, cpitch, start, bias, post)"""
+    """void (k, a, b, bpitch, c, cpitch, start, bias, post, ahead)"""
 
-    def body(builder, k, a, bp, bpitch, c, cpitch, start, bias, post):
+    def body(builder, k, a, bp, bpitch, c, cpitch, start, bias, post, ahead):
         tile = Tile(Lines(builder, bits), rows, columns, along=False)
-        sums = tile.product(tile.start(start, c, cpitch, bias), k, a, None, bp, bpitch)
+        sums = tile.product(tile.start(start, c, cpitch, bias), k, a, None, bp, bpitch, ahead)
         tile.finish(sums, post, c, cpitch)
 
     return define(module, f"fastbp_across_f{bits}_{rows}x{columns}", ACROSS_ARGUMENTS, body)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from fastbp import isa
 from fastbp.isa.curves_portable import CODES
-from fastbp.isa.emit import ACCUMULATE, BIAS_ROWS, KEEP, RELU, ZERO
+from fastbp.isa.emit import ACCUMULATE, AHEAD_LINES, BIAS_ROWS, KEEP, RELU, ZERO
 from fastbp.kernels import plan as field
 from fastbp.kernels.jit import inlined, kernel
 from fastbp.kernels.microkernels import across, activate, along, slope, transpose, update
@@ -59,14 +59,15 @@ def forward(mem, row, p0, p1, q0, q1):
     """Z of panels p0 ... p1 and batch panels q0 ... q1."""
     table, P, M, L = mem.table, mem.P, mem.M, mem.L
     K, N, apitch, zpitch = row[field.K], row[field.N], row[field.APITCH], row[field.ZPITCH]
-    bias_line = K * L
     post = RELU if row[field.CODE] == RELU_CODE else KEEP
     for k in range(0, K, BLOCK):
         depth = min(BLOCK, K - k)
         last = k + depth == K
         for p in range(p0, p1):
-            w = row[field.W] + p * row[field.WPITCH]
+            w = row[field.W] + p * row[field.WPITCH] + k * L
+            next_slab = w + row[field.WPITCH] if p + 1 < p1 else row[field.W] + p0 * row[field.WPITCH] + (k + depth) * L
             height = min(L, N - p * L)
+            call = 0
             for q in range(q0, q1, MOST_COLUMNS):
                 columns = min(MOST_COLUMNS, q1 - q)
                 a = row[field.A] + q * apitch + k * L
@@ -74,9 +75,12 @@ def forward(mem, row, p0, p1, q0, q1):
                 r = 0
                 while r < height:
                     rows = rows_of(height - r)
-                    across(table, rows, columns, depth, P, w + k * L + r, M, a, apitch, M, z + r * L, zpitch,
-                           ACCUMULATE if k else BIAS_ROWS, P, w + bias_line + r, post if last else KEEP)
+                    # every tile fetches a quarter of the slab that comes after this one
+                    ahead = next_slab + call * (depth // 4) * L if call < 4 else w
+                    across(table, rows, columns, depth, P, w + r, M, a, apitch, M, z + r * L, zpitch,
+                           ACCUMULATE if k else BIAS_ROWS, P, w + (K - k) * L + r, post if last else KEEP, P, ahead)
                     r += rows
+                    call += 1
                 if last:
                     curve(mem, row, z, height, columns)
 
@@ -99,6 +103,8 @@ def backward(mem, row, below, b0, b1, q0, q1):
     table, P, M, L = mem.table, mem.P, mem.M, mem.L
     K, N, wpitch = row[field.K], row[field.N], row[field.WPITCH]
     dpitch, epitch = row[field.DPITCH], below[field.DPITCH]
+    # the first tile of a slab fetches the next slab: MOST_ROWS lines with every panel of outputs
+    pair, slab = AHEAD_LINES * L, MOST_ROWS // AHEAD_LINES + MOST_COLUMNS - 1
     for n in range(0, N, BLOCK):
         depth = min(BLOCK, N - n)
         w = row[field.W] + n // L * wpitch
@@ -112,7 +118,8 @@ def backward(mem, row, below, b0, b1, q0, q1):
                 while r < height:
                     rows = rows_of(height - r)
                     along(table, rows, columns, depth, P, w + (b * L + r) * L, wpitch, M, d, dpitch,
-                          M, e + r * L, epitch, ACCUMULATE if n else ZERO, P, 0, KEEP, P, 0, 0, 0, 0, 0)
+                          M, e + r * L, epitch, ACCUMULATE if n else ZERO, P, 0, KEEP,
+                          P, w + (b * L + r + rows) * L, pair, columns * pair, slab // columns if q == q0 else 0, wpitch, depth)
                     r += rows
                 if n + depth == N:
                     for j in range(columns):
@@ -156,12 +163,11 @@ def tile(mem, row, rule, scratch, batch, rows, columns, a, dt, w):
     table, P, M, G, L = mem.table, mem.P, mem.M, mem.G, mem.L
     apitch, wpitch, tpitch = row[field.APITCH], row[field.WPITCH], row[field.TPITCH]
     if not rule.fused:
-        along(table, rows, columns, batch, M, a, apitch, M, dt, tpitch, G, w, wpitch, ZERO, M, 0, KEEP, P, 0, 0, 0, 0, 0)
+        along(table, rows, columns, batch, M, a, apitch, M, dt, tpitch, G, w, wpitch, ZERO, M, 0, KEEP, P, 0, 0, 0, 0, 0, 0)
         return
-    # what the update will read is prefetched a few lines with each panel of the batch
-    lines = min(rows, (rows * L + batch - 1) // batch) if rule.ahead else 0
+    # what the update will read is fetched meanwhile, AHEAD_LINES of each run with each panel of the batch
     along(table, rows, columns, batch, M, a, apitch, M, dt, tpitch, M, scratch, rows * L, ZERO, M, 0, KEEP,
-          P, w, wpitch, rule.stride, rule.ahead, lines)
+          P, w, wpitch, rule.stride, rule.ahead, AHEAD_LINES * L, (rows + AHEAD_LINES - 1) // AHEAD_LINES)
     update(table, rule.code, rows, columns, M, scratch, rows * L, P, w, wpitch, rule.stride, M, rule.scalars,
            rule.sync, rule.flag)
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import config
+from numba.core import config, event
 
 from fastbp import isa
 
@@ -31,6 +31,7 @@ JIT = not config.DISABLE_JIT
 # Never `reassoc` (a row alone would differ from the same row in a batch), never `nnan` or `ninf` (they delete isnan).
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract", "nsz"}, "nogil": True}
 UNUSED_DAYS = 60
+NOTICE = "fastbp: compiling its kernels for this machine, which happens once (about 10 s) ..."
 _lock = threading.RLock()
 
 
@@ -124,13 +125,36 @@ def _cached() -> Iterator[bool]:
             config.CACHE_DIR = before
 
 
+class Notice(event.Listener):
+    """Says once that compilation began: Numba runs no pass for what it loads from the cache."""
+
+    def __init__(self) -> None:
+        self.given = False
+
+    def on_start(self, event: Any) -> None:
+        if not self.given:
+            self.given = True
+            print(NOTICE, file=sys.stderr, flush=True)
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+_notice = Notice()
+
+
 def _entry(decorate: Callable[[bool], Any]) -> Any:
-    """Compiles or loads an entry; a cache that cannot be read is thrown away once, with a warning."""
+    """Compiles or loads an entry; a cache that cannot be read is thrown away once, with a warning.
+
+    Ctrl-C arrives when the current call of the compiler returns. Nothing of an entry is kept before all of it is
+    there, neither here nor on disk, so the next call of it compiles anew.
+    """
     with _cached() as keep:
         if not keep:
             return decorate(False)
         try:
-            return decorate(True)
+            with event.install_listener("numba:run_pass", _notice):
+                return decorate(True)
         except Exception as error:
             folder = cache_dir()
             assert folder is not None
