@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from benchmarks.measure import ROOT, SETTLE_SECONDS, TOLERANCE, Measurement, Plan, WorkerError, measure
+from benchmarks.measure import ROOT, SETTLE_SECONDS, Measurement, Plan, WorkerError, measure
 from benchmarks.peers import PEERS
 from benchmarks.tables import machine, markdown_table, replace_generated, versions
 from fastbp.bench import ROWS, step_flops
@@ -99,7 +99,8 @@ def as_json(measured: list[Measurement], plan: Plan) -> dict[str, object]:
             "flops": step_flops(m.row.sizes, m.row.batch),
             "peak_flops_per_second": m.peak,
             "seconds_per_step": m.times,
-            "checked_losses": m.losses,
+            "checked": m.checked._asdict(),
+            "disagreement": m.checked.disagreement,
             "best_peer": m.best_peer,
             "ratios": m.ratios(),
         }
@@ -134,13 +135,15 @@ def page_text(measured: list[Measurement], plan: Plan) -> str:
     here = machine()
     peak = statistics.median(m.peak for m in measured) / 1e9
     packages = ", ".join(f"{name} {version}" for name, version in _versions().items())
+    agreement = [m.checked.disagreement for m in measured]
+    checks = f"{statistics.median(agreement):.0e} in the median row and {max(agreement):.0e} in the worst"
     return f"""Microseconds a step, median of {plan.rounds} rounds, float32, {plan.threads} threads for all, hidden
 layers ReLU; GFLOP/s and the share of the measured peak ({peak:.0f} GFLOP/s) are fastbp's. The ratio is the median over
-the rounds, with the lowest and the highest. Before that, a few steps changed the loss by the same amount in all, to
-{TOLERANCE:.1%}. Between two turns all rest for {SETTLE_SECONDS * 1e3:.0f} ms.
+the rounds, with the lowest and the highest. Before the clock started, a few steps had changed the loss by the same
+amount in all, to {checks}. Between two turns all rest for {SETTLE_SECONDS * 1e3:.0f} ms.
 
-Measured on {date.today().isoformat()} by `python -m benchmarks.compare` on
-{here["processor"]}, {here["cores"]} cores, {here["system"]}, Python {here["python"]}; {packages}.
+Measured on {date.today().isoformat()} by `python -m benchmarks.compare` on {here["processor"]}, {here["cores"]} cores,
+{here["system"]}, Python {here["python"]}; {packages}.
 
 {markdown_table(header, rows)}
 """

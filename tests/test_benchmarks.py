@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # benchmarks/ lies beside the package and is not installed
 
 from benchmarks import accuracy, compare, measure, tables, worker, xor  # noqa: E402
-from benchmarks.measure import Measurement, WorkerError, WorkerProcess, check_losses  # noqa: E402
+from benchmarks.measure import Check, Measurement, WorkerError, WorkerProcess, check_losses  # noqa: E402
 from benchmarks.peers import PEERS, fastest, make_peer  # noqa: E402
 from benchmarks.trainers import TRAINERS, Run  # noqa: E402
 from benchmarks.worker import Worker, loss_of  # noqa: E402
@@ -116,7 +116,10 @@ class FakeWorker:
 
 class TestMeasure:
     M = Measurement(
-        SMALL[1], {"numpy": [4e-3, 6e-3, 5e-3], "jax": [3e-3, 2e-3, 9e-3], "fastbp": [1e-3, 2e-3, 1e-3]}, {}, 1e9
+        SMALL[1],
+        {"numpy": [4e-3, 6e-3, 5e-3], "jax": [3e-3, 2e-3, 9e-3], "fastbp": [1e-3, 2e-3, 1e-3]},
+        Check(2.0, {}),
+        1e9,
     )
 
     def test_figures(self):
@@ -129,10 +132,11 @@ class TestMeasure:
         assert self.M._replace(times={"fastbp": [1.0]}).ratios() == []
 
     def test_losses_must_agree(self):
-        agreeing = [FakeWorker("a", 1.0), FakeWorker("b", 1.0005)]
-        assert check_losses(agreeing, SMALL[1]) == {"a": 1.0, "b": 1.0005}
-        for loss in (1.002, float("nan")):
-            with pytest.raises(WorkerError, match="after 5 steps b has loss"):
+        check = check_losses([FakeWorker("a", 1.0), FakeWorker("b", 1.001)], SMALL[1])
+        assert check.losses == {"a": 1.0, "b": 1.001}
+        assert check.disagreement == pytest.approx(1e-3)
+        for loss in (1.1, float("nan")):
+            with pytest.raises(WorkerError, match="after 2 steps disagree, from 2 to a 1, b"):
                 check_losses([FakeWorker("a", 1.0), FakeWorker("b", loss)], SMALL[1])
 
 
@@ -157,7 +161,9 @@ class TestCompare:
 
     def test_page(self):
         times = {name: [1e-3, 2e-3, 1.5e-3] for name in PEERS}
-        text = compare.page_text([Measurement(row, times, {}, 1e11) for row in ROWS], measure.Plan())
+        text = compare.page_text(
+            [Measurement(row, times, Check(2.0, {"numpy": 1.0}), 1e11) for row in ROWS], measure.Plan()
+        )
         lines = [line for line in text.splitlines() if line.startswith("|")]
         assert len(lines) == 2 + len(ROWS) == 12
         assert len({line.count("|") for line in lines}) == 1
