@@ -1,7 +1,7 @@
 """Update rules in registers: one line of weights, its gradient and its states at a time.
 
 Adam keeps its averages without their factors, m' = m / (1 - beta_1) and v' = v / (1 - beta_2), so that each costs one
-fused multiply-add fewer; the factors and the bias corrections are in the scalars (see `kernels.update`):
+fused multiply-add fewer; the factors and the bias corrections are in the scalars (see `kernels.updates`):
 
     m' <- beta_1 m' + g        v' <- beta_2 v' + g^2        W <- W - alpha m' / (sqrt(v') + epsilon')
 """

@@ -21,7 +21,7 @@ from fastbp.isa.rules import RULES
 from fastbp.kernels import interpreter as run
 from fastbp.kernels import jit, microkernels, panels, parallel, plan
 from fastbp.isa.detect import usable_cores
-from fastbp.kernels.update import N_STATES
+from fastbp.kernels.updates import N_STATES
 from fastbp.reference import LayerSpec, Report
 
 Array = np.ndarray

@@ -21,7 +21,7 @@ from fastbp.kernels.jit import callback, inlined, kernel, parallel
 from fastbp.kernels.microkernels import atomic_add, atomic_store, exchange_if, flush_denormals, restore_denormals
 from fastbp.kernels.outputs import Data, gather_inputs, loss_and_deltas, predict
 from fastbp.kernels.parallel import ALONE, FLAGS, STATUS, STEPS, TOGETHER, WORDS, barrier, counter, gather_workers, take
-from fastbp.kernels.update import fold
+from fastbp.kernels.updates import fold
 
 # Arrays of a call, in the order of their addresses and lengths in its context; then its numbers.
 ARRAYS = ("sync", "program", "layers", "bounds", "labels", "order", "table",  # int64

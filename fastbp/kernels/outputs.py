@@ -21,7 +21,8 @@ from fastbp.kernels.microkernels import (
     squared_error,
 )
 
-MSE, CROSS_ENTROPY, BINARY_CROSS_ENTROPY = range(3)
+# LINEAR: sum of a y, whose derivative by the activations a is y; `dense_backward` gives it any derivative so.
+MSE, CROSS_ENTROPY, BINARY_CROSS_ENTROPY, LINEAR = range(4)
 SOFTMAX, SIGMOID, IDENTITY = CODES["softmax"], CODES["sigmoid"], CODES["identity"]
 # Lines of a worker's scratch, behind the tile of gradients and the rule's scalars.
 ROW_WEIGHTS, ROW_LOSSES, LOG_SUMS, TARGETS = (GRADIENT_LINES + i for i in (1, 2, 3, 8))
@@ -33,7 +34,7 @@ class Data(NamedTuple):
     X: object  # rows of the first layer's inputs
     y: object  # rows of targets; empty where labels are used
     labels: object  # a class per row; empty where targets are used
-    weight: object  # a weight per row; empty for 1
+    weight: object  # a weight per row; empty for 1; for LINEAR rows of activations, where forward did not run
     totals: object  # float64: the sum of weights of every step; empty for the number of rows
     order: object  # indices of rows
     outputs: object  # predictions by position in `order`; empty where none are wanted
@@ -80,6 +81,9 @@ def loss_and_deltas(mem, row, data, scratch, step, first, batch, q):
     factors = row_weights(mem, data, scratch, step, first, batch, q)
     losses, sums, targets = scratch + ROW_LOSSES * L, scratch + LOG_SUMS * L, scratch + TARGETS * L
     code = row[field.OUTPUT_CODE]
+    if data.loss == LINEAR:
+        linear_deltas(mem, row, data, z, d, first, batch, q)
+        return
     if data.y.size:
         gather(table, N, panel_rows(batch, q, L), data.y, 0, N, data.order, first + q * L, M, targets)
     if data.loss == MSE:
@@ -107,6 +111,18 @@ def loss_and_deltas(mem, row, data, scratch, step, first, batch, q):
 
 
 @inlined
+def linear_deltas(mem, row, data, z, d, first, batch, q):
+    """The deltas of a given derivative by the activations, which are gathered too or those of forward."""
+    table, M, N, rows = mem.table, mem.M, row[field.N], panel_rows(batch, q, mem.L)
+    gather(table, N, rows, data.y, 0, N, data.order, first + q * mem.L, M, d)
+    if data.weight.size:
+        gather(table, N, rows, data.weight, 0, N, data.order, first + q * mem.L, M, z)
+    if row[field.OUTPUT_CODE] == SOFTMAX:
+        softmax_slope(table, N, M, z, M, d)
+    all_deltas(mem, row, q)
+
+
+@inlined
 def label_deltas(mem, row, data, z, d, losses, sums, first, batch, q):
     """Cross-entropy with class labels: loss = logsum - z[label]; delta = p - 1 at the label."""
     M, L = mem.M, mem.L
@@ -119,15 +135,19 @@ def label_deltas(mem, row, data, z, d, losses, sums, first, batch, q):
 @inlined
 def finish(mem, row, data, factors, losses, batch, q):
     """The panel's loss; its deltas times f' where the loss is not fused with the activation; their transposes."""
-    M, L, N = mem.M, mem.L, row[field.N]
+    M, L = mem.M, mem.L
     total = 0.0
     for lane in range(panel_rows(batch, q, L)):
         total += float(M[factors + lane]) * float(M[losses + lane])
     data.partials[q] = total
-    if not data.backward:
-        return
+    if data.backward:
+        all_deltas(mem, row, q)
+
+
+@inlined
+def all_deltas(mem, row, q):
     for b in range(row[field.PANELS]):
-        deltas(mem, row, b, q, min(L, N - b * L))
+        deltas(mem, row, b, q, min(mem.L, row[field.N] - b * mem.L))
 
 
 @kernel
