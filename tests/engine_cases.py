@@ -8,8 +8,13 @@ adds 4 u of its own result. Numbers below the smallest normal one, 2^-126 or 2^-
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +24,7 @@ from fastbp.kernels.engine import Engine
 from fastbp.reference import ACTIVATIONS, LayerSpec, Report
 
 Array = np.ndarray
+TESTS = Path(__file__).absolute().parent
 ALPHAS = {"leaky_relu": 0.01, "elu": 0.7}
 UNIT = {"float32": 2.0**-24, "float64": 2.0**-53}
 SMALLEST = {"float32": 2.0**-126, "float64": 2.0**-1022}
@@ -262,3 +268,20 @@ def excess(got: Array, expected: Bounded) -> float:
     error = np.abs(np.asarray(got).astype(np.asarray(expected.value).dtype) - expected.value)
     worst = float(np.max(error / expected.error, initial=0.0))
     return worst if worst == worst else np.inf
+
+
+# -- processes -----------------------------------------------------------------------------------------------------
+def run_python(*arguments: str, check: bool = True, **environment: str | None) -> subprocess.CompletedProcess:
+    """A fresh interpreter that finds the package and these modules; None removes a variable."""
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)]), **environment}
+    variables = {name: value for name, value in variables.items() if value is not None}
+    done = subprocess.run([sys.executable, *arguments], env=variables, capture_output=True, text=True, timeout=300,
+                          check=False)  # fmt: skip
+    assert done.returncode == 0 or not check, done.stderr
+    return done
+
+
+def run_threads(name: str) -> dict:
+    """A function of `engine_threads` in a process that may start 16 threads, more than the cores of most machines."""
+    done = run_python("-W", "error", "-m", "engine_threads", name, NUMBA_NUM_THREADS="16", OMP_NUM_THREADS=None)
+    return json.loads(done.stdout.splitlines()[-1])

@@ -1,0 +1,129 @@
+"""What must run in a process that may start 16 threads: `python -m engine_threads NAME` prints one line of JSON.
+
+Numba starts at most NUMBA_NUM_THREADS threads, a number fixed at its import, so the tests set it for a child.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from engine_cases import everything, make_data, make_engine, predict, spec, train
+
+from fastbp.kernels import engine as engine_module
+from fastbp.kernels import parallel
+from fastbp.kernels.engine import Engine
+
+WORKERS = (1, 2, 3, 7, 16)
+# name -> inputs, layers, loss, optimizer, dtype, rows in a batch. More units of work than workers, fewer, and one.
+CASES = {
+    "small": (10, [spec(5, "tanh"), spec(1)], "mse", "sgd", "float32", 3),
+    "softmax": (64, [spec(100, "relu"), spec(10, "softmax")], "cross_entropy", "adam", "float32", 64),
+    "deep": (70, [spec(129, "gelu"), spec(65, "elu"), spec(65, "mish", dense=False), spec(33, "sigmoid")],
+             "binary_cross_entropy", "nesterov decay", "float32", 50),
+    "alone": (40, [spec(40, "tanh", dense=False), spec(90, "silu", use_bias=False), spec(7, "softmax")],
+              "mse", "adamw", "float32", 33),
+    "wide": (784, [spec(600, "relu"), spec(300, "leaky_relu"), spec(10)],
+             "cross_entropy", "adam decay", "float32", 257),
+    "double": (50, [spec(77, "selu"), spec(9, "softplus")], "mse", "momentum", "float64", 40),
+}  # fmt: skip
+
+
+def digest(arrays: list[np.ndarray]) -> str:
+    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
+
+
+class Arrivals:
+    """How many workers the last slice of an engine wanted, how many arrived, and whether they worked together."""
+
+    def __init__(self, engine: Engine):
+        space = engine._training
+        self.seen = [space.workers, int(space.sync[parallel.ARRIVED]), int(space.sync[parallel.DECISION])]
+
+
+def trained(name: str, workers: int, bounds: list[int] | None = None) -> tuple[Engine, list, np.ndarray, list]:
+    """A network after six steps on batches of three sizes, with sample weights: engine, report, losses, arrivals."""
+    inputs, layers, loss, optimizer, dtype, rows = CASES[name]
+    engine = make_engine(inputs, layers, loss=loss, optimizer=optimizer, dtype=dtype)
+    X, y = make_data(2 * rows, inputs, layers[-1].units, loss=loss, dtype=dtype)
+    rng = np.random.default_rng(3)
+    order, weight = rng.integers(0, 2 * rows, 6 * rows), rng.random(2 * rows).astype(dtype)
+    bounds = np.cumsum([0, rows, rows, 1 + rows // 2, rows, 1, rows]).tolist()
+    outputs = np.zeros((bounds[-1], layers[-1].units), dtype)
+    report, losses = train(engine, X, y, optimizer, bounds, order=order, sample_weight=weight, outputs=outputs,
+                           n_threads=workers)  # fmt: skip
+    arrivals = Arrivals(engine).seen if workers > 1 else [1, 1, parallel.TOGETHER]
+    evaluated = engine.evaluate(X, y, sample_weight=weight, n_threads=workers)
+    results = [losses, outputs, predict(engine, X, n_threads=workers), np.array([evaluated])]
+    total, gradients = engine.gradients(X, y, sample_weight=weight)
+    return engine, list(report), digest([*everything(engine), *results, np.array([total]), *gradients]), arrivals
+
+
+def bits() -> dict:
+    """Digests of weights, states, losses, outputs, predictions and gradients by case and number of workers."""
+    engine_module.WORTH_SHARING = 1  # several workers for the smallest network
+    found = {}
+    for name in CASES:
+        for workers in WORKERS:
+            _, report, digested, arrivals = trained(name, workers)
+            found[f"{name} {workers}"] = {"report": report, "digest": digested, "arrivals": arrivals}
+    return found
+
+
+def chosen() -> dict:
+    """The engine's choice of workers for a step of a small and of a large network, by what n_threads asks for."""
+    found = {}
+    for name in ("small", "wide"):
+        inputs, layers, loss, optimizer, dtype, rows = CASES[name]
+        engine = make_engine(inputs, layers, loss=loss, optimizer=optimizer, dtype=dtype)
+        for wanted in (None, 2, 16):
+            found[f"{name} {wanted}"] = int(engine._workers(rows, 3, wanted))
+    return found
+
+
+def divergence() -> dict:
+    """A loss and an update that are not finite, by number of workers: the report, and the bits of all that is kept."""
+    engine_module.WORTH_SHARING = 1
+    found = {}
+    for workers in WORKERS:
+        engine = make_engine(40, [spec(70, "relu"), spec(50)], optimizer="adam")
+        X, y = make_data(100, 40, 50)
+        X[70] = 1e30
+        report, losses = train(engine, X, y, "adam", [0, 30, 60, 100], n_threads=workers)
+        found[str(workers)] = {"report": list(report), "digest": digest([*everything(engine), losses])}
+    return found
+
+
+def crowd() -> dict:
+    """Seconds of a slice on 2 workers and on 16, in turn, whatever the number of cores."""
+    engine = make_engine(256, [spec(256, "relu"), spec(256, "relu"), spec(10)])
+    X, y = make_data(1280, 256, 10)
+    bounds, seconds = list(range(0, 1281, 128)), {2: [], 16: []}
+    for _ in range(9):
+        for workers, times in seconds.items():
+            engine._training = None
+            train(engine, X, y, "sgd", bounds[:2], n_threads=workers)
+            start = time.perf_counter()
+            train(engine, X, y, "sgd", bounds, n_threads=workers)
+            times.append(time.perf_counter() - start)
+            arrived = Arrivals(engine).seen
+            assert arrived == [workers, workers, parallel.TOGETHER], arrived
+    return {str(workers): times for workers, times in seconds.items()}
+
+
+def trainers() -> dict:
+    """2 and 8 Python threads, each with an engine of its own and several workers."""
+    engine_module.WORTH_SHARING = 1
+    found = {"expected": trained("softmax", 1)[2]}
+    for count in (2, 8):
+        with ThreadPoolExecutor(count) as pool:
+            found[str(count)] = list(pool.map(lambda _: trained("softmax", 3)[2], range(2 * count)))
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps({f.__name__: f for f in (bits, chosen, divergence, crowd, trainers)}[sys.argv[1]]()))
