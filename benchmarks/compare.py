@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from benchmarks.measure import ROOT, SETTLE_SECONDS, Measurement, Plan, WorkerError, measure
+from benchmarks.measure import ROOT, Measurement, Plan, WorkerError, measure
 from benchmarks.peers import PEERS
 from benchmarks.tables import machine, markdown_table, replace_generated, versions
-from fastbp.bench import ROWS, step_flops
+from fastbp.bench import ROWS, SETTLE_SECONDS, step_flops
 
 PAGE = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "benchmarks" / "results" / "compare.json"

@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.bench import Row, step_flops
+from fastbp.bench import SETTLE_SECONDS, Row, step_flops
 
 ROOT = Path(__file__).resolve().parent.parent
-SETTLE_SECONDS = 0.06  # OpenMP and BLAS threads spin for some milliseconds, at most 30, after their last work
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 # Of the change that the checked steps make to the loss. Most agree to 1e-6; but where a ReLU's input is rounded to the
 # other side of zero in one library, Adam's first step, which is as large for any gradient, moves thousands of weights

@@ -20,6 +20,7 @@ from fastbp.datasets import Array
 LEARNING_RATES = {"sgd": 0.01, "adam": 0.001}
 DATA_FLOATS = 4_000_000  # a row's data stay under 16 MB
 MAX_STEPS = 4096
+SETTLE_SECONDS = 0.06  # OpenMP and BLAS threads spin for some milliseconds, at most 30, after their last work
 
 
 class Row(NamedTuple):
@@ -183,10 +184,15 @@ def compare_with_numpy(row: Row, *, rounds: int = 5, seconds: float = 0.2, n_thr
     layers = [LayerSpec(units, activation) for units, activation in specs(row)]
     runners = [Runner(kind(row.sizes[0], layers), work, n_threads) for kind in (ReferenceEngine, Engine)]
     steps = [_calibrate(runner, seconds) for runner in runners]
-    times = [[_time(runner, n) for runner, n in zip(runners, steps, strict=True)] for _ in range(rounds)]
+    times = [[_turn(runner, n) for runner, n in zip(runners, steps, strict=True)] for _ in range(rounds)]
     ratios = [slow / fast for slow, fast in times]
     medians = [statistics.median(column) * 1e6 for column in zip(*times, strict=True)]
     return Result(row, medians[0], medians[1], statistics.median(ratios), min(ratios), max(ratios))
+
+
+def _turn(runner: Runner, steps: int) -> float:
+    time.sleep(SETTLE_SECONDS)
+    return _time(runner, steps)
 
 
 def _time(runner: Runner, steps: int) -> float:
