@@ -242,10 +242,18 @@ class _Fit:
         self.pace = Pace(6.0 * trainer.engine.n_parameters * job.batch_size)
         self.progress = Progress(n * job.epochs, job.epochs, job.shown)
         self.finished = 0  # epochs
+        self.first_step, self.first_epoch = trainer.step, trainer.epoch
         self.latest: dict[str, float] = {}
 
     def run(self) -> Report | None:
         """Train until the last epoch is done, a callback wants to stop, or the training diverged; its report then."""
+        try:
+            return self.all_slices()
+        finally:  # Ctrl-C may strike as soon as the engine returns
+            self.count_epochs()
+
+    def all_slices(self) -> Report | None:
+        """The loop: slice after slice, and what must happen between them."""
         with self.progress:
             for piece in self.schedule.slices(self.pace, _most_rows(self.trainer)):
                 if piece.first == self.finished * self.schedule.steps_per_epoch:
@@ -261,6 +269,11 @@ class _Fit:
                 if self.model.stop_training:
                     break
         return None
+
+    def count_epochs(self) -> None:
+        """Set the model's counter of epochs by its counter of steps."""
+        done = (self.trainer.step - self.first_step) // self.schedule.steps_per_epoch
+        self.trainer.epoch = self.first_epoch + done
 
     def slice(self, piece: Slice) -> Report:
         """Train one slice and add it to the tally, the loss that was not finite included."""
@@ -284,7 +297,7 @@ class _Fit:
             logs = evaluate(self.trainer, self.job.validation, self.job.n_threads)
             columns |= {f"val_{name}": [value] for name, value in logs.items()}
         self.history.extend(first, columns)
-        self.trainer.epoch += past - first
+        self.count_epochs()
         self.finished = past
         self.latest = {name: values[-1] for name, values in columns.items()}
         hook(self.job.callbacks, "on_epoch_end", past - 1, dict(self.latest))

@@ -103,6 +103,23 @@ def test_training_goes_on_bit_for_bit(tmp_path, case, dtype):
     assert_alike(model, loaded)
 
 
+def test_a_callback_may_save_and_its_file_resumes(tmp_path):
+    class Saver:
+        def set_model(self, model):
+            self.model = model
+
+        def on_epoch_end(self, epoch, logs):
+            self.model.save(tmp_path / f"epoch {epoch}")
+
+    model, y = build("classifier, Adam")
+    whole = model.fit(X, y, batch_size=7, epochs=4, callbacks=[Saver()]).history
+    for epoch in range(3):
+        resumed = fastbp.load(tmp_path / f"epoch {epoch}")
+        history = resumed.fit(X, y, batch_size=7, epochs=3 - epoch).history
+        assert history == {name: values[epoch + 1 :] for name, values in whole.items()}
+        assert_alike(model, resumed)
+
+
 def test_a_model_never_compiled_comes_back(tmp_path):
     model = Sequential([Dense(3, "tanh")], input_size=2, seed=10**20)
     model.save(str(tmp_path / "model"))

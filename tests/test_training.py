@@ -1,11 +1,13 @@
 """The fit loop: what it trains on and in which order, what it reports, and how it stops."""
 
+import gc
 import io
 import os
 import signal
 import sys
 import threading
 import time
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -114,6 +116,7 @@ def test_chunks_cover_every_row_once(rows, flops, most, longest):
     assert max(len(part) for part in parts) == min(rows, longest)
 
 
+@pytest.mark.jit
 def test_fit_regains_control_every_tenth_of_a_second():
     model = regressor(input_size=4)
     engine, times = model._engine, []
@@ -344,6 +347,52 @@ def test_a_callback_stops_the_training():
     assert len(stopped.fit(X, TARGETS, epochs=3).epoch) == 3
 
 
+@pytest.mark.jit
+def test_a_thousand_fits_do_not_grow_the_process():
+    model, taken = classifier(metrics=["accuracy", "auc"]), []
+    tracemalloc.start()
+    for _ in range(4):
+        for _ in range(250):
+            model.fit(X, LABELS, batch_size=25, validation_split=0.2)
+        gc.collect()
+        taken.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert taken[-1] - taken[0] < 750 * 100  # bytes a fit; one array kept would be more
+
+
+@pytest.mark.jit
+def test_fit_copies_no_contiguous_X():
+    wide = np.zeros((2000, 2000), np.float32)
+    model = Sequential([Dense(2)], input_size=2000)
+    model.compile("sgd", "mse")
+    model.train_on_batch(wide[:64], np.zeros((64, 2)))
+    tracemalloc.start()
+    model.fit(wide, np.zeros((2000, 2)), batch_size=64, validation_split=0.1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < wide.nbytes / 4
+
+
+@pytest.mark.jit
+def test_threads_that_fit_at_once_get_what_each_would_alone():
+    alone = classifier(seed=1)
+    expected = alone.fit(X, LABELS, batch_size=4, epochs=20).history
+    models = [classifier(seed=1) for _ in range(8)]
+    histories = [None] * 8
+
+    def work(place):
+        histories[place] = models[place].fit(X, LABELS, batch_size=4, epochs=20).history
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for model, history in zip(models, histories, strict=True):
+        assert history == expected
+        assert_same_bits(model, alone)
+
+
 # ---------------------------------------------------------------- divergence and Ctrl-C
 
 
@@ -407,6 +456,7 @@ def test_an_interrupted_model_goes_on_as_if_nothing_had_been():
     assert_same_bits(interrupted, whole)
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("after", [0.05, 0.3, 0.6])
 def test_ctrl_c_at_any_time_leaves_the_weights_of_a_finished_step(after):
     model, replay = (regressor(seed=2, input_size=4) for _ in range(2))
@@ -433,6 +483,7 @@ def test_ctrl_c_at_any_time_leaves_the_weights_of_a_finished_step(after):
         batch = order[8 * s : 8 * s + 8]
         replay.train_on_batch(X[batch], TARGETS[batch])
     assert_same_bits(model, replay)
+    assert model._trainer.epoch == replay._trainer.epoch
     assert waited < 1.0  # 0.2 s are promised; the machine may be busy
 
 
@@ -448,7 +499,7 @@ def test_ctrl_c_right_after_the_engine_returns_counts_its_steps():
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, TARGETS, batch_size=10)
     del model._engine.train
-    assert model._trainer.step == 5
+    assert (model._trainer.step, model._trainer.epoch) == (5, 1)
 
 
 # ---------------------------------------------------------------- progress
