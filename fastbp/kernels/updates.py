@@ -36,7 +36,8 @@ def fold(M, at, rule, row):
         M[at] = 1.0 - rate * decay if rule == ADAMW else decay
         M[at + 1], M[at + 2], M[at + 3], M[at + 4] = row[2], row[3], row[4] / root, -step
     safe = SAFE_32 if M.itemsize == 4 else SAFE_64
-    M[at + LIMIT] = safe if step < LARGEST_RATE else 0.0
+    # decay alone makes weights grow where rate * decay > 2; no gradient tells
+    M[at + LIMIT] = safe if step < LARGEST_RATE and decay < LARGEST_RATE and rate * decay <= 1.0 else 0.0
 
 
 @kernel
