@@ -25,7 +25,7 @@ TINY_32, TINY_64 = TINY[32], TINY[64]
 
 
 # -- the register tile ---------------------------------------------------------------------------------------------
-def across(table, rows, columns, k, A, a, B, b, bpitch, C, c, cpitch, start, bias, o, post):
+def across(table, rows, columns, k, A, a, B, b, bpitch, C, c, cpitch, start, bias, o, post, ahead, h):
     """C[j, i, :] (+)= sum over k of A[k*L + i] B[j, k, :]"""
     L = LINE // C.itemsize
     for j in range(columns):
@@ -38,7 +38,7 @@ def across(table, rows, columns, k, A, a, B, b, bpitch, C, c, cpitch, start, bia
 
 def along(
     table, rows, columns, k, A, a, apitch, B, b, bpitch, C, c, cpitch, start, bias, o, post, ahead, h, pitch, stride,
-    arrays, lines,
+    arrays, step, until,
 ):  # fmt: skip
     """C[j, i, :] (+)= sum over k of A[(k // L)*apitch + i*L + k % L] B[j, k, :]; what is ahead is not prefetched."""
     L = LINE // C.itemsize

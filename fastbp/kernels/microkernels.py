@@ -92,7 +92,7 @@ if PORTABLE:
 
 
 def _microkernel(name: str) -> Any:
-    return jit.kernel(getattr(portable, name)) if PORTABLE else _emitted(name)
+    return jit.twin(getattr(portable, name)) if PORTABLE else _emitted(name)
 
 
 def _word(name: str) -> Any:
