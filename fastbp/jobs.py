@@ -129,6 +129,7 @@ def train(job: TrainJob) -> int:
     model = build(job, X.shape[1], y, preparation)
     _print_header(job, split, preparation, model)
     _warm_up(job, X, y, preparation)
+    print(_steps_to_come(job), flush=True)
     outcome = _fit(model, X, y, job)
     model.metadata |= {**preparation.to_metadata(), SEED_KEY: str(job.seed)}
     model.save(job.path)
