@@ -235,7 +235,7 @@ def _sizes(model: fastbp.Sequential) -> list[int]:
 
 
 def _print_header(job: TrainJob, split: Split, preparation: Preparation, model: fastbp.Sequential) -> None:
-    sizes, recipe = _sizes(model), job.recipe
+    sizes = _sizes(model)
     kind = (
         f"{len(preparation.classes)} classes" if preparation.classes else f"{counted(sizes[-1], 'target')} to regress"
     )
@@ -243,10 +243,12 @@ def _print_header(job: TrainJob, split: Split, preparation: Preparation, model: 
     n_weights = sum(w.size for w in model.get_weights())
     print(f"{job.data}: {rows}, {counted(sizes[0], 'feature')}, {kind}")
     print(f"network {'-'.join(map(str, sizes))} {job.activation}, {n_weights:,} weights")
-    steps = (
-        f"rate {recipe.learning_rate:g}, batch {recipe.batch_size}, {counted(recipe.epochs, 'epoch')}, seed {job.seed}"
-    )
-    print(f"{job.optimizer}, {steps}", flush=True)
+
+
+def _steps_to_come(job: TrainJob) -> str:
+    recipe = job.recipe
+    epochs = counted(recipe.epochs, "epoch")
+    return f"{job.optimizer}, rate {recipe.learning_rate:g}, batch {recipe.batch_size}, {epochs}, seed {job.seed}"
 
 
 def _print_report(

@@ -269,15 +269,15 @@ class TestInterrupt:
         ]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            assert process.stderr is not None
-            for _ in range(3):
+            for _ in range(3):  # the third line comes when all is compiled and training begins
                 process.stdout.readline()
-            time.sleep(1)
+            time.sleep(0.5)
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
         assert "Traceback" not in err
-        assert "interrupted" in out + err
+        assert "the model is that of the last finished step" in out
+        assert np.isfinite(fastbp.load("flowers.safetensors").predict(np.zeros((1, 3)))).all()
 
 
 def test_info(capsys):
