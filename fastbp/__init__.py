@@ -10,6 +10,8 @@
 True
 """
 
+import importlib
+
 from fastbp.activations import ELU, LeakyReLU
 from fastbp.checkpoint import CheckpointError
 from fastbp.layers import Activation, Dense
@@ -19,6 +21,7 @@ from fastbp.optimizers import SGD, Adam, AdamW
 from fastbp.training import DivergenceWarning, History
 
 __version__ = "0.1.0"
+_LATER = ("datasets", "kernels", "reference")  # imported when first asked for; Numba alone takes 0.25 s
 
 __all__ = [
     "ELU",
@@ -38,3 +41,9 @@ __all__ = [
     "__version__",
     "load",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name in _LATER:
+        return importlib.import_module(f"fastbp.{name}")
+    raise AttributeError(f"module 'fastbp' has no attribute {name!r}")

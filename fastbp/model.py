@@ -140,7 +140,7 @@ class Sequential:
 
         As Keras's fit. Goodfellow et al. 2016, section 8.1.3.
         """
-        recipe = self._compiled("fit")
+        recipe = self._compiled()
         rows = self._rows(X, y, sample_weight)
         if validation_data is not None:
             held_out: Rows | None = self._validation(validation_data, rows)
@@ -308,7 +308,7 @@ class Sequential:
 
     def _rows(self, X: Any, y: Any, sample_weight: Any, what: str = "") -> Rows:
         """X, y and weights, checked and converted."""
-        recipe = self._recipe or self._compiled("this")
+        recipe = self._recipe or self._compiled()
         X = data.features(X, self._input_size, self._dtype, what + "X")
         n = X.shape[0]
         y = data.targets(y, n, self._output_size, recipe.loss.name, self._dtype, what + "y")
@@ -330,9 +330,12 @@ class Sequential:
             )
         return held_out
 
-    def _compiled(self, what: str) -> Recipe:
+    def _compiled(self) -> Recipe:
         if self._recipe is None:
-            raise RuntimeError(f"{what} needs to know the loss: call compile first, for example compile('adam', 'mse')")
+            raise RuntimeError(
+                "training and evaluating need a loss, and the model has none: call compile first, for example "
+                "model.compile('adam', 'mse')"
+            )
         return self._recipe
 
     def _known(self, what: str) -> Engine:

@@ -472,6 +472,17 @@ def test_import_loads_nothing_that_is_not_needed():
     assert not {"torch", "jax", "sklearn", "pandas", "matplotlib", "scipy", "safetensors", "tqdm"} & set(loaded)
 
 
+@pytest.mark.parametrize("name", ["datasets.load_digits", "kernels.__name__", "reference.ReferenceEngine"])
+def test_submodules_come_when_asked_for(name):
+    program = f"import fastbp; fastbp.{name}"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_an_unknown_attribute_is_named():
+    with pytest.raises(AttributeError, match="'fastbp' has no attribute 'Densse'"):
+        fastbp.Densse  # noqa: B018
+
+
 class Idle:
     """An engine that does nothing, to time what stands around it."""
 
