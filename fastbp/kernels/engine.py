@@ -31,6 +31,8 @@ KEEPS_SLOPES = ("gelu", "gelu_tanh", "silu", "mish")
 CHUNK = 512
 # Multiply-adds of a step, per operation, from which a second worker pays for the barriers.
 WORTH_SHARING = 100_000
+# Bytes from which an array of a call is let go when the call ends.
+WORTH_RELEASING = 1 << 16
 
 
 def aligned(n: int, dtype: Any) -> Array:
@@ -38,6 +40,17 @@ def aligned(n: int, dtype: Any) -> Array:
     lanes = LINE // np.dtype(dtype).itemsize
     whole = np.zeros(n + lanes, dtype)
     return whole[-(whole.ctypes.data // whole.itemsize) % lanes :][:n]
+
+
+def first_rows(n: int) -> Array:
+    """0, 1, 2, ... up to n - 1 at least: one array for all calls, because many small ones would each make their own."""
+    global _rows
+    if len(_rows) < n:
+        _rows = np.arange(max(n, 2 * len(_rows)))
+    return _rows
+
+
+_rows = np.arange(1024)
 
 
 def address(array: Array) -> int:
@@ -105,6 +118,7 @@ class Workspace:
         self.numbers[run.WORKERS] = workers
         self.numbers[run.SPINS] = parallel.SPINS if workers <= usable_cores() else 0
         self._arrays: dict[str, Array] = {}
+        self._bounds = np.zeros(2, np.int64)
         self.table = microkernels.addresses(dtype.name)
         for name in ("sync", "M", "partials", "table"):
             self.point(name, getattr(self, name))
@@ -120,6 +134,11 @@ class Workspace:
             for q in range(len(self.partials)):
                 at = row[plan.Z] + q * row[plan.ZPITCH] + row[plan.N] * lanes
                 self.M[at : at + lanes] = 1
+
+    def whole(self, n: int) -> Array:
+        """The bounds of one step of n rows."""
+        self._bounds[1] = n
+        return self._bounds
 
     def point(self, name: str, array: Array) -> None:
         """Lets the context's `name` be this array, which is kept alive."""
@@ -142,6 +161,9 @@ class Workspace:
             known = self._arrays
             shaped = [known[name] if known[name] is not EMPTY else EMPTY for name in run.ARRAYS]
             run.work(0, self.numbers, *shaped)
+        for name in ("X", "y", "outputs"):  # a caller's large arrays are not kept alive
+            if name in arrays and arrays[name].nbytes > WORTH_RELEASING:
+                self._arrays[name] = EMPTY
 
 
 EMPTY = np.zeros(0)
@@ -162,6 +184,7 @@ class Engine:
         self._stride = (length // self.lanes // 64 * 64 + 64 + 21) * self.lanes  # not a multiple of a page: see docs
         self._P = aligned(self._stride, self.dtype)
         self._G = EMPTY
+        self._multiply_adds = sum(x.inputs * x.outputs for x in self._layers if x.dense)
         self._training: Workspace | None = None
         self._idle: list[Workspace] = []
 
@@ -230,14 +253,10 @@ class Engine:
         self._P, self.n_states, self._training = arena, n_states, None
 
     # -- running ---------------------------------------------------------------------------------------------------
-    def _workers(self, batch: int, passes: int, wanted: int | None) -> int:
+    def _workers(self, batch: int, wanted: int | None) -> int:
         """One worker for small steps: launching and barriers would cost more than a second one brings."""
-        limit = THREADS.limit(wanted)
-        if limit == 1:
-            return 1
-        work = passes * batch * sum(x.inputs * x.outputs for x in self._layers if x.dense)
-        operations = len(self._layers) * passes
-        return max(1, min(limit, work // (operations * WORTH_SHARING)))
+        worthwhile = batch * self._multiply_adds // (len(self._layers) * WORTH_SHARING)
+        return min(worthwhile, THREADS.limit(wanted)) if worthwhile > 1 else 1
 
     def _labels(self, y: Array) -> dict[str, Array]:
         return {"labels": y, "y": EMPTY} if y.ndim == 1 and y.dtype == np.int64 else {"labels": EMPTY, "y": y}
@@ -247,7 +266,7 @@ class Engine:
         """Runs len(bounds) - 1 steps of minibatch training; see Report for how it may end early."""
         steps = len(bounds) - 1
         batch = int(bounds[1] - bounds[0]) if steps == 1 else int(np.diff(bounds).max())
-        space = self._space_for_training(batch, self._workers(batch, 3, n_threads))
+        space = self._space_for_training(batch, self._workers(batch, n_threads))
         totals = EMPTY
         if sample_weight is not None:
             totals = np.add.reduceat(sample_weight[order[: bounds[-1]]].astype(np.float64), bounds[:-1])
@@ -274,7 +293,7 @@ class Engine:
     def gradients(self, X: Array, y: Array, *, sample_weight: Array | None = None) -> tuple[float, list[Array]]:
         """The mean loss of one batch and its gradient, by the unfused path; parameters and states stay as they are."""
         batch, arena = len(X), aligned(self._stride, self.dtype)
-        space = Workspace(self._layers, batch, self.dtype, self._workers(batch, 3, None), training=True)
+        space = Workspace(self._layers, batch, self.dtype, self._workers(batch, None), training=True)
         losses = np.zeros(1)
         self._one_pass(space, "train", X, y, losses, sample_weight, EMPTY, backward=1, G=arena)
         return float(losses[0]), self._read(arena)
@@ -300,15 +319,14 @@ class Engine:
         n = len(X)
         chunk = min(n, CHUNK)
         space = self._borrow(chunk, n_threads)
-        bounds = np.append(np.arange(0, n, chunk), n) if n > chunk else np.array([0, n])
-        space.run("predict", {run.N_STEPS: len(bounds) - 1, run.LOSS: 0, run.BACKWARD: 0, run.FUSED: 0, run.TRAIN: 0},
-                  P=self._P, X=X, order=np.arange(n), bounds=bounds, outputs=out, losses=EMPTY, weight=EMPTY,
-                  labels=EMPTY, y=EMPTY, totals=EMPTY)
+        bounds = np.append(np.arange(0, n, chunk), n) if n > chunk else space.whole(n)
+        space.run("predict", {run.N_STEPS: len(bounds) - 1, run.TRAIN: 0},
+                  P=self._P, X=X, order=first_rows(n), bounds=bounds, outputs=out)
         self._idle.append(space)
 
     def _borrow(self, batch: int, n_threads: int | None) -> Workspace:
         """A workspace nobody uses at the moment."""
-        workers = self._workers(batch, 1, n_threads)
+        workers = self._workers(batch, n_threads)
         try:
             space = self._idle.pop()
         except IndexError:
@@ -321,6 +339,6 @@ class Engine:
                   outputs: Array, backward: int, G: Array) -> None:
         totals = EMPTY if sample_weight is None else np.array([sample_weight.sum(dtype=np.float64)])
         space.run(mode, {run.N_STEPS: 1, run.LOSS: LOSSES[self.loss], run.BACKWARD: backward, run.FUSED: 0, run.TRAIN: 0},
-                  P=self._P, G=G, X=X, order=np.arange(len(X)), bounds=np.array([0, len(X)]), losses=losses,
+                  P=self._P, G=G, X=X, order=first_rows(len(X)), bounds=space.whole(len(X)), losses=losses,
                   totals=totals, weight=EMPTY if sample_weight is None else sample_weight, outputs=outputs,
                   **self._labels(y))
