@@ -42,7 +42,7 @@ def _retarget() -> None:
         return
     from numba.core.registry import cpu_target
 
-    if "target_context" in vars(cpu_target) or getattr(cpu_target._toplevel_target_context, "_codegen", None):
+    if "_toplevel_target_context" in vars(cpu_target):  # made when Numba first compiles, for one processor
         raise RuntimeError(f"FASTBP_ISA={requested} must be in force before Numba compiles anything: "
                            "import fastbp first, or set NUMBA_CPU_NAME as well.")
     config.CPU_NAME, config.CPU_FEATURES = isa.table(requested).cpu, ""
