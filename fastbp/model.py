@@ -175,11 +175,10 @@ class Sequential:
         """
         rows = self._rows(X, y, sample_weight)
         trainer = self._trainer or self._ready(rows.X.shape[1])
-        n = len(rows.X)
-        report, step_losses = trainer.train(rows, trainer.first_rows(n), np.array((0, n)))
+        report, loss = trainer.step_on(rows)
         if report.status:
             trainer.warn(report, stacklevel=2)
-        return float(step_losses[0])
+        return loss
 
     def gradients(
         self, X: npt.ArrayLike, y: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None

@@ -81,7 +81,8 @@ class Trainer:
     ) -> None:
         self.engine, self.blocks, self.optimizer, self.loss = engine, blocks, optimizer, loss
         self.metrics, self.seed, self.step, self.epoch = measures, seed, 0, epoch
-        self._first_rows = np.arange(1)
+        self._first_rows, self._bounds = np.arange(1), np.zeros(2, np.int64)
+        self._row, self._loss = np.zeros((1, 8)), np.zeros(1)
         self._table_start = -_SCALARS_AHEAD
         self._table = np.empty((0, 8))
 
@@ -96,7 +97,7 @@ class Trainer:
         """Run len(bounds) - 1 steps; the engine's report and the loss of each."""
         steps = len(bounds) - 1
         scalars = self._scalars(steps)
-        losses = np.empty(steps)
+        losses = np.empty(steps) if steps > 1 else self._loss  # one for all single steps: new arrays take their time
         losses.fill(math.nan)
         done = -1
         try:
@@ -116,6 +117,12 @@ class Trainer:
             order = self._first_rows = np.arange(n)
         return order
 
+    def step_on(self, rows: Rows) -> tuple[Report, float]:
+        """One step on all these rows; the engine's report and the loss before it."""
+        self._bounds[1] = n = len(rows.X)
+        report, losses = self.train(rows, self.first_rows(n), self._bounds)
+        return report, float(losses[0])
+
     def _scalars(self, steps: int) -> npt.NDArray[np.float64]:
         if steps > 1 or callable(self.optimizer.learning_rate):  # which may not be defined for steps not asked for
             return self.optimizer.scalars(np.arange(self.step, self.step + steps))
@@ -123,7 +130,8 @@ class Trainer:
         if not 0 <= row < _SCALARS_AHEAD:
             self._table = self.optimizer.scalars(np.arange(self.step, self.step + _SCALARS_AHEAD))
             self._table_start, row = self.step, 0
-        return self._table[row : row + 1]
+        self._row[0] = self._table[row]
+        return self._row
 
     def warn(self, report: Report, *, stacklevel: int, epoch: int | None = None) -> None:
         """Say why training stopped; the weights are those of the last finished step."""

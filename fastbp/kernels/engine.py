@@ -158,9 +158,7 @@ class Workspace:
         if jit.JIT:
             THREADS.run(self.dtype.name, self.context, self.workers)
         else:
-            known = self._arrays
-            shaped = [known[name] if known[name] is not EMPTY else EMPTY for name in run.ARRAYS]
-            run.work(0, self.numbers, *shaped)
+            run.work(0, self.numbers, *(self._arrays[name].reshape(-1) for name in run.ARRAYS))
         for name in ("X", "y", "outputs"):  # a caller's large arrays are not kept alive
             if name in arrays and arrays[name].nbytes > WORTH_RELEASING:
                 self._arrays[name] = EMPTY

@@ -131,7 +131,7 @@ def _cached() -> Iterator[bool]:
             config.CACHE_DIR = before
 
 
-class Notice(event.Listener):
+class Notice(event.Listener):  # type: ignore[misc]
     """Says once that compilation began: Numba runs no pass for what it loads from the cache."""
 
     def __init__(self) -> None:
