@@ -273,7 +273,8 @@ def excess(got: Array, expected: Bounded) -> float:
 # -- processes -----------------------------------------------------------------------------------------------------
 def run_python(*arguments: str, check: bool = True, **environment: str | None) -> subprocess.CompletedProcess:
     """A fresh interpreter that finds the package and these modules; None removes a variable."""
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)]), **environment}
+    package = Path(optimizers.__file__).parent.parent
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), str(TESTS)]), **environment}
     variables = {name: value for name, value in variables.items() if value is not None}
     done = subprocess.run([sys.executable, *arguments], env=variables, capture_output=True, text=True, timeout=300,
                           check=False)  # fmt: skip

@@ -1,0 +1,350 @@
+"""Compiled code on disk: found again, shared by racing processes, never trusted blindly, never in the way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from engine_cases import make_data, make_engine, run_python, spec, train
+
+from fastbp import isa
+from fastbp.kernels import engine as engine_module
+from fastbp.kernels import jit
+
+pytestmark = pytest.mark.jit
+
+# Trains and predicts on one worker and on two; tells what was compiled, how long it took, and the result.
+PRELUDE = """
+import json, os, sys, time, warnings
+import numpy as np
+from numba.core import event
+passes = event.RecordingListener()
+event.register("numba:run_pass", passes)
+"""
+FIRST_FIT = PRELUDE + """
+from engine_cases import everything, make_data, make_engine, predict, spec, train
+from fastbp.kernels import engine, jit
+engine.WORTH_SHARING = 1
+start = time.process_time()
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    one = make_engine(10, [spec(16, "tanh"), spec(3)])
+    X, y = make_data(32, 10, 3)
+    for workers in (1, 2):
+        report, losses = train(one, X, y, "sgd", [0, 32], n_threads=workers)
+print(json.dumps({"passes": len(passes.buffer), "seconds": time.process_time() - start,
+                  "warnings": [[w.category.__name__, str(w.message)] for w in caught],
+                  "result": float(losses[0])}))
+"""
+# One small entry, through the same door as the engine's, with a result that tells whether its code is whole.
+ENTRY = '''
+import json, sys, warnings
+from numba import types
+from numba.core import event
+passes = event.RecordingListener()
+event.register("numba:run_pass", passes)
+from fastbp.kernels import jit
+
+def tiny(n):
+    total = 0
+    for i in range(n):
+        total += i * i
+    return total
+
+if __name__ == "__main__":
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        results = [jit.callback(tiny, types.int64(types.int64)).ctypes(n) for n in (0, 10)]
+    print(json.dumps({"passes": len(passes.buffer), "result": results,
+                      "warnings": [[w.category.__name__, str(w.message)] for w in caught]}))
+'''
+
+
+def report(*arguments: str, **environment: str | None) -> dict:
+    """What a fresh process prints, JSON."""
+    return json.loads(run_python(*arguments, NUMBA_NUM_THREADS="2", **environment).stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def private() -> Iterator[Path]:
+    """A fresh folder beside the cache in use: pytest's own lie under /tmp, where compiled code is never kept."""
+    folder = jit.cache_dir()
+    assert folder is not None
+    fresh = Path(tempfile.mkdtemp(prefix="tests-", dir=folder.parents[1]))
+    yield fresh
+    shutil.rmtree(fresh)
+
+
+@pytest.fixture
+def entry(tmp_path: Path) -> str:
+    """A module of its own with one small entry; Numba's cache wants a file."""
+    script = tmp_path / "entry.py"
+    script.write_text(ENTRY)
+    return str(script)
+
+
+def files(folder: Path) -> dict[str, tuple[int, int]]:
+    """Names, sizes and times of all files."""
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
+EXPECTED = [0, 285]  # sum of squares below 0 and below 10
+
+
+# -- found again ---------------------------------------------------------------------------------------------------
+def test_a_second_process_compiles_nothing_and_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "WORTH_SHARING", 1)
+    engine = make_engine(10, [spec(16, "tanh"), spec(3)])
+    X, y = make_data(32, 10, 3)
+    for workers in (1, 2):
+        train(engine, X, y, "sgd", [0, 32], n_threads=workers)
+    folder = jit.cache_dir()
+    assert folder is not None
+    before = files(folder)
+    assert before
+    for _ in range(2):
+        found = report("-c", FIRST_FIT)
+        assert found["passes"] == 0
+        assert found["warnings"] == []
+        assert found["seconds"] < 1
+    assert files(folder) == before
+
+
+def test_many_architectures_compile_no_more_than_one() -> None:
+    script = PRELUDE + """
+from engine_cases import OPTIMIZERS, make_data, make_engine, predict, spec, train
+from fastbp.reference import ACTIVATIONS
+rng = np.random.default_rng(0)
+optimizers, names = list(OPTIMIZERS), list(ACTIVATIONS)
+counts = []
+for i in range(40):
+    widths = rng.integers(1, 80, rng.integers(1, 6)).tolist()
+    loss = ("mse", "cross_entropy", "binary_cross_entropy")[i % 3]
+    last = {"mse": "tanh", "cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}[loss]
+    layers = [*(spec(w, names[int(rng.integers(len(names)))]) for w in widths), spec(4, last)]
+    engine = make_engine(1 + i, layers, loss=loss, optimizer=optimizers[i % len(optimizers)])
+    X, y = make_data(1 + i, 1 + i, 4, loss=loss)
+    train(engine, X, y, optimizers[i % len(optimizers)], [0, 1 + i], n_threads=1 + i % 2)
+    predict(engine, X), engine.evaluate(X, y), engine.gradients(X, y)
+    counts.append(len(passes.buffer))
+print(json.dumps(counts))
+"""
+    counts = json.loads(run_python("-c", script).stdout.splitlines()[-1])
+    assert counts == counts[:1] * 40
+
+
+def test_the_cache_does_not_grow(entry: str, private: Path) -> None:
+    assert report(entry, FASTBP_CACHE_DIR=str(private))["passes"] > 0
+    before = files(private)
+    assert before
+    for _ in range(2):
+        assert report(entry, FASTBP_CACHE_DIR=str(private)) == {"passes": 0, "result": EXPECTED, "warnings": []}
+    assert files(private) == before
+
+
+def test_the_folder_is_private(entry: str, private: Path) -> None:
+    report(entry, FASTBP_CACHE_DIR=str(private))
+    (folder,) = (private / "fastbp").iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_folders_long_unused_are_removed(entry: str, private: Path) -> None:
+    import os
+    import time
+
+    old, recent = private / "fastbp" / "old", private / "fastbp" / "recent"
+    for folder, days in ((old, 61), (recent, 59)):
+        folder.mkdir(parents=True)
+        (folder / "code").write_text("")
+        os.utime(folder, times=(time.time() - 86400 * days,) * 2)
+    report(entry, FASTBP_CACHE_DIR=str(private))
+    assert not old.exists()
+    assert recent.exists()
+
+
+# -- racing --------------------------------------------------------------------------------------------------------
+def test_processes_racing_for_one_entry_all_succeed(entry: str, private: Path) -> None:
+    """Six at once, from nothing."""
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda _: report(entry, FASTBP_CACHE_DIR=str(private)), range(6)))
+    assert [(each["result"], each["warnings"]) for each in found] == [(EXPECTED, [])] * 6
+    assert report(entry, FASTBP_CACHE_DIR=str(private))["passes"] == 0
+
+
+@pytest.mark.slow
+def test_processes_that_compile_the_engine_at_once_all_succeed(private: Path) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: report("-c", FIRST_FIT, FASTBP_CACHE_DIR=str(private)), range(3)))
+    assert any(each["passes"] > 0 for each in found)
+    assert all(each["warnings"] == [] for each in found)
+    later = report("-c", FIRST_FIT, FASTBP_CACHE_DIR=str(private))
+    assert (later["passes"], later["warnings"]) == (0, [])
+    assert {each["result"] for each in [*found, later]} == {later["result"]}
+
+
+# -- nowhere to write ----------------------------------------------------------------------------------------------
+NOWHERE = {
+    "no folder can be made": {"FASTBP_CACHE_DIR": "/dev/null/cache"},
+    "a file system of the kernel": {"FASTBP_CACHE_DIR": "/proc"},
+    "no home": {"FASTBP_CACHE_DIR": None, "XDG_CACHE_HOME": None, "HOME": "/dev/null"},
+}
+
+
+@pytest.mark.parametrize("where", NOWHERE)
+def test_without_a_cache_it_works_with_one_warning(where: str, entry: str) -> None:
+    found = report(entry, **NOWHERE[where])
+    assert found["result"] == EXPECTED
+    assert found["passes"] > 0
+    ((category, message),) = found["warnings"]
+    assert category == "RuntimeWarning"
+    assert "FASTBP_CACHE_DIR" in message
+
+
+def test_a_folder_that_everyone_may_write_to_is_refused(entry: str, private: Path) -> None:
+    shared = private / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    found = report(entry, FASTBP_CACHE_DIR=str(shared / "mine"))
+    assert found["result"] == EXPECTED
+    ((category, message),) = found["warnings"]
+    assert category == "RuntimeWarning"
+    assert "writable by everyone" in message
+    assert files(shared) == {}
+
+
+def test_a_folder_that_became_read_only_costs_one_warning(tmp_path: Path, private: Path) -> None:
+    """Root may write to any folder, so the write itself is made to fail."""
+    script = tmp_path / "entry.py"
+    refuse = """
+import errno, tempfile
+def refuse(*arguments, **options):
+    raise OSError(errno.EROFS, "Read-only file system")
+tempfile.TemporaryFile = tempfile.NamedTemporaryFile = refuse
+"""
+    script.write_text(refuse + ENTRY)
+    found = report(str(script), FASTBP_CACHE_DIR=str(private))
+    assert found["result"] == EXPECTED
+    assert [category for category, _ in found["warnings"]] == ["RuntimeWarning"]
+
+
+@pytest.mark.slow
+def test_the_engine_works_without_a_cache() -> None:
+    found = report("-c", FIRST_FIT, FASTBP_CACHE_DIR="/dev/null/cache")
+    assert len(found["warnings"]) == 1
+    assert found["passes"] > 0
+    assert found["seconds"] < 30  # 11 s of compiling where measured
+
+
+# -- damaged -------------------------------------------------------------------------------------------------------
+DAMAGE = {
+    "empty": lambda data: b"",
+    "truncated": lambda data: data[: len(data) // 2],
+    "garbage": lambda data: np.random.default_rng(0).bytes(len(data)),
+    "zeros in the middle": lambda data: data[: len(data) // 3] + bytes(len(data) // 3) + data[len(data) // 3 * 2 :],
+}
+# What a damaged index may not be told by: its entries are not found, so the code is compiled and stored again.
+SILENT = {(".nbi", "zeros in the middle")}
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """An entry and a folder in which it is kept."""
+    script = tmp_path_factory.mktemp("stored") / "entry.py"
+    script.write_text(ENTRY)
+    folder = jit.cache_dir()
+    assert folder is not None
+    fresh = Path(tempfile.mkdtemp(prefix="tests-", dir=folder.parents[1]))
+    report(str(script), FASTBP_CACHE_DIR=str(fresh))
+    yield str(script), fresh
+    shutil.rmtree(fresh)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+def test_a_damaged_file_costs_one_warning(suffix: str, damage: str, stored: tuple[str, Path], private: Path) -> None:
+    script, folder = stored
+    shutil.copytree(folder, private, dirs_exist_ok=True)  # with the times that Numba compares
+    (path,) = private.rglob(f"*{suffix}")
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    found = report(script, FASTBP_CACHE_DIR=str(private))
+    assert found["result"] == EXPECTED
+    warned = [category for category, _ in found["warnings"]]
+    assert warned == ["RuntimeWarning"] or (not warned and (suffix, damage) in SILENT)
+    assert found["passes"] > 0
+
+
+def test_a_damaged_cache_heals(entry: str, private: Path) -> None:
+    """The process that finds the damage clears the folder, the next one stores the code again, the one after finds it."""
+    report(entry, FASTBP_CACHE_DIR=str(private))
+    (path,) = private.rglob("*.nbc")
+    path.write_bytes(b"")
+    compiled = [report(entry, FASTBP_CACHE_DIR=str(private)) for _ in range(3)][-1]
+    assert compiled == {"passes": 0, "result": EXPECTED, "warnings": []}
+
+
+# -- import --------------------------------------------------------------------------------------------------------
+def test_import_compiles_nothing_and_is_quick() -> None:
+    script = PRELUDE + """
+import numba
+start = time.process_time()
+import fastbp
+print(json.dumps([len(passes.buffer), time.process_time() - start]))
+"""
+    found = [json.loads(run_python("-W", "error", "-c", script).stdout) for _ in range(5)]
+    assert [passes for passes, _ in found] == [0] * 5
+    # processor time, which neighbours cannot take
+    assert statistics.median(seconds for _, seconds in found) < 0.2
+
+
+IMPORTS = [
+    pytest.param("fastbp", marks=pytest.mark.xfail(strict=True, reason="read when the engine is first needed")),
+    "fastbp.isa",
+    "fastbp.kernels.engine",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("module", IMPORTS)
+def test_an_unknown_instruction_set_is_an_error_at_import(module: str) -> None:
+    done = run_python("-c", f"import {module}", check=False, FASTBP_ISA="sse9")
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ValueError: FASTBP_ISA must be one of portable, avx2, avx512, neon; got 'sse9'")
+
+
+@pytest.mark.parametrize("name", ["neon", "avx512"])
+def test_an_instruction_set_the_processor_lacks_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isa.detect, "host_features", lambda: {"avx2", "fma"})
+    monkeypatch.setattr(isa.detect.platform, "machine", lambda: "x86_64")
+    with pytest.raises(RuntimeError, match=rf"FASTBP_ISA={name} .* which has: avx2, portable"):
+        isa.detect.choose(name)
+
+
+def test_an_instruction_set_chosen_after_numba_compiled_is_an_error() -> None:
+    """On any processor: the host is said to be another one than asked for."""
+    script = """
+import os
+import numba
+numba.njit(lambda x: x + 1)(1)
+os.environ["FASTBP_ISA"] = "avx2"
+from fastbp.isa import detect
+detect.choose = lambda requested=None: "other" if requested is None else requested
+from fastbp.kernels import engine
+"""
+    done = run_python("-c", script, check=False, FASTBP_ISA=None)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("RuntimeError: FASTBP_ISA=avx2 must be in force before Numba compiles anything")
+    assert "import fastbp first" in last
+
+
+def test_fresh_processes_import_this_package() -> None:
+    """And not another one, installed elsewhere."""
+    done = run_python("-c", "import fastbp; print(fastbp.__file__)")
+    assert Path(done.stdout.strip()).samefile(isa.__path__[0] + "/../__init__.py")
