@@ -97,7 +97,8 @@ def update(optimizer: str | optimizers.Optimizer, W: Array, grad: Array, state: 
         context = np.array([n for a in arrays for n in (address(a), a.size)] + [list(RULES).index(name)])
         entry(dtype)(address(context))
     else:
-        pass_through(*arrays, list(RULES).index(name))
+        with np.errstate(all="ignore"):  # what is not finite is told by the flag
+            pass_through(*arrays, list(RULES).index(name))
     state.step += 1
     return not flag[0]
 
@@ -105,8 +106,9 @@ def update(optimizer: str | optimizers.Optimizer, W: Array, grad: Array, state: 
 def _check(rule: optimizers.Optimizer, W: Array, grad: Array, state: State) -> None:
     array("W", W)
     array("grad", grad, W.shape, like=("W", W))
-    if not isinstance(state, State):
-        came = type(state).__name__
+    given: Any = state
+    if not isinstance(given, State):
+        came = type(given).__name__
         raise TypeError(f"state must be what init_state gave, but {came} came: pass init_state(optimizer, W)")
     if len(state.arrays) != rule.n_states:
         raise ValueError(f"state must have {rule.n_states} arrays for {rule.rule}, but has {len(state.arrays)}: "
