@@ -281,7 +281,7 @@ def test_a_damaged_file_costs_one_warning(suffix: str, damage: str, stored: tupl
 
 
 def test_a_damaged_cache_heals(entry: str, private: Path) -> None:
-    """The process that finds the damage clears the folder, the next one stores the code again, the one after finds it."""
+    """The process that finds the damage clears the folder, the next one stores the code, the one after finds it."""
     report(entry, FASTBP_CACHE_DIR=str(private))
     (path,) = private.rglob("*.nbc")
     path.write_bytes(b"")
