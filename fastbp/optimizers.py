@@ -37,12 +37,15 @@ class Optimizer:
         return ()
 
     def scalars(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """(len(steps), 8): the learning rate, then what the rule wants; `steps` count from 0."""
-        table = np.zeros((len(steps), N_SCALARS))
-        table[:, 0] = self._rates(steps)
-        constants = self.constants()
+        """(len(steps), 8): the learning rate, then what the rule wants; `steps` count from 0.
+
+        Where no step differs from another it is one row, broadcast: the engine then prepares it once.
+        """
+        rates, constants = self._rates(steps), self.constants()
+        table = np.zeros((len(steps) if np.ndim(rates) else 1, N_SCALARS))
+        table[:, 0] = rates
         table[:, 1 : 1 + len(constants)] = constants
-        return table
+        return table if len(table) == len(steps) else np.broadcast_to(table, (len(steps), N_SCALARS))
 
     def _rates(self, steps: npt.NDArray[np.int64]) -> Any:
         if not callable(self.learning_rate):
@@ -159,7 +162,7 @@ class Adam(Optimizer):
         return (self.weight_decay, self.beta_1, self.beta_2, self.epsilon)
 
     def scalars(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        table = super().scalars(steps)
+        table = np.array(super().scalars(steps))
         t = steps + 1.0
         # 1 - beta^t, without cancellation where beta^t is close to 1
         table[:, 5] = _one_minus_power(self.beta_1, t)

@@ -213,21 +213,25 @@ class Product:
         def check():
             exact, bound = self.exact(start, post)
             assert_within(cells[:, :rows], exact[j:, i:], bound[j:, i:])
-            known = self.bits.setdefault((start, post), cells[:, :rows].copy())
-            assert_bits(cells[:, :rows], known[known.shape[0] - columns :, known.shape[1] - rows :])
+            known, seen = self.bits.setdefault(
+                (start, post),
+                (np.zeros((self.columns, self.rows, L), self.dtype), np.zeros((self.columns, self.rows), bool)),
+            )
+            known, seen = known[j:, i:], seen[j:, i:]
+            assert_bits(cells[:, :rows][seen], known[seen])
+            known[~seen], seen[:] = cells[:, :rows][~seen], True
 
         return Case(form, self.dtype.name, operands, check, f"{rows}x{columns} k={k} start={start} post={post}")
 
 
 def tiles(table, dtype: str, k: int) -> Iterator[Case]:
     """Every size, form, start and end of the product of k steps; all agree to the bit."""
-    product = Product(dtype, k, table.rows[0], table.columns[0])
+    product = Product(dtype, k, table.tallest(1), table.columns)
     for start in (ZERO, ACCUMULATE, BIAS_ROWS, BIAS_COLUMNS):
         for post in (KEEP, RELU):
-            for rows in table.rows:
-                for columns in table.columns:
-                    for form in ("across", "along"):
-                        yield product.tile(form, rows, columns, start, post, apart=(rows + columns) % 3)
+            for rows, columns in table.sizes:
+                for form in ("across", "along") if rows <= product.L else ("along",):  # across: rows of one panel
+                    yield product.tile(form, rows, columns, start, post, apart=(rows + columns) % 3)
 
 
 # -- panels --------------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def plain(cases: list[Case]) -> None:
 
 
 MACHINES = [pytest.param(emitted, marks=pytest.mark.jit, id="emitted"), pytest.param(plain, id="plain")]
-SMALL = isa.table()._replace(rows=(3, 1), columns=(2, 1))
+SMALL = isa.table()._replace(sums=4, columns=2)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 each_machine = pytest.mark.parametrize("machine", MACHINES)
 

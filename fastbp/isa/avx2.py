@@ -5,4 +5,4 @@
 
 from fastbp.isa.table import Table
 
-TABLE = Table(name="avx2", rows=(6, 5, 4, 3, 2, 1), columns=(1,), reciprocals=False, cpu="haswell", features=("avx2", "fma"))
+TABLE = Table(name="avx2", sums=6, columns=1, reciprocals=False, cpu="haswell", features=("avx2", "fma"))

@@ -6,5 +6,5 @@ operands in the first-level cache it runs at the machine's peak; 12 x 2 and 6 x 
 
 from fastbp.isa.table import Table
 
-TABLE = Table(name="avx512", rows=(8, 7, 6, 5, 4, 3, 2, 1), columns=(3, 2, 1), reciprocals=True, cpu="skylake-avx512",
+TABLE = Table(name="avx512", sums=24, columns=3, reciprocals=True, cpu="skylake-avx512",
               features=("avx512f", "avx512dq", "avx512vl", "avx512bw"))

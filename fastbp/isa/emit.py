@@ -356,13 +356,12 @@ def dispatch(module: ir.Module, bits: int, table, tile: Callable, arguments: Seq
     def body(builder, rows, columns, *rest):
         done = builder.append_basic_block("done")
         switch = builder.switch(builder.add(builder.mul(rows, I64(8)), columns), done)
-        for r in table.rows:
-            for c in table.columns:
-                block = builder.append_basic_block(f"tile{r}x{c}")
-                switch.add_case(I64(8 * r + c), block)
-                builder.position_at_end(block)
-                builder.call(tile(module, bits, r, c), rest)
-                builder.branch(done)
+        for r, c in table.sizes:
+            block = builder.append_basic_block(f"tile{r}x{c}")
+            switch.add_case(I64(8 * r + c), block)
+            builder.position_at_end(block)
+            builder.call(tile(module, bits, r, c), rest)
+            builder.branch(done)
         builder.position_at_end(done)
 
     return define(module, f"fastbp_{tile.__name__}_f{bits}", [I64, I64, *arguments], body)

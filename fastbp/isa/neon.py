@@ -2,4 +2,4 @@
 
 from fastbp.isa.table import Table
 
-TABLE = Table(name="neon", rows=(6, 5, 4, 3, 2, 1), columns=(1,), reciprocals=False, cpu="generic", features=("neon",))
+TABLE = Table(name="neon", sums=6, columns=1, reciprocals=False, cpu="generic", features=("neon",))

@@ -14,7 +14,7 @@ def peak(module: ir.Module, bits: int, table: Table) -> ir.Function:
     As many independent sums as the largest tile keeps in registers, so that each FMA's latency is hidden behind the
     others: 24 on AVX-512, where 2 a cycle with a latency of 4 need 8. `lines` says so to the twin.
     """
-    sums = table.rows[0] * table.columns[0]
+    sums = table.sums
 
     def body(builder, n, lines, x_, c):
         x = Lines(builder, bits)

@@ -19,7 +19,10 @@ from fastbp.kernels import plan as field
 from fastbp.kernels.jit import inlined, kernel
 from fastbp.kernels.microkernels import across, activate, along, slope, transpose, update
 
-MOST_ROWS, MOST_COLUMNS = isa.table().rows[0], isa.table().columns[0]
+MOST_COLUMNS = isa.table().columns
+# By the number of columns: the tallest tile, and how often AHEAD_LINES times its columns go into its rows.
+TALLEST = (0, *(isa.table().tallest(columns) for columns in (1, 2, 3)))
+FETCHES = (0, *(-(-TALLEST[columns] // (AHEAD_LINES * columns)) for columns in (1, 2, 3)))
 BLOCK = field.BLOCK
 RELU_CODE, IDENTITY_CODE = CODES["relu"], CODES["identity"]
 
@@ -47,11 +50,12 @@ class Rule(NamedTuple):
 
 
 @inlined
-def rows_of(left):
+def rows_of(left, columns):
     """The next tile's height: as tall as there are, but two even ones at the end rather than a tall and a flat one."""
-    if left >= 2 * MOST_ROWS:
-        return MOST_ROWS
-    return (left + 1) // 2 if left > MOST_ROWS else left
+    tallest = TALLEST[columns]
+    if left >= 2 * tallest:
+        return tallest
+    return (left + 1) // 2 if left > tallest else left
 
 
 @kernel
@@ -74,7 +78,7 @@ def forward(mem, row, p0, p1, q0, q1):
                 z = row[field.Z] + q * zpitch + p * L * L
                 r = 0
                 while r < height:
-                    rows = rows_of(height - r)
+                    rows = rows_of(height - r, columns)
                     # every tile fetches a quarter of the slab that comes after this one
                     ahead = next_slab + call * (depth // 4) * L if call < 4 else w
                     across(table, rows, columns, depth, P, w + r, M, a, apitch, M, z + r * L, zpitch,
@@ -103,8 +107,7 @@ def backward(mem, row, below, b0, b1, q0, q1):
     table, P, M, L = mem.table, mem.P, mem.M, mem.L
     K, N, wpitch = row[field.K], row[field.N], row[field.WPITCH]
     dpitch, epitch = row[field.DPITCH], below[field.DPITCH]
-    # the first tile of a slab fetches the next slab: MOST_ROWS lines with every panel of outputs
-    pair, slab = AHEAD_LINES * L, MOST_ROWS // AHEAD_LINES + MOST_COLUMNS - 1
+    pair = AHEAD_LINES * L
     for n in range(0, N, BLOCK):
         depth = min(BLOCK, N - n)
         w = row[field.W] + n // L * wpitch
@@ -116,10 +119,11 @@ def backward(mem, row, below, b0, b1, q0, q1):
                 e = below[field.D] + q * epitch + b * L * L
                 r = 0
                 while r < height:
-                    rows = rows_of(height - r)
+                    rows = rows_of(height - r, columns)
                     along(table, rows, columns, depth, P, w + (b * L + r) * L, wpitch, M, d, dpitch,
                           M, e + r * L, epitch, ACCUMULATE if n else ZERO, P, 0, KEEP,
-                          P, w + (b * L + r + rows) * L, pair, columns * pair, slab // columns if q == q0 else 0, wpitch, depth)
+                          P, w + (b * L + r + rows) * L, pair, columns * pair, FETCHES[columns] if q == q0 else 0,
+                          wpitch, depth)  # with every panel of outputs, the lines of the slab that comes next
                     r += rows
                 if n + depth == N:
                     for j in range(columns):
@@ -152,7 +156,7 @@ def weights(mem, row, rule, scratch, batch, p0, p1, k0, k1):
         dt = row[field.DT] + p * row[field.TPITCH]
         k = k0
         while k < k1:
-            rows = rows_of(k1 - k)
+            rows = rows_of(k1 - k, columns)
             tile(mem, row, rule, scratch, batch, rows, columns, row[field.A] + k * L, dt, w + k * L)
             k += rows
 

@@ -269,6 +269,8 @@ class Engine:
         if sample_weight is not None:
             totals = np.add.reduceat(sample_weight[order[: bounds[-1]]].astype(np.float64), bounds[:-1])
         arena = self._P.nbytes > plan.L2_BYTES
+        if scalars.strides[0] == 0:  # one row for all steps
+            scalars = scalars[:1]
         space.run("train", {
             run.N_STEPS: steps, run.LOSS: LOSSES[self.loss], run.BACKWARD: 1, run.FUSED: 1, run.TRAIN: 1,
             run.RULE: self._rule_code(scalars), run.AHEAD: (1 + self.n_states) * arena, run.STRIDE: self._stride,

@@ -147,7 +147,7 @@ def run_slice(numbers, layers, program, sync, mem, data, bounds, scalars, losses
     rule = Rule(numbers[FUSED] != 0, numbers[RULE], numbers[AHEAD], place, numbers[STRIDE], sync, FLAGS + me * WORDS)
     done = 0
     for step in range(numbers[N_STEPS]):
-        if numbers[TRAIN]:
+        if numbers[TRAIN] and 8 * step < scalars.size:  # one row of scalars stands for all steps
             fold(mem.M, place, rule.code, scalars[8 * step : 8 * step + 8])
         first, batch = bounds[step], bounds[step + 1] - bounds[step]
         going = run_step(mem, layers, program, data, rule, scratch, sync, me, workers, numbers[SPINS], step, first,

@@ -25,7 +25,7 @@ from fastbp.kernels.interpreter import pointer
 from fastbp.kernels.microkernels import across, peak
 
 CHAIN, TILE = range(2)
-ROWS, COLUMNS = isa.table().rows[0], isa.table().columns[0]
+ROWS, COLUMNS = isa.table().sizes[0]
 # Steps of a tile's product: with AVX-512 operands of 28 KiB and results of 1.5, which any first-level cache holds.
 DEPTH = 112
 SIZE = DEPTH * (1 + COLUMNS) + ROWS * COLUMNS  # lines of operands and results
