@@ -48,7 +48,7 @@ def ours(batch: int, inputs: int, outputs: int, repeats: int) -> dict[str, Calla
         engine.train(X, y, order, bounds, np.array([ADAM]), losses, n_threads=1)
 
     def timed(operation: int) -> Callable[[], float]:
-        program = np.array([[operation, 1, 1]] * repeats, np.int64)
+        program = np.array([[operation, 1, 1, plan.HELPING]] * repeats, np.int64)
 
         def run() -> float:
             space = engine._training

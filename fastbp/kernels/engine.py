@@ -110,7 +110,9 @@ class Workspace:
         self.partials = np.zeros(plan.ceil_div(batch, LINE // dtype.itemsize))
         self._write_ones()
         modes = ("train", "evaluate") if training else ("predict", "evaluate")
-        self.programs = {mode: plan.program(len(layers), [x.dense for x in layers], mode) for mode in modes}
+        lanes = LINE // dtype.itemsize
+        panels_ = plan.ceil_div(batch, lanes)
+        self.programs = {mode: plan.program(layers, mode, panels_, lanes, workers) for mode in modes}
         self.sync = aligned(max(parallel.words(len(p), workers) for p in self.programs.values()), np.int64)
         self.context = np.zeros(run.CONTEXT, np.int64)
         self.numbers = self.context[2 * len(run.ARRAYS) :]

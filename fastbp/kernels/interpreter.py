@@ -56,31 +56,35 @@ def divided(unit, size):
 
 
 @kernel
-def run_unit(mem, layers, data, rule, scratch, what, layer, unit, step, first, batch, panels):
-    """One unit of one operation."""
+def run_unit(mem, layers, data, rule, scratch, what, layer, unit, q0, q1, step, first, batch, panels):
+    """One unit of one operation; with q0 < q1, all of it for these panels of the batch."""
     row = layers[layer]
     if what == field.FORWARD:
         if row[field.DENSE]:
-            size, share = row[field.FORWARD_UNITS + field.SIZE], row[field.FORWARD_UNITS + field.SHARE]
-            p, q = divided(unit, parts(panels, share))
-            p, q = p * size, q * share
-            forward(mem, row, p, min(p + size, row[field.PANELS]), q, min(q + share, panels))
+            p0, p1 = 0, row[field.PANELS]
+            if q0 == q1:
+                size, share = row[field.FORWARD_UNITS + field.SIZE], row[field.FORWARD_UNITS + field.SHARE]
+                p, q = divided(unit, parts(panels, share))
+                p0, p1, q0, q1 = p * size, min(p * size + size, p1), q * share, min(q * share + share, panels)
+            forward(mem, row, p0, p1, q0, q1)
         else:
             copy_forward(mem, row, unit)
     elif what == field.BACKWARD:
         below = layers[layer - 1]
         if row[field.DENSE]:
-            size, share = row[field.BACKWARD_UNITS + field.SIZE], row[field.BACKWARD_UNITS + field.SHARE]
-            b, q = divided(unit, parts(panels, share))
-            b, q = b * size, q * share
-            backward(mem, row, below, b, min(b + size, row[field.BLOCKS]), q, min(q + share, panels))
+            b0, b1 = 0, row[field.BLOCKS]
+            if q0 == q1:
+                size, share = row[field.BACKWARD_UNITS + field.SIZE], row[field.BACKWARD_UNITS + field.SHARE]
+                b, q = divided(unit, parts(panels, share))
+                b0, b1, q0, q1 = b * size, min(b * size + size, b1), q * share, min(q * share + share, panels)
+            backward(mem, row, below, b0, b1, q0, q1)
         else:
             copy_backward(mem, row, below, unit)
     elif what == field.WEIGHTS:
         size, groups = row[field.WEIGHTS_UNITS + field.SIZE], row[field.WEIGHTS_UNITS + field.SHARE]
-        k, p = divided(unit, groups)
-        k, p = k * size, p * field.WEIGHTS_PANELS
-        weights(mem, row, rule, scratch, batch, p, min(p + field.WEIGHTS_PANELS, row[field.PANELS]), k,
+        k, g = divided(unit, groups)
+        k, p = k * size, g * row[field.GROUP]
+        weights(mem, row, rule, scratch, batch, p, min(p + row[field.GROUP], row[field.PANELS]), k,
                 min(k + size, row[field.K] + row[field.BIAS]))
     elif what == field.GATHER:
         gather_inputs(mem, row, data, first, batch, unit)
@@ -91,19 +95,31 @@ def run_unit(mem, layers, data, rule, scratch, what, layer, unit, step, first, b
 
 
 @inlined
-def run_operation(mem, layers, data, rule, scratch, sync, me, workers, place, what, layer, step, first, batch, panels):
-    """This worker's share of an operation, then what the others have left."""
-    units = units_of(layers[layer], what, panels)
-    if workers == 1:
-        for unit in range(units):
-            run_unit(mem, layers, data, rule, scratch, what, layer, unit, step, first, batch, panels)
-        return
-    for turn in range(workers):
-        victim = (me + turn) % workers
-        unit = take(sync, place + victim * WORDS, victim, workers, units)
-        while unit >= 0:
-            run_unit(mem, layers, data, rule, scratch, what, layer, unit, step, first, batch, panels)
+def run_operation(mem, layers, data, rule, scratch, sync, me, workers, place, what, layer, split, step, first, batch,
+                  panels):
+    """This worker's share of an operation and, where that is wanted, what the others have left."""
+    q0 = q1 = 0
+    unit, end = 0, units_of(layers[layer], what, panels)
+    units = end
+    helping = split == field.HELPING and workers > 1
+    if workers > 1:
+        unit, end = me * units // workers, (me + 1) * units // workers
+        if split == field.BY_BATCH and layers[layer, field.DENSE] and what in (field.FORWARD, field.BACKWARD):
+            q0, q1 = me * panels // workers, (me + 1) * panels // workers
+            unit, end = 0, int(q0 < q1)
+    victim = me
+    while True:
+        if helping:
             unit = take(sync, place + victim * WORDS, victim, workers, units)
+            if unit < 0:
+                victim = (victim + 1) % workers
+                if victim == me:
+                    break
+                continue
+        elif unit >= end:
+            break
+        run_unit(mem, layers, data, rule, scratch, what, layer, unit, q0, q1, step, first, batch, panels)
+        unit += 1
 
 
 @inlined
@@ -127,15 +143,19 @@ def run_step(mem, layers, program, data, rule, scratch, sync, me, workers, spins
             if not step_loss(data, losses, step, panels):
                 sync[STATUS] = -1
                 return False
+            if program[operation, field.BARRIER]:
+                barrier(sync, me, workers, spins)
             continue
         place = counter(step & 1, operation, n, 0, workers)
-        run_operation(mem, layers, data, rule, scratch, sync, me, workers, place, what, layer, step, first, batch, panels)
-        if workers > 1:
+        split = program[operation, field.SPLIT]
+        run_operation(mem, layers, data, rule, scratch, sync, me, workers, place, what, layer, split, step, first, batch,
+                      panels)
+        if workers > 1 and split == field.HELPING:
             atomic_store(sync, counter(1 - (step & 1), operation, n, me, workers), 0)
         if what == field.WEIGHTS and sync[rule.flag]:
             exchange_if(sync, STATUS, 0, layer + 1)
         if program[operation, field.BARRIER]:
-            barrier(sync, workers, spins)
+            barrier(sync, me, workers, spins)
     return sync[STATUS] == 0
 
 
@@ -165,7 +185,7 @@ def work(me, numbers, sync, flat_program, flat_layers, bounds, labels, order, ta
     """One worker's part in a slice, with denormals as zero; the caller's control word is restored."""
     control = flush_denormals()
     workers = numbers[WORKERS]
-    program, layers = flat_program.reshape((-1, 3)), flat_layers.reshape((-1, field.ROW))
+    program, layers = flat_program.reshape((-1, field.N_PROGRAM)), flat_layers.reshape((-1, field.ROW))
     decision = gather_workers(sync, workers, numbers[SPINS])
     if decision == ALONE:
         me, workers = 0, 1

@@ -16,8 +16,8 @@ from fastbp.kernels.microkernels import (
 )
 
 WORDS = 8  # int64 words in a cache line
-WAITING, GENERATION, ARRIVED, DECISION, STATUS, STEPS = (WORDS * i for i in range(6))
-FLAGS = WORDS * 6
+ARRIVED, DECISION, STATUS, STEPS = (WORDS * i for i in range(4))
+FLAGS = WORDS * 4  # a line per worker: whether an update was refused; then a line per worker: barriers passed
 UNDECIDED, TOGETHER, ALONE = 0, 1, 2
 # Waits of about 40 ns each: as long as a worker may spin before it gives its core away, and as long as all may take to
 # arrive before one of them does the slice alone.
@@ -25,8 +25,8 @@ SPINS, PATIENCE = 1200, 100_000
 
 
 def words(n_operations: int, workers: int) -> int:
-    """Length of `sync`: a flag per worker, and a counter per parity, operation and worker."""
-    return FLAGS + (1 + 2 * n_operations) * workers * WORDS
+    """Length of `sync`: two lines per worker, and a counter per parity, operation and worker."""
+    return FLAGS + (2 + 2 * n_operations) * workers * WORDS
 
 
 @inlined
@@ -58,29 +58,35 @@ def gather_workers(sync, workers, spins):
 
 
 @inlined
-def barrier(sync, workers, spins):
-    """Returns when all workers have called it."""
+def barrier(sync, me, workers, spins):
+    """Returns when all workers have called it.
+
+    Everyone counts its barriers in a line of its own and waits for the others' lines: what one worker writes reaches
+    another in one transfer between cores, where a common counter needs two and passes from hand to hand.
+    """
     if workers == 1:
         return
-    generation = atomic_load(sync, GENERATION)
-    if atomic_add(sync, WAITING, 1) == workers - 1:
-        atomic_store(sync, WAITING, 0)
-        atomic_store(sync, GENERATION, generation + 1)
-        return
+    lines = FLAGS + workers * WORDS
+    passed = sync[lines + me * WORDS] + 1
+    atomic_store(sync, lines + me * WORDS, passed)
     turn = 0
-    while atomic_load(sync, GENERATION) == generation:
-        wait(turn, spins)
-        turn += 1
+    for other in range(workers):
+        while atomic_load(sync, lines + other * WORDS) < passed:
+            wait(turn, spins)
+            turn += 1
 
 
 @inlined
 def counter(parity, operation, n_operations, victim, workers):
-    return FLAGS + (workers + (parity * n_operations + operation) * workers + victim) * WORDS
+    return FLAGS + (2 * workers + (parity * n_operations + operation) * workers + victim) * WORDS
 
 
 @inlined
 def take(sync, place, victim, workers, units):
     """The next unit of worker `victim`'s share, or -1. A worker empties its own share first, then helps the others."""
     first = victim * units // workers
-    unit = first + atomic_add(sync, place, 1)
-    return unit if unit < (victim + 1) * units // workers else -1
+    size = (victim + 1) * units // workers - first
+    if atomic_load(sync, place) >= size:  # a look costs less than taking the line from its owner
+        return -1
+    taken = atomic_add(sync, place, 1)
+    return first + taken if taken < size else -1

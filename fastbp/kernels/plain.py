@@ -184,8 +184,9 @@ class Backward(Engine):
         deltas = below.copy()
         deltas[[plan.Z, plan.ZPITCH]] = below[[plan.D, plan.DPITCH]]
         space.point("layers", np.array([below, layer, deltas]))
-        program = [(plan.GATHER, 0, 1), (plan.FORWARD, 1, 1), (plan.LOSS, 1, 1), (plan.BACKWARD, 1, 0),
-                   (plan.WEIGHTS, 1, 1), (plan.OUTPUT, 2, 1)]
+        program = [(plan.GATHER, 0, 1, plan.FIXED), (plan.FORWARD, 1, 1, plan.HELPING), (plan.LOSS, 1, 1, plan.FIXED),
+                   (plan.BACKWARD, 1, 0, plan.HELPING), (plan.WEIGHTS, 1, 1, plan.HELPING),
+                   (plan.OUTPUT, 2, 1, plan.FIXED)]
         if not self._runs_forward:
             del program[1]
         space.programs["dense_backward"] = np.array(program, np.int64)

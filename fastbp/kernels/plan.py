@@ -23,17 +23,23 @@ from fastbp.isa import LINE, detect
 
 # Fields of a layer's row.
 (K, N, BLOCKS, PANELS, DENSE, BIAS, CODE, OUTPUT_CODE, ALPHA, W, WPITCH, A, APITCH, Z, ZPITCH, F, SINK, D, DPITCH, DT,
- TPITCH, N_FIELDS) = range(22)
+ TPITCH, GROUP, N_FIELDS) = range(23)
 # Behind them, for each of the three products: lines or panels in a unit, how many units that makes, batch panels in one.
 FORWARD_UNITS, BACKWARD_UNITS, WEIGHTS_UNITS = (N_FIELDS + 3 * i for i in range(3))
 SIZE, UNITS, SHARE = range(3)
 ROW = N_FIELDS + 9
-# Operations, and the fields of their rows: what, which layer, whether a barrier follows.
+# Operations, and the fields of their rows: what, which layer, whether a barrier follows, how the work is split.
 (GATHER, FORWARD, LOSS, CHECK, OUTPUT, BACKWARD, WEIGHTS) = range(7)
-WHAT, LAYER, BARRIER = range(3)
+WHAT, LAYER, BARRIER, SPLIT, N_PROGRAM = range(5)
+# By shares of units, from which workers help each other; by fixed shares of them; by fixed shares of the batch's panels.
+HELPING, FIXED, BY_BATCH = range(3)
+# Multiply-adds of an operation below which looking for others' units costs more than it brings.
+WORTH_HELPING = 4_000_000
+# Bytes of a kernel up to which every worker reads it whole, for its own rows of the batch.
+WORTH_SHARING_WEIGHTS = 128 << 10
 # Lines of k that a tile's operands take from memory before it starts on the next: they stay in the first-level cache.
 BLOCK = 256
-# Panels of outputs in a unit of the weight gradient: what one register tile takes.
+# Panels of outputs in a unit of the weight gradient, if that gives every worker its share: what one tile takes.
 WEIGHTS_PANELS = 3
 # What a worker needs for itself: a tile of gradients, then lines for the rule's scalars and for the loss.
 GRADIENT_LINES, SCRATCH_LINES = 24, 24 + 8
@@ -108,10 +114,12 @@ def make(layers: Sequence[Dense], batch: int, dtype: np.dtype, workers: int, tra
     rows[:, [W, WPITCH]] = offsets
     deltas = panels * pitch_of(widest) if training else panels * pitch_of(layers[-1].outputs)
     transposed = ceil_div(widest, lanes) * odd(padded) * lanes if training else 0
+    late = updates_wait(layers, panels)
+    copies = len(rows) if late else 3
     for index, row in enumerate(rows):
         row[D], row[DPITCH] = end + index % 2 * deltas * training, pitch_of(row[N])
-        row[DT], row[TPITCH] = end + 2 * deltas + index % 3 * transposed, odd(padded) * lanes
-    end += 2 * deltas + 3 * transposed
+        row[DT], row[TPITCH] = end + 2 * deltas + index % copies * transposed, odd(padded) * lanes
+    end += 2 * deltas + copies * transposed
     for index, row in enumerate(rows):
         row[SINK], row[ALPHA] = end, end + pitch_of(widest) + index
         _cut(row, panels, workers)
@@ -136,24 +144,60 @@ def _cut(row: np.ndarray, panels: int, workers: int) -> None:
     product(FORWARD_UNITS, int(row[PANELS]), panels * int(row[K]))
     product(BACKWARD_UNITS, int(row[BLOCKS]), panels * int(row[N]))
     # weights: a unit's inputs stay in the second-level cache while all its panels pass
-    groups = ceil_div(int(row[PANELS]), WEIGHTS_PANELS)
+    even = [g for g in (3, 2, 1) if ceil_div(int(row[PANELS]), g) % workers == 0]
+    row[GROUP] = even[0] if even and int(row[PANELS]) < 8 * workers else WEIGHTS_PANELS
+    groups = ceil_div(int(row[PANELS]), int(row[GROUP]))
     size = min(lines, max(8, L2_BYTES // 2 // (panels * LINE) // 8 * 8))
-    if workers > 1 and groups * ceil_div(lines, size) < few:
-        size = max(8, ceil_div(ceil_div(lines, ceil_div(few, groups)), 8) * 8)
+    if groups % workers and groups * ceil_div(lines, size) < few:
+        size = max(8, ceil_div(ceil_div(lines, workers), 8) * 8)
     row[WEIGHTS_UNITS : WEIGHTS_UNITS + 3] = size, ceil_div(lines, size), groups
 
 
-def program(n_layers: int, dense: Sequence[bool], mode: str) -> np.ndarray:
-    """The operations of one step: "train" (fused), "gradients" (into the gradient arena), "evaluate" or "predict"."""
-    steps = [(GATHER, 0, 1), *((FORWARD, layer, 1) for layer in range(n_layers))]
-    last = n_layers - 1
+def updates_wait(layers: Sequence[Dense], panels: int) -> bool:
+    """Whether all deltas are kept until the weights are updated, all at once: fewer barriers, where there is room."""
+    return sum(panels * layer.outputs * LINE for layer in layers) <= L2_BYTES // 4
+
+
+def _split(layer: Dense, panels: int, lanes: int, workers: int) -> int:
+    """How an operation of this layer is shared out."""
+    size, batch = layer.inputs * layer.outputs * layer.dense, panels * lanes
+    even = panels % workers == 0 or panels >= 4 * workers
+    # by batch the weights pass between the cores, otherwise the activations
+    if even and size * LINE // lanes <= WORTH_SHARING_WEIGHTS and size <= batch * (layer.inputs + layer.outputs) + 8192:
+        return BY_BATCH
+    return FIXED if size * batch <= WORTH_HELPING or not layer.dense else HELPING
+
+
+def program(layers: Sequence[Dense], mode: str, panels: int, lanes: int, workers: int) -> np.ndarray:
+    """The operations of one step: "train", "evaluate" or "predict".
+
+    Between operations that are split by batch stands no barrier: a worker goes on with its own rows.
+    """
+    last, splits = len(layers) - 1, [_split(layer, panels, lanes, workers) for layer in layers]
+    steps = [(GATHER, 0, BY_BATCH), *((FORWARD, i, split) for i, split in enumerate(splits))]
     if mode == "predict":
-        steps += [(OUTPUT, last, 1)]
-    else:
-        steps += [(LOSS, last, 1), (CHECK, last, 0)]
-    if mode in ("train", "gradients"):
-        for layer in range(last, -1, -1):
-            phase = [(BACKWARD, layer)] if layer else []
-            phase += [(WEIGHTS, above) for above in ((layer + 1,) if layer else (1, 0)) if above <= last and dense[above]]
-            steps += [(*operation, int(operation == phase[-1])) for operation in phase]
-    return np.array(steps, np.int64)
+        return _with_barriers([*steps, (OUTPUT, last, BY_BATCH)])
+    steps += [(LOSS, last, BY_BATCH)]
+    check = [(CHECK, last, FIXED)]
+    if mode == "evaluate":
+        return _with_barriers(steps + check)
+    updates = [(WEIGHTS, i, FIXED if splits[i] == BY_BATCH else splits[i]) for i in range(last, -1, -1) if layers[i].dense]
+    deltas = [(BACKWARD, i, splits[i]) for i in range(last, 0, -1)]
+    if updates_wait(layers, panels):
+        return _with_barriers(steps + deltas + check + updates)
+    # else the weights of a layer are updated beside the deltas two layers below, and these may reuse what they free
+    rest: list[tuple[int, int, int]] = []
+    for delta in deltas:
+        rest += [delta, *(update for update in updates if update[1] == delta[1] + 1)]
+    rest += [update for update in updates if update[1] <= min(1, last)]
+    return _with_barriers(steps + check + rest, late=False)
+
+
+def _with_barriers(steps: list[tuple[int, int, int]], late: bool = True) -> np.ndarray:
+    """`late`: weights are updated when no deltas are computed any more, so these need not wait for each other."""
+    rows = []
+    for (what, layer, split), (following, below, next_split) in zip(steps, [*steps[1:], (-1, 0, 0)], strict=True):
+        together = split == next_split == BY_BATCH and (late or what != BACKWARD) or what == following == WEIGHTS or what == CHECK
+        beside = what == BACKWARD and following == WEIGHTS and below == layer + 1
+        rows.append((what, layer, int(following < 0 or not (together or beside)), split))
+    return np.array(rows, np.int64)
