@@ -254,7 +254,7 @@ class Tile:
                 sums[j * self.rows + i] = x.fma(scalar, line, sums[j * self.rows + i])
         return sums
 
-    def run(self, sums: list, k, a, b_rows: list, ahead=None, unroll: int = 4) -> list:
+    def run(self, sums: list, k, a, b_rows: list, ahead=None, unroll: int = 2) -> list:
         """k steps from a and the rows of B, unrolled; with each round a line from `ahead` on is prefetched."""
         x, b = self.x, self.x.b
         spread = x.lanes if self.along else 1
@@ -303,7 +303,7 @@ class Tile:
                     self.prefetch(index, ahead)
                 here = x.at(a, b.mul(index, apitch))
                 rows = [x.at(row, b.mul(index, I64(x.lanes * x.lanes))) for row in b_rows]
-                return self.run(values, count, here, rows, unroll=x.lanes // 2)
+                return self.run(values, count, here, rows, unroll=x.lanes // 4)
 
             return body
 

@@ -80,7 +80,7 @@ def forward(mem, row, p0, p1, q0, q1):
                 while r < height:
                     rows = rows_of(height - r, columns)
                     # every tile fetches a quarter of the slab that comes after this one
-                    ahead = next_slab + call * (depth // 4) * L if call < 4 else w
+                    ahead = next_slab + call * (depth // 2) * L if call < 2 else w
                     across(table, rows, columns, depth, P, w + r, M, a, apitch, M, z + r * L, zpitch,
                            ACCUMULATE if k else BIAS_ROWS, P, w + (K - k) * L + r, post if last else KEEP, P, ahead)
                     r += rows
