@@ -162,7 +162,7 @@ class Adam(Optimizer):
         return (self.weight_decay, self.beta_1, self.beta_2, self.epsilon)
 
     def scalars(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        table = np.array(super().scalars(steps))
+        table = np.array(super().scalars(steps), order="C")  # "K" would turn a broadcast row into columns
         t = steps + 1.0
         # 1 - beta^t, without cancellation where beta^t is close to 1
         table[:, 5] = _one_minus_power(self.beta_1, t)
