@@ -4,7 +4,7 @@
 
 Ours include what a training step needs of them: forward its biases and ReLU, backward the ReLU mask and the transpose
 for the weight gradient, the weight gradient Adam's update of weights and both averages. `torch.mm` (MKL on x86) only
-multiplies, into an output it is given. Rounds alternate, so the machine's drift hits both; ratios are medians of rounds.
+multiplies, into an output it is given. Rounds alternate, so the machine's drift hits both; ratios are medians of them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def ours(batch: int, inputs: int, outputs: int, repeats: int) -> dict[str, Calla
     engine.set_weights(
         [
             a
-            for i, o in zip(sizes, sizes[1:], strict=False)
+            for i, o in pairwise(sizes)
             for a in ((rng.standard_normal((i, o)) / np.sqrt(i)).astype(np.float32), np.zeros(o, np.float32))
         ]
     )

@@ -1,6 +1,6 @@
 """Optimizers: what to do with a gradient. Each is a rule, a number of states per weight, and scalars per step.
 
-An optimizer object is a frozen description; the model keeps the states. `scalars(steps)` gives the numbers that the rule
+An optimizer object is a frozen description; the model keeps the states. `scalars(steps)` gives the numbers the rule
 needs at each of the steps, counted from 0: one call for many steps, so a learning rate may be any function of them.
 Formulas are PyTorch's: weight decay is added to the gradient, but for AdamW, which shrinks the weights directly.
 """
@@ -152,7 +152,8 @@ class Adam(Optimizer):
 
     def __init__(self, learning_rate: float | Schedule = 1e-3, beta_1: float = 0.9, beta_2: float = 0.999,
                  epsilon: float = 1e-8, *, weight_decay: float = 0.0) -> None:
-        _set(self, learning_rate=learning_rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, weight_decay=weight_decay)
+        _set(self, learning_rate=learning_rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon,
+             weight_decay=weight_decay)
         _check("beta_1", beta_1, 0.0, 1.0)
         _check("beta_2", beta_2, 0.0, 1.0)
         _check("epsilon", epsilon, 0.0, math.inf)
@@ -170,7 +171,7 @@ class Adam(Optimizer):
         return table
 
 
-def _one_minus_power(beta: float, t: npt.NDArray[np.float64]) -> Any:
+def _one_minus_power(beta: float, t: npt.NDArray[np.floating[Any]]) -> Any:
     return -np.expm1(t * math.log(beta)) if beta > 0 else 1.0
 
 
@@ -218,5 +219,6 @@ def get(optimizer: str | Optimizer) -> Optimizer:
     if isinstance(optimizer, str) and optimizer.lower() in BY_NAME:
         return BY_NAME[optimizer.lower()]()
     raise ValueError(
-        f"optimizer must be one of {', '.join(map(repr, NAMES))} or an object such as fastbp.Adam(1e-3); got {optimizer!r}"
+        f"optimizer must be one of {', '.join(map(repr, NAMES))} or an object such as fastbp.Adam(1e-3); "
+        f"got {optimizer!r}"
     )

@@ -6,7 +6,8 @@ import pytest
 from fastbp import optimizers
 from fastbp.optimizers import SGD, Adam, AdamW
 
-OBJECTS = [SGD(), SGD(0.1, momentum=0.9), SGD(0.1, momentum=0.9, nesterov=True), Adam(), Adam(weight_decay=0.1), AdamW()]
+MOMENTUM, NESTEROV = SGD(0.1, momentum=0.9), SGD(0.1, momentum=0.9, nesterov=True)
+OBJECTS = [SGD(), MOMENTUM, NESTEROV, Adam(), Adam(weight_decay=0.1), AdamW()]
 
 
 @pytest.mark.parametrize("optimizer", OBJECTS, ids=repr)

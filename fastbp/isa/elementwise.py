@@ -26,6 +26,7 @@ def activate(name: str) -> Callable:
                 at = b.mul(i, I64(x.lanes))
                 value = x.load(z, at)
                 if curve.forward_with_slope is None:
+                    assert curve.forward is not None
                     x.store(curve.forward(x, value, parameter), a, at)
                 else:
                     value, slope = curve.forward_with_slope(x, value, parameter)

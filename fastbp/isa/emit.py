@@ -171,7 +171,7 @@ def define(module: ir.Module, name: str, arguments: Sequence[ir.Type], body: Cal
 
 
 def merge(b: ir.IRBuilder, selector, cases: dict[int, Callable[[], list]]) -> list:
-    """`switch (selector)`: each case builds its values; the chosen ones are returned (the first case is the default)."""
+    """`switch (selector)`: each case builds its values; the chosen ones are returned (the first is the default)."""
     done = b.append_basic_block("merged")
     blocks = {key: b.append_basic_block(f"case{key}") for key in cases}
     switch = b.switch(selector, next(iter(blocks.values())))

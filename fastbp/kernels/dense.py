@@ -38,7 +38,7 @@ class Memory(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """How weights are updated: a code, where its scalars lie in M, the distance from weights to states, a flag's place."""
+    """How weights are updated: a code, where its scalars lie in M, how far states are from weights, a flag's place."""
 
     fused: bool
     code: int
@@ -149,7 +149,7 @@ def weights(mem, row, rule, scratch, batch, p0, p1, k0, k1):
     Every panel of activations ends in a line of ones, so the bias is one more input. Fused, a tile of the gradient
     never leaves the first-level cache; else it goes to the gradient arena.
     """
-    M, L = mem.M, mem.L
+    L = mem.L
     for p in range(p0, p1, MOST_COLUMNS):
         columns = min(MOST_COLUMNS, p1 - p)
         w = row[field.W] + p * row[field.WPITCH]
@@ -167,7 +167,8 @@ def tile(mem, row, rule, scratch, batch, rows, columns, a, dt, w):
     table, P, M, G, L = mem.table, mem.P, mem.M, mem.G, mem.L
     apitch, wpitch, tpitch = row[field.APITCH], row[field.WPITCH], row[field.TPITCH]
     if not rule.fused:
-        along(table, rows, columns, batch, M, a, apitch, M, dt, tpitch, G, w, wpitch, ZERO, M, 0, KEEP, P, 0, 0, 0, 0, 0, 0)
+        along(table, rows, columns, batch, M, a, apitch, M, dt, tpitch, G, w, wpitch, ZERO, M, 0, KEEP,
+              P, 0, 0, 0, 0, 0, 0)
         return
     # what the update will read is fetched meanwhile, AHEAD_LINES of each run with each panel of the batch
     along(table, rows, columns, batch, M, a, apitch, M, dt, tpitch, M, scratch, rows * L, ZERO, M, 0, KEEP,

@@ -1,7 +1,8 @@
 """A network as compiled arenas and plans: what `Sequential` drives.
 
 The engine checks nothing; its callers do. A call fills a context, an array of addresses and numbers, and starts workers
-on it. Training has one workspace; predictions take one from a pool, so any number of threads may predict while one trains.
+on it. Training has one workspace; predictions take one from a pool, so any number of threads may predict while one
+trains.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import numpy as np
 
 from fastbp.isa import LINE
 from fastbp.isa.curves_portable import CODES
+from fastbp.isa.detect import usable_cores
 from fastbp.isa.rules import RULES
 from fastbp.kernels import interpreter as run
 from fastbp.kernels import jit, microkernels, panels, parallel, plan
-from fastbp.isa.detect import usable_cores
-from fastbp.kernels.updates import N_STATES
 from fastbp.reference import LayerSpec, Report
+
+__all__ = ["Engine", "LayerSpec", "Report"]
 
 Array = np.ndarray
 LOSSES = {"mse": 0, "cross_entropy": 1, "binary_cross_entropy": 2}
@@ -195,8 +197,8 @@ class Engine:
             name, output = spec.activation, "identity"
             if index == len(self.specs) - 1 and (name == "softmax" or self.loss == "binary_cross_entropy"):
                 name, output = "identity", name
-            described.append(plan.Dense(inputs, spec.units, CODES[name], CODES[output], name in KEEPS_SLOPES, spec.dense,
-                                        spec.use_bias, spec.alpha))
+            described.append(plan.Dense(inputs, spec.units, CODES[name], CODES[output], name in KEEPS_SLOPES,
+                                        spec.dense, spec.use_bias, spec.alpha))
             inputs = spec.units
         return described
 
@@ -340,7 +342,7 @@ class Engine:
     def _one_pass(self, space: Workspace, mode: str, X: Array, y: Array, losses: Array, sample_weight: Array | None,
                   outputs: Array, backward: int, G: Array) -> None:
         totals = EMPTY if sample_weight is None else np.array([sample_weight.sum(dtype=np.float64)])
-        space.run(mode, {run.N_STEPS: 1, run.LOSS: LOSSES[self.loss], run.BACKWARD: backward, run.FUSED: 0, run.TRAIN: 0},
-                  P=self._P, G=G, X=X, order=first_rows(len(X)), bounds=space.whole(len(X)), losses=losses,
-                  totals=totals, weight=EMPTY if sample_weight is None else sample_weight, outputs=outputs,
-                  **self._labels(y))
+        numbers = {run.N_STEPS: 1, run.LOSS: LOSSES[self.loss], run.BACKWARD: backward, run.FUSED: 0, run.TRAIN: 0}
+        space.run(mode, numbers, P=self._P, G=G, X=X, order=first_rows(len(X)), bounds=space.whole(len(X)),
+                  losses=losses, totals=totals, weight=EMPTY if sample_weight is None else sample_weight,
+                  outputs=outputs, **self._labels(y))

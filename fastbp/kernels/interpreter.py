@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 from fastbp.kernels import plan as field
 from fastbp.kernels.dense import Memory, Rule, backward, copy_backward, copy_forward, forward, weights
 from fastbp.kernels.jit import callback, inlined, kernel, parallel
-from fastbp.kernels.microkernels import atomic_add, atomic_store, exchange_if, flush_denormals, restore_denormals
+from fastbp.kernels.microkernels import atomic_store, exchange_if, flush_denormals, restore_denormals
 from fastbp.kernels.outputs import Data, gather_inputs, loss_and_deltas, predict
 from fastbp.kernels.parallel import ALONE, FLAGS, STATUS, STEPS, TOGETHER, WORDS, barrier, counter, gather_workers, take
 from fastbp.kernels.updates import fold
@@ -27,7 +27,8 @@ from fastbp.kernels.updates import fold
 ARRAYS = ("sync", "program", "layers", "bounds", "labels", "order", "table",  # int64
           "partials", "totals", "scalars", "losses",  # float64
           "P", "M", "G", "X", "y", "weight", "outputs")  # of the network's type
-(N_STEPS, LOSS, BACKWARD, FUSED, RULE, AHEAD, STRIDE, SCRATCH, SCRATCH_SIZE, WORKERS, SPINS, TRAIN, N_NUMBERS) = range(13)
+(N_STEPS, LOSS, BACKWARD, FUSED, RULE, AHEAD, STRIDE, SCRATCH, SCRATCH_SIZE, WORKERS, SPINS, TRAIN,
+ N_NUMBERS) = range(13)
 CONTEXT = 2 * len(ARRAYS) + N_NUMBERS
 OK, LOSS_NOT_FINITE, UPDATE_NOT_FINITE = range(3)
 
@@ -148,8 +149,8 @@ def run_step(mem, layers, program, data, rule, scratch, sync, me, workers, spins
             continue
         place = counter(step & 1, operation, n, 0, workers)
         split = program[operation, field.SPLIT]
-        run_operation(mem, layers, data, rule, scratch, sync, me, workers, place, what, layer, split, step, first, batch,
-                      panels)
+        run_operation(mem, layers, data, rule, scratch, sync, me, workers, place, what, layer, split, step, first,
+                      batch, panels)
         if workers > 1 and split == field.HELPING:
             atomic_store(sync, counter(1 - (step & 1), operation, n, me, workers), 0)
         if what == field.WEIGHTS and sync[rule.flag]:
@@ -232,16 +233,16 @@ def numbers_of(context):
 def worker_float32(me, address):
     """Worker `me` of the slice whose context stands at `address`."""
     c = context_at(address)
-    work(me, numbers_of(c), integers(c, 0), integers(c, 1), integers(c, 2), integers(c, 3), integers(c, 4), integers(c, 5),
-         integers(c, 6), doubles(c, 7), doubles(c, 8), doubles(c, 9), doubles(c, 10), singles(c, 11), singles(c, 12),
-         singles(c, 13), singles(c, 14), singles(c, 15), singles(c, 16), singles(c, 17))
+    work(me, numbers_of(c), integers(c, 0), integers(c, 1), integers(c, 2), integers(c, 3), integers(c, 4),
+         integers(c, 5), integers(c, 6), doubles(c, 7), doubles(c, 8), doubles(c, 9), doubles(c, 10),
+         singles(c, 11), singles(c, 12), singles(c, 13), singles(c, 14), singles(c, 15), singles(c, 16), singles(c, 17))
 
 
 def worker_float64(me, address):
     c = context_at(address)
-    work(me, numbers_of(c), integers(c, 0), integers(c, 1), integers(c, 2), integers(c, 3), integers(c, 4), integers(c, 5),
-         integers(c, 6), doubles(c, 7), doubles(c, 8), doubles(c, 9), doubles(c, 10), doubles(c, 11), doubles(c, 12),
-         doubles(c, 13), doubles(c, 14), doubles(c, 15), doubles(c, 16), doubles(c, 17))
+    work(me, numbers_of(c), integers(c, 0), integers(c, 1), integers(c, 2), integers(c, 3), integers(c, 4),
+         integers(c, 5), integers(c, 6), doubles(c, 7), doubles(c, 8), doubles(c, 9), doubles(c, 10),
+         doubles(c, 11), doubles(c, 12), doubles(c, 13), doubles(c, 14), doubles(c, 15), doubles(c, 16), doubles(c, 17))
 
 
 @intrinsic

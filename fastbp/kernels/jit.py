@@ -36,7 +36,7 @@ _lock = threading.RLock()
 
 
 def _retarget() -> None:
-    """Compiles for the instruction set chosen by FASTBP_ISA instead of the host's; possible before Numba's first use."""
+    """Compiles for the instruction set of FASTBP_ISA instead of the host's; possible before Numba's first use."""
     requested = os.environ.get("FASTBP_ISA", "").strip().lower()
     if not JIT or requested in ("", "portable") or requested == isa.detect.choose(None):
         return

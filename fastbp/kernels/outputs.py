@@ -7,7 +7,6 @@ from typing import NamedTuple
 from fastbp.isa.curves_portable import CODES
 from fastbp.kernels import plan as field
 from fastbp.kernels.dense import deltas
-from fastbp.kernels.plan import GRADIENT_LINES
 from fastbp.kernels.jit import inlined, kernel
 from fastbp.kernels.microkernels import (
     activate,
@@ -20,6 +19,7 @@ from fastbp.kernels.microkernels import (
     softmax_slope,
     squared_error,
 )
+from fastbp.kernels.plan import GRADIENT_LINES
 
 # LINEAR: sum of a y, whose derivative by the activations a is y; `dense_backward` gives it any derivative so.
 MSE, CROSS_ENTROPY, BINARY_CROSS_ENTROPY, LINEAR = range(4)
@@ -74,7 +74,7 @@ def row_weights(mem, data, scratch, step, first, batch, q):
 
 @kernel
 def loss_and_deltas(mem, row, data, scratch, step, first, batch, q):
-    """One panel of the last layer: its rows' losses into `partials`, its deltas and their transposes, its predictions."""
+    """One panel of the last layer: its rows' losses into `partials`, its deltas, their transposes, its predictions."""
     table, M, L, N = mem.table, mem.M, mem.L, row[field.N]
     z = row[field.Z] + q * row[field.ZPITCH]
     d = row[field.D] + q * row[field.DPITCH]

@@ -8,7 +8,7 @@ from fastbp.kernels.plan import ceil_div
 
 
 def pack(arena: np.ndarray, offset: int, pitch: int, lanes: int, kernel: np.ndarray, bias: np.ndarray | None) -> None:
-    """Writes a layer's parameters: panel p, line k holds kernel[k, p*lanes : (p+1)*lanes]; the biases follow as a line."""
+    """Writes a layer's parameters: panel p, line k holds kernel[k, p*lanes : (p+1)*lanes]; biases follow, a line."""
     inputs, outputs = kernel.shape
     panels = _panels(arena, offset, pitch, lanes, outputs)
     for p in range(len(panels)):
@@ -19,7 +19,9 @@ def pack(arena: np.ndarray, offset: int, pitch: int, lanes: int, kernel: np.ndar
             panels[p, inputs, :width] = bias[columns]
 
 
-def unpack(arena: np.ndarray, offset: int, pitch: int, lanes: int, inputs: int, outputs: int) -> tuple[np.ndarray, np.ndarray]:
+def unpack(
+    arena: np.ndarray, offset: int, pitch: int, lanes: int, inputs: int, outputs: int
+) -> tuple[np.ndarray, np.ndarray]:
     """A layer's kernel and bias, as copies."""
     panels = _panels(arena, offset, pitch, lanes, outputs)
     rows = panels[:, : inputs + 1].transpose(1, 0, 2).reshape(inputs + 1, -1)[:, :outputs]

@@ -24,14 +24,15 @@ from fastbp.isa import LINE, detect
 # Fields of a layer's row.
 (K, N, BLOCKS, PANELS, DENSE, BIAS, CODE, OUTPUT_CODE, ALPHA, W, WPITCH, A, APITCH, Z, ZPITCH, F, SINK, D, DPITCH, DT,
  TPITCH, GROUP, N_FIELDS) = range(23)
-# Behind them, for each of the three products: lines or panels in a unit, how many units that makes, batch panels in one.
+# Behind them, for each of the three products: lines or panels in a unit, how many units that makes, batch panels in
+# one.
 FORWARD_UNITS, BACKWARD_UNITS, WEIGHTS_UNITS = (N_FIELDS + 3 * i for i in range(3))
 SIZE, UNITS, SHARE = range(3)
 ROW = N_FIELDS + 9
 # Operations, and the fields of their rows: what, which layer, whether a barrier follows, how the work is split.
 (GATHER, FORWARD, LOSS, CHECK, OUTPUT, BACKWARD, WEIGHTS) = range(7)
 WHAT, LAYER, BARRIER, SPLIT, N_PROGRAM = range(5)
-# By shares of units, from which workers help each other; by fixed shares of them; by fixed shares of the batch's panels.
+# By shares of units, from which workers help each other; by fixed shares of them; by fixed shares of the batch panels.
 HELPING, FIXED, BY_BATCH = range(3)
 # Multiply-adds of an operation below which looking for others' units costs more than it brings.
 WORTH_HELPING = 4_000_000
@@ -181,7 +182,8 @@ def program(layers: Sequence[Dense], mode: str, panels: int, lanes: int, workers
     check = [(CHECK, last, FIXED)]
     if mode == "evaluate":
         return _with_barriers(steps + check)
-    updates = [(WEIGHTS, i, FIXED if splits[i] == BY_BATCH else splits[i]) for i in range(last, -1, -1) if layers[i].dense]
+    updates = [(WEIGHTS, i, FIXED if splits[i] == BY_BATCH else splits[i])
+               for i in range(last, -1, -1) if layers[i].dense]
     deltas = [(BACKWARD, i, splits[i]) for i in range(last, 0, -1)]
     if updates_wait(layers, panels):
         return _with_barriers(steps + deltas + check + updates)
@@ -197,7 +199,8 @@ def _with_barriers(steps: list[tuple[int, int, int]], late: bool = True) -> np.n
     """`late`: weights are updated when no deltas are computed any more, so these need not wait for each other."""
     rows = []
     for (what, layer, split), (following, below, next_split) in zip(steps, [*steps[1:], (-1, 0, 0)], strict=True):
-        together = split == next_split == BY_BATCH and (late or what != BACKWARD) or what == following == WEIGHTS or what == CHECK
+        own_rows = split == next_split == BY_BATCH and (late or what != BACKWARD)
+        together = own_rows or what == following == WEIGHTS or what == CHECK
         beside = what == BACKWARD and following == WEIGHTS and below == layer + 1
         rows.append((what, layer, int(following < 0 or not (together or beside)), split))
     return np.array(rows, np.int64)
