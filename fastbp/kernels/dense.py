@@ -34,6 +34,7 @@ class Memory(NamedTuple):
     P: object  # parameters, and behind them the optimizer's states
     M: object  # workspace
     G: object  # gradient arena, laid out as the parameters; empty on the fused path
+    me: int  # the worker
     L: int  # elements in a line
 
 
@@ -58,6 +59,12 @@ def rows_of(left, columns):
     return (left + 1) // 2 if left > tallest else left
 
 
+@inlined
+def inputs_of(mem, row):
+    """Where a layer's inputs lie: for the first layer, where this worker gathered them if each does so alone."""
+    return row[field.A] + mem.me * row[field.OWN]
+
+
 @kernel
 def forward(mem, row, p0, p1, q0, q1):
     """Z of panels p0 ... p1 and batch panels q0 ... q1."""
@@ -74,7 +81,7 @@ def forward(mem, row, p0, p1, q0, q1):
             call = 0
             for q in range(q0, q1, MOST_COLUMNS):
                 columns = min(MOST_COLUMNS, q1 - q)
-                a = row[field.A] + q * apitch + k * L
+                a = inputs_of(mem, row) + q * apitch + k * L
                 z = row[field.Z] + q * zpitch + p * L * L
                 r = 0
                 while r < height:
@@ -157,7 +164,7 @@ def weights(mem, row, rule, scratch, batch, p0, p1, k0, k1):
         k = k0
         while k < k1:
             rows = rows_of(k1 - k, columns)
-            tile(mem, row, rule, scratch, batch, rows, columns, row[field.A] + k * L, dt, w + k * L)
+            tile(mem, row, rule, scratch, batch, rows, columns, inputs_of(mem, row) + k * L, dt, w + k * L)
             k += rows
 
 

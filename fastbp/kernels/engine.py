@@ -281,7 +281,7 @@ class Engine:
         }, P=self._P, G=EMPTY, X=X, order=order, bounds=bounds, scalars=scalars, losses=losses, totals=totals,
             weight=EMPTY if sample_weight is None else sample_weight,
             outputs=EMPTY if outputs is None else outputs, **self._labels(y))
-        status = int(space.sync[parallel.STATUS])
+        status = int(space.sync[parallel.STATUS] or space.sync[parallel.STATUS + 1])
         return Report(int(space.sync[parallel.STEPS]), (status < 0) + 2 * (status > 0), max(status, 0) - 1)
 
     def _rule_code(self, scalars: Array) -> int:

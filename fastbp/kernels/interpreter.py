@@ -57,13 +57,13 @@ def divided(unit, size):
 
 
 @kernel
-def run_unit(mem, layers, data, rule, scratch, what, layer, unit, q0, q1, step, first, batch, panels):
-    """One unit of one operation; with q0 < q1, all of it for these panels of the batch."""
-    row = layers[layer]
+def run_unit(mem, layers, data, rule, scratch, what, layer, unit, span, step, first, batch, panels):
+    """One unit of one operation, or all of it in a span of outputs, inputs and batch panels."""
+    row, L = layers[layer], mem.L
+    whole, p0, p1, b0, b1, q0, q1 = span
     if what == field.FORWARD:
         if row[field.DENSE]:
-            p0, p1 = 0, row[field.PANELS]
-            if q0 == q1:
+            if not whole:
                 size, share = row[field.FORWARD_UNITS + field.SIZE], row[field.FORWARD_UNITS + field.SHARE]
                 p, q = divided(unit, parts(panels, share))
                 p0, p1, q0, q1 = p * size, min(p * size + size, p1), q * share, min(q * share + share, panels)
@@ -73,8 +73,7 @@ def run_unit(mem, layers, data, rule, scratch, what, layer, unit, q0, q1, step, 
     elif what == field.BACKWARD:
         below = layers[layer - 1]
         if row[field.DENSE]:
-            b0, b1 = 0, row[field.BLOCKS]
-            if q0 == q1:
+            if not whole:
                 size, share = row[field.BACKWARD_UNITS + field.SIZE], row[field.BACKWARD_UNITS + field.SHARE]
                 b, q = divided(unit, parts(panels, share))
                 b0, b1, q0, q1 = b * size, min(b * size + size, b1), q * share, min(q * share + share, panels)
@@ -82,11 +81,14 @@ def run_unit(mem, layers, data, rule, scratch, what, layer, unit, q0, q1, step, 
         else:
             copy_backward(mem, row, below, unit)
     elif what == field.WEIGHTS:
-        size, groups = row[field.WEIGHTS_UNITS + field.SIZE], row[field.WEIGHTS_UNITS + field.SHARE]
-        k, g = divided(unit, groups)
-        k, p = k * size, g * row[field.GROUP]
-        weights(mem, row, rule, scratch, batch, p, min(p + row[field.GROUP], row[field.PANELS]), k,
-                min(k + size, row[field.K] + row[field.BIAS]))
+        lines = row[field.K] + row[field.BIAS]
+        k0, k1 = b0 * L, lines if b1 == row[field.BLOCKS] else b1 * L
+        if not whole:
+            size, groups = row[field.WEIGHTS_UNITS + field.SIZE], row[field.WEIGHTS_UNITS + field.SHARE]
+            k, g = divided(unit, groups)
+            k0, k1, p0 = k * size, min(k * size + size, lines), g * field.WEIGHTS_PANELS
+            p1 = min(p0 + field.WEIGHTS_PANELS, p1)
+        weights(mem, row, rule, scratch, batch, p0, p1, k0, k1)
     elif what == field.GATHER:
         gather_inputs(mem, row, data, first, batch, unit)
     elif what == field.LOSS:
@@ -96,18 +98,31 @@ def run_unit(mem, layers, data, rule, scratch, what, layer, unit, q0, q1, step, 
 
 
 @inlined
-def run_operation(mem, layers, data, rule, scratch, sync, me, workers, place, what, layer, split, step, first, batch,
-                  panels):
+def span_of(row, split, me, workers, panels):
+    """(whether there is a span, its outputs, its inputs, its batch panels): what is a worker's own."""
+    p0, p1, b0, b1, q0, q1 = 0, row[field.PANELS], 0, row[field.BLOCKS], 0, panels
+    if split == field.BY_OUTPUTS:
+        p0, p1 = me * p1 // workers, (me + 1) * p1 // workers
+    elif split == field.BY_INPUTS:
+        b0, b1 = me * b1 // workers, (me + 1) * b1 // workers
+    elif split == field.BY_BATCH:
+        q0, q1 = me * q1 // workers, (me + 1) * q1 // workers
+    return split >= field.BY_BATCH, p0, p1, b0, b1, q0, q1
+
+
+@inlined
+def run_operation(mem, layers, data, rule, scratch, sync, workers, place, what, layer, split, step, first, batch, panels):
     """This worker's share of an operation and, where that is wanted, what the others have left."""
-    q0 = q1 = 0
-    unit, end = 0, units_of(layers[layer], what, panels)
-    units = end
+    me, row = mem.me, layers[layer]
+    units = units_of(row, what, panels)
+    unit, end = 0, units
+    span = (False, 0, row[field.PANELS], 0, row[field.BLOCKS], 0, panels)
     helping = split == field.HELPING and workers > 1
-    if workers > 1:
+    if workers > 1 and split != field.EVERYONE:
         unit, end = me * units // workers, (me + 1) * units // workers
-        if split == field.BY_BATCH and layers[layer, field.DENSE] and what in (field.FORWARD, field.BACKWARD):
-            q0, q1 = me * panels // workers, (me + 1) * panels // workers
-            unit, end = 0, int(q0 < q1)
+        if split >= field.BY_BATCH and row[field.DENSE] and what in (field.FORWARD, field.BACKWARD, field.WEIGHTS):
+            span = span_of(row, split, me, workers, panels)
+            unit, end = 0, int(span[1] < span[2] and span[3] < span[4] and span[5] < span[6])
     victim = me
     while True:
         if helping:
@@ -119,7 +134,7 @@ def run_operation(mem, layers, data, rule, scratch, sync, me, workers, place, wh
                 continue
         elif unit >= end:
             break
-        run_unit(mem, layers, data, rule, scratch, what, layer, unit, q0, q1, step, first, batch, panels)
+        run_unit(mem, layers, data, rule, scratch, what, layer, unit, span, step, first, batch, panels)
         unit += 1
 
 
@@ -134,35 +149,39 @@ def step_loss(data, losses, step, panels):
 
 
 @inlined
-def run_step(mem, layers, program, data, rule, scratch, sync, me, workers, spins, step, first, batch, losses):
-    """One step of the program; False when it must be the last."""
-    n = program.shape[0]
+def run_step(mem, layers, program, data, rule, scratch, sync, workers, spins, step, first, batch, losses):
+    """One step of the program; False when training must stop before its updates.
+
+    Whether it must is decided after a barrier and from what no worker changes until the next one: the losses of this
+    step, and whether the step before refused an update, which is why that word has a parity.
+    """
+    n, me, parity = program.shape[0], mem.me, step & 1
     panels = parts(batch, mem.L)
     for operation in range(n):
         what, layer = program[operation, field.WHAT], program[operation, field.LAYER]
         if what == field.CHECK:
-            if not step_loss(data, losses, step, panels):
-                sync[STATUS] = -1
+            if sync[STATUS + 1 - parity] != 0:
                 return False
-            if program[operation, field.BARRIER]:
-                barrier(sync, me, workers, spins)
-            continue
-        place = counter(step & 1, operation, n, 0, workers)
-        split = program[operation, field.SPLIT]
-        run_operation(mem, layers, data, rule, scratch, sync, me, workers, place, what, layer, split, step, first,
-                      batch, panels)
-        if workers > 1 and split == field.HELPING:
-            atomic_store(sync, counter(1 - (step & 1), operation, n, me, workers), 0)
-        if what == field.WEIGHTS and sync[rule.flag]:
-            exchange_if(sync, STATUS, 0, layer + 1)
+            if not step_loss(data, losses, step, panels):
+                sync[STATUS + parity] = -1
+                return False
+        else:
+            place, split = counter(parity, operation, n, 0, workers), program[operation, field.SPLIT]
+            run_operation(mem, layers, data, rule, scratch, sync, workers, place, what, layer, split, step, first, batch,
+                          panels)
+            if workers > 1 and split == field.HELPING:
+                atomic_store(sync, counter(1 - parity, operation, n, me, workers), 0)
+            if what == field.WEIGHTS and sync[rule.flag]:
+                exchange_if(sync, STATUS + parity, 0, layer + 1)
         if program[operation, field.BARRIER]:
             barrier(sync, me, workers, spins)
-    return sync[STATUS] == 0
+    return True
 
 
 @inlined
-def run_slice(numbers, layers, program, sync, mem, data, bounds, scalars, losses, me, workers):
-    """All steps of a slice; the steps completed go to sync."""
+def run_slice(numbers, layers, program, sync, mem, data, bounds, scalars, losses, workers):
+    """All steps of a slice; how many were completed goes to sync."""
+    me = mem.me
     scratch = numbers[SCRATCH] + me * numbers[SCRATCH_SIZE]
     place = scratch + field.GRADIENT_LINES * mem.L
     rule = Rule(numbers[FUSED] != 0, numbers[RULE], numbers[AHEAD], place, numbers[STRIDE], sync, FLAGS + me * WORDS)
@@ -171,11 +190,10 @@ def run_slice(numbers, layers, program, sync, mem, data, bounds, scalars, losses
         if numbers[TRAIN] and 8 * step < scalars.size:  # one row of scalars stands for all steps
             fold(mem.M, place, rule.code, scalars[8 * step : 8 * step + 8])
         first, batch = bounds[step], bounds[step + 1] - bounds[step]
-        going = run_step(mem, layers, program, data, rule, scratch, sync, me, workers, numbers[SPINS], step, first,
-                         batch, losses)
-        done += sync[STATUS] >= 0
-        if not going:
+        if not run_step(mem, layers, program, data, rule, scratch, sync, workers, numbers[SPINS], step, first, batch,
+                        losses):
             break
+        done += 1
     if me == 0:
         sync[STEPS] = done
 
@@ -191,9 +209,9 @@ def work(me, numbers, sync, flat_program, flat_layers, bounds, labels, order, ta
     if decision == ALONE:
         me, workers = 0, 1
     if decision in (TOGETHER, ALONE):
-        mem = Memory(table, P, M, G, 64 // M.itemsize)
+        mem = Memory(table, P, M, G, me, 64 // M.itemsize)
         data = Data(X, y, labels, weight, totals, order, outputs, numbers[LOSS], numbers[BACKWARD] != 0, partials)
-        run_slice(numbers, layers, program, sync, mem, data, bounds, scalars, losses, me, workers)
+        run_slice(numbers, layers, program, sync, mem, data, bounds, scalars, losses, workers)
     restore_denormals(control)
 
 

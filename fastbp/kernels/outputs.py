@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from fastbp.isa.curves_portable import CODES
 from fastbp.kernels import plan as field
-from fastbp.kernels.dense import deltas
+from fastbp.kernels.dense import deltas, inputs_of
 from fastbp.kernels.jit import inlined, kernel
 from fastbp.kernels.microkernels import (
     activate,
@@ -51,7 +51,7 @@ def panel_rows(batch, q, L):
 @inlined
 def gather_inputs(mem, row, data, first, batch, q):
     K, L = row[field.K], mem.L
-    panel = row[field.A] + q * row[field.APITCH]
+    panel = inputs_of(mem, row) + q * row[field.APITCH]
     gather(mem.table, K, panel_rows(batch, q, L), data.X, 0, K, data.order, first + q * L, mem.M, panel)
     for lane in range(L):
         mem.M[panel + K * L + lane] = 1  # the input of the bias

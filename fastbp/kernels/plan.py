@@ -23,7 +23,7 @@ from fastbp.isa import LINE, detect
 
 # Fields of a layer's row.
 (K, N, BLOCKS, PANELS, DENSE, BIAS, CODE, OUTPUT_CODE, ALPHA, W, WPITCH, A, APITCH, Z, ZPITCH, F, SINK, D, DPITCH, DT,
- TPITCH, GROUP, N_FIELDS) = range(23)
+ TPITCH, OWN, N_FIELDS) = range(23)
 # Behind them, for each of the three products: lines or panels in a unit, how many units that makes, batch panels in
 # one.
 FORWARD_UNITS, BACKWARD_UNITS, WEIGHTS_UNITS = (N_FIELDS + 3 * i for i in range(3))
@@ -32,12 +32,9 @@ ROW = N_FIELDS + 9
 # Operations, and the fields of their rows: what, which layer, whether a barrier follows, how the work is split.
 (GATHER, FORWARD, LOSS, CHECK, OUTPUT, BACKWARD, WEIGHTS) = range(7)
 WHAT, LAYER, BARRIER, SPLIT, N_PROGRAM = range(5)
-# By shares of units, from which workers help each other; by fixed shares of them; by fixed shares of the batch panels.
-HELPING, FIXED, BY_BATCH = range(3)
-# Multiply-adds of an operation below which looking for others' units costs more than it brings.
-WORTH_HELPING = 4_000_000
-# Bytes of a kernel up to which every worker reads it whole, for its own rows of the batch.
-WORTH_SHARING_WEIGHTS = 128 << 10
+# By shares of units, from which workers help each other; by fixed shares of them; everything by every worker; by fixed
+# shares of the batch's panels, of the layer's panels of outputs, or of its blocks of inputs.
+HELPING, FIXED, EVERYONE, BY_BATCH, BY_OUTPUTS, BY_INPUTS = range(6)
 # Lines of k that a tile's operands take from memory before it starts on the next: they stay in the first-level cache.
 BLOCK = 256
 # Panels of outputs in a unit of the weight gradient, if that gives every worker its share: what one tile takes.
@@ -99,7 +96,9 @@ def make(layers: Sequence[Dense], batch: int, dtype: np.dtype, workers: int, tra
 
     end = lanes  # the first line holds nothing
     below, below_pitch = end, pitch_of(layers[0].inputs)
-    end += panels * below_pitch
+    if gathers_alone(layers, panels, lanes, workers):
+        rows[0, OWN] = panels * below_pitch
+    end += panels * below_pitch + (workers - 1) * int(rows[0, OWN])
     for row, layer in zip(rows, layers, strict=True):
         row[[K, N, DENSE, BIAS]] = layer.inputs, layer.outputs, layer.dense, layer.bias
         row[[BLOCKS, PANELS]] = ceil_div(layer.inputs, lanes), ceil_div(layer.outputs, lanes)
@@ -145,9 +144,7 @@ def _cut(row: np.ndarray, panels: int, workers: int) -> None:
     product(FORWARD_UNITS, int(row[PANELS]), panels * int(row[K]))
     product(BACKWARD_UNITS, int(row[BLOCKS]), panels * int(row[N]))
     # weights: a unit's inputs stay in the second-level cache while all its panels pass
-    even = [g for g in (3, 2, 1) if ceil_div(int(row[PANELS]), g) % workers == 0]
-    row[GROUP] = even[0] if even and int(row[PANELS]) < 8 * workers else WEIGHTS_PANELS
-    groups = ceil_div(int(row[PANELS]), int(row[GROUP]))
+    groups = ceil_div(int(row[PANELS]), WEIGHTS_PANELS)
     size = min(lines, max(8, L2_BYTES // 2 // (panels * LINE) // 8 * 8))
     if groups % workers and groups * ceil_div(lines, size) < few:
         size = max(8, ceil_div(ceil_div(lines, workers), 8) * 8)
@@ -159,32 +156,59 @@ def updates_wait(layers: Sequence[Dense], panels: int) -> bool:
     return sum(panels * layer.outputs * LINE for layer in layers) <= L2_BYTES // 4
 
 
-def _split(layer: Dense, panels: int, lanes: int, workers: int) -> int:
-    """How an operation of this layer is shared out."""
-    size, batch = layer.inputs * layer.outputs * layer.dense, panels * lanes
-    even = panels % workers == 0 or panels >= 4 * workers
-    # by batch the weights pass between the cores, otherwise the activations
-    if even and size * LINE // lanes <= WORTH_SHARING_WEIGHTS and size <= batch * (layer.inputs + layer.outputs) + 8192:
-        return BY_BATCH
-    return FIXED if size * batch <= WORTH_HELPING or not layer.dense else HELPING
+def _splits(layers: Sequence[Dense], panels: int, lanes: int, workers: int) -> list[int]:
+    """How forward of each layer is shared out.
+
+    In small networks every worker keeps to its own units: its weights, their averages and its deltas stay in its
+    caches, and only activations pass between the cores. A line that another core has written costs some 20 ns, as
+    much as 1,500 multiply-adds. Layers with too few units are split by rows of the batch.
+    """
+    small = updates_wait(layers, panels)
+
+    def even(total: int) -> bool:
+        return ceil_div(total, workers) * workers <= 1.2 * total
+
+    def split(layer: Dense) -> int:
+        units = ceil_div(layer.outputs, lanes)
+        if not layer.dense:
+            return FIXED
+        if small and even(units):
+            return BY_OUTPUTS
+        if even(panels) and (small or layer.inputs * layer.outputs * LINE // lanes <= L2_BYTES // 16):
+            return BY_BATCH
+        return FIXED if small else HELPING
+
+    return [split(layer) for layer in layers]
+
+
+def gathers_alone(layers: Sequence[Dense], panels: int, lanes: int, workers: int) -> bool:
+    """Whether every worker gathers all rows for itself, which is cheaper than reading lines another has written."""
+    return layers[0].dense and _splits(layers, panels, lanes, workers)[0] != BY_BATCH
 
 
 def program(layers: Sequence[Dense], mode: str, panels: int, lanes: int, workers: int) -> np.ndarray:
-    """The operations of one step: "train", "evaluate" or "predict".
-
-    Between operations that are split by batch stands no barrier: a worker goes on with its own rows.
-    """
-    last, splits = len(layers) - 1, [_split(layer, panels, lanes, workers) for layer in layers]
-    steps = [(GATHER, 0, BY_BATCH), *((FORWARD, i, split) for i, split in enumerate(splits))]
+    """The operations of one step: "train", "evaluate" or "predict"."""
+    last, splits = len(layers) - 1, _splits(layers, panels, lanes, workers)
+    start = EVERYONE if gathers_alone(layers, panels, lanes, workers) else BY_BATCH
+    steps = [(GATHER, 0, start), *((FORWARD, i, split) for i, split in enumerate(splits))]
     if mode == "predict":
         return _with_barriers([*steps, (OUTPUT, last, BY_BATCH)])
-    steps += [(LOSS, last, BY_BATCH)]
-    check = [(CHECK, last, FIXED)]
+    steps, check = [*steps, (LOSS, last, BY_BATCH)], [(CHECK, last, FIXED)]
     if mode == "evaluate":
         return _with_barriers(steps + check)
-    updates = [(WEIGHTS, i, FIXED if splits[i] == BY_BATCH else splits[i])
-               for i in range(last, -1, -1) if layers[i].dense]
-    deltas = [(BACKWARD, i, splits[i]) for i in range(last, 0, -1)]
+
+    def follows(i: int) -> int:
+        """Backward of a layer: whoever has the units of the layer below computes their deltas."""
+        return BY_INPUTS if splits[i - 1] == BY_OUTPUTS and layers[i].dense else splits[i]
+
+    def owns(i: int) -> int:
+        """Weights of a layer: whoever has the units below, so that the same worker reads and updates them."""
+        if i == 0 or splits[i] == HELPING:
+            return FIXED if splits[i] == BY_BATCH else splits[i]
+        return BY_INPUTS if splits[i - 1] == BY_OUTPUTS else FIXED
+
+    deltas = [(BACKWARD, i, follows(i)) for i in range(last, 0, -1)]
+    updates = [(WEIGHTS, i, owns(i)) for i in range(last, -1, -1) if layers[i].dense]
     if updates_wait(layers, panels):
         return _with_barriers(steps + deltas + check + updates)
     # else the weights of a layer are updated beside the deltas two layers below, and these may reuse what they free
@@ -192,15 +216,25 @@ def program(layers: Sequence[Dense], mode: str, panels: int, lanes: int, workers
     for delta in deltas:
         rest += [delta, *(update for update in updates if update[1] == delta[1] + 1)]
     rest += [update for update in updates if update[1] <= min(1, last)]
-    return _with_barriers(steps + check + rest, late=False)
+    return _with_barriers(steps + check + rest)
 
 
-def _with_barriers(steps: list[tuple[int, int, int]], late: bool = True) -> np.ndarray:
-    """`late`: weights are updated when no deltas are computed any more, so these need not wait for each other."""
-    rows = []
+def _with_barriers(steps: list[tuple[int, int, int]]) -> np.ndarray:
+    """A barrier behind every operation whose results other workers need next, or whose operands they change next."""
+    order = [what for what, _, _ in steps]
+    late = WEIGHTS in order and BACKWARD not in order[order.index(WEIGHTS) :]  # no deltas are computed beside updates
+    passed, rows = False, []
     for (what, layer, split), (following, below, next_split) in zip(steps, [*steps[1:], (-1, 0, 0)], strict=True):
-        own_rows = split == next_split == BY_BATCH and (late or what != BACKWARD)
-        together = own_rows or what == following == WEIGHTS or what == CHECK
-        beside = what == BACKWARD and following == WEIGHTS and below == layer + 1
-        rows.append((what, layer, int(following < 0 or not (together or beside)), split))
+        if following < 0:  # the next step gathers: for everyone alone, and forward begins with what is a worker's own
+            free = late and what == WEIGHTS and steps[1][2] == BY_OUTPUTS and steps[0][2] == EVERYONE
+        elif what in (GATHER, CHECK):
+            free = what == CHECK or split == EVERYONE or split == next_split == BY_BATCH
+        elif following == CHECK:  # needs the losses of all, and updates their deltas
+            free = passed and split == BY_INPUTS
+        elif what == BACKWARD:
+            free = following == WEIGHTS and below == layer + 1 or late and split == next_split == BY_BATCH
+        else:
+            free = what == WEIGHTS == following or split == next_split == BY_BATCH
+        passed = what == LOSS and not free or passed and what != LOSS
+        rows.append((what, layer, int(not free), split))
     return np.array(rows, np.int64)
