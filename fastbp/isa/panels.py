@@ -46,9 +46,10 @@ def at_most(b, value, bound: int):
 
 
 def transpose(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (rows, source, target): one L x L block; source lines from `rows` on count as zero."""
+    """void (rows, columns, source, target): one L x L block, of which `columns` target lines are wanted; source lines
+    from `rows` on count as zero."""
 
-    def body(builder, rows, source, target):
+    def body(builder, rows, columns, source, target):
         x, b = Lines(builder, bits), builder
 
         def line(i):
@@ -66,13 +67,21 @@ def transpose(module: ir.Module, bits: int, table) -> ir.Function:
             for i, value in enumerate(x.transpose(lines)):
                 x.store(value, target, i * x.lanes)
 
-        with b.if_else(b.icmp_signed(">=", rows, I64(x.lanes))) as (whole, part):
-            with whole:
-                write([x.load(source, i * x.lanes) for i in range(x.lanes)])
-            with part:
-                write([line(i) for i in range(x.lanes)])
+        def element(i, _):
+            b.store(x.load_scalar(source, b.mul(i, I64(x.lanes))), x.at(target, i), align=bits // 8)
+            return []
 
-    return define(module, f"fastbp_transpose_f{bits}", [I64, PTR, PTR], body)
+        with b.if_else(b.icmp_signed("==", columns, I64(1))) as (one, several):
+            with one:  # online learning: as many moves as there are elements
+                x.store(x.const(0.0), target)
+                loop(b, rows, [], element)
+            with several, b.if_else(b.icmp_signed(">=", rows, I64(x.lanes))) as (whole, part):
+                with whole:
+                    write([x.load(source, i * x.lanes) for i in range(x.lanes)])
+                with part:
+                    write([line(i) for i in range(x.lanes)])
+
+    return define(module, f"fastbp_transpose_f{bits}", [I64, I64, PTR, PTR], body)
 
 
 def gather(module: ir.Module, bits: int, table) -> ir.Function:

@@ -93,10 +93,10 @@ def tile_finish(row, post):
 
 
 # -- panels --------------------------------------------------------------------------------------------------------
-def transpose(table, rows, S, s, T, t):
-    """One L x L block; source lines from `rows` on count as zero."""
+def transpose(table, rows, columns, S, s, T, t):
+    """One L x L block, of which `columns` target lines are wanted; source lines from `rows` on count as zero."""
     L = LINE // T.itemsize
-    for i in range(L):
+    for i in range(min(L, columns)):
         for lane in range(L):
             T[t + i * L + lane] = S[s + lane * L + i] if lane < rows else 0.0
 

@@ -109,7 +109,7 @@ def curve(mem, row, z, height, columns):
 
 
 @kernel
-def backward(mem, row, below, b0, b1, q0, q1):
+def backward(mem, row, below, batch, b0, b1, q0, q1):
     """Deltas of the layer below, blocks of L inputs b0 ... b1 and batch panels q0 ... q1, and their transposes."""
     table, P, M, L = mem.table, mem.P, mem.M, mem.L
     K, N, wpitch = row[field.K], row[field.N], row[field.WPITCH]
@@ -134,11 +134,11 @@ def backward(mem, row, below, b0, b1, q0, q1):
                     r += rows
                 if n + depth == N:
                     for j in range(columns):
-                        deltas(mem, below, b, q + j, height)
+                        deltas(mem, below, batch, b, q + j, height)
 
 
 @kernel
-def deltas(mem, below, b, q, height):
+def deltas(mem, below, batch, b, q, height):
     """D <- D f', a block of L units by L rows, and its transpose for the weight gradient."""
     L = mem.L
     e = below[field.D] + q * below[field.DPITCH] + b * L * L
@@ -146,7 +146,7 @@ def deltas(mem, below, b, q, height):
     known = below[field.F] if below[field.F] >= 0 else below[field.Z]
     if below[field.CODE] != IDENTITY_CODE:
         slope(mem.table, below[field.CODE], height, mem.M, known + at, mem.M, e, mem.M, below[field.ALPHA])
-    transpose(mem.table, height, mem.M, e, mem.M, below[field.DT] + b * below[field.TPITCH] + q * L * L)
+    transpose(mem.table, height, batch - q * L, mem.M, e, mem.M, below[field.DT] + b * below[field.TPITCH] + q * L * L)
 
 
 @kernel
@@ -194,10 +194,10 @@ def copy_forward(mem, row, q):
 
 
 @inlined
-def copy_backward(mem, row, below, q):
+def copy_backward(mem, row, below, batch, q):
     """Deltas pass through an activation standing alone: its own slope is in them already."""
     L, N = mem.L, row[field.N]
     source, target = row[field.D] + q * row[field.DPITCH], below[field.D] + q * below[field.DPITCH]
     activate(mem.table, IDENTITY_CODE, N, mem.M, source, mem.M, target, mem.M, row[field.SINK], mem.M, row[field.ALPHA])
     for b in range(row[field.PANELS]):
-        deltas(mem, below, b, q, min(L, N - b * L))
+        deltas(mem, below, batch, b, q, min(L, N - b * L))

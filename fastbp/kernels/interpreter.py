@@ -77,9 +77,9 @@ def run_unit(mem, layers, data, rule, scratch, what, layer, unit, span, step, fi
                 size, share = row[field.BACKWARD_UNITS + field.SIZE], row[field.BACKWARD_UNITS + field.SHARE]
                 b, q = divided(unit, parts(panels, share))
                 b0, b1, q0, q1 = b * size, min(b * size + size, b1), q * share, min(q * share + share, panels)
-            backward(mem, row, below, b0, b1, q0, q1)
+            backward(mem, row, below, batch, b0, b1, q0, q1)
         else:
-            copy_backward(mem, row, below, unit)
+            copy_backward(mem, row, below, batch, unit)
     elif what == field.WEIGHTS:
         lines = row[field.K] + row[field.BIAS]
         k0, k1 = b0 * L, lines if b1 == row[field.BLOCKS] else b1 * L

@@ -119,7 +119,7 @@ def linear_deltas(mem, row, data, z, d, first, batch, q):
         gather(table, N, rows, data.weight, 0, N, data.order, first + q * mem.L, M, z)
     if row[field.OUTPUT_CODE] == SOFTMAX:
         softmax_slope(table, N, M, z, M, d)
-    all_deltas(mem, row, q)
+    all_deltas(mem, row, batch, q)
 
 
 @inlined
@@ -141,13 +141,13 @@ def finish(mem, row, data, factors, losses, batch, q):
         total += float(M[factors + lane]) * float(M[losses + lane])
     data.partials[q] = total
     if data.backward:
-        all_deltas(mem, row, q)
+        all_deltas(mem, row, batch, q)
 
 
 @inlined
-def all_deltas(mem, row, q):
+def all_deltas(mem, row, batch, q):
     for b in range(row[field.PANELS]):
-        deltas(mem, row, b, q, min(mem.L, row[field.N] - b * mem.L))
+        deltas(mem, row, batch, b, q, min(mem.L, row[field.N] - b * mem.L))
 
 
 @kernel
