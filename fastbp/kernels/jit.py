@@ -1,8 +1,9 @@
 """The only place of compile options, of the compiled-code cache and of the instruction set Numba compiles for.
 
 `kernel` marks functions that other kernels call; nothing is compiled until an entry is. Entries are compiled by
-`callback` and `parallel` with explicit signatures and kept on disk in a private folder whose name holds a hash of the
-kernel sources, the package version and the instruction set: Numba's own check looks at one file alone.
+`callback` and `parallel` with explicit signatures and kept on disk in a private folder whose name is a hash of the
+kernel sources, the versions of Numba and Python and the instruction set: Numba's own check looks at one file alone.
+Beside the code lie its SHA-256 digests, without which a flipped bit would be run.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ JIT = not config.DISABLE_JIT
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract", "nsz"}, "nogil": True}
 UNUSED_DAYS = 60
 NOTICE = "fastbp: compiling its kernels for this machine, which happens once (about 10 s) ..."
+# Lines as sha256sum writes them, only ever appended to: a file is whole if any of its lines fits. So processes that
+# race for an entry, whose code may differ, do not undo each other's lines.
+DIGESTS = "sha256"
 _lock = threading.RLock()
+_copies: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def _retarget() -> None:
@@ -90,23 +95,34 @@ def _private(folder: Path) -> bool:
 
 @cache
 def cache_dir() -> Path | None:
-    """The folder of compiled code, or None where none can be written (with one warning)."""
+    """The folder of compiled code; where none can be written, a copy of what is there, or None (with one warning)."""
     base = os.environ.get("FASTBP_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
     try:
         root = Path(base) if base else Path.home() / ".cache"
         folder = root / "fastbp" / source_hash()
         if not _private(root):
             raise PermissionError(f"{root} is writable by everyone")
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.chmod(0o700)
-        tempfile.TemporaryFile(dir=folder).close()
-        os.utime(folder)
-        _forget_unused(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.chmod(0o700)
+            tempfile.TemporaryFile(dir=folder).close()
+            os.utime(folder)
+            _forget_unused(folder)
+        except OSError:
+            if not any(folder.glob("*/*.nbi")):
+                raise
+            return _copy(folder)
     except (OSError, RuntimeError) as error:
         warnings.warn(f"fastbp keeps no compiled code, every process will compile again (some 15 s): {error}. "
                       "Set FASTBP_CACHE_DIR to a folder only you can write to.", RuntimeWarning, stacklevel=2)
         return None
     return folder
+
+
+def _copy(folder: Path) -> Path:
+    """Two megabytes that last as long as the process: Numba goes elsewhere if it cannot write."""
+    _copies.append(tempfile.TemporaryDirectory(prefix="fastbp-", ignore_cleanup_errors=True))
+    return Path(shutil.copytree(folder, _copies[-1].name, dirs_exist_ok=True))
 
 
 def _forget_unused(current: Path) -> None:
@@ -118,7 +134,7 @@ def _forget_unused(current: Path) -> None:
 
 
 @contextlib.contextmanager
-def _cached() -> Iterator[bool]:
+def _cached() -> Iterator[None]:
     """Points Numba's cache at our folder while an entry of ours is compiled or loaded."""
     folder = cache_dir()
     with _lock:
@@ -126,7 +142,7 @@ def _cached() -> Iterator[bool]:
         try:
             if folder is not None:
                 config.CACHE_DIR = str(folder)
-            yield folder is not None
+            yield
         finally:
             config.CACHE_DIR = before
 
@@ -149,21 +165,52 @@ class Notice(event.Listener):  # type: ignore[misc]
 _notice = Notice()
 
 
-def _entry(decorate: Callable[[bool], Any]) -> Any:
+def _digests(folder: Path, function: Callable) -> dict[Path, str]:
+    """The files that hold an entry's code, and the lines of DIGESTS that fit them now."""
+    name, lines = function.__qualname__.replace("<", "").replace(">", ""), {}
+    for path in folder.glob(f"*/*.{name}-{function.__code__.co_firstlineno}.*.nbc"):
+        with contextlib.suppress(FileNotFoundError):
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            lines[path] = f"{digest}  {path.relative_to(folder).as_posix()}\n"
+    return lines
+
+
+def _whole_files(folder: Path, function: Callable) -> set[str]:
+    """The lines of an entry's files, of which the damaged ones are removed, with a warning. No line at all will do."""
+    for _ in range(10):
+        lines, known = _digests(folder, function), ""
+        with contextlib.suppress(FileNotFoundError):
+            known = (folder / DIGESTS).read_text(errors="replace")
+        damaged = [path for path, line in lines.items() if line[64:] in known and line not in known]
+        if not damaged:
+            return set(lines.values())
+        time.sleep(0.05)  # another process may have replaced the file, and be about to add its line
+    for path in damaged:
+        path.unlink(missing_ok=True)
+    warnings.warn(f"fastbp's compiled code in {damaged[0]} was damaged; compiling it again.",
+                  RuntimeWarning, stacklevel=4)
+    return set()
+
+
+def _entry(function: Callable, decorate: Callable[[bool], Any]) -> Any:
     """Compiles or loads an entry; a cache that cannot be read is thrown away once, with a warning.
 
     Ctrl-C arrives when the current call of the compiler returns. Nothing of an entry is kept before all of it is
     there, neither here nor on disk, so the next call of it compiles anew.
     """
-    with _cached() as keep:
-        if not keep:
+    with _cached():
+        folder = cache_dir()
+        if folder is None:
             return decorate(False)
         try:
+            before = _whole_files(folder, function)
             with event.install_listener("numba:run_pass", _notice):
-                return decorate(True)
+                entry = decorate(True)
+            if new := set(_digests(folder, function).values()) - before:
+                with contextlib.suppress(OSError), (folder / DIGESTS).open("ab", buffering=0) as file:
+                    file.write("".join(sorted(new)).encode())
+            return entry
         except Exception as error:
-            folder = cache_dir()
-            assert folder is not None
             warnings.warn(f"fastbp's compiled code in {folder} cannot be used ({error!r}); compiling again.",
                           RuntimeWarning, stacklevel=3)
             shutil.rmtree(folder, ignore_errors=True)
@@ -172,12 +219,12 @@ def _entry(decorate: Callable[[bool], Any]) -> Any:
 
 def callback(function: Callable, signature: Any) -> Any:
     """A C callback: its address is what serial callers and the parallel entry call."""
-    return _entry(lambda keep: numba.cfunc(signature, cache=keep, **OPTIONS)(function))
+    return _entry(function, lambda keep: numba.cfunc(signature, cache=keep, **OPTIONS)(function))
 
 
 def parallel(function: Callable, signature: Any) -> Any:
     """A function with a parallel region."""
-    return _entry(lambda keep: numba.njit(signature, cache=keep, parallel=True, **OPTIONS)(function))
+    return _entry(function, lambda keep: numba.njit(signature, cache=keep, parallel=True, **OPTIONS)(function))
 
 
 def max_threads() -> int:
