@@ -11,6 +11,7 @@ True
 """
 
 import importlib
+import os
 
 from fastbp.activations import ELU, LeakyReLU
 from fastbp.checkpoint import CheckpointError
@@ -22,6 +23,8 @@ from fastbp.training import DivergenceWarning, History
 
 __version__ = "0.1.0"
 _LATER = ("datasets", "kernels", "reference")  # imported when first asked for; Numba alone takes 0.25 s
+if os.environ.get("FASTBP_ISA", "").strip():  # is checked, and takes effect, before Numba compiles anything
+    importlib.import_module("fastbp.kernels.jit")
 
 __all__ = [
     "ELU",
