@@ -2,6 +2,7 @@
 
 The file holds the weights and the optimizer's states as tensors, and in its metadata, as JSON text, what the model is
 made of, and a SHA-256 of everything, since safetensors alone does not notice a flipped bit. Nothing in it is code.
+States are as the engine keeps them, which for Adam is m / (1 - beta_1) and v / (1 - beta_2).
 """
 
 from __future__ import annotations

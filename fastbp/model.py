@@ -275,7 +275,8 @@ class Sequential:
 
         The format is safetensors. A crash or a full disk leaves the old file or the new one, whole. Functions cannot be
         written: a learning rate computed by one is saved as its value now, with a warning, and initializers of your
-        own, whose work is done, as the default.
+        own, whose work is done, as the default. Adam's states are in fastbp's own form, m / (1 - beta_1) and
+        v / (1 - beta_2).
         Raises ValueError where the input size is not known yet, OSError where the file cannot be written.
         """
         self._known("save")

@@ -103,6 +103,19 @@ def test_training_goes_on_bit_for_bit(tmp_path, case, dtype):
     assert_alike(model, loaded)
 
 
+@pytest.mark.parametrize("beta_1", [0.9, 0.5])
+def test_the_averages_of_adam_are_saved_without_their_factors(tmp_path, beta_1):
+    model = Sequential([Dense(2)], seed=4, dtype="float64")
+    model.compile(fastbp.Adam(beta_1=beta_1), "mse")
+    gradient = model.gradients(X, X[:, :2])[0]
+    model.train_on_batch(X, X[:, :2])
+    model.save(tmp_path / "model")
+    saved = safetensors.numpy.load_file(tmp_path / "model")
+    m, v = (saved[f"optimizer.{number}.0.kernel"] for number in range(2))
+    np.testing.assert_allclose(m, gradient, rtol=1e-12)
+    np.testing.assert_allclose(v, gradient**2, rtol=1e-12)
+
+
 def test_a_callback_may_save_and_its_file_resumes(tmp_path):
     class Saver:
         def set_model(self, model):

@@ -466,6 +466,25 @@ def test_summary_of_a_network_whose_input_size_is_not_known():
     assert model.summary().splitlines()[-1].split() == ["total", str(3 * 5 + 5 + 10)]
 
 
+ON_NO_ROWS = {
+    "fit": lambda model: model.fit(X[:0], X[:0]),
+    "validation": lambda model: model.fit(X, X, validation_data=(X[:0], X[:0])),
+    "train_on_batch": lambda model: model.train_on_batch(X[:0], X[:0]),
+    "gradients": lambda model: model.gradients(X[:0], X[:0]),
+    "predict": lambda model: model.predict(X[:0]),
+    "evaluate": lambda model: model.evaluate(X[:0], X[:0]),
+}
+
+
+@pytest.mark.parametrize("call", ON_NO_ROWS)
+def test_no_rows_are_refused(call):
+    """The engine does not check for them."""
+    model = Sequential([Dense(3)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"X must have a row and a column at least, but its shape is \(0, 3\)"):
+        ON_NO_ROWS[call](model)
+
+
 def test_import_loads_nothing_that_is_not_needed():
     program = "import sys, fastbp; print(' '.join(m for m in sys.modules if '.' not in m))"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()

@@ -239,6 +239,10 @@ class Engine:
         self._write(self._arena(0), weights)
 
     def get_state(self) -> list[list[Array]]:
+        """Copies of the optimizer's states, each aligned with get_weights(), in this engine's own form.
+
+        Momentum: v. Adam: m / (1 - beta_1) and v / (1 - beta_2), which saves two multiplications a weight.
+        """
         return [self._read(self._arena(1 + i)) for i in range(self.n_states)]
 
     def set_state(self, states: Sequence[Sequence[Array]]) -> None:

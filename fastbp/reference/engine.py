@@ -16,10 +16,14 @@ CHUNK = 1024  # rows that predict and evaluate pass forward at a time: their mem
 
 
 class Report(NamedTuple):
-    """How a call of train ended: steps completed; status; the layer at fault, -1 for none.
+    """How a call of train ended: steps completed; status; the layer at fault, -1 for none or unknown.
 
     status 0: all steps done. 1: the loss of the next step was not finite; that step was dropped whole. 2: in the last
     of the steps, weights would have become not finite; those kept their values and states, the others were updated.
+
+    layer counts the engine's `layers` from 0 at the input, activations standing alone included. It is known for status
+    2 alone; where several layers are at fault it is the lowest here, and in the compiled engine the first that was
+    updated, which with several threads may be any of them.
     """
 
     steps: int
@@ -92,7 +96,10 @@ class ReferenceEngine:
         _fill(self._views(self._W), weights)
 
     def get_state(self) -> list[list[Array]]:
-        """Copies of the optimizer's states, each aligned with get_weights()."""
+        """Copies of the optimizer's states, each aligned with get_weights(): momentum's v, or Adam's m and v.
+
+        The compiled engine keeps Adam's without their factors, so states are not exchanged between the two.
+        """
         return [[view.copy() for view in self._views(state)] for state in self._states]
 
     def set_state(self, states: Sequence[Sequence[Array]]) -> None:
