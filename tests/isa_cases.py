@@ -237,14 +237,17 @@ def tiles(table, dtype: str, k: int) -> Iterator[Case]:
 # -- panels --------------------------------------------------------------------------------------------------------
 def transposes(dtype: str) -> Iterator[Case]:
     rng, L = np.random.default_rng(1), lanes_of(dtype)
-    for rows, columns in [*((rows, L) for rows in range(L + 1)), *((rows, 1) for rows in range(L + 1)), (L, 2), (3, 100)]:
+    sizes = [(rows, columns) for columns in (L, 1) for rows in range(L + 1)]
+    for rows, columns in [*sizes, (L, 2), (3, 100)]:
         source = rng.normal(size=(L, L)).astype(dtype)
         S, T = Operand(dtype, L * L, source), whole(Operand(dtype, L * L))
         S.lines()[rows:] = np.nan  # not to be read
         kept = np.where(np.arange(L)[:, None] < rows, source, np.dtype(dtype).type(0))
 
-        def check(T=T, kept=kept, wanted=min(columns, L)):
-            assert_bits(T.lines()[:wanted], np.ascontiguousarray(kept.T)[:wanted])  # the rest is as it comes
+        kept = np.ascontiguousarray(kept.T)[:columns]  # the rest is as it comes
+
+        def check(T=T, kept=kept):
+            assert_bits(T.lines()[: len(kept)], kept)
 
         yield Case("transpose", dtype, [rows, columns, S, T], check, f"{rows} rows, {columns} columns")
 

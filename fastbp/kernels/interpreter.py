@@ -111,7 +111,8 @@ def span_of(row, split, me, workers, panels):
 
 
 @inlined
-def run_operation(mem, layers, data, rule, scratch, sync, workers, place, what, layer, split, step, first, batch, panels):
+def run_operation(mem, layers, data, rule, scratch, sync, workers, place, what, layer, split, step, first, batch,
+                  panels):
     """This worker's share of an operation and, where that is wanted, what the others have left."""
     me, row = mem.me, layers[layer]
     units = units_of(row, what, panels)
@@ -167,8 +168,8 @@ def run_step(mem, layers, program, data, rule, scratch, sync, workers, spins, st
                 return False
         else:
             place, split = counter(parity, operation, n, 0, workers), program[operation, field.SPLIT]
-            run_operation(mem, layers, data, rule, scratch, sync, workers, place, what, layer, split, step, first, batch,
-                          panels)
+            run_operation(mem, layers, data, rule, scratch, sync, workers, place, what, layer, split, step, first,
+                          batch, panels)
             if workers > 1 and split == field.HELPING:
                 atomic_store(sync, counter(1 - parity, operation, n, me, workers), 0)
             if what == field.WEIGHTS and sync[rule.flag]:

@@ -232,9 +232,9 @@ def _with_barriers(steps: list[tuple[int, int, int]]) -> np.ndarray:
         elif following == CHECK:  # needs the losses of all, and updates their deltas
             free = passed and split == BY_INPUTS
         elif what == BACKWARD:
-            free = following == WEIGHTS and below == layer + 1 or late and split == next_split == BY_BATCH
+            free = (following == WEIGHTS and below == layer + 1) or (late and split == next_split == BY_BATCH)
         else:
             free = what == WEIGHTS == following or split == next_split == BY_BATCH
-        passed = what == LOSS and not free or passed and what != LOSS
+        passed = not free if what == LOSS else passed
         rows.append((what, layer, int(not free), split))
     return np.array(rows, np.int64)
