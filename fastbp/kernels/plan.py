@@ -42,6 +42,7 @@ WEIGHTS_PANELS = 3
 # What a worker needs for itself: a tile of gradients, then lines for the rule's scalars and for the loss.
 GRADIENT_LINES, SCRATCH_LINES = 24, 24 + 8
 L1_BYTES, L2_BYTES = detect.cache_sizes()
+BATCH_PANELS, MOST_PANELS = 18, 32
 
 
 class Dense(NamedTuple):
@@ -130,25 +131,32 @@ def make(layers: Sequence[Dense], batch: int, dtype: np.dtype, workers: int, tra
 
 def _cut(row: np.ndarray, panels: int, workers: int) -> None:
     """Units of work: large enough to keep what they share in the second-level cache, enough of them to share out."""
-    few = 3 * workers if workers > 1 else 1
+    few = 4 * workers if workers > 1 else 1
     lines = int(row[K] + row[BIAS])
 
-    def product(place: int, total: int, shared: int) -> None:
-        """`total` panels or blocks, of which a unit takes more where the batch's `shared` lines do not fit."""
-        most = 1 if shared * LINE <= L2_BYTES // 2 and workers > 1 else 8
-        size = max(1, min(most, total // few))
-        units = ceil_div(total, size)
-        share = panels if units >= workers else max(1, ceil_div(panels, ceil_div(few, units)))
-        row[place : place + 3] = size, units, share
+    def product(place: int, total: int) -> None:
+        """`total` panels or blocks against the batch's panels. A unit reads its batch panels once and keeps a block of
+        them in the second-level cache, so it takes as many panels as the number of workers allows."""
+        share = _even(panels, BATCH_PANELS) if workers > 1 or panels > 2 * BATCH_PANELS else panels
+        size = min(MOST_PANELS, ceil_div(total, ceil_div(few, ceil_div(panels, share))))
+        if ceil_div(total, size) < workers and share == panels:
+            share = max(1, ceil_div(panels, ceil_div(few, ceil_div(total, size))))
+        row[place : place + 3] = size, ceil_div(total, size), share
 
-    product(FORWARD_UNITS, int(row[PANELS]), panels * int(row[K]))
-    product(BACKWARD_UNITS, int(row[BLOCKS]), panels * int(row[N]))
+    product(FORWARD_UNITS, int(row[PANELS]))
+    product(BACKWARD_UNITS, int(row[BLOCKS]))
     # weights: a unit's inputs stay in the second-level cache while all its panels pass
     groups = ceil_div(int(row[PANELS]), WEIGHTS_PANELS)
     size = min(lines, max(8, L2_BYTES // 2 // (panels * LINE) // 8 * 8))
     if groups % workers and groups * ceil_div(lines, size) < few:
         size = max(8, ceil_div(ceil_div(lines, workers), 8) * 8)
     row[WEIGHTS_UNITS : WEIGHTS_UNITS + 3] = size, ceil_div(lines, size), groups
+
+
+def _even(total: int, most: int) -> int:
+    """The size of equal parts of at most `most`, a multiple of a tile's three columns where there are several."""
+    n = ceil_div(total, most)
+    return total if n == 1 else ceil_div(ceil_div(total, n), 3) * 3
 
 
 def updates_wait(layers: Sequence[Dense], panels: int) -> bool:
