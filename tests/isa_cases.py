@@ -207,6 +207,7 @@ class Product:
         operands = [rows, columns, k, A, *apitch, B, (k + apart) * L, C, (rows + apart) * L, start, bias, post]
         if form == "along":  # weights and two states to prefetch
             operands += [Operand(self.dtype, 3 * 64 * L), 16 * L, 64 * L, 3, 2 * L, rows // 2]
+            operands += [Operand(self.dtype, 64 * L)]
         else:
             operands += [Operand(self.dtype, 64 * L)]
 

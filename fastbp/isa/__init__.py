@@ -6,7 +6,7 @@ said. `along` and `across` are one register tile with its scalars laid out in tw
 
     across(rows, columns, k, a, b, bpitch, c, cpitch, start, bias, post, ahead)
     along(rows, columns, k, a, apitch, b, bpitch, c, cpitch, start, bias, post, ahead, pitch, stride, arrays, step,
-          until)
+          until, stream)
 
         k                       columns lines              C[j][i][:] (+)= sum_k a(i, k) * B[j][k][:]
       +---+---+---+           +----------------+

@@ -200,6 +200,7 @@ def fence(b: ir.IRBuilder):
 
 
 AHEAD_LINES = 2
+ROUNDS = 4  # of a panel of k
 
 
 class Ahead(NamedTuple):
@@ -212,6 +213,7 @@ class Ahead(NamedTuple):
     arrays: ir.Value
     step: ir.Value
     until: ir.Value
+    stream: ir.Value  # and from here on a line with every round of `run`
 
 
 class Tile:
@@ -303,7 +305,8 @@ class Tile:
                     self.prefetch(index, ahead)
                 here = x.at(a, b.mul(index, apitch))
                 rows = [x.at(row, b.mul(index, I64(x.lanes * x.lanes))) for row in b_rows]
-                return self.run(values, count, here, rows, unroll=x.lanes // 4)
+                stream = x.at(ahead.stream, b.mul(index, I64(ROUNDS * x.lanes)))
+                return self.run(values, count, here, rows, stream, unroll=x.lanes // ROUNDS)
 
             return body
 
@@ -325,7 +328,7 @@ class Tile:
 
 PTR = ir.PointerType()
 ACROSS_ARGUMENTS = [I64, PTR, PTR, I64, PTR, I64, I64, PTR, I64, PTR]
-ALONG_ARGUMENTS = [I64, PTR, I64, PTR, I64, PTR, I64, I64, PTR, I64, PTR, I64, I64, I64, I64, I64]
+ALONG_ARGUMENTS = [I64, PTR, I64, PTR, I64, PTR, I64, I64, PTR, I64, PTR, I64, I64, I64, I64, I64, PTR]
 
 
 def across(module: ir.Module, bits: int, rows: int, columns: int) -> ir.Function:

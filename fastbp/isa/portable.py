@@ -38,7 +38,7 @@ def across(table, rows, columns, k, A, a, B, b, bpitch, C, c, cpitch, start, bia
 
 def along(
     table, rows, columns, k, A, a, apitch, B, b, bpitch, C, c, cpitch, start, bias, o, post, ahead, h, pitch, stride,
-    arrays, step, until,
+    arrays, step, until, stream, f,
 ):  # fmt: skip
     """C[j, i, :] (+)= sum over k of A[(k // L)*apitch + i*L + k % L] B[j, k, :]; what is ahead is not prefetched."""
     L = LINE // C.itemsize

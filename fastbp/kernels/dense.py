@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from fastbp import isa
 from fastbp.isa.curves_portable import CODES
-from fastbp.isa.emit import ACCUMULATE, AHEAD_LINES, BIAS_ROWS, KEEP, RELU, ZERO
+from fastbp.isa.emit import ACCUMULATE, AHEAD_LINES, BIAS_ROWS, KEEP, RELU, ROUNDS, ZERO
 from fastbp.kernels import plan as field
 from fastbp.kernels.jit import inlined, kernel
 from fastbp.kernels.microkernels import across, activate, along, slope, transpose, update
@@ -130,7 +130,7 @@ def backward(mem, row, below, batch, b0, b1, q0, q1):
                     along(table, rows, columns, depth, P, w + (b * L + r) * L, wpitch, M, d, dpitch,
                           M, e + r * L, epitch, ACCUMULATE if n else ZERO, P, 0, KEEP,
                           P, w + (b * L + r + rows) * L, pair, columns * pair, FETCHES[columns] if q == q0 else 0,
-                          wpitch, depth)  # with every panel of outputs, the lines of the slab that comes next
+                          wpitch, depth, M, d)  # with every panel of outputs, the lines of the slab that comes next
                     r += rows
                 if n + depth == N:
                     for j in range(columns):
@@ -161,25 +161,30 @@ def weights(mem, row, rule, scratch, batch, p0, p1, k0, k1):
         columns = min(MOST_COLUMNS, p1 - p)
         w = row[field.W] + p * row[field.WPITCH]
         dt = row[field.DT] + p * row[field.TPITCH]
-        k = k0
+        # the first tiles fetch the deltas of the next ones' panels, ROUNDS lines with each panel of the batch
+        following = dt + columns * row[field.TPITCH] if p + 2 * columns <= row[field.PANELS] else dt
+        part, parts = batch // L * ROUNDS * L, L // ROUNDS
+        k, n = k0, 0
         while k < k1:
             rows = rows_of(k1 - k, columns)
-            tile(mem, row, rule, scratch, batch, rows, columns, inputs_of(mem, row) + k * L, dt, w + k * L)
-            k += rows
+            stream = following + n // parts * row[field.TPITCH] + n % parts * part if n < columns * parts else dt
+            tile(mem, row, rule, scratch, batch, rows, columns, inputs_of(mem, row) + k * L, dt, w + k * L, stream)
+            k, n = k + rows, n + 1
 
 
 @kernel
-def tile(mem, row, rule, scratch, batch, rows, columns, a, dt, w):
+def tile(mem, row, rule, scratch, batch, rows, columns, a, dt, w, stream):
     """One register tile of the gradient and its update."""
     table, P, M, G, L = mem.table, mem.P, mem.M, mem.G, mem.L
     apitch, wpitch, tpitch = row[field.APITCH], row[field.WPITCH], row[field.TPITCH]
     if not rule.fused:
         along(table, rows, columns, batch, M, a, apitch, M, dt, tpitch, G, w, wpitch, ZERO, M, 0, KEEP,
-              P, 0, 0, 0, 0, 0, 0)
+              P, 0, 0, 0, 0, 0, 0, M, stream)
         return
     # what the update will read is fetched meanwhile, AHEAD_LINES of each run with each panel of the batch
     along(table, rows, columns, batch, M, a, apitch, M, dt, tpitch, M, scratch, rows * L, ZERO, M, 0, KEEP,
-          P, w, wpitch, rule.stride, rule.ahead, AHEAD_LINES * L, (rows + AHEAD_LINES - 1) // AHEAD_LINES)
+          P, w, wpitch, rule.stride, rule.ahead, AHEAD_LINES * L, (rows + AHEAD_LINES - 1) // AHEAD_LINES,
+          M, stream)
     update(table, rule.code, rows, columns, M, scratch, rows * L, P, w, wpitch, rule.stride, M, rule.scalars,
            rule.sync, rule.flag)
 
