@@ -207,7 +207,9 @@ def program(layers: Sequence[Dense], mode: str, panels: int, lanes: int, workers
 
     def follows(i: int) -> int:
         """Backward of a layer: whoever has the units of the layer below computes their deltas."""
-        return BY_INPUTS if splits[i - 1] == BY_OUTPUTS and layers[i].dense else splits[i]
+        if splits[i - 1] == BY_OUTPUTS and layers[i].dense:
+            return BY_INPUTS
+        return FIXED if splits[i] == BY_OUTPUTS else splits[i]
 
     def owns(i: int) -> int:
         """Weights of a layer: whoever has the units below, so that the same worker reads and updates them."""
@@ -224,13 +226,14 @@ def program(layers: Sequence[Dense], mode: str, panels: int, lanes: int, workers
     for delta in deltas:
         rest += [delta, *(update for update in updates if update[1] == delta[1] + 1)]
     rest += [update for update in updates if update[1] <= min(1, last)]
-    return _with_barriers(steps + check + rest)
+    return _with_barriers(steps + check + rest, late=False)
 
 
-def _with_barriers(steps: list[tuple[int, int, int]]) -> np.ndarray:
-    """A barrier behind every operation whose results other workers need next, or whose operands they change next."""
-    order = [what for what, _, _ in steps]
-    late = WEIGHTS in order and BACKWARD not in order[order.index(WEIGHTS) :]  # no deltas are computed beside updates
+def _with_barriers(steps: list[tuple[int, int, int]], late: bool = True) -> np.ndarray:
+    """A barrier behind every operation whose results other workers need next, or whose operands they change next.
+
+    `late`: no deltas are computed beside updates of weights.
+    """
     passed, rows = False, []
     for (what, layer, split), (following, below, next_split) in zip(steps, [*steps[1:], (-1, 0, 0)], strict=True):
         if following < 0:  # the next step gathers: for everyone alone, and forward begins with what is a worker's own
@@ -242,7 +245,8 @@ def _with_barriers(steps: list[tuple[int, int, int]]) -> np.ndarray:
         elif what == BACKWARD:
             free = (following == WEIGHTS and below == layer + 1) or (late and split == next_split == BY_BATCH)
         else:
-            free = what == WEIGHTS == following or split == next_split == BY_BATCH
+            # beside updates, those of the lowest two layers come after the last deltas
+            free = what == WEIGHTS == following and (late or layer <= 1) or split == next_split == BY_BATCH
         passed = not free if what == LOSS else passed
         rows.append((what, layer, int(not free), split))
     return np.array(rows, np.int64)
