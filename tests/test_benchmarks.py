@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # benchmarks/ lies beside the package and is not installed
@@ -28,6 +29,13 @@ def reference_loss(row: Row, steps: int) -> float:
     peer = make_peer("numpy", work, 1)
     peer.train(1)
     return loss_of(peer.weights(), work)
+
+
+@pytest.fixture(autouse=True)
+def _keep_denormals():
+    """PyTorch's loops flush denormals, in this thread too; other tests must find them."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 class TestPeers:
