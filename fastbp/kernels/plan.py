@@ -246,7 +246,7 @@ def _with_barriers(steps: list[tuple[int, int, int]], late: bool = True) -> np.n
             free = (following == WEIGHTS and below == layer + 1) or (late and split == next_split == BY_BATCH)
         else:
             # beside updates, those of the lowest two layers come after the last deltas
-            free = what == WEIGHTS == following and (late or layer <= 1) or split == next_split == BY_BATCH
+            free = (what == WEIGHTS == following and (late or layer <= 1)) or split == next_split == BY_BATCH
         passed = not free if what == LOSS else passed
         rows.append((what, layer, int(not free), split))
     return np.array(rows, np.int64)
