@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -357,19 +357,20 @@ class Sequential:
         with _building:
             if self._engine is None:
                 engine = _make_engine(width, self._blocks, self._dtype.name)
+                if self._recipe is not None:  # room for states before there are weights to move
+                    engine.reset_state(self._recipe.optimizer.n_states)
                 engine.set_weights(self._initial_weights(width))
                 self._adopt(engine)
         assert self._engine is not None
         return self._engine
 
-    def _initial_weights(self, width: int) -> list[Array]:
-        result: list[Array] = []
+    def _initial_weights(self, width: int) -> Iterator[Array]:
+        """One array after another, so that no two copies of all weights are held."""
         streams: dict[int, np.random.Generator] = {}
         for layer, (name, shape, initializer) in parameters(self._blocks, width):
             stream = streams.setdefault(layer, generator(self._seed, Purpose.INITIALISE, layer))
             values = initializer(stream, shape, self._dtype)
-            result.append(data.arrays([values], [(name, shape)], self._dtype, "the initializer's values")[0])
-        return result
+            yield data.arrays([values], [(name, shape)], self._dtype, "the initializer's values")[0]
 
     def _adopt(self, engine: Engine) -> None:
         """Take an engine that has its weights."""

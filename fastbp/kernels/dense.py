@@ -117,7 +117,7 @@ def backward(mem, row, below, batch, b0, b1, q0, q1):
     pair = AHEAD_LINES * L
     for n in range(0, N, BLOCK):
         depth = min(BLOCK, N - n)
-        w = row[field.W] + n // L * wpitch
+        w = row[field.W] + (n // L * wpitch if n else 0)
         for b in range(b0, b1):
             height = min(L, K - b * L)
             for q in range(q0, q1, MOST_COLUMNS):
@@ -162,12 +162,14 @@ def weights(mem, row, rule, scratch, batch, p0, p1, k0, k1):
         w = row[field.W] + p * row[field.WPITCH]
         dt = row[field.DT] + p * row[field.TPITCH]
         # the first tiles fetch the deltas of the next ones' panels, ROUNDS lines with each panel of the batch
-        following = dt + columns * row[field.TPITCH] if p + 2 * columns <= row[field.PANELS] else dt
-        part, parts = batch // L * ROUNDS * L, L // ROUNDS
+        more = p + 2 * columns <= row[field.PANELS]
+        part, parts = (batch // L * ROUNDS * L, L // ROUNDS) if more else (0, 0)
         k, n = k0, 0
         while k < k1:
             rows = rows_of(k1 - k, columns)
-            stream = following + n // parts * row[field.TPITCH] + n % parts * part if n < columns * parts else dt
+            stream = dt
+            if more and n < columns * parts:
+                stream += (columns + n // parts) * row[field.TPITCH] + n % parts * part
             tile(mem, row, rule, scratch, batch, rows, columns, inputs_of(mem, row) + k * L, dt, w + k * L, stream)
             k, n = k + rows, n + 1
 

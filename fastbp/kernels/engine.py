@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numba
@@ -185,7 +185,7 @@ class Engine:
         self._layout, length = plan.parameter_layout(self._layers, self.lanes)
         self._stride = (length // self.lanes // 64 * 64 + 64 + 21) * self.lanes  # not a multiple of a page: see docs
         self._P = aligned(self._stride, self.dtype)
-        self._G = EMPTY
+        self._written = False
         self._multiply_adds = sum(x.inputs * x.outputs for x in self._layers if x.dense)
         self._training: Workspace | None = None
         self._idle: list[Workspace] = []
@@ -223,7 +223,7 @@ class Engine:
             arrays += [kernel, bias] if layer.bias else [kernel]
         return arrays
 
-    def _write(self, arena: Array, arrays: Sequence[Array]) -> None:
+    def _write(self, arena: Array, arrays: Iterable[Array]) -> None:
         rest = iter(arrays)
         for layer, offset, pitch in self._dense():
             kernel = next(rest)
@@ -235,7 +235,8 @@ class Engine:
     def get_weights(self) -> list[Array]:
         return self._read(self._arena(0))
 
-    def set_weights(self, weights: list[Array]) -> None:
+    def set_weights(self, weights: Iterable[Array]) -> None:
+        self._written = True
         self._write(self._arena(0), weights)
 
     def get_state(self) -> list[list[Array]]:
@@ -255,7 +256,8 @@ class Engine:
             self._P[self._stride :] = 0
             return
         arena = aligned((1 + n_states) * self._stride, self.dtype)
-        arena[: self._stride] = self._arena(0)
+        if self._written:  # else both are zeros that no memory stands behind yet
+            arena[: self._stride] = self._arena(0)
         self._P, self.n_states, self._training = arena, n_states, None
 
     # -- running ---------------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def run_unit(mem, layers, data, rule, scratch, what, layer, unit, span, step, fi
 
 @inlined
 def span_of(row, split, me, workers, panels):
-    """(whether there is a span, its outputs, its inputs, its batch panels): what is a worker's own."""
+    """What is a worker's own: (True, panels of outputs, blocks of inputs, panels of the batch)."""
     p0, p1, b0, b1, q0, q1 = 0, row[field.PANELS], 0, row[field.BLOCKS], 0, panels
     if split == field.BY_OUTPUTS:
         p0, p1 = me * p1 // workers, (me + 1) * p1 // workers
@@ -107,7 +107,7 @@ def span_of(row, split, me, workers, panels):
         b0, b1 = me * b1 // workers, (me + 1) * b1 // workers
     elif split == field.BY_BATCH:
         q0, q1 = me * q1 // workers, (me + 1) * q1 // workers
-    return split >= field.BY_BATCH, p0, p1, b0, b1, q0, q1
+    return True, p0, p1, b0, b1, q0, q1
 
 
 @inlined
@@ -115,15 +115,17 @@ def run_operation(mem, layers, data, rule, scratch, sync, workers, place, what, 
                   panels):
     """This worker's share of an operation and, where that is wanted, what the others have left."""
     me, row = mem.me, layers[layer]
-    units = units_of(row, what, panels)
-    unit, end = 0, units
-    span = (False, 0, row[field.PANELS], 0, row[field.BLOCKS], 0, panels)
+    product = row[field.DENSE] and what in (field.FORWARD, field.BACKWARD, field.WEIGHTS)
+    whole = product and split >= field.BY_BATCH
     helping = split == field.HELPING and workers > 1
-    if workers > 1 and split != field.EVERYONE:
+    span = (whole, 0, row[field.PANELS], 0, row[field.BLOCKS], 0, panels)
+    units = 1 if whole else units_of(row, what, panels)
+    unit, end = 0, units
+    if workers > 1 and whole:
+        span = span_of(row, split, me, workers, panels)
+        end = int(span[1] < span[2] and span[3] < span[4] and span[5] < span[6])
+    elif workers > 1 and split != field.EVERYONE:
         unit, end = me * units // workers, (me + 1) * units // workers
-        if split >= field.BY_BATCH and row[field.DENSE] and what in (field.FORWARD, field.BACKWARD, field.WEIGHTS):
-            span = span_of(row, split, me, workers, panels)
-            unit, end = 0, int(span[1] < span[2] and span[3] < span[4] and span[5] < span[6])
     victim = me
     while True:
         if helping:
@@ -167,7 +169,8 @@ def run_step(mem, layers, program, data, rule, scratch, sync, workers, spins, st
                 sync[STATUS + parity] = -1
                 return False
         else:
-            place, split = counter(parity, operation, n, 0, workers), program[operation, field.SPLIT]
+            split = program[operation, field.SPLIT]
+            place = counter(parity, operation, n, 0, workers) if split == field.HELPING else 0
             run_operation(mem, layers, data, rule, scratch, sync, workers, place, what, layer, split, step, first,
                           batch, panels)
             if workers > 1 and split == field.HELPING:
