@@ -488,7 +488,7 @@ def test_no_rows_are_refused(call):
 
 def test_import_loads_nothing_that_is_not_needed():
     program = "import sys, fastbp; print(' '.join(m for m in sys.modules if '.' not in m))"
-    env = {name: value for name, value in os.environ.items() if name != "FASTBP_ISA"}  # with it, Numba is loaded at once
+    env = {name: value for name, value in os.environ.items() if name != "FASTBP_ISA"}  # which loads Numba
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=env)
     loaded = done.stdout.split()
     assert not {"torch", "jax", "sklearn", "pandas", "matplotlib", "scipy", "safetensors", "tqdm"} & set(loaded)
