@@ -162,7 +162,8 @@ class Workspace:
         if jit.JIT:
             THREADS.run(self.dtype.name, self.context, self.workers)
         else:
-            run.work(0, self.numbers, *(self._arrays[name].reshape(-1) for name in run.ARRAYS))
+            with np.errstate(all="ignore"):  # what is not finite is told by the status
+                run.work(0, self.numbers, *(self._arrays[name].reshape(-1) for name in run.ARRAYS))
         for name in ("X", "y", "outputs"):  # a caller's large arrays are not kept alive
             if name in arrays and arrays[name].nbytes > WORTH_RELEASING:
                 self._arrays[name] = EMPTY
