@@ -9,7 +9,7 @@ interprets both. Offsets and pitches count elements; a line is L of them.
 
 Pitches are odd numbers of lines: with powers of two, all panels of a slab would fall into one set of the first-level
 cache. Deltas need two buffers and transposed ones three, because the weights of one layer are updated while the
-deltas two layers below are computed.
+deltas two layers below are computed; small networks keep all transposed deltas until they update all weights at once.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ WEIGHTS_PANELS = 3
 GRADIENT_LINES, SCRATCH_LINES = 24, 24 + 8
 _, L2_BYTES = detect.cache_sizes()
 # Of a unit: batch panels, of which BLOCK lines each stay in the second-level cache; and panels of outputs, or blocks of
-# inputs, that pass them by. Measured at 1024 and 4096 wide: larger units read the batch less often, 5 to 10 % of a step.
+# inputs, that pass them by. Measured at 1024 and 4096 wide: larger units read the batch less often, 5 to 10 %.
 BATCH_PANELS, MOST_PANELS = 18, 32
 
 
