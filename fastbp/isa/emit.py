@@ -120,15 +120,6 @@ class Lines:
             rows, width = paired, 2 * width
         return rows
 
-    def tree_sum(self, value):
-        """Sum of the lanes by halving: ((0+8)+(4+12)) ..., the fixed tree of every sum over features."""
-        half = self.lanes // 2
-        while half:
-            other = self.shuffle(value, value, [(i + half) % self.lanes for i in range(self.lanes)])
-            value = self.b.fadd(value, other)
-            half //= 2
-        return self.b.extract_element(value, I32(0))
-
 
 def declare(module: ir.Module, name: str, kind: ir.FunctionType) -> ir.Function:
     known = module.globals.get(name)

@@ -109,12 +109,12 @@ class Workspace:
         self.M = aligned(self.plan.workspace, dtype)
         start = int(self.plan.layers[0, plan.ALPHA])
         self.M[start : start + len(layers)] = self.plan.alphas
-        self.partials = np.zeros(plan.ceil_div(batch, LINE // dtype.itemsize))
+        lanes = LINE // dtype.itemsize
+        n_panels = plan.ceil_div(batch, lanes)
+        self.partials = np.zeros(n_panels)
         self._write_ones()
         modes = ("train", "evaluate") if training else ("predict", "evaluate")
-        lanes = LINE // dtype.itemsize
-        panels_ = plan.ceil_div(batch, lanes)
-        self.programs = {mode: plan.program(layers, mode, panels_, lanes, workers) for mode in modes}
+        self.programs = {mode: plan.program(layers, mode, n_panels, lanes, workers) for mode in modes}
         self.sync = aligned(max(parallel.words(len(p), workers) for p in self.programs.values()), np.int64)
         self.context = np.zeros(run.CONTEXT, np.int64)
         self.numbers = self.context[2 * len(run.ARRAYS) :]

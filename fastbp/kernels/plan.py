@@ -84,7 +84,6 @@ class Plan(NamedTuple):
     scratch: int  # offset of the first worker's scratch
     scratch_size: int
     alphas: list[float]
-    batch: int
 
 
 def make(layers: Sequence[Dense], batch: int, dtype: np.dtype, workers: int, training: bool) -> Plan:
@@ -127,8 +126,8 @@ def make(layers: Sequence[Dense], batch: int, dtype: np.dtype, workers: int, tra
         row[SINK], row[ALPHA] = end, end + pitch_of(widest) + index
         _cut(row, panels, workers)
     end += pitch_of(widest) + ceil_div(len(rows), lanes) * lanes
-    scratch_size = (SCRATCH_LINES + ceil_div(max(layers[-1].outputs, widest), lanes) * lanes) * lanes
-    return Plan(rows, end + workers * scratch_size, end, scratch_size, [layer.alpha for layer in layers], batch)
+    scratch_size = (SCRATCH_LINES + ceil_div(widest, lanes) * lanes) * lanes
+    return Plan(rows, end + workers * scratch_size, end, scratch_size, [layer.alpha for layer in layers])
 
 
 def _cut(row: np.ndarray, panels: int, workers: int) -> None:

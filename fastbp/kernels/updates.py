@@ -1,4 +1,4 @@
-"""Update rules: their scalars, folded once a step, and the pass over a gradient arena."""
+"""Update rules: their scalars, folded once a step."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import math
 
 from fastbp.isa.rules import LIMIT, RULES
 from fastbp.kernels.jit import kernel
-from fastbp.kernels.microkernels import update
 
 SGD, MOMENTUM, NESTEROV, ADAM, ADAM_DECAY, ADAMW = (list(RULES).index(name) for name in RULES)
-N_STATES = {name: states for name, (_, states) in RULES.items()}
 # Squared gradients below these cannot make an update overflow; above, every line is checked.
-SAFE = {4: 1e32, 8: 1e290}
-SAFE_32, SAFE_64 = SAFE[4], SAFE[8]
+SAFE_32, SAFE_64 = 1e32, 1e290
 LARGEST_RATE = 1e6
 
 
@@ -38,10 +35,3 @@ def fold(M, at, rule, row):
     safe = SAFE_32 if M.itemsize == 4 else SAFE_64
     # decay alone makes weights grow where rate * decay > 2; no gradient tells
     M[at + LIMIT] = safe if step < LARGEST_RATE and decay < LARGEST_RATE and rate * decay <= 1.0 else 0.0
-
-
-@kernel
-def update_arena(mem, rule, start, lines):
-    """The same rule over a run of lines of the gradient arena."""
-    update(mem.table, rule.code, lines, 1, mem.G, start, 0, mem.P, start, 0, rule.stride, mem.M, rule.scalars,
-           rule.sync, rule.flag)
