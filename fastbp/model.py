@@ -42,7 +42,8 @@ def _make_engine(input_size: int, blocks: tuple[Block, ...], dtype: str) -> Engi
     specs = []
     for units, (dense, activation) in zip(widths(blocks, input_size)[1:], blocks, strict=True):
         use_bias = dense is not None and dense.use_bias
-        specs.append(LayerSpec(units, activation.name, activation.alpha, use_bias, dense is not None))
+        kind = "activation" if dense is None else "dense"
+        specs.append(LayerSpec(units, activation.name, activation.alpha, use_bias, kind))
     return Engine(input_size, specs, dtype=dtype)
 
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,7 @@ OPTIMIZERS = {
 }
 
 
-def spec(units: int, activation: str = "identity", **options: bool) -> LayerSpec:
+def spec(units: int, activation: str = "identity", **options: Any) -> LayerSpec:
     return LayerSpec(units, activation, ALPHAS.get(activation, 0.0), **options)
 
 

@@ -23,9 +23,9 @@ WORKERS = (1, 2, 3, 7, 16)
 CASES = {
     "small": (10, [spec(5, "tanh"), spec(1)], "mse", "sgd", "float32", 3),
     "softmax": (64, [spec(100, "relu"), spec(10, "softmax")], "cross_entropy", "adam", "float32", 64),
-    "deep": (70, [spec(129, "gelu"), spec(65, "elu"), spec(65, "mish", dense=False), spec(33, "sigmoid")],
+    "deep": (70, [spec(129, "gelu"), spec(65, "elu"), spec(65, "mish", kind="activation"), spec(33, "sigmoid")],
              "binary_cross_entropy", "nesterov decay", "float32", 50),
-    "alone": (40, [spec(40, "tanh", dense=False), spec(90, "silu", use_bias=False), spec(7, "softmax")],
+    "alone": (40, [spec(40, "tanh", kind="activation"), spec(90, "silu", use_bias=False), spec(7, "softmax")],
               "mse", "adamw", "float32", 33),
     "wide": (784, [spec(600, "relu"), spec(300, "leaky_relu"), spec(10)],
              "cross_entropy", "adam decay", "float32", 257),

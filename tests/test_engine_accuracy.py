@@ -92,8 +92,8 @@ def test_gradients_are_within_the_bound_at_every_width_and_batch(name: str) -> N
 @pytest.mark.parametrize("last", ["softmax", "tanh"])
 @pytest.mark.parametrize("rows", [1, 15, 16, 17, 130])
 def test_gradients_of_a_deep_network_are_within_the_bound(rows: int, last: str, dtype: str) -> None:
-    layers = [spec(300, "relu"), spec(70, "silu"), spec(129, "elu", use_bias=False), spec(129, "mish", dense=False),
-              spec(33, "sigmoid"), spec(20, last)]  # fmt: skip
+    layers = [spec(300, "relu"), spec(70, "silu"), spec(129, "elu", use_bias=False),
+              spec(129, "mish", kind="activation"), spec(33, "sigmoid"), spec(20, last)]  # fmt: skip
     loss = "cross_entropy" if last == "softmax" else "mse"
     X, y = make_data(rows, 257, 20, loss=loss, dtype=dtype)
     engine = make_engine(257, layers, loss=loss, dtype=dtype)
@@ -182,9 +182,9 @@ def test_gradients_are_central_differences_for_rows_of_probabilities(last: str) 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_gradients_are_central_differences_through_activations_standing_alone(name: str, loss: str) -> None:
     last = (*LOGITS[loss], "softmax")[0]
-    layers = [spec(4, name, dense=False), spec(5, use_bias=False), spec(5, name, dense=False),
-              spec(5, "tanh", dense=False), spec(3, name), spec(3, "tanh", dense=False),
-              spec(3, last, dense=False)]  # fmt: skip
+    layers = [spec(4, name, kind="activation"), spec(5, use_bias=False), spec(5, name, kind="activation"),
+              spec(5, "tanh", kind="activation"), spec(3, name), spec(3, "tanh", kind="activation"),
+              spec(3, last, kind="activation")]  # fmt: skip
     assert_gradients_are_differences(layers, loss)
 
 
@@ -346,8 +346,8 @@ def test_sample_weights_belong_to_the_rows_of_a_step() -> None:
 
 def test_alphas_are_those_of_the_layers() -> None:
     """Two layers of one activation with different parameters."""
-    layers = [LayerSpec(20, "elu", 0.3), LayerSpec(20, "leaky_relu", 0.2, dense=False),
-              LayerSpec(20, "elu", 1.7, dense=False)]  # fmt: skip
+    layers = [LayerSpec(20, "elu", 0.3), LayerSpec(20, "leaky_relu", 0.2, kind="activation"),
+              LayerSpec(20, "elu", 1.7, kind="activation")]  # fmt: skip
     engine = make_engine(7, layers)
     X, _ = make_data(19, 7, 1)
     W, b = (w.astype(float) for w in engine.get_weights())

@@ -310,7 +310,7 @@ NETWORKS = {
     ),
     "activation first": (
         [Activation("tanh"), Dense(2)],
-        [LayerSpec(3, "tanh", dense=False), LayerSpec(2)],
+        [LayerSpec(3, "tanh", kind="activation"), LayerSpec(2)],
         "mse",
         X[:, :2],
     ),

@@ -1,6 +1,7 @@
 """The reference trainer: gradients by central differences, activations, losses and whole steps beside PyTorch."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def make_data(loss: str, *, rows: int = 7, inputs: int = 4, outputs: int = 3, se
     return X, rng.random((rows, outputs))
 
 
-def spec(units: int, activation: str, **options: bool) -> LayerSpec:
+def spec(units: int, activation: str, **options: Any) -> LayerSpec:
     return LayerSpec(units, activation, ALPHAS.get(activation, 0.0), **options)
 
 
@@ -77,13 +78,13 @@ def test_gradients_by_central_differences(hidden: str, loss: str, last: str | No
 def test_gradients_of_activations_standing_alone_and_layers_without_bias(loss: str) -> None:
     last = (*LOSSES[loss].fused, "softmax")[0]
     layers = [
-        spec(4, "tanh", dense=False),
+        spec(4, "tanh", kind="activation"),
         spec(5, "identity", use_bias=False),
-        spec(5, "relu", dense=False),
-        spec(5, "softmax", dense=False),
+        spec(5, "relu", kind="activation"),
+        spec(5, "softmax", kind="activation"),
         spec(3, "relu"),
-        spec(3, "identity", dense=False),
-        spec(3, last, dense=False),
+        spec(3, "identity", kind="activation"),
+        spec(3, last, kind="activation"),
     ]
     engine = make_engine(layers)
     engine.configure(loss, "sgd")

@@ -174,7 +174,7 @@ def test_inputs_are_left_alone() -> None:
         array.flags.writeable = False
     train(engine, X, y, [0.1], [0, 12])
     engine.gradients(X, y)
-    alone = ReferenceEngine(4, [LayerSpec(4, "relu", dense=False), LayerSpec(3)], dtype="float64")
+    alone = ReferenceEngine(4, [LayerSpec(4, "relu", kind="activation"), LayerSpec(3)], dtype="float64")
     alone.configure("mse", "sgd")
     alone.gradients(X, y)
     np.testing.assert_array_equal(X, kept[0])

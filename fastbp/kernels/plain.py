@@ -152,7 +152,7 @@ class Backward(Engine):
     """The plan of `dense_backward`: the layer, and below it an activation standing alone whose deltas are dX."""
 
     def __init__(self, inputs: int, outputs: int, curve: activations.Activation, dtype: str):
-        below = LayerSpec(inputs, use_bias=False, dense=False)
+        below = LayerSpec(inputs, use_bias=False, kind="activation")
         super().__init__(inputs, [below, LayerSpec(outputs, curve.name, curve.alpha)], dtype=dtype)
         self._G = aligned(self._stride, self.dtype)
         layer = self._layers[1]

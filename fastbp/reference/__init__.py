@@ -16,7 +16,7 @@ Read in this order: `activations`, `losses`, `network` (forward and backward), `
 from fastbp.reference.activations import ACTIVATIONS, ActivationFunctions
 from fastbp.reference.engine import ReferenceEngine, Report
 from fastbp.reference.losses import LOSSES, LossFunctions
-from fastbp.reference.network import Layer, LayerSpec, backward, forward
+from fastbp.reference.network import Layer, LayerSpec, Treatment, backward, forward
 from fastbp.reference.optimizers import RULES, update
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "LossFunctions",
     "ReferenceEngine",
     "Report",
+    "Treatment",
     "backward",
     "forward",
     "update",

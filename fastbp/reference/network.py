@@ -12,13 +12,48 @@ Array = npt.NDArray[Any]
 
 
 class LayerSpec(NamedTuple):
-    """A dense layer with its activation; dense=False: an activation alone, with as many units as the layer below."""
+    """One node of a network: what it computes, from which nodes, and how its weights are to be trained.
+
+    kind: "dense", "activation", "batch_norm", "layer_norm", "dropout", "noise" or "add". values: of batch_norm
+    (momentum, epsilon), of layer_norm (epsilon,), of dropout (rate,), of noise (standard deviation,). below: the node
+    whose output it reads, None for the one before, -1 for the network's input; skip: the node whose output "add" adds
+    to that. multiplier: times the learning rate. l1, l2: penalties l1 sum |W| + l2 sum W^2 of a kernel; max_norm: no
+    unit's incoming weights have a larger norm, 0 for any.
+    """
 
     units: int
     activation: str = "identity"
     alpha: float = 0.0
     use_bias: bool = True
-    dense: bool = True
+    kind: str = "dense"
+    values: tuple[float, ...] = ()
+    below: int | None = None
+    skip: int | None = None
+    multiplier: float = 1.0
+    trainable: bool = True
+    l1: float = 0.0
+    l2: float = 0.0
+    max_norm: float = 0.0
+
+    @property
+    def dense(self) -> bool:
+        """Whether it has a kernel."""
+        return self.kind == "dense"
+
+
+class Treatment(NamedTuple):
+    """What happens to gradients before the rule and to weights after it; 0 means nothing.
+
+    clipvalue bounds every element, clipnorm the norm of every array, global_clipnorm that of all together;
+    accumulation: the mean gradient of so many steps makes one update; ema_momentum: of the average of the weights.
+    """
+
+    clipvalue: float = 0.0
+    clipnorm: float = 0.0
+    global_clipnorm: float = 0.0
+    accumulation: int = 1
+    ema_momentum: float = 0.0
+    decay_kernels_only: bool = False
 
 
 class Layer:
