@@ -176,8 +176,9 @@ SLOT = {name: slot for slot, name in enumerate(run.ARRAYS)}
 class Engine:
     """Parameters, optimizer states and the plans of one network; float32 or float64."""
 
-    def __init__(self, input_size: int, layers: Sequence[LayerSpec], *, dtype: str = "float32"):
-        self.dtype = np.dtype(dtype)
+    def __init__(self, input_size: int, layers: Sequence[LayerSpec], *, dtype: str = "float32",
+                 key: tuple[int, int] = (0, 0)):
+        self.dtype, self.key = np.dtype(dtype), key
         self.input_size, self.output_size = input_size, layers[-1].units
         self.specs = list(layers)
         self.lanes = LINE // self.dtype.itemsize
@@ -187,6 +188,7 @@ class Engine:
         self._stride = (length // self.lanes // 64 * 64 + 64 + 21) * self.lanes  # not a multiple of a page: see docs
         self._P = aligned(self._stride, self.dtype)
         self._written = False
+        self.steps_trained = 0  # since the engine was made
         self._multiply_adds = sum(x.inputs * x.outputs for x in self._layers if x.dense)
         self._training: Workspace | None = None
         self._idle: list[Workspace] = []
@@ -289,6 +291,7 @@ class Engine:
             weight=EMPTY if sample_weight is None else sample_weight,
             outputs=EMPTY if outputs is None else outputs, **self._labels(y))
         status = int(space.sync[parallel.STATUS] or space.sync[parallel.STATUS + 1])
+        self.steps_trained += int(space.sync[parallel.STEPS])
         return Report(int(space.sync[parallel.STEPS]), (status < 0) + 2 * (status > 0), max(status, 0) - 1)
 
     def _rule_code(self, scalars: Array) -> int:

@@ -67,11 +67,11 @@ class ReferenceEngine:
     def __init__(
         self, input_size: int, layers: Sequence[LayerSpec], *, dtype: str = "float32", key: tuple[int, int] = (0, 0)
     ) -> None:
-        self.dtype = np.dtype(dtype)
+        self.dtype, self.specs = np.dtype(dtype), list(layers)
         self.key, self.steps_trained = (int(key[0]), int(key[1])), 0
         self.input_size, self.output_size = input_size, layers[-1].units
         self._largest = float(np.finfo(self.dtype).max)
-        self._build(list(layers))
+        self._build(self.specs)
         self.reset_state(0)
 
     def _build(self, specs: list[LayerSpec]) -> None:
