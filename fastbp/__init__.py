@@ -15,10 +15,12 @@ import os
 
 from fastbp.activations import ELU, LeakyReLU
 from fastbp.checkpoint import CheckpointError
-from fastbp.layers import Activation, Dense
+from fastbp.constraints import MaxNorm
+from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.losses import MSE, BinaryCrossEntropy, CrossEntropy
 from fastbp.model import Sequential, load
 from fastbp.optimizers import SGD, Adam, AdamW
+from fastbp.regularizers import L1, L1L2, L2
 from fastbp.training import DivergenceWarning, History
 
 __version__ = "0.1.0"
@@ -28,18 +30,27 @@ if os.environ.get("FASTBP_ISA", "").strip():  # is checked, and takes effect, be
 
 __all__ = [
     "ELU",
+    "L1",
+    "L1L2",
+    "L2",
     "MSE",
     "SGD",
     "Activation",
     "Adam",
     "AdamW",
+    "BatchNorm",
     "BinaryCrossEntropy",
     "CheckpointError",
     "CrossEntropy",
     "Dense",
     "DivergenceWarning",
+    "Dropout",
+    "GaussianNoise",
     "History",
+    "LayerNorm",
     "LeakyReLU",
+    "MaxNorm",
+    "Residual",
     "Sequential",
     "__version__",
     "load",

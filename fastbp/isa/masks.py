@@ -110,27 +110,23 @@ def noise(module: ir.Module, bits: int, table) -> ir.Function:
         random, sigma = Philox(x, row, step, node, keys), x.splat(x.load_scalar(deviation))
 
         def unit(i, words):
-            x.store(x.fma(sigma, normal(x, uniform(x, words)), x.load(a, at_line(x, i))), z, at_line(x, i))
+            x.store(x.fma(sigma, normal(x, words), x.load(a, at_line(x, i))), z, at_line(x, i))
 
         each_unit(x, n, random, unit)
 
     return define(module, f"fastbp_noise_f{bits}", [I64, I64, I64, I64, PTR, PTR, PTR, PTR], body)
 
 
-def uniform(x: Lines, words):
-    """2 (r + 1/2) / 2^32 - 1, in (-1, 1): float32 keeps the upper 24 bits and stays off the ends."""
+def normal(x: Lines, words):
+    """sqrt(2) erfinv(2 u - 1), u = (r + 1/2) / 2^32, from the distance v of u from the nearer end, which keeps its digits:
+    (1 - x) (1 + x) = 4 v (1 - v)."""
     b = x.b
-    if x.bits == 32:
-        high = b.uitofp(b.lshr(words, ir.Constant(words.type, [9] * x.lanes)), x.vector)
-        return x.fma(high, x.const(2.0**-22), x.const(2.0**-23 - 1.0))
-    return x.fma(b.uitofp(words, x.vector), x.const(2.0**-31), x.const(2.0**-32 - 1.0))
-
-
-def normal(x: Lines, v):
-    """sqrt(2) erfinv(v)."""
-    b = x.b
-    w = x.neg(vmath.log(x, b.fmul(b.fsub(x.const(1.0), v), b.fadd(x.const(1.0), v))))
+    negative = b.icmp_signed(">=", words, ir.Constant(words.type, [0] * x.lanes))  # r < 2^31
+    nearer = b.uitofp(b.select(negative, words, b.not_(words)), x.vector)
+    v = b.fmul(b.fadd(nearer, x.const(0.5)), x.const(2.0**-32))
+    w = x.neg(vmath.log(x, b.fmul(b.fmul(x.const(4.0), v), b.fsub(x.const(1.0), v))))
     centre = horner(x, b.fsub(w, x.const(2.5)), ERFINV_CENTRE)
     tail = horner(x, b.fsub(x.call("sqrt", w), x.const(3.0)), ERFINV_TAIL)
-    factor = b.select(b.fcmp_ordered("<", w, x.const(5.0)), centre, tail)
-    return b.fmul(b.fmul(v, factor), x.const(SQRT_2))
+    size = b.fmul(x.fma(x.const(-2.0), v, x.const(1.0)), b.select(b.fcmp_ordered("<", w, x.const(5.0)), centre, tail))
+    size = b.fmul(size, x.const(SQRT_2))
+    return b.select(negative, x.neg(size), size)

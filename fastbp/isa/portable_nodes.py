@@ -175,13 +175,14 @@ def noise(table, n, row, step, node, keys, k, A, a, Z, z, deviation, s):
     for i in range(n):
         for lane in range(L):
             at, word = i * L + lane, random_word(row + lane, i, step, node, keys, k)
-            v = (word >> 9) * 2.0**-22 + (2.0**-23 - 1.0) if A.itemsize == 4 else word * 2.0**-31 + (2.0**-32 - 1.0)
-            Z[z + at] = A[a + at] + deviation[s] * A.dtype.type(normal(v))
+            Z[z + at] = A[a + at] + deviation[s] * A.dtype.type(normal(word))
 
 
-def normal(v):
-    """sqrt(2) erfinv(v)."""
-    w = -math.log((1.0 - v) * (1.0 + v))
+def normal(word):
+    """sqrt(2) erfinv(2 u - 1), u = (r + 1/2) / 2^32, by the distance v of u from the nearer end."""
+    negative = word < 2147483648
+    v = ((word if negative else WORD - word) + 0.5) * 2.0**-32
+    w = -math.log(4.0 * v * (1.0 - v))
     total = 0.0
     if w < 5.0:
         for i in range(len(ERFINV_CENTRE)):
@@ -189,7 +190,8 @@ def normal(v):
     else:
         for i in range(len(ERFINV_TAIL)):
             total = total * (math.sqrt(w) - 3.0) + ERFINV_TAIL[len(ERFINV_TAIL) - 1 - i]
-    return v * total * SQRT_2
+    size = (1.0 - 2.0 * v) * total * SQRT_2
+    return -size if negative else size
 
 
 # -- runs of parameters --------------------------------------------------------------------------------------------

@@ -256,7 +256,7 @@ class Engine:
 
     def __init__(self, input_size: int, layers: Sequence[LayerSpec], *, dtype: str = "float32",
                  key: tuple[int, int] = (0, 0)):
-        self.dtype = np.dtype(dtype)
+        self.dtype, self.key = np.dtype(dtype), key
         self.input_size, self.output_size = input_size, layers[-1].units
         self.specs = list(layers)
         self.lanes = LINE // self.dtype.itemsize
@@ -268,6 +268,7 @@ class Engine:
         self._stride = (length // self.lanes // 64 * 64 + 64 + 21) * self.lanes  # not a multiple of a page: see docs
         self._P = aligned(self._stride, self.dtype)
         self._written = False
+        self.steps_trained = 0  # since the engine was made
         self._multiply_adds = sum(x.inputs * x.outputs for x in self._layers if x.dense)
         self._training: Workspace | None = None
         self._idle: list[Workspace] = []
@@ -406,8 +407,8 @@ class Engine:
                 run.N_STEPS: steps, run.LOSS: LOSSES[self.loss], run.BACKWARD: 1, run.FUSED: not network.treated,
                 run.TRAIN: 1, run.RULE: self._rule_code(scalars), run.AHEAD: (1 + self.n_states) * large,
                 run.STRIDE: self._stride, run.FIRST_STEP: first_step,
-            }, P=self._P, G=self._arena(len(self._P) // self._stride - 1) if network.treated else EMPTY, X=X, order=order, bounds=bounds,
-                scalars=scalars, losses=losses, totals=totals, random=self._random,
+            }, P=self._P, G=self._arena(len(self._P) // self._stride - 1) if network.treated else EMPTY, X=X,
+                order=order, bounds=bounds, scalars=scalars, losses=losses, totals=totals, random=self._random,
                 weight=EMPTY if sample_weight is None else sample_weight,
                 outputs=EMPTY if outputs is None else outputs, **self._labels(y))
         finally:

@@ -6,6 +6,8 @@ A node's deltas are those by what its activation is applied to: whoever finishes
 
 from __future__ import annotations
 
+import numpy as np
+
 from fastbp.isa.curves_portable import CODES
 from fastbp.kernels import plan as field
 from fastbp.kernels.dense import deltas
@@ -169,11 +171,19 @@ def node_weights(mem, row, rule, batch, b):
 
 @inlined
 def move_statistics(mem, row, batch, lane, height):
-    """mean <- mean + momentum (the batch's - mean); the variance alike, unbiased."""
-    M, P, pitch = mem.M, mem.P, row[field.WPITCH]
-    momentum, stats, w = M[row[field.ALPHA] + 1], row[field.STATS] + lane, row[field.W] + 2 * pitch + lane
+    """moving <- (1 - momentum) moving + momentum new; the variance unbiased, unless there is one row."""
+    M, pitch = mem.M, row[field.WPITCH]
+    stats, w = row[field.STATS] + lane, row[field.W] + 2 * pitch + lane
     for i in range(height):
-        P[w + i] += momentum * (M[stats + i] - P[w + i])
+        move(mem, row, w + i, M[stats + i])
         if batch > 1:
-            variance = M[stats + pitch + i] * (batch / (batch - 1))
-            P[w + pitch + i] += momentum * (variance - P[w + pitch + i])
+            move(mem, row, w + pitch + i, M[stats + pitch + i] * (batch / (batch - 1)))
+
+
+@inlined
+def move(mem, row, at, new):
+    """What is not finite stays out."""
+    momentum = mem.M[row[field.ALPHA] + 1]
+    moved = (1 - momentum) * mem.P[at] + momentum * new
+    if np.isfinite(moved):
+        mem.P[at] = moved
