@@ -118,8 +118,8 @@ def noise(module: ir.Module, bits: int, table) -> ir.Function:
 
 
 def normal(x: Lines, words):
-    """sqrt(2) erfinv(2 u - 1), u = (r + 1/2) / 2^32, from the distance v of u from the nearer end, which keeps its digits:
-    (1 - x) (1 + x) = 4 v (1 - v)."""
+    """sqrt(2) erfinv(x), x = 2 u - 1, u = (r + 1/2) / 2^32, from the distance v of u from the nearer end, which keeps
+    its digits: (1 - x) (1 + x) = 4 v (1 - v)."""
     b = x.b
     negative = b.icmp_signed(">=", words, ir.Constant(words.type, [0] * x.lanes))  # r < 2^31
     nearer = b.uitofp(b.select(negative, words, b.not_(words)), x.vector)

@@ -22,7 +22,7 @@ from fastbp.kernels.updates import fold
 
 # Fields of a piece: its node, its offset, its lines, its array, and the array of the line behind them (-1: none).
 NODE, PLACE, LINES, ARRAY, BIAS_ARRAY, N_PIECE = range(6)
-# Columns of an array's settings: times the rate, times the decay, penalties, the norm that units may have, and its pieces.
+# Columns of an array's settings: times the rate, times the decay, penalties, the norm that units may have; its pieces.
 MULTIPLIER, DECAYS, L1, L2, MAX_NORM, FIRST, COUNT, N_SETTINGS = range(8)
 # Of the whole network.
 CLIPVALUE, CLIPNORM, GLOBAL_CLIPNORM, ACCUMULATION, EMA_MOMENTUM, AVERAGE, N_TREATMENT = range(7)

@@ -215,7 +215,10 @@ def _deltas(rows: np.ndarray, nodes: Sequence[Node], panels: int, pitch_of: Call
             row[SKIP_D] = room.take(panels * int(row[DPITCH]))
     for index, (row, node) in enumerate(zip(rows, nodes, strict=True)):
         if node.kind == ADD:
-            row[SEND_BELOW], row[SEND_SKIP] = (_send(nodes, readers, index, t) for t in (node.below, node.skip))
+            sent = [_send(nodes, readers, index, target) for target in (node.below, node.skip)]
+            row[[SEND_BELOW, SEND_SKIP]] = sent
+            if node.below == node.skip and row[SEND_SKIP] != NOT_SENT:  # it is added to itself
+                row[SEND_SKIP] = NOT_SENT if row[SEND_SKIP] == FINISHED else ADDED
         elif readers[node.below][0] != index:
             send = _send(nodes, readers, index, node.below)
             target = rows[node.below].copy() if node.below >= 0 else rows[0].copy()
