@@ -213,15 +213,16 @@ def run_step(mem, layers, program, data, rule, arena, scratch, sync, workers, sp
             if not step_loss(data, arena, losses, step, panels):
                 sync[STATUS + parity] = -1
                 return False
-        elif what >= op.PREPARE and not rule.updates:
-            continue
         else:
-            split = program[operation, op.SPLIT]
-            place = counter(parity, operation, n, 0, workers) if split == op.HELPING else 0
-            run_operation(mem, layers, data, rule, arena, scratch, sync, workers, place, what, layer, split, step, first,
-                          batch, panels)
+            split, skipped = program[operation, op.SPLIT], what >= op.PREPARE and not rule.updates
+            if not skipped:
+                place = counter(parity, operation, n, 0, workers) if split == op.HELPING else 0
+                run_operation(mem, layers, data, rule, arena, scratch, sync, workers, place, what, layer, split, step,
+                              first, batch, panels)
             if workers > 1 and split == op.HELPING:
                 atomic_store(sync, counter(1 - parity, operation, n, me, workers), 0)
+            if skipped:
+                continue
             if what == op.WEIGHTS and sync[rule.flag]:
                 exchange_if(sync, STATUS + parity, 0, layer + 1)
         if program[operation, op.BARRIER]:
