@@ -34,8 +34,8 @@ def fold(model: Sequential) -> Sequential:
         before a Dense:   (X s + t) W + b = X (diag(s) W) + (b + t W)
 
     Folded is a BatchNorm right after a Dense, with no activation between them, or right before one; others stay, and so
-    does one whose products would not be finite. Predictions differ by rounding alone. The Dense gets a bias, and loses its
-    regularizer and constraint, which were on other weights. The copy is compiled as the model is, with an optimizer
+    does one whose products would not be finite. Predictions differ by rounding alone. The Dense gets a bias, and loses
+    its regularizer and constraint, which were on other weights. The copy is compiled as the model is, with an optimizer
     that has not made a step. The model is left as it is.
     Raises TypeError for what is no Sequential, ValueError where its input size is not known yet.
     Jacob et al. 2018, section 3.2. As PyTorch's fuse_linear_bn_eval.
