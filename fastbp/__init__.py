@@ -16,6 +16,7 @@ import os
 from fastbp.activations import ELU, LeakyReLU
 from fastbp.checkpoint import CheckpointError
 from fastbp.constraints import MaxNorm
+from fastbp.folding import fold
 from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.losses import MSE, BinaryCrossEntropy, CrossEntropy
 from fastbp.model import Sequential, load
@@ -53,6 +54,7 @@ __all__ = [
     "Residual",
     "Sequential",
     "__version__",
+    "fold",
     "load",
 ]
 
