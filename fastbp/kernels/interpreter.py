@@ -30,7 +30,7 @@ from fastbp.kernels.arena import (
     trust,
 )
 from fastbp.kernels.dense import Memory, Rule, backward, forward, weights
-from fastbp.kernels.jit import callback, inlined, kernel, parallel
+from fastbp.kernels.jit import callback, called, inlined, kernel, parallel
 from fastbp.kernels.microkernels import atomic_store, exchange_if, flush_denormals, restore_denormals
 from fastbp.kernels.nodes import node_backward, node_forward, node_weights
 from fastbp.kernels.outputs import Data, gather_inputs, loss_and_deltas, predict
@@ -119,7 +119,7 @@ def run_unit(mem, layers, data, rule, arena, scratch, what, layer, unit, span, s
         run_arena(mem, data, rule, arena, what, step, unit)
 
 
-@kernel
+@called
 def run_arena(mem, data, rule, arena, what, step, piece):
     """One piece of what is done to parameters and to gradients in their arena."""
     row = data.scalars[step] if data.scalars.shape[0] > 1 else data.scalars[0]
