@@ -39,7 +39,7 @@ class Arena(NamedTuple):
     pieces: object  # (pieces, N_PIECE)
     settings: object  # (arrays, N_SETTINGS), one for every group
     treatment: object  # N_TREATMENT numbers
-    sums: object  # (pieces, N_SUMS), float64
+    sums: object  # float64, N_SUMS for each piece
     groups: int  # where this worker's groups lie in M
     penalised: bool
     lamb: bool
@@ -76,14 +76,14 @@ def penalty(mem, arena, i):
     """l1 sum |W| + l2 sum W^2 of a piece."""
     piece, s, total = arena.pieces[i], arena.settings[arena.pieces[i, ARRAY]], 0.0
     if s[L1] != 0.0 or s[L2] != 0.0:
-        penalties(mem.table, piece[LINES], mem.P, piece[PLACE], arena.sums.reshape(-1), i * N_SUMS + SIZES)
-        total = s[L1] * arena.sums[i, SIZES] + s[L2] * arena.sums[i, SIZES + 1]
-    arena.sums[i, PENALTY] = total
+        penalties(mem.table, piece[LINES], mem.P, piece[PLACE], arena.sums, i * N_SUMS + SIZES)
+        total = s[L1] * arena.sums[i * N_SUMS + SIZES] + s[L2] * arena.sums[i * N_SUMS + SIZES + 1]
+    arena.sums[i * N_SUMS + PENALTY] = total
 
 
 @kernel
 def prepare_piece(mem, arena, i):
-    piece, sums, place = arena.pieces[i], arena.sums.reshape(-1), i * N_SUMS + SQUARES
+    piece, sums, place = arena.pieces[i], arena.sums, i * N_SUMS + SQUARES
     at, lines, array, other = piece[PLACE], piece[LINES], piece[ARRAY], piece[BIAS_ARRAY]
     prepare(mem.table, lines, mem.G, at, mem.P, at, mem.M, group_of(mem, arena, array) + mem.L, sums, place)
     sums[place + 1] = 0.0
@@ -104,7 +104,7 @@ def sum_of(arena, array, column, apart):
     """An array's sum over its pieces; `apart`: how far behind a kernel's column that of its biases is."""
     total, s = 0.0, arena.settings[array]
     for i in range(int(s[FIRST]), int(s[FIRST]) + int(s[COUNT])):
-        total += arena.sums[i, column if arena.pieces[i, ARRAY] == array else column + apart]
+        total += arena.sums[i * N_SUMS + (column if arena.pieces[i, ARRAY] == array else column + apart)]
     return total
 
 
@@ -123,7 +123,7 @@ def factors(mem, arena):
     bound, total = arena.treatment[GLOBAL_CLIPNORM], 0.0
     if bound > 0.0:
         for i in range(arena.pieces.shape[0]):
-            total += arena.sums[i, SQUARES] + arena.sums[i, SQUARES + 1]
+            total += arena.sums[i * N_SUMS + SQUARES] + arena.sums[i * N_SUMS + SQUARES + 1]
         for array in range(arrays):
             set_factor(mem, arena, array, clip(bound, total))
 
@@ -159,7 +159,7 @@ def clipped(mem, arena, array, at, lines):
 @kernel
 def measure_piece(mem, arena, rule, i):
     """The sums that `trust` needs, from clipped gradients."""
-    piece, sums, place = arena.pieces[i], arena.sums.reshape(-1), i * N_SUMS + NORMS
+    piece, sums, place = arena.pieces[i], arena.sums, i * N_SUMS + NORMS
     at, lines = piece[PLACE], piece[LINES]
     for part in range(2):
         array = piece[BIAS_ARRAY] if part else piece[ARRAY]

@@ -117,7 +117,7 @@ class Workspace:
         modes = ("train", "gradients") if training else ("predict", "evaluate")
         self.programs = {mode: program.program(nodes, mode, n_panels, lanes, workers, **options) for mode in modes}
         self.sync = aligned(max(parallel.words(len(p), workers) for p in self.programs.values()), np.int64)
-        self.sums = np.zeros((len(network.pieces), arena.N_SUMS))
+        self.sums = np.zeros(len(network.pieces) * arena.N_SUMS)
         self.context = np.zeros(run.CONTEXT, np.int64)
         self.numbers = self.context[2 * len(run.ARRAYS) :]
         self.numbers[[run.SCRATCH, run.SCRATCH_SIZE]] = self.plan.scratch, self.plan.scratch_size
@@ -177,7 +177,8 @@ class Workspace:
             THREADS.run(self.dtype.name, self.context, self.workers)
         else:
             with np.errstate(all="ignore"):  # what is not finite is told by the status
-                run.work(0, self.numbers, *(self._arrays[name].reshape(-1) for name in run.ARRAYS))
+                arrays = (self._arrays[name].reshape(run.SHAPES.get(name, -1)) for name in run.ARRAYS)
+                run.work(0, self.numbers, *arrays)
         for name in ("X", "y", "outputs"):  # a caller's large arrays are not kept alive
             if name in arrays and arrays[name].nbytes > WORTH_RELEASING:
                 self._arrays[name] = EMPTY
@@ -489,5 +490,5 @@ class Engine:
         totals = EMPTY if sample_weight is None else np.array([sample_weight.sum(dtype=np.float64)])
         numbers = {run.N_STEPS: 1, run.LOSS: LOSSES[self.loss], run.BACKWARD: backward, run.FUSED: 0, run.TRAIN: 0}
         space.run(mode, numbers, P=self._P, G=G, X=X, random=self._random, order=first_rows(len(X)),
-                  bounds=space.whole(len(X)), losses=losses, totals=totals, weight=EMPTY if sample_weight is None else sample_weight,
-                  outputs=outputs, **self._labels(y))
+                  bounds=space.whole(len(X)), losses=losses, totals=totals, outputs=outputs,
+                  weight=EMPTY if sample_weight is None else sample_weight, **self._labels(y))
