@@ -15,10 +15,14 @@ import os
 
 from fastbp.activations import ELU, LeakyReLU
 from fastbp.checkpoint import CheckpointError
+from fastbp.diagnosis import Diagnosis, diagnose
+from fastbp.gradient_check import GradientCheck, check_gradients
 from fastbp.layers import Activation, Dense
 from fastbp.losses import MSE, BinaryCrossEntropy, CrossEntropy
 from fastbp.model import Sequential, load
 from fastbp.optimizers import SGD, Adam, AdamW
+from fastbp.plots import plot_history
+from fastbp.rate_finder import RateSearch, find_learning_rate
 from fastbp.training import DivergenceWarning, History
 
 __version__ = "0.1.0"
@@ -37,12 +41,19 @@ __all__ = [
     "CheckpointError",
     "CrossEntropy",
     "Dense",
+    "Diagnosis",
     "DivergenceWarning",
+    "GradientCheck",
     "History",
     "LeakyReLU",
+    "RateSearch",
     "Sequential",
     "__version__",
+    "check_gradients",
+    "diagnose",
+    "find_learning_rate",
     "load",
+    "plot_history",
 ]
 
 
