@@ -51,7 +51,8 @@ def plot_history(history: History | Mapping[str, Sequence[float]], path: str | o
         axis.set_ylabel(panel if panel == "loss" or len(metrics) > 1 else metrics[0])
         if panel == "loss":
             _log_if_wide(axis, [v for key in ("loss", "val_loss") for v in columns.get(key, ())])
-        axis.legend(frameon=False)
+        if axis.lines:
+            axis.legend(frameon=False)
     axes[-1].set_xlabel("epoch")
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
     return _done(figure, path)
@@ -98,7 +99,7 @@ def plot_diagnosis(diagnosis: Diagnosis, path: str | os.PathLike[str] | None = N
             axis.axvspan(first - 0.5, last + 0.5, color=VERDICT_COLOURS[verdict], alpha=0.15, linewidth=0)
     _verdict_legend(norms, diagnosis)
     for axis in (shares, updates):
-        axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
+        _legend_beside(axis, axis.get_legend_handles_labels()[0])
     return _done(figure, path)
 
 
@@ -225,7 +226,12 @@ def _verdict_legend(axis: Any, diagnosis: Diagnosis) -> None:
     for verdict, colour in VERDICT_COLOURS.items():
         if diagnosis.ill(verdict):
             handles.append(Patch(color=colour, alpha=0.15, label=verdict))
-    axis.legend(handles=handles, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    _legend_beside(axis, handles)
+
+
+def _legend_beside(axis: Any, handles: list[Any]) -> None:
+    if handles:  # an empty legend is a warning
+        axis.legend(handles=handles, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 
 def _columns(history: Any) -> dict[str, list[float]]:

