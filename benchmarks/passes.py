@@ -20,11 +20,11 @@ import numpy as np
 import torch
 
 from benchmarks import tables
-from fastbp.kernels import plan
+from fastbp.kernels import program
 from fastbp.kernels.engine import Engine, LayerSpec
 
 SHAPES = ((128, 512, 512), (128, 1024, 1024), (256, 2048, 2048), (256, 2500, 2000))
-PASSES = {"forward": plan.FORWARD, "backward data": plan.BACKWARD, "weight gradient + Adam": plan.WEIGHTS}
+PASSES = {"forward": program.FORWARD, "backward data": program.BACKWARD, "weight gradient + Adam": program.WEIGHTS}
 ADAM = (1e-6, 0.0, 0.9, 0.999, 1e-8, 0.9, 0.9, 0.0)
 
 
@@ -49,12 +49,12 @@ def ours(batch: int, inputs: int, outputs: int, repeats: int) -> dict[str, Calla
         engine.train(X, y, order, bounds, np.array([ADAM]), losses, n_threads=1)
 
     def timed(operation: int) -> Callable[[], float]:
-        program = np.array([[operation, 1, 1, plan.HELPING]] * repeats, np.int64)
+        passes = np.array([[operation, 1, 1, program.HELPING]] * repeats, np.int64)
 
         def run() -> float:
             space = engine._training
             assert space is not None
-            whole, space.programs["train"] = space.programs["train"], program
+            whole, space.programs["train"] = space.programs["train"], passes
             start = time.perf_counter()
             step()
             elapsed = time.perf_counter() - start

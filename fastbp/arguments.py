@@ -6,6 +6,7 @@ import math
 import numbers
 import operator
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,16 @@ def count(value: Any, name: str, minimum: int = 1) -> int:
         raise TypeError(f"{name} must be a whole number, but {came} came: {remedy}") from None
     if number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, but {number} came: pass a larger number")
+    return number
+
+
+def real(value: Any, name: str, rule: str, allowed: Callable[[float], bool], remedy: str) -> float:
+    """value as a float, if it is a number that the rule allows."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, {rule}, but {value!r} ({type(value).__name__}) came: {remedy}")
+    number = float(value)
+    if not allowed(number):
+        raise ValueError(f"{name} must be {rule}, but {value!r} came: {remedy}")
     return number
 
 

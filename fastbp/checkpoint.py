@@ -190,6 +190,8 @@ def to_config(item: Any) -> dict[str, Any]:
 def _value(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return to_config(value)
+    if isinstance(value, tuple | list):
+        return [_value(item) for item in value]
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, bool | int | float | str):
@@ -203,16 +205,18 @@ def from_config(config: Any, modules: Mapping[str, ModuleType]) -> Any:
     A field that is None takes the class's default.
     """
     try:
-        values = {
-            key: from_config(value, modules) if isinstance(value, dict) else value
-            for key, value in config["config"].items()
-            if value is not None
-        }
+        values = {key: _restored(value, modules) for key, value in config["config"].items() if value is not None}
         return _class(config["class"], modules)(**values)
     except CheckpointError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"the file describes what cannot be: {error!r} in {str(config)[:200]}") from error
+
+
+def _restored(value: Any, modules: Mapping[str, ModuleType]) -> Any:
+    if isinstance(value, list):
+        return [_restored(item, modules) for item in value]
+    return from_config(value, modules) if isinstance(value, dict) else value
 
 
 def _class(name: Any, modules: Mapping[str, ModuleType]) -> Any:

@@ -179,7 +179,7 @@ def _figures(
     output: Output,
     before: Sequence[Array],
     after: Sequence[Array],
-    gradients: Sequence[Array],
+    gradients: Sequence[Array | None],
     shares: tuple[float, float],
 ) -> LayerDiagnosis:
     """The figures of a node with none or one of its arrays: before a step, after it, and its gradient."""
@@ -187,7 +187,7 @@ def _figures(
     for W, W_after, dW in zip(before, after, gradients, strict=True):
         update = _ratio(_rms(W_after.astype(np.float64) - W), _rms(W))
         penalty = node.spec.l1 * np.sign(W) + 2 * node.spec.l2 * W
-        gradient = _rms(dW - penalty)
+        gradient = math.nan if dW is None else _rms(dW - penalty)
         if node.spec.kind == "dense" and node.spec.trainable:
             passed_back = _ratio(gradient, _rms(output.below))
     return LayerDiagnosis(
@@ -214,8 +214,9 @@ def _loss_undoes(model: Sequential, last: Node) -> bool:
     """Whether the loss works from the logits of the last activation: that it saturates is then as it should be."""
     from fastbp.reference import LOSSES
 
-    loss = LOSSES.get(model._compiled().loss.name)
-    return loss is not None and last.spec.activation in loss.fused
+    loss: Any = model._compiled().loss
+    known = LOSSES.get(getattr(loss, "rule", loss.name))  # not of a user's own
+    return known is not None and last.spec.activation in known.fused
 
 
 def _after_a_step(twin: Sequential, X: Array, y: Array) -> list[Array]:

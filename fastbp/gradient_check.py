@@ -146,6 +146,7 @@ def check_gradients(
     checks = []
     for node, name, position in _trainable(network):
         W, dW = weights[position], gradients[position]
+        assert dW is not None  # only running statistics have none
         places = _sample(dW, n, rng)
         scale = _rms(W if W.ndim > 1 else outputs[node].Z)
         checks.append(_check(name, W, dW, places, scale, loss, loss_now, tolerance))
@@ -158,7 +159,7 @@ _NAMES = {"dense": ("kernel", "bias"), "batch_norm": ("gamma", "beta"), "layer_n
 def _trainable(network: list[Node]) -> list[tuple[int, str, int]]:
     """Node, name and place in get_weights() of every array with a gradient: no running statistics, nothing frozen."""
     return [
-        (node.number, f"{node.number}.{name}", position)
+        (node.number, f"{node.name}.{name}", position)
         for node in network
         if node.spec.trainable
         for name, position in zip(

@@ -17,16 +17,13 @@ if TYPE_CHECKING:
 
 
 class Node(NamedTuple):
-    """One operation of a network: its number from the input, its spec, where its arrays stand in get_weights()."""
+    """One operation of a network: number from the input, name and label, spec, and its part of get_weights()."""
 
     number: int
+    name: str  # as in the names of weights, such as "2" or, within a residual block, "2.0"
+    label: str  # such as ``Dense(10, softmax)``
     spec: LayerSpec
     arrays: slice
-
-    @property
-    def label(self) -> str:
-        """What tables call it, such as ``Dense(10, softmax)``; as in `summary` where it stands there."""
-        return label(self.spec)
 
 
 def twin(model: Sequential, *, width: int, dtype: Any = None) -> Sequential:
@@ -61,35 +58,21 @@ def some_rows(model: Sequential, X: Any, y: Any, rows: int) -> tuple[Array, Arra
 N_ARRAYS = {"batch_norm": 4, "layer_norm": 2}  # others have none, but for dense
 
 
-def nodes(specs: Sequence[LayerSpec]) -> list[Node]:
-    """The nodes of a network with their arrays, in the order of get_weights()."""
+def nodes(specs: Sequence[LayerSpec], names: Sequence[tuple[str, str]] | None = None) -> list[Node]:
+    """The nodes of a network with their arrays, in the order of get_weights(); names: the name and label of each."""
+    names = names or [(str(number), spec.kind) for number, spec in enumerate(specs)]
     result, start = [], 0
-    for number, spec in enumerate(specs):
+    for number, (spec, (name, label)) in enumerate(zip(specs, names, strict=True)):
         size = 1 + spec.use_bias if spec.kind == "dense" else N_ARRAYS.get(spec.kind, 0)
-        result.append(Node(number, spec, slice(start, start + size)))
+        result.append(Node(number, name, label, spec, slice(start, start + size)))
         start += size
     return result
 
 
 def nodes_of(model: Sequential) -> list[Node]:
     """The nodes of a model that is built."""
-    return nodes(model._known("looking at its layers").specs)
-
-
-def label(spec: LayerSpec) -> str:
-    """A name for a node.
-
-    >>> from fastbp.reference import LayerSpec
-    >>> label(LayerSpec(5, "relu")), label(LayerSpec(5, kind="dropout", values=(0.5,)))
-    ('Dense(5, relu)', 'Dropout(0.5)')
-    """
-    if spec.kind == "dense":
-        return f"Dense({spec.units}, {spec.activation})"
-    if spec.kind in ("dropout", "noise"):
-        return f"{'Dropout' if spec.kind == 'dropout' else 'GaussianNoise'}({spec.values[0]:g})"
-    names = {"activation": "Activation", "batch_norm": "BatchNorm", "layer_norm": "LayerNorm", "add": "Residual"}
-    inside = "" if spec.activation == "identity" and spec.kind != "activation" else f"({spec.activation})"
-    return names.get(spec.kind, spec.kind) + inside
+    specs = model._known("looking at its layers").specs
+    return nodes(specs, [(block.name, block.label) for block in model._blocks])
 
 
 # ---------------------------------------------------------------- outputs
@@ -117,12 +100,13 @@ def outputs(network: Sequence[Node], weights: Sequence[Array], X: Array) -> list
         return X if number < 0 else result[number].A
 
     with np.errstate(all="ignore"):  # what is not finite is for the caller to find
-        for number, spec, arrays in network:
-            below = output_of(number - 1 if spec.below is None else spec.below)
+        for node in network:
+            spec = node.spec
+            below = output_of(node.number - 1 if spec.below is None else spec.below)
             if spec.kind == "add":
                 Z = below + output_of(-1 if spec.skip is None else spec.skip)
             else:
-                Z = _COMPUTED[spec.kind](below, spec, weights[arrays])
+                Z = _COMPUTED[spec.kind](below, spec, weights[node.arrays])
             result.append(Output(below, Z, activate(Z, spec)))
     return result
 

@@ -1,6 +1,6 @@
 """The layers a network is composed of: declarations, frozen and without weights.
 
-`blocks_of` turns a list of them into what an engine runs, one block for each dense layer or activation standing alone.
+`fastbp.network` turns a list of them into the graph that an engine runs.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, final
 
-from fastbp import activations, initializers
-from fastbp.arguments import count, flag
+from fastbp import activations, constraints, initializers, regularizers
+from fastbp.arguments import count, flag, real
 
 
 @final
@@ -23,10 +23,13 @@ class Dense:
 
     X: (n, in). W: kernel (in, units). b: bias (units,), unless use_bias is False. A: (n, units), f the activation.
     activation, kernel_initializer and bias_initializer are names or objects; "softmax" is for the last layer only.
-    Raises TypeError or ValueError for units that are no whole number of at least 1, and for unknown names.
+    kernel_regularizer: a penalty on W, "l1", "l2" or an object such as L2(1e-4). kernel_constraint: such as MaxNorm(2).
+    trainable: whether updates change W and b. learning_rate_multiplier: times the learning rate, for W and b.
+    Raises TypeError or ValueError for units that are no whole number of at least 1, for unknown names, and for a
+    multiplier that is negative or not finite.
     Goodfellow et al. 2016, section 6.1. As Keras's Dense and, but for its initial weights, PyTorch's Linear.
 
-    >>> Dense(128, "relu").units
+    >>> Dense(128, "relu", kernel_regularizer="l2").units
     128
     """
 
@@ -35,13 +38,20 @@ class Dense:
     use_bias: bool = field(default=True, kw_only=True)
     kernel_initializer: str | initializers.Initializer = field(default="glorot_uniform", kw_only=True)
     bias_initializer: str | initializers.Initializer = field(default="zeros", kw_only=True)
+    kernel_regularizer: str | regularizers.L1L2 | None = field(default=None, kw_only=True)
+    kernel_constraint: constraints.MaxNorm | None = field(default=None, kw_only=True)
+    trainable: bool = field(default=True, kw_only=True)
+    learning_rate_multiplier: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "use_bias", flag(self.use_bias, "use_bias"))
-        object.__setattr__(self, "units", count(self.units, "units"))
-        object.__setattr__(self, "activation", activations.get(self.activation))
+        _set(self, "use_bias", flag(self.use_bias, "use_bias"))
+        _set(self, "units", count(self.units, "units"))
+        _set(self, "activation", activations.get(self.activation))
         for name in ("kernel_initializer", "bias_initializer"):
-            object.__setattr__(self, name, initializers.get(getattr(self, name)))
+            _set(self, name, initializers.get(getattr(self, name)))
+        _set(self, "kernel_regularizer", regularizers.get(self.kernel_regularizer))
+        _set(self, "kernel_constraint", constraints.get(self.kernel_constraint))
+        _check_training(self)
 
 
 @final
@@ -51,8 +61,8 @@ class Activation:
 
         A = f(Z)
 
-    Z, A: (n, units of the layer below). After a Dense without activation it costs nothing: the two become one.
-    Raises ValueError for an unknown name.
+    Z, A: (n, units of the layer below). After a Dense, BatchNorm, LayerNorm or Residual it costs nothing: the two
+    become one. Raises ValueError for an unknown name.
 
     >>> Activation("relu").activation.name
     'relu'
@@ -61,100 +71,219 @@ class Activation:
     activation: str | activations.Activation
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "activation", activations.get(self.activation))
+        _set(self, "activation", activations.get(self.activation))
 
 
-Layer = Dense | Activation
+@final
+@dataclass(frozen=True)
+class BatchNorm:
+    """Normalises each unit over the batch, then scales and shifts it.
+
+        Z = γ (X - mean) / sqrt(variance + epsilon) + β
+
+    X, Z: (n, units). In training, mean and variance are the batch's; elsewhere they are moving statistics, to which
+    every step of training adds its own (the variance times n / (n - 1)), as moving <- (1 - momentum) moving +
+    momentum new. Weights: gamma (starts at 1), beta (0), moving_mean (0), moving_variance (1), each (units,).
+    Before an activation, give the Dense below it use_bias=False: beta does what its bias would.
+    trainable=False holds gamma and beta; the statistics go on as they do in PyTorch (in Keras they stop, too).
+    Raises TypeError or ValueError unless 0 <= momentum <= 1 and epsilon >= 1e-30.
+    Ioffe and Szegedy 2015; Goodfellow et al. 2016, section 8.7.1. As PyTorch's BatchNorm1d; Keras's momentum is
+    1 - ours, its epsilon 1e-3, and its moving variance is not corrected. A batch of one row has the variance 0, and
+    leaves the moving variance as it is; PyTorch refuses it.
+
+    >>> BatchNorm().momentum
+    0.1
+    """
+
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+    trainable: bool = field(default=True, kw_only=True)
+    learning_rate_multiplier: float = field(default=1.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        remedy = "pass the weight of the newest batch, such as 0.1 (where Keras has 0.9)"
+        momentum = real(self.momentum, "momentum", "at least 0 and at most 1", lambda v: 0 <= v <= 1, remedy)
+        _set(self, "momentum", momentum)
+        _check_epsilon(self)
+        _check_training(self)
+
+
+@final
+@dataclass(frozen=True)
+class LayerNorm:
+    """Normalises each row over its units, then scales and shifts every unit.
+
+        Z = γ (X - mean) / sqrt(variance + epsilon) + β
+
+    X, Z: (n, units); mean and variance are those of the row, in training as elsewhere. Weights: gamma (starts at 1) and
+    beta (0), each (units,). trainable, learning_rate_multiplier: as in Dense.
+    Raises TypeError or ValueError unless epsilon >= 1e-30.
+    Ba, Kiros and Hinton 2016. As PyTorch's LayerNorm; Keras's epsilon is 1e-3.
+
+    >>> LayerNorm().epsilon
+    1e-05
+    """
+
+    epsilon: float = 1e-5
+    trainable: bool = field(default=True, kw_only=True)
+    learning_rate_multiplier: float = field(default=1.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _check_epsilon(self)
+        _check_training(self)
+
+
+@final
+@dataclass(frozen=True)
+class Dropout:
+    """Sets each output of the layer below to 0 with probability rate; in training only.
+
+        A = X / (1 - rate) where it is kept, else 0
+
+    X, A: (n, units). Which are kept depends on the model's seed, the step, the row in the batch and the unit alone, so
+    that training is the same on any number of threads.
+    Raises TypeError or ValueError unless 0 <= rate < 1.
+    Srivastava et al. 2014; Goodfellow et al. 2016, section 7.12. As in Keras and PyTorch.
+
+    >>> Dropout(0.5).rate
+    0.5
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        remedy = "pass the share of outputs to drop, such as 0.5"
+        _set(self, "rate", real(self.rate, "rate", "at least 0 and below 1", lambda v: 0 <= v < 1, remedy))
+
+
+@final
+@dataclass(frozen=True)
+class GaussianNoise:
+    """Adds normal noise to the outputs of the layer below, or to the network's inputs; in training only.
+
+        A = X + stddev N,        N standard normal, independent in each row and unit
+
+    X, A: (n, units). Drawn as Dropout's masks are.
+    Raises TypeError or ValueError unless stddev is finite and at least 0.
+    Goodfellow et al. 2016, section 7.5; Giles 2010 for the normal numbers. As Keras's GaussianNoise.
+
+    >>> GaussianNoise(0.1).stddev
+    0.1
+    """
+
+    stddev: float
+
+    def __post_init__(self) -> None:
+        remedy = "pass the noise's standard deviation, such as 0.1"
+        rule = "at least 0 and finite"
+        _set(self, "stddev", real(self.stddev, "stddev", rule, lambda v: 0 <= v < math.inf, remedy))
+
+
+@final
+@dataclass(frozen=True)
+class Residual:
+    """A residual block: layers whose output is added to their input.
+
+        A = X + F(X)        or, where F's width differs from X's,        A = X P + F(X)
+
+    X: (n, in). F: the layers, lowest first, residual blocks among them if wanted. A: (n, width of F). P: a projection
+    (in, width of F), made where it is needed: a Dense without bias, Glorot uniform, whose kernel follows the weights of
+    F in `Sequential.get_weights`. For an activation of the sum, put an Activation above the block.
+    Raises TypeError or ValueError for what is no list of at least one layer.
+    He et al. 2016, equations 1 and 2.
+
+    >>> block = Residual([LayerNorm(), Dense(64, "gelu"), Dense(16)])
+    >>> Sequential([Dense(16), block, Activation("relu")]).output_size
+    16
+    """
+
+    layers: tuple[Layer, ...]
+
+    def __init__(self, layers: Iterable[Layer]) -> None:
+        _set(self, "layers", _sequence(layers, "the layers of a Residual"))
+        if not self.layers:
+            raise ValueError(
+                "a Residual must hold at least one layer, but none came: write, for example, Residual([Dense(64)])"
+            )
+
+
+Layer = Dense | Activation | BatchNorm | LayerNorm | Dropout | GaussianNoise | Residual
 
 
 class Block(NamedTuple):
-    """One operation of the network: a dense layer with its activation, or (dense None) an activation alone."""
+    """One operation of a network: a layer with the activation above it, what it reads, and its place.
 
-    dense: Dense | None
+    name: its number among its neighbours, below a dot within a residual block, such as "2.0"; the block itself, whose
+    operation is the sum, is "2", its projection "2.projection". units, inputs: outputs and inputs a row, None where not
+    known yet. below, skip: as in `fastbp.reference.LayerSpec`.
+    """
+
+    name: str
+    layer: Layer
     activation: activations.Activation
+    inputs: int | None
+    units: int | None
+    below: int | None = None
+    skip: int | None = None
 
     @property
     def label(self) -> str:
         """What summaries and warnings call it, such as ``Dense(10, softmax)``."""
-        if self.dense is None:
-            return f"Activation({self.activation.name})"
-        return f"Dense({self.dense.units}, {self.activation.name})"
+        kind, activation = type(self.layer).__name__, self.activation.name
+        match self.layer:
+            case Dense(units=units):
+                return f"Projection({units})" if self.name.endswith(PROJECTION) else f"Dense({units}, {activation})"
+            case Activation():
+                return f"Activation({activation})"
+            case Dropout(rate=value) | GaussianNoise(stddev=value):
+                return f"{kind}({value:g})"
+        return kind if activation == "identity" else f"{kind}({activation})"
+
+
+PROJECTION = ".projection"
+
+
+def _set(layer: Any, name: str, value: Any) -> None:
+    object.__setattr__(layer, name, value)  # the layers are frozen
+
+
+def _check_training(layer: Any) -> None:
+    """The arguments of all layers that have weights."""
+    _set(layer, "trainable", flag(layer.trainable, "trainable"))
+    name, remedy = "learning_rate_multiplier", "pass 1 for no change, or trainable=False to hold the weights"
+    multiplier = real(getattr(layer, name), name, "at least 0 and finite", lambda v: 0 <= v < math.inf, remedy)
+    _set(layer, name, multiplier)
+
+
+def _check_epsilon(layer: Any) -> None:
+    # A float32 of the square root of less than 1e-38 would be 0, and a unit that never varies would be divided by it.
+    remedy = "pass a small number such as 1e-5"
+    rule = "at least 1e-30 and finite"
+    _set(layer, "epsilon", real(layer.epsilon, "epsilon", rule, lambda v: 1e-30 <= v < math.inf, remedy))
 
 
 def checked(layers: Any) -> tuple[Layer, ...]:
     """layers as a tuple, or an error that says what a list of layers must be."""
-    if isinstance(layers, Dense | Activation) or not isinstance(layers, Iterable):
-        raise TypeError(f"layers must be a list of layers, but {layers!r} came: pass a list such as [Dense(10)]")
-    result = tuple(layers)
-    for position, layer in enumerate(result):
-        if not isinstance(layer, Dense | Activation):
-            remedy = f"write {layer.__name__}(…)" if isinstance(layer, type) else "use Dense(…) or Activation(…)"
-            raise TypeError(f"layers must hold layers, but layers[{position}] is {layer!r}: {remedy}")
-    if not any(isinstance(layer, Dense) for layer in result):
+    result = _sequence(layers, "layers")
+    if not any(isinstance(layer, Dense) for layer in flattened(result)):
         raise ValueError(f"layers must hold at least one Dense, but {list(result)!r} came: add one")
     return result
 
 
-def blocks_of(layers: tuple[Layer, ...]) -> tuple[Block, ...]:
-    """The operations of a network, bottom up; softmax anywhere but in the last is a ValueError."""
-    result: list[Block] = []
+def flattened(layers: Iterable[Layer]) -> Iterable[Layer]:
+    """All layers, those of residual blocks after the block."""
     for layer in layers:
-        activation = activations.get(layer.activation)
-        if isinstance(layer, Dense):
-            result.append(Block(layer, activation))
-        elif result and result[-1].dense is not None and result[-1].activation.name == "identity":
-            result[-1] = result[-1]._replace(activation=activation)
-        else:
-            result.append(Block(None, activation))
-    for position, block in enumerate(result[:-1]):
-        if block.activation.name == "softmax":
-            raise ValueError(
-                f"softmax must be the activation of the last layer, but {block.label} is number {position} of "
-                f"{len(result)}: use another activation there"
-            )
-    return tuple(result)
+        yield layer
+        if isinstance(layer, Residual):
+            yield from flattened(layer.layers)
 
 
-def widths(network: tuple[Block, ...], input_size: int) -> list[int]:
-    """Features going into each block and, last, coming out of the network: one more than there are blocks."""
-    result = [input_size]
-    for block in network:
-        result.append(result[-1] if block.dense is None else block.dense.units)
+def _sequence(layers: Any, what: str) -> tuple[Layer, ...]:
+    if isinstance(layers, Layer) or not isinstance(layers, Iterable):
+        raise TypeError(f"{what} must be a list of layers, but {layers!r} came: pass a list such as [Dense(10)]")
+    result = tuple(layers)
+    for position, layer in enumerate(result):
+        if not isinstance(layer, Layer):
+            remedy = f"write {layer.__name__}(…)" if isinstance(layer, type) else "use Dense(…) or another layer"
+            raise TypeError(f"{what} must be layers, but layers[{position}] is {layer!r}: {remedy}")
     return result
-
-
-class Parameter(NamedTuple):
-    """The name, shape and initial values of one array of weights."""
-
-    name: str
-    shape: tuple[int, ...]
-    initializer: initializers.Initializer
-
-
-def parameters(network: tuple[Block, ...], input_size: int) -> list[tuple[int, Parameter]]:
-    """Every array of weights with the number of its block, in the order of `Sequential.get_weights`."""
-    result = []
-    for position, (block, width) in enumerate(zip(network, widths(network, input_size), strict=False)):
-        if block.dense is None:
-            continue
-        dense = block.dense
-        kernel, bias = initializers.get(dense.kernel_initializer), initializers.get(dense.bias_initializer)
-        result.append((position, Parameter(f"{position}.kernel", (width, dense.units), kernel)))
-        if dense.use_bias:
-            result.append((position, Parameter(f"{position}.bias", (dense.units,), bias)))
-    return result
-
-
-def summary(network: tuple[Block, ...], input_size: int | None) -> str:
-    """A table of blocks, output shapes and numbers of parameters, which are unknown ("?") without an input size."""
-    sizes = [0] * len(network)
-    for position, parameter in parameters(network, input_size or 1):
-        sizes[position] += math.prod(parameter.shape)
-    first = next(i for i, block in enumerate(network) if block.dense is not None)
-    rows = [("layer", "output shape", "parameters")]
-    for position, (block, width) in enumerate(zip(network, widths(network, input_size or 0)[1:], strict=True)):
-        known = input_size is not None or position != first
-        rows.append((block.label, f"(n, {width or '?'})", f"{sizes[position]:,}" if known else "?"))
-    rows.append(("total", "", "?" if input_size is None else f"{sum(sizes):,}"))
-    left, middle, right = (max(len(row[column]) for row in rows) for column in range(3))
-    return "\n".join(f"{name:<{left}}  {shape:<{middle}}  {size:>{right}}" for name, shape, size in rows)

@@ -14,9 +14,10 @@ import numpy.typing as npt
 from fastbp import arguments, checkpoint, data, losses, metrics, optimizers, training
 from fastbp.arguments import count
 from fastbp.data import Array, Rows
-from fastbp.layers import Block, Layer, blocks_of, checked, parameters, summary, widths
+from fastbp.layers import Block, Layer, checked
+from fastbp.network import blocks_of, check_statistics, parameters, specs_of, summary
 from fastbp.progress import wanted
-from fastbp.seeds import Purpose, generator
+from fastbp.seeds import Purpose, generator, mask_key
 from fastbp.slices import chunks
 from fastbp.snapshot import Recipe, Snapshot, from_contents, to_contents
 
@@ -34,24 +35,19 @@ class _DefaultBatchSize(int):
 _BATCH_SIZE = _DefaultBatchSize(128)
 
 
-def _make_engine(input_size: int, blocks: tuple[Block, ...], dtype: str) -> Engine:
+def _make_engine(input_size: int, blocks: tuple[Block, ...], dtype: str, seed: int) -> Engine:
     """The one place that chooses the engine."""
     from fastbp.kernels.engine import Engine  # imports Numba, which `import fastbp` need not wait for
-    from fastbp.reference import LayerSpec
 
-    specs = []
-    for units, (dense, activation) in zip(widths(blocks, input_size)[1:], blocks, strict=True):
-        use_bias = dense is not None and dense.use_bias
-        kind = "activation" if dense is None else "dense"
-        specs.append(LayerSpec(units, activation.name, activation.alpha, use_bias, kind))
-    return Engine(input_size, specs, dtype=dtype)
+    return Engine(input_size, specs_of(blocks), dtype=dtype, key=mask_key(seed))
 
 
 class Sequential:
     """A multilayer perceptron: layers one above another.
 
-    layers: Dense and Activation objects, lowest first. input_size: features a row; left out, the first X tells.
-    seed: of initial weights and shuffling; one seed gives the same bits on any number of threads.
+    layers: lowest first, of Dense, Activation, BatchNorm, LayerNorm, Dropout, GaussianNoise and Residual; at least one
+    Dense. input_size: features a row; left out, the first X tells.
+    seed: of initial weights, shuffling and random masks; one seed gives the same bits on any number of threads.
     dtype: "float32" or "float64", of weights and computations.
     metadata: a dict of strings of your own, which save and load carry along.
     Raises TypeError or ValueError for what is no list of layers, and for numbers out of range.
@@ -67,8 +63,8 @@ class Sequential:
         self, layers: Iterable[Layer], *, input_size: int | None = None, seed: int = 0, dtype: npt.DTypeLike = "float32"
     ) -> None:
         self._layers = checked(layers)
-        self._blocks = blocks_of(self._layers)
-        self._output_size = next(dense.units for dense, _ in reversed(self._blocks) if dense is not None)
+        self._blocks = blocks_of(self._layers)  # once the input size is known, with all widths
+        self._output_size = self._blocks[-1].units or 0  # known, as one of them is a Dense
         self._dtype = arguments.float_dtype(dtype)
         self._seed = count(seed, "seed", 0)
         self._input_size: int | None = None
@@ -183,8 +179,11 @@ class Sequential:
 
     def gradients(
         self, X: npt.ArrayLike, y: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
-    ) -> list[Array]:
+    ) -> list[Array | None]:
         """The gradient of the loss over these rows by every weight, aligned with get_weights; nothing changes.
+
+        As in training: of the loss that fit reports, penalties included, with statistics of these rows and the random
+        masks of the next step. None in the places of BatchNorm's moving statistics.
 
         >>> model = Sequential([Dense(1, kernel_initializer="zeros")])
         >>> model.compile("sgd", "mse")
@@ -195,7 +194,7 @@ class Sequential:
         """
         rows = self._rows(X, y, sample_weight)
         engine = self._ready(rows.X.shape[1]).engine
-        return engine.gradients(rows.X, rows.y, sample_weight=rows.weight)[1]
+        return list(engine.gradients(rows.X, rows.y, sample_weight=rows.weight)[1])
 
     # ---------------------------------------------------------------- asking
 
@@ -250,8 +249,10 @@ class Sequential:
     # ---------------------------------------------------------------- weights and files
 
     def get_weights(self) -> list[Array]:
-        """Copies of all weights: kernel (in, out) and, with use_bias, bias (out,), layer by layer.
+        """Copies of all weights, layer by layer.
 
+        Dense: kernel (in, out) and, with use_bias, bias (out,). BatchNorm: gamma, beta, moving_mean, moving_variance.
+        LayerNorm: gamma, beta. Residual: those of its layers and, where it has a projection, its kernel.
         Raises ValueError where the input size is not known yet.
         """
         return self._known("get_weights").get_weights()
@@ -260,7 +261,7 @@ class Sequential:
         """Replace all weights by copies of these, in the order and shapes of get_weights; the optimizer's state stays.
 
         Raises TypeError or ValueError, before anything changed, for another number of arrays, another shape, and
-        for what is no finite number.
+        for what is no finite number, or a negative moving variance.
 
         >>> model = Sequential([Dense(1)], input_size=2)
         >>> model.set_weights([[[1.0], [2.0]], [3.0]])
@@ -268,8 +269,10 @@ class Sequential:
         array([[213.]], dtype=float32)
         """
         engine = self._known("set_weights")
-        names = [(p.name, p.shape) for _, p in parameters(self._blocks, engine.input_size)]
-        engine.set_weights(data.arrays(weights, names, self._dtype, "weights"))
+        wanted = parameters(self._blocks)
+        arrays = data.arrays(weights, [(p.name, p.shape) for p in wanted], self._dtype, "weights")
+        check_statistics(wanted, arrays)
+        engine.set_weights(arrays)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file: weights, layers, optimizer with its state, counters, metadata.
@@ -357,25 +360,26 @@ class Sequential:
         """The engine; where there is none yet, a new one for so many features, with initial weights."""
         with _building:
             if self._engine is None:
-                engine = _make_engine(width, self._blocks, self._dtype.name)
+                blocks = blocks_of(self._layers, width)
+                engine = _make_engine(width, blocks, self._dtype.name, self._seed)
                 if self._recipe is not None:  # room for states before there are weights to move
                     engine.reset_state(self._recipe.optimizer.n_states)
-                engine.set_weights(self._initial_weights(width))
-                self._adopt(engine)
+                engine.set_weights(self._initial_weights(blocks))
+                self._adopt(engine, blocks)
         assert self._engine is not None
         return self._engine
 
-    def _initial_weights(self, width: int) -> Iterator[Array]:
+    def _initial_weights(self, blocks: tuple[Block, ...]) -> Iterator[Array]:
         """One array after another, so that no two copies of all weights are held."""
         streams: dict[int, np.random.Generator] = {}
-        for layer, (name, shape, initializer) in parameters(self._blocks, width):
-            stream = streams.setdefault(layer, generator(self._seed, Purpose.INITIALISE, layer))
+        for block, name, shape, initializer, *_ in parameters(blocks):
+            stream = streams.setdefault(block, generator(self._seed, Purpose.INITIALISE, block))
             values = initializer(stream, shape, self._dtype)
             yield data.arrays([values], [(name, shape)], self._dtype, "the initializer's values")[0]
 
-    def _adopt(self, engine: Engine) -> None:
-        """Take an engine that has its weights."""
-        self._input_size = engine.input_size
+    def _adopt(self, engine: Engine, blocks: tuple[Block, ...]) -> None:
+        """Take an engine that has its weights, and the blocks it was made of."""
+        self._input_size, self._blocks = engine.input_size, blocks
         if self._recipe is not None:
             self._trainer = self._start(engine, self._recipe)
         self._engine = engine  # last: other threads look at it
@@ -395,7 +399,7 @@ class Sequential:
         step, epoch = (0, 0) if trainer is None else (trainer.step, trainer.epoch)
         return Snapshot(
             self._layers, self._input_size, self._seed, self._dtype, self._recipe, step, epoch, weights,
-            states if trainer is not None else [], dict(self.metadata),
+            states if trainer is not None else [], dict(self.metadata), 0 if engine is None else engine.steps_trained,
         )  # fmt: skip
 
 
@@ -421,9 +425,11 @@ def _restored(snapshot: Snapshot) -> Sequential:
     if snapshot.recipe is not None:
         model.compile(*snapshot.recipe)
     if snapshot.input_size is not None:
-        engine = _make_engine(snapshot.input_size, model._blocks, snapshot.dtype.name)
+        blocks = blocks_of(model._layers, snapshot.input_size)
+        engine = _make_engine(snapshot.input_size, blocks, snapshot.dtype.name, snapshot.seed)
         engine.set_weights(snapshot.weights)
-        model._adopt(engine)
+        engine.steps_trained = snapshot.steps_trained
+        model._adopt(engine, blocks)
         if model._trainer is not None:
             engine.set_state(snapshot.states)
             model._trainer.step, model._trainer.epoch = snapshot.step, snapshot.epoch

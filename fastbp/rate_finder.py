@@ -104,7 +104,8 @@ def find_learning_rate(
     twin = inspection.twin(model, width=rows.X.shape[1])
     recipe = twin._compiled()
     rates = low * (high / low) ** (np.arange(steps) / (steps - 1))
-    twin.compile(dataclasses.replace(recipe.optimizer, learning_rate=lambda step: rates[step]), recipe.loss)
+    rising = dataclasses.replace(recipe.optimizer, learning_rate=lambda t: rates[np.minimum(t, steps - 1)])
+    twin.compile(rising, recipe.loss)
     micro_steps = getattr(recipe.optimizer, "gradient_accumulation_steps", 1) or 1
     batches = _batches(len(rows.X), size, seed)
     losses: list[float] = []

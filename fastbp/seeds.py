@@ -13,11 +13,22 @@ class Purpose(IntEnum):
 
     INITIALISE = 0
     SHUFFLE = 1
+    MASKS = 2
 
 
 def generator(seed: int, purpose: Purpose, index: int) -> np.random.Generator:
     """The generator of one purpose and index, PCG64."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(purpose, index))))
+
+
+def mask_key(seed: int) -> tuple[int, int]:
+    """The key of the random masks of dropout and noise, two words of 32 bits: with it an engine draws what it needs.
+
+    >>> mask_key(0) != mask_key(1)
+    True
+    """
+    first, second = np.random.SeedSequence([seed, Purpose.MASKS]).generate_state(2, np.uint32).tolist()
+    return first, second
 
 
 class Shuffler:

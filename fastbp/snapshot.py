@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp import activations, initializers, layers, losses, metrics, optimizers
+from fastbp import activations, constraints, initializers, layers, losses, metrics, optimizers, regularizers
 from fastbp.arguments import count, float_dtype
 from fastbp.checkpoint import CheckpointError, Contents, from_config, to_config
 from fastbp.data import Array, finite
+from fastbp.network import blocks_of, check_statistics, parameters
 
 _MODULES = {
     module.__name__.rpartition(".")[2]: module
-    for module in (activations, initializers, layers, losses, metrics, optimizers)
+    for module in (activations, constraints, initializers, layers, losses, metrics, optimizers, regularizers)
 }
 
 
@@ -28,7 +29,10 @@ class Recipe(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A model's parts; weights and states are empty where the input size is None."""
+    """A model's parts; weights and states are empty where the input size is None.
+
+    step counts from compile, and epoch and steps_trained, which numbers the random masks, from when it was built.
+    """
 
     layers: tuple[layers.Layer, ...]
     input_size: int | None
@@ -40,6 +44,7 @@ class Snapshot(NamedTuple):
     weights: list[Array]
     states: list[list[Array]]
     metadata: dict[str, str]
+    steps_trained: int
 
 
 def to_contents(snapshot: Snapshot) -> Contents:
@@ -56,9 +61,11 @@ def to_contents(snapshot: Snapshot) -> Contents:
         "metrics": [] if recipe is None else [to_config(metric) for metric in recipe.metrics],
         "step": snapshot.step,
         "epoch": snapshot.epoch,
+        "steps_trained": snapshot.steps_trained,
     }
-    names = [p.name for _, p in layers.parameters(layers.blocks_of(snapshot.layers), snapshot.input_size)]
-    tensors = dict(zip(names, snapshot.weights, strict=True))
+    wanted = parameters(blocks_of(snapshot.layers, snapshot.input_size))
+    tensors = dict(zip((p.name for p in wanted), snapshot.weights, strict=True))
+    names = [p.name for p in wanted if not p.statistic]
     for number, state in enumerate(snapshot.states):
         tensors |= zip((_state_name(number, name) for name in names), state, strict=True)
     return Contents(model, tensors, snapshot.metadata)
@@ -97,22 +104,24 @@ def _from_contents(contents: Contents) -> Snapshot:
     model, tensors = contents.model, dict(contents.tensors)
     network = layers.checked([from_config(config, _MODULES) for config in model["layers"]])
     dtype, input_size = float_dtype(model["dtype"]), count(model["input_size"], "input_size")
-    blocks = layers.blocks_of(network)
-    wanted = [p for _, p in layers.parameters(blocks, input_size)]
+    blocks = blocks_of(network, input_size)
+    wanted = parameters(blocks)
     weights = [_tensor(tensors, p.name, p.shape, dtype) for p in wanted]
+    check_statistics(wanted, weights)
     recipe = _recipe(model)
     if recipe is not None:
         losses.check_output(recipe.loss, blocks[-1].activation)
     states = [
-        [_tensor(tensors, _state_name(number, p.name), p.shape, dtype) for p in wanted]
+        [_tensor(tensors, _state_name(number, p.name), p.shape, dtype) for p in wanted if not p.statistic]
         for number in range(recipe.optimizer.n_states if recipe is not None else 0)
     ]
     if tensors:
         raise CheckpointError(f"the file holds the tensor {next(iter(tensors))[:50]!r}, which its model does not have")
-    seed, step, epoch = (count(model[name], name, 0) for name in ("seed", "step", "epoch"))
-    if max(step, epoch) >= 1 << 62:
-        raise CheckpointError(f"the file counts {max(step, epoch)} steps, more than there can have been")
-    return Snapshot(network, input_size, seed, dtype, recipe, step, epoch, weights, states, contents.metadata)
+    counters = {"steps_trained": model["step"]} | model  # files of networks that needed none have no such counter
+    seed, step, epoch, trained = (count(counters[name], name, 0) for name in ("seed", "step", "epoch", "steps_trained"))
+    if max(step, epoch, trained) >= 1 << 62:
+        raise CheckpointError(f"the file counts {max(step, epoch, trained)} steps, more than there can have been")
+    return Snapshot(network, input_size, seed, dtype, recipe, step, epoch, weights, states, contents.metadata, trained)
 
 
 def _recipe(model: dict[str, Any]) -> Recipe | None:

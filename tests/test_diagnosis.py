@@ -95,25 +95,51 @@ def test_of_many_rows_some_evenly_spaced_are_looked_at():
 
 # ---------------------------------------------------------------- nodes
 
-SPECS = {
-    "dense": (LayerSpec(7, "tanh"), "Dense(7, tanh)", 2),
-    "no bias": (LayerSpec(7, "relu", use_bias=False), "Dense(7, relu)", 1),
-    "activation": (LayerSpec(7, "elu", 1.0, kind="activation"), "Activation(elu)", 0),
-    "batch_norm": (LayerSpec(7, kind="batch_norm", values=(0.1, 1e-5)), "BatchNorm", 4),
-    "batch_norm and relu": (LayerSpec(7, "relu", kind="batch_norm", values=(0.1, 1e-5)), "BatchNorm(relu)", 4),
-    "layer_norm": (LayerSpec(7, kind="layer_norm", values=(1e-5,)), "LayerNorm", 2),
-    "dropout": (LayerSpec(7, kind="dropout", values=(0.25,)), "Dropout(0.25)", 0),
-    "noise": (LayerSpec(7, kind="noise", values=(0.1,)), "GaussianNoise(0.1)", 0),
-    "add": (LayerSpec(7, kind="add", skip=-1), "Residual", 0),
+LAYERS = {
+    "dense": (Dense(7, "tanh"), "Dense(7, tanh)", 2),
+    "no bias": (Dense(7, "relu", use_bias=False), "Dense(7, relu)", 1),
+    "activation": (fastbp.Activation("elu"), "Activation(elu)", 0),
+    "batch_norm": (fastbp.BatchNorm(), "BatchNorm", 4),
+    "layer_norm": (fastbp.LayerNorm(), "LayerNorm", 2),
+    "dropout": (fastbp.Dropout(0.25), "Dropout(0.25)", 0),
+    "noise": (fastbp.GaussianNoise(0.1), "GaussianNoise(0.1)", 0),
 }
 
 
-@pytest.mark.parametrize("kind", SPECS)
+@pytest.mark.parametrize("kind", LAYERS)
 def test_nodes_of_every_kind_have_a_label_and_arrays(kind):
-    spec, label, n_arrays = SPECS[kind]
-    below, node, above = inspection.nodes([LayerSpec(7), spec, LayerSpec(2)])
-    assert (below.label, node.label) == ("Dense(7, identity)", label)
+    layer, label, n_arrays = LAYERS[kind]
+    below, node, above = inspection.nodes_of(Sequential([Dense(7, "selu"), layer, Dense(2)], input_size=3))
+    assert (below.label, node.label, above.label) == ("Dense(7, selu)", label, "Dense(2, identity)")
     assert (node.arrays, above.arrays) == (slice(2, 2 + n_arrays), slice(2 + n_arrays, 4 + n_arrays))
+
+
+DEEP = [
+    Dense(16, kernel_initializer="he_normal"), fastbp.BatchNorm(), fastbp.Activation("relu"),
+    fastbp.Residual([Dense(16, "tanh"), fastbp.Dropout(0.2), Dense(16)]), fastbp.LayerNorm(),
+    fastbp.Residual([Dense(12, "gelu", kernel_regularizer=fastbp.L2(1e-3)), fastbp.GaussianNoise(0.1)]),
+]  # fmt: skip
+
+
+def test_networks_of_all_kinds_are_looked_into():
+    model = classifier(*DEEP, dtype="float64")
+    assert fastbp.diagnose(model, X, Y).healthy
+    checked = fastbp.check_gradients(model, X, Y, n=4)
+    assert checked.ok, str(checked)
+    engine = model._engine
+    for _ in range(2):  # the moving mean of the batch, and the variance but for that it is not the unbiased one
+        found = inspection.outputs(inspection.nodes_of(model), model.get_weights(), X[:256])
+        names = [name.rpartition(".")[2] for name in checked_names(model)]
+        moments = {"moving_mean": found[0].Z.mean(0), "moving_variance": found[0].Z.var(0)}
+        engine.set_weights([moments.get(n, w) for n, w in zip(names, model.get_weights(), strict=True)])
+    np.testing.assert_allclose(found[-1].A, model.predict(X[:256]), rtol=1e-10)
+    model.fit(X, Y, epochs=20, batch_size=64)
+    assert fastbp.diagnose(model, X, Y).healthy
+    assert fastbp.check_gradients(model, X, Y, n=4).ok
+
+
+def checked_names(model):
+    return [name for _, name, *_ in fastbp.network.parameters(model._blocks)]
 
 
 def test_outputs_of_every_kind(rng):
@@ -230,7 +256,7 @@ def test_figures_by_hand():
 
 
 def test_penalties_do_not_hide_what_vanishes():
-    node = inspection.Node(0, LayerSpec(2, l1=0.5, l2=0.25), slice(0, 2))
+    node = inspection.Node(0, "0", "Dense", LayerSpec(2, l1=0.5, l2=0.25), slice(0, 2))
     W, A = np.array([[1.0, -2.0]]), np.ones((3, 1))
     penalty = 0.5 * np.sign(W) + 0.5 * W
     output = inspection.Output(A, A @ W, A @ W)

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import Activation, Dense, Sequential, activations, layers
+from fastbp import Activation, Dense, Sequential, activations, layers, network
 from fastbp.reference import LayerSpec, ReferenceEngine, Report
 
 N = 20
 X = np.random.default_rng(8).normal(size=(N, 3)).astype(np.float32)
 LABELS = np.arange(N) % 4
 MODULES = [
-    *("arguments", "checkpoint", "data", "layers", "metrics", "model"),
-    *("progress", "seeds", "slices", "snapshot", "training"),
+    *("arguments", "checkpoint", "constraints", "data", "layers", "metrics", "model", "network"),
+    *("progress", "regularizers", "seeds", "slices", "snapshot", "training"),
 ]
 
 
@@ -53,9 +53,9 @@ def assert_same(first, second):
 
 
 def test_dense_without_activation_and_the_one_above_become_one_block():
-    merged = layers.blocks_of(layers.checked([Dense(5), Activation("relu"), Dense(2), Activation("softmax")]))
+    merged = network.blocks_of(layers.checked([Dense(5), Activation("relu"), Dense(2), Activation("softmax")]))
     assert [block.label for block in merged] == ["Dense(5, relu)", "Dense(2, softmax)"]
-    apart = layers.blocks_of(
+    apart = network.blocks_of(
         layers.checked([Activation("tanh"), Dense(5, "relu"), Activation("tanh"), Activation("elu")])
     )
     assert [block.label for block in apart] == [
@@ -64,7 +64,8 @@ def test_dense_without_activation_and_the_one_above_become_one_block():
         "Activation(tanh)",
         "Activation(elu)",
     ]
-    assert layers.widths(apart, 3) == [3, 3, 5, 5, 5]
+    known = network.blocks_of([block.layer for block in apart], 3)
+    assert [(block.inputs, block.units) for block in known] == [(3, 3), (3, 5), (5, 5), (5, 5)]
 
 
 @pytest.mark.parametrize("name", activations.NAMES)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from fastbp.isa import elementwise, emit, outputs, panels, peak, rules
+from fastbp.isa import arena, elementwise, emit, masks, norms, outputs, panels, peak, rules
 from fastbp.isa.curves import CURVES
 from fastbp.isa.emit import I64
 from fastbp.isa.table import Table
@@ -35,6 +35,20 @@ EMITTERS: dict[str, Emitter] = {
     "squared_error": outputs.squared_error,
     "binary_cross_entropy": outputs.binary_cross_entropy,
     "cross_entropy": outputs.cross_entropy,
+    "batch_norm": norms.batch_norm,
+    "batch_norm_predict": norms.batch_norm_predict,
+    "batch_norm_backward": norms.batch_norm_backward,
+    "gains": norms.gains,
+    "layer_norm": norms.layer_norm,
+    "layer_norm_backward": norms.layer_norm_backward,
+    "add": norms.add,
+    "dropout": masks.dropout,
+    "noise": masks.noise,
+    "prepare": arena.prepare,
+    "penalties": arena.penalties,
+    "limit": arena.limit,
+    "average": arena.average,
+    "lamb": arena.lamb,
     **{f"update_{name}": _rule(name) for name in rules.RULES},
     **{f"activate_{name}": elementwise.activate(name) for name in CURVES if name != "softmax"},
     **{f"slope_{name}": elementwise.slope(name) for name in CURVES if name != "softmax"},

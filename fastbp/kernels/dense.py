@@ -17,7 +17,7 @@ from fastbp.isa.curves_portable import CODES
 from fastbp.isa.emit import ACCUMULATE, AHEAD_LINES, BIAS_ROWS, KEEP, RELU, ROUNDS, ZERO
 from fastbp.kernels import plan as field
 from fastbp.kernels.jit import inlined, kernel
-from fastbp.kernels.microkernels import across, activate, along, slope, transpose, update
+from fastbp.kernels.microkernels import across, activate, add, along, slope, transpose, update
 
 MOST_COLUMNS = isa.table().columns
 # By the number of columns: the tallest tile, and how often AHEAD_LINES times its columns go into its rows.
@@ -41,13 +41,18 @@ class Memory(NamedTuple):
 class Rule(NamedTuple):
     """How weights are updated: a code, where its scalars lie in M, how far states are from weights, a flag's place."""
 
-    fused: bool
+    fused: bool  # else gradients go to their arena
+    accumulates: bool  # they are added to what is there
+    training: bool  # moving statistics follow
+    updates: bool  # this step's gradients, and those accumulated, update the weights
+    first: bool  # no update came before: an average begins with the weights
     code: int
     ahead: int  # arrays to prefetch for the update: 0 where all of them fit into the caches
-    scalars: int
+    scalars: int  # of the first group of arrays
     stride: int
     sync: object
     flag: int
+    parity: int  # of the step
 
 
 @inlined
@@ -128,25 +133,31 @@ def backward(mem, row, below, batch, b0, b1, q0, q1):
                 while r < height:
                     rows = rows_of(height - r, columns)
                     along(table, rows, columns, depth, P, w + (b * L + r) * L, wpitch, M, d, dpitch,
-                          M, e + r * L, epitch, ACCUMULATE if n else ZERO, P, 0, KEEP,
+                          M, e + r * L, epitch, ACCUMULATE if n or below[field.RAW] == field.ADDED else ZERO,
+                          P, 0, KEEP,
                           P, w + (b * L + r + rows) * L, pair, columns * pair, FETCHES[columns] if q == q0 else 0,
                           wpitch, depth, M, d)  # with every panel of outputs, the lines of the slab that comes next
                     r += rows
-                if n + depth == N:
+                if n + depth == N and not below[field.RAW]:
                     for j in range(columns):
                         deltas(mem, below, batch, b, q + j, height)
 
 
 @kernel
 def deltas(mem, below, batch, b, q, height):
-    """D <- D f', a block of L units by L rows, and its transpose for the weight gradient."""
+    """D <- (D + what came past it) f', a block of L units by L rows, and its transpose for the weight gradient."""
     L = mem.L
-    e = below[field.D] + q * below[field.DPITCH] + b * L * L
+    at = q * below[field.DPITCH] + b * L * L
+    e = below[field.D] + at
+    if below[field.SKIP_D] >= 0:
+        add(mem.table, height, mem.M, e, mem.M, below[field.SKIP_D] + at, mem.M, e)
     at = q * below[field.ZPITCH] + b * L * L
     known = below[field.F] if below[field.F] >= 0 else below[field.Z]
     if below[field.CODE] != IDENTITY_CODE:
         slope(mem.table, below[field.CODE], height, mem.M, known + at, mem.M, e, mem.M, below[field.ALPHA])
-    transpose(mem.table, height, batch - q * L, mem.M, e, mem.M, below[field.DT] + b * below[field.TPITCH] + q * L * L)
+    if below[field.IS_DENSE]:
+        dt = below[field.DT] + b * below[field.TPITCH] + q * L * L
+        transpose(mem.table, height, batch - q * L, mem.M, e, mem.M, dt)
 
 
 @kernel
@@ -170,41 +181,29 @@ def weights(mem, row, rule, scratch, batch, p0, p1, k0, k1):
             stream = dt
             if more and n < columns * parts:
                 stream += (columns + n // parts) * row[field.TPITCH] + n % parts * part
-            tile(mem, row, rule, scratch, batch, rows, columns, inputs_of(mem, row) + k * L, dt, w + k * L, stream)
+            tile(mem, row, rule, scratch, batch, rows, columns, inputs_of(mem, row) + k * L, dt, w + k * L, stream,
+                 row[field.BIAS] and k + rows == row[field.K] + 1)
             k, n = k + rows, n + 1
 
 
 @kernel
-def tile(mem, row, rule, scratch, batch, rows, columns, a, dt, w, stream):
-    """One register tile of the gradient and its update."""
+def tile(mem, row, rule, scratch, batch, rows, columns, a, dt, w, stream, biases):
+    """One register tile of the gradient and its update; `biases`: its last line is that of the biases."""
     table, P, M, G, L = mem.table, mem.P, mem.M, mem.G, mem.L
     apitch, wpitch, tpitch = row[field.APITCH], row[field.WPITCH], row[field.TPITCH]
     if not rule.fused:
-        along(table, rows, columns, batch, M, a, apitch, M, dt, tpitch, G, w, wpitch, ZERO, M, 0, KEEP,
-              P, 0, 0, 0, 0, 0, 0, M, stream)
+        along(table, rows, columns, batch, M, a, apitch, M, dt, tpitch, G, w, wpitch,
+              ACCUMULATE if rule.accumulates else ZERO, M, 0, KEEP, P, 0, 0, 0, 0, 0, 0, M, stream)
         return
     # what the update will read is fetched meanwhile, AHEAD_LINES of each run with each panel of the batch
     along(table, rows, columns, batch, M, a, apitch, M, dt, tpitch, M, scratch, rows * L, ZERO, M, 0, KEEP,
           P, w, wpitch, rule.stride, rule.ahead, AHEAD_LINES * L, (rows + AHEAD_LINES - 1) // AHEAD_LINES,
           M, stream)
-    update(table, rule.code, rows, columns, M, scratch, rows * L, P, w, wpitch, rule.stride, M, rule.scalars,
-           rule.sync, rule.flag)
-
-
-@inlined
-def copy_forward(mem, row, q):
-    """An activation standing alone: A <- f(A of the layer below), one batch panel."""
-    z = row[field.Z] + q * row[field.ZPITCH]
-    slopes = row[field.F] + q * row[field.ZPITCH] if row[field.F] >= 0 else row[field.SINK]
-    activate(mem.table, row[field.CODE], row[field.N], mem.M, row[field.A] + q * row[field.APITCH], mem.M, z,
-             mem.M, slopes, mem.M, row[field.ALPHA])
-
-
-@inlined
-def copy_backward(mem, row, below, batch, q):
-    """Deltas pass through an activation standing alone: its own slope is in them already."""
-    L, N = mem.L, row[field.N]
-    source, target = row[field.D] + q * row[field.DPITCH], below[field.D] + q * below[field.DPITCH]
-    activate(mem.table, IDENTITY_CODE, N, mem.M, source, mem.M, target, mem.M, row[field.SINK], mem.M, row[field.ALPHA])
-    for b in range(row[field.PANELS]):
-        deltas(mem, below, batch, b, q, min(L, N - b * L))
+    # the line of biases, where it is updated otherwise than the kernel
+    bias = 1 if biases and row[field.BIAS_RULE] != row[field.KERNEL_RULE] else 0
+    update(table, rule.code, rows - bias, columns, M, scratch, rows * L, P, w, wpitch, rule.stride,
+           M, rule.scalars + row[field.KERNEL_RULE], rule.sync, rule.flag)
+    if bias:
+        last = (rows - 1) * L
+        update(table, rule.code, 1, columns, M, scratch + last, rows * L, P, w + last, wpitch, rule.stride,
+               M, rule.scalars + row[field.BIAS_RULE], rule.sync, rule.flag)

@@ -20,9 +20,9 @@ from fastbp.isa import LINE
 from fastbp.isa.curves_portable import CODES
 from fastbp.isa.detect import usable_cores
 from fastbp.isa.rules import RULES
+from fastbp.kernels import arena, jit, microkernels, panels, parallel, plan, program
 from fastbp.kernels import interpreter as run
-from fastbp.kernels import jit, microkernels, panels, parallel, plan
-from fastbp.reference import LayerSpec, Report
+from fastbp.reference import LayerSpec, Report, Treatment
 
 __all__ = ["Engine", "LayerSpec", "Report"]
 
@@ -103,38 +103,52 @@ THREADS = Threads()
 class Workspace:
     """Activations, deltas and scratch for batches of one size, the context that points to them, and its programs."""
 
-    def __init__(self, layers: Sequence[plan.Dense], batch: int, dtype: np.dtype, workers: int, training: bool):
-        self.plan = plan.make(layers, batch, dtype, workers, training)
+    def __init__(self, network: Network, batch: int, dtype: np.dtype, workers: int, training: bool):
+        lanes = LINE // dtype.itemsize
+        n_panels, nodes = plan.ceil_div(batch, lanes), network.nodes
+        options = network.options(training)
+        alone = not options and program.gathers_alone(nodes, n_panels, lanes, workers)
+        self.plan = plan.make(nodes, batch, dtype, workers, training, len(network.settings), alone)
         self.batch, self.workers, self.dtype = batch, workers, dtype
         self.M = aligned(self.plan.workspace, dtype)
-        start = int(self.plan.layers[0, plan.ALPHA])
-        self.M[start : start + len(layers)] = self.plan.alphas
-        lanes = LINE // dtype.itemsize
-        n_panels = plan.ceil_div(batch, lanes)
         self.partials = np.zeros(n_panels)
-        self._write_ones()
-        modes = ("train", "evaluate") if training else ("predict", "evaluate")
-        self.programs = {mode: plan.program(layers, mode, n_panels, lanes, workers) for mode in modes}
+        self._write_values(nodes)
+        self._write_ones(len(nodes))
+        modes = ("train", "gradients") if training else ("predict", "evaluate")
+        self.programs = {mode: program.program(nodes, mode, n_panels, lanes, workers, **options) for mode in modes}
         self.sync = aligned(max(parallel.words(len(p), workers) for p in self.programs.values()), np.int64)
+        self.sums = np.zeros((len(network.pieces), arena.N_SUMS))
         self.context = np.zeros(run.CONTEXT, np.int64)
         self.numbers = self.context[2 * len(run.ARRAYS) :]
         self.numbers[[run.SCRATCH, run.SCRATCH_SIZE]] = self.plan.scratch, self.plan.scratch_size
+        self.numbers[run.GROUPS] = self.plan.scratch_size - plan.GROUP_LINES * len(network.settings) * lanes
+        self.numbers[[run.PENALISED, run.LAMB]] = options.get("penalties", 0), options.get("lamb", 0)
         self.numbers[run.WORKERS] = workers
         self.numbers[run.SPINS] = parallel.SPINS if workers <= usable_cores() else 0
         self._arrays: dict[str, Array] = {}
         self._bounds = np.zeros(2, np.int64)
         self.table = microkernels.addresses(dtype.name)
-        for name in ("sync", "M", "partials", "table"):
+        for name in ("sync", "M", "partials", "table", "sums"):
             self.point(name, getattr(self, name))
         self.point("layers", self.plan.layers)
+        for name in ("pieces", "settings", "treatment"):
+            self.point(name, getattr(network, name))
         for name in run.ARRAYS:
             if name not in self._arrays:
                 self.point(name, EMPTY)
 
-    def _write_ones(self) -> None:
+    def _write_values(self, nodes: Sequence[plan.Node]) -> None:
+        for index, node in enumerate(nodes):
+            values = (1 / (1 - node.values[0]),) if node.kind == plan.DROPOUT else node.values
+            if node.kind == plan.LAYER_NORM:
+                values = (0.0, *values)  # epsilon stands where it does for batches
+            at = self.plan.values + plan.VALUES * index
+            self.M[at : at + 1 + len(values)] = node.alpha, *values
+
+    def _write_ones(self, nodes: int) -> None:
         """The line behind each panel of activations is the input of the next layer's biases."""
         lanes = LINE // self.dtype.itemsize
-        for row in self.plan.layers[:-1]:
+        for row in self.plan.layers[: nodes - 1]:
             for q in range(len(self.partials)):
                 at = row[plan.Z] + q * row[plan.ZPITCH] + row[plan.N] * lanes
                 self.M[at : at + lanes] = 1
@@ -170,65 +184,154 @@ class Workspace:
 
 
 EMPTY = np.zeros(0)
+UNTREATED = Treatment()
+NOT_TREATED = np.zeros(arena.N_TREATMENT)
+NOT_TREATED[arena.ACCUMULATION] = 1
 SLOT = {name: slot for slot, name in enumerate(run.ARRAYS)}
+
+
+class Network:
+    """The nodes of an engine, and what is done with their parameters: what its workspaces are made from.
+
+    An array of parameters is a kernel, biases, gamma or beta. A group is what is updated with the same scalars: where
+    nothing needs the whole gradient, arrays of one rate and decay; else each array is its own.
+    """
+
+    def __init__(self, nodes: list[plan.Node], specs: Sequence[LayerSpec], layout: Array, treatment: Treatment,
+                 rule: str, lanes: int):
+        self.lamb = rule == "lamb"
+        self.penalties = any(spec.dense and (spec.l1 or spec.l2) for spec in specs)
+        limits = any(spec.dense and spec.max_norm for spec in specs)
+        plain = treatment._replace(decay_kernels_only=False) == Treatment()
+        self.treated = self.lamb or self.penalties or limits or not plain
+        arrays = [(index, j) for index, spec in enumerate(specs)
+                  if spec.dense or nodes[index].columns
+                  for j in range(2 if nodes[index].columns or spec.use_bias else 1)]
+        settings = {array: _settings(specs[array[0]], array[1], treatment) for array in arrays}
+        groups = arrays if self.treated else list(dict.fromkeys(settings.values()))
+        number = {array: groups.index(array if self.treated else settings[array]) for array in arrays}
+        self.nodes = [node._replace(rules=(number.get((i, 0), 0), number.get((i, 1), number.get((i, 0), 0))))
+                      for i, node in enumerate(nodes)]
+        rows = [settings[array] for array in groups] if self.treated else groups
+        self.settings = np.zeros((max(1, len(rows)), arena.N_SETTINGS))
+        self.settings[:, : arena.FIRST] = rows or [(1.0, 1.0, 0.0, 0.0, 0.0)]
+        self.pieces = _pieces(self.nodes, layout, lanes)
+        for group in range(len(rows) if self.treated else 0):
+            mine = np.flatnonzero((self.pieces[:, [arena.ARRAY, arena.BIAS_ARRAY]] == group).any(axis=1))
+            self.settings[group, [arena.FIRST, arena.COUNT]] = (mine[0], len(mine)) if len(mine) else (0, 0)
+        self.treatment = np.zeros(arena.N_TREATMENT)
+        self.treatment[: arena.AVERAGE] = treatment[: arena.AVERAGE]
+
+    def options(self, training: bool) -> dict[str, bool]:
+        """What the program must know, if anything."""
+        if training:
+            chosen = {"penalties": self.penalties, "treated": self.treated, "lamb": self.lamb}
+        else:
+            chosen = {"penalties": self.penalties}
+        return {name: True for name, value in chosen.items() if value}
+
+
+def _settings(spec: LayerSpec, which: int, treatment: Treatment) -> tuple[float, ...]:
+    """An array's row but for its pieces: kernels alone have penalties, and decay if only kernels do."""
+    kernel = spec.dense and which == 0
+    penalties = (spec.l1, spec.l2, spec.max_norm) if kernel else (0.0, 0.0, 0.0)
+    return (spec.multiplier, float(kernel or not treatment.decay_kernels_only), *penalties)
+
+
+def _pieces(nodes: Sequence[plan.Node], layout: Array, lanes: int) -> Array:
+    """Runs of lines of the parameters that are trained, see `arena`."""
+    pieces = []
+    for index, (node, (offset, pitch)) in enumerate(zip(nodes, layout.tolist(), strict=True)):
+        panels, (first, second) = plan.ceil_div(node.outputs, lanes), node.rules
+        if node.trainable and node.dense:
+            other = second if node.bias else -1
+            pieces += [(index, offset + p * pitch, node.inputs, first, other) for p in range(panels)]
+        elif node.trainable and node.columns:
+            pieces += [(index, offset + j * pitch, panels, node.rules[j], -1) for j in range(2)]
+    return np.array(pieces, np.int64).reshape(-1, arena.N_PIECE)
 
 
 class Engine:
     """Parameters, optimizer states and the plans of one network; float32 or float64."""
 
-    def __init__(self, input_size: int, layers: Sequence[LayerSpec], *, dtype: str = "float32"):
-        self.dtype = np.dtype(dtype)
+    def __init__(self, input_size: int, layers: Sequence[LayerSpec], *, dtype: str = "float32",
+                 key: tuple[int, int] = (0, 0)):
+        self.dtype, self.key = np.dtype(dtype), key
         self.input_size, self.output_size = input_size, layers[-1].units
         self.specs = list(layers)
         self.lanes = LINE // self.dtype.itemsize
-        self.loss, self.rule, self.n_states = "mse", "sgd", 0
+        self.loss, self.rule, self.n_states, self._treatment = "mse", "sgd", 0, Treatment()
+        self.steps_trained, self._random = 0, np.array([*key, 0], np.int64)
+        self._layout, length = plan.parameter_layout(self._describe(), self.lanes)
         self._layers = self._describe()
-        self._layout, length = plan.parameter_layout(self._layers, self.lanes)
+        self._network = self._connect()
         self._stride = (length // self.lanes // 64 * 64 + 64 + 21) * self.lanes  # not a multiple of a page: see docs
         self._P = aligned(self._stride, self.dtype)
         self._written = False
+        self.steps_trained = 0  # since the engine was made
         self._multiply_adds = sum(x.inputs * x.outputs for x in self._layers if x.dense)
         self._training: Workspace | None = None
         self._idle: list[Workspace] = []
 
     # -- description ---------------------------------------------------------------------------------------------
-    def _describe(self) -> list[plan.Dense]:
-        described, inputs = [], self.input_size
+    def _describe(self) -> list[plan.Node]:
+        described: list[plan.Node] = []
         for index, spec in enumerate(self.specs):
             name, output = spec.activation, "identity"
             if index == len(self.specs) - 1 and (name == "softmax" or self.loss == "binary_cross_entropy"):
                 name, output = "identity", name
-            described.append(plan.Dense(inputs, spec.units, CODES[name], CODES[output], name in KEEPS_SLOPES,
-                                        spec.dense, spec.use_bias, spec.alpha))
-            inputs = spec.units
+            below = index - 1 if spec.below is None else spec.below
+            inputs = self.input_size if below < 0 else self.specs[below].units
+            bias, skip = spec.dense and spec.use_bias, plan.NOWHERE if spec.skip is None else spec.skip
+            # dropout keeps its mask as slopes, which any activation that keeps them will do to apply
+            code = CODES[KEEPS_SLOPES[0]] if spec.kind == "dropout" else CODES[name]
+            described.append(plan.Node(inputs, spec.units, plan.KINDS.index(spec.kind), code, CODES[output],
+                                       name in KEEPS_SLOPES, bias, spec.alpha, spec.values, below, skip,
+                                       spec.trainable, (0, 0)))
         return described
 
-    def configure(self, loss: str, optimizer_rule: str) -> None:
-        if (loss, optimizer_rule) != (self.loss, self.rule):
-            self.loss, self.rule = loss, optimizer_rule
+    def _connect(self) -> Network:
+        return Network(self._layers, self.specs, self._layout, self._treatment, self.rule, self.lanes)
+
+    def configure(self, loss: str, optimizer_rule: str, *, loss_parameters: tuple[float, ...] = (),
+                  treatment: Treatment = UNTREATED) -> None:
+        """Chooses what train, evaluate and gradients compute; states are made by reset_state or set_state."""
+        chosen = (loss, optimizer_rule, treatment)
+        if chosen != (self.loss, self.rule, self._treatment):
+            self.loss, self.rule, self._treatment = chosen
             self._layers, self._training, self._idle = self._describe(), None, []
+            self._network = self._connect()
 
     @property
     def n_parameters(self) -> int:
-        return sum((x.inputs + x.bias) * x.outputs for x in self._layers if x.dense)
+        return sum((x.inputs + x.bias) * x.outputs if x.dense else x.columns * x.outputs for x in self._layers)
 
-    def _dense(self) -> list[tuple[plan.Dense, int, int]]:
+    def _arrays(self) -> list[tuple[plan.Node, int, int]]:
         return [(x, int(offset), int(pitch)) for x, (offset, pitch) in zip(self._layers, self._layout, strict=True)
-                if x.dense]
+                if x.dense or x.columns]
 
     # -- parameters and states -----------------------------------------------------------------------------------
-    def _read(self, arena: Array) -> list[Array]:
+    def _read(self, values: Array, columns: int = 4) -> list[Array]:
+        """Copies of an arena's arrays; columns=2: without moving statistics."""
         arrays: list[Array] = []
-        for layer, offset, pitch in self._dense():
-            kernel, bias = panels.unpack(arena, offset, pitch, self.lanes, layer.inputs, layer.outputs)
-            arrays += [kernel, bias] if layer.bias else [kernel]
+        for node, offset, pitch in self._arrays():
+            if node.dense:
+                kernel, bias = panels.unpack(values, offset, pitch, self.lanes, node.inputs, node.outputs)
+                arrays += [kernel, bias] if node.bias else [kernel]
+            else:
+                starts = [offset + j * pitch for j in range(min(columns, node.columns))]
+                arrays += [values[start : start + node.outputs].copy() for start in starts]
         return arrays
 
-    def _write(self, arena: Array, arrays: Iterable[Array]) -> None:
+    def _write(self, values: Array, arrays: Iterable[Array], columns: int = 4) -> None:
         rest = iter(arrays)
-        for layer, offset, pitch in self._dense():
-            kernel = next(rest)
-            panels.pack(arena, offset, pitch, self.lanes, kernel, next(rest) if layer.bias else None)
+        for node, offset, pitch in self._arrays():
+            if node.dense:
+                kernel = next(rest)
+                panels.pack(values, offset, pitch, self.lanes, kernel, next(rest) if node.bias else None)
+            else:
+                for j in range(min(columns, node.columns)):
+                    values[offset + j * pitch :][: node.outputs] = next(rest)
 
     def _arena(self, index: int) -> Array:
         return self._P[index * self._stride : (index + 1) * self._stride]
@@ -241,25 +344,35 @@ class Engine:
         self._write(self._arena(0), weights)
 
     def get_state(self) -> list[list[Array]]:
-        """Copies of the optimizer's states, each aligned with get_weights(), in this engine's own form.
+        """Copies of the optimizer's states, each aligned with get_weights() without moving statistics.
 
-        Momentum: v. Adam: m / (1 - beta_1) and v / (1 - beta_2), which saves two multiplications a weight.
+        In this engine's own form. Momentum: v. Adam: m / (1 - beta_1) and v / (1 - beta_2), which saves two
+        multiplications a weight. Behind them the average of the weights and the gradient accumulated so far, where the
+        treatment has these.
         """
-        return [self._read(self._arena(1 + i)) for i in range(self.n_states)]
+        return [self._read(self._arena(1 + i), 2) for i in range(self.n_states + self._extras())]
+
+    def _extras(self) -> int:
+        """Arenas of an average and of accumulated gradients."""
+        return (self._treatment.ema_momentum > 0) + (self._treatment.accumulation > 1)
 
     def set_state(self, states: Sequence[Sequence[Array]]) -> None:
-        self.reset_state(len(states))
+        self.reset_state(len(states) - self._extras())
         for index, state in enumerate(states):
-            self._write(self._arena(1 + index), state)
+            self._write(self._arena(1 + index), state, 2)
 
     def reset_state(self, n_states: int) -> None:
-        if n_states == self.n_states:
+        """States of 0, and an average that the first update sets."""
+        gradient = self._network.treated and self._treatment.accumulation == 1  # else it is among the extras
+        size = (1 + n_states + self._extras() + gradient) * self._stride
+        if size == len(self._P):
             self._P[self._stride :] = 0
-            return
-        arena = aligned((1 + n_states) * self._stride, self.dtype)
-        if self._written:  # else both are zeros that no memory stands behind yet
-            arena[: self._stride] = self._arena(0)
-        self._P, self.n_states, self._training = arena, n_states, None
+        else:
+            values = aligned(size, self.dtype)
+            if self._written:  # else both are zeros that no memory stands behind yet
+                values[: self._stride] = self._arena(0)
+            self._P, self._training = values, None
+        self.n_states = n_states
 
     # -- running ---------------------------------------------------------------------------------------------------
     def _workers(self, batch: int, wanted: int | None) -> int:
@@ -271,43 +384,68 @@ class Engine:
         return {"labels": y, "y": EMPTY} if y.ndim == 1 and y.dtype == np.int64 else {"labels": EMPTY, "y": y}
 
     def train(self, X: Array, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array, *,
-              sample_weight: Array | None = None, outputs: Array | None = None, n_threads: int | None = None) -> Report:
-        """Runs len(bounds) - 1 steps of minibatch training; see Report for how it may end early."""
+              sample_weight: Array | None = None, outputs: Array | None = None, n_threads: int | None = None,
+              first_step: int = 0) -> Report:
+        """Runs len(bounds) - 1 steps of minibatch training; see Report for how it may end early.
+
+        first_step: number of the first one since the states were reset, which tells when accumulated gradients are due.
+        """
         steps = len(bounds) - 1
         batch = int(bounds[1] - bounds[0]) if steps == 1 else int(np.diff(bounds).max())
         space = self._space_for_training(batch, self._workers(batch, n_threads))
         totals = EMPTY
         if sample_weight is not None:
             totals = np.add.reduceat(sample_weight[order[: bounds[-1]]].astype(np.float64), bounds[:-1])
-        arena = self._P.nbytes > plan.L2_BYTES
+        large = self._P.nbytes > plan.L2_BYTES
         if scalars.strides[0] == 0:  # one row for all steps
             scalars = scalars[:1]
-        space.run("train", {
-            run.N_STEPS: steps, run.LOSS: LOSSES[self.loss], run.BACKWARD: 1, run.FUSED: 1, run.TRAIN: 1,
-            run.RULE: self._rule_code(scalars), run.AHEAD: (1 + self.n_states) * arena, run.STRIDE: self._stride,
-        }, P=self._P, G=EMPTY, X=X, order=order, bounds=bounds, scalars=scalars, losses=losses, totals=totals,
-            weight=EMPTY if sample_weight is None else sample_weight,
-            outputs=EMPTY if outputs is None else outputs, **self._labels(y))
+        network = self._network
+        network.treatment[arena.AVERAGE] = (1 + self.n_states) * self._stride
+        self._random[2], space.sync[parallel.STEPS] = self.steps_trained, 0
+        try:
+            space.run("train", {
+                run.N_STEPS: steps, run.LOSS: LOSSES[self.loss], run.BACKWARD: 1, run.FUSED: not network.treated,
+                run.TRAIN: 1, run.RULE: self._rule_code(scalars), run.AHEAD: (1 + self.n_states) * large,
+                run.STRIDE: self._stride, run.FIRST_STEP: first_step,
+            }, P=self._P, G=self._arena(len(self._P) // self._stride - 1) if network.treated else EMPTY, X=X,
+                order=order, bounds=bounds, scalars=scalars, losses=losses, totals=totals, random=self._random,
+                weight=EMPTY if sample_weight is None else sample_weight,
+                outputs=EMPTY if outputs is None else outputs, **self._labels(y))
+        finally:
+            self.steps_trained += int(space.sync[parallel.STEPS])
         status = int(space.sync[parallel.STATUS] or space.sync[parallel.STATUS + 1])
         return Report(int(space.sync[parallel.STEPS]), (status < 0) + 2 * (status > 0), max(status, 0) - 1)
 
     def _rule_code(self, scalars: Array) -> int:
         rule = "adam_decay" if self.rule == "adam" and scalars.reshape(-1)[1] != 0 else self.rule
+        rule = "adamw" if rule == "lamb" else rule  # LAMB is AdamW with a rate for every array
         return list(RULES).index(rule)
 
     def _space_for_training(self, batch: int, workers: int) -> Workspace:
         space = self._training
         if space is None or space.batch < batch or space.workers != workers:
-            space = self._training = Workspace(self._layers, batch, self.dtype, workers, training=True)
+            space = self._training = Workspace(self._network, batch, self.dtype, workers, training=True)
         return space
 
-    def gradients(self, X: Array, y: Array, *, sample_weight: Array | None = None) -> tuple[float, list[Array]]:
+    def gradients(self, X: Array, y: Array, *, sample_weight: Array | None = None) -> tuple[float, list[Array | None]]:
         """The mean loss of one batch and its gradient, by the unfused path; parameters and states stay as they are."""
-        batch, arena = len(X), aligned(self._stride, self.dtype)
-        space = Workspace(self._layers, batch, self.dtype, self._workers(batch, None), training=True)
+        batch, gradient = len(X), aligned(self._stride, self.dtype)
+        space = Workspace(self._network, batch, self.dtype, self._workers(batch, None), training=True)
         losses = np.zeros(1)
-        self._one_pass(space, "train", X, y, losses, sample_weight, EMPTY, backward=1, G=arena)
-        return float(losses[0]), self._read(arena)
+        self._random[2] = self.steps_trained
+        space.point("treatment", NOT_TREATED)
+        self._one_pass(space, "gradients", X, y, losses, sample_weight, EMPTY, backward=1, G=gradient)
+        return float(losses[0]), self._with_gaps(gradient)
+
+    def _with_gaps(self, gradient: Array) -> list[Array | None]:
+        """An arena's arrays, None for moving statistics and for what is not trained."""
+        arrays: list[Array | None] = []
+        rest = iter(self._read(gradient))
+        for node, _, _ in self._arrays():
+            for j in range(1 + node.bias if node.dense else node.columns):
+                array = next(rest)
+                arrays.append(array if j < 2 else None)
+        return arrays
 
     def evaluate(self, X: Array, y: Array, *, sample_weight: Array | None = None, outputs: Array | None = None,
                  n_threads: int | None = None) -> float:
@@ -343,13 +481,13 @@ class Engine:
         except IndexError:
             space = None
         if space is None or space.batch < batch or space.workers != workers:
-            space = Workspace(self._layers, batch, self.dtype, workers, training=False)
+            space = Workspace(self._network, batch, self.dtype, workers, training=False)
         return space
 
     def _one_pass(self, space: Workspace, mode: str, X: Array, y: Array, losses: Array, sample_weight: Array | None,
                   outputs: Array, backward: int, G: Array) -> None:
         totals = EMPTY if sample_weight is None else np.array([sample_weight.sum(dtype=np.float64)])
         numbers = {run.N_STEPS: 1, run.LOSS: LOSSES[self.loss], run.BACKWARD: backward, run.FUSED: 0, run.TRAIN: 0}
-        space.run(mode, numbers, P=self._P, G=G, X=X, order=first_rows(len(X)), bounds=space.whole(len(X)),
-                  losses=losses, totals=totals, weight=EMPTY if sample_weight is None else sample_weight,
+        space.run(mode, numbers, P=self._P, G=G, X=X, random=self._random, order=first_rows(len(X)),
+                  bounds=space.whole(len(X)), losses=losses, totals=totals, weight=EMPTY if sample_weight is None else sample_weight,
                   outputs=outputs, **self._labels(y))

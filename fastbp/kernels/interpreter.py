@@ -15,20 +15,33 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
+from fastbp.kernels import arena as treat
 from fastbp.kernels import plan as field
-from fastbp.kernels.dense import Memory, Rule, backward, copy_backward, copy_forward, forward, weights
+from fastbp.kernels import program as op
+from fastbp.kernels.arena import (
+    Arena,
+    apply_piece,
+    direction_scalars,
+    factors,
+    fold_groups,
+    measure_piece,
+    penalty,
+    prepare_piece,
+    trust,
+)
+from fastbp.kernels.dense import Memory, Rule, backward, forward, weights
 from fastbp.kernels.jit import callback, inlined, kernel, parallel
 from fastbp.kernels.microkernels import atomic_store, exchange_if, flush_denormals, restore_denormals
+from fastbp.kernels.nodes import node_backward, node_forward, node_weights
 from fastbp.kernels.outputs import Data, gather_inputs, loss_and_deltas, predict
 from fastbp.kernels.parallel import ALONE, FLAGS, STATUS, STEPS, TOGETHER, WORDS, barrier, counter, gather_workers, take
-from fastbp.kernels.updates import fold
 
 # Arrays of a call, in the order of their addresses and lengths in its context; then its numbers.
-ARRAYS = ("sync", "program", "layers", "bounds", "labels", "order", "table",  # int64
-          "partials", "totals", "scalars", "losses",  # float64
+ARRAYS = ("sync", "program", "layers", "bounds", "labels", "order", "table", "random", "pieces",  # int64
+          "partials", "totals", "scalars", "losses", "settings", "treatment", "sums",  # float64
           "P", "M", "G", "X", "y", "weight", "outputs")  # of the network's type
-(N_STEPS, LOSS, BACKWARD, FUSED, RULE, AHEAD, STRIDE, SCRATCH, SCRATCH_SIZE, WORKERS, SPINS, TRAIN,
- N_NUMBERS) = range(13)
+(N_STEPS, LOSS, BACKWARD, FUSED, RULE, AHEAD, STRIDE, SCRATCH, SCRATCH_SIZE, WORKERS, SPINS, TRAIN, GROUPS,
+ PENALISED, LAMB, FIRST_STEP, N_NUMBERS) = range(17)
 CONTEXT = 2 * len(ARRAYS) + N_NUMBERS
 OK, LOSS_NOT_FINITE, UPDATE_NOT_FINITE = range(3)
 
@@ -40,13 +53,18 @@ def parts(total, size):
 
 
 @inlined
-def units_of(row, what, panels):
+def units_of(row, arena, what, panels, training):
     """How many units of work an operation has."""
-    if what in (field.GATHER, field.LOSS, field.OUTPUT) or not row[field.DENSE]:
+    if what >= op.PENALTIES:
+        return 1 if what in (op.FACTORS, op.TRUST) else arena.pieces.shape[0]
+    if what in (op.GATHER, op.LOSS, op.OUTPUT):
         return panels
-    if what == field.WEIGHTS:
+    if not row[field.IS_DENSE]:
+        blocks = what == op.WEIGHTS or (row[field.KIND] == field.BATCH_NORM and training)
+        return row[field.PANELS] if blocks else panels
+    if what == op.WEIGHTS:
         return row[field.WEIGHTS_UNITS + field.UNITS] * row[field.WEIGHTS_UNITS + field.SHARE]
-    place = field.FORWARD_UNITS if what == field.FORWARD else field.BACKWARD_UNITS
+    place = field.FORWARD_UNITS if what == op.FORWARD else field.BACKWARD_UNITS
     return row[place + field.UNITS] * parts(panels, row[place + field.SHARE])
 
 
@@ -57,30 +75,32 @@ def divided(unit, size):
 
 
 @kernel
-def run_unit(mem, layers, data, rule, scratch, what, layer, unit, span, step, first, batch, panels):
+def run_unit(mem, layers, data, rule, arena, scratch, what, layer, unit, span, step, first, batch, panels):
     """One unit of one operation, or all of it in a span of outputs, inputs and batch panels."""
     row, L = layers[layer], mem.L
     whole, p0, p1, b0, b1, q0, q1 = span
-    if what == field.FORWARD:
-        if row[field.DENSE]:
+    if what == op.FORWARD:
+        if row[field.IS_DENSE]:
             if not whole:
                 size, share = row[field.FORWARD_UNITS + field.SIZE], row[field.FORWARD_UNITS + field.SHARE]
                 p, q = divided(unit, parts(panels, share))
                 p0, p1, q0, q1 = p * size, min(p * size + size, p1), q * share, min(q * share + share, panels)
             forward(mem, row, p0, p1, q0, q1)
         else:
-            copy_forward(mem, row, unit)
-    elif what == field.BACKWARD:
-        below = layers[layer - 1]
-        if row[field.DENSE]:
+            node_forward(mem, row, data, step, batch, layer, unit)
+    elif what == op.BACKWARD:
+        if row[field.IS_DENSE]:
+            below = layers[row[field.BELOW]]
             if not whole:
                 size, share = row[field.BACKWARD_UNITS + field.SIZE], row[field.BACKWARD_UNITS + field.SHARE]
                 b, q = divided(unit, parts(panels, share))
                 b0, b1, q0, q1 = b * size, min(b * size + size, b1), q * share, min(q * share + share, panels)
             backward(mem, row, below, batch, b0, b1, q0, q1)
         else:
-            copy_backward(mem, row, below, batch, unit)
-    elif what == field.WEIGHTS:
+            node_backward(mem, row, layers, batch, unit)
+    elif what == op.WEIGHTS and not row[field.IS_DENSE]:
+        node_weights(mem, row, rule, batch, unit)
+    elif what == op.WEIGHTS:
         lines = row[field.K] + row[field.BIAS]
         k0, k1 = b0 * L, lines if b1 == row[field.BLOCKS] else b1 * L
         if not whole:
@@ -89,42 +109,64 @@ def run_unit(mem, layers, data, rule, scratch, what, layer, unit, span, step, fi
             k0, k1, p0 = k * size, min(k * size + size, lines), g * field.WEIGHTS_PANELS
             p1 = min(p0 + field.WEIGHTS_PANELS, p1)
         weights(mem, row, rule, scratch, batch, p0, p1, k0, k1)
-    elif what == field.GATHER:
+    elif what == op.GATHER:
         gather_inputs(mem, row, data, first, batch, unit)
-    elif what == field.LOSS:
+    elif what == op.LOSS:
         loss_and_deltas(mem, row, data, scratch, step, first, batch, unit)
-    else:
+    elif what == op.OUTPUT:
         predict(mem, row, data, first, batch, unit)
+    else:
+        run_arena(mem, data, rule, arena, what, step, unit)
+
+
+@kernel
+def run_arena(mem, data, rule, arena, what, step, piece):
+    """One piece of what is done to parameters and to gradients in their arena."""
+    row = data.scalars[step] if data.scalars.shape[0] > 1 else data.scalars[0]
+    if what == op.PENALTIES:
+        penalty(mem, arena, piece)
+    elif what == op.PREPARE:
+        prepare_piece(mem, arena, piece)
+    elif what == op.FACTORS:
+        factors(mem, arena)
+        if arena.lamb:
+            direction_scalars(mem, arena, row)
+    elif what == op.MEASURE:
+        measure_piece(mem, arena, rule, piece)
+    elif what == op.TRUST:
+        trust(mem, arena, rule.code, row)
+    else:
+        apply_piece(mem, arena, rule, piece)
 
 
 @inlined
 def span_of(row, split, me, workers, panels):
     """What is a worker's own: (True, panels of outputs, blocks of inputs, panels of the batch)."""
     p0, p1, b0, b1, q0, q1 = 0, row[field.PANELS], 0, row[field.BLOCKS], 0, panels
-    if split == field.BY_OUTPUTS:
+    if split == op.BY_OUTPUTS:
         p0, p1 = me * p1 // workers, (me + 1) * p1 // workers
-    elif split == field.BY_INPUTS:
+    elif split == op.BY_INPUTS:
         b0, b1 = me * b1 // workers, (me + 1) * b1 // workers
-    elif split == field.BY_BATCH:
+    elif split == op.BY_BATCH:
         q0, q1 = me * q1 // workers, (me + 1) * q1 // workers
     return True, p0, p1, b0, b1, q0, q1
 
 
 @inlined
-def run_operation(mem, layers, data, rule, scratch, sync, workers, place, what, layer, split, step, first, batch,
+def run_operation(mem, layers, data, rule, arena, scratch, sync, workers, place, what, layer, split, step, first, batch,
                   panels):
     """This worker's share of an operation and, where that is wanted, what the others have left."""
     me, row = mem.me, layers[layer]
-    product = row[field.DENSE] and what in (field.FORWARD, field.BACKWARD, field.WEIGHTS)
-    whole = product and split >= field.BY_BATCH
-    helping = split == field.HELPING and workers > 1
+    product = row[field.IS_DENSE] and what in (op.FORWARD, op.BACKWARD, op.WEIGHTS)
+    whole = product and split >= op.BY_BATCH
+    helping = split == op.HELPING and workers > 1
     span = (whole, 0, row[field.PANELS], 0, row[field.BLOCKS], 0, panels)
-    units = 1 if whole else units_of(row, what, panels)
+    units = 1 if whole else units_of(row, arena, what, panels, data.backward)
     unit, end = 0, units
     if workers > 1 and whole:
         span = span_of(row, split, me, workers, panels)
         end = int(span[1] < span[2] and span[3] < span[4] and span[5] < span[6])
-    elif workers > 1 and split != field.EVERYONE:
+    elif workers > 1 and split != op.EVERYONE:
         unit, end = me * units // workers, (me + 1) * units // workers
     victim = me
     while True:
@@ -137,22 +179,25 @@ def run_operation(mem, layers, data, rule, scratch, sync, workers, place, what, 
                 continue
         elif unit >= end:
             break
-        run_unit(mem, layers, data, rule, scratch, what, layer, unit, span, step, first, batch, panels)
+        run_unit(mem, layers, data, rule, arena, scratch, what, layer, unit, span, step, first, batch, panels)
         unit += 1
 
 
 @inlined
-def step_loss(data, losses, step, panels):
-    """The sum over panels, in their order, by every worker: they all come to the same decision."""
+def step_loss(data, arena, losses, step, panels):
+    """The sum over panels and penalties, in their order, by every worker: they all come to the same decision."""
     total = 0.0
     for q in range(panels):
         total += data.partials[q]
+    if arena.penalised:
+        for i in range(arena.pieces.shape[0]):
+            total += arena.sums[i, treat.PENALTY]
     losses[step] = total
     return np.isfinite(total)
 
 
 @inlined
-def run_step(mem, layers, program, data, rule, scratch, sync, workers, spins, step, first, batch, losses):
+def run_step(mem, layers, program, data, rule, arena, scratch, sync, workers, spins, step, first, batch, losses):
     """One step of the program; False when training must stop before its updates.
 
     Whether it must is decided after a barrier and from what no worker changes until the next one: the losses of this
@@ -161,41 +206,48 @@ def run_step(mem, layers, program, data, rule, scratch, sync, workers, spins, st
     n, me, parity = program.shape[0], mem.me, step & 1
     panels = parts(batch, mem.L)
     for operation in range(n):
-        what, layer = program[operation, field.WHAT], program[operation, field.LAYER]
-        if what == field.CHECK:
+        what, layer = program[operation, op.WHAT], program[operation, op.LAYER]
+        if what == op.CHECK:
             if sync[STATUS + 1 - parity] != 0:
                 return False
-            if not step_loss(data, losses, step, panels):
+            if not step_loss(data, arena, losses, step, panels):
                 sync[STATUS + parity] = -1
                 return False
+        elif what >= op.PREPARE and not rule.updates:
+            continue
         else:
-            split = program[operation, field.SPLIT]
-            place = counter(parity, operation, n, 0, workers) if split == field.HELPING else 0
-            run_operation(mem, layers, data, rule, scratch, sync, workers, place, what, layer, split, step, first,
+            split = program[operation, op.SPLIT]
+            place = counter(parity, operation, n, 0, workers) if split == op.HELPING else 0
+            run_operation(mem, layers, data, rule, arena, scratch, sync, workers, place, what, layer, split, step, first,
                           batch, panels)
-            if workers > 1 and split == field.HELPING:
+            if workers > 1 and split == op.HELPING:
                 atomic_store(sync, counter(1 - parity, operation, n, me, workers), 0)
-            if what == field.WEIGHTS and sync[rule.flag]:
+            if what == op.WEIGHTS and sync[rule.flag]:
                 exchange_if(sync, STATUS + parity, 0, layer + 1)
-        if program[operation, field.BARRIER]:
+        if program[operation, op.BARRIER]:
             barrier(sync, me, workers, spins)
     return True
 
 
 @inlined
-def run_slice(numbers, layers, program, sync, mem, data, bounds, scalars, losses, workers):
+def run_slice(numbers, layers, program, sync, mem, data, arena, bounds, losses, workers):
     """All steps of a slice; how many were completed goes to sync."""
     me = mem.me
     scratch = numbers[SCRATCH] + me * numbers[SCRATCH_SIZE]
-    place = scratch + field.GRADIENT_LINES * mem.L
-    rule = Rule(numbers[FUSED] != 0, numbers[RULE], numbers[AHEAD], place, numbers[STRIDE], sync, FLAGS + me * WORDS)
+    fused, training, code = numbers[FUSED] != 0, numbers[TRAIN] != 0, numbers[RULE]
+    every = int(arena.treatment[treat.ACCUMULATION])  # steps that make an update
+    if not fused:
+        treat.start(mem, arena)
     done = 0
     for step in range(numbers[N_STEPS]):
-        if numbers[TRAIN] and 8 * step < scalars.size:  # one row of scalars stands for all steps
-            fold(mem.M, place, rule.code, scalars[8 * step : 8 * step + 8])
+        phase = (numbers[FIRST_STEP] + step) % every if every > 1 else 0
+        rule = Rule(fused, phase > 0, training, phase == every - 1, numbers[FIRST_STEP] + step < every, code,
+                    numbers[AHEAD], arena.groups, numbers[STRIDE], sync, FLAGS + me * WORDS, step & 1)
+        if training and (step == 0 or data.scalars.shape[0] > 1):  # one row of scalars stands for all steps
+            fold_groups(mem, arena, code, data.scalars[step])
         first, batch = bounds[step], bounds[step + 1] - bounds[step]
-        if not run_step(mem, layers, program, data, rule, scratch, sync, workers, numbers[SPINS], step, first, batch,
-                        losses):
+        if not run_step(mem, layers, program, data, rule, arena, scratch, sync, workers, numbers[SPINS], step, first,
+                        batch, losses):
             break
         done += 1
     if me == 0:
@@ -203,19 +255,23 @@ def run_slice(numbers, layers, program, sync, mem, data, bounds, scalars, losses
 
 
 @inlined
-def work(me, numbers, sync, flat_program, flat_layers, bounds, labels, order, table, partials, totals, scalars, losses,
-         P, M, G, X, y, weight, outputs):
+def work(me, numbers, sync, flat_program, flat_layers, bounds, labels, order, table, random, pieces, partials, totals,
+         scalars, losses, settings, treatment, sums, P, M, G, X, y, weight, outputs):
     """One worker's part in a slice, with denormals as zero; the caller's control word is restored."""
     control = flush_denormals()
     workers = numbers[WORKERS]
-    program, layers = flat_program.reshape((-1, field.N_PROGRAM)), flat_layers.reshape((-1, field.ROW))
+    program, layers = flat_program.reshape((-1, op.N_PROGRAM)), flat_layers.reshape((-1, field.ROW))
     decision = gather_workers(sync, workers, numbers[SPINS])
     if decision == ALONE:
         me, workers = 0, 1
     if decision in (TOGETHER, ALONE):
         mem = Memory(table, P, M, G, me, 64 // M.itemsize)
-        data = Data(X, y, labels, weight, totals, order, outputs, numbers[LOSS], numbers[BACKWARD] != 0, partials)
-        run_slice(numbers, layers, program, sync, mem, data, bounds, scalars, losses, workers)
+        data = Data(X, y, labels, weight, totals, order, outputs, numbers[LOSS], numbers[BACKWARD] != 0, partials,
+                    random, scalars.reshape((-1, 8)))
+        groups = numbers[SCRATCH] + me * numbers[SCRATCH_SIZE] + numbers[GROUPS]
+        arena = Arena(pieces.reshape((-1, treat.N_PIECE)), settings.reshape((-1, treat.N_SETTINGS)), treatment,
+                      sums.reshape((-1, treat.N_SUMS)), groups, numbers[PENALISED] != 0, numbers[LAMB] != 0)
+        run_slice(numbers, layers, program, sync, mem, data, arena, bounds, losses, workers)
     restore_denormals(control)
 
 
@@ -256,15 +312,17 @@ def worker_float32(me, address):
     """Worker `me` of the slice whose context stands at `address`."""
     c = context_at(address)
     work(me, numbers_of(c), integers(c, 0), integers(c, 1), integers(c, 2), integers(c, 3), integers(c, 4),
-         integers(c, 5), integers(c, 6), doubles(c, 7), doubles(c, 8), doubles(c, 9), doubles(c, 10),
-         singles(c, 11), singles(c, 12), singles(c, 13), singles(c, 14), singles(c, 15), singles(c, 16), singles(c, 17))
+         integers(c, 5), integers(c, 6), integers(c, 7), integers(c, 8), doubles(c, 9), doubles(c, 10), doubles(c, 11),
+         doubles(c, 12), doubles(c, 13), doubles(c, 14), doubles(c, 15), singles(c, 16), singles(c, 17),
+         singles(c, 18), singles(c, 19), singles(c, 20), singles(c, 21), singles(c, 22))
 
 
 def worker_float64(me, address):
     c = context_at(address)
     work(me, numbers_of(c), integers(c, 0), integers(c, 1), integers(c, 2), integers(c, 3), integers(c, 4),
-         integers(c, 5), integers(c, 6), doubles(c, 7), doubles(c, 8), doubles(c, 9), doubles(c, 10),
-         doubles(c, 11), doubles(c, 12), doubles(c, 13), doubles(c, 14), doubles(c, 15), doubles(c, 16), doubles(c, 17))
+         integers(c, 5), integers(c, 6), integers(c, 7), integers(c, 8), doubles(c, 9), doubles(c, 10), doubles(c, 11),
+         doubles(c, 12), doubles(c, 13), doubles(c, 14), doubles(c, 15), doubles(c, 16), doubles(c, 17),
+         doubles(c, 18), doubles(c, 19), doubles(c, 20), doubles(c, 21), doubles(c, 22))
 
 
 @intrinsic

@@ -16,7 +16,7 @@ from numba.core import types
 from numba.extending import intrinsic, register_jitable
 
 from fastbp import isa
-from fastbp.isa import machine, portable
+from fastbp.isa import machine, portable, portable_nodes
 from fastbp.isa.microkernels import SLOTS, fill
 from fastbp.kernels import jit
 
@@ -87,12 +87,14 @@ def _machine(name: str) -> Any:
 
 
 if PORTABLE:
-    for helper in portable.HELPERS:  # what the twins call must be known to Numba too
+    for helper in (*portable.HELPERS, *portable_nodes.HELPERS):  # what the twins call must be known to Numba too
         register_jitable(**jit.OPTIONS)(helper)
 
 
 def _microkernel(name: str) -> Any:
-    return jit.twin(getattr(portable, name)) if PORTABLE else _emitted(name)
+    if not PORTABLE:
+        return _emitted(name)
+    return jit.twin(getattr(portable, name, None) or getattr(portable_nodes, name))
 
 
 def _word(name: str) -> Any:
@@ -104,6 +106,15 @@ transpose, gather, scatter, zero = (_microkernel(name) for name in ("transpose",
 softmax, softmax_slope, scale = (_microkernel(name) for name in ("softmax", "softmax_slope", "scale"))
 squared_error, binary_cross_entropy, cross_entropy = (
     _microkernel(name) for name in ("squared_error", "binary_cross_entropy", "cross_entropy")
+)
+batch_norm, batch_norm_predict, batch_norm_backward, gains, layer_norm, layer_norm_backward, add = (
+    _microkernel(name)
+    for name in ("batch_norm", "batch_norm_predict", "batch_norm_backward", "gains", "layer_norm",
+                 "layer_norm_backward", "add")
+)  # fmt: skip
+dropout, noise = _microkernel("dropout"), _microkernel("noise")
+prepare, penalties, limit, average, lamb = (
+    _microkernel(name) for name in ("prepare", "penalties", "limit", "average", "lamb")
 )
 update, activate, slope = _microkernel("update"), _microkernel("activate"), _microkernel("slope")
 peak = _microkernel("peak")

@@ -41,6 +41,8 @@ class Data(NamedTuple):
     loss: int
     backward: bool  # whether deltas are wanted
     partials: object  # float64: the loss of every panel
+    random: object  # int64: the key of the random masks, and the number of the first step
+    scalars: object  # float64 (steps, 8), or one row for all: the optimizer's
 
 
 @inlined

@@ -17,7 +17,7 @@ import numpy as np
 from fastbp import activations
 from fastbp.isa.curves_portable import IDENTITY
 from fastbp.kernels import interpreter as run
-from fastbp.kernels import plan
+from fastbp.kernels import plan, program
 from fastbp.kernels.arguments import array, writable
 from fastbp.kernels.engine import EMPTY, KEEPS_SLOPES, Engine, Workspace, aligned
 from fastbp.kernels.outputs import LINEAR
@@ -184,11 +184,11 @@ class Backward(Engine):
         deltas = below.copy()
         deltas[[plan.Z, plan.ZPITCH]] = below[[plan.D, plan.DPITCH]]
         space.point("layers", np.array([below, layer, deltas]))
-        program = [(plan.GATHER, 0, 1, plan.FIXED), (plan.FORWARD, 1, 1, plan.HELPING), (plan.LOSS, 1, 1, plan.FIXED),
-                   (plan.BACKWARD, 1, 0, plan.HELPING), (plan.WEIGHTS, 1, 1, plan.HELPING),
-                   (plan.OUTPUT, 2, 1, plan.FIXED)]
+        steps = [(program.GATHER, 0, 1, program.FIXED), (program.FORWARD, 1, 1, program.HELPING),
+                 (program.LOSS, 1, 1, program.FIXED), (program.BACKWARD, 1, 0, program.HELPING),
+                 (program.WEIGHTS, 1, 1, program.HELPING), (program.OUTPUT, 2, 1, program.FIXED)]
         if not self._runs_forward:
-            del program[1]
-        space.programs["dense_backward"] = np.array(program, np.int64)
+            del steps[1]
+        space.programs["dense_backward"] = np.array(steps, np.int64)
         self._prepared = space
         return space

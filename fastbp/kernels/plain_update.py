@@ -133,7 +133,7 @@ def pass_through(table, flag, scalars, W, grad, m, v, M, rule):
     control = flush_denormals()
     L = 64 // M.itemsize
     B = BLOCK * L
-    fold(M, 4 * B, rule, scalars)
+    fold(M, 4 * B, rule, scalars, 1.0, 1.0)
     for start in range(0, W.size, B):
         size = min(B, W.size - start)
         lines = (size + L - 1) // L

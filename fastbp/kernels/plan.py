@@ -1,63 +1,89 @@
-"""From shapes to a plan: where everything lies, in which order it is computed, and how the work is cut up.
+"""From a network's nodes to a plan: where everything lies, and how large the units of work are.
 
-A plan is data. `layers` holds a row of int64 fields per layer, `program` a row per operation; the compiled engine
-interprets both. Offsets and pitches count elements; a line is L of them.
+A plan is data. `layers` holds a row of int64 fields per node, and the program (see `program`) a row per operation; the
+compiled engine interprets both. Offsets and pitches count elements; a line is L of them.
 
-    parameters   per dense layer  W[ceil(N / L)][K lines of inputs, one line of biases, padding][L outputs]
-    workspace    per layer        Z[ceil(batch / L)][N lines][L rows]  its output; then, shared by all layers in turn,
+    parameters   per dense node   W[ceil(N / L)][K lines of inputs, one line of biases, padding][L outputs]
+                 normalisation    gamma, beta and, of batches, moving mean and variance: [ceil(N / L) lines, padding]
+    workspace    per node         Z[ceil(batch / L)][N lines][L rows]  its output; then, shared by all nodes in turn,
                                   D[...] deltas as Z, Dt[ceil(N / L)][batch lines][L outputs] deltas transposed
 
 Pitches are odd numbers of lines: with powers of two, all panels of a slab would fall into one set of the first-level
 cache. Deltas need two buffers and transposed ones three, because the weights of one layer are updated while the
 deltas two layers below are computed; small networks keep all transposed deltas until they update all weights at once.
+What a residual sum sends past its block has buffers of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from fastbp.isa import LINE, detect
 
-# Fields of a layer's row.
-(K, N, BLOCKS, PANELS, DENSE, BIAS, CODE, OUTPUT_CODE, ALPHA, W, WPITCH, A, APITCH, Z, ZPITCH, F, SINK, D, DPITCH, DT,
- TPITCH, OWN, N_FIELDS) = range(23)
+# Kinds of nodes, in the order of their codes.
+KINDS = ("dense", "activation", "batch_norm", "layer_norm", "dropout", "noise", "add")
+(DENSE, ACTIVATION, BATCH_NORM, LAYER_NORM, DROPOUT, NOISE, ADD) = range(len(KINDS))
+INPUT, NOWHERE = -1, -2  # as numbers of nodes
+# Fields of a node's row.
+(KIND, K, N, BLOCKS, PANELS, IS_DENSE, BIAS, CODE, OUTPUT_CODE, ALPHA, W, WPITCH, A, APITCH, Z, ZPITCH, F, SINK, D,
+ DPITCH, DT, TPITCH, OWN, BELOW, SKIP, B, BPITCH, SKIP_D, RAW, SEND_BELOW, SEND_SKIP, KNOWN, STATS, GRADS, THRESHOLD,
+ KERNEL_RULE, BIAS_RULE, TRAINABLE, N_FIELDS) = range(39)
 # Behind them, for each of the three products: lines or panels in a unit, how many units that makes, batch panels in
 # one.
 FORWARD_UNITS, BACKWARD_UNITS, WEIGHTS_UNITS = (N_FIELDS + 3 * i for i in range(3))
 SIZE, UNITS, SHARE = range(3)
 ROW = N_FIELDS + 9
-# Operations, and the fields of their rows: what, which layer, whether a barrier follows, how the work is split.
-(GATHER, FORWARD, LOSS, CHECK, OUTPUT, BACKWARD, WEIGHTS) = range(7)
-WHAT, LAYER, BARRIER, SPLIT, N_PROGRAM = range(5)
-# By shares of units, from which workers help each other; by fixed shares of them; everything by every worker; by fixed
-# shares of the batch's panels, of the layer's panels of outputs, or of its blocks of inputs.
-HELPING, FIXED, EVERYONE, BY_BATCH, BY_OUTPUTS, BY_INPUTS = range(6)
+# What becomes of the deltas that a node has for one that it reads: nothing, they are all of them, they are written or
+# added to the others.
+NOT_SENT, FINISHED, WRITTEN, ADDED = range(4)
+NO_TRANSPOSE = -1
 # Lines of k that a tile's operands take from memory before it starts on the next: they stay in the first-level cache.
 BLOCK = 256
 # Panels of outputs in a unit of the weight gradient: what one tile takes.
 WEIGHTS_PANELS = 3
 # What a worker needs for itself: a tile of gradients, then lines for the rule's scalars and for the loss.
 GRADIENT_LINES, SCRATCH_LINES = 24, 24 + 8
+# Of a group of arrays that are updated alike: the rule's scalars, and three more (see `arena`).
+GROUP_LINES = 4
 _, L2_BYTES = detect.cache_sizes()
 # Of a unit: batch panels, of which BLOCK lines each stay in the second-level cache; and panels of outputs, or blocks of
 # inputs, that pass them by. Measured at 1024 and 4096 wide: larger units read the batch less often, 5 to 10 %.
 BATCH_PANELS, MOST_PANELS = 18, 32
 
 
-class Dense(NamedTuple):
-    """What the plan needs to know of a layer; `dense` False is an activation standing alone."""
+class Node(NamedTuple):
+    """What the plan needs to know of a node of the network."""
 
     inputs: int
     outputs: int
+    kind: int
     code: int  # of the activation applied by forward
     output_code: int  # of the one applied to predictions: a last softmax, or a sigmoid the loss is fused with
     slopes: bool  # f' is no function of the output and must be kept
-    dense: bool
     bias: bool
     alpha: float
+    values: tuple[float, ...]
+    below: int  # the node it reads
+    skip: int  # the node that ADD reads besides, NOWHERE for others
+    trainable: bool
+    rules: tuple[int, int]  # the groups of its kernel or gamma, and of its bias or beta
+
+    @property
+    def dense(self) -> bool:
+        return self.kind == DENSE
+
+    @property
+    def columns(self) -> int:
+        """Runs of parameters that a normalisation has."""
+        return {BATCH_NORM: 4, LAYER_NORM: 2}.get(self.kind, 0)
+
+
+def plain(nodes: Sequence[Node]) -> bool:
+    """Whether all nodes are dense or activations: a chain, with nothing random."""
+    return all(node.kind in (DENSE, ACTIVATION) for node in nodes)
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -68,66 +94,149 @@ def odd(lines: int) -> int:
     return lines | 1
 
 
-def parameter_layout(layers: Sequence[Dense], lanes: int) -> tuple[np.ndarray, int]:
-    """(layers, 2) offsets and pitches of the kernels, and the number of elements of the whole arena."""
-    layout, end = np.zeros((len(layers), 2), np.int64), 0
-    for row, layer in zip(layout, layers, strict=True):
-        pitch = odd(layer.inputs + 1) * lanes
+def parameter_layout(nodes: Sequence[Node], lanes: int) -> tuple[np.ndarray, int]:
+    """(nodes, 2) offsets and pitches of the parameters, and the number of elements of the whole arena."""
+    layout, end = np.zeros((len(nodes), 2), np.int64), 0
+    for row, node in zip(layout, nodes, strict=True):
+        panels = ceil_div(node.outputs, lanes)
+        pitch = odd(node.inputs + 1 if node.dense else panels) * lanes
         row[:] = end, pitch
-        end += ceil_div(layer.outputs, lanes) * pitch if layer.dense else 0
+        end += (panels if node.dense else node.columns) * pitch
     return layout, end
 
 
 class Plan(NamedTuple):
-    layers: np.ndarray  # (layers, ROW)
+    layers: np.ndarray  # (nodes and what else deltas go to, ROW)
     workspace: int  # elements
     scratch: int  # offset of the first worker's scratch
     scratch_size: int
-    alphas: list[float]
+    values: int  # offset of VALUES numbers for each node: alpha, then its own
 
 
-def make(layers: Sequence[Dense], batch: int, dtype: np.dtype, workers: int, training: bool) -> Plan:
-    """The layout of a workspace for batches of up to `batch` rows."""
+VALUES = 4
+
+
+class Arena:
+    """Hands out room."""
+
+    def __init__(self, start: int):
+        self.end = start
+
+    def take(self, size: int) -> int:
+        self.end += size
+        return self.end - size
+
+
+def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, training: bool, groups: int,
+         own_inputs: bool) -> Plan:
+    """The layout of a workspace for batches of up to `batch` rows; own_inputs: every worker gathers for itself."""
     lanes = LINE // dtype.itemsize
-    panels, padded = ceil_div(batch, lanes), ceil_div(batch, lanes) * lanes
-    rows, (offsets, _) = np.zeros((len(layers), ROW), np.int64), parameter_layout(layers, lanes)
-    widest = max(layer.outputs for layer in layers)
+    panels = ceil_div(batch, lanes)
+    rows, (parameters, _) = np.zeros((len(nodes), ROW), np.int64), parameter_layout(nodes, lanes)
+    widest = max(node.outputs for node in nodes)
+    room = Arena(lanes)  # the first line holds nothing
 
     def pitch_of(width: int) -> int:
         return odd(ceil_div(width, lanes) * lanes) * lanes
 
-    end = lanes  # the first line holds nothing
-    below, below_pitch = end, pitch_of(layers[0].inputs)
-    if gathers_alone(layers, panels, lanes, workers):
-        rows[0, OWN] = panels * below_pitch
-    end += panels * below_pitch + (workers - 1) * int(rows[0, OWN])
-    for row, layer in zip(rows, layers, strict=True):
-        row[[K, N, DENSE, BIAS]] = layer.inputs, layer.outputs, layer.dense, layer.bias
-        row[[BLOCKS, PANELS]] = ceil_div(layer.inputs, lanes), ceil_div(layer.outputs, lanes)
-        row[[CODE, OUTPUT_CODE]] = layer.code, layer.output_code
-        row[[A, APITCH]] = below, below_pitch
-        below, below_pitch = end, pitch_of(layer.outputs)
-        row[[Z, ZPITCH]] = below, below_pitch
-        end += panels * below_pitch
-        row[F] = -1
-        if layer.slopes and training:
-            row[F] = end
-            end += panels * below_pitch
-    rows[:, [W, WPITCH]] = offsets
-    deltas = panels * pitch_of(widest) if training else panels * pitch_of(layers[-1].outputs)
-    transposed = ceil_div(widest, lanes) * odd(padded) * lanes if training else 0
-    late = updates_wait(layers, panels)
-    copies = len(rows) if late else 3
+    inputs = pitch_of(nodes[0].inputs)
+    if own_inputs:
+        rows[0, OWN] = panels * inputs
+    outputs = {INPUT: (room.take(panels * inputs + (workers - 1) * int(rows[0, OWN])), inputs)}
+    for index, (row, node) in enumerate(zip(rows, nodes, strict=True)):
+        pitch = pitch_of(node.outputs)
+        row[[KIND, K, N, IS_DENSE, BIAS]] = node.kind, node.inputs, node.outputs, node.dense, node.bias
+        row[[BLOCKS, PANELS]] = ceil_div(node.inputs, lanes), ceil_div(node.outputs, lanes)
+        row[[CODE, OUTPUT_CODE, TRAINABLE]] = node.code, node.output_code, node.trainable
+        row[[KERNEL_RULE, BIAS_RULE]] = np.multiply(node.rules, GROUP_LINES * lanes)
+        row[[A, APITCH]] = outputs[node.below]
+        row[[B, BPITCH]] = outputs.get(node.skip, (0, 0))
+        if passes_through(node) and not training:
+            outputs[index] = outputs[node.below]
+        else:
+            outputs[index] = room.take(panels * pitch), pitch
+        row[[Z, ZPITCH]] = outputs[index]
+        row[F] = room.take(panels * pitch) if (node.slopes or node.kind == DROPOUT) and training else -1
+        if node.columns and training:
+            row[KNOWN], row[GRADS] = room.take(panels * pitch), room.take(2 * int(parameters[index, 1]))
+        row[STATS] = room.take(3 * int(parameters[index, 1]) + panels * lanes) if node.columns else 0
+        if node.kind == DROPOUT:
+            row[THRESHOLD] = int(node.values[0] * 2**32)
+    rows[:, [W, WPITCH]] = parameters
+    rows[:, SKIP_D] = -1
+    if training:
+        rows = _deltas(rows, nodes, panels, pitch_of, room, lanes, updates_wait(nodes, panels))
+    else:
+        rows[-1, D], rows[-1, DPITCH] = room.take(panels * pitch_of(nodes[-1].outputs)), pitch_of(nodes[-1].outputs)
+        rows[-1, DT] = NO_TRANSPOSE
+    sink, values = room.take(pitch_of(widest)), room.take(ceil_div(VALUES * len(rows), lanes) * lanes)
     for index, row in enumerate(rows):
-        row[D], row[DPITCH] = end + index % 2 * deltas * training, pitch_of(row[N])
-        row[DT], row[TPITCH] = end + 2 * deltas + index % copies * transposed, odd(padded) * lanes
-    end += 2 * deltas + copies * transposed
-    for index, row in enumerate(rows):
-        row[SINK], row[ALPHA] = end, end + pitch_of(widest) + index
+        row[SINK], row[ALPHA] = sink, values + VALUES * index
         _cut(row, panels, workers)
-    end += pitch_of(widest) + ceil_div(len(rows), lanes) * lanes
-    scratch_size = (SCRATCH_LINES + ceil_div(widest, lanes) * lanes) * lanes
-    return Plan(rows, end + workers * scratch_size, end, scratch_size, [layer.alpha for layer in layers])
+    scratch_size = (SCRATCH_LINES + ceil_div(widest, lanes) * lanes + GROUP_LINES * groups) * lanes
+    scratch = room.take(workers * scratch_size)
+    return Plan(rows, room.end, scratch, scratch_size, values)
+
+
+def passes_through(node: Node) -> bool:
+    """Whether a prediction skips it."""
+    return node.kind in (DROPOUT, NOISE)
+
+
+def _deltas(rows: np.ndarray, nodes: Sequence[Node], panels: int, pitch_of: Callable[[int], int], room: Arena,
+            lanes: int, late: bool) -> np.ndarray:
+    """Room for deltas, and where each node sends them; returns the rows, and behind them those of other targets.
+
+    A node's deltas are the sum over all nodes that read it. The first of these, whose turn in backward is the last,
+    finishes them; what the others contribute waits at SKIP_D. If that is one sum alone, its own deltas serve.
+    """
+    widest = max(node.outputs for node in nodes)
+    deltas, transposed = panels * pitch_of(widest), ceil_div(widest, lanes) * odd(panels * lanes) * lanes
+    copies = len(nodes) if late else 3
+    shared, turned = [room.take(deltas) for _ in range(2)], [room.take(transposed) for _ in range(copies)]
+    readers: dict[int, list[int]] = {}
+    for index, node in enumerate(nodes):
+        for source in (node.below, node.skip):
+            readers.setdefault(source, []).append(index)
+    position, extra = 0, []
+    for index, (row, node) in enumerate(zip(rows, nodes, strict=True)):
+        row[DPITCH], row[TPITCH] = pitch_of(node.outputs), odd(panels * lanes) * lanes
+        if node.kind == ADD or readers[node.below][0] != index:
+            row[D], row[DT] = room.take(panels * int(row[DPITCH])), room.take(transposed)
+        else:
+            row[D], row[DT] = shared[position % 2], turned[position % copies]
+            position += 1
+    for index, (row, node) in enumerate(zip(rows, nodes, strict=True)):
+        row[BELOW], row[SKIP] = node.below, node.skip
+        others = readers.get(index, [])[1:]
+        if len(others) == 1 and nodes[others[0]].kind == ADD:
+            row[SKIP_D] = rows[others[0], D]
+        elif others:
+            row[SKIP_D] = room.take(panels * int(row[DPITCH]))
+    for index, (row, node) in enumerate(zip(rows, nodes, strict=True)):
+        if node.kind == ADD:
+            sent = [_send(nodes, readers, index, target) for target in (node.below, node.skip)]
+            row[[SEND_BELOW, SEND_SKIP]] = sent
+            if node.below == node.skip and row[SEND_SKIP] != NOT_SENT:  # it is added to itself
+                row[SEND_SKIP] = NOT_SENT if row[SEND_SKIP] == FINISHED else ADDED
+        elif readers[node.below][0] != index:
+            send = _send(nodes, readers, index, node.below)
+            target = rows[node.below].copy() if node.below >= 0 else rows[0].copy()
+            target[D], target[RAW], target[SKIP_D] = target[SKIP_D], send, -1
+            row[BELOW] = len(rows) + len(extra) if node.below >= 0 else INPUT
+            extra.append(target)
+    return np.concatenate([rows, np.array(extra, np.int64).reshape(-1, ROW)])
+
+
+def _send(nodes: Sequence[Node], readers: dict[int, list[int]], index: int, target: int) -> int:
+    """How a node that reads `target` hands its deltas on."""
+    if target == INPUT:
+        return NOT_SENT
+    if readers[target][0] == index:
+        return FINISHED
+    if len(readers[target]) == 2 and nodes[index].kind == ADD:
+        return NOT_SENT  # they are where they are looked for
+    return WRITTEN if readers[target][-1] == index else ADDED
 
 
 def _cut(row: np.ndarray, panels: int, workers: int) -> None:
@@ -160,94 +269,6 @@ def _even(total: int, most: int) -> int:
     return total if n == 1 else ceil_div(ceil_div(total, n), 3) * 3
 
 
-def updates_wait(layers: Sequence[Dense], panels: int) -> bool:
+def updates_wait(layers: Sequence[Node], panels: int) -> bool:
     """Whether all deltas are kept until the weights are updated, all at once: fewer barriers, where there is room."""
-    return sum(panels * layer.outputs * LINE for layer in layers) <= L2_BYTES // 4
-
-
-def _splits(layers: Sequence[Dense], panels: int, lanes: int, workers: int) -> list[int]:
-    """How forward of each layer is shared out.
-
-    In small networks every worker keeps to its own units: its weights, their averages and its deltas stay in its
-    caches, and only activations pass between the cores. A line that another core has written costs some 20 ns, as
-    much as 1,500 multiply-adds. Layers with too few units are split by rows of the batch.
-    """
-    small = updates_wait(layers, panels)
-
-    def even(total: int) -> bool:
-        return ceil_div(total, workers) * workers <= 1.2 * total
-
-    def split(layer: Dense) -> int:
-        units = ceil_div(layer.outputs, lanes)
-        if not layer.dense:
-            return FIXED
-        if small and even(units):
-            return BY_OUTPUTS
-        if even(panels) and (small or layer.inputs * layer.outputs * LINE // lanes <= L2_BYTES // 16):
-            return BY_BATCH
-        return FIXED if small else HELPING
-
-    return [split(layer) for layer in layers]
-
-
-def gathers_alone(layers: Sequence[Dense], panels: int, lanes: int, workers: int) -> bool:
-    """Whether every worker gathers all rows for itself, which is cheaper than reading lines another has written."""
-    return layers[0].dense and _splits(layers, panels, lanes, workers)[0] != BY_BATCH
-
-
-def program(layers: Sequence[Dense], mode: str, panels: int, lanes: int, workers: int) -> np.ndarray:
-    """The operations of one step: "train", "evaluate" or "predict"."""
-    last, splits = len(layers) - 1, _splits(layers, panels, lanes, workers)
-    start = EVERYONE if gathers_alone(layers, panels, lanes, workers) else BY_BATCH
-    steps = [(GATHER, 0, start), *((FORWARD, i, split) for i, split in enumerate(splits))]
-    if mode == "predict":
-        return _with_barriers([*steps, (OUTPUT, last, BY_BATCH)])
-    steps, check = [*steps, (LOSS, last, BY_BATCH)], [(CHECK, last, FIXED)]
-    if mode == "evaluate":
-        return _with_barriers(steps + check)
-
-    def follows(i: int) -> int:
-        """Backward of a layer: whoever has the units of the layer below computes their deltas."""
-        if splits[i - 1] == BY_OUTPUTS and layers[i].dense:
-            return BY_INPUTS
-        return FIXED if splits[i] == BY_OUTPUTS else splits[i]
-
-    def owns(i: int) -> int:
-        """Weights of a layer: whoever has the units below, so that the same worker reads and updates them."""
-        if i == 0 or splits[i] == HELPING:
-            return FIXED if splits[i] == BY_BATCH else splits[i]
-        return BY_INPUTS if splits[i - 1] == BY_OUTPUTS else FIXED
-
-    deltas = [(BACKWARD, i, follows(i)) for i in range(last, 0, -1)]
-    updates = [(WEIGHTS, i, owns(i)) for i in range(last, -1, -1) if layers[i].dense]
-    if updates_wait(layers, panels):
-        return _with_barriers(steps + deltas + check + updates)
-    # else the weights of a layer are updated beside the deltas two layers below, and these may reuse what they free
-    rest: list[tuple[int, int, int]] = []
-    for delta in deltas:
-        rest += [delta, *(update for update in updates if update[1] == delta[1] + 1)]
-    rest += [update for update in updates if update[1] <= min(1, last)]
-    return _with_barriers(steps + check + rest, late=False)
-
-
-def _with_barriers(steps: list[tuple[int, int, int]], late: bool = True) -> np.ndarray:
-    """A barrier behind every operation whose results other workers need next, or whose operands they change next.
-
-    `late`: no deltas are computed beside updates of weights.
-    """
-    passed, rows = False, []
-    for (what, layer, split), (following, below, next_split) in zip(steps, [*steps[1:], (-1, 0, 0)], strict=True):
-        if following < 0:  # the next step gathers: for everyone alone, and forward begins with what is a worker's own
-            free = late and what == WEIGHTS and steps[1][2] == BY_OUTPUTS and steps[0][2] == EVERYONE
-        elif what in (GATHER, CHECK):
-            free = what == CHECK or split == EVERYONE or split == next_split == BY_BATCH
-        elif following == CHECK:  # needs the losses of all, and updates their deltas
-            free = passed and split == BY_INPUTS
-        elif what == BACKWARD:
-            free = (following == WEIGHTS and below == layer + 1) or (late and split == next_split == BY_BATCH)
-        else:
-            # beside updates, those of the lowest two layers come after the last deltas
-            free = (what == WEIGHTS == following and (late or layer <= 1)) or split == next_split == BY_BATCH
-        passed = not free if what == LOSS else passed
-        rows.append((what, layer, int(not free), split))
-    return np.array(rows, np.int64)
+    return plain(layers) and sum(panels * layer.outputs * LINE for layer in layers) <= L2_BYTES // 4

@@ -14,12 +14,13 @@ LARGEST_RATE = 1e6
 
 
 @kernel
-def fold(M, at, rule, row):
+def fold(M, at, rule, row, multiplier, decays):
     """Writes the scalars of one step to M[at ...] in the form that the rule's microkernel wants.
 
+    multiplier, decays: times the rate and the decay, for the arrays that these scalars are for.
     `row` comes from the optimizer: rate, decay, momentum | beta_1, beta_2, epsilon, 1 - beta_1^t, 1 - beta_2^t.
     """
-    rate, decay = row[0], row[1]
+    rate, decay = row[0] * multiplier, row[1] * decays
     step = rate
     if rule == SGD:
         M[at], M[at + 1] = 1.0 - rate * decay, -rate

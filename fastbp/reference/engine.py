@@ -8,8 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.reference.losses import LOSSES
-from fastbp.reference.network import Layer, LayerSpec, Tape, activate, backward, forward
+from fastbp.reference.network import (
+    Layer,
+    LayerSpec,
+    Tape,
+    activate,
+    backward,
+    forward,
+    move_statistics,
+    passes,
+    shapes,
+)
 from fastbp.reference.optimizers import BLOCK, update
+from fastbp.reference.random import Draw
 
 Array = npt.NDArray[Any]
 CHUNK = 1024  # rows that predict and evaluate pass forward at a time: their memory does not grow with X
@@ -34,7 +45,8 @@ class Report(NamedTuple):
 class ReferenceEngine:
     """A network, its weights and its optimizer's state; trains, predicts and differentiates, in plain NumPy.
 
-    input_size: features of X; layers: LayerSpec, lowest first; dtype: any float dtype. Weights start at 0.
+    input_size: features of X; layers: LayerSpec, lowest first; dtype: any float dtype. Weights and moving statistics
+    start at 0. key: two words of 32 bits, of the random masks; steps_trained, which may be set, numbers these.
 
     >>> engine = ReferenceEngine(2, [LayerSpec(4, "tanh"), LayerSpec(1, "sigmoid")], dtype="float64")
     >>> rng = np.random.default_rng(1)
@@ -52,34 +64,33 @@ class ReferenceEngine:
     array([0., 1., 1., 0.])
     """
 
-    def __init__(self, input_size: int, layers: Sequence[LayerSpec], *, dtype: str = "float32") -> None:
-        self.dtype = np.dtype(dtype)
+    def __init__(
+        self, input_size: int, layers: Sequence[LayerSpec], *, dtype: str = "float32", key: tuple[int, int] = (0, 0)
+    ) -> None:
+        self.dtype, self.specs = np.dtype(dtype), list(layers)
+        self.key, self.steps_trained = (int(key[0]), int(key[1])), 0
         self.input_size, self.output_size = input_size, layers[-1].units
         self._largest = float(np.finfo(self.dtype).max)
-        self._build(list(layers))
+        self._build(self.specs)
         self.reset_state(0)
 
     def _build(self, specs: list[LayerSpec]) -> None:
         """Lay the weights of all layers out in one flat arena, their gradients in another: an update is one pass."""
-        inputs = [self.input_size, *(spec.units for spec in specs)]
-        shapes = [
-            [(n, spec.units)] + [(spec.units,)] * spec.use_bias if spec.dense else []
-            for n, spec in zip(inputs, specs, strict=False)
-        ]
-        self._shapes = [shape for layer in shapes for shape in layer]
-        self._layer_ends = np.cumsum([sum(math.prod(shape) for shape in layer) for layer in shapes])
+        widths = [*(spec.units for spec in specs), self.input_size]  # of the outputs of nodes 0, 1, …, and last of -1
+        below = [number - 1 if spec.below is None else spec.below for number, spec in enumerate(specs)]
+        shapes_of = [shapes(spec, widths[node]) for spec, node in zip(specs, below, strict=True)]
+        self._shapes = [shape for node in shapes_of for shape in node]
+        self._layer_ends = np.cumsum([sum(math.prod(shape) for shape in node) for node in shapes_of])
         self.n_parameters = int(self._layer_ends[-1])
         self._W, self._dW = np.zeros((2, self.n_parameters), self.dtype)
         self._scratch = np.empty(min(BLOCK, self.n_parameters), self.dtype)
         weights, gradients = iter(self._views(self._W)), iter(self._views(self._dW))
         self._layers = []
-        for spec in specs:
-            arrays: list[Array | None] = [None] * 4
-            if spec.dense:
-                arrays[0], arrays[2] = next(weights), next(gradients)
-                if spec.use_bias:
-                    arrays[1], arrays[3] = next(weights), next(gradients)
-            self._layers.append(Layer(spec, *arrays))
+        for number, (spec, passing) in enumerate(zip(specs, passes(specs), strict=True)):
+            n = len(shapes_of[number])
+            own = [next(weights) for _ in range(n)], [next(gradients) for _ in range(n)]
+            statistics = list(np.zeros((2, spec.units), self.dtype)) if spec.kind == "batch_norm" else []
+            self._layers.append(Layer(spec, number, *own, statistics, passing))
         self._trunk, self._rows = self._layers, 0
 
     def _views(self, arena: Array) -> list[Array]:
@@ -88,16 +99,21 @@ class ReferenceEngine:
         return [part.reshape(shape) for part, shape in zip(np.split(arena, ends), self._shapes, strict=True)]
 
     def get_weights(self) -> list[Array]:
-        """Copies: kernel (in, out) and, with use_bias, bias (out,), layer by layer."""
-        return [view.copy() for view in self._views(self._W)]
+        """Copies: kernel (in, out) and, with use_bias, bias (out,); gamma and beta; moving mean and variance."""
+        return [array.copy() for array in self._arrays()]
 
     def set_weights(self, weights: Sequence[Array]) -> None:
         """Copy in arrays shaped as get_weights() returns them."""
-        _fill(self._views(self._W), weights)
+        _fill(self._arrays(), weights)
+
+    def _arrays(self) -> list[Array]:
+        """Node by node, weights and moving statistics themselves."""
+        return [array for layer in self._layers for array in (*layer.weights, *layer.statistics)]
 
     def get_state(self) -> list[list[Array]]:
-        """Copies of the optimizer's states, each aligned with get_weights(): momentum's v, or Adam's m and v.
+        """Copies of the optimizer's states: momentum's v, or Adam's m and v.
 
+        Each is aligned with get_weights() without moving statistics, which no optimizer moves.
         The compiled engine keeps Adam's without their factors, so states are not exchanged between the two.
         """
         return [[view.copy() for view in self._views(state)] for state in self._states]
@@ -150,13 +166,15 @@ class ReferenceEngine:
                 batch = order[ends[s] : ends[s + 1]]
                 x = X.take(batch, axis=0, out=self._X[: len(batch)], mode="clip")  # "raise" would go through a buffer
                 w = None if sample_weight is None else sample_weight.take(batch)
-                A, tape = forward(x, self._trunk)
+                A, tape = forward(x, self._trunk, Draw(self.key, self.steps_trained))
                 losses[s], dA = self._loss_and_delta(A, y.take(batch, axis=0), w)
                 if outputs is not None:
                     outputs[ends[s] : ends[s + 1]] = self._outputs(A)
                 if not math.isfinite(losses[s]):
                     return Report(s, 1, -1)
                 layer = self._step(dA, tape, row)
+                move_statistics(self._trunk, tape)
+                self.steps_trained += 1
                 if layer >= 0:
                     return Report(s + 1, 2, layer)
         return Report(len(scalars), 0, -1)
@@ -188,14 +206,21 @@ class ReferenceEngine:
                     outputs[part] = self._outputs(A)
         return float(_ratio(total, float(weights.sum())))
 
-    def gradients(self, X: Array, y: Array, *, sample_weight: Array | None = None) -> tuple[float, list[Array]]:
-        """The mean loss over all rows and its gradient, aligned with get_weights(); nothing is updated."""
+    def gradients(self, X: Array, y: Array, *, sample_weight: Array | None = None) -> tuple[float, list[Array | None]]:
+        """The mean loss over all rows and its gradient; nothing is updated.
+
+        In training mode: by statistics of the batch, with the masks of the next step. Aligned with get_weights(); None
+        in the places of moving statistics.
+        """
         self._reserve(len(X))
         with np.errstate(all="ignore"):
-            A, tape = forward(X, self._trunk)
+            A, tape = forward(X, self._trunk, Draw(self.key, self.steps_trained))
             loss, dA = self._loss_and_delta(A, y, sample_weight)
             backward(dA, self._trunk, tape)
-        return loss, [view.copy() for view in self._views(self._dW)]
+        gradients: list[Array | None] = []
+        for layer in self._layers:
+            gradients += [*(gradient.copy() for gradient in layer.gradients), *[None] * len(layer.statistics)]
+        return loss, gradients
 
     def _loss_and_delta(self, A: Array, y: Array, w: Array | None) -> tuple[float, Array]:
         """L = sum_i w_i l_i / sum_i w_i and its derivative by A."""

@@ -1,0 +1,141 @@
+"""Passes over runs of parameters and their gradients, where a whole gradient must be known before any update.
+
+Sums are taken in double precision, lane by lane in the order of the lines, then over the lanes from the first to the
+last: one order, whoever computes it.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from fastbp.isa.emit import I64, PTR, Lines, define, loop
+from fastbp.isa.outputs import at_line
+
+DOUBLE = ir.DoubleType()
+
+
+class Doubles:
+    """Lane-wise sums of squares and the like, of which `store` writes the totals as doubles."""
+
+    def __init__(self, x: Lines):
+        self.x, self.kind = x, ir.VectorType(DOUBLE, x.lanes)
+        self.zero = ir.Constant(self.kind, [0.0] * x.lanes)
+
+    def wide(self, v):
+        return v if self.x.bits == 64 else self.x.b.fpext(v, self.kind)
+
+    def store(self, total, pointer, index: int):
+        b = self.x.b
+        result = DOUBLE(0.0)
+        for lane in range(self.x.lanes):
+            result = b.fadd(result, b.extract_element(total, ir.IntType(32)(lane)))
+        b.store(result, b.gep(pointer, [I64(index)], source_etype=DOUBLE), align=8)
+
+
+def prepare(module: ir.Module, bits: int, table) -> ir.Function:
+    """void (n, g, w, s, sum): g <- clip(s[0] g + s[1] sign(w) + s[2] w) to [-s[3], s[3]]; *sum <- sum of g^2."""
+
+    def body(builder, n, g, w, s, total):
+        x, b = Lines(builder, bits), builder
+        sums = Doubles(x)
+        share, l1, l2, bound = (x.splat(x.load_scalar(s, i)) for i in range(4))
+        zero, lowest = x.const(0.0), x.neg(bound)
+
+        def line(i, values):
+            weight = x.load(w, at_line(x, i))
+            sign = b.select(b.fcmp_ordered(">", weight, zero), l1, zero)
+            sign = b.select(b.fcmp_ordered("<", weight, zero), x.neg(l1), sign)
+            value = x.fma(l2, weight, x.fma(share, x.load(g, at_line(x, i)), sign))
+            value = b.select(b.fcmp_ordered(">", value, bound), bound, value)
+            value = b.select(b.fcmp_ordered("<", value, lowest), lowest, value)
+            x.store(value, g, at_line(x, i))
+            wide = sums.wide(value)
+            return [b.fadd(values[0], b.fmul(wide, wide))]
+
+        sums.store(loop(b, n, [sums.zero], line)[0], total, 0)
+
+    return define(module, f"fastbp_prepare_f{bits}", [I64, PTR, PTR, PTR, PTR], body)
+
+
+def penalties(module: ir.Module, bits: int, table) -> ir.Function:
+    """void (n, w, sums): sums[0] <- sum |w|, sums[1] <- sum w^2."""
+
+    def body(builder, n, w, totals):
+        x, b = Lines(builder, bits), builder
+        sums = Doubles(x)
+
+        def line(i, values):
+            wide = sums.wide(x.load(w, at_line(x, i)))
+            size = sums.wide(x.call("fabs", x.load(w, at_line(x, i))))
+            return [b.fadd(values[0], size), b.fadd(values[1], b.fmul(wide, wide))]
+
+        for index, total in enumerate(loop(b, n, [sums.zero] * 2, line)):
+            sums.store(total, totals, index)
+
+    return define(module, f"fastbp_penalties_f{bits}", [I64, PTR, PTR], body)
+
+
+def limit(module: ir.Module, bits: int, table) -> ir.Function:
+    """void (n, w, bound): every lane's n weights are scaled to a norm of at most *bound."""
+
+    def body(builder, n, w, bound):
+        x, b = Lines(builder, bits), builder
+        most = x.splat(x.load_scalar(bound))
+
+        def square(i, values):
+            weight = x.load(w, at_line(x, i))
+            return [x.fma(weight, weight, values[0])]
+
+        def scale(i, _):
+            x.store(b.fmul(factor, x.load(w, at_line(x, i))), w, at_line(x, i))
+            return []
+
+        (total,) = loop(b, n, [x.const(0.0)], square)
+        norm = x.call("sqrt", total)
+        factor = b.select(b.fcmp_ordered(">", norm, most), b.fdiv(most, norm), x.const(1.0))
+        loop(b, n, [], scale)
+
+    return define(module, f"fastbp_limit_f{bits}", [I64, PTR, PTR], body)
+
+
+def average(module: ir.Module, bits: int, table) -> ir.Function:
+    """void (n, w, mean, momentum): mean <- w + momentum (mean - w)."""
+
+    def body(builder, n, w, mean, momentum):
+        x, b = Lines(builder, bits), builder
+        share = x.splat(x.load_scalar(momentum))
+
+        def line(i, _):
+            weight = x.load(w, at_line(x, i))
+            x.store(x.fma(share, b.fsub(x.load(mean, at_line(x, i)), weight), weight), mean, at_line(x, i))
+            return []
+
+        loop(b, n, [], line)
+
+    return define(module, f"fastbp_average_f{bits}", [I64, PTR, PTR, PTR], body)
+
+
+def lamb(module: ir.Module, bits: int, table) -> ir.Function:
+    """void (n, g, w, stride, s, sums): sums[0] <- sum w^2, sums[1] <- sum r^2 of LAMB's direction r, from the states
+    stride and 2 stride behind w, which stay as they are. s: decay, beta_1, beta_2, epsilon', alpha' (see `rules`)."""
+
+    def body(builder, n, g, w, stride, s, totals):
+        x, b = Lines(builder, bits), builder
+        sums = Doubles(x)
+        decay, beta_1, beta_2, epsilon, alpha = (x.splat(x.load_scalar(s, i)) for i in range(5))
+
+        def line(i, values):
+            at = at_line(x, i)
+            gradient, weight = x.load(g, at), x.load(w, at)
+            m = x.fma(beta_1, x.load(w, b.add(at, stride)), gradient)
+            v = b.fmul(beta_2, x.load(w, b.add(at, b.mul(stride, I64(2)))))
+            v = x.fma(gradient, gradient, v)
+            step = b.fdiv(b.fmul(alpha, m), b.fadd(x.call("sqrt", v), epsilon))
+            direction = sums.wide(x.fma(decay, weight, step))
+            wide = sums.wide(weight)
+            return [b.fadd(values[0], b.fmul(wide, wide)), b.fadd(values[1], b.fmul(direction, direction))]
+
+        for index, total in enumerate(loop(b, n, [sums.zero] * 2, line)):
+            sums.store(total, totals, index)
+
+    return define(module, f"fastbp_lamb_f{bits}", [I64, PTR, PTR, I64, PTR, PTR], body)
