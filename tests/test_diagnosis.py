@@ -51,6 +51,7 @@ def tool(request):
 # ---------------------------------------------------------------- what all three share
 
 
+@pytest.mark.jit
 def test_the_model_is_not_changed(tool):
     model = classifier(Dense(16, "relu"))
     model.fit(X, Y, epochs=2)
@@ -62,6 +63,7 @@ def test_the_model_is_not_changed(tool):
     np.testing.assert_array_equal(model.fit(X, Y).history["loss"], twin.fit(X, Y).history["loss"])
 
 
+@pytest.mark.jit
 def test_a_model_that_is_not_built_stays_so(tool):
     model = Sequential([Dense(5, "tanh"), Dense(10, "softmax")], seed=3)
     model.compile("sgd", "cross_entropy")
@@ -121,6 +123,7 @@ DEEP = [
 ]  # fmt: skip
 
 
+@pytest.mark.jit
 def test_networks_of_all_kinds_are_looked_into():
     model = classifier(*DEEP, dtype="float64")
     assert fastbp.diagnose(model, X, Y).healthy
@@ -169,6 +172,7 @@ def test_outputs_of_every_kind(rng):
     assert got[4].below is got[0].A
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_outputs_are_the_engine_s(dtype):
     """Ten digits of float64's 16, five of float32's seven: what a sum over 64 rounded terms loses at most."""
@@ -180,6 +184,7 @@ def test_outputs_are_the_engine_s(dtype):
 # ---------------------------------------------------------------- diagnose
 
 
+@pytest.mark.jit
 def test_200_sigmoid_layers_vanish():
     model = classifier(*[Dense(64, "sigmoid")] * N_LAYERS)
     fastbp.diagnose(model, X[:8], Y[:8])  # compiles
@@ -210,6 +215,7 @@ ILL = {
 }
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("case", ILL)
 def test_ills_are_named_with_their_layers(case):
     hidden, verdict, layers = ILL[case]
@@ -230,6 +236,7 @@ HEALTHY = {
 }
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("case", HEALTHY)
 @pytest.mark.parametrize("epochs", [0, 40])
 def test_a_good_network_is_healthy_before_and_after_training(case, epochs):
@@ -272,6 +279,7 @@ def test_outputs_that_the_loss_undoes_may_saturate():
         assert fastbp.diagnose(model, X, y).healthy == healthy
 
 
+@pytest.mark.jit
 def test_a_large_update_and_a_bad_scale_are_noted():
     found = fastbp.diagnose(classifier(Dense(16, "relu"), optimizer=SGD(1e3)), X, Y)
     assert found.healthy
@@ -289,6 +297,7 @@ def test_a_single_row_and_a_perfect_fit():
     assert (found.loss, found.verdict) == (0.0, "healthy")
 
 
+@pytest.mark.jit
 def test_the_table():
     text = str(fastbp.diagnose(classifier(Dense(64, "relu"), Dense(32, "tanh")), X, Y))
     lines = text.splitlines()
@@ -317,6 +326,7 @@ def test_names_of_layers():
 # ---------------------------------------------------------------- check_gradients
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("name", [name for name in fastbp.activations.NAMES if name != "softmax"])
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 def test_right_gradients_are_right(name, loss):
@@ -330,6 +340,7 @@ def test_right_gradients_are_right(name, loss):
     found.raise_if_wrong()
 
 
+@pytest.mark.jit
 def test_wrong_gradients_are_found(monkeypatch):
     model = classifier(Dense(8, "tanh"), dtype="float64")
     right = type(model._engine).gradients
@@ -351,6 +362,7 @@ def test_wrong_gradients_are_found(monkeypatch):
         found.raise_if_wrong()
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_gradients_that_are_no_numbers_are_wrong(monkeypatch, value):
     model = classifier(Dense(8, "tanh"))
@@ -377,6 +389,7 @@ def test_kinks_are_told_apart():
     assert "a ReLU's at 0" in str(found)
 
 
+@pytest.mark.jit
 def test_a_deep_network_is_checked_as_far_as_rounding_allows():
     found = fastbp.check_gradients(classifier(*[Dense(8, "relu")] * 40), X, Y, n=2, rows=16)
     assert found.ok, str(found)
@@ -402,6 +415,7 @@ def test_what_has_no_gradient_is_left_out():
 # ---------------------------------------------------------------- find_learning_rate
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", SGD(0.1, momentum=0.9)])
 @pytest.mark.parametrize("batch_size", [32, 128])
 def test_the_suggested_rate_trains(optimizer, batch_size):
@@ -414,6 +428,7 @@ def test_the_suggested_rate_trains(optimizer, batch_size):
     assert f"{found.suggestion:.1e}" in str(found)
 
 
+@pytest.mark.jit
 def test_the_search_is_what_it_says():
     """The same batches, rates and losses by hand."""
     model = classifier(Dense(8, "tanh"), optimizer="sgd")
@@ -430,6 +445,7 @@ def test_the_search_is_what_it_says():
     assert not found.diverged
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("seed", range(4))
 def test_batches_that_differ_do_not_mislead(seed, rng):
     """At first the loss of 32 rows of 4 varies by a fifth from batch to batch, and no rate is yet felt."""
@@ -440,12 +456,14 @@ def test_batches_that_differ_do_not_mislead(seed, rng):
     assert 0.02 < found.steepest < 0.5  # the largest that converges is 1 / (largest eigenvalue of X'X / n), about 0.8
 
 
+@pytest.mark.jit
 def test_a_search_in_vain_says_so():
     model = classifier(Dense(8, "relu"), optimizer="sgd")
     assert "hardly falls" in str(fastbp.find_learning_rate(model, X, Y, low=1e-9, high=1e-7))
     assert "hardly falls" not in str(fastbp.find_learning_rate(model, X, Y))
 
 
+@pytest.mark.jit
 def test_one_seed_gives_one_search():
     model = classifier(Dense(8, "relu"))
     first, again, other = (fastbp.find_learning_rate(model, X, Y, steps=30, seed=seed) for seed in (1, 1, 2))
@@ -453,6 +471,7 @@ def test_one_seed_gives_one_search():
     assert first.losses != other.losses
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("high", [1e3, 1e30])
 def test_it_stops_where_training_diverges(high):
     model = Sequential([Dense(1)])
@@ -482,6 +501,7 @@ def test_searches_that_cannot_be_are_refused(case):
     assert text in str(caught.value)
 
 
+@pytest.mark.jit
 def test_a_loss_that_is_not_finite_from_the_start_is_an_error():
     model = classifier(*[Dense(64, kernel_initializer=scaled(1e18))] * 5)
     with pytest.raises(ValueError, match=r"not finite from step 1 on.*fastbp\.diagnose"):
