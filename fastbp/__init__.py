@@ -17,6 +17,7 @@ from fastbp.activations import ELU, LeakyReLU
 from fastbp.checkpoint import CheckpointError
 from fastbp.constraints import MaxNorm
 from fastbp.diagnosis import Diagnosis, diagnose
+from fastbp.folding import fold
 from fastbp.gradient_check import GradientCheck, check_gradients
 from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.losses import MSE, BinaryCrossEntropy, CrossEntropy
@@ -63,6 +64,7 @@ __all__ = [
     "check_gradients",
     "diagnose",
     "find_learning_rate",
+    "fold",
     "load",
     "plot_history",
 ]

@@ -210,7 +210,14 @@ def from_config(config: Any, modules: Mapping[str, ModuleType]) -> Any:
     except CheckpointError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise CheckpointError(f"the file describes what cannot be: {error!r} in {str(config)[:200]}") from error
+        raise CheckpointError(f"the file describes what cannot be: {error!r} in {_excerpt(config)}") from error
+
+
+def _excerpt(config: Any) -> str:
+    try:
+        return str(config)[:200]
+    except RecursionError:
+        return "layers nested too deeply"
 
 
 def _restored(value: Any, modules: Mapping[str, ModuleType]) -> Any:

@@ -21,7 +21,7 @@ import numpy as np
 
 from fastbp import optimizers
 from fastbp.kernels.engine import Engine
-from fastbp.reference import ACTIVATIONS, LayerSpec, Report
+from fastbp.reference import ACTIVATIONS, LayerSpec, Report, Treatment
 
 Array = np.ndarray
 TESTS = Path(__file__).absolute().parent
@@ -46,16 +46,26 @@ def spec(units: int, activation: str = "identity", **options: Any) -> LayerSpec:
     return LayerSpec(units, activation, ALPHAS.get(activation, 0.0), **options)
 
 
+BATCH_NORM: dict[str, Any] = {"kind": "batch_norm", "values": (0.1, 1e-5)}
+LAYER_NORM: dict[str, Any] = {"kind": "layer_norm", "values": (1e-5,)}
+DROPOUT: dict[str, Any] = {"kind": "dropout", "values": (0.3,)}
+NOISE: dict[str, Any] = {"kind": "noise", "values": (0.5,)}
+ADD: dict[str, Any] = {"kind": "add"}
+
+
 def make_engine(
     inputs: int, layers: Sequence[LayerSpec], *, dtype: str = "float32", seed: int = 0, loss: str = "mse",
-    optimizer: str = "sgd", kind: Callable[..., Engine] = Engine,
+    optimizer: str = "sgd", kind: Callable[..., Engine] = Engine, treatment: Treatment | None = None,
 ) -> Engine:  # fmt: skip
     """An engine with weights of size 1 / sqrt(inputs of the layer), so that signals keep their size."""
     rng = np.random.default_rng(seed)
-    engine = kind(inputs, layers, dtype=dtype)
+    engine = kind(inputs, layers, dtype=dtype, key=(seed, 7))
     weights = [rng.normal(0, W.shape[0] ** -0.5 if W.ndim == 2 else 0.3, W.shape) for W in engine.get_weights()]
+    if any(layer.kind == "batch_norm" for layer in layers):  # no variance is negative
+        weights = [np.abs(W) if W.ndim == 1 else W for W in weights]
     engine.set_weights([W.astype(dtype) for W in weights])
-    engine.configure(loss, OPTIMIZERS[optimizer].rule)
+    options = {} if treatment is None else {"treatment": treatment}
+    engine.configure(loss, OPTIMIZERS[optimizer].rule, **options)
     engine.reset_state(OPTIMIZERS[optimizer].n_states)
     return engine
 
@@ -78,7 +88,8 @@ def train(
     losses = np.full(steps, -1.0)
     scalars = OPTIMIZERS[optimizer].scalars(np.arange(first, first + steps))
     order = np.arange(bounds[-1]) if order is None else order
-    return engine.train(X, y, order, np.array(bounds), scalars, losses, **options), losses
+    report = engine.train(X, y, order, np.array(bounds), scalars, losses, first_step=first, **options)
+    return report, losses
 
 
 def predict(engine: Engine, X: Array, **options) -> Array:

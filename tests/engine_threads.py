@@ -12,14 +12,33 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from engine_cases import everything, make_data, make_engine, predict, spec, train
+from engine_cases import (
+    ADD,
+    BATCH_NORM,
+    DROPOUT,
+    LAYER_NORM,
+    NOISE,
+    everything,
+    make_data,
+    make_engine,
+    predict,
+    spec,
+    train,
+)
 
 from fastbp.kernels import engine as engine_module
 from fastbp.kernels import parallel
 from fastbp.kernels.engine import Engine
+from fastbp.reference import Treatment
 
 WORKERS = (1, 2, 3, 7, 16)
-# name -> inputs, layers, loss, optimizer, dtype, rows in a batch. More units of work than workers, fewer, and one.
+BLOCK = [spec(70, "relu"), spec(70, **BATCH_NORM), spec(70, **DROPOUT), spec(70), spec(70, "relu", skip=0, **ADD)]
+PROJECTED = [spec(33, "tanh"), spec(33, **LAYER_NORM), spec(50), spec(50, use_bias=False, below=5),
+             spec(50, skip=8, **ADD)]  # fmt: skip
+RESIDUAL = [spec(70, "silu"), *BLOCK, *PROJECTED, spec(50, **NOISE), spec(7, "softmax")]
+REGULAR = [spec(90, "relu", l1=1e-4, l2=1e-3, max_norm=1.5), spec(90, "gelu", **BATCH_NORM), spec(9, multiplier=0.5)]
+# name -> inputs, layers, loss, optimizer, dtype, rows in a batch[, treatment]. More units of work than workers, fewer,
+# and one.
 CASES = {
     "small": (10, [spec(5, "tanh"), spec(1)], "mse", "sgd", "float32", 3),
     "softmax": (64, [spec(100, "relu"), spec(10, "softmax")], "cross_entropy", "adam", "float32", 64),
@@ -29,6 +48,10 @@ CASES = {
               "mse", "adamw", "float32", 33),
     "wide": (784, [spec(600, "relu"), spec(300, "leaky_relu"), spec(10)],
              "cross_entropy", "adam decay", "float32", 257),
+    "residual": (40, RESIDUAL, "cross_entropy", "adam", "float32", 50),
+    "clipped": (40, RESIDUAL, "cross_entropy", "adamw", "float64", 37, Treatment(global_clipnorm=0.1)),
+    "regular": (60, REGULAR, "mse", "momentum", "float32", 48,
+                Treatment(clipvalue=0.5, clipnorm=0.2, accumulation=2, ema_momentum=0.9, decay_kernels_only=True)),
     "double": (50, [spec(77, "selu"), spec(9, "softplus")], "mse", "momentum", "float64", 40),
 }  # fmt: skip
 
@@ -47,8 +70,9 @@ class Arrivals:
 
 def trained(name: str, workers: int, bounds: list[int] | None = None) -> tuple[Engine, list, np.ndarray, list]:
     """A network after six steps on batches of three sizes, with sample weights: engine, report, losses, arrivals."""
-    inputs, layers, loss, optimizer, dtype, rows = CASES[name]
-    engine = make_engine(inputs, layers, loss=loss, optimizer=optimizer, dtype=dtype)
+    inputs, layers, loss, optimizer, dtype, rows, *treatment = CASES[name]
+    engine = make_engine(inputs, layers, loss=loss, optimizer=optimizer, dtype=dtype,
+                         treatment=next(iter(treatment), None))  # fmt: skip
     X, y = make_data(2 * rows, inputs, layers[-1].units, loss=loss, dtype=dtype)
     rng = np.random.default_rng(3)
     order, weight = rng.integers(0, 2 * rows, 6 * rows), rng.random(2 * rows).astype(dtype)
@@ -60,7 +84,8 @@ def trained(name: str, workers: int, bounds: list[int] | None = None) -> tuple[E
     evaluated = engine.evaluate(X, y, sample_weight=weight, n_threads=workers)
     results = [losses, outputs, predict(engine, X, n_threads=workers), np.array([evaluated])]
     total, gradients = engine.gradients(X, y, sample_weight=weight)
-    return engine, list(report), digest([*everything(engine), *results, np.array([total]), *gradients]), arrivals
+    present = [gradient for gradient in gradients if gradient is not None]
+    return engine, list(report), digest([*everything(engine), *results, np.array([total]), *present]), arrivals
 
 
 def bits() -> dict:
@@ -78,7 +103,7 @@ def chosen() -> dict:
     """The engine's choice of workers for a step of a small and of a large network, by what n_threads asks for."""
     found = {}
     for name in ("small", "wide"):
-        inputs, layers, loss, optimizer, dtype, rows = CASES[name]
+        inputs, layers, loss, optimizer, dtype, rows, *_ = CASES[name]
         engine = make_engine(inputs, layers, loss=loss, optimizer=optimizer, dtype=dtype)
         X, y = make_data(rows, inputs, layers[-1].units, loss=loss, dtype=dtype)
         for wanted in (None, 2, 16):

@@ -51,8 +51,9 @@ def test_workers_are_chosen_by_the_work() -> None:
 
 # -- repetition and slices -----------------------------------------------------------------------------------------
 def fresh(name: str):
-    inputs, layers, loss, optimizer, dtype, rows = CASES[name]
-    engine = make_engine(inputs, layers, loss=loss, optimizer=optimizer, dtype=dtype)
+    inputs, layers, loss, optimizer, dtype, rows, *treatment = CASES[name]
+    engine = make_engine(inputs, layers, loss=loss, optimizer=optimizer, dtype=dtype,
+                         treatment=next(iter(treatment), None))  # fmt: skip
     return engine, *make_data(5 * rows, inputs, layers[-1].units, loss=loss, dtype=dtype), optimizer, rows
 
 
@@ -81,6 +82,7 @@ def test_one_slice_is_many_slices(name: str, weighted: bool) -> None:
     resumed = fresh(name)[0]
     resumed.set_weights(begun.get_weights())
     resumed.set_state(begun.get_state())
+    resumed.steps_trained = begun.steps_trained
     parts = [begun_losses]
     for step in (2, 3, 4):
         parts.append(train(resumed, X, y, optimizer, bounds[step : step + 2], order=order, first=step, **options)[1])
@@ -96,7 +98,8 @@ def test_larger_batches_before_change_no_bit(name: str) -> None:
     train(engine, X, y, optimizer, [0, 5 * rows])
     predict(engine, X)
     engine.set_weights(kept)
-    engine.reset_state(len(engine.get_state()))
+    engine.reset_state(engine.n_states)
+    engine.steps_trained = 0
     results = []
     for one in (engine, twin):
         _, losses = train(one, X, y, optimizer, [0, 1, 3, 3 + rows])

@@ -23,7 +23,7 @@ N = 20
 X = np.random.default_rng(8).normal(size=(N, 3)).astype(np.float32)
 LABELS = np.arange(N) % 4
 MODULES = [
-    *("arguments", "checkpoint", "constraints", "data", "layers", "metrics", "model", "network"),
+    *("arguments", "checkpoint", "constraints", "data", "folding", "layers", "metrics", "model", "network"),
     *("progress", "regularizers", "seeds", "slices", "snapshot", "training"),
 ]
 

@@ -30,7 +30,7 @@ from fastbp.kernels.arena import (
     trust,
 )
 from fastbp.kernels.dense import Memory, Rule, backward, forward, weights
-from fastbp.kernels.jit import callback, inlined, kernel, parallel
+from fastbp.kernels.jit import callback, called, inlined, kernel, parallel
 from fastbp.kernels.microkernels import atomic_store, exchange_if, flush_denormals, restore_denormals
 from fastbp.kernels.nodes import node_backward, node_forward, node_weights
 from fastbp.kernels.outputs import Data, gather_inputs, loss_and_deltas, predict
@@ -119,7 +119,7 @@ def run_unit(mem, layers, data, rule, arena, scratch, what, layer, unit, span, s
         run_arena(mem, data, rule, arena, what, step, unit)
 
 
-@kernel
+@called
 def run_arena(mem, data, rule, arena, what, step, piece):
     """One piece of what is done to parameters and to gradients in their arena."""
     row = data.scalars[step] if data.scalars.shape[0] > 1 else data.scalars[0]
@@ -213,15 +213,16 @@ def run_step(mem, layers, program, data, rule, arena, scratch, sync, workers, sp
             if not step_loss(data, arena, losses, step, panels):
                 sync[STATUS + parity] = -1
                 return False
-        elif what >= op.PREPARE and not rule.updates:
-            continue
         else:
-            split = program[operation, op.SPLIT]
-            place = counter(parity, operation, n, 0, workers) if split == op.HELPING else 0
-            run_operation(mem, layers, data, rule, arena, scratch, sync, workers, place, what, layer, split, step, first,
-                          batch, panels)
+            split, skipped = program[operation, op.SPLIT], what >= op.PREPARE and not rule.updates
+            if not skipped:
+                place = counter(parity, operation, n, 0, workers) if split == op.HELPING else 0
+                run_operation(mem, layers, data, rule, arena, scratch, sync, workers, place, what, layer, split, step,
+                              first, batch, panels)
             if workers > 1 and split == op.HELPING:
                 atomic_store(sync, counter(1 - parity, operation, n, me, workers), 0)
+            if skipped:
+                continue
             if what == op.WEIGHTS and sync[rule.flag]:
                 exchange_if(sync, STATUS + parity, 0, layer + 1)
         if program[operation, op.BARRIER]:

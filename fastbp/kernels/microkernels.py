@@ -94,7 +94,7 @@ if PORTABLE:
 def _microkernel(name: str) -> Any:
     if not PORTABLE:
         return _emitted(name)
-    return jit.twin(getattr(portable, name, None) or getattr(portable_nodes, name))
+    return jit.called(getattr(portable, name, None) or getattr(portable_nodes, name))
 
 
 def _word(name: str) -> Any:
