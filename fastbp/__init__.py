@@ -16,11 +16,15 @@ import os
 from fastbp.activations import ELU, LeakyReLU
 from fastbp.checkpoint import CheckpointError
 from fastbp.constraints import MaxNorm
+from fastbp.diagnosis import Diagnosis, diagnose
 from fastbp.folding import fold
+from fastbp.gradient_check import GradientCheck, check_gradients
 from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.losses import MSE, BinaryCrossEntropy, CrossEntropy
 from fastbp.model import Sequential, load
 from fastbp.optimizers import SGD, Adam, AdamW
+from fastbp.plots import plot_history
+from fastbp.rate_finder import RateSearch, find_learning_rate
 from fastbp.regularizers import L1, L1L2, L2
 from fastbp.training import DivergenceWarning, History
 
@@ -44,18 +48,25 @@ __all__ = [
     "CheckpointError",
     "CrossEntropy",
     "Dense",
+    "Diagnosis",
     "DivergenceWarning",
     "Dropout",
     "GaussianNoise",
+    "GradientCheck",
     "History",
     "LayerNorm",
     "LeakyReLU",
     "MaxNorm",
+    "RateSearch",
     "Residual",
     "Sequential",
     "__version__",
+    "check_gradients",
+    "diagnose",
+    "find_learning_rate",
     "fold",
     "load",
+    "plot_history",
 ]
 
 

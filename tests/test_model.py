@@ -113,6 +113,23 @@ def test_what_is_no_network_is_refused(case):
 # ---------------------------------------------------------------- weights
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("inputs", "units"), [(1, 1), (1, 16), (3, 8), (3, 16), (3, 17)])
+def test_weights_and_gradients_are_copies(inputs, units, dtype):
+    """Also where a kernel lies in memory as it is returned: one line, or a panel of just its width."""
+    model = Sequential([Dense(units)], input_size=inputs, dtype=dtype)
+    model.compile("adam", "mse")
+    rows = (np.ones((2, inputs)), np.ones((2, units)))
+    arrays = [*model.get_weights(), *model.gradients(*rows), *model._engine.get_state()[0]]
+    before = [array.copy() for array in arrays]
+    model.train_on_batch(*rows)
+    assert_same(arrays, before)
+    kept = model.get_weights()
+    for array in arrays:
+        array.fill(7)
+    assert_same(model.get_weights(), kept)
+
+
 def test_each_layer_draws_from_a_stream_of_its_own():
     small = Sequential([Dense(5), Dense(2)], input_size=3, seed=7).get_weights()
     large = Sequential([Dense(5), Dense(9), Dense(2)], input_size=3, seed=7).get_weights()
