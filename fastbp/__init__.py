@@ -13,7 +13,21 @@ True
 import importlib
 import os
 
+from fastbp import callbacks
 from fastbp.activations import ELU, LeakyReLU
+from fastbp.callbacks import (
+    BackupAndRestore,
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    LambdaCallback,
+    LearningRateScheduler,
+    ModelCheckpoint,
+    ReduceLROnPlateau,
+    StochasticWeightAveraging,
+    TensorBoard,
+    TerminateOnNaN,
+)
 from fastbp.checkpoint import CheckpointError
 from fastbp.layers import Activation, Dense
 from fastbp.losses import MSE, BinaryCrossEntropy, CrossEntropy
@@ -33,15 +47,27 @@ __all__ = [
     "Activation",
     "Adam",
     "AdamW",
+    "BackupAndRestore",
     "BinaryCrossEntropy",
+    "CSVLogger",
+    "Callback",
     "CheckpointError",
     "CrossEntropy",
     "Dense",
     "DivergenceWarning",
+    "EarlyStopping",
     "History",
+    "LambdaCallback",
     "LeakyReLU",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ReduceLROnPlateau",
     "Sequential",
+    "StochasticWeightAveraging",
+    "TensorBoard",
+    "TerminateOnNaN",
     "__version__",
+    "callbacks",
     "load",
 ]
 

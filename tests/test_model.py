@@ -508,7 +508,7 @@ def test_an_unknown_attribute_is_named():
 class Idle:
     """An engine that does nothing, to time what stands around it."""
 
-    input_size, output_size, n_parameters, dtype = 10, 1, 61, np.dtype("float32")
+    input_size, output_size, n_parameters, dtype, steps_trained = 10, 1, 61, np.dtype("float32"), 0
 
     def train(self, X, y, order, bounds, scalars, losses, *, sample_weight=None, outputs=None, n_threads=None):
         losses[0] = 0.5

@@ -56,6 +56,7 @@ class ReferenceEngine:
         self.dtype = np.dtype(dtype)
         self.input_size, self.output_size = input_size, layers[-1].units
         self._largest = float(np.finfo(self.dtype).max)
+        self.steps_trained = 0  # since the engine was made
         self._build(list(layers))
         self.reset_state(0)
 
@@ -157,6 +158,7 @@ class ReferenceEngine:
                 if not math.isfinite(losses[s]):
                     return Report(s, 1, -1)
                 layer = self._step(dA, tape, row)
+                self.steps_trained += 1
                 if layer >= 0:
                     return Report(s + 1, 2, layer)
         return Report(len(scalars), 0, -1)
