@@ -65,7 +65,7 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
     header = _header(metadata, tensors)
     if len(header) > _LARGEST_HEADER:
         raise ValueError(f"{target} would have a header of {len(header)} bytes, more than can be read: save less in it")
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(temporary_name(target.name, secrets.token_hex(8)))
     try:
         with temporary.open("xb") as file:
             file.write(struct.pack("<Q", len(header)) + header)
@@ -78,6 +78,11 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+def temporary_name(name: str, token: str) -> str:
+    """What a file is called while it is written."""
+    return f".{name}.{token}.tmp"
 
 
 def _texts(metadata: Mapping[str, str]) -> dict[str, str]:

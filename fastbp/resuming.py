@@ -44,11 +44,11 @@ def contents(fit: Fit) -> Contents:
     arrays: dict[str, Array] = {}
     history = {name: np.array(values) for name, values in fit.history.history.items()}
     state = {
-        "given": given(fit),
+        "given": fit.given,
         "epochs": fit.job.epochs,
         "step": fit.step,
         "first_epoch": fit.first_epoch,
-        "stopped": fit.history.stopped,
+        "stopped": fit.stopped,
         "learning_rate": fit.trainer.rates.changed,
         "history": history,
         "latest": fit.latest,
@@ -70,16 +70,17 @@ def given(fit: Fit) -> dict[str, Any]:
     """What must be the same when the fit goes on: the model as it was composed and compiled, data and arguments."""
     job, model, recipe = fit.job, fit.model, fit.model._recipe
     return {
-        "the layers": [_described(layer) for layer in model.layers],
-        "the optimizer": _described(recipe.optimizer),
-        "the loss": _described(recipe.loss),
-        "the metrics": [_described(metric) for metric in recipe.metrics],
+        "layers": [_described(layer) for layer in model.layers],
+        "optimizer": _described(recipe.optimizer),
+        "loss": _described(recipe.loss),
+        "metrics": [_described(metric) for metric in recipe.metrics],
         "dtype": fit.trainer.engine.dtype.name,
         "seed": fit.trainer.seed,
         "batch_size": job.batch_size,
         "shuffle": job.shuffle,
         **_fingerprints(job.rows, ""),
-        **_fingerprints(job.validation or Rows(np.empty(0), np.empty(0), None), "validation "),
+        **({} if job.validation is None else _fingerprints(job.validation, "validation ")),
+        "validation data": job.validation is not None,
     }
 
 
@@ -93,11 +94,12 @@ def _fingerprints(rows: Rows, what: str) -> dict[str, Any]:
     return {what + name: None if array is None else _fingerprint(array) for name, array in named.items()}
 
 
-def _fingerprint(array: Array) -> list[Any]:
+def _fingerprint(array: Array) -> dict[str, Any]:
     """Shape, and a hash of the elements or of so many rows."""
     every = -(-array.nbytes // _FINGERPRINT_BYTES) or 1
     sample = np.ascontiguousarray(array[::every])
-    return [list(array.shape), hashlib.blake2b(sample.reshape(-1).view(np.uint8).data, digest_size=16).hexdigest()]
+    text = hashlib.blake2b(sample.reshape(-1).view(np.uint8).data, digest_size=16).hexdigest()
+    return {"shape": list(array.shape), "hash": text}
 
 
 # ---------------------------------------------------------------- reading
@@ -167,29 +169,24 @@ def _read(path: str, fit: Fit) -> Saved:
 
 def _check_given(saved: Saved, fit: Fit) -> None:
     """ValueError, naming what differs, unless model, data and arguments are those of the file."""
-    now = given(fit)
-    for name, before in saved.state["given"].items():
-        after = now.get(name)
-        if after == before:
-            continue
-        if isinstance(before, int | str) and isinstance(after, int | str):
-            what = f"{name} was {before!r} and is now {after!r}"
-        elif isinstance(before, list) and isinstance(after, list) and name not in ("the layers", "the metrics"):
-            shapes = f"had the shape {tuple(before[0])} and now has {tuple(after[0])}"
-            what = f"{name} {shapes if before[0] != after[0] else 'holds other numbers than before'}"
-        else:
-            what = f"{name} was {'not ' if before is None else ''}given before, and now it differs"
-            if not (before is None or after is None):
-                what = f"{name} is not what it was: {_short(before)} before, {_short(after)} now"
-        raise ValueError(
-            f"the fit in {saved.path} cannot go on with other data or arguments, but {what}: pass the same, or delete "
-            "the file to begin anew"
-        )
+    for name, now in fit.given.items():
+        before = saved.state["given"].get(name)
+        if before != now:
+            raise ValueError(
+                f"the fit in {saved.path} cannot go on with other data or arguments, but {name} "
+                f"{_difference(before, now)}: pass the same as before, or delete the file to begin anew"
+            )
 
 
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 200 else text[:200] + "…"
+def _difference(before: Any, now: Any) -> str:
+    if before is None or now is None:
+        return "was not given before and is now" if before is None else "was given before and is not now"
+    if isinstance(now, dict) and "hash" in now:
+        if before["shape"] == now["shape"]:
+            return "holds other numbers than before"
+        return f"had the shape {tuple(before['shape'])} and now has {tuple(now['shape'])}"
+    old, new = (text if len(text) <= 200 else text[:200] + "…" for text in (str(before), str(now)))
+    return f"was {old} and is now {new}"
 
 
 def restore(fit: Fit, saved: Saved) -> None:
@@ -200,7 +197,7 @@ def restore(fit: Fit, saved: Saved) -> None:
     trainer.rates.changed = state["learning_rate"]  # with a function as schedule the snapshot has none
     fit.step, fit.epoch = saved.step, saved.step // fit.steps_per_epoch
     fit.first_step, fit.first_epoch = saved.first_step, saved.first_epoch
-    fit.latest, fit.history.stopped = state["latest"], state["stopped"]
+    fit.latest, fit.stopped = state["latest"], state["stopped"]
     fit.history.epoch = list(range(fit.epoch))
     fit.history.history = {name: values.tolist() for name, values in state["history"].items()}
     fit.tally.set_state(state["tally"])

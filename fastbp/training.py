@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
 import os
 import time
@@ -56,7 +57,15 @@ class Fit:
         self.steps_per_epoch = -(-len(job.rows.X) // job.batch_size)
         self.tally = Tally(trainer, job.rows, self.steps_per_epoch)
         self._deadline = None if job.time_limit is None else time.monotonic() + job.time_limit
+        # Why training stops, if a callback wants it to: that is part of the run. And what stops it from outside: the
+        # clock or another thread, without which it would have gone on.
+        self.stopped: str | None = None
         self._interrupted: str | None = None
+
+    @functools.cached_property
+    def given(self) -> dict[str, Any]:
+        """What must be the same for the fit to go on."""
+        return resuming.given(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that it takes to go on from here, whole or not at all; `fit(resume_from=path)` reads it."""
@@ -65,7 +74,7 @@ class Fit:
     @property
     def complete(self) -> bool:
         """Whether there is nothing left to do: the last epoch is done, or a callback stopped the training."""
-        return self.history.stopped is not None or self.step == self.job.epochs * self.steps_per_epoch
+        return self.stopped is not None or self.step == self.job.epochs * self.steps_per_epoch
 
     def renew_statistics(self) -> None:
         """Estimate what batch normalisation needs anew from the training data, for weights no step has made."""
@@ -77,7 +86,7 @@ class Fit:
             return None if self.complete else self._all_slices()
         finally:  # Ctrl-C may strike as soon as the engine returns
             self._count_epochs()
-            self.history.stopped = self.history.stopped or self._interrupted
+            self.history.stopped = self.stopped or self._interrupted
 
     def _all_slices(self) -> Report | None:
         """The loop: slice after slice, and what must happen between them."""
@@ -129,20 +138,20 @@ class Fit:
         self._count_epochs()
         self.epoch = past
         self.latest = {name: values[-1] for name, values in columns.items()}
-        logs = dict(self.latest)
+        logs, before = dict(self.latest), self.model.stop_training
         hook(job.callbacks, "on_epoch_end", past - 1, logs)
         added = {name: [float(logs[name])] for name in logs.keys() - columns if isinstance(logs[name], numbers.Real)}
         self.history.extend(first, columns | added)
-        if self.model.stop_training:
+        if self.model.stop_training and not before:
             reasons = (getattr(callback, "stop_reason", None) for callback in job.callbacks)
-            self.history.stopped = next(filter(None, reasons), "stop_training")
+            self.stopped = next(filter(None, reasons), "stop_training")
 
     def _count_epochs(self) -> None:
         """Set the model's counter of epochs by its counter of steps."""
         self.trainer.epoch = self.first_epoch + (self.trainer.step - self.first_step) // self.steps_per_epoch
 
     def _ends(self) -> bool:
-        """Whether training ends here; what came from outside (the clock, another thread) is no part of the run."""
+        """Whether training ends here."""
         if self.complete:
             return True
         if self.model.stop_training:
@@ -153,7 +162,7 @@ class Fit:
 
     def _diverged(self, report: Report) -> Report:
         """Note down what is known of the epoch that broke off."""
-        self.history.stopped = "diverged"
+        self.stopped = "diverged"
         if self.step % self.steps_per_epoch or report.status == 1:
             self.history.extend(self.epoch, self.tally.columns(self.epoch, self.epoch + 1))
         return report
@@ -182,6 +191,7 @@ def fit(trainer: Trainer, job: Job, model: Any) -> History:
         hook(job.callbacks, "on_train_begin", {})
         if saved is not None:
             resuming.restore_callbacks(under_way, saved)
+        saved = None  # nobody needs its copies of the weights while training
         diverged = under_way.run()
         hook(job.callbacks, "on_train_end", dict(under_way.latest))
     finally:

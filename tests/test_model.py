@@ -24,7 +24,9 @@ X = np.random.default_rng(8).normal(size=(N, 3)).astype(np.float32)
 LABELS = np.arange(N) % 4
 MODULES = [
     *("arguments", "checkpoint", "data", "layers", "metrics", "model"),
-    *("progress", "seeds", "slices", "snapshot", "training"),
+    *("progress", "seeds", "slices", "snapshot", "training", "trainer", "tally", "history", "rates", "trees"),
+    *("resuming", "normalising", "callbacks"),
+    *(f"callbacks.{name}" for name in ("averaging", "base", "files", "rates", "stopping", "tensorboard")),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import os
 import time
 import warnings
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fastbp import checkpoint
 from fastbp.arguments import count, flag, seconds
 from fastbp.callbacks.base import Callback, Logs, Monitor, say
 
@@ -19,8 +21,8 @@ Path_ = str | os.PathLike[str]
 class _Writer:
     """Writes files whole or not at all; a disk that fills up after a first success stops no training."""
 
-    def __init__(self) -> None:
-        self._written = ""
+    def __init__(self, written: str = "") -> None:
+        self._written = written
 
     def write(self, path: Path, save: Callable[[Path], None]) -> bool:
         """Whether the file was written; else a warning, or where none was yet the OSError itself."""
@@ -74,6 +76,9 @@ class BackupAndRestore(Callback):
     def on_train_begin(self, logs: Logs) -> None:
         assert self.fit is not None
         self._saved, self._time = self._done(), time.monotonic()
+        self._writer = _Writer(str(self.path) if self.fit.step and self.path.exists() else "")
+        for left in self.path.parent.glob(checkpoint.temporary_name(glob.escape(self.path.name), "*")):
+            left.unlink(missing_ok=True)  # half a file, of a process that was killed while it wrote
 
     def _done(self) -> int:
         """Epochs or steps done, in units of save_freq."""
