@@ -13,7 +13,9 @@ import fastbp
 from fastbp import Dense, Sequential, callbacks, checkpoint
 from fastbp.callbacks.base import Monitor
 from fastbp.normalising import renew_statistics
+from fastbp.rates import Rates
 from fastbp.reference import LayerSpec, Report
+from fastbp.reference.network import Treatment
 
 N = 40
 X = np.random.default_rng(7).normal(size=(N, 3)).astype(np.float32)
@@ -220,6 +222,16 @@ def test_a_rate_keeps_the_row_of_a_constant_one_a_single_row():
     assert rates.of(3, 1)[0, 0] == 0.25
     rates.set(0.125, 3)
     assert rates.of(3, 1)[0, 0] == 0.125
+
+
+def test_scalars_are_those_of_the_updates_that_the_steps_belong_to():
+    class Accumulating(fastbp.SGD):
+        treatment = Treatment(accumulation=3)
+
+    rates = Rates(Accumulating(lambda update: 1.0 + update))
+    assert rates.of(4, 6)[:, 0].tolist() == [2, 2, 3, 3, 3, 4]
+    rates.set(1.0, 5)
+    assert rates.of(6, 1)[0, 0] == rates.get(6) == 1.5
 
 
 @pytest.mark.parametrize(

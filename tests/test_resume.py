@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -200,13 +202,15 @@ def test_divergence_comes_again(tmp_path):
         assert_same(model, plain[0])
 
 
-def test_ctrl_c_loses_what_came_after_the_last_backup_only(tmp_path):
+def test_ctrl_c_loses_what_came_after_the_last_backup_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "Pace", lambda flops: Steady(50))
+
     class Interrupt(fastbp.Callback):
         def on_slice_end(self):
             raise KeyboardInterrupt
 
     model, whole = build(), build()
-    options = {"batch_size": 8, "epochs": 400}
+    options = {"batch_size": 8, "epochs": 20}
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, LABELS, callbacks=[BackupAndRestore(tmp_path / "fit"), Interrupt()], **options)
     model.fit(X, LABELS, callbacks=[BackupAndRestore(tmp_path / "fit")], **options)
@@ -381,6 +385,29 @@ def test_a_full_disk_leaves_the_last_good_file(tmp_path, monkeypatch, call):
     resumed.fit(X, LABELS, epochs=4, callbacks=[BackupAndRestore(path)])
     whole.fit(X, LABELS, epochs=4)
     assert_same(resumed, whole)
+
+
+FULL_DISK = """
+import resource, signal, sys, warnings, numpy as np, fastbp
+warnings.simplefilter("ignore")
+X = np.random.default_rng(1).normal(size=(64, 60))
+model = fastbp.Sequential([fastbp.Dense(60)], seed=1)
+model.compile("adam", "mse")
+def full(epoch, logs):
+    if epoch == 2:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+filling = fastbp.LambdaCallback(on_epoch_begin=full)
+print(len(model.fit(X, X, epochs=4, callbacks=[fastbp.BackupAndRestore(sys.argv[1]), filling]).epoch))
+"""
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_the_last_good_one(tmp_path):
+    path = tmp_path / "fit"
+    run = subprocess.run([sys.executable, "-c", FULL_DISK, path], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["4"]
+    assert os.listdir(tmp_path) == ["fit"]
+    assert checkpoint.read(path)[0].fit["dict"]["step"] == 2
 
 
 @pytest.mark.jit

@@ -48,9 +48,10 @@ class BackupAndRestore(Callback):
     delete_checkpoint: whether to remove the file when all is done.
     Files are written at the ends of slices, some 0.1 s of steps, in the middle of epochs too, and when training stops.
     `fit` with this callback first looks whether the file is there, and if so goes on to the weights, the states and the
-    history, bit for bit, of a fit that was never interrupted, by whatever means; a fit that was complete returns at
-    once. (``fit(resume_from=path)`` reads such a file without writing others.) Each fit needs a file of its own. What
-    other callbacks know is in it if they have get_state and set_state, as all of `fastbp.callbacks` do.
+    history, bit for bit, of a fit that was never interrupted, by whatever means; what was complete is there at once. (A
+    model that in this process has done all that the file holds begins its next fit. ``fit(resume_from=path)`` reads
+    such a file without writing others.) A program of several fits needs a file for each. What other callbacks know is
+    in it if they have get_state and set_state, as those of `fastbp.callbacks` do.
     Where the disk is full a warning says so, the last good file stays, and training goes on.
     Raises, by `fit`, CheckpointError for a damaged file, ValueError for other data or arguments than before.
 
