@@ -13,7 +13,21 @@ True
 import importlib
 import os
 
+from fastbp import callbacks
 from fastbp.activations import ELU, LeakyReLU
+from fastbp.callbacks import (
+    BackupAndRestore,
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    LambdaCallback,
+    LearningRateScheduler,
+    ModelCheckpoint,
+    ReduceLROnPlateau,
+    StochasticWeightAveraging,
+    TensorBoard,
+    TerminateOnNaN,
+)
 from fastbp.checkpoint import CheckpointError
 from fastbp.constraints import MaxNorm
 from fastbp.diagnosis import Diagnosis, diagnose
@@ -43,24 +57,36 @@ __all__ = [
     "Activation",
     "Adam",
     "AdamW",
+    "BackupAndRestore",
     "BatchNorm",
     "BinaryCrossEntropy",
+    "CSVLogger",
+    "Callback",
     "CheckpointError",
     "CrossEntropy",
     "Dense",
     "Diagnosis",
     "DivergenceWarning",
     "Dropout",
+    "EarlyStopping",
     "GaussianNoise",
     "GradientCheck",
     "History",
+    "LambdaCallback",
     "LayerNorm",
     "LeakyReLU",
+    "LearningRateScheduler",
     "MaxNorm",
+    "ModelCheckpoint",
     "RateSearch",
+    "ReduceLROnPlateau",
     "Residual",
     "Sequential",
+    "StochasticWeightAveraging",
+    "TensorBoard",
+    "TerminateOnNaN",
     "__version__",
+    "callbacks",
     "check_gradients",
     "diagnose",
     "find_learning_rate",

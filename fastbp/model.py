@@ -116,18 +116,24 @@ class Sequential:
         callbacks: Iterable[Any] = (),
         verbose: str | int = "auto",
         n_threads: int | None = None,
+        resume_from: str | os.PathLike[str] | None = None,
+        time_limit: float | None = None,
     ) -> training.History:
         """Train for a number of epochs, each over all rows in batches, in an order drawn from the seed and the epoch.
 
         X: (n, input_size) of real numbers; C-contiguous and of the model's dtype it is not copied. y: (n, outputs), or
         (n,) for one output or for class labels. validation_data: (X, y) or (X, y, weights); validation_split: the last
         fraction of the rows, taken before shuffling. sample_weight: (n,); class_weight: {class: weight}. callbacks:
-        objects with any of on_train_begin, on_epoch_begin, on_epoch_end, on_train_end. verbose: 1 shows a progress
-        bar, 0 nothing, "auto" a bar on a terminal. n_threads: at most so many; by default, as many as pay.
+        of `fastbp.callbacks`, or any objects with a method such as on_epoch_end(epoch, logs). verbose: 1 shows a
+        progress bar, 0 nothing, "auto" a bar on a terminal. n_threads: at most so many; by default, as many as pay.
+        resume_from: a file that the callback BackupAndRestore wrote; the interrupted fit of the same data and arguments
+        goes on from it to the bits of one never interrupted. Where there is no such file training starts anew.
+        time_limit: seconds after which training stops, at the end of a slice of some 0.1 s; history.stopped says so.
         The loss and metrics of an epoch are those of its steps, each before its update. The rows of a batch weigh
         Σ w l / Σ w. fit twice for one epoch equals fit for two. After Ctrl-C the weights are those of a finished step.
-        Raises TypeError or ValueError, before anything changed, for data and arguments that cannot be right; warns with
-        DivergenceWarning, and stops, where the loss or a weight would no longer be finite.
+        Raises TypeError or ValueError, before anything changed, for data and arguments that cannot be right or are not
+        those of the fit to resume, CheckpointError where its file is damaged; warns with DivergenceWarning, and stops,
+        where the loss or a weight would no longer be finite.
 
         >>> model = Sequential([Dense(1)])
         >>> model.compile(SGD(0.1), "mse")
@@ -155,6 +161,8 @@ class Sequential:
             arguments.callbacks(callbacks),
             wanted(verbose),
             arguments.threads(n_threads),
+            None if resume_from is None else os.fsdecode(resume_from),
+            arguments.seconds(time_limit, "time_limit"),
         )
         return training.fit(self._ready(rows.X.shape[1]), job, self)
 
@@ -299,6 +307,24 @@ class Sequential:
         return self._output_size
 
     @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step; setting it changes that of all steps to come.
+
+        A schedule is then multiplied by what makes its value now the one that was set. Compiling again undoes it.
+
+        >>> model = Sequential([Dense(1)], input_size=1)
+        >>> model.compile(SGD(0.5), "mse")
+        >>> model.learning_rate /= 10
+        >>> model.learning_rate
+        0.05
+        """
+        return self._training().learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._training().learning_rate = value
+
+    @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers as they were given."""
         return self._layers
@@ -341,6 +367,12 @@ class Sequential:
                 "model.compile('adam', 'mse')"
             )
         return self._recipe
+
+    def _training(self) -> training.Trainer:
+        self._compiled()
+        self._known("learning_rate")
+        assert self._trainer is not None
+        return self._trainer
 
     def _known(self, what: str) -> Engine:
         if self._engine is None:
@@ -396,11 +428,21 @@ class Sequential:
     def _snapshot(self) -> Snapshot:
         engine, trainer = self._engine, self._trainer
         weights, states = ([], []) if engine is None else (engine.get_weights(), engine.get_state())
-        step, epoch = (0, 0) if trainer is None else (trainer.step, trainer.epoch)
+        step, epoch, rate = (0, 0, None) if trainer is None else (trainer.step, trainer.epoch, trainer.rates.changed)
         return Snapshot(
             self._layers, self._input_size, self._seed, self._dtype, self._recipe, step, epoch, weights,
-            states if trainer is not None else [], dict(self.metadata), 0 if engine is None else engine.steps_trained,
+            states if trainer is not None else [], dict(self.metadata),
+            0 if engine is None else engine.steps_trained, rate,
         )  # fmt: skip
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        """Take over a snapshot's states and counters; the weights are in place."""
+        assert self._engine is not None
+        self._engine.steps_trained = snapshot.steps_trained
+        if self._trainer is not None:
+            self._engine.set_state(snapshot.states)
+            self._trainer.step, self._trainer.epoch = snapshot.step, snapshot.epoch
+            self._trainer.rates.changed = snapshot.learning_rate
 
 
 def load(path: str | os.PathLike[str]) -> Sequential:
@@ -428,11 +470,8 @@ def _restored(snapshot: Snapshot) -> Sequential:
         blocks = blocks_of(model._layers, snapshot.input_size)
         engine = _make_engine(snapshot.input_size, blocks, snapshot.dtype.name, snapshot.seed)
         engine.set_weights(snapshot.weights)
-        engine.steps_trained = snapshot.steps_trained
         model._adopt(engine, blocks)
-        if model._trainer is not None:
-            engine.set_state(snapshot.states)
-            model._trainer.step, model._trainer.epoch = snapshot.step, snapshot.epoch
+        model._restore(snapshot)
     return model
 
 

@@ -24,7 +24,9 @@ X = np.random.default_rng(8).normal(size=(N, 3)).astype(np.float32)
 LABELS = np.arange(N) % 4
 MODULES = [
     *("arguments", "checkpoint", "constraints", "data", "folding", "layers", "metrics", "model", "network"),
-    *("progress", "regularizers", "seeds", "slices", "snapshot", "training"),
+    *("progress", "regularizers", "seeds", "slices", "snapshot", "training", "trainer", "tally", "history", "rates"),
+    *("trees", "resuming", "normalising", "callbacks"),
+    *(f"callbacks.{name}" for name in ("averaging", "base", "files", "rates", "stopping", "tensorboard")),
 ]
 
 
@@ -526,7 +528,7 @@ def test_an_unknown_attribute_is_named():
 class Idle:
     """An engine that does nothing, to time what stands around it."""
 
-    input_size, output_size, n_parameters, dtype = 10, 1, 61, np.dtype("float32")
+    input_size, output_size, n_parameters, dtype, steps_trained = 10, 1, 61, np.dtype("float32"), 0
 
     def train(self, X, y, order, bounds, scalars, losses, *, sample_weight=None, outputs=None, n_threads=None):
         losses[0] = 0.5

@@ -177,8 +177,8 @@ class Workspace:
             THREADS.run(self.dtype.name, self.context, self.workers)
         else:
             with np.errstate(all="ignore"):  # what is not finite is told by the status
-                arrays = (self._arrays[name].reshape(run.SHAPES.get(name, -1)) for name in run.ARRAYS)
-                run.work(0, self.numbers, *arrays)
+                shaped = (self._arrays[name].reshape(run.SHAPES.get(name, -1)) for name in run.ARRAYS)
+                run.work(0, self.numbers, *shaped)
         for name in ("X", "y", "outputs"):  # a caller's large arrays are not kept alive
             if name in arrays and arrays[name].nbytes > WORTH_RELEASING:
                 self._arrays[name] = EMPTY
@@ -209,11 +209,11 @@ class Network:
                   if spec.dense or nodes[index].columns
                   for j in range(2 if nodes[index].columns or spec.use_bias else 1)]
         settings = {array: _settings(specs[array[0]], array[1], treatment) for array in arrays}
-        groups = arrays if self.treated else list(dict.fromkeys(settings.values()))
-        number = {array: groups.index(array if self.treated else settings[array]) for array in arrays}
+        alike = list(dict.fromkeys(settings.values()))
+        number = {array: i if self.treated else alike.index(settings[array]) for i, array in enumerate(arrays)}
         self.nodes = [node._replace(rules=(number.get((i, 0), 0), number.get((i, 1), number.get((i, 0), 0))))
                       for i, node in enumerate(nodes)]
-        rows = [settings[array] for array in groups] if self.treated else groups
+        rows = list(settings.values()) if self.treated else alike
         self.settings = np.zeros((max(1, len(rows)), arena.N_SETTINGS))
         self.settings[:, : arena.FIRST] = rows or [(1.0, 1.0, 0.0, 0.0, 0.0)]
         self.pieces = _pieces(self.nodes, layout, lanes)
@@ -415,6 +415,7 @@ class Engine:
         finally:
             self.steps_trained += int(space.sync[parallel.STEPS])
         status = int(space.sync[parallel.STATUS] or space.sync[parallel.STATUS + 1])
+        self.steps_trained += int(space.sync[parallel.STEPS])
         return Report(int(space.sync[parallel.STEPS]), (status < 0) + 2 * (status > 0), max(status, 0) - 1)
 
     def _rule_code(self, scalars: Array) -> int:

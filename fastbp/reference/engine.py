@@ -152,6 +152,7 @@ class ReferenceEngine:
         sample_weight: Array | None = None,
         outputs: Array | None = None,
         n_threads: int | None = None,
+        first_step: int = 0,
     ) -> Report:
         """One step on the rows order[bounds[s]:bounds[s+1]] for every s, until done or diverged.
 
