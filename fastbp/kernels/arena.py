@@ -16,7 +16,17 @@ from typing import NamedTuple
 
 from fastbp.kernels import plan as field
 from fastbp.kernels.jit import inlined, kernel
-from fastbp.kernels.microkernels import average, exchange_if, lamb, limit, penalties, prepare, scale, update
+from fastbp.kernels.microkernels import (
+    average,
+    exchange_if,
+    lamb,
+    limit,
+    penalties,
+    prepare,
+    scale,
+    squares,
+    update,
+)
 from fastbp.kernels.parallel import STATUS
 from fastbp.kernels.updates import fold
 
@@ -83,13 +93,20 @@ def penalty(mem, arena, i):
 
 @kernel
 def prepare_piece(mem, arena, i):
-    piece, sums, place = arena.pieces[i], arena.sums, i * N_SUMS + SQUARES
-    at, lines, array, other = piece[PLACE], piece[LINES], piece[ARRAY], piece[BIAS_ARRAY]
-    prepare(mem.table, lines, mem.G, at, mem.P, at, mem.M, group_of(mem, arena, array) + mem.L, sums, place)
-    sums[place + 1] = 0.0
-    if other >= 0:
-        at += lines * mem.L
-        prepare(mem.table, 1, mem.G, at, mem.P, at, mem.M, group_of(mem, arena, other) + mem.L, sums, place + 1)
+    piece, place = arena.pieces[i], i * N_SUMS + SQUARES
+    prepare_run(mem, arena, piece[ARRAY], piece[PLACE], piece[LINES], place)
+    arena.sums[place + 1] = 0.0
+    if piece[BIAS_ARRAY] >= 0:
+        prepare_run(mem, arena, piece[BIAS_ARRAY], piece[PLACE] + piece[LINES] * mem.L, 1, place + 1)
+
+
+@inlined
+def prepare_run(mem, arena, array, at, lines, place):
+    s, t = arena.settings[array], arena.treatment
+    if s[L1] == 0.0 and s[L2] == 0.0 and t[ACCUMULATION] == 1.0 and t[CLIPVALUE] == 0.0:  # nothing to change
+        squares(mem.table, lines, mem.G, at, arena.sums, place)
+    else:
+        prepare(mem.table, lines, mem.G, at, mem.P, at, mem.M, group_of(mem, arena, array) + mem.L, arena.sums, place)
 
 
 @inlined
