@@ -18,7 +18,17 @@ from fastbp.checkpoint import CheckpointError
 from fastbp.layers import Activation, Dense
 from fastbp.losses import MSE, BinaryCrossEntropy, CrossEntropy
 from fastbp.model import Sequential, load
-from fastbp.optimizers import SGD, Adam, AdamW
+from fastbp.optimizers import LAMB, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, Muon, NAdam, RMSprop
+from fastbp.schedules import (
+    CosineDecay,
+    CosineDecayRestarts,
+    ExponentialDecay,
+    OneCycle,
+    PiecewiseConstant,
+    PolynomialDecay,
+    StepDecay,
+    Warmup,
+)
 from fastbp.training import DivergenceWarning, History
 
 __version__ = "0.1.0"
@@ -28,19 +38,34 @@ if os.environ.get("FASTBP_ISA", "").strip():  # is checked, and takes effect, be
 
 __all__ = [
     "ELU",
+    "LAMB",
     "MSE",
     "SGD",
     "Activation",
+    "Adadelta",
+    "Adagrad",
     "Adam",
     "AdamW",
     "BinaryCrossEntropy",
     "CheckpointError",
+    "CosineDecay",
+    "CosineDecayRestarts",
     "CrossEntropy",
     "Dense",
     "DivergenceWarning",
+    "ExponentialDecay",
     "History",
     "LeakyReLU",
+    "Lion",
+    "Muon",
+    "NAdam",
+    "OneCycle",
+    "PiecewiseConstant",
+    "PolynomialDecay",
+    "RMSprop",
     "Sequential",
+    "StepDecay",
+    "Warmup",
     "__version__",
     "load",
 ]

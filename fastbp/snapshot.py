@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp import activations, initializers, layers, losses, metrics, optimizers
+from fastbp import activations, initializers, layers, losses, metrics, optimizers, schedules
 from fastbp.arguments import count, float_dtype
 from fastbp.checkpoint import CheckpointError, Contents, from_config, to_config
 from fastbp.data import Array, finite
 
 _MODULES = {
     module.__name__.rpartition(".")[2]: module
-    for module in (activations, initializers, layers, losses, metrics, optimizers)
+    for module in (activations, initializers, layers, losses, metrics, optimizers, schedules)
 }
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.reference.losses import LOSSES
-from fastbp.reference.network import Layer, LayerSpec, Tape, activate, backward, forward
-from fastbp.reference.optimizers import BLOCK, update
+from fastbp.reference.network import Layer, LayerSpec, Tape, Treatment, activate, backward, forward
+from fastbp.reference.optimizers import BLOCK
+from fastbp.reference.treatment import Updates, parameters
 
 Array = npt.NDArray[Any]
 CHUNK = 1024  # rows that predict and evaluate pass forward at a time: their memory does not grow with X
@@ -55,8 +56,8 @@ class ReferenceEngine:
     def __init__(self, input_size: int, layers: Sequence[LayerSpec], *, dtype: str = "float32") -> None:
         self.dtype = np.dtype(dtype)
         self.input_size, self.output_size = input_size, layers[-1].units
-        self._largest = float(np.finfo(self.dtype).max)
         self._build(list(layers))
+        self._updates = Updates(self._parameters, "sgd", Treatment())
         self.reset_state(0)
 
     def _build(self, specs: list[LayerSpec]) -> None:
@@ -67,8 +68,8 @@ class ReferenceEngine:
             for n, spec in zip(inputs, specs, strict=False)
         ]
         self._shapes = [shape for layer in shapes for shape in layer]
-        self._layer_ends = np.cumsum([sum(math.prod(shape) for shape in layer) for layer in shapes])
-        self.n_parameters = int(self._layer_ends[-1])
+        self._parameters = parameters(specs, shapes)
+        self.n_parameters = sum(math.prod(shape) for shape in self._shapes)
         self._W, self._dW = np.zeros((2, self.n_parameters), self.dtype)
         self._scratch = np.empty(min(BLOCK, self.n_parameters), self.dtype)
         weights, gradients = iter(self._views(self._W)), iter(self._views(self._dW))
@@ -98,31 +99,46 @@ class ReferenceEngine:
     def get_state(self) -> list[list[Array]]:
         """Copies of the optimizer's states, each aligned with get_weights(): momentum's v, or Adam's m and v.
 
+        Behind them, with ema_momentum, the average of the weights; with accumulation, the sum of the gradients so far.
         The compiled engine keeps Adam's without their factors, so states are not exchanged between the two.
         """
         return [[view.copy() for view in self._views(state)] for state in self._states]
 
     def set_state(self, states: Sequence[Sequence[Array]]) -> None:
         """Copy in states as get_state() returns them."""
-        self.reset_state(len(states))
+        self.reset_state(len(states) - self._updates.treatment.n_states)
         for state, arrays in zip(self._states, states, strict=True):
             _fill(self._views(state), arrays)
 
     def reset_state(self, n_states: int) -> None:
-        """Start the optimizer's states at 0; sgd has none, momentum and nesterov have 1, adam and adamw 2."""
-        self._states = [np.zeros(self.n_parameters, self.dtype) for _ in range(n_states)]
+        """Start the states at 0: n_states of the rule (sgd has none, momentum 1, adam 2), and those of the treatment."""
+        self._n_states = n_states
+        total = n_states + self._updates.treatment.n_states
+        self._states = [np.zeros(self.n_parameters, self.dtype) for _ in range(total)]
 
-    def configure(self, loss: str, optimizer_rule: str) -> None:
-        """Choose what train, evaluate and gradients compute.
+    def configure(self, loss: str, rule: str, *, treatment: Treatment = Treatment()) -> None:  # noqa: B008
+        """Choose what train, evaluate and gradients compute; steps_since_compile starts at 0.
 
-        loss: a name in LOSSES, optimizer_rule: a name in RULES.
+        loss: a name in LOSSES, rule: one in RULES, or "lamb" or "muon"; treatment: what happens around the rule.
         """
-        self._loss, self._rule = LOSSES[loss], optimizer_rule
+        self._loss = LOSSES[loss]
+        self._updates = Updates(self._parameters, rule, treatment)
+        if len(self._states) != self._n_states + treatment.n_states:
+            self.reset_state(self._n_states)
         # A loss that works from logits sees a network that ends in them.
         below, last = self._layers[:-1], self._layers[-1]
         fused = last.spec.activation in self._loss.fused
         self._trunk = [*below, last.ending_in("identity")] if fused else self._layers
         self._rows = 0
+
+    @property
+    def steps_since_compile(self) -> int:
+        """Steps since configure: every `accumulation` of them make an update. May be set, to go on where another was."""
+        return self._updates.steps
+
+    @steps_since_compile.setter
+    def steps_since_compile(self, steps: int) -> None:
+        self._updates.steps = steps
 
     def train(
         self,
@@ -152,6 +168,7 @@ class ReferenceEngine:
                 w = None if sample_weight is None else sample_weight.take(batch)
                 A, tape = forward(x, self._trunk)
                 losses[s], dA = self._loss_and_delta(A, y.take(batch, axis=0), w)
+                losses[s] += self._updates.penalty(self._W)
                 if outputs is not None:
                     outputs[ends[s] : ends[s + 1]] = self._outputs(A)
                 if not math.isfinite(losses[s]):
@@ -186,7 +203,7 @@ class ReferenceEngine:
                 total += float(weights[part] @ row_losses)
                 if outputs is not None:
                     outputs[part] = self._outputs(A)
-        return float(_ratio(total, float(weights.sum())))
+        return float(_ratio(total, float(weights.sum()))) + self._updates.penalty(self._W)
 
     def gradients(self, X: Array, y: Array, *, sample_weight: Array | None = None) -> tuple[float, list[Array]]:
         """The mean loss over all rows and its gradient, aligned with get_weights(); nothing is updated."""
@@ -195,7 +212,8 @@ class ReferenceEngine:
             A, tape = forward(X, self._trunk)
             loss, dA = self._loss_and_delta(A, y, sample_weight)
             backward(dA, self._trunk, tape)
-        return loss, [view.copy() for view in self._views(self._dW)]
+            self._updates.add_penalty_gradients(self._W, self._dW)
+        return loss + self._updates.penalty(self._W), [view.copy() for view in self._views(self._dW)]
 
     def _loss_and_delta(self, A: Array, y: Array, w: Array | None) -> tuple[float, Array]:
         """L = sum_i w_i l_i / sum_i w_i and its derivative by A."""
@@ -211,20 +229,8 @@ class ReferenceEngine:
     def _step(self, dA: Array, tape: list[Tape], row: list[float]) -> int:
         """Backward and update; returns the layer whose weights would have become not finite, or -1."""
         backward(dA, self._trunk, tape)
-        W, dW, states = self._W, self._dW, self._states
-        # Where the squares of all gradients times the rate have a finite sum, no rule can overflow: one cheap pass
-        # instead of a copy. Not for Adam with epsilon 0, which divides 0 by 0 where all gradients so far were 0.
-        divides_by_zero = self._rule in ("adam", "adamw") and row[4] == 0
-        if row[0] * row[0] * float(dW @ dW) < self._largest and not divides_by_zero:
-            update(self._rule, W, dW, states, row, self._scratch)
-            return -1
-        arenas = [W, *states]
-        kept = [arena.copy() for arena in arenas]
-        update(self._rule, W, dW, states, row, self._scratch)
-        bad = ~np.all([np.isfinite(arena) for arena in arenas], axis=0)
-        for arena, old in zip(arenas, kept, strict=True):
-            np.copyto(arena, old, where=bad)
-        return int(np.searchsorted(self._layer_ends, bad.argmax(), side="right")) if bad.any() else -1
+        self._updates.add_penalty_gradients(self._W, self._dW)
+        return self._updates.step(self._W, self._dW, self._states, row, self._scratch)
 
     def _outputs(self, A: Array) -> Array:
         """The network's outputs from the trunk's: after the last activation."""
