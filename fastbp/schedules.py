@@ -107,8 +107,8 @@ class PiecewiseConstant(Schedule):
         if any(b <= a for a, b in zip(self.boundaries, self.boundaries[1:], strict=False)):
             raise ValueError(f"boundaries must increase, but {list(self.boundaries)} came: sort them")
         if len(self.values) != len(self.boundaries) + 1:
-            raise ValueError(f"values must be one more than boundaries, but {len(self.values)} and "
-                             f"{len(self.boundaries)} came: give a rate for before, between and after them")  # fmt: skip
+            came = f"{len(self.values)} and {len(self.boundaries)}"
+            raise ValueError(f"values must be one more than boundaries, but {came} came: give one for before them too")
 
     def _rates(self, t: Rates) -> Rates:
         return np.asarray(self.values, np.float64)[np.searchsorted(np.asarray(self.boundaries), t, side="right")]
@@ -119,7 +119,7 @@ class ExponentialDecay(Schedule):
     """A rate that shrinks by a factor: initial_learning_rate * decay_rate^(t / decay_steps).
 
     decay_steps: updates in which the rate gets decay_rate times what it was, at least 1. decay_rate: in [0, 1].
-    staircase: whether t / decay_steps is rounded down. Raises ValueError for values out of their range, TypeError for no
+    staircase: whether t / decay_steps is rounded down. Raises ValueError for values out of range, TypeError for no
     numbers. As Keras's; PyTorch's ExponentialLR(gamma=decay_rate) with decay_steps=1.
 
     >>> ExponentialDecay(1.0, decay_steps=1, decay_rate=0.5)(np.arange(4)).tolist()
@@ -146,9 +146,9 @@ class ExponentialDecay(Schedule):
 class PolynomialDecay(Schedule):
     """A rate that falls along a power of t: end + (initial_learning_rate - end) (1 - min(t / decay_steps, 1))^power.
 
-    decay_steps: the updates it takes, at least 1. end_learning_rate: what is left then. power: >= 0; 1 is a line. Raises
-    ValueError for values out of their range, TypeError for no numbers. PyTorch's PolynomialLR(total_iters=decay_steps)
-    ends at 0, as here; Keras's at 1e-4 by default.
+    decay_steps: the updates it takes, at least 1. end_learning_rate: what is left then. power: >= 0, 1 for a line.
+    Raises ValueError for values out of their range, TypeError for no numbers. As PyTorch's PolynomialLR, whose
+    total_iters is decay_steps, it ends at 0; Keras's at 1e-4 by default.
 
     >>> PolynomialDecay(1.0, decay_steps=4)(np.arange(6)).tolist()
     [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
@@ -205,8 +205,8 @@ class CosineDecay(Schedule):
 class CosineDecayRestarts(Schedule):
     """Cosine decays one after another, each t_mul times as long as the one before and starting m_mul times as high.
 
-    first_decay_steps: the updates of the first, at least 1. t_mul: >= 1. m_mul: in [0, 1]. alpha: the share that is left
-    at the end of each, in [0, 1]. Raises ValueError for values out of their range, TypeError for no numbers. PyTorch's
+    first_decay_steps: the updates of the first, at least 1. t_mul: >= 1. m_mul: in [0, 1]. alpha: the share left at the
+    end of each, in [0, 1]. Raises ValueError for values out of their range, TypeError for no numbers. PyTorch's
     CosineAnnealingWarmRestarts(T_0=first_decay_steps, T_mult=t_mul), whose t_mul is 1 by default as here; Keras's is 2.
     Source: Loshchilov and Hutter 2017.
 

@@ -72,7 +72,7 @@ def _writable(recipe: Recipe, step: int) -> Recipe:
     """The recipe with a learning rate that is a function replaced by its value now."""
     optimizer: Any = recipe.optimizer
     rate = getattr(optimizer, "learning_rate", None)
-    if not callable(rate) or dataclasses.is_dataclass(rate):
+    if not callable(rate) or _is_schedule(rate):
         return recipe
     now = float(np.asarray(rate(np.array([step])), np.float64).reshape(-1)[0])
     warnings.warn(
@@ -81,6 +81,14 @@ def _writable(recipe: Recipe, step: int) -> Recipe:
         stacklevel=4,
     )
     return recipe._replace(optimizer=dataclasses.replace(optimizer, learning_rate=now))
+
+
+def _is_schedule(rate: Any) -> bool:
+    """Whether it is one of fastbp's schedules, and so are those within it."""
+    if vars(schedules).get(type(rate).__name__) is not type(rate):
+        return False
+    parts = [getattr(rate, field.name) for field in dataclasses.fields(rate)]
+    return all(not callable(part) or _is_schedule(part) for part in parts)
 
 
 def from_contents(contents: Contents) -> Snapshot:

@@ -54,7 +54,7 @@ def adamw(x: Lines, g, w, states, s, table):
 
 
 def amsgrad(x: Lines, g, w, states, s, table):
-    """s: decay of Adam, beta_1, beta_2, epsilon', -alpha, 1 - rate*decay of AdamW. The third state is the largest v'."""
+    """s: Adam's decay, beta_1, beta_2, epsilon', -alpha, 1 - rate*decay of AdamW. The third state is the largest v'."""
     m, v = averages(x, x.fma(s[0], w, g), states, s)
     largest = x.maximum(states[2], v)
     return plus_quotient(x, x.b.fmul(s[5], w), s[4], m, largest, s[3], table), [m, v, largest]

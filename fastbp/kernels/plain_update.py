@@ -83,7 +83,8 @@ def update(optimizer: str | optimizers.Optimizer, W: Array, grad: Array, state: 
         >>> update("sgd", W, np.array([10.0, 0.0]), init_state("sgd", W)), W.tolist()
         (True, [0.9, 2.0])
 
-    What an optimizer has around its rule, such as clipnorm or use_ema, is left to the caller. Formulas as PyTorch's; within them a step is one rounding or two a term from the exact one.
+    What an optimizer has around its rule, such as clipnorm or use_ema, is left to the caller. Formulas as PyTorch's;
+    within them a step is one rounding or two a term from the exact one.
     """
     rule = optimizers.get(optimizer)
     if rule.rule in ("lamb", "muon"):
@@ -133,7 +134,7 @@ def copied(target, at, source, start, size):
 
 @jit.inlined
 def pass_through(table, flag, scalars, W, grad, m, v, u, M, rule):
-    """W, its gradient and its states through the arena M: blocks of W, the states and the gradient, then the scalars."""
+    """W, its gradient and its states through the arena M: blocks of W, of states and gradient, then the scalars."""
     control = flush_denormals()
     L = 64 // M.itemsize
     B = BLOCK * L

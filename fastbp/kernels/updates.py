@@ -35,9 +35,10 @@ def fold(M, at, rule, row):
         fold_others(M, at, rule, row)
     safe = SAFE_64
     if M.itemsize == 4:
-        safe = SAFER_32 if rule == RMSPROP_CENTERED or rule == ADAGRAD else SAFE_32
-    # decay alone makes weights grow where rate * decay > 2, and its squares may overflow; no gradient tells
-    if decay != 0.0 and rule >= ADAM and rule != ADAMW and rule != LION:
+        safe = SAFER_32 if rule in (RMSPROP_CENTERED, ADAGRAD) else SAFE_32
+    # decay alone makes weights grow where rate * decay > 2, and the squares of decay * W may overflow; no gradient tells.
+    # Up to a decay of 1 only those of weights from 1e19 on would: to check always costs Adam's update half its speed.
+    if decay > 1.0 and rule >= ADAM:
         safe = 0.0
     M[at + LIMIT] = safe if step < LARGEST_RATE and decay < LARGEST_RATE and rate * decay <= 1.0 else 0.0
 

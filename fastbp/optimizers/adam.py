@@ -1,4 +1,4 @@
-"""Adam and its kin: a mean of the gradients over the root of a mean of their squares, both corrected for their start."""
+"""Adam and its kin: a mean of gradients over the root of a mean of their squares, both corrected for their start."""
 
 from __future__ import annotations
 
@@ -122,7 +122,8 @@ class NAdam(AdamLike):
 
         mu_t = beta_1 (1 - 0.96^(t momentum_decay) / 2)        p_t = mu_1 mu_2 ... mu_t
         m <- beta_1 m + (1 - beta_1) g        v <- beta_2 v + (1 - beta_2) g^2
-        W <- W - learning_rate (mu_(t+1) m / (1 - p_(t+1)) + (1 - mu_t) g / (1 - p_t)) / (sqrt(v / (1 - beta_2^t)) + epsilon)
+        u = mu_(t+1) m / (1 - p_(t+1)) + (1 - mu_t) g / (1 - p_t)
+        W <- W - learning_rate u / (sqrt(v / (1 - beta_2^t)) + epsilon)
 
     Args:
         learning_rate: a number >= 0, or a function of an array of updates.
@@ -136,10 +137,10 @@ class NAdam(AdamLike):
 
     Example:
         >>> NAdam().scalars(np.array([0]))[0, [5, 7]].round(3).tolist()  # weights of g and m
-        [1.0, 0.564]
+        [1.0, 0.565]
 
     Source: Dozat 2016. As in PyTorch; Keras's Nadam has the learning rate 1e-3 and epsilon 1e-7.
-    """  # noqa: E501
+    """
 
     learning_rate: float | Schedule = 2e-3
     _: KW_ONLY

@@ -31,8 +31,8 @@ class RMSprop(Optimizer):
         >>> RMSprop(momentum=0.9).n_states
         2
 
-    Source: Hinton 2012, lecture 6e; Graves 2013 (centered). As in PyTorch, which calls rho alpha; Keras has the learning
-    rate 1e-3, rho 0.9, and epsilon 1e-7 inside the root. A v - a^2 that rounding made negative counts as 0.
+    Source: Hinton 2012, lecture 6e; Graves 2013 (centered). As in PyTorch, which calls rho alpha; Keras has 1e-3 for
+    the learning rate, rho 0.9, and epsilon 1e-7 inside the root. A v - a^2 that rounding made negative counts as 0.
     """
 
     learning_rate: float | Schedule = 1e-2

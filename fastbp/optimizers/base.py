@@ -1,4 +1,4 @@
-"""What all optimizers share: a learning rate, weight decay, and what happens to gradients and weights around the rule."""
+"""What all optimizers share: a learning rate, weight decay, and what happens around the rule."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ class Optimizer(ABC):
         for name in given:
             check_positive(name, getattr(self, name))
         if len(given) > 1:
-            raise ValueError(f"at most one of {', '.join(CLIPS)} can be given, but {' and '.join(given)} came: choose one")
+            came = " and ".join(given)
+            raise ValueError(f"at most one of {', '.join(CLIPS)} can be given, but {came} came: choose one")
         check_count("gradient_accumulation_steps", self.gradient_accumulation_steps)
         check_flag("use_ema", self.use_ema)
         check_positive("ema_momentum", self.ema_momentum, 1.0)

@@ -34,8 +34,8 @@ class LAMB(AdamLike):
         >>> LAMB().rule
         'lamb'
 
-    Source: You et al. 2020, algorithm 2, with phi(z) = z. Keras has no decay by default and epsilon 1e-7; PyTorch has no
-    LAMB.
+    Source: You et al. 2020, algorithm 2, with phi(z) = z. Keras has no decay by default and epsilon 1e-7; PyTorch lacks
+    this optimizer.
     """
 
     epsilon: float = 1e-6

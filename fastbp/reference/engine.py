@@ -111,7 +111,7 @@ class ReferenceEngine:
             _fill(self._views(state), arrays)
 
     def reset_state(self, n_states: int) -> None:
-        """Start the states at 0: n_states of the rule (sgd has none, momentum 1, adam 2), and those of the treatment."""
+        """Start the states at 0: n_states of the rule (sgd has none, adam 2), and those of the treatment."""
         self._n_states = n_states
         total = n_states + self._updates.treatment.n_states
         self._states = [np.zeros(self.n_parameters, self.dtype) for _ in range(total)]
@@ -133,7 +133,7 @@ class ReferenceEngine:
 
     @property
     def steps_since_compile(self) -> int:
-        """Steps since configure: every `accumulation` of them make an update. May be set, to go on where another was."""
+        """Steps since configure; every `accumulation` of them make an update. May be set, to resume a training."""
         return self._updates.steps
 
     @steps_since_compile.setter

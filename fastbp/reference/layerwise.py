@@ -1,5 +1,7 @@
-"""Update rules that look at a whole kernel or bias at a time: LAMB and Muon. As in `optimizers`, W and its states change
-in place; here they have the shapes of `get_weights`, a kernel's being (in, out)."""
+"""Update rules that look at a whole kernel or bias at a time: LAMB and Muon.
+
+As in `optimizers`, W and its states change in place; here they have the shapes of `get_weights`, a kernel (in, out).
+"""
 
 import math
 from typing import Any
@@ -41,7 +43,7 @@ def lamb(W: Array, G: Array, states: list[Array], row: list[float]) -> None:
 
 
 def orthogonal(U: Array) -> Array:
-    """Newton and Schulz's rounds for U S V' -> U V', whose coefficients rise fastest at 0: they end between 0.7 and 1.2.
+    """Newton and Schulz's rounds for P S Q' -> P Q', of steep slope at 0: singular values end between 0.7 and 1.2.
 
     X <- a X + b (X X') X + c (X X')^2 X, on the side where X X' is smaller. Jordan et al. 2024.
     """
@@ -55,7 +57,7 @@ def orthogonal(U: Array) -> Array:
 
 
 def muon(W: Array, G: Array, states: list[Array], row: list[float]) -> None:
-    """m <- momentum m + (1-momentum) g; u = momentum m + (1-momentum) g; W <- (1 - rate decay) W - rate s orthogonal(u).
+    """m <- momentum m + (1-momentum) g; W <- (1 - rate decay) W - rate s orthogonal(momentum m + (1-momentum) g).
 
     s = sqrt(max(1, out / in)). As torch.optim.Muon, but in the dtype of W. The second state is not used.
     """

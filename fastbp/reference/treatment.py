@@ -1,4 +1,4 @@
-"""What happens to gradients before the rule and to weights after it: penalties, accumulation, clipping, norms, averages.
+"""What happens to gradients before the rule and to weights after it: penalties, clipping, limits, averages.
 
 An update is, in this order: the gradient of loss and penalties, their mean over `accumulation` steps, clipvalue,
 clipnorm, global_clipnorm, the rule (with weight decay, at the node's own rate), max_norm, the average of the weights.
