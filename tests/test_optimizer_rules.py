@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from engine_cases import assert_same_bits, make_data, spec, train
 from engine_cases import OPTIMIZERS as CASES
+from engine_cases import assert_same_bits, make_data, spec, train
 from engine_cases import make_engine as make_compiled
 
 from fastbp import kernels, optimizers
@@ -296,9 +296,11 @@ def test_the_plain_kernel_leaves_rules_for_whole_layers_alone(optimizer: Any) ->
 SMALL = {"epsilon": 0.0}
 ZERO = [
     *(optimizer for name, optimizer in CASES.items() if "decay" not in name and name != "adamw"),
-    optimizers.Adam(**SMALL), optimizers.NAdam(**SMALL), optimizers.Adam(amsgrad=True, **SMALL), optimizers.RMSprop(**SMALL),
-    optimizers.RMSprop(centered=True, **SMALL), optimizers.Adagrad(**SMALL), optimizers.Adadelta(**SMALL),
-]  # fmt: skip
+    *(kind(**SMALL) for kind in (optimizers.Adam, optimizers.NAdam, optimizers.RMSprop, optimizers.Adagrad)),
+    optimizers.Adam(amsgrad=True, **SMALL),
+    optimizers.RMSprop(centered=True, **SMALL),
+    optimizers.Adadelta(**SMALL),
+]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
