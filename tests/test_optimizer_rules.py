@@ -15,6 +15,7 @@ from engine_cases import make_engine as make_compiled
 
 from fastbp import kernels, optimizers
 from fastbp.kernels.engine import Engine
+from fastbp.kernels.microkernels import PORTABLE
 from fastbp.reference import LayerSpec, ReferenceEngine, Report
 from fastbp.reference import update as reference_update
 
@@ -270,7 +271,18 @@ def test_a_thousand_steps_in_float32(name: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", CASES)
 def test_the_fused_update_is_the_unfused_one_bit_for_bit(name: str, dtype: str) -> None:
-    """train, which never writes a gradient down, beside gradients and kernels.update."""
+    """train, which never writes a gradient down, beside gradients and kernels.update.
+
+    But for the plain-loop twins: they are compiled into each of their callers, where LLVM chooses which multiplication
+    it joins with an addition.
+    """
+
+    def assert_alike(got: list[np.ndarray], expected: list[np.ndarray]) -> None:
+        if not PORTABLE:
+            assert_same_bits(got, expected)
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=32 * np.finfo(dtype).eps * max(1, np.abs(b).max()))
+
     engine = make_compiled(9, [spec(17, "relu"), spec(4)], dtype=dtype, optimizer=name)
     X, y = make_data(20, 9, 4, dtype=dtype)
     weights = engine.get_weights()
@@ -280,9 +292,9 @@ def test_the_fused_update_is_the_unfused_one_bit_for_bit(name: str, dtype: str) 
         for W, dW, state in zip(weights, gradients, states, strict=True):
             kernels.update(CASES[name], W, np.ascontiguousarray(dW), state)
         train(engine, X, y, name, [0, 20], first=step)
-        assert_same_bits(engine.get_weights(), weights)
+        assert_alike(engine.get_weights(), weights)
     for index, arrays in enumerate(engine.get_state()):
-        assert_same_bits(arrays, [state.arrays[index] for state in states])
+        assert_alike(arrays, [state.arrays[index] for state in states])
 
 
 @pytest.mark.parametrize("optimizer", [optimizers.LAMB(), "muon"])

@@ -36,8 +36,8 @@ def fold(M, at, rule, row):
     safe = SAFE_64
     if M.itemsize == 4:
         safe = SAFER_32 if rule in (RMSPROP_CENTERED, ADAGRAD) else SAFE_32
-    # decay alone makes weights grow where rate * decay > 2, and the squares of decay * W may overflow; no gradient tells.
-    # Up to a decay of 1 only those of weights from 1e19 on would: to check always costs Adam's update half its speed.
+    # decay alone makes weights grow where rate * decay > 2, and squares of decay * W may overflow; no gradient tells.
+    # With a decay up to 1 only weights from 1e19 on do that, and to check always would cost half of Adam's speed.
     if decay > 1.0 and rule >= ADAM:
         safe = 0.0
     M[at + LIMIT] = safe if step < LARGEST_RATE and decay < LARGEST_RATE and rate * decay <= 1.0 else 0.0
