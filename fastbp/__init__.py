@@ -36,10 +36,20 @@ from fastbp.gradient_check import GradientCheck, check_gradients
 from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.losses import MSE, BinaryCrossEntropy, CrossEntropy
 from fastbp.model import Sequential, load
-from fastbp.optimizers import SGD, Adam, AdamW
+from fastbp.optimizers import LAMB, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, Muon, NAdam, RMSprop
 from fastbp.plots import plot_history
 from fastbp.rate_finder import RateSearch, find_learning_rate
 from fastbp.regularizers import L1, L1L2, L2
+from fastbp.schedules import (
+    CosineDecay,
+    CosineDecayRestarts,
+    ExponentialDecay,
+    OneCycle,
+    PiecewiseConstant,
+    PolynomialDecay,
+    StepDecay,
+    Warmup,
+)
 from fastbp.training import DivergenceWarning, History
 
 __version__ = "0.1.0"
@@ -52,9 +62,12 @@ __all__ = [
     "L1",
     "L1L2",
     "L2",
+    "LAMB",
     "MSE",
     "SGD",
     "Activation",
+    "Adadelta",
+    "Adagrad",
     "Adam",
     "AdamW",
     "BackupAndRestore",
@@ -63,12 +76,15 @@ __all__ = [
     "CSVLogger",
     "Callback",
     "CheckpointError",
+    "CosineDecay",
+    "CosineDecayRestarts",
     "CrossEntropy",
     "Dense",
     "Diagnosis",
     "DivergenceWarning",
     "Dropout",
     "EarlyStopping",
+    "ExponentialDecay",
     "GaussianNoise",
     "GradientCheck",
     "History",
@@ -76,15 +92,24 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "LearningRateScheduler",
+    "Lion",
     "MaxNorm",
     "ModelCheckpoint",
+    "Muon",
+    "NAdam",
+    "OneCycle",
+    "PiecewiseConstant",
+    "PolynomialDecay",
+    "RMSprop",
     "RateSearch",
     "ReduceLROnPlateau",
     "Residual",
     "Sequential",
+    "StepDecay",
     "StochasticWeightAveraging",
     "TensorBoard",
     "TerminateOnNaN",
+    "Warmup",
     "__version__",
     "callbacks",
     "check_gradients",

@@ -205,10 +205,10 @@ def _open(name: str) -> tuple[dict[str, str], dict[str, Array]]:
 
 
 def to_config(item: Any) -> dict[str, Any]:
-    """A frozen dataclass as its class (module.Name, without the package) and its fields."""
+    """A frozen dataclass as its class (module.Name, the module being the one below fastbp) and its fields."""
     fields = {field.name: _value(getattr(item, field.name)) for field in dataclasses.fields(item) if field.init}
     kind = type(item)
-    return {"class": f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}", "config": fields}
+    return {"class": f"{kind.__module__.removeprefix('fastbp.').partition('.')[0]}.{kind.__name__}", "config": fields}
 
 
 def _value(value: Any) -> Any:
@@ -220,13 +220,15 @@ def _value(value: Any) -> Any:
         return value.item()
     if isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, list | tuple):
+        return [_value(each) for each in value]
     return None  # nothing, or a function: code has no place in a file
 
 
 def from_config(config: Any, modules: Mapping[str, ModuleType]) -> Any:
     """The object that `to_config` described, of a dataclass that one of the modules defines; else CheckpointError.
 
-    A field that is None takes the class's default.
+    A field that is None takes the class's default; a list becomes a tuple.
     """
     try:
         values = {key: _restored(value, modules) for key, value in config["config"].items() if value is not None}
@@ -246,7 +248,7 @@ def _excerpt(config: Any) -> str:
 
 def _restored(value: Any, modules: Mapping[str, ModuleType]) -> Any:
     if isinstance(value, list):
-        return [_restored(item, modules) for item in value]
+        return tuple(_restored(item, modules) for item in value)
     return from_config(value, modules) if isinstance(value, dict) else value
 
 
@@ -254,7 +256,7 @@ def _class(name: Any, modules: Mapping[str, ModuleType]) -> Any:
     place, _, kind = str(name).partition(".")
     if place in modules:
         found = vars(modules[place]).get(kind)
-        own = isinstance(found, type) and found.__module__ == modules[place].__name__
+        own = isinstance(found, type) and f"{found.__module__}.".startswith(f"{modules[place].__name__}.")
         if own and dataclasses.is_dataclass(found):
             return found
     raise CheckpointError(f"the file names {str(name)[:50]!r}, which this fastbp does not have: upgrade fastbp")

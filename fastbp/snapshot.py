@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp import activations, constraints, initializers, layers, losses, metrics, optimizers, regularizers
+from fastbp import activations, constraints, initializers, layers, losses, metrics, optimizers, regularizers, schedules
 from fastbp.arguments import count, float_dtype
 from fastbp.checkpoint import CheckpointError, Contents, from_config, to_config
 from fastbp.data import Array, finite
@@ -17,7 +17,9 @@ from fastbp.network import blocks_of, check_statistics, parameters
 
 _MODULES = {
     module.__name__.rpartition(".")[2]: module
-    for module in (activations, constraints, initializers, layers, losses, metrics, optimizers, regularizers)
+    for module in (
+        activations, constraints, initializers, layers, losses, metrics, optimizers, regularizers, schedules,
+    )  # fmt: skip
 }
 
 
@@ -95,6 +97,14 @@ def _writable(recipe: Recipe, step: int, factor: float, warn: bool) -> Recipe:
             stacklevel=4,
         )
     return recipe._replace(optimizer=dataclasses.replace(optimizer, learning_rate=now))
+
+
+def _is_schedule(rate: Any) -> bool:
+    """Whether it is one of fastbp's schedules, and so are those within it."""
+    if vars(schedules).get(type(rate).__name__) is not type(rate):
+        return False
+    parts = [getattr(rate, field.name) for field in dataclasses.fields(rate)]
+    return all(not callable(part) or _is_schedule(part) for part in parts)
 
 
 def from_contents(contents: Contents) -> Snapshot:

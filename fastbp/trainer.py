@@ -58,10 +58,11 @@ class Trainer:
         losses = np.empty(steps) if steps > 1 else self._loss  # one for all single steps: new arrays take their time
         losses.fill(math.nan)
         done, born = -1, self.engine.steps_trained
+        self.engine.steps_since_compile = self.step
         try:
             report = self.engine.train(
                 rows.X, rows.y, order, bounds, scalars, losses,
-                sample_weight=rows.weight, outputs=outputs, n_threads=n_threads, first_step=self.step,
+                sample_weight=rows.weight, outputs=outputs, n_threads=n_threads,
             )  # fmt: skip
             done = report.steps
         finally:  # Ctrl-C may strike after the engine's last step and before the line above: its losses tell

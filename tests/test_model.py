@@ -530,8 +530,7 @@ class Idle:
 
     input_size, output_size, n_parameters, dtype, steps_trained = 10, 1, 61, np.dtype("float32"), 0
 
-    def train(self, X, y, order, bounds, scalars, losses, *, sample_weight=None, outputs=None, n_threads=None,
-              first_step=0):  # fmt: skip
+    def train(self, X, y, order, bounds, scalars, losses, *, sample_weight=None, outputs=None, n_threads=None):
         losses[0] = 0.5
         return Report(1, 0, -1)
 

@@ -262,7 +262,8 @@ class Engine:
         self.specs = list(layers)
         self.lanes = LINE // self.dtype.itemsize
         self.loss, self.rule, self.n_states, self._treatment = "mse", "sgd", 0, Treatment()
-        self.steps_trained, self._random = 0, np.array([*key, 0], np.int64)
+        self.steps_trained = self.steps_since_compile = 0  # the second tells when accumulated gradients are due
+        self._random = np.array([*key, 0], np.int64)
         self._layout, length = plan.parameter_layout(self._describe(), self.lanes)
         self._layers = self._describe()
         self._network = self._connect()
@@ -373,7 +374,7 @@ class Engine:
             if self._written:  # else both are zeros that no memory stands behind yet
                 values[: self._stride] = self._arena(0)
             self._P, self._training = values, None
-        self.n_states = n_states
+        self.n_states, self.steps_since_compile = n_states, 0
 
     # -- running ---------------------------------------------------------------------------------------------------
     def _workers(self, batch: int, wanted: int | None) -> int:
@@ -385,12 +386,8 @@ class Engine:
         return {"labels": y, "y": EMPTY} if y.ndim == 1 and y.dtype == np.int64 else {"labels": EMPTY, "y": y}
 
     def train(self, X: Array, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array, *,
-              sample_weight: Array | None = None, outputs: Array | None = None, n_threads: int | None = None,
-              first_step: int = 0) -> Report:
-        """Runs len(bounds) - 1 steps of minibatch training; see Report for how it may end early.
-
-        first_step: number of the first one since the states were reset, which tells when accumulated gradients are due.
-        """
+              sample_weight: Array | None = None, outputs: Array | None = None, n_threads: int | None = None) -> Report:
+        """Runs len(bounds) - 1 steps of minibatch training; see Report for how it may end early."""
         steps = len(bounds) - 1
         batch = int(bounds[1] - bounds[0]) if steps == 1 else int(np.diff(bounds).max())
         space = self._space_for_training(batch, self._workers(batch, n_threads))
@@ -407,13 +404,14 @@ class Engine:
             space.run("train", {
                 run.N_STEPS: steps, run.LOSS: LOSSES[self.loss], run.BACKWARD: 1, run.FUSED: not network.treated,
                 run.TRAIN: 1, run.RULE: self._rule_code(scalars), run.AHEAD: (1 + self.n_states) * large,
-                run.STRIDE: self._stride, run.FIRST_STEP: first_step,
+                run.STRIDE: self._stride, run.FIRST_STEP: self.steps_since_compile,
             }, P=self._P, G=self._arena(len(self._P) // self._stride - 1) if network.treated else EMPTY, X=X,
                 order=order, bounds=bounds, scalars=scalars, losses=losses, totals=totals, random=self._random,
                 weight=EMPTY if sample_weight is None else sample_weight,
                 outputs=EMPTY if outputs is None else outputs, **self._labels(y))
         finally:
             self.steps_trained += int(space.sync[parallel.STEPS])
+            self.steps_since_compile += int(space.sync[parallel.STEPS])
         status = int(space.sync[parallel.STATUS] or space.sync[parallel.STATUS + 1])
         self.steps_trained += int(space.sync[parallel.STEPS])
         return Report(int(space.sync[parallel.STEPS]), (status < 0) + 2 * (status > 0), max(status, 0) - 1)
