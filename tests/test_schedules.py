@@ -1,5 +1,6 @@
 """Schedules beside PyTorch's schedulers, or Keras's formula where PyTorch has none; arguments; files."""
 
+import doctest
 import math
 import warnings
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 import fastbp
+from fastbp import schedules
 from fastbp.schedules import (
     CosineDecay,
     CosineDecayRestarts,
@@ -213,3 +215,7 @@ def test_a_model_trains_by_its_schedule():
     model.fit(X, y, batch_size=4, epochs=3, verbose=0)
     assert (before != once).any()
     np.testing.assert_array_equal(model.get_weights()[0], once)
+
+
+def test_examples_in_docstrings_run():
+    assert doctest.testmod(schedules).failed == 0
