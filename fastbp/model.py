@@ -42,6 +42,12 @@ def _make_engine(input_size: int, blocks: tuple[Block, ...], dtype: str, seed: i
     return Engine(input_size, specs_of(blocks), dtype=dtype, key=mask_key(seed))
 
 
+def _configure(engine: Engine, recipe: Recipe) -> None:
+    """Let an engine train so, from states of 0."""
+    engine.configure(recipe.loss.name, recipe.optimizer.rule, treatment=recipe.optimizer.treatment)
+    engine.reset_state(recipe.optimizer.n_states)
+
+
 class Sequential:
     """A multilayer perceptron: layers one above another.
 
@@ -294,6 +300,31 @@ class Sequential:
         self._known("save")
         checkpoint.write(path, to_contents(self._snapshot()))
 
+    def averaged(self) -> Sequential:
+        """A copy with the average of the weights that an optimizer with use_ema keeps; statistics are as they are.
+
+        It is compiled as this model is, and its training would start anew. Before the first update the average is 0.
+        Raises ValueError where no average is kept.
+
+        >>> model = Sequential([Dense(1, kernel_initializer="zeros")])
+        >>> model.compile(SGD(0.25, use_ema=True, ema_momentum=0.5), "mse")
+        >>> _ = model.train_on_batch([[1.0]], [[1.0]]), model.train_on_batch([[1.0]], [[1.0]])
+        >>> model.get_weights()[0], model.averaged().get_weights()[0]
+        (array([[0.5]], dtype=float32), array([[0.5]], dtype=float32))
+
+        Polyak and Juditsky 1992. Keras puts the average into the model itself when fit ends.
+        """
+        recipe = self._compiled()
+        if not recipe.optimizer.treatment.ema_momentum:
+            raise ValueError("averaged needs an average, but the optimizer keeps none: compile with use_ema=True")
+        snapshot = self._snapshot()
+        wanted = parameters(blocks_of(self._layers, self._known("averaged").input_size))
+        average = iter(snapshot.states[recipe.optimizer.n_states])
+        weights = [old if p.statistic else next(average) for p, old in zip(wanted, snapshot.weights, strict=True)]
+        copy = _restored(snapshot._replace(weights=weights, recipe=None, states=[]))
+        copy.compile(*recipe)
+        return copy
+
     # ---------------------------------------------------------------- within
 
     @property
@@ -395,7 +426,7 @@ class Sequential:
                 blocks = blocks_of(self._layers, width)
                 engine = _make_engine(width, blocks, self._dtype.name, self._seed)
                 if self._recipe is not None:  # room for states before there are weights to move
-                    engine.reset_state(self._recipe.optimizer.n_states)
+                    _configure(engine, self._recipe)
                 engine.set_weights(self._initial_weights(blocks))
                 self._adopt(engine, blocks)
         assert self._engine is not None
@@ -418,8 +449,7 @@ class Sequential:
 
     def _start(self, engine: Engine, recipe: Recipe) -> training.Trainer:
         """A trainer with an optimizer that has not made a step."""
-        engine.configure(recipe.loss.name, recipe.optimizer.rule)
-        engine.reset_state(recipe.optimizer.n_states)
+        _configure(engine, recipe)
         epoch = 0 if self._trainer is None else self._trainer.epoch
         return training.Trainer(
             engine, self._blocks, recipe.optimizer, recipe.loss.name, recipe.metrics, seed=self._seed, epoch=epoch

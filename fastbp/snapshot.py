@@ -17,10 +17,8 @@ from fastbp.network import blocks_of, check_statistics, parameters
 
 _MODULES = {
     module.__name__.rpartition(".")[2]: module
-    for module in (
-        activations, constraints, initializers, layers, losses, metrics, optimizers, regularizers, schedules,
-    )  # fmt: skip
-}
+    for module in (activations, constraints, initializers, layers, losses, metrics, optimizers, regularizers)
+} | {"schedules": schedules}
 
 
 class Recipe(NamedTuple):
@@ -130,7 +128,7 @@ def _from_contents(contents: Contents) -> Snapshot:
         losses.check_output(recipe.loss, blocks[-1].activation)
     states = [
         [_tensor(tensors, _state_name(number, p.name), p.shape, dtype) for p in wanted if not p.statistic]
-        for number in range(recipe.optimizer.n_states if recipe is not None else 0)
+        for number in range(recipe.optimizer.n_states + recipe.optimizer.treatment.n_states if recipe else 0)
     ]
     if tensors:
         raise CheckpointError(f"the file holds the tensor {next(iter(tensors))[:50]!r}, which its model does not have")

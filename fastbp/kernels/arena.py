@@ -30,8 +30,9 @@ from fastbp.kernels.microkernels import (
 from fastbp.kernels.parallel import STATUS
 from fastbp.kernels.updates import fold
 
-# Fields of a piece: its node, its offset, its lines, its array, and the array of the line behind them (-1: none).
-NODE, PLACE, LINES, ARRAY, BIAS_ARRAY, N_PIECE = range(6)
+# Fields of a piece: its node, its offset, its lines, its array, the array of the line behind them (-1: none), and
+# whether it is trained; frozen ones have penalties and averages all the same.
+NODE, PLACE, LINES, ARRAY, BIAS_ARRAY, TRAINED, N_PIECE = range(7)
 # Columns of an array's settings: times the rate, times the decay, penalties, the norm that units may have; its pieces.
 MULTIPLIER, DECAYS, L1, L2, MAX_NORM, FIRST, COUNT, N_SETTINGS = range(8)
 # Of the whole network.
@@ -92,8 +93,11 @@ def penalty(mem, arena, i):
 
 
 @kernel
-def prepare_piece(mem, arena, i):
+def prepare_piece(mem, arena, training, i):
     piece, place = arena.pieces[i], i * N_SUMS + SQUARES
+    if training and not piece[TRAINED]:
+        arena.sums[place] = arena.sums[place + 1] = 0.0
+        return
     prepare_run(mem, arena, piece[ARRAY], piece[PLACE], piece[LINES], place)
     arena.sums[place + 1] = 0.0
     if piece[BIAS_ARRAY] >= 0:
@@ -178,7 +182,7 @@ def measure_piece(mem, arena, rule, i):
     """The sums that `trust` needs, from clipped gradients."""
     piece, sums, place = arena.pieces[i], arena.sums, i * N_SUMS + NORMS
     at, lines = piece[PLACE], piece[LINES]
-    for part in range(2):
+    for part in range(2 * piece[TRAINED]):
         array = piece[BIAS_ARRAY] if part else piece[ARRAY]
         if array >= 0:
             clipped(mem, arena, array, at, lines)
@@ -191,14 +195,14 @@ def measure_piece(mem, arena, rule, i):
 def apply_piece(mem, arena, rule, i):
     """A piece's update, then the limit of its units' norms, then the average of its weights."""
     piece = arena.pieces[i]
-    apply_run(mem, arena, rule, piece[ARRAY], piece[PLACE], piece[LINES])
-    group = group_of(mem, arena, piece[ARRAY]) + mem.L
-    if mem.M[group + BOUND] > 0.0:
-        limit(mem.table, piece[LINES], mem.P, piece[PLACE], mem.M, group + BOUND)
-    lines = piece[LINES]
-    if piece[BIAS_ARRAY] >= 0:
-        apply_run(mem, arena, rule, piece[BIAS_ARRAY], piece[PLACE] + lines * mem.L, 1)
-        lines += 1
+    lines, group = piece[LINES], group_of(mem, arena, piece[ARRAY]) + mem.L
+    if piece[TRAINED]:
+        apply_run(mem, arena, rule, piece[ARRAY], piece[PLACE], lines)
+        if mem.M[group + BOUND] > 0.0:
+            limit(mem.table, lines, mem.P, piece[PLACE], mem.M, group + BOUND)
+        if piece[BIAS_ARRAY] >= 0:
+            apply_run(mem, arena, rule, piece[BIAS_ARRAY], piece[PLACE] + lines * mem.L, 1)
+    lines += piece[BIAS_ARRAY] >= 0
     if mem.M[group + MOMENTUM] > 0.0:
         mean = piece[PLACE] + int(arena.treatment[AVERAGE])
         momentum = 0 if rule.first else group + MOMENTUM  # the workspace's first line holds nothing

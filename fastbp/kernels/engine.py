@@ -11,6 +11,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numba
@@ -240,15 +241,16 @@ def _settings(spec: LayerSpec, which: int, treatment: Treatment) -> tuple[float,
 
 
 def _pieces(nodes: Sequence[plan.Node], layout: Array, lanes: int) -> Array:
-    """Runs of lines of the parameters that are trained, see `arena`."""
+    """Runs of lines of parameters, see `arena`."""
     pieces = []
     for index, (node, (offset, pitch)) in enumerate(zip(nodes, layout.tolist(), strict=True)):
         panels, (first, second) = plan.ceil_div(node.outputs, lanes), node.rules
-        if node.trainable and node.dense:
+        trained = int(node.trainable)
+        if node.dense:
             other = second if node.bias else -1
-            pieces += [(index, offset + p * pitch, node.inputs, first, other) for p in range(panels)]
-        elif node.trainable and node.columns:
-            pieces += [(index, offset + j * pitch, panels, node.rules[j], -1) for j in range(2)]
+            pieces += [(index, offset + p * pitch, node.inputs, first, other, trained) for p in range(panels)]
+        elif node.columns:
+            pieces += [(index, offset + j * pitch, panels, node.rules[j], -1, trained) for j in range(2)]
     return np.array(pieces, np.int64).reshape(-1, arena.N_PIECE)
 
 
@@ -352,21 +354,17 @@ class Engine:
         multiplications a weight. Behind them the average of the weights and the gradient accumulated so far, where the
         treatment has these.
         """
-        return [self._read(self._arena(1 + i), 2) for i in range(self.n_states + self._extras())]
-
-    def _extras(self) -> int:
-        """Arenas of an average and of accumulated gradients."""
-        return (self._treatment.ema_momentum > 0) + (self._treatment.accumulation > 1)
+        return [self._read(self._arena(1 + i), 2) for i in range(self.n_states + self._treatment.n_states)]
 
     def set_state(self, states: Sequence[Sequence[Array]]) -> None:
-        self.reset_state(len(states) - self._extras())
+        self.reset_state(len(states) - self._treatment.n_states)
         for index, state in enumerate(states):
             self._write(self._arena(1 + index), state, 2)
 
     def reset_state(self, n_states: int) -> None:
         """States of 0, and an average that the first update sets."""
         gradient = self._network.treated and self._treatment.accumulation == 1  # else it is among the extras
-        size = (1 + n_states + self._extras() + gradient) * self._stride
+        size = (1 + n_states + self._treatment.n_states + gradient) * self._stride
         if size == len(self._P):
             self._P[self._stride :] = 0
         else:
@@ -388,6 +386,8 @@ class Engine:
     def train(self, X: Array, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array, *,
               sample_weight: Array | None = None, outputs: Array | None = None, n_threads: int | None = None) -> Report:
         """Runs len(bounds) - 1 steps of minibatch training; see Report for how it may end early."""
+        if self.rule == "muon":
+            return self._train_by_arrays(X, y, order, bounds, scalars, losses, sample_weight, outputs, n_threads)
         steps = len(bounds) - 1
         batch = int(bounds[1] - bounds[0]) if steps == 1 else int(np.diff(bounds).max())
         space = self._space_for_training(batch, self._workers(batch, n_threads))
@@ -415,6 +415,42 @@ class Engine:
         status = int(space.sync[parallel.STATUS] or space.sync[parallel.STATUS + 1])
         self.steps_trained += int(space.sync[parallel.STEPS])
         return Report(int(space.sync[parallel.STEPS]), (status < 0) + 2 * (status > 0), max(status, 0) - 1)
+
+    def _train_by_arrays(self, X: Array, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array,
+                         sample_weight: Array | None, outputs: Array | None, n_threads: int | None) -> Report:
+        """Rules that look at whole matrices: gradients from the engine, updates as the reference makes them."""
+        from fastbp.reference.treatment import Updates
+        from fastbp.reference.treatment import parameters as arrays_of
+
+        gradient, n = aligned(self._stride, self.dtype), self.n_states + self._treatment.n_states
+        most = int(np.diff(bounds).max())
+        space = self._space_for_training(most, self._workers(most, n_threads))
+        shapes = iter([array.shape for array in self._read(self._arena(0), 2)])
+        count = [1 + node.bias if node.dense else min(2, node.columns) for node in self._layers]
+        every = arrays_of(self.specs, [[next(shapes) for _ in range(k)] for k in count])
+        updates = Updates(every, self.rule, self._treatment)
+        updates.steps = self.steps_since_compile
+        for s, (start, end) in enumerate(pairwise(bounds.tolist())):
+            rows = order[start:end]
+            weight = None if sample_weight is None else sample_weight[rows]
+            self._random[2] = self.steps_trained
+            space.point("treatment", NOT_TREATED)
+            self._one_pass(space, "gradients", X[rows], y[rows], losses[s : s + 1], weight,
+                           EMPTY if outputs is None else outputs[start:end], backward=1, G=gradient, train=1)
+            if not np.isfinite(losses[s]):
+                return Report(s, 1, -1)
+            W, dW, *states = map(self._flat, (self._arena(0), gradient, *map(self._arena, range(1, n + 1))))
+            with np.errstate(all="ignore"):
+                layer = updates.step(W, dW, states, scalars[s].tolist(), np.empty_like(W))
+            for index, values in enumerate([W, *states]):
+                self._write(self._arena(index), [p.of(values) for p in every], 2)
+            self.steps_trained, self.steps_since_compile = self.steps_trained + 1, self.steps_since_compile + 1
+            if layer >= 0:
+                return Report(s + 1, 2, layer)
+        return Report(len(bounds) - 1, 0, -1)
+
+    def _flat(self, values: Array) -> Array:
+        return np.concatenate([array.reshape(-1) for array in self._read(values, 2)])
 
     def _rule_code(self, scalars: Array) -> int:
         rule = "adam_decay" if self.rule == "adam" and scalars.reshape(-1)[1] != 0 else self.rule
@@ -485,9 +521,10 @@ class Engine:
         return space
 
     def _one_pass(self, space: Workspace, mode: str, X: Array, y: Array, losses: Array, sample_weight: Array | None,
-                  outputs: Array, backward: int, G: Array) -> None:
+                  outputs: Array, backward: int, G: Array, train: int = 0) -> None:
         totals = EMPTY if sample_weight is None else np.array([sample_weight.sum(dtype=np.float64)])
-        numbers = {run.N_STEPS: 1, run.LOSS: LOSSES[self.loss], run.BACKWARD: backward, run.FUSED: 0, run.TRAIN: 0}
+        numbers = {run.N_STEPS: 1, run.LOSS: LOSSES[self.loss], run.BACKWARD: backward, run.FUSED: 0, run.TRAIN: train,
+                   run.RULE: 0}
         space.run(mode, numbers, P=self._P, G=G, X=X, random=self._random, order=first_rows(len(X)),
                   bounds=space.whole(len(X)), losses=losses, totals=totals, outputs=outputs,
                   weight=EMPTY if sample_weight is None else sample_weight, **self._labels(y))

@@ -129,7 +129,7 @@ def run_arena(mem, data, rule, arena, what, step, piece):
     if what == op.PENALTIES:
         penalty(mem, arena, piece)
     elif what == op.PREPARE:
-        prepare_piece(mem, arena, piece)
+        prepare_piece(mem, arena, rule.training, piece)
     elif what == op.FACTORS:
         factors(mem, arena)
         if arena.lamb:
