@@ -13,10 +13,26 @@ True
 import importlib
 import os
 
-from fastbp.activations import ELU, LeakyReLU
+from fastbp.activations import ELU, CustomActivation, LeakyReLU
 from fastbp.checkpoint import CheckpointError
 from fastbp.layers import Activation, Dense
-from fastbp.losses import MSE, BinaryCrossEntropy, CrossEntropy
+from fastbp.losses import (
+    MAE,
+    MSE,
+    BinaryCrossEntropy,
+    BinaryFocal,
+    CategoricalFocal,
+    CategoricalHinge,
+    CrossEntropy,
+    CustomLoss,
+    GaussianNLL,
+    Hinge,
+    Huber,
+    KLDivergence,
+    LogCosh,
+    Poisson,
+    Quantile,
+)
 from fastbp.model import Sequential, load
 from fastbp.optimizers import SGD, Adam, AdamW
 from fastbp.training import DivergenceWarning, History
@@ -28,18 +44,31 @@ if os.environ.get("FASTBP_ISA", "").strip():  # is checked, and takes effect, be
 
 __all__ = [
     "ELU",
+    "MAE",
     "MSE",
     "SGD",
     "Activation",
     "Adam",
     "AdamW",
     "BinaryCrossEntropy",
+    "BinaryFocal",
+    "CategoricalFocal",
+    "CategoricalHinge",
     "CheckpointError",
     "CrossEntropy",
+    "CustomActivation",
+    "CustomLoss",
     "Dense",
     "DivergenceWarning",
+    "GaussianNLL",
+    "Hinge",
     "History",
+    "Huber",
+    "KLDivergence",
     "LeakyReLU",
+    "LogCosh",
+    "Poisson",
+    "Quantile",
     "Sequential",
     "__version__",
     "load",

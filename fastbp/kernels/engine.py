@@ -19,16 +19,17 @@ import numpy as np
 from fastbp.isa import LINE
 from fastbp.isa.curves_portable import CODES
 from fastbp.isa.detect import usable_cores
+from fastbp.isa.losses_portable import CODES as LOSSES
 from fastbp.isa.rules import RULES
+from fastbp.kernels import custom, jit, panels, parallel, plan
 from fastbp.kernels import interpreter as run
-from fastbp.kernels import jit, microkernels, panels, parallel, plan
-from fastbp.reference import LayerSpec, Report
+from fastbp.reference import LayerSpec, Report, ScalarFunctions, Treatment
 
 __all__ = ["Engine", "LayerSpec", "Report"]
 
 Array = np.ndarray
-LOSSES = {"mse": 0, "cross_entropy": 1, "binary_cross_entropy": 2}
 KEEPS_SLOPES = ("gelu", "gelu_tanh", "silu", "mish")
+FUSED_WITH_SIGMOID = ("binary_cross_entropy", "binary_focal")
 # Rows of a prediction that go through the network at once.
 CHUNK = 512
 # Multiply-adds of a step, per operation, from which a second worker pays for the barriers.
@@ -57,6 +58,11 @@ _rows = np.arange(1024)
 
 def address(array: Array) -> int:
     return array.__array_interface__["data"][0]
+
+
+def keeps_slopes(activation: str | ScalarFunctions) -> bool:
+    """Whether f' is no function of the output, or not known to be."""
+    return not isinstance(activation, str) or activation in KEEPS_SLOPES
 
 
 class Threads:
@@ -103,12 +109,15 @@ THREADS = Threads()
 class Workspace:
     """Activations, deltas and scratch for batches of one size, the context that points to them, and its programs."""
 
-    def __init__(self, layers: Sequence[plan.Dense], batch: int, dtype: np.dtype, workers: int, training: bool):
+    def __init__(self, layers: Sequence[plan.Dense], batch: int, dtype: np.dtype, workers: int, training: bool,
+                 table: Array, loss_parameters: Sequence[float]):
         self.plan = plan.make(layers, batch, dtype, workers, training)
         self.batch, self.workers, self.dtype = batch, workers, dtype
         self.M = aligned(self.plan.workspace, dtype)
         start = int(self.plan.layers[0, plan.ALPHA])
         self.M[start : start + len(layers)] = self.plan.alphas
+        self.M[plan.LOSS_PARAMETERS] = len(loss_parameters)
+        self.M[plan.LOSS_PARAMETERS + 1 :][: len(loss_parameters)] = loss_parameters
         lanes = LINE // dtype.itemsize
         n_panels = plan.ceil_div(batch, lanes)
         self.partials = np.zeros(n_panels)
@@ -123,7 +132,7 @@ class Workspace:
         self.numbers[run.SPINS] = parallel.SPINS if workers <= usable_cores() else 0
         self._arrays: dict[str, Array] = {}
         self._bounds = np.zeros(2, np.int64)
-        self.table = microkernels.addresses(dtype.name)
+        self.table = table
         for name in ("sync", "M", "partials", "table"):
             self.point(name, getattr(self, name))
         self.point("layers", self.plan.layers)
@@ -181,7 +190,10 @@ class Engine:
         self.input_size, self.output_size = input_size, layers[-1].units
         self.specs = list(layers)
         self.lanes = LINE // self.dtype.itemsize
-        self.loss, self.rule, self.n_states = "mse", "sgd", 0
+        self.loss: str | ScalarFunctions = "mse"
+        self.rule, self.n_states, self.treatment = "sgd", 0, Treatment()
+        self.loss_parameters: tuple[float, ...] = ()
+        self._own = list(dict.fromkeys(s.activation for s in self.specs if isinstance(s.activation, ScalarFunctions)))
         self._layers = self._describe()
         self._layout, length = plan.parameter_layout(self._layers, self.lanes)
         self._stride = (length // self.lanes // 64 * 64 + 64 + 21) * self.lanes  # not a multiple of a page: see docs
@@ -196,17 +208,34 @@ class Engine:
         described, inputs = [], self.input_size
         for index, spec in enumerate(self.specs):
             name, output = spec.activation, "identity"
-            if index == len(self.specs) - 1 and (name == "softmax" or self.loss == "binary_cross_entropy"):
+            if index == len(self.specs) - 1 and (name == "softmax" or self.loss in FUSED_WITH_SIGMOID):
                 name, output = "identity", name
-            described.append(plan.Dense(inputs, spec.units, CODES[name], CODES[output], name in KEEPS_SLOPES,
+            described.append(plan.Dense(inputs, spec.units, self._code(name), self._code(output), keeps_slopes(name),
                                         spec.dense, spec.use_bias, spec.alpha))
             inputs = spec.units
         return described
 
-    def configure(self, loss: str, optimizer_rule: str) -> None:
-        if (loss, optimizer_rule) != (self.loss, self.rule):
-            self.loss, self.rule = loss, optimizer_rule
+    def _code(self, activation: str | ScalarFunctions) -> int:
+        if isinstance(activation, str):
+            return CODES[activation]
+        return custom.activation_code(self._own.index(activation))
+
+    def configure(self, loss: str | ScalarFunctions, rule: str, *, loss_parameters: tuple[float, ...] = (),
+                  treatment: Treatment = Treatment()) -> None:  # noqa: B008 - it is immutable
+        """Chooses what train, evaluate and gradients compute: a loss by name, with its parameters (see
+        `reference.losses`), or a user's own."""
+        wanted = loss, rule, tuple(loss_parameters), treatment
+        if wanted != (self.loss, self.rule, self.loss_parameters, self.treatment):
+            self.loss, self.rule, self.loss_parameters, self.treatment = wanted
             self._layers, self._training, self._idle = self._describe(), None, []
+
+    def _loss_code(self) -> int:
+        return custom.OWN_LOSS if isinstance(self.loss, ScalarFunctions) else LOSSES[self.loss]
+
+    def _space(self, batch: int, workers: int, training: bool) -> Workspace:
+        loss = self.loss if isinstance(self.loss, ScalarFunctions) else None
+        table = custom.table(self.dtype.name, self._own, loss)
+        return Workspace(self._layers, batch, self.dtype, workers, training, table, self.loss_parameters)
 
     @property
     def n_parameters(self) -> int:
@@ -283,7 +312,7 @@ class Engine:
         if scalars.strides[0] == 0:  # one row for all steps
             scalars = scalars[:1]
         space.run("train", {
-            run.N_STEPS: steps, run.LOSS: LOSSES[self.loss], run.BACKWARD: 1, run.FUSED: 1, run.TRAIN: 1,
+            run.N_STEPS: steps, run.LOSS: self._loss_code(), run.BACKWARD: 1, run.FUSED: 1, run.TRAIN: 1,
             run.RULE: self._rule_code(scalars), run.AHEAD: (1 + self.n_states) * arena, run.STRIDE: self._stride,
         }, P=self._P, G=EMPTY, X=X, order=order, bounds=bounds, scalars=scalars, losses=losses, totals=totals,
             weight=EMPTY if sample_weight is None else sample_weight,
@@ -298,13 +327,13 @@ class Engine:
     def _space_for_training(self, batch: int, workers: int) -> Workspace:
         space = self._training
         if space is None or space.batch < batch or space.workers != workers:
-            space = self._training = Workspace(self._layers, batch, self.dtype, workers, training=True)
+            space = self._training = self._space(batch, workers, training=True)
         return space
 
     def gradients(self, X: Array, y: Array, *, sample_weight: Array | None = None) -> tuple[float, list[Array]]:
         """The mean loss of one batch and its gradient, by the unfused path; parameters and states stay as they are."""
         batch, arena = len(X), aligned(self._stride, self.dtype)
-        space = Workspace(self._layers, batch, self.dtype, self._workers(batch, None), training=True)
+        space = self._space(batch, self._workers(batch, None), training=True)
         losses = np.zeros(1)
         self._one_pass(space, "train", X, y, losses, sample_weight, EMPTY, backward=1, G=arena)
         return float(losses[0]), self._read(arena)
@@ -343,13 +372,13 @@ class Engine:
         except IndexError:
             space = None
         if space is None or space.batch < batch or space.workers != workers:
-            space = Workspace(self._layers, batch, self.dtype, workers, training=False)
+            space = self._space(batch, workers, training=False)
         return space
 
     def _one_pass(self, space: Workspace, mode: str, X: Array, y: Array, losses: Array, sample_weight: Array | None,
                   outputs: Array, backward: int, G: Array) -> None:
         totals = EMPTY if sample_weight is None else np.array([sample_weight.sum(dtype=np.float64)])
-        numbers = {run.N_STEPS: 1, run.LOSS: LOSSES[self.loss], run.BACKWARD: backward, run.FUSED: 0, run.TRAIN: 0}
+        numbers = {run.N_STEPS: 1, run.LOSS: self._loss_code(), run.BACKWARD: backward, run.FUSED: 0, run.TRAIN: 0}
         space.run(mode, numbers, P=self._P, G=G, X=X, order=first_rows(len(X)), bounds=space.whole(len(X)),
                   losses=losses, totals=totals, weight=EMPTY if sample_weight is None else sample_weight,
                   outputs=outputs, **self._labels(y))

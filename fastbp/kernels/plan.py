@@ -37,6 +37,9 @@ WHAT, LAYER, BARRIER, SPLIT, N_PROGRAM = range(5)
 HELPING, FIXED, EVERYONE, BY_BATCH, BY_OUTPUTS, BY_INPUTS = range(6)
 # Lines of k that a tile's operands take from memory before it starts on the next: they stay in the first-level cache.
 BLOCK = 256
+# Where the workspace holds the loss's parameters: how many there are, then each; at most MOST_PARAMETERS besides one
+# for each output.
+LOSS_PARAMETERS, MOST_PARAMETERS = 0, 8
 # Panels of outputs in a unit of the weight gradient: what one tile takes.
 WEIGHTS_PANELS = 3
 # What a worker needs for itself: a tile of gradients, then lines for the rule's scalars and for the loss.
@@ -96,7 +99,7 @@ def make(layers: Sequence[Dense], batch: int, dtype: np.dtype, workers: int, tra
     def pitch_of(width: int) -> int:
         return odd(ceil_div(width, lanes) * lanes) * lanes
 
-    end = lanes  # the first line holds nothing
+    end = ceil_div(1 + MOST_PARAMETERS + layers[-1].outputs, lanes) * lanes  # behind the loss's parameters
     below, below_pitch = end, pitch_of(layers[0].inputs)
     if gathers_alone(layers, panels, lanes, workers):
         rows[0, OWN] = panels * below_pitch

@@ -13,7 +13,7 @@ Everything is computed in the dtype of its arrays. Nothing here is checked: call
 Read in this order: `activations`, `losses`, `network` (forward and backward), `optimizers`, `engine` (training).
 """
 
-from fastbp.reference.activations import ACTIVATIONS, ActivationFunctions
+from fastbp.reference.activations import ACTIVATIONS, ActivationFunctions, ScalarFunctions
 from fastbp.reference.engine import ReferenceEngine, Report
 from fastbp.reference.losses import LOSSES, LossFunctions
 from fastbp.reference.network import Layer, LayerSpec, Treatment, backward, forward
@@ -29,6 +29,7 @@ __all__ = [
     "LossFunctions",
     "ReferenceEngine",
     "Report",
+    "ScalarFunctions",
     "Treatment",
     "backward",
     "forward",

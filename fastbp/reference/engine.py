@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.reference.losses import LOSSES
-from fastbp.reference.network import Layer, LayerSpec, Tape, activate, backward, forward
+from fastbp.reference.activations import ScalarFunctions
+from fastbp.reference.losses import LOSSES, own
+from fastbp.reference.network import Layer, LayerSpec, Tape, Treatment, activate, backward, forward
 from fastbp.reference.optimizers import BLOCK, update
 
 Array = npt.NDArray[Any]
@@ -112,12 +113,20 @@ class ReferenceEngine:
         """Start the optimizer's states at 0; sgd has none, momentum and nesterov have 1, adam and adamw 2."""
         self._states = [np.zeros(self.n_parameters, self.dtype) for _ in range(n_states)]
 
-    def configure(self, loss: str, optimizer_rule: str) -> None:
+    def configure(
+        self,
+        loss: str | ScalarFunctions,
+        rule: str,
+        *,
+        loss_parameters: tuple[float, ...] = (),
+        treatment: Treatment = Treatment(),  # noqa: B008 - it is immutable
+    ) -> None:
         """Choose what train, evaluate and gradients compute.
 
-        loss: a name in LOSSES, optimizer_rule: a name in RULES.
+        loss: a name in LOSSES, with its parameters in their order, or a user's own; rule: a name in RULES.
         """
-        self._loss, self._rule = LOSSES[loss], optimizer_rule
+        self._loss = LOSSES[loss] if isinstance(loss, str) else own(loss)
+        self._rule, self._loss_parameters = rule, loss_parameters
         # A loss that works from logits sees a network that ends in them.
         below, last = self._layers[:-1], self._layers[-1]
         fused = last.spec.activation in self._loss.fused
@@ -182,7 +191,7 @@ class ReferenceEngine:
         with np.errstate(all="ignore"):
             for part in self._chunks(len(X)):
                 A, _ = forward(X[part], self._trunk)
-                row_losses, _ = self._loss.f(A, y[part])
+                row_losses, _ = self._loss.f(A, y[part], *self._loss_parameters)
                 total += float(weights[part] @ row_losses)
                 if outputs is not None:
                     outputs[part] = self._outputs(A)
@@ -199,7 +208,7 @@ class ReferenceEngine:
 
     def _loss_and_delta(self, A: Array, y: Array, w: Array | None) -> tuple[float, Array]:
         """L = sum_i w_i l_i / sum_i w_i and its derivative by A."""
-        row_losses, dA = self._loss.f(A, y)
+        row_losses, dA = self._loss.f(A, y, *self._loss_parameters)
         if w is None:
             dA *= 1 / len(dA)
             return float(row_losses.sum(dtype=np.float64)) / len(dA), dA
