@@ -273,7 +273,8 @@ class BinaryCrossEntropy(Loss):
     z: logits (n, k), the last layer before its "sigmoid", or its outputs where it has "identity"; y: targets (n, k) in
     [0, 1], any number of them 1 in a row ("multilabel"). label_smoothing moves targets towards 1/2:
     y <- (1 - label_smoothing) y + label_smoothing / 2. Raises TypeError or ValueError for a
-    label_smoothing outside [0, 1). Goodfellow et al. 2016, section 6.2.2.2. As PyTorch's BCEWithLogitsLoss, with Keras's label_smoothing.
+    label_smoothing outside [0, 1). Goodfellow et al. 2016, section 6.2.2.2. As PyTorch's BCEWithLogitsLoss, with
+    Keras's label_smoothing.
 
     >>> BinaryCrossEntropy().name
     'binary_cross_entropy'
@@ -342,7 +343,8 @@ class CrossEntropy(Loss):
     z: logits (n, k), the last layer before its "softmax", or its outputs where it has "identity"; y: class labels (n,),
     or rows of probabilities (n, k). label_smoothing moves targets towards uniform ones:
     y <- (1 - label_smoothing) y + label_smoothing / k. Raises TypeError or ValueError for a
-    label_smoothing outside [0, 1). Goodfellow et al. 2016, sections 6.2.2.3 and 7.5.1. As PyTorch's CrossEntropyLoss, or Keras's with from_logits=True.
+    label_smoothing outside [0, 1). Goodfellow et al. 2016, sections 6.2.2.3 and 7.5.1. As PyTorch's CrossEntropyLoss,
+    or Keras's with from_logits=True.
 
     >>> CrossEntropy(label_smoothing=0.1).parameters
     (0.1,)

@@ -127,6 +127,6 @@ def _callback(run: Any, pointers: int, what: str) -> Any:
         return jit.own_callback(run, signature)
     except NumbaError as error:
         raise TypeError(
-            f"function and derivative of a custom {what} must compile with Numba for float64 numbers, of which it says: "
+            f"function and derivative of a custom {what} must compile with Numba for float64 numbers, but it says: "
             f"{str(error).strip()[:1500]}\nUse plain arithmetic and the functions of math or numpy on scalars"
         ) from error
