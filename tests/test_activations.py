@@ -71,7 +71,7 @@ def test_loss_by_name_and_object(loss: losses.Loss) -> None:
 
 def test_unknown_loss_lists_the_valid_ones() -> None:
     with pytest.raises(
-        ValueError, match="loss must be one of mse, mae, .*, cross_entropy, binary_.*, but got 'crossentropy'"
+        ValueError, match=r"loss must be one of mse, mae, .*, cross_entropy, binary_.*, but got 'crossentropy'"
     ):
         losses.get("crossentropy")
 

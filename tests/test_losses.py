@@ -1,5 +1,5 @@
-"""Every loss, through both engines and through `Sequential`: values and gradients beside PyTorch's and Keras's formulas,
-gradients by differences, weights, labels and rows, extreme outputs, and what is refused."""
+"""Every loss, through both engines and through `Sequential`: values and gradients beside PyTorch's and Keras's
+formulas, gradients by differences, weights, labels and rows, extreme outputs, and what is refused."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_gradients_are_central_differences(name: str, kind) -> None:
 @jit
 @each_case
 def test_float32_is_float64_to_rounding(name: str) -> None:
-    """Each element of the loss is within its derived bound in test_isa_microkernels; here it comes through two layers."""
+    """test_isa_microkernels has a derived bound for each element of a loss; here it comes through two layers."""
     case = CASES[name]
     X, _, y = rows_of(case, dtype="float32")
     narrow, wide = engine_of(case, dtype="float32"), engine_of(case, ReferenceEngine)
@@ -223,7 +223,10 @@ def test_hinge_counts_what_is_on_the_right_side_of_0() -> None:
     assert model.evaluate(X, [-1, 1, 1, 1]) == model.evaluate(X, [0, 1, 1, 1])
 
 
-@pytest.mark.parametrize("name", ["hinge", "binary_focal", "binary_cross_entropy", "categorical_hinge", "kl_divergence"])
+CLASSES = ["hinge", "binary_focal", "binary_cross_entropy", "categorical_hinge", "kl_divergence"]
+
+
+@pytest.mark.parametrize("name", CLASSES)
 def test_class_weights_are_sample_weights(name: str) -> None:
     outputs = 1 if losses.get(name).targets != "classes" else 2
     X, y = np.random.default_rng(3).normal(size=(N, 3)), np.arange(N) % 2
