@@ -15,7 +15,6 @@ from engine_cases import make_engine, run_python, spec
 import fastbp
 import fastbp.kernels
 from fastbp import CheckpointError, CustomActivation, CustomLoss, Dense, LeakyReLU, Sequential, activations, losses
-from fastbp.kernels import custom
 from fastbp.kernels.engine import Engine
 from fastbp.reference import LayerSpec, ReferenceEngine
 
@@ -106,9 +105,8 @@ def test_a_network_of_many_own_activations(kind) -> None:
     np.testing.assert_allclose(gradients[0], np.outer(X, X) * product**2, rtol=1e-12)
 
 
+@pytest.mark.jit
 def test_compiled_functions_are_taken_as_they_are() -> None:
-    if not custom.jit.JIT:
-        pytest.skip("with the JIT off nothing is compiled")
     f, slope = numba.njit(squared), numba.njit(squared_slope)
     model = Sequential([Dense(2)], seed=4, dtype="float64")
     model.compile("sgd", CustomLoss(f, slope))
@@ -145,8 +143,6 @@ print(before == sorted(p.name for p in jit.cache_dir().glob("*/*")), notice, jit
 @pytest.mark.jit
 def test_the_engine_is_not_compiled_again_and_nothing_is_added_to_its_cache() -> None:
     network(True).fit(X, Y)  # so that the engine is on disk
-    if custom.jit.cache_dir() is None:
-        pytest.skip("no cache")
     assert run_python("-c", COUNT).stdout.split() == ["True", "False", "False"]
 
 

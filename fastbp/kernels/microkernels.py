@@ -22,6 +22,7 @@ from fastbp.isa.losses_portable import NAMES as LOSSES
 from fastbp.isa.microkernels import SLOTS, fill
 from fastbp.kernels import jit
 
+N_ACTIVATIONS, N_LOSSES = len(CODES), len(LOSSES)
 PORTABLE = isa.NAME == "portable" or not jit.JIT
 
 
@@ -115,14 +116,14 @@ if PORTABLE:
 
 
 def _activate(table, code, n, Z, z, A, a, slopes, s, alpha, o):
-    if code < len(CODES):
+    if code < N_ACTIVATIONS:
         _known_activate(table, code, n, Z, z, A, a, slopes, s, alpha, o)
     else:
         _own_activate(table, code, n, Z, z, A, a, slopes, s, alpha, o)
 
 
 def _loss(table, code, n, Z, z, T, t, D, d, weights, w, losses, o, extra, e, P, p):
-    if code < len(LOSSES):
+    if code < N_LOSSES:
         _known_loss(table, code, n, Z, z, T, t, D, d, weights, w, losses, o, extra, e, P, p)
     else:
         _own_loss(table, code, n, Z, z, T, t, D, d, weights, w, losses, o, extra, e, P, p)
