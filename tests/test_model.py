@@ -23,7 +23,7 @@ N = 20
 X = np.random.default_rng(8).normal(size=(N, 3)).astype(np.float32)
 LABELS = np.arange(N) % 4
 MODULES = [
-    *("activations", "arguments", "checkpoint", "data", "functions", "layers", "losses", "metrics", "model", "parameters"),
+    *("arguments", "checkpoint", "data", "functions", "layers", "losses", "metrics", "model", "parameters"),
     *("progress", "seeds", "slices", "snapshot", "training"),
 ]
 
