@@ -10,7 +10,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import isa_cases_arena as arena
 import isa_cases_elementwise as elementwise
+import isa_cases_nodes as nodes
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
@@ -107,7 +109,7 @@ def test_every_tile(emulated, dtype, k):
     run_and_check(emulated, tiles(neon.TABLE, dtype, k))
 
 
-OTHERS = [transposes, zeros, gathers, scatters, *elementwise.ELEMENTWISE]
+OTHERS = [transposes, zeros, gathers, scatters, *elementwise.ELEMENTWISE, *nodes.NODES, *arena.ARENA]
 
 
 @pytest.mark.parametrize("cases", OTHERS, ids=lambda cases: cases.__name__)
