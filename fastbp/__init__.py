@@ -13,14 +13,43 @@ True
 import importlib
 import os
 
+from fastbp import callbacks
 from fastbp.activations import ELU, LeakyReLU
+from fastbp.callbacks import (
+    BackupAndRestore,
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    LambdaCallback,
+    LearningRateScheduler,
+    ModelCheckpoint,
+    ReduceLROnPlateau,
+    StochasticWeightAveraging,
+    TensorBoard,
+    TerminateOnNaN,
+)
 from fastbp.checkpoint import CheckpointError
 from fastbp.constraints import MaxNorm
+from fastbp.diagnosis import Diagnosis, diagnose
+from fastbp.folding import fold
+from fastbp.gradient_check import GradientCheck, check_gradients
 from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.losses import MSE, BinaryCrossEntropy, CrossEntropy
 from fastbp.model import Sequential, load
-from fastbp.optimizers import SGD, Adam, AdamW
+from fastbp.optimizers import LAMB, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, Muon, NAdam, RMSprop
+from fastbp.plots import plot_history
+from fastbp.rate_finder import RateSearch, find_learning_rate
 from fastbp.regularizers import L1, L1L2, L2
+from fastbp.schedules import (
+    CosineDecay,
+    CosineDecayRestarts,
+    ExponentialDecay,
+    OneCycle,
+    PiecewiseConstant,
+    PolynomialDecay,
+    StepDecay,
+    Warmup,
+)
 from fastbp.training import DivergenceWarning, History
 
 __version__ = "0.1.0"
@@ -33,27 +62,62 @@ __all__ = [
     "L1",
     "L1L2",
     "L2",
+    "LAMB",
     "MSE",
     "SGD",
     "Activation",
+    "Adadelta",
+    "Adagrad",
     "Adam",
     "AdamW",
+    "BackupAndRestore",
     "BatchNorm",
     "BinaryCrossEntropy",
+    "CSVLogger",
+    "Callback",
     "CheckpointError",
+    "CosineDecay",
+    "CosineDecayRestarts",
     "CrossEntropy",
     "Dense",
+    "Diagnosis",
     "DivergenceWarning",
     "Dropout",
+    "EarlyStopping",
+    "ExponentialDecay",
     "GaussianNoise",
+    "GradientCheck",
     "History",
+    "LambdaCallback",
     "LayerNorm",
     "LeakyReLU",
+    "LearningRateScheduler",
+    "Lion",
     "MaxNorm",
+    "ModelCheckpoint",
+    "Muon",
+    "NAdam",
+    "OneCycle",
+    "PiecewiseConstant",
+    "PolynomialDecay",
+    "RMSprop",
+    "RateSearch",
+    "ReduceLROnPlateau",
     "Residual",
     "Sequential",
+    "StepDecay",
+    "StochasticWeightAveraging",
+    "TensorBoard",
+    "TerminateOnNaN",
+    "Warmup",
     "__version__",
+    "callbacks",
+    "check_gradients",
+    "diagnose",
+    "find_learning_rate",
+    "fold",
     "load",
+    "plot_history",
 ]
 
 

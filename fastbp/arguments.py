@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-HOOKS = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
+HOOKS = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_slice_end", "on_train_end")
 
 
 def count(value: Any, name: str, minimum: int = 1) -> int:
@@ -61,6 +61,17 @@ def float_dtype(value: Any) -> np.dtype[Any]:
 def threads(value: Any) -> int | None:
     """A number of threads, or None for the engine's own choice."""
     return None if value is None else count(value, "n_threads")
+
+
+def seconds(value: Any, name: str) -> float | None:
+    """A time of more than 0 seconds, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number of seconds, but {value!r} came: pass a number, or None for no limit")
+    if not float(value) > 0:
+        raise ValueError(f"{name} must be more than 0 seconds, but {value!r} came: pass None for no limit")
+    return float(value)
 
 
 def batch_size(value: Any, rows: int, *, given: bool) -> int:

@@ -23,10 +23,11 @@ import numpy as np
 from fastbp.data import Array
 
 VERSION = 1
-_FORMAT, _MODEL, _DIGEST = "fastbp.format", "fastbp.model", "fastbp.sha256"
-_RESERVED = (_FORMAT, _MODEL, _DIGEST)
+_FORMAT, _MODEL, _FIT, _DIGEST = "fastbp.format", "fastbp.model", "fastbp.fit", "fastbp.sha256"
+_RESERVED = (_FORMAT, _MODEL, _FIT, _DIGEST)
+FIT_TENSOR = "fit."  # how the names of arrays begin that belong to a fit under way
 _LARGEST_HEADER = 1 << 24  # 100,000 tensors; safetensors' own limit, 100 MB, takes a second to read
-_DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+_DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8"), "BOOL": np.dtype("?")}
 _REMEDY = "use another copy of the file"
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
@@ -36,11 +37,16 @@ class CheckpointError(ValueError):
 
 
 class Contents(NamedTuple):
-    """What a file holds: the model's description (JSON values), its tensors by name, the user's own metadata."""
+    """What a file holds: the model's description (JSON values), its tensors by name, the user's own metadata.
+
+    Of a fit under way also its state, as `trees.encode` gives it: a JSON value and arrays by name.
+    """
 
     model: dict[str, Any]
     tensors: dict[str, Array]
     metadata: dict[str, str]
+    fit: Any = None
+    arrays: dict[str, Array] = {}  # noqa: RUF012
 
 
 # ---------------------------------------------------------------- writing
@@ -52,13 +58,18 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
     metadata = _texts(contents.metadata)
     metadata[_FORMAT] = str(VERSION)
     metadata[_MODEL] = json.dumps(contents.model, allow_nan=False)
-    metadata[_DIGEST] = digest(metadata, contents.tensors)
-    header = _header(metadata, contents.tensors)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    if contents.fit is not None:
+        metadata[_FIT] = json.dumps(contents.fit, allow_nan=False)
+    tensors = contents.tensors | contents.arrays
+    metadata[_DIGEST] = digest(metadata, tensors)
+    header = _header(metadata, tensors)
+    if len(header) > _LARGEST_HEADER:
+        raise ValueError(f"{target} would have a header of {len(header)} bytes, more than can be read: save less in it")
+    temporary = target.with_name(temporary_name(target.name, secrets.token_hex(8)))
     try:
         with temporary.open("xb") as file:
             file.write(struct.pack("<Q", len(header)) + header)
-            for tensor in contents.tensors.values():
+            for tensor in tensors.values():
                 file.write(tensor.reshape(-1).view(np.uint8).data)
             file.flush()
             os.fsync(file.fileno())
@@ -67,6 +78,11 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+def temporary_name(name: str, token: str) -> str:
+    """What a file is called while it is written."""
+    return f".{name}.{token}.tmp"
 
 
 def _texts(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -133,13 +149,21 @@ def read(path: str | os.PathLike[str]) -> tuple[Contents, bool]:
         raise CheckpointError(f"{name} is damaged: the name of its SHA-256 is misspelt; {_REMEDY}")
     if signed and metadata[_DIGEST] != digest(metadata, tensors):
         raise CheckpointError(f"{name} is damaged: its SHA-256 does not match; {_REMEDY}")
-    try:
-        model = json.loads(metadata[_MODEL])
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{name} is damaged: its description of the model is not JSON ({error})") from error
+    model, fit = _json(name, metadata[_MODEL], "model"), None
     if not isinstance(model, dict):
         raise CheckpointError(f"{name} is damaged: its description of the model is not a JSON object")
-    return Contents(model, tensors, {k: v for k, v in metadata.items() if k not in _RESERVED}), signed
+    arrays = {}
+    if _FIT in metadata:
+        fit = _json(name, metadata[_FIT], "fit")
+        arrays = {key: tensors.pop(key) for key in list(tensors) if key.startswith(FIT_TENSOR)}
+    return Contents(model, tensors, {k: v for k, v in metadata.items() if k not in _RESERVED}, fit, arrays), signed
+
+
+def _json(name: str, text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{name} is damaged: its description of the {what} is not JSON ({error})") from error
 
 
 def _one_apart(key: str, other: str) -> bool:
@@ -181,10 +205,10 @@ def _open(name: str) -> tuple[dict[str, str], dict[str, Array]]:
 
 
 def to_config(item: Any) -> dict[str, Any]:
-    """A frozen dataclass as its class (module.Name, without the package) and its fields."""
+    """A frozen dataclass as its class (module.Name, the module being the one below fastbp) and its fields."""
     fields = {field.name: _value(getattr(item, field.name)) for field in dataclasses.fields(item) if field.init}
     kind = type(item)
-    return {"class": f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}", "config": fields}
+    return {"class": f"{kind.__module__.removeprefix('fastbp.').partition('.')[0]}.{kind.__name__}", "config": fields}
 
 
 def _value(value: Any) -> Any:
@@ -196,13 +220,15 @@ def _value(value: Any) -> Any:
         return value.item()
     if isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, list | tuple):
+        return [_value(each) for each in value]
     return None  # nothing, or a function: code has no place in a file
 
 
 def from_config(config: Any, modules: Mapping[str, ModuleType]) -> Any:
     """The object that `to_config` described, of a dataclass that one of the modules defines; else CheckpointError.
 
-    A field that is None takes the class's default.
+    A field that is None takes the class's default; a list becomes a tuple.
     """
     try:
         values = {key: _restored(value, modules) for key, value in config["config"].items() if value is not None}
@@ -210,12 +236,19 @@ def from_config(config: Any, modules: Mapping[str, ModuleType]) -> Any:
     except CheckpointError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise CheckpointError(f"the file describes what cannot be: {error!r} in {str(config)[:200]}") from error
+        raise CheckpointError(f"the file describes what cannot be: {error!r} in {_excerpt(config)}") from error
+
+
+def _excerpt(config: Any) -> str:
+    try:
+        return str(config)[:200]
+    except RecursionError:
+        return "layers nested too deeply"
 
 
 def _restored(value: Any, modules: Mapping[str, ModuleType]) -> Any:
     if isinstance(value, list):
-        return [_restored(item, modules) for item in value]
+        return tuple(_restored(item, modules) for item in value)
     return from_config(value, modules) if isinstance(value, dict) else value
 
 
@@ -223,7 +256,7 @@ def _class(name: Any, modules: Mapping[str, ModuleType]) -> Any:
     place, _, kind = str(name).partition(".")
     if place in modules:
         found = vars(modules[place]).get(kind)
-        own = isinstance(found, type) and found.__module__ == modules[place].__name__
+        own = isinstance(found, type) and f"{found.__module__}.".startswith(f"{modules[place].__name__}.")
         if own and dataclasses.is_dataclass(found):
             return found
     raise CheckpointError(f"the file names {str(name)[:50]!r}, which this fastbp does not have: upgrade fastbp")

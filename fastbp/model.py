@@ -42,6 +42,12 @@ def _make_engine(input_size: int, blocks: tuple[Block, ...], dtype: str, seed: i
     return Engine(input_size, specs_of(blocks), dtype=dtype, key=mask_key(seed))
 
 
+def _configure(engine: Engine, recipe: Recipe) -> None:
+    """Let an engine train so, from states of 0."""
+    engine.configure(recipe.loss.name, recipe.optimizer.rule, treatment=recipe.optimizer.treatment)
+    engine.reset_state(recipe.optimizer.n_states)
+
+
 class Sequential:
     """A multilayer perceptron: layers one above another.
 
@@ -116,18 +122,24 @@ class Sequential:
         callbacks: Iterable[Any] = (),
         verbose: str | int = "auto",
         n_threads: int | None = None,
+        resume_from: str | os.PathLike[str] | None = None,
+        time_limit: float | None = None,
     ) -> training.History:
         """Train for a number of epochs, each over all rows in batches, in an order drawn from the seed and the epoch.
 
         X: (n, input_size) of real numbers; C-contiguous and of the model's dtype it is not copied. y: (n, outputs), or
         (n,) for one output or for class labels. validation_data: (X, y) or (X, y, weights); validation_split: the last
         fraction of the rows, taken before shuffling. sample_weight: (n,); class_weight: {class: weight}. callbacks:
-        objects with any of on_train_begin, on_epoch_begin, on_epoch_end, on_train_end. verbose: 1 shows a progress
-        bar, 0 nothing, "auto" a bar on a terminal. n_threads: at most so many; by default, as many as pay.
+        of `fastbp.callbacks`, or any objects with a method such as on_epoch_end(epoch, logs). verbose: 1 shows a
+        progress bar, 0 nothing, "auto" a bar on a terminal. n_threads: at most so many; by default, as many as pay.
+        resume_from: a file that the callback BackupAndRestore wrote; the interrupted fit of the same data and arguments
+        goes on from it to the bits of one never interrupted. Where there is no such file training starts anew.
+        time_limit: seconds after which training stops, at the end of a slice of some 0.1 s; history.stopped says so.
         The loss and metrics of an epoch are those of its steps, each before its update. The rows of a batch weigh
         Σ w l / Σ w. fit twice for one epoch equals fit for two. After Ctrl-C the weights are those of a finished step.
-        Raises TypeError or ValueError, before anything changed, for data and arguments that cannot be right; warns with
-        DivergenceWarning, and stops, where the loss or a weight would no longer be finite.
+        Raises TypeError or ValueError, before anything changed, for data and arguments that cannot be right or are not
+        those of the fit to resume, CheckpointError where its file is damaged; warns with DivergenceWarning, and stops,
+        where the loss or a weight would no longer be finite.
 
         >>> model = Sequential([Dense(1)])
         >>> model.compile(SGD(0.1), "mse")
@@ -155,6 +167,8 @@ class Sequential:
             arguments.callbacks(callbacks),
             wanted(verbose),
             arguments.threads(n_threads),
+            None if resume_from is None else os.fsdecode(resume_from),
+            arguments.seconds(time_limit, "time_limit"),
         )
         return training.fit(self._ready(rows.X.shape[1]), job, self)
 
@@ -286,6 +300,31 @@ class Sequential:
         self._known("save")
         checkpoint.write(path, to_contents(self._snapshot()))
 
+    def averaged(self) -> Sequential:
+        """A copy with the average of the weights that an optimizer with use_ema keeps; statistics are as they are.
+
+        It is compiled as this model is, and its training would start anew. Before the first update the average is 0.
+        Raises ValueError where no average is kept.
+
+        >>> model = Sequential([Dense(1, kernel_initializer="zeros")])
+        >>> model.compile(SGD(0.25, use_ema=True, ema_momentum=0.5), "mse")
+        >>> _ = model.train_on_batch([[1.0]], [[1.0]]), model.train_on_batch([[1.0]], [[1.0]])
+        >>> model.get_weights()[0], model.averaged().get_weights()[0]
+        (array([[0.5]], dtype=float32), array([[0.5]], dtype=float32))
+
+        Polyak and Juditsky 1992. Keras puts the average into the model itself when fit ends.
+        """
+        recipe = self._compiled()
+        if not recipe.optimizer.treatment.ema_momentum:
+            raise ValueError("averaged needs an average, but the optimizer keeps none: compile with use_ema=True")
+        snapshot = self._snapshot()
+        wanted = parameters(blocks_of(self._layers, self._known("averaged").input_size))
+        average = iter(snapshot.states[recipe.optimizer.n_states])
+        weights = [old if p.statistic else next(average) for p, old in zip(wanted, snapshot.weights, strict=True)]
+        copy = _restored(snapshot._replace(weights=weights, recipe=None, states=[]))
+        copy.compile(*recipe)
+        return copy
+
     # ---------------------------------------------------------------- within
 
     @property
@@ -297,6 +336,24 @@ class Sequential:
     def output_size(self) -> int:
         """Outputs of a row."""
         return self._output_size
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step; setting it changes that of all steps to come.
+
+        A schedule is then multiplied by what makes its value now the one that was set. Compiling again undoes it.
+
+        >>> model = Sequential([Dense(1)], input_size=1)
+        >>> model.compile(SGD(0.5), "mse")
+        >>> model.learning_rate /= 10
+        >>> model.learning_rate
+        0.05
+        """
+        return self._training().learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._training().learning_rate = value
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -342,6 +399,12 @@ class Sequential:
             )
         return self._recipe
 
+    def _training(self) -> training.Trainer:
+        self._compiled()
+        self._known("learning_rate")
+        assert self._trainer is not None
+        return self._trainer
+
     def _known(self, what: str) -> Engine:
         if self._engine is None:
             raise ValueError(
@@ -363,7 +426,7 @@ class Sequential:
                 blocks = blocks_of(self._layers, width)
                 engine = _make_engine(width, blocks, self._dtype.name, self._seed)
                 if self._recipe is not None:  # room for states before there are weights to move
-                    engine.reset_state(self._recipe.optimizer.n_states)
+                    _configure(engine, self._recipe)
                 engine.set_weights(self._initial_weights(blocks))
                 self._adopt(engine, blocks)
         assert self._engine is not None
@@ -386,8 +449,7 @@ class Sequential:
 
     def _start(self, engine: Engine, recipe: Recipe) -> training.Trainer:
         """A trainer with an optimizer that has not made a step."""
-        engine.configure(recipe.loss.name, recipe.optimizer.rule)
-        engine.reset_state(recipe.optimizer.n_states)
+        _configure(engine, recipe)
         epoch = 0 if self._trainer is None else self._trainer.epoch
         return training.Trainer(
             engine, self._blocks, recipe.optimizer, recipe.loss.name, recipe.metrics, seed=self._seed, epoch=epoch
@@ -396,11 +458,21 @@ class Sequential:
     def _snapshot(self) -> Snapshot:
         engine, trainer = self._engine, self._trainer
         weights, states = ([], []) if engine is None else (engine.get_weights(), engine.get_state())
-        step, epoch = (0, 0) if trainer is None else (trainer.step, trainer.epoch)
+        step, epoch, rate = (0, 0, None) if trainer is None else (trainer.step, trainer.epoch, trainer.rates.changed)
         return Snapshot(
             self._layers, self._input_size, self._seed, self._dtype, self._recipe, step, epoch, weights,
-            states if trainer is not None else [], dict(self.metadata), 0 if engine is None else engine.steps_trained,
+            states if trainer is not None else [], dict(self.metadata),
+            0 if engine is None else engine.steps_trained, rate,
         )  # fmt: skip
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        """Take over a snapshot's states and counters; the weights are in place."""
+        assert self._engine is not None
+        self._engine.steps_trained = snapshot.steps_trained
+        if self._trainer is not None:
+            self._engine.set_state(snapshot.states)
+            self._trainer.step, self._trainer.epoch = snapshot.step, snapshot.epoch
+            self._trainer.rates.changed = snapshot.learning_rate
 
 
 def load(path: str | os.PathLike[str]) -> Sequential:
@@ -428,11 +500,8 @@ def _restored(snapshot: Snapshot) -> Sequential:
         blocks = blocks_of(model._layers, snapshot.input_size)
         engine = _make_engine(snapshot.input_size, blocks, snapshot.dtype.name, snapshot.seed)
         engine.set_weights(snapshot.weights)
-        engine.steps_trained = snapshot.steps_trained
         model._adopt(engine, blocks)
-        if model._trainer is not None:
-            engine.set_state(snapshot.states)
-            model._trainer.step, model._trainer.epoch = snapshot.step, snapshot.epoch
+        model._restore(snapshot)
     return model
 
 

@@ -19,9 +19,9 @@ def wanted(verbose: Any) -> bool:
 
 
 class Progress:
-    """A bar over all samples of a fit, or nothing where it is not shown."""
+    """A bar over all samples of a fit, some of them done before, or nothing where it is not shown."""
 
-    def __init__(self, samples: int, epochs: int, shown: bool) -> None:
+    def __init__(self, samples: int, epochs: int, shown: bool, done: int = 0) -> None:
         self._epochs = epochs
         self._bar: Any = None
         if shown:
@@ -30,7 +30,9 @@ class Progress:
             class Bar(tqdm):  # type: ignore[misc]
                 monitor_interval = 0  # no thread of its own: threads and fork do not mix
 
-            self._bar = Bar(total=samples, unit=" samples", unit_scale=True, bar_format=_BAR, dynamic_ncols=True)
+            self._bar = Bar(
+                total=samples, initial=done, unit=" samples", unit_scale=True, bar_format=_BAR, dynamic_ncols=True
+            )
 
     def update(self, samples: int, epoch: int, logs: dict[str, float]) -> None:
         """Show that so many more samples are done, in this epoch (from 0), with these figures."""

@@ -66,10 +66,9 @@ class Schedule:
         self._plain = np.arange(n, dtype=np.int64)
         self._kept = (-1, self._plain)
 
-    def slices(self, pace: Pace, most_rows: int = _MOST_ROWS) -> Iterator[Slice]:
-        """Slices one after another, each as long as pace.count says when its turn comes."""
+    def slices(self, pace: Pace, most_rows: int = _MOST_ROWS, step: int = 0) -> Iterator[Slice]:
+        """Slices one after another from a step on, each as long as pace.count says when its turn comes."""
         most_steps = max(1, most_rows // self._batch_size)
-        step = 0
         while step < self.steps:
             end = min(step + min(pace.count, most_steps), self.steps)
             if self._pause:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp import activations, constraints, initializers, layers, losses, metrics, optimizers, regularizers
+from fastbp import activations, constraints, initializers, layers, losses, metrics, optimizers, regularizers, schedules
 from fastbp.arguments import count, float_dtype
 from fastbp.checkpoint import CheckpointError, Contents, from_config, to_config
 from fastbp.data import Array, finite
@@ -17,7 +18,7 @@ from fastbp.network import blocks_of, check_statistics, parameters
 _MODULES = {
     module.__name__.rpartition(".")[2]: module
     for module in (activations, constraints, initializers, layers, losses, metrics, optimizers, regularizers)
-}
+} | {"schedules": schedules}
 
 
 class Recipe(NamedTuple):
@@ -44,13 +45,16 @@ class Snapshot(NamedTuple):
     weights: list[Array]
     states: list[list[Array]]
     metadata: dict[str, str]
-    steps_trained: int
+    steps_trained: int = 0  # since the model was built, which step is not where it was compiled again
+    learning_rate: float | None = None  # see rates.Rates.changed
 
 
-def to_contents(snapshot: Snapshot) -> Contents:
-    """What a file will hold; a warning where it cannot hold all."""
+def to_contents(snapshot: Snapshot, *, warn: bool = True) -> Contents:
+    """What a file will hold; a warning, if wanted, where it cannot hold all."""
     assert snapshot.input_size is not None
-    recipe = None if snapshot.recipe is None else _writable(snapshot.recipe, snapshot.step)
+    recipe, rate = snapshot.recipe, snapshot.learning_rate
+    if recipe is not None and _is_function(recipe.optimizer.learning_rate):
+        recipe, rate = _writable(recipe, snapshot.step, 1.0 if rate is None else rate, warn), None
     model = {
         "layers": [to_config(layer) for layer in snapshot.layers],
         "input_size": snapshot.input_size,
@@ -62,6 +66,7 @@ def to_contents(snapshot: Snapshot) -> Contents:
         "step": snapshot.step,
         "epoch": snapshot.epoch,
         "steps_trained": snapshot.steps_trained,
+        "learning_rate": rate,
     }
     wanted = parameters(blocks_of(snapshot.layers, snapshot.input_size))
     tensors = dict(zip((p.name for p in wanted), snapshot.weights, strict=True))
@@ -75,19 +80,29 @@ def _state_name(number: int, name: str) -> str:
     return f"optimizer.{number}.{name}"
 
 
-def _writable(recipe: Recipe, step: int) -> Recipe:
+def _is_function(rate: Any) -> bool:
+    return callable(rate) and not dataclasses.is_dataclass(rate)
+
+
+def _writable(recipe: Recipe, step: int, factor: float, warn: bool) -> Recipe:
     """The recipe with a learning rate that is a function replaced by its value now."""
     optimizer: Any = recipe.optimizer
-    rate = getattr(optimizer, "learning_rate", None)
-    if not callable(rate) or dataclasses.is_dataclass(rate):
-        return recipe
-    now = float(np.asarray(rate(np.array([step])), np.float64).reshape(-1)[0])
-    warnings.warn(
-        f"learning_rate is a function, which a file cannot hold: saved is its value at step {step}, {now:g}; "
-        "to go on with the function, compile again after fastbp.load",
-        stacklevel=4,
-    )
+    now = factor * float(optimizer.scalars(np.array([step]))[0, 0])
+    if warn:
+        warnings.warn(
+            f"learning_rate is a function, which a file cannot hold: saved is its value at step {step}, {now:g}; "
+            "to go on with the function, compile again after fastbp.load",
+            stacklevel=4,
+        )
     return recipe._replace(optimizer=dataclasses.replace(optimizer, learning_rate=now))
+
+
+def _is_schedule(rate: Any) -> bool:
+    """Whether it is one of fastbp's schedules, and so are those within it."""
+    if vars(schedules).get(type(rate).__name__) is not type(rate):
+        return False
+    parts = [getattr(rate, field.name) for field in dataclasses.fields(rate)]
+    return all(not callable(part) or _is_schedule(part) for part in parts)
 
 
 def from_contents(contents: Contents) -> Snapshot:
@@ -113,15 +128,26 @@ def _from_contents(contents: Contents) -> Snapshot:
         losses.check_output(recipe.loss, blocks[-1].activation)
     states = [
         [_tensor(tensors, _state_name(number, p.name), p.shape, dtype) for p in wanted if not p.statistic]
-        for number in range(recipe.optimizer.n_states if recipe is not None else 0)
+        for number in range(recipe.optimizer.n_states + recipe.optimizer.treatment.n_states if recipe else 0)
     ]
     if tensors:
         raise CheckpointError(f"the file holds the tensor {next(iter(tensors))[:50]!r}, which its model does not have")
-    counters = {"steps_trained": model["step"]} | model  # files of networks that needed none have no such counter
-    seed, step, epoch, trained = (count(counters[name], name, 0) for name in ("seed", "step", "epoch", "steps_trained"))
-    if max(step, epoch, trained) >= 1 << 62:
-        raise CheckpointError(f"the file counts {max(step, epoch, trained)} steps, more than there can have been")
-    return Snapshot(network, input_size, seed, dtype, recipe, step, epoch, weights, states, contents.metadata, trained)
+    model = {"steps_trained": model["step"], "learning_rate": None} | model  # files of version 0.1.0 lack them
+    seed, *counts = (count(model[name], name, 0) for name in ("seed", "step", "epoch", "steps_trained"))
+    if max(counts) >= 1 << 62:
+        raise CheckpointError(f"the file counts {max(counts)} steps, more than there can have been")
+    step, epoch, steps_trained = counts
+    return Snapshot(
+        network, input_size, seed, dtype, recipe, step, epoch, weights, states, contents.metadata,
+        steps_trained, rate_set(model["learning_rate"]),
+    )  # fmt: skip
+
+
+def rate_set(value: Any) -> float | None:
+    """A learning rate that was set, a finite number of at least 0."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf):
+        return None if value is None else float(value)
+    raise CheckpointError(f"the file has the learning rate {str(value)[:50]}, which is no finite number of at least 0")
 
 
 def _recipe(model: dict[str, Any]) -> Recipe | None:

@@ -39,6 +39,22 @@ OPTIMIZERS = {
     "adam": optimizers.Adam(0.01),
     "adam decay": optimizers.Adam(0.01, 0.8, 0.95, 1e-3, weight_decay=0.1),
     "adamw": optimizers.AdamW(0.01, weight_decay=0.1),
+    "amsgrad": optimizers.Adam(0.01, amsgrad=True),
+    "amsgrad decay": optimizers.Adam(0.01, amsgrad=True, weight_decay=0.1),
+    "amsgradw decay": optimizers.AdamW(0.01, 0.8, 0.95, 1e-3, amsgrad=True, weight_decay=0.1),
+    "nadam": optimizers.NAdam(0.01),
+    "nadam decay": optimizers.NAdam(0.01, 0.8, 0.95, 1e-3, momentum_decay=0.1, weight_decay=0.1),
+    "rmsprop": optimizers.RMSprop(0.01),
+    "rmsprop decay": optimizers.RMSprop(0.01, 0.9, weight_decay=0.1),
+    "rmsprop momentum": optimizers.RMSprop(0.01, momentum=0.9),
+    "rmsprop centered": optimizers.RMSprop(0.01, centered=True),
+    "rmsprop centered momentum decay": optimizers.RMSprop(0.01, 0.9, 0.5, 1e-3, centered=True, weight_decay=0.1),
+    "adagrad": optimizers.Adagrad(0.05),
+    "adagrad decay": optimizers.Adagrad(0.05, 0.1, weight_decay=0.1),
+    "adadelta": optimizers.Adadelta(),
+    "adadelta decay": optimizers.Adadelta(0.5, 0.95, 1e-3, weight_decay=0.1),
+    "lion": optimizers.Lion(0.01),
+    "lion decay": optimizers.Lion(0.01, 0.8, 0.95, weight_decay=0.1),
 }
 
 
@@ -88,8 +104,8 @@ def train(
     losses = np.full(steps, -1.0)
     scalars = OPTIMIZERS[optimizer].scalars(np.arange(first, first + steps))
     order = np.arange(bounds[-1]) if order is None else order
-    report = engine.train(X, y, order, np.array(bounds), scalars, losses, first_step=first, **options)
-    return report, losses
+    engine.steps_since_compile = first
+    return engine.train(X, y, order, np.array(bounds), scalars, losses, **options), losses
 
 
 def predict(engine: Engine, X: Array, **options) -> Array:

@@ -163,46 +163,98 @@ def cross_entropy_case(z, t, weights, label: str) -> Case:
 SCALARS = {
     "sgd": (0.999, -0.1), "momentum": (0.01, 0.9, -0.1), "nesterov": (0.01, 0.9, -0.1),
     "adam": (0.0, 0.9, 0.999, 1e-7, -0.03), "adam_decay": (0.01, 0.9, 0.999, 1e-7, -0.03),
-    "adamw": (0.9999, 0.9, 0.999, 1e-7, -0.03),
+    "adamw": (0.9999, 0.9, 0.999, 1e-7, -0.03), "amsgrad": (0.01, 0.9, 0.999, 1e-7, -0.03, 0.9999),
+    "nadam": (0.01, 0.9, 0.999, 1e-7, -0.03, 0.8), "rmsprop": (0.01, 0.99, 0.01, 1e-7, -0.03),
+    "rmsprop_momentum": (0.01, 0.99, 0.01, 1e-7, -0.03, 0.9), "rmsprop_centered": (0.01, 0.9, 0.1, 1e-7, -0.03, 0.9),
+    "adagrad": (0.01, 0.1, 1e-7, -0.03), "adadelta": (0.01, 0.9, 0.1, 1e-6, -1.0),
+    "lion": (0.999, 0.9, 0.1, 0.99, 0.01, 0.03),
 }  # fmt: skip
 SAFE = {"float32": 1e32, "float64": 1e290}
-N_STATES = {name: states for name, (_, states) in rules.RULES.items()}
+# Of each rule's states: any number, or no less than 0.
+KINDS = {"momentum": "a", "nesterov": "a", "rmsprop": "n", "rmsprop_momentum": "na", "rmsprop_centered": "naa",
+         "adagrad": "n", "adadelta": "nn", "lion": "a", "amsgrad": "ann", "sgd": ""}  # fmt: skip
 
 
+class Exact:
+    """A number in wider arithmetic and its bound: every product and every sum rounds once, by u of its size."""
 
-def exact_rule(rule: str, g, w, states, s) -> list[tuple[np.ndarray, np.ndarray]]:
-    """New weights and states, each with its bound: every product and every sum rounds once, by u of its size."""
-    u, none = unit(w.dtype), np.zeros(1)
-    tiny, g, w, states = rules.TINY[8 * w.itemsize], wide(g), wide(w), [wide(x) for x in states]
+    def __init__(self, value, u: float, error=0.0):
+        self.value, self.u, self.error = value, u, error
 
-    def add(*terms):
-        """Sum of (value, bound) terms."""
-        total = sum(value for value, _ in terms)
-        return total, sum(e for _, e in terms) + (len(terms) - 1) * u * sum(abs(value) for value, _ in terms)
+    def __add__(self, other: Exact) -> Exact:
+        size = abs(self.value) + abs(other.value)
+        return Exact(self.value + other.value, self.u, self.error + other.error + self.u * size)
 
-    def times(factor, term):
-        return factor * term[0], abs(factor) * term[1] + u * abs(factor * term[0])
+    def __mul__(self, other: Exact | float) -> Exact:
+        if not isinstance(other, Exact):
+            return Exact(self.value * other, self.u, abs(other) * self.error + self.u * abs(self.value * other))
+        value = self.value * other.value
+        error = abs(self.value) * other.error + abs(other.value) * self.error + self.error * other.error
+        return Exact(value, self.u, error + self.u * abs(value))
 
-    grad, weight, old = (g, none), (w, none), [(x, none) for x in states]
+    def over_root(self, square: Exact, epsilon: float) -> Exact:
+        """self / (sqrt(square) + epsilon): the root halves a relative error; 2 ULP, 4 u, for root, sum and quotient by
+        estimates; one product."""
+        bottom = np.sqrt(square.value) + epsilon
+        relative = square.error / (2 * square.value) + 6 * self.u
+        return Exact(self.value / bottom, self.u, self.error / bottom + abs(self.value / bottom) * relative)
+
+
+def exact_rule(rule: str, g, w, states, s) -> list[Exact]:
+    """New weights and states."""
+    u = unit(w.dtype)
+    tiny = Exact(rules.TINY[8 * w.itemsize] + 0 * wide(g), u)
+    g, w, old = Exact(wide(g), u), Exact(wide(w), u), [Exact(wide(x), u) for x in states]
     if rule == "sgd":
-        return [add(times(s[0], weight), times(s[1], grad))]
-    if rule in ("momentum", "nesterov"):
-        grad = add(times(s[0], weight), grad)
-        velocity = add(times(s[1], old[0]), grad)
-        step = add(times(s[1], velocity), grad) if rule == "nesterov" else velocity
-        return [add(times(s[2], step), weight), velocity]
-    if rule == "adam_decay":
-        grad = add(times(s[0], weight), grad)
+        return [w * s[0] + g * s[1]]
+    if rule == "lion":
+        return exact_lion(g, w, old[0], s)
     if rule == "adamw":
-        weight = times(s[0], weight)
-    m = add(times(s[1], old[0]), grad)
-    g_square = (grad[0] ** 2, 2 * abs(grad[0]) * grad[1] + u * grad[0] ** 2)
-    v = add(times(s[2], old[1]), g_square, (tiny + 0 * g, none))
-    bottom = np.sqrt(v[0]) + s[3]
-    ratio = s[4] * m[0] / bottom
-    # relative errors: the root halves that of v; 2 ULP, 4 u, for root, sum and quotient by estimates; one product
-    relative = v[1] / (2 * v[0]) + 4 * u + 2 * u
-    return [add((ratio, abs(s[4]) * m[1] / bottom + abs(ratio) * relative), weight), m, v]
+        w = w * s[0]
+    elif rule != "adam":
+        g = w * s[0] + g
+    if rule in ("momentum", "nesterov"):
+        velocity = old[0] * s[1] + g
+        step = velocity * s[1] + g if rule == "nesterov" else velocity
+        return [step * s[2] + w, velocity]
+    if rule == "adagrad":
+        total = g * g + old[0]
+        return [g.over_root(total + Exact(s[1], u), s[2]) * s[3] + w, total]
+    if rule == "adadelta":
+        v, epsilon = g * s[2] * g + old[0] * s[1], Exact(s[3], u)
+        top, bottom = old[1] + epsilon, v + epsilon
+        root = np.sqrt(top.value / bottom.value)
+        step = Exact(root, u, root * ((top.error / top.value + bottom.error / bottom.value + u) / 2 + u)) * g
+        return [step * s[4] + w, v, step * s[2] * step + old[1] * s[1]]
+    if rule.startswith("rmsprop"):
+        return exact_rmsprop(rule, g, w, old, s, tiny)
+    m, v = old[0] * s[1] + g, old[1] * s[2] + g * g + tiny
+    if rule == "amsgrad":
+        w, largest = w * s[5], Exact(np.maximum(old[2].value, v.value), u, v.error)
+        return [m.over_root(largest, s[3]) * s[4] + w, m, v, largest]
+    top = m * s[5] + g if rule == "nadam" else m
+    return [top.over_root(v, s[3]) * s[4] + w, m, v]
+
+
+def exact_rmsprop(rule: str, g: Exact, w: Exact, old: list[Exact], s, tiny: Exact) -> list[Exact]:
+    v, new = g * s[2] * g + old[0] * s[1] + tiny, []
+    variance = v
+    if rule == "rmsprop_centered":
+        mean = g * s[2] + old[2] * s[1]
+        variance = v + mean * mean * -1.0
+        variance, new = Exact(np.maximum(variance.value, tiny.value), g.u, variance.error), [mean]
+    quotient = g.over_root(variance, s[3])
+    if rule == "rmsprop":
+        return [quotient * s[4] + w, v]
+    velocity = old[1] * s[5] + quotient
+    return [velocity * s[4] + w, v, velocity, *new]
+
+
+def exact_lion(g: Exact, w: Exact, m: Exact, s) -> list[Exact]:
+    """An average that may be rounded to the other side of 0 makes a step of the other sign."""
+    average = g * s[2] + m * s[1]
+    either = (abs(average.value) <= average.error) & (average.value != 0)
+    return [w * s[0] + Exact(-s[5] * np.sign(average.value), g.u, 2 * s[5] * either), g * s[4] + m * s[3]]
 
 
 def update_case(rule: str, g: np.ndarray, w: np.ndarray, states: list[np.ndarray], label: str, apart: int = 0) -> Case:
@@ -222,11 +274,12 @@ def update_case(rule: str, g: np.ndarray, w: np.ndarray, states: list[np.ndarray
     def check():
         with np.errstate(all="ignore"):
             new = exact_rule(rule, g, w, states, wide(scalars))
-        kept = ~np.all([abs(value) <= np.finfo(dtype).max for value, _ in new], axis=0)
+        kept = ~np.all([abs(number.value) <= np.finfo(dtype).max for number in new], axis=0)
         assert flag.values[0] == kept.any()
-        for got, before, (exact, bound) in zip(runs, old, new, strict=True):
+        for got, before, exact in zip(runs, old, new, strict=True):
             assert_bits(got[kept], before[kept])
-            assert_within(got[~kept], exact[~kept], 1.01 * np.broadcast_to(bound, exact.shape)[~kept])
+            bound = 1.01 * np.broadcast_to(exact.error, exact.value.shape)
+            assert_within(got[~kept], exact.value[~kept], bound[~kept])
 
     arguments = [rows, columns, G, pitch, W, pitch, columns * pitch, Operand(dtype, scalars.size, scalars), flag]
     return Case(f"update_{rule}", dtype, arguments, check, label)
@@ -234,8 +287,12 @@ def update_case(rule: str, g: np.ndarray, w: np.ndarray, states: list[np.ndarray
 
 def random_update(rule: str, dtype: str, columns: int, rows: int):
     rng, L = np.random.default_rng([10, rows]), lanes_of(dtype)
-    g, w, m, v = (normal_lines(rng, dtype, columns * rows).reshape(columns, rows, L) for _ in range(4))
-    return g, w, [m, v**2][: N_STATES[rule]]
+    g, w, *states = (normal_lines(rng, dtype, columns * rows).reshape(columns, rows, L) for _ in range(5))
+    kinds = KINDS.get(rule, "an")
+    states = [x**2 if kind == "n" else x for x, kind in zip(states, kinds, strict=False)]
+    if rule == "rmsprop_centered":  # the mean of squares is more than the square of the mean
+        states[0] += states[2] ** 2 + np.array(0.1, dtype)
+    return g, w, states
 
 
 def updates(dtype: str, longest: int = 1000) -> Iterator[Case]:

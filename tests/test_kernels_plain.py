@@ -28,6 +28,12 @@ OPTIMIZERS = (
     fastbp.Adam(0.01),
     fastbp.Adam(0.01, weight_decay=0.02),
     fastbp.AdamW(lambda steps: 0.01 / (1 + steps)),
+    fastbp.AdamW(0.01, amsgrad=True),
+    fastbp.NAdam(0.01, weight_decay=0.02),
+    fastbp.RMSprop(0.01, momentum=0.9, centered=True),
+    fastbp.Adagrad(0.1, 0.1),
+    fastbp.Adadelta(),
+    fastbp.Lion(0.01, weight_decay=0.02),
 )
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 each_activation = pytest.mark.parametrize("name", NAMES)

@@ -23,8 +23,10 @@ N = 20
 X = np.random.default_rng(8).normal(size=(N, 3)).astype(np.float32)
 LABELS = np.arange(N) % 4
 MODULES = [
-    *("arguments", "checkpoint", "constraints", "data", "layers", "metrics", "model", "network"),
-    *("progress", "regularizers", "seeds", "slices", "snapshot", "training"),
+    *("arguments", "checkpoint", "constraints", "data", "folding", "layers", "metrics", "model", "network"),
+    *("progress", "regularizers", "seeds", "slices", "snapshot", "training", "trainer", "tally", "history", "rates"),
+    *("trees", "resuming", "normalising", "callbacks"),
+    *(f"callbacks.{name}" for name in ("averaging", "base", "files", "rates", "stopping", "tensorboard")),
 ]
 
 
@@ -111,6 +113,23 @@ def test_what_is_no_network_is_refused(case):
 
 
 # ---------------------------------------------------------------- weights
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("inputs", "units"), [(1, 1), (1, 16), (3, 8), (3, 16), (3, 17)])
+def test_weights_and_gradients_are_copies(inputs, units, dtype):
+    """Also where a kernel lies in memory as it is returned: one line, or a panel of just its width."""
+    model = Sequential([Dense(units)], input_size=inputs, dtype=dtype)
+    model.compile("adam", "mse")
+    rows = (np.ones((2, inputs)), np.ones((2, units)))
+    arrays = [*model.get_weights(), *model.gradients(*rows), *model._engine.get_state()[0]]
+    before = [array.copy() for array in arrays]
+    model.train_on_batch(*rows)
+    assert_same(arrays, before)
+    kept = model.get_weights()
+    for array in arrays:
+        array.fill(7)
+    assert_same(model.get_weights(), kept)
 
 
 def test_each_layer_draws_from_a_stream_of_its_own():
@@ -509,7 +528,7 @@ def test_an_unknown_attribute_is_named():
 class Idle:
     """An engine that does nothing, to time what stands around it."""
 
-    input_size, output_size, n_parameters, dtype = 10, 1, 61, np.dtype("float32")
+    input_size, output_size, n_parameters, dtype, steps_trained = 10, 1, 61, np.dtype("float32"), 0
 
     def train(self, X, y, order, bounds, scalars, losses, *, sample_weight=None, outputs=None, n_threads=None):
         losses[0] = 0.5

@@ -5,13 +5,24 @@ import pytest
 
 from fastbp.reference import RULES, LayerSpec, ReferenceEngine, Report
 
-STATES = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}
+STATES = {
+    "sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2, "amsgrad": 3, "nadam": 2, "rmsprop": 1,
+    "rmsprop_momentum": 2, "rmsprop_centered": 3, "adagrad": 1, "adadelta": 2, "lion": 1,
+}  # fmt: skip
 ROWS = {
     "sgd": [0.1],
     "momentum": [0.1, 0.0, 0.9, 1.0],
     "nesterov": [0.1, 0.0, 0.9, 1.0],
     "adam": [0.1, 0.0, 0.9, 0.999, 1e-8, 0.1, 0.001],
     "adamw": [0.1, 0.01, 0.9, 0.999, 1e-8, 0.1, 0.001],
+    "amsgrad": [0.1, 0.01, 0.9, 0.999, 1e-8, 0.1, 0.001, 1.0],
+    "nadam": [0.1, 0.0, 0.9, 0.999, 1e-8, 1.0, 0.001, 0.5],
+    "rmsprop": [0.1, 0.0, 0.9, 0.0, 1e-8],
+    "rmsprop_momentum": [0.1, 0.0, 0.9, 0.9, 1e-8],
+    "rmsprop_centered": [0.1, 0.0, 0.9, 0.9, 1e-8],
+    "adagrad": [0.1, 0.0, 0.0, 1e-8],
+    "adadelta": [1.0, 0.0, 0.9, 1e-4],
+    "lion": [0.1, 0.01, 0.9, 0.99],
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastbp import kernels
+from fastbp import kernels, optimizers
 
 SHAPES = ((32, 64, 32), (128, 784, 128), (128, 512, 512), (256, 2048, 2048))  # rows, in, out
 
@@ -41,6 +41,38 @@ class Dense:
         else:
             dZ = self.dA * (self.A > 0)
             _ = dZ @ self.W.T, self.X.T @ dZ, dZ.sum(axis=0)
+
+
+RULES: dict[str, optimizers.Optimizer] = {
+    "sgd": optimizers.SGD(),
+    "momentum": optimizers.SGD(momentum=0.9),
+    "adam": optimizers.Adam(),
+    "amsgrad": optimizers.Adam(amsgrad=True),
+    "nadam": optimizers.NAdam(),
+    "rmsprop": optimizers.RMSprop(),
+    "rmsprop, centered": optimizers.RMSprop(centered=True),
+    "adagrad": optimizers.Adagrad(),
+    "adadelta": optimizers.Adadelta(),
+    "lion": optimizers.Lion(),
+}
+
+
+class Rule:
+    """One step of each rule on 50,000 weights, which stay in the second-level cache with their states."""
+
+    params = tuple(RULES)
+    param_names = ("rule",)
+
+    def setup(self, rule: str) -> None:
+        """Random arrays, one step."""
+        rng = np.random.default_rng(0)
+        self.W, self.grad = rng.random(50_000, np.float32), rng.random(50_000, np.float32)
+        self.state = kernels.init_state(RULES[rule], self.W)
+        self.time_step(rule)
+
+    def time_step(self, rule: str) -> None:
+        """A step, in place."""
+        kernels.update(RULES[rule], self.W, self.grad, self.state)
 
 
 class Update:

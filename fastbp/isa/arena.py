@@ -57,6 +57,22 @@ def prepare(module: ir.Module, bits: int, table) -> ir.Function:
     return define(module, f"fastbp_prepare_f{bits}", [I64, PTR, PTR, PTR, PTR], body)
 
 
+def squares(module: ir.Module, bits: int, table) -> ir.Function:
+    """void (n, g, sum): *sum <- sum of g^2, as `prepare` adds it up."""
+
+    def body(builder, n, g, total):
+        x, b = Lines(builder, bits), builder
+        sums = Doubles(x)
+
+        def line(i, values):
+            wide = sums.wide(x.load(g, at_line(x, i)))
+            return [b.fadd(values[0], b.fmul(wide, wide))]
+
+        sums.store(loop(b, n, [sums.zero], line)[0], total, 0)
+
+    return define(module, f"fastbp_squares_f{bits}", [I64, PTR, PTR], body)
+
+
 def penalties(module: ir.Module, bits: int, table) -> ir.Function:
     """void (n, w, sums): sums[0] <- sum |w|, sums[1] <- sum w^2."""
 

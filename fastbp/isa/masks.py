@@ -19,6 +19,7 @@ from fastbp.isa.vmath import horner
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
+LOW = 0xFFFFFFFF
 # Of sqrt(2) erfinv(x) = x p(w), w = -log(1 - x^2): in w - 2.5 below 5, else in sqrt(w) - 3. Giles 2010, table 5, which
 # gives erfinv: good to 1e-6 or so, and noise needs no more.
 ERFINV_CENTRE = (
@@ -38,7 +39,7 @@ class Philox:
     def __init__(self, x: Lines, row, step, node, keys):
         self.x = x
         self.words = ir.VectorType(I32, x.lanes)
-        self.wide = ir.VectorType(I64, x.lanes)
+        self.pairs = ir.VectorType(I64, x.lanes // 2)
         b = x.b
         lanes = ir.Constant(self.words, list(range(x.lanes)))
         self.rows = b.add(self.splat(b.trunc(row, I32)), lanes)
@@ -52,11 +53,19 @@ class Philox:
         return b.shuffle_vector(one, undefined, ir.Constant(self.words, [0] * self.x.lanes))
 
     def product(self, words, factor: int):
-        """High and low words of words * factor."""
+        """High and low words of words * factor: every other word at a time, where the others stood."""
         b = self.x.b
-        whole = b.mul(b.zext(words, self.wide), ir.Constant(self.wide, [factor] * self.x.lanes))
-        high = b.lshr(whole, ir.Constant(self.wide, [32] * self.x.lanes))
-        return b.trunc(high, self.words), b.trunc(whole, self.words)
+        pairs = b.bitcast(words, self.pairs)
+        even, odd = (b.mul(half, self.pair(factor)) for half in (b.and_(pairs, self.pair(LOW)), self.high(pairs)))
+        high = b.or_(self.high(even), b.and_(odd, self.pair(LOW << 32)))
+        low = b.or_(b.and_(even, self.pair(LOW)), b.shl(odd, self.pair(32)))
+        return b.bitcast(high, self.words), b.bitcast(low, self.words)
+
+    def pair(self, value: int):
+        return ir.Constant(self.pairs, [value] * (self.x.lanes // 2))
+
+    def high(self, pairs):
+        return self.x.b.lshr(pairs, self.pair(32))
 
     def group(self, number) -> list:
         b, keys = self.x.b, list(self.keys)

@@ -45,6 +45,7 @@ EMITTERS: dict[str, Emitter] = {
     "dropout": masks.dropout,
     "noise": masks.noise,
     "prepare": arena.prepare,
+    "squares": arena.squares,
     "penalties": arena.penalties,
     "limit": arena.limit,
     "average": arena.average,

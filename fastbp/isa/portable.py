@@ -18,9 +18,11 @@ import math
 
 from fastbp.isa import curves_portable as curves
 from fastbp.isa.emit import ACCUMULATE, BIAS_COLUMNS, BIAS_ROWS, LINE, RELU
-from fastbp.isa.rules import LIMIT, TINY
+from fastbp.isa.rules import LIMIT, RULES, TINY
 
-SGD, MOMENTUM, NESTEROV, ADAM, ADAM_DECAY, ADAMW = range(6)  # positions in rules.RULES
+(SGD, MOMENTUM, NESTEROV, ADAM, ADAM_DECAY, ADAMW, AMSGRAD, NADAM, RMSPROP, RMSPROP_MOMENTUM, RMSPROP_CENTERED, ADAGRAD,
+ ADADELTA, LION) = range(14)  # positions in rules.RULES
+N_STATES = tuple(states for _, states in RULES.values())
 TINY_32, TINY_64 = TINY[32], TINY[64]
 
 
@@ -234,20 +236,24 @@ def cross_entropy(table, n, Z, z, T, t, D, d, weights, w, loss, o, logsum, e):
 # -- update rules --------------------------------------------------------------------------------------------------
 def update(table, code, rows, columns, G, g, gpitch, W, w, wpitch, stride, S, s, flag, f):
     """`columns` runs of `rows` lines of W and its states, `stride` elements apart; what is not finite is not stored."""
-    n, n_states = rows * (LINE // W.itemsize), 0 if code == SGD else 1 if code <= NESTEROV else 2
-    s0, s1, s2, s3, s4 = S[s], S[s + 1], S[s + 2], S[s + 3], S[s + 4]
+    n, n_states = rows * (LINE // W.itemsize), N_STATES[code]
     tiny = W.dtype.type(TINY_32 if W.itemsize == 4 else TINY_64)
+    scalars = S[s : s + LIMIT]
     checked = not is_safe(n, columns, G, g, gpitch, S[s + LIMIT])
     for j in range(columns):
         at, g_run = w + j * wpitch, G[g + j * gpitch : g + j * gpitch + n]
         w_run = W[at : at + n]
         m_run = W[at + stride : at + stride + n] if n_states > 0 else w_run
         v_run = W[at + 2 * stride : at + 2 * stride + n] if n_states > 1 else w_run
+        u_run = W[at + 3 * stride : at + 3 * stride + n] if n_states > 2 else w_run
         for i in range(n):
-            new_w, new_m, new_v = rule(code, g_run[i], w_run[i], m_run[i], v_run[i], s0, s1, s2, s3, s4, tiny)
-            if checked and not (abs(new_w) < math.inf and abs(new_m) < math.inf and abs(new_v) < math.inf):
+            new_w, new_m, new_v, new_u = rule(code, g_run[i], w_run[i], m_run[i], v_run[i], u_run[i], scalars, tiny)
+            if checked and not (abs(new_w) < math.inf and abs(new_m) < math.inf and abs(new_v) < math.inf
+                                and abs(new_u) < math.inf):  # fmt: skip
                 flag[f] = 1
                 continue
+            if n_states > 2:
+                u_run[i] = new_u
             if n_states > 1:
                 v_run[i] = new_v
             if n_states > 0:
@@ -268,24 +274,65 @@ def is_safe(n, columns, G, g, gpitch, limit):
     return True
 
 
-def rule(code, g, w, m, v, s0, s1, s2, s3, s4, tiny):
-    """One weight's update rule: new weight, first and second state (see `rules`)."""
+def rule(code, g, w, m, v, u, s, tiny):
+    """One weight's update rule: new weight, first to third state (see `rules`); those a rule lacks stay."""
     if code == SGD:
-        return s1 * g + s0 * w, m, v
+        return s[1] * g + s[0] * w, m, v, u
     if code == MOMENTUM:
-        m = s1 * m + (s0 * w + g)
-        return s2 * m + w, m, v
+        m = s[1] * m + (s[0] * w + g)
+        return s[2] * m + w, m, v, u
     if code == NESTEROV:
-        g = s0 * w + g
-        m = s1 * m + g
-        return s2 * (s1 * m + g) + w, m, v
-    if code == ADAM_DECAY:
-        g = s0 * w + g
-    elif code == ADAMW:
-        w = s0 * w
-    m = s1 * m + g
-    v = g * g + (s2 * v + tiny)
-    return w + s4 * m / (square_root(v) + s3), m, v
+        g = s[0] * w + g
+        m = s[1] * m + g
+        return s[2] * (s[1] * m + g) + w, m, v, u
+    if code == LION:
+        average = s[2] * g + s[1] * m
+        m, w = s[4] * g + s[3] * m, s[0] * w
+        if average == 0:
+            return w, m, v, u
+        return (w - s[5] if average > 0 else w + s[5] if average < 0 else average), m, v, u
+    if code not in (ADAM, ADAMW):
+        g = s[0] * w + g
+    if code <= NADAM:
+        return adam(code, g, w, m, v, u, s, tiny)
+    if code == ADAGRAD:
+        m = g * g + m
+        return w + s[3] * g / (square_root(m + s[1]) + s[2]), m, v, u
+    if code == ADADELTA:
+        m = s[2] * g * g + s[1] * m
+        step = square_root((v + s[3]) / (m + s[3])) * g
+        return s[4] * step + w, m, s[2] * step * step + s[1] * v, u
+    return rmsprop(code, g, w, m, v, u, s, tiny)
+
+
+def adam(code, g, w, m, v, u, s, tiny):
+    if code == ADAMW:
+        w = s[0] * w
+    elif code == AMSGRAD:
+        w = s[5] * w
+    m = s[1] * m + g
+    v = g * g + (s[2] * v + tiny)
+    if code == AMSGRAD:
+        u = u if u > v else v
+        return w + s[4] * m / (square_root(u) + s[3]), m, v, u
+    top = s[5] * m + g if code == NADAM else m
+    return w + s[4] * top / (square_root(v) + s[3]), m, v, u
+
+
+def rmsprop(code, g, w, m, v, u, s, tiny):
+    if code == RMSPROP_CENTERED:
+        m = s[2] * g * g + s[1] * m
+        u = s[2] * g + s[1] * u
+        variance = m - u * u
+        variance = tiny if variance < tiny else variance
+    else:
+        m = s[2] * g * g + (s[1] * m + tiny)
+        variance = m
+    quotient = g / (square_root(variance) + s[3])
+    if code == RMSPROP:
+        return s[4] * quotient + w, m, v, u
+    v = s[5] * v + quotient
+    return s[4] * v + w, m, v, u
 
 
 def square_root(v):
@@ -325,8 +372,8 @@ def peak(table, n, lines, X, x, C, c):
 
 
 HELPERS = (
-    tile_start, add_products, add_eight, tile_finish, zero, lane_sum, partial_sum, is_safe, rule, square_root,
-    curves.activate, curves.slope_from_output, curves.forward_slope,
+    tile_start, add_products, add_eight, tile_finish, zero, lane_sum, partial_sum, is_safe, square_root, adam, rmsprop,
+    rule, curves.activate, curves.slope_from_output, curves.forward_slope,
 )  # fmt: skip
 
 

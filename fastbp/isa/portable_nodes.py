@@ -216,6 +216,14 @@ def prepare(table, n, G, g, W, w, S, s, sums, o):
     sums[o] = total
 
 
+def squares(table, n, G, g, sums, o):
+    """The sum of g^2."""
+    total = 0.0
+    for i in range(n * (LINE // G.itemsize)):
+        total += float(G[g + i]) * float(G[g + i])
+    sums[o] = total
+
+
 def penalties(table, n, W, w, sums, o):
     """Sums of |w| and of w^2."""
     size, squares = 0.0, 0.0

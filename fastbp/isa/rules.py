@@ -4,6 +4,9 @@ Adam keeps its averages without their factors, m' = m / (1 - beta_1) and v' = v 
 fused multiply-add fewer; the factors and the bias corrections are in the scalars (see `kernels.updates`):
 
     m' <- beta_1 m' + g        v' <- beta_2 v' + g^2        W <- W - alpha m' / (sqrt(v') + epsilon')
+
+AMSGrad and NAdam do so too; all other rules keep their states as published. What an optimizer may leave out (decay, for
+one) is a scalar wherever that is free, since every rule has to be compiled; a state more or less makes another rule.
 """
 
 from __future__ import annotations
@@ -37,11 +40,8 @@ def nesterov(x: Lines, g, w, states, s, table):
 
 def adam(x: Lines, g, w, states, s, table):
     """s: (decay), beta_1, beta_2, epsilon', -alpha."""
-    m = x.fma(s[1], states[0], g)
-    v = x.fma(g, g, x.fma(s[2], states[1], x.const(TINY[x.bits])))
-    if table.reciprocals and x.bits == 32:
-        return quotient_fast(x, m, v, s[3], s[4], w), [m, v]
-    return x.fma(s[4], x.b.fdiv(m, x.b.fadd(x.call("sqrt", v), s[3])), w), [m, v]
+    m, v = averages(x, g, states, s)
+    return plus_quotient(x, w, s[4], m, v, s[3], table), [m, v]
 
 
 def adam_decay(x: Lines, g, w, states, s, table):
@@ -51,6 +51,86 @@ def adam_decay(x: Lines, g, w, states, s, table):
 def adamw(x: Lines, g, w, states, s, table):
     """s[0]: 1 - rate*decay."""
     return adam(x, g, x.b.fmul(s[0], w), states, s, table)
+
+
+def amsgrad(x: Lines, g, w, states, s, table):
+    """s: Adam's decay, beta_1, beta_2, epsilon', -alpha, 1 - rate*decay of AdamW. The third state is the largest v'."""
+    m, v = averages(x, x.fma(s[0], w, g), states, s)
+    largest = x.maximum(states[2], v)
+    return plus_quotient(x, x.b.fmul(s[5], w), s[4], m, largest, s[3], table), [m, v, largest]
+
+
+def nadam(x: Lines, g, w, states, s, table):
+    """s: decay, beta_1, beta_2, epsilon', -alpha, weight of m' beside g."""
+    g = x.fma(s[0], w, g)
+    m, v = averages(x, g, states, s)
+    return plus_quotient(x, w, s[4], x.fma(s[5], m, g), v, s[3], table), [m, v]
+
+
+def averages(x: Lines, g, states, s):
+    """Adam's m' and v'."""
+    return x.fma(s[1], states[0], g), x.fma(g, g, x.fma(s[2], states[1], x.const(TINY[x.bits])))
+
+
+def rmsprop(x: Lines, g, w, states, s, table):
+    """s: decay, rho, 1 - rho, epsilon, -rate."""
+    g = x.fma(s[0], w, g)
+    v = mean_square(x, g, x.fma(s[1], states[0], x.const(TINY[x.bits])), s)
+    return plus_quotient(x, w, s[4], g, v, s[3], table), [v]
+
+
+def rmsprop_momentum(x: Lines, g, w, states, s, table):
+    """s: also momentum. States: v, velocity."""
+    g = x.fma(s[0], w, g)
+    v = mean_square(x, g, x.fma(s[1], states[0], x.const(TINY[x.bits])), s)
+    velocity = plus_quotient(x, x.b.fmul(s[5], states[1]), x.const(1.0), g, v, s[3], table)
+    return x.fma(s[4], velocity, w), [v, velocity]
+
+
+def rmsprop_centered(x: Lines, g, w, states, s, table):
+    """States: v, velocity, mean gradient. v - mean^2 may be rounded to less than 0."""
+    g = x.fma(s[0], w, g)
+    v = mean_square(x, g, x.b.fmul(s[1], states[0]), s)
+    mean = x.fma(s[2], g, x.b.fmul(s[1], states[2]))
+    variance = x.maximum(x.const(TINY[x.bits]), x.fma(x.neg(mean), mean, v))
+    velocity = plus_quotient(x, x.b.fmul(s[5], states[1]), x.const(1.0), g, variance, s[3], table)
+    return x.fma(s[4], velocity, w), [v, velocity, mean]
+
+
+def mean_square(x: Lines, g, kept, s):
+    return x.fma(x.b.fmul(s[2], g), g, kept)
+
+
+def adagrad(x: Lines, g, w, states, s, table):
+    """s: decay, initial accumulator value, epsilon, -rate. The state is the sum without its initial value."""
+    g = x.fma(s[0], w, g)
+    total = x.fma(g, g, states[0])
+    return plus_quotient(x, w, s[3], g, x.b.fadd(total, s[1]), s[2], table), [total]
+
+
+def adadelta(x: Lines, g, w, states, s, table):
+    """s: decay, rho, 1 - rho, epsilon, -rate. States: mean square of gradients and of steps."""
+    g = x.fma(s[0], w, g)
+    v = mean_square(x, g, x.b.fmul(s[1], states[0]), s)
+    ratio = x.b.fdiv(x.b.fadd(states[1], s[3]), x.b.fadd(v, s[3]))
+    step = x.b.fmul(x.call("sqrt", ratio), g)
+    return x.fma(s[4], step, w), [v, mean_square(x, step, x.b.fmul(s[1], states[1]), s)]
+
+
+def lion(x: Lines, g, w, states, s, table):
+    """s: 1 - rate*decay, beta_1, 1 - beta_1, beta_2, 1 - beta_2, rate. Where the average is 0 there is no step."""
+    average = x.fma(s[2], g, x.b.fmul(s[1], states[0]))
+    step = x.call("copysign", s[5], average)
+    step = x.b.select(x.b.fcmp_ordered("==", average, x.const(0.0)), x.const(0.0), step)
+    m = x.fma(s[4], g, x.b.fmul(s[3], states[0]))
+    return x.fma(s[0], w, x.neg(step)), [m]
+
+
+def plus_quotient(x: Lines, w, factor, top, v, epsilon, table):
+    """w + factor top / (sqrt(v) + epsilon)."""
+    if table.reciprocals and x.bits == 32:
+        return quotient_fast(x, top, v, epsilon, factor, w)
+    return x.fma(factor, x.b.fdiv(top, x.b.fadd(x.call("sqrt", v), epsilon)), w)
 
 
 def quotient_fast(x: Lines, m, v, epsilon, factor, w):
@@ -82,7 +162,16 @@ RULES: dict[str, tuple[Callable, int]] = {
     "adam": (adam, 2),
     "adam_decay": (adam_decay, 2),
     "adamw": (adamw, 2),
+    "amsgrad": (amsgrad, 3),
+    "nadam": (nadam, 2),
+    "rmsprop": (rmsprop, 1),
+    "rmsprop_momentum": (rmsprop_momentum, 2),
+    "rmsprop_centered": (rmsprop_centered, 3),
+    "adagrad": (adagrad, 1),
+    "adadelta": (adadelta, 2),
+    "lion": (lion, 1),
 }
+MOST_STATES = 3
 N_SCALARS = 8
 LIMIT = 7  # scalars[LIMIT] bounds the squared gradients up to which nothing can overflow
 

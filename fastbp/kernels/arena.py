@@ -16,12 +16,23 @@ from typing import NamedTuple
 
 from fastbp.kernels import plan as field
 from fastbp.kernels.jit import inlined, kernel
-from fastbp.kernels.microkernels import average, exchange_if, lamb, limit, penalties, prepare, scale, update
+from fastbp.kernels.microkernels import (
+    average,
+    exchange_if,
+    lamb,
+    limit,
+    penalties,
+    prepare,
+    scale,
+    squares,
+    update,
+)
 from fastbp.kernels.parallel import STATUS
 from fastbp.kernels.updates import fold
 
-# Fields of a piece: its node, its offset, its lines, its array, and the array of the line behind them (-1: none).
-NODE, PLACE, LINES, ARRAY, BIAS_ARRAY, N_PIECE = range(6)
+# Fields of a piece: its node, its offset, its lines, its array, the array of the line behind them (-1: none), and
+# whether it is trained; frozen ones have penalties and averages all the same.
+NODE, PLACE, LINES, ARRAY, BIAS_ARRAY, TRAINED, N_PIECE = range(7)
 # Columns of an array's settings: times the rate, times the decay, penalties, the norm that units may have; its pieces.
 MULTIPLIER, DECAYS, L1, L2, MAX_NORM, FIRST, COUNT, N_SETTINGS = range(8)
 # Of the whole network.
@@ -39,7 +50,7 @@ class Arena(NamedTuple):
     pieces: object  # (pieces, N_PIECE)
     settings: object  # (arrays, N_SETTINGS), one for every group
     treatment: object  # N_TREATMENT numbers
-    sums: object  # (pieces, N_SUMS), float64
+    sums: object  # float64, N_SUMS for each piece
     groups: int  # where this worker's groups lie in M
     penalised: bool
     lamb: bool
@@ -76,20 +87,30 @@ def penalty(mem, arena, i):
     """l1 sum |W| + l2 sum W^2 of a piece."""
     piece, s, total = arena.pieces[i], arena.settings[arena.pieces[i, ARRAY]], 0.0
     if s[L1] != 0.0 or s[L2] != 0.0:
-        penalties(mem.table, piece[LINES], mem.P, piece[PLACE], arena.sums.reshape(-1), i * N_SUMS + SIZES)
-        total = s[L1] * arena.sums[i, SIZES] + s[L2] * arena.sums[i, SIZES + 1]
-    arena.sums[i, PENALTY] = total
+        penalties(mem.table, piece[LINES], mem.P, piece[PLACE], arena.sums, i * N_SUMS + SIZES)
+        total = s[L1] * arena.sums[i * N_SUMS + SIZES] + s[L2] * arena.sums[i * N_SUMS + SIZES + 1]
+    arena.sums[i * N_SUMS + PENALTY] = total
 
 
 @kernel
-def prepare_piece(mem, arena, i):
-    piece, sums, place = arena.pieces[i], arena.sums.reshape(-1), i * N_SUMS + SQUARES
-    at, lines, array, other = piece[PLACE], piece[LINES], piece[ARRAY], piece[BIAS_ARRAY]
-    prepare(mem.table, lines, mem.G, at, mem.P, at, mem.M, group_of(mem, arena, array) + mem.L, sums, place)
-    sums[place + 1] = 0.0
-    if other >= 0:
-        at += lines * mem.L
-        prepare(mem.table, 1, mem.G, at, mem.P, at, mem.M, group_of(mem, arena, other) + mem.L, sums, place + 1)
+def prepare_piece(mem, arena, training, i):
+    piece, place = arena.pieces[i], i * N_SUMS + SQUARES
+    if training and not piece[TRAINED]:
+        arena.sums[place] = arena.sums[place + 1] = 0.0
+        return
+    prepare_run(mem, arena, piece[ARRAY], piece[PLACE], piece[LINES], place)
+    arena.sums[place + 1] = 0.0
+    if piece[BIAS_ARRAY] >= 0:
+        prepare_run(mem, arena, piece[BIAS_ARRAY], piece[PLACE] + piece[LINES] * mem.L, 1, place + 1)
+
+
+@inlined
+def prepare_run(mem, arena, array, at, lines, place):
+    s, t = arena.settings[array], arena.treatment
+    if s[L1] == 0.0 and s[L2] == 0.0 and t[ACCUMULATION] == 1.0 and t[CLIPVALUE] == 0.0:  # nothing to change
+        squares(mem.table, lines, mem.G, at, arena.sums, place)
+    else:
+        prepare(mem.table, lines, mem.G, at, mem.P, at, mem.M, group_of(mem, arena, array) + mem.L, arena.sums, place)
 
 
 @inlined
@@ -104,7 +125,7 @@ def sum_of(arena, array, column, apart):
     """An array's sum over its pieces; `apart`: how far behind a kernel's column that of its biases is."""
     total, s = 0.0, arena.settings[array]
     for i in range(int(s[FIRST]), int(s[FIRST]) + int(s[COUNT])):
-        total += arena.sums[i, column if arena.pieces[i, ARRAY] == array else column + apart]
+        total += arena.sums[i * N_SUMS + (column if arena.pieces[i, ARRAY] == array else column + apart)]
     return total
 
 
@@ -123,7 +144,7 @@ def factors(mem, arena):
     bound, total = arena.treatment[GLOBAL_CLIPNORM], 0.0
     if bound > 0.0:
         for i in range(arena.pieces.shape[0]):
-            total += arena.sums[i, SQUARES] + arena.sums[i, SQUARES + 1]
+            total += arena.sums[i * N_SUMS + SQUARES] + arena.sums[i * N_SUMS + SQUARES + 1]
         for array in range(arrays):
             set_factor(mem, arena, array, clip(bound, total))
 
@@ -159,9 +180,9 @@ def clipped(mem, arena, array, at, lines):
 @kernel
 def measure_piece(mem, arena, rule, i):
     """The sums that `trust` needs, from clipped gradients."""
-    piece, sums, place = arena.pieces[i], arena.sums.reshape(-1), i * N_SUMS + NORMS
+    piece, sums, place = arena.pieces[i], arena.sums, i * N_SUMS + NORMS
     at, lines = piece[PLACE], piece[LINES]
-    for part in range(2):
+    for part in range(2 * piece[TRAINED]):
         array = piece[BIAS_ARRAY] if part else piece[ARRAY]
         if array >= 0:
             clipped(mem, arena, array, at, lines)
@@ -174,14 +195,14 @@ def measure_piece(mem, arena, rule, i):
 def apply_piece(mem, arena, rule, i):
     """A piece's update, then the limit of its units' norms, then the average of its weights."""
     piece = arena.pieces[i]
-    apply_run(mem, arena, rule, piece[ARRAY], piece[PLACE], piece[LINES])
-    group = group_of(mem, arena, piece[ARRAY]) + mem.L
-    if mem.M[group + BOUND] > 0.0:
-        limit(mem.table, piece[LINES], mem.P, piece[PLACE], mem.M, group + BOUND)
-    lines = piece[LINES]
-    if piece[BIAS_ARRAY] >= 0:
-        apply_run(mem, arena, rule, piece[BIAS_ARRAY], piece[PLACE] + lines * mem.L, 1)
-        lines += 1
+    lines, group = piece[LINES], group_of(mem, arena, piece[ARRAY]) + mem.L
+    if piece[TRAINED]:
+        apply_run(mem, arena, rule, piece[ARRAY], piece[PLACE], lines)
+        if mem.M[group + BOUND] > 0.0:
+            limit(mem.table, lines, mem.P, piece[PLACE], mem.M, group + BOUND)
+        if piece[BIAS_ARRAY] >= 0:
+            apply_run(mem, arena, rule, piece[BIAS_ARRAY], piece[PLACE] + lines * mem.L, 1)
+    lines += piece[BIAS_ARRAY] >= 0
     if mem.M[group + MOMENTUM] > 0.0:
         mean = piece[PLACE] + int(arena.treatment[AVERAGE])
         momentum = 0 if rule.first else group + MOMENTUM  # the workspace's first line holds nothing

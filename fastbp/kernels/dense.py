@@ -193,7 +193,8 @@ def tile(mem, row, rule, scratch, batch, rows, columns, a, dt, w, stream, biases
     apitch, wpitch, tpitch = row[field.APITCH], row[field.WPITCH], row[field.TPITCH]
     if not rule.fused:
         along(table, rows, columns, batch, M, a, apitch, M, dt, tpitch, G, w, wpitch,
-              ACCUMULATE if rule.accumulates else ZERO, M, 0, KEEP, P, 0, 0, 0, 0, 0, 0, M, stream)
+              ACCUMULATE if rule.accumulates else ZERO, M, 0, KEEP,
+              G, w, wpitch, 0, min(1, rule.ahead), AHEAD_LINES * L, (rows + AHEAD_LINES - 1) // AHEAD_LINES, M, stream)
         return
     # what the update will read is fetched meanwhile, AHEAD_LINES of each run with each panel of the batch
     along(table, rows, columns, batch, M, a, apitch, M, dt, tpitch, M, scratch, rows * L, ZERO, M, 0, KEEP,

@@ -11,6 +11,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numba
@@ -117,7 +118,7 @@ class Workspace:
         modes = ("train", "gradients") if training else ("predict", "evaluate")
         self.programs = {mode: program.program(nodes, mode, n_panels, lanes, workers, **options) for mode in modes}
         self.sync = aligned(max(parallel.words(len(p), workers) for p in self.programs.values()), np.int64)
-        self.sums = np.zeros((len(network.pieces), arena.N_SUMS))
+        self.sums = np.zeros(len(network.pieces) * arena.N_SUMS)
         self.context = np.zeros(run.CONTEXT, np.int64)
         self.numbers = self.context[2 * len(run.ARRAYS) :]
         self.numbers[[run.SCRATCH, run.SCRATCH_SIZE]] = self.plan.scratch, self.plan.scratch_size
@@ -177,7 +178,8 @@ class Workspace:
             THREADS.run(self.dtype.name, self.context, self.workers)
         else:
             with np.errstate(all="ignore"):  # what is not finite is told by the status
-                run.work(0, self.numbers, *(self._arrays[name].reshape(-1) for name in run.ARRAYS))
+                shaped = (self._arrays[name].reshape(run.SHAPES.get(name, -1)) for name in run.ARRAYS)
+                run.work(0, self.numbers, *shaped)
         for name in ("X", "y", "outputs"):  # a caller's large arrays are not kept alive
             if name in arrays and arrays[name].nbytes > WORTH_RELEASING:
                 self._arrays[name] = EMPTY
@@ -208,11 +210,11 @@ class Network:
                   if spec.dense or nodes[index].columns
                   for j in range(2 if nodes[index].columns or spec.use_bias else 1)]
         settings = {array: _settings(specs[array[0]], array[1], treatment) for array in arrays}
-        groups = arrays if self.treated else list(dict.fromkeys(settings.values()))
-        number = {array: groups.index(array if self.treated else settings[array]) for array in arrays}
+        alike = list(dict.fromkeys(settings.values()))
+        number = {array: i if self.treated else alike.index(settings[array]) for i, array in enumerate(arrays)}
         self.nodes = [node._replace(rules=(number.get((i, 0), 0), number.get((i, 1), number.get((i, 0), 0))))
                       for i, node in enumerate(nodes)]
-        rows = [settings[array] for array in groups] if self.treated else groups
+        rows = list(settings.values()) if self.treated else alike
         self.settings = np.zeros((max(1, len(rows)), arena.N_SETTINGS))
         self.settings[:, : arena.FIRST] = rows or [(1.0, 1.0, 0.0, 0.0, 0.0)]
         self.pieces = _pieces(self.nodes, layout, lanes)
@@ -239,15 +241,16 @@ def _settings(spec: LayerSpec, which: int, treatment: Treatment) -> tuple[float,
 
 
 def _pieces(nodes: Sequence[plan.Node], layout: Array, lanes: int) -> Array:
-    """Runs of lines of the parameters that are trained, see `arena`."""
+    """Runs of lines of parameters, see `arena`."""
     pieces = []
     for index, (node, (offset, pitch)) in enumerate(zip(nodes, layout.tolist(), strict=True)):
         panels, (first, second) = plan.ceil_div(node.outputs, lanes), node.rules
-        if node.trainable and node.dense:
+        trained = int(node.trainable)
+        if node.dense:
             other = second if node.bias else -1
-            pieces += [(index, offset + p * pitch, node.inputs, first, other) for p in range(panels)]
-        elif node.trainable and node.columns:
-            pieces += [(index, offset + j * pitch, panels, node.rules[j], -1) for j in range(2)]
+            pieces += [(index, offset + p * pitch, node.inputs, first, other, trained) for p in range(panels)]
+        elif node.columns:
+            pieces += [(index, offset + j * pitch, panels, node.rules[j], -1, trained) for j in range(2)]
     return np.array(pieces, np.int64).reshape(-1, arena.N_PIECE)
 
 
@@ -261,7 +264,8 @@ class Engine:
         self.specs = list(layers)
         self.lanes = LINE // self.dtype.itemsize
         self.loss, self.rule, self.n_states, self._treatment = "mse", "sgd", 0, Treatment()
-        self.steps_trained, self._random = 0, np.array([*key, 0], np.int64)
+        self.steps_trained = self.steps_since_compile = 0  # the second tells when accumulated gradients are due
+        self._random = np.array([*key, 0], np.int64)
         self._layout, length = plan.parameter_layout(self._describe(), self.lanes)
         self._layers = self._describe()
         self._network = self._connect()
@@ -350,21 +354,17 @@ class Engine:
         multiplications a weight. Behind them the average of the weights and the gradient accumulated so far, where the
         treatment has these.
         """
-        return [self._read(self._arena(1 + i), 2) for i in range(self.n_states + self._extras())]
-
-    def _extras(self) -> int:
-        """Arenas of an average and of accumulated gradients."""
-        return (self._treatment.ema_momentum > 0) + (self._treatment.accumulation > 1)
+        return [self._read(self._arena(1 + i), 2) for i in range(self.n_states + self._treatment.n_states)]
 
     def set_state(self, states: Sequence[Sequence[Array]]) -> None:
-        self.reset_state(len(states) - self._extras())
+        self.reset_state(len(states) - self._treatment.n_states)
         for index, state in enumerate(states):
             self._write(self._arena(1 + index), state, 2)
 
     def reset_state(self, n_states: int) -> None:
         """States of 0, and an average that the first update sets."""
         gradient = self._network.treated and self._treatment.accumulation == 1  # else it is among the extras
-        size = (1 + n_states + self._extras() + gradient) * self._stride
+        size = (1 + n_states + self._treatment.n_states + gradient) * self._stride
         if size == len(self._P):
             self._P[self._stride :] = 0
         else:
@@ -372,7 +372,7 @@ class Engine:
             if self._written:  # else both are zeros that no memory stands behind yet
                 values[: self._stride] = self._arena(0)
             self._P, self._training = values, None
-        self.n_states = n_states
+        self.n_states, self.steps_since_compile = n_states, 0
 
     # -- running ---------------------------------------------------------------------------------------------------
     def _workers(self, batch: int, wanted: int | None) -> int:
@@ -384,12 +384,10 @@ class Engine:
         return {"labels": y, "y": EMPTY} if y.ndim == 1 and y.dtype == np.int64 else {"labels": EMPTY, "y": y}
 
     def train(self, X: Array, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array, *,
-              sample_weight: Array | None = None, outputs: Array | None = None, n_threads: int | None = None,
-              first_step: int = 0) -> Report:
-        """Runs len(bounds) - 1 steps of minibatch training; see Report for how it may end early.
-
-        first_step: number of the first one since the states were reset, which tells when accumulated gradients are due.
-        """
+              sample_weight: Array | None = None, outputs: Array | None = None, n_threads: int | None = None) -> Report:
+        """Runs len(bounds) - 1 steps of minibatch training; see Report for how it may end early."""
+        if self.rule == "muon":
+            return self._train_by_arrays(X, y, order, bounds, scalars, losses, sample_weight, outputs, n_threads)
         steps = len(bounds) - 1
         batch = int(bounds[1] - bounds[0]) if steps == 1 else int(np.diff(bounds).max())
         space = self._space_for_training(batch, self._workers(batch, n_threads))
@@ -406,15 +404,53 @@ class Engine:
             space.run("train", {
                 run.N_STEPS: steps, run.LOSS: LOSSES[self.loss], run.BACKWARD: 1, run.FUSED: not network.treated,
                 run.TRAIN: 1, run.RULE: self._rule_code(scalars), run.AHEAD: (1 + self.n_states) * large,
-                run.STRIDE: self._stride, run.FIRST_STEP: first_step,
+                run.STRIDE: self._stride, run.FIRST_STEP: self.steps_since_compile,
             }, P=self._P, G=self._arena(len(self._P) // self._stride - 1) if network.treated else EMPTY, X=X,
                 order=order, bounds=bounds, scalars=scalars, losses=losses, totals=totals, random=self._random,
                 weight=EMPTY if sample_weight is None else sample_weight,
                 outputs=EMPTY if outputs is None else outputs, **self._labels(y))
         finally:
             self.steps_trained += int(space.sync[parallel.STEPS])
+            self.steps_since_compile += int(space.sync[parallel.STEPS])
         status = int(space.sync[parallel.STATUS] or space.sync[parallel.STATUS + 1])
+        self.steps_trained += int(space.sync[parallel.STEPS])
         return Report(int(space.sync[parallel.STEPS]), (status < 0) + 2 * (status > 0), max(status, 0) - 1)
+
+    def _train_by_arrays(self, X: Array, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array,
+                         sample_weight: Array | None, outputs: Array | None, n_threads: int | None) -> Report:
+        """Rules that look at whole matrices: gradients from the engine, updates as the reference makes them."""
+        from fastbp.reference.treatment import Updates
+        from fastbp.reference.treatment import parameters as arrays_of
+
+        gradient, n = aligned(self._stride, self.dtype), self.n_states + self._treatment.n_states
+        most = int(np.diff(bounds).max())
+        space = self._space_for_training(most, self._workers(most, n_threads))
+        shapes = iter([array.shape for array in self._read(self._arena(0), 2)])
+        count = [1 + node.bias if node.dense else min(2, node.columns) for node in self._layers]
+        every = arrays_of(self.specs, [[next(shapes) for _ in range(k)] for k in count])
+        updates = Updates(every, self.rule, self._treatment)
+        updates.steps = self.steps_since_compile
+        for s, (start, end) in enumerate(pairwise(bounds.tolist())):
+            rows = order[start:end]
+            weight = None if sample_weight is None else sample_weight[rows]
+            self._random[2] = self.steps_trained
+            space.point("treatment", NOT_TREATED)
+            self._one_pass(space, "gradients", X[rows], y[rows], losses[s : s + 1], weight,
+                           EMPTY if outputs is None else outputs[start:end], backward=1, G=gradient, train=1)
+            if not np.isfinite(losses[s]):
+                return Report(s, 1, -1)
+            W, dW, *states = map(self._flat, (self._arena(0), gradient, *map(self._arena, range(1, n + 1))))
+            with np.errstate(all="ignore"):
+                layer = updates.step(W, dW, states, scalars[s].tolist(), np.empty_like(W))
+            for index, values in enumerate([W, *states]):
+                self._write(self._arena(index), [p.of(values) for p in every], 2)
+            self.steps_trained, self.steps_since_compile = self.steps_trained + 1, self.steps_since_compile + 1
+            if layer >= 0:
+                return Report(s + 1, 2, layer)
+        return Report(len(bounds) - 1, 0, -1)
+
+    def _flat(self, values: Array) -> Array:
+        return np.concatenate([array.reshape(-1) for array in self._read(values, 2)])
 
     def _rule_code(self, scalars: Array) -> int:
         rule = "adam_decay" if self.rule == "adam" and scalars.reshape(-1)[1] != 0 else self.rule
@@ -485,9 +521,10 @@ class Engine:
         return space
 
     def _one_pass(self, space: Workspace, mode: str, X: Array, y: Array, losses: Array, sample_weight: Array | None,
-                  outputs: Array, backward: int, G: Array) -> None:
+                  outputs: Array, backward: int, G: Array, train: int = 0) -> None:
         totals = EMPTY if sample_weight is None else np.array([sample_weight.sum(dtype=np.float64)])
-        numbers = {run.N_STEPS: 1, run.LOSS: LOSSES[self.loss], run.BACKWARD: backward, run.FUSED: 0, run.TRAIN: 0}
+        numbers = {run.N_STEPS: 1, run.LOSS: LOSSES[self.loss], run.BACKWARD: backward, run.FUSED: 0, run.TRAIN: train,
+                   run.RULE: 0}
         space.run(mode, numbers, P=self._P, G=G, X=X, random=self._random, order=first_rows(len(X)),
-                  bounds=space.whole(len(X)), losses=losses, totals=totals, weight=EMPTY if sample_weight is None else sample_weight,
-                  outputs=outputs, **self._labels(y))
+                  bounds=space.whole(len(X)), losses=losses, totals=totals, outputs=outputs,
+                  weight=EMPTY if sample_weight is None else sample_weight, **self._labels(y))

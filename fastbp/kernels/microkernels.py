@@ -94,7 +94,7 @@ if PORTABLE:
 def _microkernel(name: str) -> Any:
     if not PORTABLE:
         return _emitted(name)
-    return jit.twin(getattr(portable, name, None) or getattr(portable_nodes, name))
+    return jit.called(getattr(portable, name, None) or getattr(portable_nodes, name))
 
 
 def _word(name: str) -> Any:
@@ -113,8 +113,8 @@ batch_norm, batch_norm_predict, batch_norm_backward, gains, layer_norm, layer_no
                  "layer_norm_backward", "add")
 )  # fmt: skip
 dropout, noise = _microkernel("dropout"), _microkernel("noise")
-prepare, penalties, limit, average, lamb = (
-    _microkernel(name) for name in ("prepare", "penalties", "limit", "average", "lamb")
+prepare, squares, penalties, limit, average, lamb = (
+    _microkernel(name) for name in ("prepare", "squares", "penalties", "limit", "average", "lamb")
 )
 update, activate, slope = _microkernel("update"), _microkernel("activate"), _microkernel("slope")
 peak = _microkernel("peak")

@@ -11,7 +11,7 @@ import numpy as np
 from fastbp.isa.curves_portable import CODES
 from fastbp.kernels import plan as field
 from fastbp.kernels.dense import deltas
-from fastbp.kernels.jit import inlined, kernel
+from fastbp.kernels.jit import called, inlined
 from fastbp.kernels.microkernels import (
     activate,
     add,
@@ -29,7 +29,7 @@ from fastbp.kernels.microkernels import (
 IDENTITY = CODES["identity"]
 
 
-@kernel
+@called
 def node_forward(mem, row, data, step, batch, layer, unit):
     """One unit of a node that is not dense."""
     kind, L = row[field.KIND], mem.L
@@ -80,7 +80,7 @@ def batch_norm_block(mem, row, batch, b):
         curve(mem, row, height, z, z)
 
 
-@kernel
+@called
 def node_backward(mem, row, layers, batch, unit):
     """Deltas of what a node that is not dense reads."""
     kind, L, N, M = row[field.KIND], mem.L, row[field.N], mem.M
@@ -146,7 +146,7 @@ def batch_norm_deltas(mem, row, below, batch, b):
         deltas(mem, below, batch, b, q, height)
 
 
-@kernel
+@called
 def node_weights(mem, row, rule, batch, b):
     """A block of gamma and beta: their gradients and update; and the moving statistics of a batch normalisation."""
     M, P, L, lane, pitch = mem.M, mem.P, mem.L, b * mem.L, row[field.WPITCH]

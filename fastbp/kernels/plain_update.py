@@ -15,7 +15,7 @@ from numba import carray, types
 
 from fastbp import optimizers
 from fastbp.isa import LINE
-from fastbp.isa.rules import RULES
+from fastbp.isa.rules import MOST_STATES, RULES
 from fastbp.kernels import jit, microkernels
 from fastbp.kernels.arguments import array, writable
 from fastbp.kernels.engine import address, aligned
@@ -25,16 +25,17 @@ from fastbp.kernels.microkernels import update as update_lines
 from fastbp.kernels.updates import fold
 
 Array = np.ndarray
-# Lines of a block: four arrays of them and the rule's scalars take 8 KiB.
+# Lines of a block: five arrays of them and the rule's scalars take 10 KiB.
 BLOCK = 32
-SCRATCH = 4 * BLOCK + 1
+SCRATCH = (MOST_STATES + 2) * BLOCK + 1
 
 
 @dataclass
 class State:
     """What an optimizer remembers of one array: a few arrays of its shape, and the steps taken.
 
-    SGD's velocity v; Adam's averages divided by their factors, m / (1 - beta_1) and v / (1 - beta_2).
+    Adam's and NAdam's averages are divided by their factors, m / (1 - beta_1) and v / (1 - beta_2), and so is AMSGrad's
+    largest v; all others are as the optimizer's docstring names them.
     """
 
     arrays: list[Array] = field(default_factory=list)
@@ -75,23 +76,27 @@ def update(optimizer: str | optimizers.Optimizer, W: Array, grad: Array, state: 
 
     Raises:
         TypeError, ValueError: arrays that do not fit together, are not C-contiguous, overlap or are read-only; a state
-        made for another optimizer or array. Nothing is changed then.
+        made for another optimizer or array; LAMB and Muon, which need whole layers. Nothing is changed then.
 
     Example:
         >>> W = np.array([1.0, 2.0])
         >>> update("sgd", W, np.array([10.0, 0.0]), init_state("sgd", W)), W.tolist()
         (True, [0.9, 2.0])
 
-    Formulas as PyTorch's; within them a step is one rounding or two a term from the exact one.
+    What an optimizer has around its rule, such as clipnorm or use_ema, is left to the caller. Formulas as PyTorch's;
+    within them a step is one rounding or two a term from the exact one.
     """
     rule = optimizers.get(optimizer)
+    if rule.rule in ("lamb", "muon"):
+        raise ValueError(f"optimizer must work weight by weight, but {rule.rule!r}, which needs whole layers, came: "
+                         "train a fastbp.Sequential with it")
     _check(rule, W, grad, state)
     scalars = rule.scalars(np.array([state.step]))[0]
     name = "adam_decay" if rule.rule == "adam" and scalars[1] != 0 else rule.rule
     flag, dtype = np.zeros(1, np.int64), W.dtype.name
     arena = aligned(SCRATCH * LINE // W.itemsize, W.dtype)
     states = [s.reshape(-1) for s in state.arrays]
-    states += [np.zeros(0, W.dtype)] * (2 - len(states))
+    states += [np.zeros(0, W.dtype)] * (MOST_STATES - len(states))
     arrays = (microkernels.addresses(dtype), flag, scalars, W.reshape(-1), grad.reshape(-1), *states, arena)
     if jit.JIT:
         context = np.array([n for a in arrays for n in (address(a), a.size)] + [list(RULES).index(name)])
@@ -128,29 +133,27 @@ def copied(target, at, source, start, size):
 
 
 @jit.inlined
-def pass_through(table, flag, scalars, W, grad, m, v, M, rule):
-    """W, its gradient and its states through the arena M: blocks of W, m, v and the gradient, then the scalars."""
+def pass_through(table, flag, scalars, W, grad, m, v, u, M, rule):
+    """W, its gradient and its states through the arena M: blocks of W, of states and gradient, then the scalars."""
     control = flush_denormals()
     L = 64 // M.itemsize
     B = BLOCK * L
-    fold(M, 4 * B, rule, scalars, 1.0, 1.0)
+    fold(M, 5 * B, rule, scalars, 1.0, 1.0)
     for start in range(0, W.size, B):
         size = min(B, W.size - start)
         lines = (size + L - 1) // L
         for i in range(size, lines * L):  # what fills the last line up
-            M[i], M[B + i], M[2 * B + i], M[3 * B + i] = 0, 0, 0, 0
+            M[i], M[B + i], M[2 * B + i], M[3 * B + i], M[4 * B + i] = 0, 0, 0, 0, 0
         copied(M, 0, W, start, size)
-        copied(M, 3 * B, grad, start, size)
-        if m.size:
-            copied(M, B, m, start, size)
-        if v.size:
-            copied(M, 2 * B, v, start, size)
-        update_lines(table, rule, lines, 1, M, 3 * B, 0, M, 0, 0, B, M, 4 * B, flag, 0)
+        copied(M, 4 * B, grad, start, size)
+        copied(M, B, m, start, min(m.size, size))
+        copied(M, 2 * B, v, start, min(v.size, size))
+        copied(M, 3 * B, u, start, min(u.size, size))
+        update_lines(table, rule, lines, 1, M, 4 * B, 0, M, 0, 0, B, M, 5 * B, flag, 0)
         copied(W, start, M, 0, size)
-        if m.size:
-            copied(m, start, M, B, size)
-        if v.size:
-            copied(v, start, M, 2 * B, size)
+        copied(m, start, M, B, min(m.size, size))
+        copied(v, start, M, 2 * B, min(v.size, size))
+        copied(u, start, M, 3 * B, min(u.size, size))
     restore_denormals(control)
 
 
@@ -161,17 +164,17 @@ def whole(context, i, dtype):
 
 def update_float32(at):
     """The arrays of `pass_through` as addresses and sizes, then the rule."""
-    c = carray(pointer(at), 17, np.int64)
+    c = carray(pointer(at), 19, np.int64)
     real = np.float32
     pass_through(whole(c, 0, np.int64), whole(c, 1, np.int64), whole(c, 2, np.float64), whole(c, 3, real),
-                 whole(c, 4, real), whole(c, 5, real), whole(c, 6, real), whole(c, 7, real), c[16])
+                 whole(c, 4, real), whole(c, 5, real), whole(c, 6, real), whole(c, 7, real), whole(c, 8, real), c[18])
 
 
 def update_float64(at):
-    c = carray(pointer(at), 17, np.int64)
+    c = carray(pointer(at), 19, np.int64)
     real = np.float64
     pass_through(whole(c, 0, np.int64), whole(c, 1, np.int64), whole(c, 2, real), whole(c, 3, real),
-                 whole(c, 4, real), whole(c, 5, real), whole(c, 6, real), whole(c, 7, real), c[16])
+                 whole(c, 4, real), whole(c, 5, real), whole(c, 6, real), whole(c, 7, real), whole(c, 8, real), c[18])
 
 
 @cache

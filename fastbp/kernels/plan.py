@@ -198,7 +198,8 @@ def _deltas(rows: np.ndarray, nodes: Sequence[Node], panels: int, pitch_of: Call
     for index, node in enumerate(nodes):
         for source in (node.below, node.skip):
             readers.setdefault(source, []).append(index)
-    position, extra = 0, []
+    position = 0
+    extra: list[np.ndarray] = []
     for index, (row, node) in enumerate(zip(rows, nodes, strict=True)):
         row[DPITCH], row[TPITCH] = pitch_of(node.outputs), odd(panels * lanes) * lanes
         if node.kind == ADD or readers[node.below][0] != index:

@@ -12,6 +12,7 @@ from fastbp.reference.network import (
     Layer,
     LayerSpec,
     Tape,
+    Treatment,
     activate,
     backward,
     forward,
@@ -19,8 +20,9 @@ from fastbp.reference.network import (
     passes,
     shapes,
 )
-from fastbp.reference.optimizers import BLOCK, update
+from fastbp.reference.optimizers import BLOCK
 from fastbp.reference.random import Draw
+from fastbp.reference.treatment import Updates, parameters
 
 Array = npt.NDArray[Any]
 CHUNK = 1024  # rows that predict and evaluate pass forward at a time: their memory does not grow with X
@@ -70,8 +72,8 @@ class ReferenceEngine:
         self.dtype, self.specs = np.dtype(dtype), list(layers)
         self.key, self.steps_trained = (int(key[0]), int(key[1])), 0
         self.input_size, self.output_size = input_size, layers[-1].units
-        self._largest = float(np.finfo(self.dtype).max)
         self._build(self.specs)
+        self._updates = Updates(self._parameters, "sgd", Treatment())
         self.reset_state(0)
 
     def _build(self, specs: list[LayerSpec]) -> None:
@@ -80,8 +82,8 @@ class ReferenceEngine:
         below = [number - 1 if spec.below is None else spec.below for number, spec in enumerate(specs)]
         shapes_of = [shapes(spec, widths[node]) for spec, node in zip(specs, below, strict=True)]
         self._shapes = [shape for node in shapes_of for shape in node]
-        self._layer_ends = np.cumsum([sum(math.prod(shape) for shape in node) for node in shapes_of])
-        self.n_parameters = int(self._layer_ends[-1])
+        self._parameters = parameters(specs, shapes_of)
+        self.n_parameters = sum(math.prod(shape) for shape in self._shapes)
         self._W, self._dW = np.zeros((2, self.n_parameters), self.dtype)
         self._scratch = np.empty(min(BLOCK, self.n_parameters), self.dtype)
         weights, gradients = iter(self._views(self._W)), iter(self._views(self._dW))
@@ -114,31 +116,46 @@ class ReferenceEngine:
         """Copies of the optimizer's states: momentum's v, or Adam's m and v.
 
         Each is aligned with get_weights() without moving statistics, which no optimizer moves.
+        Behind them, with ema_momentum, the average of the weights; with accumulation, the sum of the gradients so far.
         The compiled engine keeps Adam's without their factors, so states are not exchanged between the two.
         """
         return [[view.copy() for view in self._views(state)] for state in self._states]
 
     def set_state(self, states: Sequence[Sequence[Array]]) -> None:
         """Copy in states as get_state() returns them."""
-        self.reset_state(len(states))
+        self.reset_state(len(states) - self._updates.treatment.n_states)
         for state, arrays in zip(self._states, states, strict=True):
             _fill(self._views(state), arrays)
 
     def reset_state(self, n_states: int) -> None:
-        """Start the optimizer's states at 0; sgd has none, momentum and nesterov have 1, adam and adamw 2."""
-        self._states = [np.zeros(self.n_parameters, self.dtype) for _ in range(n_states)]
+        """Start the states at 0: n_states of the rule (sgd has none, adam 2), and those of the treatment."""
+        self._n_states = n_states
+        total = n_states + self._updates.treatment.n_states
+        self._states = [np.zeros(self.n_parameters, self.dtype) for _ in range(total)]
 
-    def configure(self, loss: str, optimizer_rule: str) -> None:
-        """Choose what train, evaluate and gradients compute.
+    def configure(self, loss: str, rule: str, *, treatment: Treatment = Treatment()) -> None:  # noqa: B008
+        """Choose what train, evaluate and gradients compute; steps_since_compile starts at 0.
 
-        loss: a name in LOSSES, optimizer_rule: a name in RULES.
+        loss: a name in LOSSES, rule: one in RULES, or "lamb" or "muon"; treatment: what happens around the rule.
         """
-        self._loss, self._rule = LOSSES[loss], optimizer_rule
+        self._loss = LOSSES[loss]
+        self._updates = Updates(self._parameters, rule, treatment)
+        if len(self._states) != self._n_states + treatment.n_states:
+            self.reset_state(self._n_states)
         # A loss that works from logits sees a network that ends in them.
         below, last = self._layers[:-1], self._layers[-1]
         fused = last.spec.activation in self._loss.fused
         self._trunk = [*below, last.ending_in("identity")] if fused else self._layers
         self._rows = 0
+
+    @property
+    def steps_since_compile(self) -> int:
+        """Steps since configure; every `accumulation` of them make an update. May be set, to resume a training."""
+        return self._updates.steps
+
+    @steps_since_compile.setter
+    def steps_since_compile(self, steps: int) -> None:
+        self._updates.steps = steps
 
     def train(
         self,
@@ -168,6 +185,7 @@ class ReferenceEngine:
                 w = None if sample_weight is None else sample_weight.take(batch)
                 A, tape = forward(x, self._trunk, Draw(self.key, self.steps_trained))
                 losses[s], dA = self._loss_and_delta(A, y.take(batch, axis=0), w)
+                losses[s] += self._updates.penalty(self._W)
                 if outputs is not None:
                     outputs[ends[s] : ends[s + 1]] = self._outputs(A)
                 if not math.isfinite(losses[s]):
@@ -204,7 +222,7 @@ class ReferenceEngine:
                 total += float(weights[part] @ row_losses)
                 if outputs is not None:
                     outputs[part] = self._outputs(A)
-        return float(_ratio(total, float(weights.sum())))
+        return float(_ratio(total, float(weights.sum()))) + self._updates.penalty(self._W)
 
     def gradients(self, X: Array, y: Array, *, sample_weight: Array | None = None) -> tuple[float, list[Array | None]]:
         """The mean loss over all rows and its gradient; nothing is updated.
@@ -217,10 +235,11 @@ class ReferenceEngine:
             A, tape = forward(X, self._trunk, Draw(self.key, self.steps_trained))
             loss, dA = self._loss_and_delta(A, y, sample_weight)
             backward(dA, self._trunk, tape)
+            self._updates.add_penalty_gradients(self._W, self._dW)
         gradients: list[Array | None] = []
         for layer in self._layers:
             gradients += [*(gradient.copy() for gradient in layer.gradients), *[None] * len(layer.statistics)]
-        return loss, gradients
+        return loss + self._updates.penalty(self._W), gradients
 
     def _loss_and_delta(self, A: Array, y: Array, w: Array | None) -> tuple[float, Array]:
         """L = sum_i w_i l_i / sum_i w_i and its derivative by A."""
@@ -236,20 +255,8 @@ class ReferenceEngine:
     def _step(self, dA: Array, tape: list[Tape], row: list[float]) -> int:
         """Backward and update; returns the layer whose weights would have become not finite, or -1."""
         backward(dA, self._trunk, tape)
-        W, dW, states = self._W, self._dW, self._states
-        # Where the squares of all gradients times the rate have a finite sum, no rule can overflow: one cheap pass
-        # instead of a copy. Not for Adam with epsilon 0, which divides 0 by 0 where all gradients so far were 0.
-        divides_by_zero = self._rule in ("adam", "adamw") and row[4] == 0
-        if row[0] * row[0] * float(dW @ dW) < self._largest and not divides_by_zero:
-            update(self._rule, W, dW, states, row, self._scratch)
-            return -1
-        arenas = [W, *states]
-        kept = [arena.copy() for arena in arenas]
-        update(self._rule, W, dW, states, row, self._scratch)
-        bad = ~np.all([np.isfinite(arena) for arena in arenas], axis=0)
-        for arena, old in zip(arenas, kept, strict=True):
-            np.copyto(arena, old, where=bad)
-        return int(np.searchsorted(self._layer_ends, bad.argmax(), side="right")) if bad.any() else -1
+        self._updates.add_penalty_gradients(self._W, self._dW)
+        return self._updates.step(self._W, self._dW, self._states, row, self._scratch)
 
     def _outputs(self, A: Array) -> Array:
         """The network's outputs from the trunk's: after the last activation."""

@@ -70,6 +70,11 @@ class Treatment(NamedTuple):
     ema_momentum: float = 0.0
     decay_kernels_only: bool = False
 
+    @property
+    def n_states(self) -> int:
+        """Numbers it remembers of each weight, behind those of the rule: the average, the gradient accumulated."""
+        return (self.ema_momentum > 0) + (self.accumulation > 1)
+
 
 INPUT = -1  # as a node's number: the network's input
 

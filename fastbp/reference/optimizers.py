@@ -1,7 +1,7 @@
 """Update rules. Goodfellow et al. 2016, chapter 8; formulas as in PyTorch.
 
 Each changes W and its states in place and may use the gradient G and the scratch T, all flat and of one length.
-The row of scalars comes from the optimizer object; g is G plus weight_decay W except for AdamW, as in PyTorch.
+The row of scalars comes from the optimizer object; g is G plus weight_decay W except for AdamW and Lion, as published.
 """
 
 import math
@@ -74,12 +74,110 @@ def adamw(W: Array, G: Array, states: list[Array], row: list[float], T: Array) -
     adam(W, G, states, [row[0], 0.0, *row[2:]], T)
 
 
+def amsgrad(W: Array, G: Array, states: list[Array], row: list[float], T: Array) -> None:
+    """Adam, or with row[7] AdamW, with u <- max(u, v) in the place of v. Reddi et al. 2018."""
+    learning_rate, weight_decay, beta_1, beta_2, epsilon, correction_1, correction_2, decoupled = row[:8]
+    m, v, u = states
+    if decoupled:
+        W *= 1 - learning_rate * weight_decay
+    else:
+        add_weight_decay(W, G, T, weight_decay)
+    accumulate(m, G, beta_1, T)
+    accumulate(v, G * G, beta_2, T)
+    np.maximum(u, v, out=u)
+    W -= learning_rate / correction_1 * m / (np.sqrt(u) * (1 / math.sqrt(correction_2)) + epsilon)
+
+
+def nadam(W: Array, G: Array, states: list[Array], row: list[float], T: Array) -> None:
+    """Adam with Nesterov's momentum: weights of g and of m in the place of 1 / c1. Dozat 2016."""
+    learning_rate, weight_decay, beta_1, beta_2, epsilon, of_g, correction_2, of_m = row[:8]
+    m, v = states
+    add_weight_decay(W, G, T, weight_decay)
+    accumulate(m, G, beta_1, T)
+    accumulate(v, G * G, beta_2, T)
+    W -= learning_rate * (of_g * G + of_m * m) / (np.sqrt(v) * (1 / math.sqrt(correction_2)) + epsilon)
+
+
+def accumulate(mean: Array, X: Array, beta: float, T: Array) -> None:
+    """mean <- beta mean + (1 - beta) X."""
+    mean *= beta
+    mean += np.multiply(X, 1 - beta, out=T)
+
+
+def rmsprop(W: Array, G: Array, states: list[Array], row: list[float], T: Array) -> None:
+    """v <- rho v + (1-rho) g^2; W <- W - learning_rate g / (sqrt(v) + epsilon). Algorithm 8.5.
+
+    With momentum: b <- momentum b + g / (sqrt(v) + epsilon); W <- W - learning_rate b. Centered: sqrt(v - a^2), where
+    a <- rho a + (1-rho) g. States: v, then b, then a.
+    """
+    learning_rate, weight_decay, rho, momentum, epsilon = row[:5]
+    v, *others = states
+    add_weight_decay(W, G, T, weight_decay)
+    accumulate(v, G * G, rho, T)
+    variance = v
+    if len(others) == 2:
+        accumulate(others[1], G, rho, T)
+        variance = np.maximum(v - others[1] * others[1], 0)
+    step = quotient(G, np.sqrt(variance) + epsilon)
+    if others:
+        others[0] *= momentum
+        others[0] += step
+        step = others[0]
+    W -= np.multiply(step, learning_rate, out=T)
+
+
+def quotient(A: Array, B: Array) -> Array:
+    """A / B, 0 where A is: also where epsilon and all gradients so far are 0."""
+    Q: Array = np.divide(A, B, out=np.zeros_like(A), where=A != 0)
+    return Q
+
+
+def adagrad(W: Array, G: Array, states: list[Array], row: list[float], T: Array) -> None:
+    """s <- s + g^2; W <- W - learning_rate g / (sqrt(initial + s) + epsilon). Algorithm 8.4."""
+    learning_rate, weight_decay, initial, epsilon = row[:4]
+    (total,) = states
+    add_weight_decay(W, G, T, weight_decay)
+    total += G * G
+    W -= learning_rate * quotient(G, np.sqrt(initial + total) + epsilon)
+
+
+def adadelta(W: Array, G: Array, states: list[Array], row: list[float], T: Array) -> None:
+    """v <- rho v + (1-rho) g^2; d = sqrt(u + epsilon) / sqrt(v + epsilon) g; u <- rho u + (1-rho) d^2; W <- W - rate d.
+
+    Zeiler 2012, algorithm 1.
+    """
+    learning_rate, weight_decay, rho, epsilon = row[:4]
+    v, u = states
+    add_weight_decay(W, G, T, weight_decay)
+    accumulate(v, G * G, rho, T)
+    step = quotient(np.sqrt(u + epsilon) * G, np.sqrt(v + epsilon))
+    accumulate(u, step * step, rho, T)
+    W -= learning_rate * step
+
+
+def lion(W: Array, G: Array, states: list[Array], row: list[float], T: Array) -> None:
+    """W <- (1 - rate decay) W - rate sign(b1 m + (1-b1) g); m <- b2 m + (1-b2) g. Chen et al. 2023, algorithm 2."""
+    learning_rate, weight_decay, beta_1, beta_2 = row[:4]
+    (m,) = states
+    W *= 1 - learning_rate * weight_decay
+    W -= learning_rate * np.sign(beta_1 * m + (1 - beta_1) * G)
+    accumulate(m, G, beta_2, T)
+
+
 RULES: dict[str, Callable[[Array, Array, list[Array], list[float], Array], None]] = {
     "sgd": sgd,
     "momentum": momentum,
     "nesterov": nesterov,
     "adam": adam,
     "adamw": adamw,
+    "amsgrad": amsgrad,
+    "nadam": nadam,
+    "rmsprop": rmsprop,
+    "rmsprop_momentum": rmsprop,
+    "rmsprop_centered": rmsprop,
+    "adagrad": adagrad,
+    "adadelta": adadelta,
+    "lion": lion,
 }
 # Weights updated at a time, so that the passes of a rule find their five arrays in the L2 cache (2 MB where measured:
 # 2^14 to 2^16 are equally fast, 2^13 a tenth slower on 784-512-512-10, 2^18 a twentieth).

@@ -1,0 +1,26 @@
+"""What can look on while `fit` trains, stop it, change its learning rate, and save what it has done.
+
+Names, arguments and behaviour are Keras's; docstrings say where they differ. There are no hooks at single batches:
+steps run in slices, many to one call of compiled code, and `on_slice_end` comes after each of these.
+"""
+
+from fastbp.callbacks.averaging import StochasticWeightAveraging
+from fastbp.callbacks.base import Callback, LambdaCallback
+from fastbp.callbacks.files import BackupAndRestore, CSVLogger, ModelCheckpoint
+from fastbp.callbacks.rates import LearningRateScheduler, ReduceLROnPlateau
+from fastbp.callbacks.stopping import EarlyStopping, TerminateOnNaN
+from fastbp.callbacks.tensorboard import TensorBoard
+
+__all__ = [
+    "BackupAndRestore",
+    "CSVLogger",
+    "Callback",
+    "EarlyStopping",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ReduceLROnPlateau",
+    "StochasticWeightAveraging",
+    "TensorBoard",
+    "TerminateOnNaN",
+]

@@ -1,0 +1,58 @@
+"""Statistics of batch normalisation, estimated anew for weights that no training step has made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastbp.data import Rows
+from fastbp.trainer import Trainer
+
+if TYPE_CHECKING:
+    from fastbp.reference import LayerSpec
+
+
+def renew_statistics(trainer: Trainer, rows: Rows, batch_size: int) -> None:
+    """Set moving means and variances to the equal means of those of the batches, in one pass over the rows.
+
+    Every batch makes a step with the learning rate 0 from moving statistics of 0, which leaves momentum times its own;
+    weights, optimizer states and counters are then put back. Batches of one row, which have no variance, are left out.
+    As PyTorch's update_bn. Nothing happens where no layer has statistics.
+    """
+    engine = trainer.engine
+    momenta = dict(_statistics(engine.specs))
+    if not momenta:
+        return
+    weights, states, steps = engine.get_weights(), engine.get_state(), engine.steps_trained
+    sums = {place: np.zeros(weights[place].shape) for place in momenta}
+    scalars, losses, batches = trainer.rates.of(trainer.step, 1).copy(), np.zeros(1), 0
+    scalars[:, 0] = 0.0
+    empty = [np.zeros_like(W) if place in momenta else W for place, W in enumerate(weights)]
+    for start in range(0, len(rows.X), batch_size):
+        order = np.arange(start, min(start + batch_size, len(rows.X)))
+        engine.set_weights(empty)
+        bounds = np.array([0, len(order)])
+        if len(order) == 1 or engine.train(
+            rows.X, rows.y, order, bounds, scalars, losses, sample_weight=rows.weight
+        ).status:  # fmt: skip
+            continue
+        after, batches = engine.get_weights(), batches + 1
+        for place, momentum in momenta.items():
+            sums[place] += after[place] / momentum
+    if batches:
+        for place, total in sums.items():
+            weights[place] = (total / batches).astype(weights[place].dtype)
+    engine.set_weights(weights)
+    engine.set_state(states)
+    engine.steps_trained = steps
+
+
+def _statistics(specs: Sequence[LayerSpec]) -> Iterator[tuple[int, float]]:
+    """The places in get_weights() of moving means and variances, each with its momentum."""
+    place = 0
+    for spec in specs:
+        if spec.kind == "batch_norm":
+            yield from ((place + 2, spec.values[0]), (place + 3, spec.values[0]))
+        place += {"dense": 1 + spec.use_bias, "batch_norm": 4, "layer_norm": 2}.get(spec.kind, 0)

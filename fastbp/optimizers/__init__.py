@@ -1,0 +1,68 @@
+"""Optimizers: what to do with a gradient. Each is a rule, a number of states per weight, and scalars per update.
+
+An optimizer object is a frozen description; the model keeps the states. `scalars(steps)` gives the numbers the rule
+needs at each of the updates, counted from 0: one call for many, so a learning rate may be any function of them.
+Formulas are PyTorch's: weight decay is added to the gradient, but AdamW, Lion and Muon shrink the weights directly.
+
+The scalars of a rule, behind the learning rate and the weight decay:
+
+    sgd, momentum, nesterov     (momentum)
+    adam, adamw, lamb           beta_1, beta_2, epsilon, 1 - beta_1^t, 1 - beta_2^t
+    amsgrad                     these, and whether decay is decoupled
+    nadam                       beta_1, beta_2, epsilon, weight of g, 1 - beta_2^t, weight of m
+    rmsprop(_momentum, _centered)   rho, momentum, epsilon
+    adagrad                     initial_accumulator_value, epsilon
+    adadelta                    rho, epsilon
+    lion                        beta_1, beta_2
+    muon                        momentum, adam_lr_ratio, beta_1, beta_2, 1 - beta_1^t, 1 - beta_2^t
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastbp.optimizers.adam import Adam, AdamW, NAdam
+from fastbp.optimizers.adaptive import Adadelta, Adagrad, RMSprop
+from fastbp.optimizers.base import N_SCALARS, Optimizer, Schedule
+from fastbp.optimizers.layerwise import LAMB, Muon
+from fastbp.optimizers.sgd import SGD, Lion
+
+__all__ = [
+    "BY_NAME",
+    "LAMB",
+    "NAMES",
+    "N_SCALARS",
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Lion",
+    "Muon",
+    "NAdam",
+    "Optimizer",
+    "RMSprop",
+    "Schedule",
+    "get",
+]
+
+BY_NAME: dict[str, Callable[[], Optimizer]] = {
+    kind.__name__.lower(): kind for kind in (SGD, Adam, AdamW, NAdam, RMSprop, Adagrad, Adadelta, Lion, LAMB, Muon)
+}
+NAMES = tuple(BY_NAME)
+
+
+def get(optimizer: str | Optimizer) -> Optimizer:
+    """The optimizer of that name with its defaults, or the object itself.
+
+    >>> get("sgd")
+    SGD(learning_rate=0.01, momentum=0.0, nesterov=False, weight_decay=0.0)
+    """
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    if isinstance(optimizer, str) and optimizer.lower() in BY_NAME:
+        return BY_NAME[optimizer.lower()]()
+    raise ValueError(
+        f"optimizer must be one of {', '.join(map(repr, NAMES))} or an object such as fastbp.Adam(1e-3); "
+        f"got {optimizer!r}"
+    )

@@ -1,0 +1,188 @@
+"""Adam and its kin: a mean of gradients over the root of a mean of their squares, both corrected for their start."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.optimizers.base import Optimizer, Schedule, check, check_flag
+
+
+@dataclass(frozen=True, repr=False)
+class AdamLike(Optimizer):
+    """Two averages, their factors and epsilon; the scalars' columns 5 and 6 are 1 - beta_1^t and 1 - beta_2^t."""
+
+    learning_rate: float | Schedule = 1e-3
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check("beta_1", self.beta_1, 0.0, 1.0)
+        check("beta_2", self.beta_2, 0.0, 1.0)
+        check("epsilon", self.epsilon, 0.0, math.inf)
+
+    @property
+    def n_states(self) -> int:
+        return 2
+
+    def constants(self) -> tuple[float, ...]:
+        return (self.weight_decay, self.beta_1, self.beta_2, self.epsilon)
+
+    def scalars(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        table = np.array(super().scalars(steps), order="C")  # "K" would turn a broadcast row into columns
+        t = steps + 1.0
+        # 1 - beta^t, without cancellation where beta^t is close to 1
+        table[:, 5] = one_minus_power(self.beta_1, t)
+        table[:, 6] = one_minus_power(self.beta_2, t)
+        return table
+
+
+def one_minus_power(beta: float, t: npt.NDArray[np.floating[Any]]) -> Any:
+    """1 - beta^t."""
+    return -np.expm1(t * math.log(beta)) if beta > 0 else 1.0
+
+
+@dataclass(frozen=True, repr=False)
+class Adam(AdamLike):
+    """Adam: steps of the size of the gradient's mean over its root mean square.
+
+        m <- beta_1 m + (1 - beta_1) g        v <- beta_2 v + (1 - beta_2) g^2
+        W <- W - learning_rate (m / (1 - beta_1^t)) / (sqrt(v / (1 - beta_2^t)) + epsilon)
+        with amsgrad:  u <- max(u, v), and u stands for v in the step
+
+    Args:
+        learning_rate: a number >= 0, or a function of an array of updates.
+        beta_1, beta_2: in [0, 1).
+        epsilon: >= 0, outside the root.
+        amsgrad: whether to divide by the largest v so far.
+        weight_decay and all other keywords: see fastbp.optimizers.Optimizer; decay is added to the gradient (L2), see
+            AdamW for the other kind.
+
+    Raises:
+        ValueError: a value out of its range. TypeError: not a number.
+
+    Example:
+        >>> Adam(1e-3).scalars(np.array([0]))[0, 5:7].round(4).tolist()
+        [0.1, 0.001]
+
+    Source: Kingma and Ba 2015, algorithm 1; Reddi et al. 2018. Keras has epsilon 1e-7 and PyTorch 1e-8, as here.
+    """
+
+    _: KW_ONLY
+    amsgrad: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_flag("amsgrad", self.amsgrad)
+
+    @property
+    def rule(self) -> str:
+        return "amsgrad" if self.amsgrad else "adam"
+
+    @property
+    def n_states(self) -> int:
+        return 3 if self.amsgrad else 2
+
+
+@dataclass(frozen=True, repr=False)
+class AdamW(Adam):
+    """Adam with decoupled weight decay: W <- (1 - learning_rate weight_decay) W, then Adam's step.
+
+    Args: as Adam; weight_decay is 0.01 by default.
+
+    Example:
+        >>> AdamW(1e-3).weight_decay
+        0.01
+
+    Source: Loshchilov and Hutter 2019. As in PyTorch; Keras's default decay is 0.004.
+    """
+
+    _: KW_ONLY
+    weight_decay: float = 1e-2
+
+    @property
+    def rule(self) -> str:
+        return "amsgrad" if self.amsgrad else "adamw"
+
+    def scalars(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        table = super().scalars(steps)
+        table[:, 7] = 1.0  # tells amsgrad which decay it is
+        return table
+
+
+@dataclass(frozen=True, repr=False)
+class NAdam(AdamLike):
+    """Adam with Nesterov's momentum.
+
+        mu_t = beta_1 (1 - 0.96^(t momentum_decay) / 2)        p_t = mu_1 mu_2 ... mu_t
+        m <- beta_1 m + (1 - beta_1) g        v <- beta_2 v + (1 - beta_2) g^2
+        u = mu_(t+1) m / (1 - p_(t+1)) + (1 - mu_t) g / (1 - p_t)
+        W <- W - learning_rate u / (sqrt(v / (1 - beta_2^t)) + epsilon)
+
+    Args:
+        learning_rate: a number >= 0, or a function of an array of updates.
+        beta_1, beta_2: in [0, 1).
+        epsilon: >= 0, outside the root.
+        momentum_decay: >= 0.
+        weight_decay and all other keywords: see fastbp.optimizers.Optimizer; decay is added to the gradient (L2).
+
+    Raises:
+        ValueError: a value out of its range. TypeError: not a number.
+
+    Example:
+        >>> NAdam().scalars(np.array([0]))[0, [5, 7]].round(3).tolist()  # weights of g and m
+        [1.0, 0.565]
+
+    Source: Dozat 2016. As in PyTorch; Keras's Nadam has the learning rate 1e-3 and epsilon 1e-7.
+    """
+
+    learning_rate: float | Schedule = 2e-3
+    _: KW_ONLY
+    momentum_decay: float = 4e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check("momentum_decay", self.momentum_decay, 0.0, math.inf)
+
+    @property
+    def rule(self) -> str:
+        return "nadam"
+
+    def scalars(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Column 5 is the weight of g, (1 - mu_t) / (1 - p_t), and 7 that of m, mu_(t+1) / (1 - p_(t+1))."""
+        table, t = super().scalars(steps), steps + 1.0
+        table[:, 5] = (1 - self._mu(t)) / self._one_minus_product(t)
+        table[:, 7] = self._mu(t + 1) / self._one_minus_product(t + 1)
+        return table
+
+    def _mu(self, t: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+        return self.beta_1 * (1 - 0.5 * 0.96 ** (t * self.momentum_decay))
+
+    def _one_minus_product(self, t: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+        """1 - p_t, of any t alone.
+
+        With q = 0.96^momentum_decay, log p_t is t log beta_1 plus the sum of log(1 - q^i / 2) for i = 1 ... t; by the
+        logarithm's series, whose terms for each k are geometric in i, that is
+
+            - sum over k of (q^k + q^2k + ... + q^tk) / (k 2^k)
+
+        Where beta_1^t < 2^-60, p_t is nothing beside 1.
+        """
+        result = np.ones_like(t)
+        if self.beta_1 == 0:
+            return result
+        early = t * math.log(self.beta_1) > -60 * math.log(2)
+        t = t[early]
+        log_q = self.momentum_decay * math.log(0.96)
+        log_p = t * math.log(self.beta_1)
+        for k in range(1, 54):
+            terms = t if log_q == 0 else np.exp(k * log_q) * np.expm1(t * k * log_q) / np.expm1(k * log_q)
+            log_p -= terms / (k * 2.0**k)
+        result[early] = -np.expm1(log_p)
+        return result

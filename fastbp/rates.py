@@ -1,0 +1,94 @@
+"""The scalars of an optimizer's steps, with the learning rate as callbacks have set it."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.optimizers import Optimizer
+
+_AHEAD = 256  # single steps take the optimizer's scalars from a table of this many: 5 µs saved a step
+
+Scalars = npt.NDArray[np.float64]
+
+
+class Rates:
+    """An optimizer's scalars, row by row, their first column, the learning rate, as set.
+
+    changed: None where nothing was set; else the rate of all steps or, where the optimizer's rate is a schedule, what
+    multiplies it.
+
+    >>> from fastbp.optimizers import SGD
+    >>> rates = Rates(SGD(0.5))
+    >>> rates.set(0.1, step=7)
+    >>> rates.of(7, 2)[:, 0]
+    array([0.1, 0.1])
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self._changed: float | None = None
+        self._steps_per_update = getattr(getattr(optimizer, "treatment", None), "accumulation", 1)
+        self._row = np.zeros((1, 8))
+        self._start, self._table = -_AHEAD, self._row
+
+    @property
+    def changed(self) -> float | None:
+        """See the class."""
+        return self._changed
+
+    @changed.setter
+    def changed(self, value: float | None) -> None:
+        self._changed = value
+        self._start = -_AHEAD  # the table holds the rate before
+
+    def get(self, step: int) -> float:
+        """The learning rate of a step."""
+        return float(self._computed(step, 1)[0, 0])
+
+    def set(self, rate: Any, step: int) -> None:
+        """Make this the learning rate of a step, and of those behind it or, with a schedule, of these in proportion."""
+        if isinstance(rate, bool) or not isinstance(rate, numbers.Real):
+            raise TypeError(f"learning_rate must be a number, but {rate!r} came: pass a float")
+        if not 0 <= float(rate) < math.inf:
+            raise ValueError(f"learning_rate must be at least 0 and finite, but {rate!r} came: pass such a number")
+        if rate == self.get(step):
+            return
+        if not callable(self.optimizer.learning_rate):
+            self.changed = float(rate)
+            return
+        planned = float(self.optimizer.scalars(np.array([step // self._steps_per_update]))[0, 0])
+        if planned == 0:
+            raise ValueError(
+                f"learning_rate cannot be {rate!r} at step {step}, where the optimizer's schedule, which it scales, "
+                "is 0: set it at a later step, or compile with a number as the learning rate"
+            )
+        self.changed = float(rate) / planned
+
+    def of(self, step: int, steps: int) -> Scalars:
+        """(steps, 8): the scalars of steps step, step + 1, …; overwritten by the next call where steps is 1."""
+        if steps > 1 or callable(self.optimizer.learning_rate):  # which may not be defined for steps not asked for
+            return self._computed(step, steps)
+        row = step - self._start
+        if not 0 <= row < _AHEAD:
+            self._table = self._computed(step, _AHEAD)
+            self._start, row = step, 0
+        self._row[0] = self._table[row]
+        return self._row
+
+    def _computed(self, step: int, steps: int) -> Scalars:
+        table = self.optimizer.scalars(np.arange(step, step + steps) // self._steps_per_update)
+        if self._changed is None:
+            return table
+        rows = np.array(table[:1] if table.strides[0] == 0 else table, order="C")
+        if callable(self.optimizer.learning_rate):
+            rows[:, 0] *= self._changed
+        else:
+            rows[:, 0] = self._changed
+        # One row broadcast stays one: the engine then prepares it once.
+        result: Any = np.broadcast_to(rows, table.shape) if table.strides[0] == 0 else rows
+        return result  # type: ignore[no-any-return]

@@ -1,0 +1,506 @@
+"""Callbacks against cases worked out by hand, and within fits."""
+
+import csv
+import errno
+import math
+import struct
+import sys
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp import Dense, Sequential, callbacks, checkpoint
+from fastbp.callbacks.base import Monitor
+from fastbp.normalising import renew_statistics
+from fastbp.rates import Rates
+from fastbp.reference import LayerSpec, Report
+from fastbp.reference.network import Treatment
+
+N = 40
+X = np.random.default_rng(7).normal(size=(N, 3)).astype(np.float32)
+Y = (X[:, :1] * X[:, 1:2]).astype(np.float32)
+
+
+def build(optimizer="sgd", metrics=(), **options):
+    model = Sequential([Dense(5, "tanh"), Dense(1)], input_size=3, seed=2, **options)
+    model.compile(optimizer, "mse", metrics)
+    return model
+
+
+class Feed:
+    """A model for callbacks to look at whose weights are the number of the epoch."""
+
+    def __init__(self, rate=1.0):
+        self.stop_training, self.weights, self.learning_rate, self.saved = False, 0.0, rate, []
+
+    def get_weights(self):
+        return [np.array([self.weights])]
+
+    def set_weights(self, weights):
+        self.weights = float(weights[0][0])
+
+    def save(self, path):
+        self.saved.append(path.name)
+
+    def run(self, callback, values, name="val_loss"):
+        """Epochs with these values, until the callback stops them; how many there were."""
+        callback.set_model(self)
+        callback.on_train_begin({})
+        for epoch, value in enumerate(values):
+            self.weights = float(epoch)
+            callback.on_epoch_begin(epoch, {})
+            callback.on_epoch_end(epoch, {"loss": 1.0, name: value})
+            if self.stop_training:
+                break
+        callback.on_train_end({})
+        return epoch + 1
+
+
+# ---------------------------------------------------------------- stopping
+
+
+EARLY = {  # options, values of the figure, epochs run, weights at the end
+    "three in a row without": ({"patience": 3}, [5, 4, 3, 3.5, 3, 3.2, 2], 6, 5),
+    "best restored": ({"patience": 2, "restore_best_weights": True}, [5, 3, 4, 3.1], 4, 1),
+    "best restored though never stopped": ({"patience": 9, "restore_best_weights": True}, [5, 3, 4], 3, 1),
+    "patience begins anew": ({"patience": 2}, [5, 6, 4, 5, 3, 9, 9], 7, 6),
+    "patience 0": ({}, [5, 4, 4], 3, 2),
+    "the first epoch never stops": ({}, [math.nan, math.nan, 1], 2, 1),
+    "min_delta": ({"patience": 1, "min_delta": 0.5}, [5, 4, 3.6, 1], 3, 2),
+    "max": ({"patience": 1, "mode": "max"}, [1, 2, 2], 3, 2),
+    "max by its name": ({"patience": 1, "monitor": "val_accuracy"}, [1, 2, 2], 3, 2),
+    "baseline": ({"patience": 3, "baseline": 1.0}, [5, 4, 3, 2.9], 4, 3),
+    "baseline, which keeps patience from beginning anew": (
+        {"patience": 2, "baseline": 1},
+        [3, 3.5, 0.5, 2, 2, 0],
+        2,
+        1,
+    ),
+    "start_from_epoch": ({"patience": 1, "start_from_epoch": 3}, [0, 9, 9, 5, 6, 1], 5, 4),
+    "baseline never reached": ({"patience": 2, "baseline": 0, "restore_best_weights": True}, [3, 2, 2, 1], 3, 1),
+    "infinite first": ({"patience": 2}, [math.inf, 5, 6, 7, 1], 4, 3),
+}
+
+
+@pytest.mark.parametrize("case", EARLY)
+def test_early_stopping(case):
+    options, values, epochs, weights = EARLY[case]
+    feed = Feed()
+    stopping = callbacks.EarlyStopping(**options)
+    assert feed.run(stopping, values, options.get("monitor", "val_loss")) == epochs
+    assert feed.weights == weights
+    assert stopping.stop_reason == ("early_stopping" if feed.stop_training else None)
+
+
+def test_early_stopping_in_a_fit_restores_the_weights_of_the_best_epoch():
+    model, twin = build(fastbp.SGD(0.3)), build(fastbp.SGD(0.3))
+    held_out = (X[:10], -Y[:10])  # gets worse while training gets better
+    stopping = callbacks.EarlyStopping(patience=2, restore_best_weights=True)
+    history = model.fit(X, Y, batch_size=8, epochs=200, validation_data=held_out, callbacks=[stopping])
+    losses = history.history["val_loss"]
+    best = int(np.argmin(losses))
+    assert history.stopped == "early_stopping"
+    assert (best, len(losses)) == (stopping.best_epoch, best + 3)
+    twin.fit(X, Y, batch_size=8, epochs=best + 1)
+    for a, b in zip(model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("values", "epochs"), [([1, 2, math.nan, 3], 3), ([1, math.inf], 2), ([1, 2, 3], 3)])
+def test_terminate_on_nan(values, epochs):
+    assert Feed().run(callbacks.TerminateOnNaN(), values) == epochs
+
+
+def test_the_history_tells_the_reason_of_a_callback_of_ones_own():
+    class Enough(fastbp.Callback):
+        def on_epoch_end(self, epoch, logs):
+            self.stop("enough")
+
+    assert build().fit(X, Y, epochs=5, callbacks=[Enough()]).stopped == "enough"
+    plain = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: setattr(model, "stop_training", True))
+    model = build()
+    assert model.fit(X, Y, epochs=5, callbacks=[plain]).stopped == "stop_training"
+    assert model.fit(X, Y, epochs=2).stopped is None
+    model.compile(fastbp.SGD(1e30), "mse")
+    with pytest.warns(fastbp.DivergenceWarning):
+        assert model.fit(X, Y, epochs=50).stopped == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "direction"),
+    [("loss", "auto", -1), ("val_rmse", "auto", -1), ("val_accuracy", "auto", 1), ("top_k_accuracy", "auto", 1),
+     ("val_r2", "auto", 1), ("auc", "auto", 1), ("auc", "min", -1), ("loss", "max", 1)],
+)  # fmt: skip
+def test_monitors(name, mode, direction):
+    monitor = Monitor(name, mode, 0.1)
+    assert monitor.worst == -direction * math.inf
+    assert monitor.better(2.0, 1.0) == (direction > 0)
+    assert monitor.better(1.0, 2.0) == (direction < 0)
+    assert not monitor.better(1.05, 1.0)
+    assert not monitor.better(math.nan, monitor.worst)
+    assert monitor.better(1e308, monitor.worst)
+
+
+def test_a_figure_that_is_not_there_is_told_once():
+    with pytest.warns(UserWarning, match="monitor='val_loss'.*pass validation_data") as caught:
+        build().fit(X, Y, epochs=3, callbacks=[callbacks.EarlyStopping()])
+    assert len(caught) == 1
+
+
+# ---------------------------------------------------------------- learning rates
+
+
+PLATEAUS = {  # options, values, the rate after each epoch
+    "twice": ({"patience": 2, "factor": 0.5}, [5, 4, 4, 4, 4, 4], [1, 1, 1, 0.5, 0.5, 0.25]),
+    "better in between": ({"patience": 2, "factor": 0.5}, [5, 5, 4, 4, 3, 3], [1, 1, 1, 1, 1, 1]),
+    "cooldown": ({"patience": 1, "factor": 0.5, "cooldown": 2}, [5, 5, 5, 5, 5], [1, 0.5, 0.5, 0.25, 0.25]),
+    "min_lr": ({"patience": 1, "factor": 0.1, "min_lr": 0.05}, [5, 5, 5, 5], [1, 0.1, 0.05, 0.05]),
+    "min_delta": ({"patience": 1, "factor": 0.5, "min_delta": 1}, [5, 4.5, 3, 2.5], [1, 0.5, 0.5, 0.25]),
+    "max": ({"patience": 1, "factor": 0.5, "mode": "max"}, [1, 2, 1.5], [1, 1, 0.5]),
+}
+
+
+@pytest.mark.parametrize("case", PLATEAUS)
+def test_reduce_lr_on_plateau(case):
+    options, values, rates = PLATEAUS[case]
+    feed, seen = Feed(), []
+    plateau = callbacks.ReduceLROnPlateau(**options)
+    for epoch, value in enumerate(values):
+        plateau.set_model(feed)
+        logs = {"val_loss": value}
+        before = feed.learning_rate
+        plateau.on_epoch_end(epoch, logs)
+        assert logs["learning_rate"] == before
+        seen.append(feed.learning_rate)
+    assert seen == pytest.approx(rates, rel=1e-15)
+
+
+@pytest.mark.parametrize("make", [fastbp.SGD, fastbp.Adam])
+def test_rates_set_between_epochs_are_those_of_an_optimizer_made_with_them(make):
+    scheduled, plain = build(make(0.1)), build(make(0.1))
+    rates = [0.1, 0.03, 0.007, 0.03]
+    scheduler = callbacks.LearningRateScheduler(lambda epoch: rates[epoch])
+    history = scheduled.fit(X, Y, batch_size=8, epochs=4, callbacks=[scheduler])
+    assert history.history["learning_rate"] == rates
+    for rate in rates:
+        plain.learning_rate = rate
+        plain.fit(X, Y, batch_size=8)
+    steps = 4 * N // 8
+    by_step = build(make(lambda step: np.repeat(rates, N // 8)[np.minimum(step, steps - 1)]))
+    by_step.fit(X, Y, batch_size=8, epochs=4)
+    for a, b, c in zip(scheduled.get_weights(), plain.get_weights(), by_step.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, c)
+
+
+def test_a_scheduler_may_ask_for_the_rate_before():
+    model = build(fastbp.SGD(0.5))
+    halve = callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+    assert model.fit(X, Y, epochs=3, callbacks=[halve]).history["learning_rate"] == [0.25, 0.125, 0.0625]
+    assert model.learning_rate == 0.0625
+
+
+def test_a_rate_that_is_set_multiplies_a_schedule():
+    model = build(fastbp.SGD(lambda step: 1.0 / (1 + step)))
+    model.fit(X, Y, batch_size=10)
+    assert model.learning_rate == 1 / 5
+    model.learning_rate = 0.1
+    rows = model._trainer.rates.of(4, 3)[:, 0]
+    np.testing.assert_array_equal(rows, np.array([1 / 5, 1 / 6, 1 / 7]) * 0.5)
+    assert model._trainer.rates.of(9, 1)[0, 0] == 0.1 * 0.5
+    keep = callbacks.LearningRateScheduler(lambda epoch, rate: rate)
+    model.fit(X, Y, epochs=2, batch_size=10, callbacks=[keep])
+    assert model._trainer.rates.changed == 0.5
+
+
+def test_a_rate_keeps_the_row_of_a_constant_one_a_single_row():
+    rates = build(fastbp.SGD(0.5))._trainer.rates
+    rates.set(0.25, 3)
+    table = rates.of(3, 1000)
+    assert (table.strides[0], table[999, 0]) == (0, 0.25)
+    assert rates.of(3, 1)[0, 0] == 0.25
+    rates.set(0.125, 3)
+    assert rates.of(3, 1)[0, 0] == 0.125
+
+
+def test_scalars_are_those_of_the_updates_that_the_steps_belong_to():
+    class Accumulating(fastbp.SGD):
+        treatment = Treatment(accumulation=3)
+
+    rates = Rates(Accumulating(lambda update: 1.0 + update))
+    assert rates.of(4, 6)[:, 0].tolist() == [2, 2, 3, 3, 3, 4]
+    rates.set(1.0, 5)
+    assert rates.of(6, 1)[0, 0] == rates.get(6) == 1.5
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [(-1.0, ValueError), (math.nan, ValueError), (math.inf, ValueError), ("1", TypeError), (True, TypeError)],
+)
+def test_rates_that_cannot_be(value, error):
+    model = build()
+    with pytest.raises(error, match="learning_rate must be"):
+        model.learning_rate = value
+    warming_up = build(fastbp.SGD(lambda step: step * 1.0))
+    with pytest.raises(ValueError, match="schedule, which it scales"):
+        warming_up.learning_rate = 0.1
+    warming_up.learning_rate = 0.0
+    assert warming_up._trainer.rates.changed is None
+
+
+def test_a_rate_is_saved_with_the_model(tmp_path):
+    model = build(fastbp.Adam(0.1))
+    model.learning_rate = 0.025
+    model.save(tmp_path / "model")
+    loaded = fastbp.load(tmp_path / "model")
+    assert loaded.learning_rate == 0.025
+    for m in (model, loaded):
+        m.fit(X, Y, epochs=2)
+    np.testing.assert_array_equal(model.get_weights()[0], loaded.get_weights()[0])
+    model.compile(fastbp.SGD(lambda step: np.full(step.shape, 0.5)), "mse")
+    model.learning_rate = 0.25
+    with pytest.warns(UserWarning, match="is its value at step 0, 0.25"):
+        model.save(tmp_path / "model")
+    assert fastbp.load(tmp_path / "model").learning_rate == 0.25
+    with pytest.raises(ValueError, match="not known yet"):
+        _ = compiled_only().learning_rate
+
+
+def compiled_only():
+    model = Sequential([Dense(1)])
+    model.compile("sgd", "mse")
+    return model
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_model_checkpoint_names_files_by_epoch_and_figures(tmp_path):
+    model = build(fastbp.SGD(0.1), ["mae"])
+    saver = callbacks.ModelCheckpoint(tmp_path / "new" / "m-{epoch:02d}-{val_loss:.2f}-{mae:.1e}", save_freq=2)
+    history = model.fit(X, Y, epochs=5, validation_split=0.2, callbacks=[saver]).history
+    names = [f"m-{e:02d}-{history['val_loss'][e - 1]:.2f}-{history['mae'][e - 1]:.1e}" for e in (2, 4)]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == names
+    twin = build(fastbp.SGD(0.1), ["mae"])
+    twin.fit(X, Y, epochs=4, validation_split=0.2)
+    loaded = fastbp.load(tmp_path / "new" / names[1])
+    for a, b in zip(loaded.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("options", "saved"),
+    [({}, "1 2 4"), ({"mode": "max"}, "1 3 5"), ({"initial_value_threshold": 3.5}, "2 4"), ({"save_freq": 2}, "2 4")],
+)
+def test_model_checkpoint_saves_the_best_only(options, saved):
+    feed = Feed()
+    feed.run(callbacks.ModelCheckpoint("{epoch}", save_best_only=True, **options), [4, 3, 5, 2, 6])
+    assert " ".join(feed.saved) == saved
+
+
+def test_model_checkpoint_says_which_names_there_are():
+    with pytest.raises(ValueError, match=r"names 'val_los', but there are epoch, loss"):
+        build().fit(X, Y, callbacks=[callbacks.ModelCheckpoint("{val_los}")])
+
+
+def test_a_disk_that_fills_up_stops_no_training(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    saver = callbacks.ModelCheckpoint(tmp_path / "{epoch}")
+    fill = callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: monkeypatch.setattr(checkpoint.os, "fsync", fail) if epoch == 1 else None
+    )
+    with pytest.warns(UserWarning, match="could not be written.*No space.*the last file written is .*1") as caught:
+        history = build().fit(X, Y, epochs=3, callbacks=[saver, fill])
+    assert (len(caught), len(history.epoch)) == (2, 3)
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    fresh = callbacks.ModelCheckpoint(tmp_path / "{epoch}")
+    with pytest.raises(OSError, match="No space"):
+        build().fit(X, Y, callbacks=[fresh])
+
+
+def test_csv_logger_writes_every_epoch(tmp_path):
+    path, model = tmp_path / "table.csv", build(metrics=["mae"])
+    history = model.fit(X, Y, epochs=3, validation_split=0.2, callbacks=[callbacks.CSVLogger(path)]).history
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["epoch", "loss", "mae", "val_loss", "val_mae"]
+    assert [int(row["epoch"]) for row in rows] == [0, 1, 2]
+    for name, values in history.items():
+        assert [float(row[name]) for row in rows] == values
+    model.fit(X, Y, callbacks=[callbacks.CSVLogger(path, ";", append=True)])
+    assert path.read_text().splitlines()[4].startswith("0;")
+    model.fit(X, Y, callbacks=[callbacks.CSVLogger(path)])
+    assert len(path.read_text().splitlines()) == 2
+
+
+def summaries(folder):
+    """The values in the one event file of a run: records of length, checksum, message, checksum."""
+    event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
+    (path,) = folder.iterdir()
+    raw, values = path.read_bytes(), []
+    while raw:
+        (length,) = struct.unpack("<Q", raw[:8])
+        values += event_pb2.Event.FromString(raw[12 : 12 + length]).summary.value
+        raw = raw[16 + length :]
+    return values
+
+
+def test_tensorboard_makes_a_run_for_training_and_one_for_validation(tmp_path):
+    pytest.importorskip("tensorboardX")
+    board = callbacks.TensorBoard(tmp_path, histogram_freq=2)
+    history = build(metrics=["mae"]).fit(X, Y, epochs=3, validation_split=0.2, callbacks=[board]).history
+    for run, before in (("train", ""), ("validation", "val_")):
+        values = summaries(tmp_path / run)
+        for name in ("loss", "mae"):
+            scalars = [value.simple_value for value in values if value.tag == f"epoch_{name}"]
+            assert scalars == pytest.approx(history[before + name], rel=2**-24)
+        histograms = {value.tag for value in values if value.HasField("histo")}
+        assert histograms == (set() if before else {f"weights/{place}" for place in range(4)})
+
+
+def test_tensorboard_names_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(ImportError, match=r"pip install fastbp\[tensorboard\]"):
+        build().fit(X, Y, callbacks=[callbacks.TensorBoard()])
+
+
+# ---------------------------------------------------------------- averaging, and all the rest
+
+
+@pytest.mark.parametrize(("start", "epochs"), [(0, 3), (2, 5), (4, 5), (5, 5)])
+def test_averaged_weights_are_the_mean_over_the_epochs_ends(start, epochs):
+    averaged, ends = build(fastbp.SGD(0.3)), []
+    note = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ends.append(averaged.get_weights()))
+    swa = callbacks.StochasticWeightAveraging(start_epoch=start)
+    averaged.fit(X, Y, batch_size=8, epochs=epochs, callbacks=[swa, note])
+    for place, W in enumerate(averaged.get_weights()):
+        chosen = [weights[place].astype(np.float64) for weights in ends[start:] or ends[-1:]]
+        np.testing.assert_array_equal(W, np.mean(chosen, axis=0).astype(np.float32))
+
+
+class Normalising:
+    """An engine of one batch normalisation, with moving statistics, below a dense layer."""
+
+    specs = (LayerSpec(3, kind="batch_norm", values=(0.25, 1e-5)), LayerSpec(1))
+    steps_trained = 9
+
+    def __init__(self):
+        self.weights = [np.full(n, float(i)) for i, n in enumerate((3, 3, 3, 3, 3, 1))]
+
+    def get_weights(self):
+        return [W.copy() for W in self.weights]
+
+    def set_weights(self, weights):
+        self.weights = [np.array(W) for W in weights]
+
+    def get_state(self):
+        return ["state"]
+
+    def set_state(self, states):
+        self.state = states
+
+    def train(self, X, y, order, bounds, scalars, losses, *, sample_weight=None):
+        assert scalars[0, 0] == 0
+        batch = X[order].astype(np.float64)
+        self.weights[2] = 0.75 * self.weights[2] + 0.25 * batch.mean(axis=0)
+        self.weights[3] = 0.75 * self.weights[3] + 0.25 * batch.var(axis=0, ddof=1)
+        self.weights[4] += 1  # as a constraint might do
+        self.steps_trained += 1
+        return Report(1, 0, -1)
+
+
+def test_statistics_are_the_means_over_the_batches():
+    trainer = build()._trainer
+    engine = trainer.engine = Normalising()
+    before = engine.get_weights()
+    renew_statistics(trainer, fastbp.data.Rows(X[:33], Y[:33], None), 8)  # the last batch has one row
+    batches = X[:32].astype(np.float64).reshape(4, 8, 3)
+    expected = [*before[:2], batches.mean(axis=(0, 1)), batches.var(axis=1, ddof=1).mean(axis=0), *before[4:]]
+    for a, b in zip(engine.weights, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)  # float64 sums of a few terms
+    assert (engine.state, engine.steps_trained) == (["state"], 9)
+
+
+def test_hooks_come_in_turn_and_those_further_down_see_what_others_add():
+    calls = []
+
+    class All(fastbp.Callback):
+        def set_model(self, model):
+            super().set_model(model)
+            calls.append("model")
+
+        def set_fit(self, fit):
+            super().set_fit(fit)
+            calls.append("fit" if fit else "no fit")
+
+        def on_slice_end(self):
+            calls.append("slice")
+            assert self.fit.epoch == calls.count("epoch")
+
+        def on_epoch_end(self, epoch, logs):
+            calls.append("epoch")
+            logs["mine"] = epoch + 0.5
+            logs["text"] = "no figure"
+
+    seen = []
+    note = callbacks.LambdaCallback(
+        on_train_begin=lambda logs: calls.append("begin"),
+        on_train_end=lambda logs: calls.append("end"),
+        on_epoch_begin=lambda epoch, logs: calls.append("epoch begins"),
+        on_epoch_end=lambda epoch, logs: seen.append(logs["mine"]),
+    )
+    history = build().fit(X, Y, epochs=2, callbacks=[All(), note])
+    epoch = ["epoch begins", "epoch", "slice"]
+    assert calls == ["model", "fit", "begin", *epoch, *epoch, "end", "no fit"]
+    assert history.history["mine"] == seen == [0.5, 1.5]
+    assert "text" not in history.history
+
+
+def test_callbacks_that_only_watch_slices_do_not_shorten_these(monkeypatch):
+    class Slices(fastbp.Callback):
+        count = 0
+
+        def on_slice_end(self):
+            self.count += 1
+
+    watcher = Slices()
+    build().fit(X, Y, epochs=100, callbacks=[watcher])
+    assert watcher.count < 100
+
+
+WRONG = {
+    "factor": (lambda: callbacks.ReduceLROnPlateau(factor=1.0), ValueError, "between 0 and 1"),
+    "mode": (lambda: callbacks.EarlyStopping(mode="best"), ValueError, "'auto', 'min' or 'max'"),
+    "patience": (lambda: callbacks.EarlyStopping(patience=1.5), TypeError, "patience must be a whole number"),
+    "a schedule": (lambda: callbacks.LearningRateScheduler(0.1), TypeError, "must be a function"),
+    "a function": (lambda: callbacks.LambdaCallback(on_train_end=3), TypeError, "on_train_end must be a function"),
+    "save_freq": (
+        lambda: callbacks.ModelCheckpoint("x", save_freq="step"),
+        ValueError,
+        "'epoch' or a number of epochs",
+    ),
+    "no save_freq": (lambda: callbacks.BackupAndRestore("x", 0), ValueError, "at least 1"),
+    "seconds": (lambda: callbacks.BackupAndRestore("x", seconds=-1), ValueError, "more than 0 seconds"),
+    "start_epoch": (lambda: callbacks.StochasticWeightAveraging(-1), ValueError, "start_epoch must be at least 0"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_arguments_that_cannot_be(case):
+    make, error, text = WRONG[case]
+    with pytest.raises(error, match=text):
+        make()
+
+
+def test_verbose_tells_on_standard_error(capsys):
+    Feed().run(callbacks.EarlyStopping(patience=1, verbose=1, restore_best_weights=True), [1, 2, 3])
+    Feed().run(callbacks.ReduceLROnPlateau(patience=1, verbose=1), [1, 2])
+    Feed().run(callbacks.LearningRateScheduler(lambda epoch: 0.5, verbose=1), [1])
+    Feed().run(callbacks.ModelCheckpoint("m{epoch}", verbose=1), [1])
+    out, err = capsys.readouterr()
+    assert out == ""
+    for text in ("epoch 2: early stopping", "best epoch, 1", "reduced to 0.1", "rate 0.5", "saved the model to m1"):
+        assert text in err

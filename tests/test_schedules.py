@@ -1,0 +1,221 @@
+"""Schedules beside PyTorch's schedulers, or Keras's formula where PyTorch has none; arguments; files."""
+
+import doctest
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import fastbp
+from fastbp import schedules
+from fastbp.schedules import (
+    CosineDecay,
+    CosineDecayRestarts,
+    ExponentialDecay,
+    OneCycle,
+    PiecewiseConstant,
+    PolynomialDecay,
+    StepDecay,
+    Warmup,
+)
+
+torch_schedules = torch.optim.lr_scheduler
+T = np.arange(60)
+
+# ours, PyTorch's, and for how many updates the two are the same
+PAIRS = {
+    "step": (StepDecay(0.3, 7), lambda o: torch_schedules.StepLR(o, 7), 60),
+    "step 0.5": (StepDecay(0.3, 4, 0.5), lambda o: torch_schedules.StepLR(o, 4, 0.5), 60),
+    "pieces": (
+        PiecewiseConstant([5, 20, 21], [0.3, 0.03, 0.003, 0.0003]),
+        lambda o: torch_schedules.MultiStepLR(o, [5, 20, 21]),
+        60,
+    ),
+    "exponential": (ExponentialDecay(0.3, 1, 0.9), lambda o: torch_schedules.ExponentialLR(o, 0.9), 60),
+    "polynomial": (PolynomialDecay(0.3, 40), lambda o: torch_schedules.PolynomialLR(o, 40), 60),
+    "polynomial 2": (PolynomialDecay(0.3, 40, power=2.0), lambda o: torch_schedules.PolynomialLR(o, 40, 2.0), 60),
+    "line": (
+        PolynomialDecay(0.3, 40, end_learning_rate=0.1),
+        lambda o: torch_schedules.LinearLR(o, 1.0, 1 / 3, 40),
+        60,
+    ),
+    "cosine": (CosineDecay(0.3, 40), lambda o: torch_schedules.CosineAnnealingLR(o, 40), 41),
+    "cosine alpha": (CosineDecay(0.3, 40, 0.2), lambda o: torch_schedules.CosineAnnealingLR(o, 40, 0.06), 41),
+    "restarts": (CosineDecayRestarts(0.3, 9), lambda o: torch_schedules.CosineAnnealingWarmRestarts(o, 9), 60),
+    "restarts 2": (
+        CosineDecayRestarts(0.3, 5, 2.0, alpha=0.1),
+        lambda o: torch_schedules.CosineAnnealingWarmRestarts(o, 5, 2, 0.03),
+        60,
+    ),
+    "one cycle": (OneCycle(0.3, 60), lambda o: torch_schedules.OneCycleLR(o, 0.3, 60), 60),
+    "one cycle, linear": (
+        OneCycle(0.3, 60, 0.45, 10.0, 100.0, "linear"),
+        lambda o: torch_schedules.OneCycleLR(
+            o, 0.3, 60, pct_start=0.45, anneal_strategy="linear", div_factor=10, final_div_factor=100
+        ),
+        60,
+    ),
+    "one cycle, falling": (OneCycle(0.3, 60, 0.0), lambda o: torch_schedules.OneCycleLR(o, 0.3, 60, pct_start=0.0), 60),
+    "warm-up": (Warmup(0.3, 10), lambda o: torch_schedules.LinearLR(o, total_iters=10), 60),
+    "warm-up and cosine": (
+        Warmup(CosineDecay(0.3, 30), 10, 0.1),
+        lambda o: torch_schedules.SequentialLR(
+            o, [torch_schedules.LinearLR(o, 0.1, total_iters=10), torch_schedules.CosineAnnealingLR(o, 30)], [10]
+        ),
+        41,
+    ),
+}
+EVERY = [ours for ours, _, _ in PAIRS.values()]
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_rates_beside_pytorch(name):
+    ours, make, n = PAIRS[name]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.3)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The epoch parameter")  # SequentialLR's own use of it
+        schedule, expected = make(optimizer), []
+        for _ in range(n):
+            expected.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+    # PyTorch multiplies the last rate by a factor, 60 times, each of two roundings; a cosine near -1 leaves them bare
+    np.testing.assert_allclose(ours(T[:n]), expected, rtol=1e-12, atol=0.3 * 1e-14)
+
+
+KERAS = {
+    "exponential": (ExponentialDecay(0.3, 7, 0.5), lambda t: 0.3 * 0.5 ** (t / 7)),
+    "staircase": (ExponentialDecay(0.3, 7, 0.5, staircase=True), lambda t: 0.3 * 0.5 ** (t // 7)),
+    "polynomial": (
+        PolynomialDecay(0.3, 40, 0.01, 1.5),
+        lambda t: (0.3 - 0.01) * (1 - min(t, 40) / 40) ** 1.5 + 0.01,
+    ),
+    "cosine": (
+        CosineDecay(0.3, 40, 0.2),
+        lambda t: 0.3 * (0.8 * 0.5 * (1 + math.cos(math.pi * min(t, 40) / 40)) + 0.2),
+    ),
+    "warm-up": (Warmup(0.3, 20, 0.0), lambda t: 0.3 * min(t / 20, 1)),
+}
+
+
+def keras_restarts(t, first, t_mul, m_mul, alpha):
+    """Cycle after cycle, instead of by a logarithm."""
+    height, length = 0.3, float(first)
+    while t >= length:
+        t, length, height = t - length, length * t_mul, height * m_mul
+    return height * (alpha + (1 - alpha) * 0.5 * (1 + math.cos(math.pi * t / length)))
+
+
+@pytest.mark.parametrize("name", KERAS)
+def test_rates_by_keras_formulas(name):
+    ours, formula = KERAS[name]
+    np.testing.assert_allclose(ours(T), [formula(int(t)) for t in T], rtol=1e-14)
+
+
+@pytest.mark.parametrize("arguments", [(3, 2.0, 0.9, 0.0), (10, 1.5, 0.5, 0.1), (4, 3.0, 1.0, 0.0), (7, 1.0, 0.8, 0.2)])
+def test_restarts_by_keras_formula(arguments):
+    # 1.5 has exact powers here; where a restart falls on an update both must see it
+    t = np.arange(3000)
+    expected = [keras_restarts(int(n), *arguments) for n in t]
+    np.testing.assert_allclose(CosineDecayRestarts(0.3, *arguments)(t), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_restarts_of_all_lengths_fall_on_their_updates():
+    for first in (1, 2, 3, 7, 100, 1000):
+        for t_mul in (2.0, 3.0, 10.0):
+            starts = [0.0]
+            while starts[-1] < 1e9:
+                starts.append(starts[-1] + first * t_mul ** (len(starts) - 1))
+            rates = CosineDecayRestarts(1.0, first, t_mul, 0.5)(np.array(starts))
+            np.testing.assert_array_equal(rates, 0.5 ** np.arange(len(starts)))
+            before = CosineDecayRestarts(1.0, first, t_mul)(np.array(starts[1:]) - 1)
+            assert first == 1 or (before <= 0.51).all()
+
+
+@pytest.mark.parametrize("schedule", EVERY, ids=repr)
+def test_rates_do_not_depend_on_how_they_are_asked_for(schedule):
+    rates = schedule(T)
+    assert rates.dtype == np.float64
+    np.testing.assert_array_equal(rates, [schedule(np.array([t]))[0] for t in T])
+    np.testing.assert_array_equal(schedule(T[::-1].reshape(6, 10)), rates[::-1].reshape(6, 10))
+    assert schedule(7) == rates[7]
+    far = schedule(np.array([10**6, 10**9, 10**15]))
+    assert (np.isfinite(far) & (far >= 0)).all()
+    table = fastbp.Adam(schedule).scalars(T)
+    np.testing.assert_array_equal(table[:, 0], rates)
+
+
+def test_short_cycles():
+    assert OneCycle(1.0, 1)(np.arange(2)).tolist() == [4e-6, 4e-6]
+    assert OneCycle(1.0, 2, 1.0, 10.0)(np.arange(3)).tolist() == [0.1, 1.0, 1e-5]
+
+
+BAD = [
+    (lambda: StepDecay(-0.1, 3), ValueError, "initial_learning_rate must be at least 0 and finite, but -0.1 came"),
+    (lambda: StepDecay("fast", 3), TypeError, "initial_learning_rate must be a number, but 'fast' came"),
+    (lambda: StepDecay(float("nan"), 3), ValueError, "initial_learning_rate"),
+    (lambda: StepDecay(0.1, 0), ValueError, "decay_steps must be at least 1, but 0 came"),
+    (lambda: StepDecay(0.1, 2.5), TypeError, "decay_steps must be a whole number, but 2.5 came"),
+    (lambda: StepDecay(0.1, 2, 1.5), ValueError, "decay_rate must be from 0 to 1, but 1.5 came"),
+    (lambda: PiecewiseConstant([3, 2], [1, 2, 3]), ValueError, r"boundaries must increase, but \[3, 2\] came"),
+    (lambda: PiecewiseConstant([3], [1]), ValueError, "one more than boundaries, but 1 and 1 came"),
+    (lambda: PiecewiseConstant(3, [1]), TypeError, "boundaries must be a list, but 3 came"),
+    (lambda: PiecewiseConstant([3], [1, -1]), ValueError, "values must be at least 0"),
+    (lambda: ExponentialDecay(0.1, 3, -0.1), ValueError, "decay_rate"),
+    (lambda: ExponentialDecay(0.1, 3, 0.1, 1), TypeError, "staircase must be True or False, but 1 came"),
+    (lambda: PolynomialDecay(0.1, 3, power=-1), ValueError, "power"),
+    (lambda: PolynomialDecay(0.1, 3, end_learning_rate=-1), ValueError, "end_learning_rate"),
+    (lambda: CosineDecay(0.1, 3, 1.1), ValueError, "alpha must be from 0 to 1"),
+    (lambda: CosineDecayRestarts(0.1, 3, 0.5), ValueError, "t_mul must be at least 1"),
+    (lambda: CosineDecayRestarts(0.1, 3, 1.0, 2.0), ValueError, "m_mul"),
+    (lambda: OneCycle(0.1, 3, 2.0), ValueError, "pct_start must be from 0 to 1"),
+    (lambda: OneCycle(0.1, 3, div_factor=0), ValueError, "div_factor must be greater than 0"),
+    (lambda: OneCycle(0.1, 3, anneal_strategy="log"), ValueError, "must be 'cos' or 'linear', but 'log' came"),
+    (lambda: Warmup("slow", 3), TypeError, "schedule must be a number, but 'slow' came"),
+    (lambda: Warmup(0.1, 3, -1), ValueError, "start_factor"),
+    (lambda: Warmup(0.1, True), TypeError, "warmup_steps must be a whole number, but True came"),
+]
+
+
+@pytest.mark.parametrize(("make", "error", "message"), BAD)
+def test_bad_arguments(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def model_with(optimizer):
+    model = fastbp.Sequential([fastbp.Dense(2)], input_size=3)
+    model.compile(optimizer, "mse")
+    return model
+
+
+@pytest.mark.parametrize("schedule", EVERY, ids=repr)
+def test_schedules_are_saved_with_the_model(schedule, tmp_path):
+    optimizer = fastbp.RMSprop(schedule, momentum=0.5, clipnorm=2.0, use_ema=False, weight_decay_on="kernels")
+    model_with(optimizer).save(tmp_path / "model")
+    assert fastbp.load(tmp_path / "model")._recipe.optimizer == optimizer
+
+
+def test_a_schedule_that_holds_a_function_is_saved_as_its_value(tmp_path):
+    model = model_with(fastbp.SGD(Warmup(lambda steps: 0.3 / (1.0 + steps), 10, 0.5)))
+    with pytest.warns(UserWarning, match=r"learning_rate is a function.*step 0, 0\.15"):
+        model.save(tmp_path / "model")
+    assert fastbp.load(tmp_path / "model")._recipe.optimizer.learning_rate == 0.15
+
+
+def test_a_model_trains_by_its_schedule():
+    """A rate of 0 from the second update on."""
+    model = model_with(fastbp.SGD(PiecewiseConstant([1], [0.1, 0.0])))
+    X, y = np.ones((4, 3), np.float32), np.ones((4, 2), np.float32)
+    before = model.get_weights()[0]
+    model.fit(X, y, batch_size=4, epochs=1, verbose=0)
+    once = model.get_weights()[0]
+    model.fit(X, y, batch_size=4, epochs=3, verbose=0)
+    assert (before != once).any()
+    np.testing.assert_array_equal(model.get_weights()[0], once)
+
+
+def test_examples_in_docstrings_run():
+    assert doctest.testmod(schedules).failed == 0
