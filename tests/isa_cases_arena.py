@@ -44,6 +44,16 @@ def prepares(dtype: str) -> Iterator[Case]:
             yield Case("prepare", dtype, arguments, check, f"{n} lines, {share} {l1} {l2} {bound}")
 
 
+def all_squares(dtype: str) -> Iterator[Case]:
+    for n in LINES:
+        g, total = lines_of(dtype, n, 0), whole(Operand(np.float64, 1))
+
+        def check(g=g, total=total):
+            assert_sum(total.values[0], wide(g).astype(np.longdouble) ** 2)
+
+        yield Case("squares", dtype, [n, Operand(dtype, g.size, g), total], check, f"{n} lines")
+
+
 def all_penalties(dtype: str) -> Iterator[Case]:
     for n in LINES:
         w, sums = lines_of(dtype, n, 1), whole(Operand(np.float64, 2))
@@ -121,4 +131,4 @@ def lambs(dtype: str) -> Iterator[Case]:
             yield Case("lamb", dtype, arguments, check, f"{n} lines, decay {decay}")
 
 
-ARENA: tuple[Callable[[str], Iterator[Case]], ...] = (prepares, all_penalties, limits, averages, lambs)
+ARENA: tuple[Callable[[str], Iterator[Case]], ...] = (prepares, all_squares, all_penalties, limits, averages, lambs)

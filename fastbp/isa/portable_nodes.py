@@ -198,7 +198,7 @@ def normal(word):
 
 
 # -- runs of parameters --------------------------------------------------------------------------------------------
-def square(value):
+def wide_square(value):
     """In double precision: Numba's float() leaves a float32 what it is."""
     wide = 1.0 * float(value)
     return wide * wide
@@ -212,7 +212,7 @@ def prepare(table, n, G, g, W, w, S, s, sums, o):
         value += S[s + 1] if weight > 0 else -S[s + 1] if weight < 0 else 0 * S[s + 1]
         value += S[s + 2] * weight
         G[g + i] = bound if value > bound else -bound if value < -bound else value
-        total += square(G[g + i])
+        total += wide_square(G[g + i])
     sums[o] = total
 
 
@@ -220,17 +220,17 @@ def squares(table, n, G, g, sums, o):
     """The sum of g^2."""
     total = 0.0
     for i in range(n * (LINE // G.itemsize)):
-        total += float(G[g + i]) * float(G[g + i])
+        total += wide_square(G[g + i])
     sums[o] = total
 
 
 def penalties(table, n, W, w, sums, o):
     """Sums of |w| and of w^2."""
-    size, squares = 0.0, 0.0
+    size, total = 0.0, 0.0
     for i in range(n * (LINE // W.itemsize)):
         size += abs(1.0 * float(W[w + i]))
-        squares += square(W[w + i])
-    sums[o], sums[o + 1] = size, squares
+        total += wide_square(W[w + i])
+    sums[o], sums[o + 1] = size, total
 
 
 def limit(table, n, W, w, bound, o):
@@ -255,15 +255,15 @@ def average(table, n, W, w, M, m, momentum, o):
 
 def lamb(table, n, G, g, W, w, stride, S, s, sums, o):
     """Sums of w^2 and of the squares of LAMB's direction."""
-    squares, moved = 0.0, 0.0
+    total, moved = 0.0, 0.0
     for i in range(n * (LINE // G.itemsize)):
         weight, gradient = W[w + i], G[g + i]
         m = S[s + 1] * W[w + stride + i] + gradient
         v = S[s + 2] * W[w + 2 * stride + i] + gradient * gradient
         direction = S[s] * weight + S[s + 4] * m / (W.dtype.type(math.sqrt(v)) + S[s + 3])
-        squares += square(weight)
-        moved += square(direction)
-    sums[o], sums[o + 1] = squares, moved
+        total += wide_square(weight)
+        moved += wide_square(direction)
+    sums[o], sums[o + 1] = total, moved
 
 
-HELPERS = (lane_tree, batch_sum, row_mean, row_square, philox, random_word, normal, square)
+HELPERS = (lane_tree, batch_sum, row_mean, row_square, philox, random_word, normal, wide_square)

@@ -413,7 +413,6 @@ class Engine:
             self.steps_trained += int(space.sync[parallel.STEPS])
             self.steps_since_compile += int(space.sync[parallel.STEPS])
         status = int(space.sync[parallel.STATUS] or space.sync[parallel.STATUS + 1])
-        self.steps_trained += int(space.sync[parallel.STEPS])
         return Report(int(space.sync[parallel.STEPS]), (status < 0) + 2 * (status > 0), max(status, 0) - 1)
 
     def _train_by_arrays(self, X: Array, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array,
