@@ -41,7 +41,10 @@ class Network(NamedTuple):
 
 LOSSES = ("mse", "cross_entropy", "binary_cross_entropy")
 SMALL = {name: Network(4, layers, LOSSES[i % 3]) for i, (name, layers) in enumerate(FOUR_INPUTS.items())}
+PENALISED = [spec(5, "tanh", l1=0.01, l2=0.1), spec(5, "gelu", **BATCH_NORM), spec(3, l2=0.2)]
 SMALL |= {
+    "penalties": Network(4, PENALISED),
+    "frozen": Network(4, [spec(5, "tanh", l1=0.1, trainable=False), spec(5, trainable=False, **BATCH_NORM), spec(3)]),
     "batch norm and softmax": Network(4, [spec(3), spec(3, "softmax", **BATCH_NORM)], "cross_entropy"),
     "layer norm and softmax": Network(4, [spec(3), spec(3, "softmax", **LAYER_NORM)], "mse"),
     "a sum and sigmoid": Network(3, [spec(3), spec(3, "sigmoid", skip=-1, **ADD)], "binary_cross_entropy"),
@@ -176,9 +179,6 @@ def test_large_networks_as_the_reference(name: str, rows: int, dtype: str) -> No
 
 
 # -- derivatives by differences ------------------------------------------------------------------------------------
-PENALISED = [spec(5, "tanh", l1=0.01, l2=0.1), spec(5, "gelu", **BATCH_NORM), spec(3, l2=0.2)]
-
-
 @jit
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
 @pytest.mark.parametrize("name", [*FOUR_INPUTS, "penalties"])

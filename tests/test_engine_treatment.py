@@ -97,7 +97,7 @@ def assert_as_the_reference(name: str, case: str, rule: str, dtype: str, limit: 
 LIMITS = {"float64": 1e-11, "float32": 2e-3}
 
 
-@pytest.mark.parametrize("rule", ["sgd", "adamw", "lamb"])
+@pytest.mark.parametrize("rule", ["sgd", "adamw", "lamb", "muon"])
 @pytest.mark.parametrize("case", CASES)
 def test_plain_networks_as_the_reference(case: str, rule: str) -> None:
     assert_as_the_reference("plain", case, rule, "float32", LIMITS["float32"])

@@ -136,7 +136,7 @@ class Workspace:
             self.point(name, getattr(network, name))
         for name in run.ARRAYS:
             if name not in self._arrays:
-                self.point(name, EMPTY)
+                self.point(name, NO_RULE if name == "scalars" else EMPTY)
 
     def _write_values(self, nodes: Sequence[plan.Node]) -> None:
         for index, node in enumerate(nodes):
@@ -186,6 +186,7 @@ class Workspace:
 
 
 EMPTY = np.zeros(0)
+NO_RULE = np.zeros((1, 8))  # scalars where nothing is updated
 UNTREATED = Treatment()
 NOT_TREATED = np.zeros(arena.N_TREATMENT)
 NOT_TREATED[arena.ACCUMULATION] = 1
