@@ -10,8 +10,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import isa_cases_arena as arena
 import isa_cases_elementwise as elementwise
 import isa_cases_losses as losses
+import isa_cases_nodes as nodes
+import isa_cases_sparse as sparse
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
@@ -114,7 +117,8 @@ def every_loss(dtype):
         yield from losses.extremes_of(name, dtype)
 
 
-OTHERS = [every_loss, losses.impossible, transposes, zeros, gathers, scatters, *elementwise.ELEMENTWISE]
+OTHERS = [every_loss, losses.impossible, transposes, zeros, gathers, scatters, *elementwise.ELEMENTWISE, *nodes.NODES,
+          *arena.ARENA, *sparse.SPARSE]  # fmt: skip
 
 
 @pytest.mark.parametrize("cases", OTHERS, ids=lambda cases: cases.__name__)

@@ -131,22 +131,26 @@ def sum_of(arena, array, column, apart):
 
 @inlined
 def clip(bound, square):
-    return min(1.0, bound / (math.sqrt(square) + 1e-6))
+    """min(1, c / (norm + 1e-6)); NaN where the norm is, so that nothing is updated."""
+    length = math.sqrt(square) + 1e-6
+    return 1.0 if length <= bound else bound / length
 
 
 @kernel
 def factors(mem, arena):
-    """min(1, c / (norm + 1e-6)) for each array, or one for all."""
-    bound, arrays = arena.treatment[CLIPNORM], arena.settings.shape[0]
-    if bound > 0.0:
-        for array in range(arrays):
-            set_factor(mem, arena, array, clip(bound, sum_of(arena, array, SQUARES, 1)))
-    bound, total = arena.treatment[GLOBAL_CLIPNORM], 0.0
-    if bound > 0.0:
-        for i in range(arena.pieces.shape[0]):
-            total += arena.sums[i * N_SUMS + SQUARES] + arena.sums[i * N_SUMS + SQUARES + 1]
-        for array in range(arrays):
-            set_factor(mem, arena, array, clip(bound, total))
+    """What brings the norm of each array within a bound, then that of all of them together within another."""
+    own, together, total = arena.treatment[CLIPNORM], arena.treatment[GLOBAL_CLIPNORM], 0.0
+    if own == 0.0 and together == 0.0:
+        return
+    for array in range(arena.settings.shape[0]):
+        square = sum_of(arena, array, SQUARES, 1)
+        factor = clip(own, square) if own > 0.0 else 1.0
+        total += factor * factor * square
+        set_factor(mem, arena, array, factor)
+    factor = clip(together, total) if together > 0.0 else 1.0
+    if factor != 1.0:
+        for array in range(arena.settings.shape[0]):
+            set_factor(mem, arena, array, factor * mem.M[group_of(mem, arena, array) + 2 * mem.L])
 
 
 @kernel

@@ -149,7 +149,7 @@ class Workspace:
             self.point(name, getattr(network, name))
         for name in run.ARRAYS:
             if name not in self._arrays:
-                self.point(name, EMPTY)
+                self.point(name, NO_RULE if name == "scalars" else EMPTY)
 
     def _write_values(self, nodes: Sequence[plan.Node]) -> None:
         for index, node in enumerate(nodes):
@@ -199,6 +199,7 @@ class Workspace:
 
 
 EMPTY = np.zeros(0)
+NO_RULE = np.zeros((1, 8))  # scalars where nothing is updated
 UNTREATED = Treatment()
 NOT_TREATED = np.zeros(arena.N_TREATMENT)
 NOT_TREATED[arena.ACCUMULATION] = 1
@@ -465,7 +466,6 @@ class Engine:
             self.steps_trained += int(space.sync[parallel.STEPS])
             self.steps_since_compile += int(space.sync[parallel.STEPS])
         status = int(space.sync[parallel.STATUS] or space.sync[parallel.STATUS + 1])
-        self.steps_trained += int(space.sync[parallel.STEPS])
         return Report(int(space.sync[parallel.STEPS]), (status < 0) + 2 * (status > 0), max(status, 0) - 1)
 
     def _train_by_arrays(self, X: Rows, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array,
