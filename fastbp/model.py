@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import arguments, checkpoint, data, losses, metrics, optimizers, training
+from fastbp import mixup as mixing
 from fastbp.arguments import count
 from fastbp.data import Array, Rows
 from fastbp.layers import Block, Layer, checked
@@ -128,6 +129,7 @@ class Sequential:
         n_threads: int | None = None,
         resume_from: str | os.PathLike[str] | None = None,
         time_limit: float | None = None,
+        mixup: float = 0.0,
     ) -> training.History:
         """Train for a number of epochs, each over all rows in batches, in an order drawn from the seed and the epoch.
 
@@ -140,6 +142,8 @@ class Sequential:
         progress bar, 0 nothing, "auto" a bar on a terminal. n_threads: at most so many; by default, as many as pay.
         resume_from: a file that the callback BackupAndRestore wrote; the interrupted fit of the same data and arguments
         goes on from it to the bits of one never interrupted. Where there is no such file training starts anew.
+        mixup: alpha of the Beta distribution from which every step draws how to blend its rows with each other and
+        their targets alike, 0 for none; metrics of training then compare outputs with the targets before.
         time_limit: seconds after which training stops, at the end of a slice of some 0.1 s; history.stopped says so.
         The loss and metrics of an epoch are those of its steps, each before its update. The rows of a batch weigh
         Σ w l / Σ w. fit twice for one epoch equals fit for two. After Ctrl-C the weights are those of a finished step.
@@ -175,6 +179,7 @@ class Sequential:
             arguments.threads(n_threads),
             None if resume_from is None else os.fsdecode(resume_from),
             arguments.seconds(time_limit, "time_limit"),
+            mixing.check(mixup, rows, recipe.loss.name),
         )
         return training.fit(self._ready(rows.X.shape[1]), job, self)
 

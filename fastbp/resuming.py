@@ -79,6 +79,7 @@ def given(fit: Fit) -> dict[str, Any]:
         "seed": fit.trainer.seed,
         "batch_size": job.batch_size,
         "shuffle": job.shuffle,
+        "mixup": job.mixup,
         **_fingerprints(job.rows, ""),
         **({} if job.validation is None else _fingerprints(job.validation, "validation ")),
         "validation data": job.validation is not None,

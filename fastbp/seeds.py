@@ -14,6 +14,7 @@ class Purpose(IntEnum):
     INITIALISE = 0
     SHUFFLE = 1
     MASKS = 2
+    MIXUP = 3
 
 
 def generator(seed: int, purpose: Purpose, index: int) -> np.random.Generator:

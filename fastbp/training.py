@@ -14,6 +14,7 @@ from fastbp import checkpoint, resuming
 from fastbp.callbacks.base import hook, overrides
 from fastbp.data import Rows
 from fastbp.history import DivergenceWarning, History
+from fastbp.mixup import Mixup
 from fastbp.normalising import renew_statistics
 from fastbp.progress import Progress
 from fastbp.slices import Pace, Schedule, Slice
@@ -39,6 +40,7 @@ class Job(NamedTuple):
     n_threads: int | None
     resume_from: str | None = None
     time_limit: float | None = None
+    mixup: float = 0.0
 
 
 class Fit:
@@ -56,6 +58,7 @@ class Fit:
         self.pace = Pace(6.0 * trainer.engine.n_parameters * job.batch_size)
         self.steps_per_epoch = -(-len(job.rows.X) // job.batch_size)
         self.tally = Tally(trainer, job.rows, self.steps_per_epoch)
+        self._mixup = Mixup(job.mixup, trainer.seed, trainer.engine.output_size) if job.mixup else None
         self._deadline = None if job.time_limit is None else time.monotonic() + job.time_limit
         # Why training stops, if a callback wants it to: that is part of the run. And what stops it from outside: the
         # clock or another thread, without which it would have gone on.
@@ -99,7 +102,10 @@ class Fit:
         )
         done = self.epoch * rows + self.step % self.steps_per_epoch * job.batch_size
         with Progress(rows * job.epochs, job.epochs, job.shown, done) as progress:
-            for piece in schedule.slices(self.pace, most_rows(self.trainer), self.step):
+            most = most_rows(self.trainer)
+            if self._mixup is not None:
+                most = min(most, self._mixup.most_rows(job.rows))
+            for piece in schedule.slices(self.pace, most, self.step):
                 if piece.first == self.epoch * self.steps_per_epoch:
                     hook(job.callbacks, "on_epoch_begin", self.epoch, {})
                 report = self._slice(piece)
@@ -120,8 +126,11 @@ class Fit:
         outputs = None
         if trainer.metrics:
             outputs = np.empty((len(piece.order), trainer.engine.output_size), job.rows.X.dtype)
-        began = time.perf_counter()
-        report, losses = trainer.train(job.rows, piece.order, piece.bounds, outputs, job.n_threads)
+        rows, order, began = job.rows, piece.order, time.perf_counter()
+        if self._mixup is not None:
+            rows = self._mixup(rows, order, piece.bounds, trainer.engine.steps_trained)
+            order = np.arange(len(order))
+        report, losses = trainer.train(rows, order, piece.bounds, outputs, job.n_threads)
         self.pace.measured(report.steps, time.perf_counter() - began)
         self.tally.add(piece, losses, outputs, report)
         return report

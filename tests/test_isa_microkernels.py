@@ -226,10 +226,14 @@ def test_codes_are_positions():
     assert all(CURVES[name].code == code for name, code in CODES.items())
 
 
+TABLES = (*elementwise.ELEMENTWISE, *nodes.NODES, *arena.ARENA, *sparse.SPARSE, losses.impossible)
+
+
 def test_every_microkernel_has_a_twin_and_a_case():
     cases = [*transposes("float32"), *zeros("float32"), *tiles(SMALL, "float32", 1)]
     cases += [*gathers("float32", [1]), *scatters("float32", [1])]
-    cases += [case for table in (*elementwise.ELEMENTWISE, *nodes.NODES, *arena.ARENA) for case in table("float32")]
+    cases += [case for table in TABLES for case in table("float32")]
+    cases += [case for name in losses.BOUNDS for case in losses.cases_of(name, "float32", (1,))]
     assert {case.name for case in cases} | {"peak"} == set(SLOTS)
     assert all(callable(twin(Case(name, "", [], lambda: None).family()[0])) for name in SLOTS)
 

@@ -25,7 +25,7 @@ LABELS = np.arange(N) % 4
 MODULES = [
     *("arguments", "checkpoint", "constraints", "data", "folding", "functions", "resuming", "normalising", "callbacks"),
     *( "layers", "losses", "metrics", "model", "network"),
-    *("parameters", "rows"),
+    *("parameters", "rows", "mixup"),
     *("progress", "regularizers", "seeds", "slices", "snapshot", "training", "trainer", "tally", "history", "rates"),
     *("trees",),
     *(f"callbacks.{name}" for name in ("averaging", "base", "files", "rates", "stopping", "tensorboard")),

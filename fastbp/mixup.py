@@ -1,0 +1,78 @@
+"""Mixup: a step trains on pairs of rows, blended, with their targets blended alike.
+
+    x <- lambda x + (1 - lambda) x'        y <- lambda y + (1 - lambda) y'        lambda ~ Beta(alpha, alpha)
+
+x' is another row of the same batch; lambda is drawn for every step. Zhang, Cisse, Dauphin and Lopez-Paz 2018, and as
+their code: one lambda for a batch. Class labels become rows of probabilities, which cross-entropy takes.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.data import Rows
+from fastbp.rows import SparseRows
+from fastbp.seeds import Purpose
+
+Indices = npt.NDArray[np.int64]
+
+
+class Mixup:
+    """Blends the rows of steps; the same steps are blended alike, however they are cut into slices."""
+
+    def __init__(self, alpha: float, seed: int, classes: int) -> None:
+        key = np.random.SeedSequence(seed, spawn_key=(Purpose.MIXUP,)).generate_state(2, np.uint64)
+        self._philox = np.random.Philox(key=key)
+        self._generator = np.random.Generator(self._philox)
+        self._start = self._philox.state  # of a stream from which nothing was drawn
+        self._alpha, self._classes = alpha, classes
+
+    @staticmethod
+    def most_rows(rows: Rows) -> int:
+        """Rows to blend at a time: some 64 MiB of them."""
+        row_bytes: int = rows.X.shape[1] * rows.X.dtype.itemsize
+        return max(1, (1 << 26) // row_bytes)
+
+    def __call__(self, rows: Rows, order: Indices, bounds: Indices, step: int) -> Rows:
+        """The blended rows of steps step, step + 1, …, one after another as they are trained on."""
+        partners, shares = np.empty_like(order), np.empty(len(order))
+        for number, (begin, end) in enumerate(pairwise(bounds.tolist())):
+            self._start["state"]["counter"][3] = step + number
+            self._philox.state = self._start
+            shares[begin:end] = self._generator.beta(self._alpha, self._alpha)
+            partners[begin:end] = order[begin:end][self._generator.permutation(end - begin)]
+        share = shares.astype(rows.X.dtype)[:, np.newaxis]
+        y = rows.y
+        if y.dtype == np.int64:
+            y = np.eye(self._classes, dtype=rows.X.dtype)[y]
+        weight = None if rows.weight is None else rows.weight[order]
+        return Rows(_blend(rows.X, order, partners, share), _blend(y, order, partners, share), weight)
+
+
+def _blend(values: Any, order: Indices, partners: Indices, share: Any) -> Any:
+    mixed = values[order]
+    mixed *= share
+    other = values[partners]
+    other *= 1 - share
+    mixed += other
+    return mixed
+
+
+def check(alpha: Any, rows: Rows, loss: str) -> float:
+    """alpha as fit's argument mixup: 0 for none; else a positive number, rows that are not sparse, targets to blend."""
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float | np.integer | np.floating):
+        raise TypeError(f"mixup must be a number, but {alpha!r} came: pass 0 for none, or 0.2")
+    if not 0 <= alpha < np.inf:
+        raise ValueError(f"mixup must be at least 0 and finite, but {alpha!r} came: pass 0 for none, or 0.2")
+    if alpha and isinstance(rows.X, SparseRows):
+        raise ValueError("mixup blends dense rows, but X is sparse: pass X.toarray(), or leave mixup out")
+    if alpha and loss in NOT_BLENDED:
+        raise ValueError(f"mixup needs targets that can be blended, which those of {loss} cannot: leave mixup out")
+    return float(alpha)
+
+
+NOT_BLENDED = ("hinge", "categorical_hinge")
