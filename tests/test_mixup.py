@@ -24,7 +24,7 @@ def make_model(last: str = "softmax", loss: str = "cross_entropy") -> fastbp.Seq
 
 def test_rows_and_targets_are_blended_alike_with_partners_from_the_batch() -> None:
     order, bounds = np.arange(10), np.array([0, 6, 10])
-    mixed = Mixup(0.4, seed=1, classes=3)(Rows(X, LABELS, None), order, bounds, step=5)
+    mixed = Mixup(5.0, seed=1, classes=3)(Rows(X, LABELS, None), order, bounds, step=5)
     one_hot = np.eye(3)[LABELS]
     for begin, end in ((0, 6), (6, 10)):
         batch, shares = slice(begin, end), []
