@@ -47,7 +47,7 @@ class Operand:
         raw = np.zeros(total * dtype.itemsize + 64, np.uint8)
         start = -raw.ctypes.data % 64
         self.array = raw[start : start + total * dtype.itemsize].view(dtype)
-        self.array[:] = np.nan if dtype.kind == "f" else -(10**15)
+        self.array[:] = np.nan if dtype.kind == "f" else max(-(10**15), np.iinfo(dtype).min)
         self.offset = GUARD * lanes + shift
         self.values = self.array[self.offset : self.offset + size]
         self.written = np.zeros(size, bool)

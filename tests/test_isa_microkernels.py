@@ -10,6 +10,7 @@ from pathlib import Path
 import isa_cases_arena as arena
 import isa_cases_elementwise as elementwise
 import isa_cases_nodes as nodes
+import isa_cases_sparse as sparse
 import numpy as np
 import pytest
 from isa_cases import (
@@ -139,10 +140,10 @@ def test_elementwise(machine, dtype, cases):
     run_and_check(machine, cases(dtype))
 
 
-@pytest.mark.parametrize("cases", [*nodes.NODES, *arena.ARENA], ids=lambda cases: cases.__name__)
+@pytest.mark.parametrize("cases", [*nodes.NODES, *arena.ARENA, *sparse.SPARSE], ids=lambda cases: cases.__name__)
 @each_dtype
 @each_machine
-def test_nodes_and_runs_of_parameters(machine, dtype, cases):
+def test_nodes_runs_of_parameters_and_sparse_rows(machine, dtype, cases):
     if machine is plain and cases in nodes.BY_PAIRS:
         cases = partial(cases, pairs=nodes.FEW_PAIRS)
     run_and_check(machine, cases(dtype))
@@ -205,7 +206,8 @@ def test_codes_are_positions():
 def test_every_microkernel_has_a_twin_and_a_case():
     cases = [*transposes("float32"), *zeros("float32"), *tiles(SMALL, "float32", 1)]
     cases += [*gathers("float32", [1]), *scatters("float32", [1])]
-    cases += [case for table in (*elementwise.ELEMENTWISE, *nodes.NODES, *arena.ARENA) for case in table("float32")]
+    tables = (*elementwise.ELEMENTWISE, *nodes.NODES, *arena.ARENA, *sparse.SPARSE)
+    cases += [case for table in tables for case in table("float32")]
     assert {case.name for case in cases} | {"peak"} == set(SLOTS)
     assert all(callable(twin(Case(name, "", [], lambda: None).family()[0])) for name in SLOTS)
 
@@ -282,7 +284,7 @@ def touch_every_end(dtype: str) -> None:
     pairs = [(17, 31), (1, 1), (33, 16)]
     for table in nodes.NODES:
         cases += table(dtype, pairs) if table in nodes.BY_PAIRS else table(dtype)
-    cases += [case for table in arena.ARENA for case in table(dtype)]
+    cases += [case for table in (*arena.ARENA, *sparse.SPARSE) for case in table(dtype)]
     for case in cases:
         print(case.name, case.label, flush=True)
         for operand in case.operands():

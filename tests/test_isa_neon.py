@@ -13,6 +13,7 @@ from pathlib import Path
 import isa_cases_arena as arena
 import isa_cases_elementwise as elementwise
 import isa_cases_nodes as nodes
+import isa_cases_sparse as sparse
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ def test_every_tile(emulated, dtype, k):
     run_and_check(emulated, tiles(neon.TABLE, dtype, k))
 
 
-OTHERS = [transposes, zeros, gathers, scatters, *elementwise.ELEMENTWISE, *nodes.NODES, *arena.ARENA]
+OTHERS = [transposes, zeros, gathers, scatters, *elementwise.ELEMENTWISE, *nodes.NODES, *arena.ARENA, *sparse.SPARSE]
 
 
 @pytest.mark.parametrize("cases", OTHERS, ids=lambda cases: cases.__name__)

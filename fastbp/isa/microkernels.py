@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from fastbp.isa import arena, elementwise, emit, masks, norms, outputs, panels, peak, rules
+from fastbp.isa import arena, elementwise, emit, masks, norms, outputs, panels, peak, rules, sparse
 from fastbp.isa.curves import CURVES
 from fastbp.isa.emit import I64
 from fastbp.isa.table import Table
@@ -50,6 +50,8 @@ EMITTERS: dict[str, Emitter] = {
     "limit": arena.limit,
     "average": arena.average,
     "lamb": arena.lamb,
+    "sparse_forward": sparse.sparse_forward,
+    "sparse_add": sparse.sparse_add,
     **{f"update_{name}": _rule(name) for name in rules.RULES},
     **{f"activate_{name}": elementwise.activate(name) for name in CURVES if name != "softmax"},
     **{f"slope_{name}": elementwise.slope(name) for name in CURVES if name != "softmax"},

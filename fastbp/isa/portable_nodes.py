@@ -1,4 +1,4 @@
-"""The plain-loop twins of `norms`, `masks` and `arena`; see `portable`, whose conventions they share."""
+"""The plain-loop twins of `norms`, `masks`, `arena` and `sparse`; see `portable`, whose conventions they share."""
 
 from __future__ import annotations
 
@@ -264,6 +264,32 @@ def lamb(table, n, G, g, W, w, stride, S, s, sums, o):
         total += wide_square(weight)
         moved += wide_square(direction)
     sums[o], sums[o + 1] = total, moved
+
+
+# -- sparse rows ---------------------------------------------------------------------------------------------------
+def sparse_forward(table, n, columns, c, V, v, W, w, wpitch, panels, B, bias, Z, z, zpitch):
+    """z[j] <- bias[j] + sum over i of values[i] W[j][columns[i]], a line for each of the panels."""
+    L = LINE // Z.itemsize
+    for j in range(panels):
+        for lane in range(L):
+            total = B[bias + j * wpitch + lane]
+            for i in range(n):
+                total += V[v + i] * W[w + j * wpitch + columns[c + i] * L + lane]
+            Z[z + j * zpitch + lane] = total
+
+
+def sparse_add(table, n, columns, c, V, v, D, d, W, w, factor, s, flag, f):
+    """One panel; W[columns[i]] <- W[columns[i]] + factor values[i] d, where that is finite in every lane."""
+    L = LINE // W.itemsize
+    for i in range(n):
+        at, good = w + columns[c + i] * L, True
+        for lane in range(L):
+            good = good and abs(W[at + lane] + V[v + i] * (factor[s] * D[d + lane])) < math.inf
+        if not good:
+            flag[f] = 1
+            continue
+        for lane in range(L):
+            W[at + lane] += V[v + i] * (factor[s] * D[d + lane])
 
 
 HELPERS = (lane_tree, batch_sum, row_mean, row_square, philox, random_word, normal, wide_square)

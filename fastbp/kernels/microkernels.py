@@ -116,6 +116,7 @@ dropout, noise = _microkernel("dropout"), _microkernel("noise")
 prepare, squares, penalties, limit, average, lamb = (
     _microkernel(name) for name in ("prepare", "squares", "penalties", "limit", "average", "lamb")
 )
+sparse_forward, sparse_add = _microkernel("sparse_forward"), _microkernel("sparse_add")
 update, activate, slope = _microkernel("update"), _microkernel("activate"), _microkernel("slope")
 peak = _microkernel("peak")
 atomic_add, atomic_load, atomic_store = _word("atomic_add"), _word("atomic_load"), _word("atomic_store")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from fastbp.isa.curves_portable import CODES
 from fastbp.kernels import plan as field
 from fastbp.kernels.dense import deltas, inputs_of
-from fastbp.kernels.jit import inlined, kernel
+from fastbp.kernels.jit import called, inlined, kernel
 from fastbp.kernels.microkernels import (
     activate,
     binary_cross_entropy,
@@ -18,6 +18,7 @@ from fastbp.kernels.microkernels import (
     softmax,
     softmax_slope,
     squared_error,
+    zero,
 )
 from fastbp.kernels.plan import GRADIENT_LINES
 
@@ -43,6 +44,8 @@ class Data(NamedTuple):
     partials: object  # float64: the loss of every panel
     random: object  # int64: the key of the random masks, and the number of the first step
     scalars: object  # float64 (steps, 8), or one row for all: the optimizer's
+    starts: object  # int64: of sparse rows, where each begins in X and columns; empty for dense ones
+    columns: object  # int32: the features of the values in X
 
 
 @inlined
@@ -54,9 +57,25 @@ def panel_rows(batch, q, L):
 def gather_inputs(mem, row, data, first, batch, q):
     K, L = row[field.K], mem.L
     panel = inputs_of(mem, row) + q * row[field.APITCH]
+    if data.starts.size:
+        gather_sparse(mem, data, K, panel, first + q * L, panel_rows(batch, q, L))
+        return
     gather(mem.table, K, panel_rows(batch, q, L), data.X, 0, K, data.order, first + q * L, mem.M, panel)
     for lane in range(L):
         mem.M[panel + K * L + lane] = 1  # the input of the bias
+
+
+@called
+def gather_sparse(mem, data, K, panel, first, rows):
+    """Sparse rows in a panel, for nodes that cannot read them where they are; and the input of the bias."""
+    M, L = mem.M, mem.L
+    zero(mem.table, K, M, panel)
+    for lane in range(rows):
+        r = data.order[first + lane]
+        for i in range(data.starts[r], data.starts[r + 1]):
+            M[panel + data.columns[i] * L + lane] += data.X[i]
+    for lane in range(L):
+        M[panel + K * L + lane] = 1
 
 
 @inlined
