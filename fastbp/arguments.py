@@ -42,6 +42,15 @@ def meant(name: str, names: Iterable[str]) -> str:
     return f": did you mean {like[0]!r}?" if like else ": pass one of these"
 
 
+def instead(value: Any) -> str:
+    """The remedy for a thing of a wrong type: of a class, most often an object is wanted.
+
+    >>> instead(dict)
+    'write dict()'
+    """
+    return f"write {value.__name__}()" if isinstance(value, type) else "pass one of these"
+
+
 def real(value: Any, name: str, rule: str, allowed: Callable[[float], bool], remedy: str) -> float:
     """value as a float, if it is a number that the rule allows."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from fastbp.arguments import count, meant
+from fastbp.arguments import count, instead, meant
 from fastbp.data import Array
 
 
@@ -239,8 +239,8 @@ def get(metric: str | Metric) -> Metric:
     if isinstance(metric, Metric):
         return metric
     if not isinstance(metric, str):
-        remedy = f"write {metric.__name__}()" if isinstance(metric, type) else "pass one of these"
-        raise TypeError(f"a metric must be a Metric object or one of {', '.join(NAMES)}, but {metric!r} came: {remedy}")
+        rule = f"a metric must be a Metric object or one of {', '.join(NAMES)}"
+        raise TypeError(f"{rule}, but {metric!r} came: {instead(metric)}")
     if metric not in _METRICS:
         raise ValueError(f"a metric must be one of {', '.join(NAMES)}, but {metric!r} came{meant(metric, NAMES)}")
     return _METRICS[metric]

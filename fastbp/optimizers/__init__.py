@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fastbp.arguments import meant
+from fastbp.arguments import instead, meant
 from fastbp.optimizers.adam import Adam, AdamW, NAdam
 from fastbp.optimizers.adaptive import Adadelta, Adagrad, RMSprop
 from fastbp.optimizers.base import N_SCALARS, Optimizer, Schedule
@@ -66,8 +66,7 @@ def get(optimizer: str | Optimizer) -> Optimizer:
         return optimizer
     rule = f"optimizer must be an object such as Adam(1e-3), or one of {', '.join(NAMES)}"
     if not isinstance(optimizer, str):
-        remedy = f"write {optimizer.__name__}()" if isinstance(optimizer, type) else "pass one of these"
-        raise TypeError(f"{rule}, but {optimizer!r} came: {remedy}")
+        raise TypeError(f"{rule}, but {optimizer!r} came: {instead(optimizer)}")
     if optimizer.lower() not in BY_NAME:
         raise ValueError(f"{rule}, but {optimizer!r} came{meant(optimizer, NAMES)}")
     return BY_NAME[optimizer.lower()]()
