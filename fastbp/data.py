@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.rows import SparseRows
+
 Array = npt.NDArray[Any]
 
 _CHUNK = 1 << 18  # elements looked at in one go: 1 MiB of float32, so a search needs no memory to speak of
@@ -23,15 +25,15 @@ _SHORT = 8192
 
 
 class Rows(NamedTuple):
-    """Converted data: X (n, features), y as the loss takes it, weight (n,) or None."""
+    """Converted data: X (n, features), an array or SparseRows, y as the loss takes it, weight (n,) or None."""
 
-    X: Array
+    X: Any  # an array, or SparseRows
     y: Array
     weight: Array | None
 
 
-def features(X: Any, width: int | None, dtype: np.dtype[Any], name: str = "X") -> Array:
-    """X as a C-contiguous (n, width) array of dtype; width None takes any number of columns."""
+def features(X: Any, width: int | None, dtype: np.dtype[Any], name: str = "X") -> Any:
+    """X as a C-contiguous (n, width) array of dtype, or as sparse rows; width None takes any number of columns."""
     if (
         type(X) is np.ndarray
         and X.dtype is dtype
@@ -42,7 +44,10 @@ def features(X: Any, width: int | None, dtype: np.dtype[Any], name: str = "X") -
         and math.isfinite(np.vdot(X, X))
     ):
         return X  # the path of a row at a time, 0.8 µs
-    array = numeric(X, name)
+    if isinstance(X, SparseRows):
+        array: Any = X
+    else:
+        array = X.tocsr() if hasattr(X, "tocsr") else numeric(X, name)
     if array.ndim != 2:
         raise ValueError(
             f"{name} must have two dimensions, (rows, features), but its shape is {array.shape}: "
@@ -55,7 +60,33 @@ def features(X: Any, width: int | None, dtype: np.dtype[Any], name: str = "X") -
             f"{name} must have {width} columns, the network's input size, but its shape is {array.shape}: "
             f"pass those {width} features, or build a network with input_size={array.shape[1]}"
         )
-    return convert(array, dtype, name)
+    if isinstance(array, SparseRows) and array.dtype == dtype:
+        return array  # checked before
+    return convert(array, dtype, name) if isinstance(array, np.ndarray) else sparse_rows(array, dtype, name)
+
+
+def sparse_rows(matrix: Any, dtype: np.dtype[Any], name: str) -> SparseRows:
+    """A matrix in compressed sparse rows, such as a scipy.sparse.csr_array; what is already right is not copied."""
+    if matrix.shape[1] > np.iinfo(np.int32).max:
+        came = f"{name} must have fewer than 2**31 columns, but its shape is {matrix.shape}"
+        raise ValueError(f"{came}: hash them to fewer")
+    if not matrix.has_canonical_format:  # columns named twice in a row, or out of order
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+    if matrix.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, but its type is {matrix.dtype}: {_remedy(matrix.dtype.kind)}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.require(matrix.data, dtype, ["C", "A"])
+    if not finite(values):
+        place = _first_bad(values)
+        row = int(np.searchsorted(matrix.indptr, place, side="right")) - 1
+        raise ValueError(
+            f"{name} must hold finite numbers, but holds {matrix.data[place]} at row {row}, column "
+            f"{matrix.indices[place]}: drop those rows, or fill them in"
+        )
+    starts, columns = (np.require(part, kind, ["C", "A"])
+                       for part, kind in ((matrix.indptr, np.int64), (matrix.indices, np.int32)))  # fmt: skip
+    return SparseRows(starts, columns, values, matrix.shape[1])
 
 
 def _reshape(array: Array, name: str) -> str:

@@ -127,7 +127,9 @@ class Sequential:
     ) -> training.History:
         """Train for a number of epochs, each over all rows in batches, in an order drawn from the seed and the epoch.
 
-        X: (n, input_size) of real numbers; C-contiguous and of the model's dtype it is not copied. y: (n, outputs), or
+        X: (n, input_size) of real numbers; C-contiguous and of the model's dtype it is not copied. A scipy.sparse
+        matrix stays sparse: if a Dense comes first, zeros cost nothing, and with SGD without weight decay or momentum
+        only the weights of features that occur in a batch are touched. y: (n, outputs), or
         (n,) for one output or for class labels. validation_data: (X, y) or (X, y, weights); validation_split: the last
         fraction of the rows, taken before shuffling. sample_weight: (n,); class_weight: {class: weight}. callbacks:
         of `fastbp.callbacks`, or any objects with a method such as on_epoch_end(epoch, logs). verbose: 1 shows a
@@ -218,16 +220,16 @@ class Sequential:
         >>> Sequential([Dense(2, kernel_initializer="zeros")]).predict([[1.0, 2.0, 3.0]])
         array([[0., 0.]], dtype=float32)
         """
-        X = data.features(X, self._input_size, self._dtype)
-        engine = self._engine or self._built(X.shape[1])
+        rows = data.features(X, self._input_size, self._dtype)
+        engine = self._engine or self._built(rows.shape[1])
         if n_threads is not None:
             n_threads = arguments.threads(n_threads)
-        outputs = np.empty((len(X), self._output_size), self._dtype)
-        if len(X) * engine.n_parameters <= _ONE_CALL:
-            engine.predict(X, outputs, n_threads=n_threads)
+        outputs = np.empty((len(rows), self._output_size), self._dtype)
+        if len(rows) * engine.n_parameters <= _ONE_CALL:
+            engine.predict(rows, outputs, n_threads=n_threads)
             return outputs
-        for part in chunks(len(X), 2.0 * engine.n_parameters):
-            engine.predict(X[part], outputs[part], n_threads=n_threads)
+        for part in chunks(len(rows), 2.0 * engine.n_parameters):
+            engine.predict(rows[part], outputs[part], n_threads=n_threads)
         return outputs
 
     def evaluate(

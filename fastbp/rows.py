@@ -31,6 +31,11 @@ class SparseRows:
         return len(self.starts) - 1, self.width
 
     @property
+    def ndim(self) -> int:
+        """2, as of any table."""
+        return 2
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """Of the values."""
         return self.values.dtype

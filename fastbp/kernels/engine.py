@@ -432,8 +432,8 @@ class Engine:
                 run.TRAIN: 1, run.RULE: self._rule_code(scalars), run.AHEAD: (1 + self.n_states) * large,
                 run.STRIDE: self._stride, run.FIRST_STEP: self.steps_since_compile,
             }, P=self._P, G=self._arena(len(self._P) // self._stride - 1) if network.treated else EMPTY,
-                order=order, **self._inputs(X), bounds=bounds, scalars=scalars, losses=losses, totals=totals, random=self._random,
-                weight=EMPTY if sample_weight is None else sample_weight,
+                order=order, bounds=bounds, scalars=scalars, losses=losses, totals=totals, random=self._random,
+                **self._inputs(X), weight=EMPTY if sample_weight is None else sample_weight,
                 outputs=EMPTY if outputs is None else outputs, **self._labels(y))
         finally:
             self.steps_trained += int(space.sync[parallel.STEPS])
