@@ -239,8 +239,9 @@ def get(metric: str | Metric) -> Metric:
     if isinstance(metric, Metric):
         return metric
     if not isinstance(metric, str):
-        rule = f"a metric must be a Metric object or one of {', '.join(NAMES)}"
-        raise TypeError(f"{rule}, but {metric!r} came: {instead(metric)}")
+        raise TypeError(
+            f"a metric must be a Metric object or one of {', '.join(NAMES)}, but {metric!r} came: {instead(metric)}"
+        )
     if metric not in _METRICS:
         raise ValueError(f"a metric must be one of {', '.join(NAMES)}, but {metric!r} came{meant(metric, NAMES)}")
     return _METRICS[metric]
