@@ -14,8 +14,9 @@ import numpy as np
 
 from fastbp.isa import rules
 from fastbp.isa.curves_portable import CODES
+from fastbp.isa.losses_portable import NAMES as LOSSES
 
-FAMILIES = {"update": list(rules.RULES), "activate": list(CODES), "slope": list(CODES)}
+FAMILIES = {"update": list(rules.RULES), "activate": list(CODES), "slope": list(CODES), "loss": list(LOSSES)}
 DTYPES = ("float32", "float64")
 GUARD = 2  # lines around every operand
 

@@ -8,6 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import isa_cases_elementwise as elementwise
+import isa_cases_losses as losses
 import numpy as np
 import pytest
 from isa_cases import (
@@ -29,7 +30,7 @@ from isa_cases import (
 )
 
 from fastbp import isa
-from fastbp.isa import portable, rules
+from fastbp.isa import losses_portable, portable, rules
 from fastbp.isa.curves import CURVES
 from fastbp.isa.curves_portable import CODES
 from fastbp.isa.microkernels import SLOTS
@@ -131,6 +132,26 @@ def test_elementwise(machine, dtype, cases):
     run_and_check(machine, cases(dtype))
 
 
+@pytest.mark.parametrize("name", losses.BOUNDS)
+@each_dtype
+@each_machine
+def test_losses(machine, dtype, name):
+    run_and_check(machine, losses.cases_of(name, dtype, losses.LINES if machine is emitted else (1, 2, 17)))
+
+
+@pytest.mark.parametrize("name", losses.BOUNDS)
+@each_dtype
+@each_machine
+def test_losses_of_extreme_outputs(machine, dtype, name):
+    run_and_check(machine, losses.extremes_of(name, dtype))
+
+
+@each_dtype
+@each_machine
+def test_what_is_impossible_and_not_wanted_costs_nothing(machine, dtype):
+    run_and_check(machine, losses.impossible(dtype))
+
+
 @each_dtype
 @each_machine
 def test_a_lane_knows_nothing_of_its_neighbours(machine, dtype):
@@ -168,6 +189,10 @@ def test_codes_are_positions():
     for family in ("activate", "slope"):
         slots = [SLOTS[f"{family}_{name}"] for name in CODES if name != "softmax"]
         assert slots == list(range(slots[0], slots[0] + len(slots)))
+    first = SLOTS["loss_" + losses_portable.NAMES[0]]
+    assert [SLOTS[f"loss_{name}"] - first for name in losses_portable.NAMES] == list(losses_portable.CODES.values())
+    assert all(getattr(losses_portable, name.upper()) == code for name, code in losses_portable.CODES.items())
+    assert set(losses.BOUNDS) == set(losses_portable.NAMES)
     assert all(CURVES[name].code == code for name, code in CODES.items())
     assert all(hasattr(portable, Case(name, "", [], lambda: None).family()[0]) for name in SLOTS)
 

@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import isa_cases_elementwise as elementwise
+import isa_cases_losses as losses
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
@@ -107,7 +108,13 @@ def test_every_tile(emulated, dtype, k):
     run_and_check(emulated, tiles(neon.TABLE, dtype, k))
 
 
-OTHERS = [transposes, zeros, gathers, scatters, *elementwise.ELEMENTWISE]
+def every_loss(dtype):
+    for name in losses.BOUNDS:
+        yield from losses.cases_of(name, dtype)
+        yield from losses.extremes_of(name, dtype)
+
+
+OTHERS = [every_loss, losses.impossible, transposes, zeros, gathers, scatters, *elementwise.ELEMENTWISE]
 
 
 @pytest.mark.parametrize("cases", OTHERS, ids=lambda cases: cases.__name__)

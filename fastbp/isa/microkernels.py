@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from fastbp.isa import arena, elementwise, emit, masks, norms, outputs, panels, peak, rules, sparse
+from fastbp.isa import arena, elementwise, emit, losses, masks, norms, outputs, panels, peak, rules, sparse
 from fastbp.isa.curves import CURVES
 from fastbp.isa.emit import I64
 from fastbp.isa.table import Table
@@ -32,9 +32,7 @@ EMITTERS: dict[str, Emitter] = {
     "softmax": outputs.softmax,
     "softmax_slope": outputs.softmax_slope,
     "scale": outputs.scale,
-    "squared_error": outputs.squared_error,
-    "binary_cross_entropy": outputs.binary_cross_entropy,
-    "cross_entropy": outputs.cross_entropy,
+    **{f"loss_{name}": emitter for name, emitter in losses.LOSSES.items()},
     "batch_norm": norms.batch_norm,
     "batch_norm_predict": norms.batch_norm_predict,
     "batch_norm_backward": norms.batch_norm_backward,

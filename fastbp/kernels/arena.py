@@ -40,9 +40,9 @@ CLIPVALUE, CLIPNORM, GLOBAL_CLIPNORM, ACCUMULATION, EMA_MOMENTUM, AVERAGE, N_TRE
 # Columns of a piece's sums: squares of the gradient, |w| and w^2, its penalty; LAMB's w^2 and r^2. Those of the line
 # behind it follow.
 SQUARES, SIZES, PENALTY, NORMS, N_SUMS = 0, 2, 4, 5, 9
-# Numbers in the second line of an array's group: those of `prepare`, then a bound and a momentum; the third line is a
-# factor in every lane, the fourth LAMB's.
-SHARE, BOUND, MOMENTUM = 0, 4, 5
+# Numbers in the second line of an array's group: those of `prepare`, then a bound, a momentum and 0; the third line is
+# a factor in every lane, the fourth LAMB's.
+SHARE, BOUND, MOMENTUM, NOTHING = 0, 4, 5, 6
 RUN = 64  # lines that stay in the first-level cache from one pass over them to the next
 
 
@@ -205,7 +205,7 @@ def apply_piece(mem, arena, rule, i):
     lines += piece[BIAS_ARRAY] >= 0
     if mem.M[group + MOMENTUM] > 0.0:
         mean = piece[PLACE] + int(arena.treatment[AVERAGE])
-        momentum = 0 if rule.first else group + MOMENTUM  # the workspace's first line holds nothing
+        momentum = group + (NOTHING if rule.first else MOMENTUM)
         average(mem.table, lines, mem.P, piece[PLACE], mem.P, mean, mem.M, momentum)
     if rule.sync[rule.flag]:
         exchange_if(rule.sync, STATUS + rule.parity, 0, piece[NODE] + 1)

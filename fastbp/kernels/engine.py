@@ -20,18 +20,19 @@ import numpy as np
 from fastbp.isa import LINE
 from fastbp.isa.curves_portable import CODES
 from fastbp.isa.detect import usable_cores
+from fastbp.isa.losses_portable import CODES as LOSSES
 from fastbp.isa.rules import RULES
-from fastbp.kernels import arena, jit, microkernels, panels, parallel, plan, program
+from fastbp.kernels import arena, custom, jit, panels, parallel, plan, program
 from fastbp.kernels import interpreter as run
-from fastbp.reference import LayerSpec, Report, Treatment
+from fastbp.reference import LayerSpec, Report, ScalarFunctions, Treatment
 from fastbp.rows import SparseRows
 
 __all__ = ["Engine", "LayerSpec", "Report"]
 
 Array = np.ndarray
 Rows = Array | SparseRows
-LOSSES = {"mse": 0, "cross_entropy": 1, "binary_cross_entropy": 2}
 KEEPS_SLOPES = ("gelu", "gelu_tanh", "silu", "mish")
+FUSED_WITH_SIGMOID = ("binary_cross_entropy", "binary_focal")
 # Rows of a prediction that go through the network at once.
 CHUNK = 512
 # Multiply-adds of a step, per operation, from which a second worker pays for the barriers.
@@ -60,6 +61,11 @@ _rows = np.arange(1024)
 
 def address(array: Array) -> int:
     return array.__array_interface__["data"][0]
+
+
+def keeps_slopes(activation: str | ScalarFunctions) -> bool:
+    """Whether f' is no function of the output, or not known to be."""
+    return not isinstance(activation, str) or activation in KEEPS_SLOPES
 
 
 class Threads:
@@ -106,7 +112,8 @@ THREADS = Threads()
 class Workspace:
     """Activations, deltas and scratch for batches of one size, the context that points to them, and its programs."""
 
-    def __init__(self, network: Network, batch: int, dtype: np.dtype, workers: int, training: bool):
+    def __init__(self, network: Network, batch: int, dtype: np.dtype, workers: int, training: bool,
+                 table: Array, loss_parameters: Sequence[float]):
         lanes = LINE // dtype.itemsize
         n_panels, nodes = plan.ceil_div(batch, lanes), network.nodes
         options = network.options(training)
@@ -115,6 +122,8 @@ class Workspace:
                               network.sparse)
         self.batch, self.workers, self.dtype = batch, workers, dtype
         self.M = aligned(self.plan.workspace, dtype)
+        self.M[plan.LOSS_PARAMETERS] = len(loss_parameters)
+        self.M[plan.LOSS_PARAMETERS + 1 :][: len(loss_parameters)] = loss_parameters
         self.partials = np.zeros(n_panels)
         self._write_values(nodes)
         self._write_ones(len(nodes))
@@ -132,7 +141,7 @@ class Workspace:
         self.numbers[run.SPINS] = parallel.SPINS if workers <= usable_cores() else 0
         self._arrays: dict[str, Array] = {}
         self._bounds = np.zeros(2, np.int64)
-        self.table = microkernels.addresses(dtype.name)
+        self.table = table
         for name in ("sync", "M", "partials", "table", "sums"):
             self.point(name, getattr(self, name))
         self.point("layers", self.plan.layers)
@@ -267,7 +276,10 @@ class Engine:
         self.input_size, self.output_size = input_size, layers[-1].units
         self.specs = list(layers)
         self.lanes = LINE // self.dtype.itemsize
-        self.loss, self.rule, self.n_states, self._treatment = "mse", "sgd", 0, Treatment()
+        self.loss: str | ScalarFunctions = "mse"
+        self.rule, self.n_states, self._treatment = "sgd", 0, UNTREATED
+        self.loss_parameters: tuple[float, ...] = ()
+        self._own = list(dict.fromkeys(s.activation for s in self.specs if isinstance(s.activation, ScalarFunctions)))
         self.steps_trained = self.steps_since_compile = 0  # the second tells when accumulated gradients are due
         self._random = np.array([*key, 0], np.int64)
         self._layout, length = plan.parameter_layout(self._describe(), self.lanes)
@@ -286,15 +298,15 @@ class Engine:
         described: list[plan.Node] = []
         for index, spec in enumerate(self.specs):
             name, output = spec.activation, "identity"
-            if index == len(self.specs) - 1 and (name == "softmax" or self.loss == "binary_cross_entropy"):
+            if index == len(self.specs) - 1 and (name == "softmax" or self.loss in FUSED_WITH_SIGMOID):
                 name, output = "identity", name
             below = index - 1 if spec.below is None else spec.below
             inputs = self.input_size if below < 0 else self.specs[below].units
             bias, skip = spec.dense and spec.use_bias, plan.NOWHERE if spec.skip is None else spec.skip
             # dropout keeps its mask as slopes, which any activation that keeps them will do to apply
-            code = CODES[KEEPS_SLOPES[0]] if spec.kind == "dropout" else CODES[name]
-            described.append(plan.Node(inputs, spec.units, plan.KINDS.index(spec.kind), code, CODES[output],
-                                       name in KEEPS_SLOPES, bias, spec.alpha, spec.values, below, skip,
+            code = CODES[KEEPS_SLOPES[0]] if spec.kind == "dropout" else self._code(name)
+            described.append(plan.Node(inputs, spec.units, plan.KINDS.index(spec.kind), code, self._code(output),
+                                       keeps_slopes(name), bias, spec.alpha, spec.values, below, skip,
                                        spec.trainable, (0, 0)))
         return described
 
@@ -315,14 +327,28 @@ class Engine:
                                           self.lanes, *key)
         return self._networks[key]
 
-    def configure(self, loss: str, optimizer_rule: str, *, loss_parameters: tuple[float, ...] = (),
+    def _code(self, activation: str | ScalarFunctions) -> int:
+        if isinstance(activation, str):
+            return CODES[activation]
+        return custom.activation_code(self._own.index(activation))
+
+    def configure(self, loss: str | ScalarFunctions, rule: str, *, loss_parameters: tuple[float, ...] = (),
                   treatment: Treatment = UNTREATED) -> None:
-        """Chooses what train, evaluate and gradients compute; states are made by reset_state or set_state."""
-        chosen = (loss, optimizer_rule, treatment)
-        if chosen != (self.loss, self.rule, self._treatment):
-            self.loss, self.rule, self._treatment = chosen
+        """Chooses what train, evaluate and gradients compute: a loss by name, with its parameters (see
+        `reference.losses`), or a user's own."""
+        wanted = loss, rule, tuple(loss_parameters), treatment
+        if wanted != (self.loss, self.rule, self.loss_parameters, self._treatment):
+            self.loss, self.rule, self.loss_parameters, self._treatment = wanted
             self._layers, self._training, self._idle = self._describe(), None, []
             self._network = self._connect()
+
+    def _loss_code(self) -> int:
+        return custom.OWN_LOSS if isinstance(self.loss, ScalarFunctions) else LOSSES[self.loss]
+
+    def _space(self, network: Network, batch: int, workers: int, training: bool) -> Workspace:
+        loss = self.loss if isinstance(self.loss, ScalarFunctions) else None
+        table = custom.table(self.dtype.name, self._own, loss)
+        return Workspace(network, batch, self.dtype, workers, training, table, self.loss_parameters)
 
     @property
     def n_parameters(self) -> int:
@@ -428,7 +454,7 @@ class Engine:
         self._random[2], space.sync[parallel.STEPS] = self.steps_trained, 0
         try:
             space.run("train", {
-                run.N_STEPS: steps, run.LOSS: LOSSES[self.loss], run.BACKWARD: 1, run.FUSED: not network.treated,
+                run.N_STEPS: steps, run.LOSS: self._loss_code(), run.BACKWARD: 1, run.FUSED: not network.treated,
                 run.TRAIN: 1, run.RULE: self._rule_code(scalars), run.AHEAD: (1 + self.n_states) * large,
                 run.STRIDE: self._stride, run.FIRST_STEP: self.steps_since_compile,
             }, P=self._P, G=self._arena(len(self._P) // self._stride - 1) if network.treated else EMPTY,
@@ -494,14 +520,14 @@ class Engine:
     def _space_for_training(self, batch: int, workers: int, network: Network | None = None) -> Workspace:
         space, network = self._training, network or self._network
         if space is None or space.batch < batch or space.workers != workers or space.network is not network:
-            space = self._training = Workspace(network, batch, self.dtype, workers, training=True)
+            space = self._training = self._space(network, batch, workers, training=True)
         return space
 
     def gradients(self, X: Rows, y: Array, *, sample_weight: Array | None = None) -> tuple[float, list[Array | None]]:
         """The mean loss of one batch and its gradient, by the unfused path; parameters and states stay as they are."""
         batch, gradient = len(X), aligned(self._stride, self.dtype)
         network = self._network_for(isinstance(X, SparseRows), False)
-        space = Workspace(network, batch, self.dtype, self._workers(batch, None), training=True)
+        space = self._space(network, batch, self._workers(batch, None), training=True)
         losses = np.zeros(1)
         self._random[2] = self.steps_trained
         space.point("treatment", NOT_TREATED)
@@ -552,13 +578,13 @@ class Engine:
         except IndexError:
             space = None
         if space is None or space.batch < batch or space.workers != workers or space.network is not network:
-            space = Workspace(network, batch, self.dtype, workers, training=False)
+            space = self._space(network, batch, workers, training=False)
         return space
 
     def _one_pass(self, space: Workspace, mode: str, X: Rows, y: Array, losses: Array, sample_weight: Array | None,
                   outputs: Array, backward: int, G: Array, train: int = 0) -> None:
         totals = EMPTY if sample_weight is None else np.array([sample_weight.sum(dtype=np.float64)])
-        numbers = {run.N_STEPS: 1, run.LOSS: LOSSES[self.loss], run.BACKWARD: backward, run.FUSED: 0, run.TRAIN: train,
+        numbers = {run.N_STEPS: 1, run.LOSS: self._loss_code(), run.BACKWARD: backward, run.FUSED: 0, run.TRAIN: train,
                    run.RULE: 0}
         space.run(mode, numbers, P=self._P, G=G, random=self._random, **self._inputs(X), order=first_rows(len(X)),
                   bounds=space.whole(len(X)), losses=losses, totals=totals, outputs=outputs,

@@ -42,6 +42,9 @@ NOT_SENT, FINISHED, WRITTEN, ADDED = range(4)
 NO_TRANSPOSE = -1
 # Lines of k that a tile's operands take from memory before it starts on the next: they stay in the first-level cache.
 BLOCK = 256
+# Where the workspace holds the loss's parameters: how many there are, then each; at most MOST_PARAMETERS besides one
+# for each output.
+LOSS_PARAMETERS, MOST_PARAMETERS = 0, 8
 # Panels of outputs in a unit of the weight gradient: what one tile takes.
 WEIGHTS_PANELS = 3
 # What a worker needs for itself: a tile of gradients, then lines for the rule's scalars and for the loss.
@@ -139,7 +142,7 @@ def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, train
     panels = ceil_div(batch, lanes)
     rows, (parameters, _) = np.zeros((len(nodes), ROW), np.int64), parameter_layout(nodes, lanes)
     widest = max(node.outputs for node in nodes)
-    room = Arena(lanes)  # the first line holds nothing
+    room = Arena(ceil_div(1 + MOST_PARAMETERS + nodes[-1].outputs, lanes) * lanes)  # behind the loss's parameters
 
     def pitch_of(width: int) -> int:
         return odd(ceil_div(width, lanes) * lanes) * lanes
