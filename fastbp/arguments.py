@@ -6,7 +6,8 @@ import math
 import numbers
 import operator
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,26 @@ def count(value: Any, name: str, minimum: int = 1) -> int:
     if number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, but {number} came: pass a larger number")
     return number
+
+
+def meant(name: str, names: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the valid one that is like it, if any.
+
+    >>> meant("Adma", ["sgd", "adam"])
+    ": did you mean 'adam'?"
+    """
+    known = list(names)
+    like = get_close_matches(name.lower(), known, n=1) or [valid for valid in known if name.lower() in valid]
+    return f": did you mean {like[0]!r}?" if like else ": pass one of these"
+
+
+def instead(value: Any) -> str:
+    """The remedy for a thing of a wrong type: of a class, most often an object is wanted.
+
+    >>> instead(dict)
+    'write dict()'
+    """
+    return f"write {value.__name__}()" if isinstance(value, type) else "pass one of these"
 
 
 def real(value: Any, name: str, rule: str, allowed: Callable[[float], bool], remedy: str) -> float:
@@ -92,6 +113,11 @@ def callbacks(value: Any) -> tuple[Any, ...]:
         came = type(value).__name__
         raise TypeError(f"callbacks must be a list, but {came} came: put it in a list") from None
     for position, callback in enumerate(result):
+        if isinstance(callback, type):
+            raise TypeError(
+                f"callbacks must be objects, but callbacks[{position}] is the class {callback.__name__}: write "
+                f"{callback.__name__}(…)"
+            )
         if not any(callable(getattr(callback, name, None)) for name in HOOKS):
             raise TypeError(
                 f"callbacks must have a method {', '.join(HOOKS[:-1])} or {HOOKS[-1]}, but callbacks[{position}] is "

@@ -12,6 +12,8 @@ from typing import Any, Literal, Protocol, final, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.arguments import meant
+
 Array = npt.NDArray[Any]
 # Draws are made this many at a time: the stream is the same, and no float64 copy of a large kernel is ever held.
 DRAWS = 1 << 20
@@ -183,7 +185,9 @@ def get(initializer: str | Initializer) -> Initializer:
     """
     if isinstance(initializer, str):
         if initializer not in _INITIALIZERS:
-            raise ValueError(f"initializer must be one of {', '.join(NAMES)}, but got {initializer!r}")
+            raise ValueError(
+                f"initializer must be one of {', '.join(NAMES)}, but got {initializer!r}{meant(initializer, NAMES)}"
+            )
         return _INITIALIZERS[initializer]()
     factories: tuple[object, ...] = tuple(_INITIALIZERS.values())
     uncalled = isinstance(initializer, type) or any(initializer is make for make in factories)

@@ -280,10 +280,11 @@ def flattened(layers: Iterable[Layer]) -> Iterable[Layer]:
 
 def _sequence(layers: Any, what: str) -> tuple[Layer, ...]:
     if isinstance(layers, Layer) or not isinstance(layers, Iterable):
-        raise TypeError(f"{what} must be a list of layers, but {layers!r} came: pass a list such as [Dense(10)]")
+        came = f"a single {type(layers).__name__}" if isinstance(layers, Layer) else repr(layers)
+        raise TypeError(f"{what} must be a list of layers, but {came} came: pass a list such as [Dense(10)]")
     result = tuple(layers)
     for position, layer in enumerate(result):
         if not isinstance(layer, Layer):
             remedy = f"write {layer.__name__}(…)" if isinstance(layer, type) else "use Dense(…) or another layer"
-            raise TypeError(f"{what} must be layers, but layers[{position}] is {layer!r}: {remedy}")
+            raise TypeError(f"{what} must be objects such as Dense(10), but layers[{position}] is {layer!r}: {remedy}")
     return result

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from fastbp.arguments import count
+from fastbp.arguments import count, instead, meant
 from fastbp.data import Array
 
 # Losses that work from the logits of probabilities.
@@ -244,9 +244,11 @@ def get(metric: str | Metric) -> Metric:
     if isinstance(metric, Metric):
         return metric
     if not isinstance(metric, str):
-        raise TypeError(f"a metric must be a Metric object or one of {', '.join(NAMES)}, but {metric!r} came")
+        raise TypeError(
+            f"a metric must be a Metric object or one of {', '.join(NAMES)}, but {metric!r} came: {instead(metric)}"
+        )
     if metric not in _METRICS:
-        raise ValueError(f"a metric must be one of {', '.join(NAMES)}, but {metric!r} came")
+        raise ValueError(f"a metric must be one of {', '.join(NAMES)}, but {metric!r} came{meant(metric, NAMES)}")
     return _METRICS[metric]
 
 

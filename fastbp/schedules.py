@@ -317,6 +317,9 @@ class Warmup(Schedule):
 
     def __post_init__(self) -> None:
         if not callable(self.schedule):
+            if not isinstance(self.schedule, int | float | np.integer | np.floating):
+                came = f"{self.schedule!r} came: pass a number, CosineDecay(…) or another schedule"
+                raise TypeError(f"schedule must be a schedule, another function of updates, or a number, but {came}")
             _number("schedule", self.schedule)
         _count("warmup_steps", self.warmup_steps)
         _number("start_factor", self.start_factor, 0.0, 1.0)

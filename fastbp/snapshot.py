@@ -82,7 +82,7 @@ def _state_name(number: int, name: str) -> str:
 
 
 def _is_function(rate: Any) -> bool:
-    return callable(rate) and not dataclasses.is_dataclass(rate)
+    return callable(rate) and not _is_schedule(rate)
 
 
 def _writable(recipe: Recipe, step: int, factor: float, warn: bool) -> Recipe:

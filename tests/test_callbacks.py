@@ -483,7 +483,7 @@ WRONG = {
         "'epoch' or a number of epochs",
     ),
     "no save_freq": (lambda: callbacks.BackupAndRestore("x", 0), ValueError, "at least 1"),
-    "seconds": (lambda: callbacks.BackupAndRestore("x", seconds=-1), ValueError, "more than 0 seconds"),
+    "seconds": (lambda: callbacks.BackupAndRestore("x", seconds=-1), ValueError, "seconds must be at least 0, but -1"),
     "start_epoch": (lambda: callbacks.StochasticWeightAveraging(-1), ValueError, "start_epoch must be at least 0"),
 }
 

@@ -173,7 +173,7 @@ BAD = [
     (lambda: OneCycle(0.1, 3, 2.0), ValueError, "pct_start must be from 0 to 1"),
     (lambda: OneCycle(0.1, 3, div_factor=0), ValueError, "div_factor must be greater than 0"),
     (lambda: OneCycle(0.1, 3, anneal_strategy="log"), ValueError, "must be 'cos' or 'linear', but 'log' came"),
-    (lambda: Warmup("slow", 3), TypeError, "schedule must be a number, but 'slow' came"),
+    (lambda: Warmup("slow", 3), TypeError, "or a number, but 'slow' came"),
     (lambda: Warmup(0.1, 3, -1), ValueError, "start_factor"),
     (lambda: Warmup(0.1, True), TypeError, "warmup_steps must be a whole number, but True came"),
 ]

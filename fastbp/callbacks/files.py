@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastbp import checkpoint
-from fastbp.arguments import count, flag, seconds
+from fastbp.arguments import count, flag, real
 from fastbp.callbacks.base import Callback, Logs, Monitor, say
 
 Path_ = str | os.PathLike[str]
@@ -98,7 +98,7 @@ class BackupAndRestore(Callback):
 
 
 def _pause(value: float) -> float:
-    return 0.0 if value == 0 and not isinstance(value, bool) else seconds(value, "seconds") or 0.0
+    return real(value, "seconds", "at least 0", lambda v: v >= 0, "pass 0 to write every time")
 
 
 def _frequency(value: str | int, unit: str) -> str | int:

@@ -289,7 +289,6 @@ class Engine:
         self._stride = (length // self.lanes // 64 * 64 + 64 + 21) * self.lanes  # not a multiple of a page: see docs
         self._P = aligned(self._stride, self.dtype)
         self._written = False
-        self.steps_trained = 0  # since the engine was made
         self._multiply_adds = sum(x.inputs * x.outputs for x in self._layers if x.dense)
         self._training: Workspace | None = None
         self._idle: list[Workspace] = []

@@ -32,7 +32,7 @@ JIT = not config.DISABLE_JIT
 # Never `reassoc` (a row alone would differ from the same row in a batch), never `nnan` or `ninf` (they delete isnan).
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract", "nsz"}, "nogil": True}
 UNUSED_DAYS = 60
-NOTICE = "fastbp: compiling its kernels for this machine, which happens once (about 10 s) ..."
+NOTICE = "fastbp: compiling its kernels for this machine, which happens once (about 20 s) ..."
 # Lines as sha256sum writes them, only ever appended to: a file is whole if any of its lines fits. So processes that
 # race for an entry, whose code may differ, do not undo each other's lines.
 DIGESTS = "sha256"
@@ -113,7 +113,7 @@ def cache_dir() -> Path | None:
         root = Path(base) if base else Path.home() / ".cache"
         folder = root / "fastbp" / source_hash()
         if not _private(root):
-            raise PermissionError(f"{root} is writable by everyone")
+            raise PermissionError(f"{root}, or a folder that it is in, is writable by everyone")
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             folder.chmod(0o700)
@@ -125,7 +125,7 @@ def cache_dir() -> Path | None:
                 raise
             return _copy(folder)
     except (OSError, RuntimeError) as error:
-        warnings.warn(f"fastbp keeps no compiled code, every process will compile again (some 15 s): {error}. "
+        warnings.warn(f"fastbp keeps no compiled code, every process will compile again (about 20 s): {error}. "
                       "Set FASTBP_CACHE_DIR to a folder only you can write to.", RuntimeWarning, stacklevel=2)
         return None
     return folder

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fastbp.arguments import instead, meant
 from fastbp.optimizers.adam import Adam, AdamW, NAdam
 from fastbp.optimizers.adaptive import Adadelta, Adagrad, RMSprop
 from fastbp.optimizers.base import N_SCALARS, Optimizer, Schedule
@@ -55,14 +56,17 @@ NAMES = tuple(BY_NAME)
 def get(optimizer: str | Optimizer) -> Optimizer:
     """The optimizer of that name with its defaults, or the object itself.
 
+    Capitals make no difference. Raises ValueError for an unknown name (the message lists the valid ones) and TypeError
+    for anything else.
+
     >>> get("sgd")
     SGD(learning_rate=0.01, momentum=0.0, nesterov=False, weight_decay=0.0)
     """
     if isinstance(optimizer, Optimizer):
         return optimizer
-    if isinstance(optimizer, str) and optimizer.lower() in BY_NAME:
-        return BY_NAME[optimizer.lower()]()
-    raise ValueError(
-        f"optimizer must be one of {', '.join(map(repr, NAMES))} or an object such as fastbp.Adam(1e-3); "
-        f"got {optimizer!r}"
-    )
+    rule = f"optimizer must be an object such as Adam(1e-3), or one of {', '.join(NAMES)}"
+    if not isinstance(optimizer, str):
+        raise TypeError(f"{rule}, but {optimizer!r} came: {instead(optimizer)}")
+    if optimizer.lower() not in BY_NAME:
+        raise ValueError(f"{rule}, but {optimizer!r} came{meant(optimizer, NAMES)}")
+    return BY_NAME[optimizer.lower()]()

@@ -31,8 +31,8 @@ class Optimizer(ABC):
         use_ema:            average <- ema_momentum average + (1 - ema_momentum) W       the first time: average <- W
 
     Args:
-        learning_rate: a number >= 0, or a function of an int64 array of updates, counted from 0, such as
-            fastbp.CosineDecay(1e-3, 10_000).
+        learning_rate: a number >= 0, or a schedule: a function of an int64 array of updates, counted from 0, that
+            gives a rate for each, such as fastbp.CosineDecay(1e-3, 10_000).
         weight_decay: >= 0.
         clipnorm, clipvalue, global_clipnorm: > 0, at most one of them.
         gradient_accumulation_steps: steps to an update, at least 1.
@@ -121,8 +121,9 @@ class Optimizer(ABC):
         rates = np.asarray(self.learning_rate(steps), np.float64)
         if rates.shape not in ((), steps.shape) or not (np.isfinite(rates) & (rates >= 0)).all():
             raise ValueError(
-                "learning_rate: a schedule takes an array of steps and gives finite rates >= 0, one for each; "
-                f"for {len(steps)} steps it gave shape {rates.shape}, {rates!r}"
+                "learning_rate must be a number, or a function of an array of updates that gives a finite rate of at "
+                f"least 0 for each, but for {len(steps)} updates it gave {rates!r} of shape {rates.shape}: mend the "
+                "function"
             )
         return rates
 
@@ -138,29 +139,38 @@ class Optimizer(ABC):
 
 def check(name: str, value: Any, low: float, below: float) -> None:
     """low <= value < below, or an error that says so."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number, got {value!r}")
+    _check_number(name, value)
     if not low <= value < below:
-        bounds = f"at least {low:g}" + (f" and below {below:g}" if below < math.inf else " and finite")
-        raise ValueError(f"{name} must be {bounds}, got {value!r}")
+        raise ValueError(f"{name} must be at least {low:g} and {_up_to(below)}, but {value!r} came: pass such a number")
 
 
 def check_positive(name: str, value: Any, below: float = math.inf) -> None:
     """0 < value < below."""
-    check(name, value, 0.0, below)
-    if value == 0:
-        raise ValueError(f"{name} must be greater than 0, got {value!r}: leave it out for none")
+    _check_number(name, value)
+    if not 0 < value < below:
+        raise ValueError(
+            f"{name} must be above 0 and {_up_to(below)}, but {value!r} came: leave it out, or pass such one"
+        )
+
+
+def _check_number(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number, but {value!r} came: pass a float")
+
+
+def _up_to(below: float) -> str:
+    return f"below {below:g}" if below < math.inf else "finite"
 
 
 def check_count(name: str, value: Any, minimum: int = 1) -> None:
     """A whole number of at least minimum."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
+        raise TypeError(f"{name} must be a whole number, but {value!r} came: pass an int")
     if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
+        raise ValueError(f"{name} must be at least {minimum}, but {value!r} came: pass a larger number")
 
 
 def check_flag(name: str, value: Any) -> None:
     """True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
+        raise TypeError(f"{name} must be True or False, but {value!r} came: pass one of them")

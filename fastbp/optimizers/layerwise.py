@@ -60,7 +60,7 @@ class Muon(Optimizer):
     Args:
         learning_rate: a number >= 0, or a function of an array of updates.
         momentum: in [0, 1).
-        adam_lr_ratio: AdamW's learning rate is this times the learning rate; > 0.
+        adam_lr_ratio: AdamW's learning rate is this times the learning rate; >= 0.
         adam_beta_1, adam_beta_2: of AdamW, whose epsilon is 1e-8; in [0, 1).
         weight_decay: >= 0, 0.1 by default, decoupled; of both rules.
         All other keywords: see fastbp.optimizers.Optimizer.

@@ -41,7 +41,7 @@ class SGD(Optimizer):
         check("momentum", self.momentum, 0.0, 1.0)
         check_flag("nesterov", self.nesterov)
         if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov=True needs momentum > 0, got momentum=0; try momentum=0.9")
+            raise ValueError("nesterov=True needs momentum above 0, but momentum=0 came: pass for example 0.9")
 
     @property
     def rule(self) -> str:
