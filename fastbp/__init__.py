@@ -14,7 +14,7 @@ import importlib
 import os
 
 from fastbp import callbacks
-from fastbp.activations import ELU, LeakyReLU
+from fastbp.activations import ELU, CustomActivation, LeakyReLU
 from fastbp.callbacks import (
     BackupAndRestore,
     Callback,
@@ -34,7 +34,23 @@ from fastbp.diagnosis import Diagnosis, diagnose
 from fastbp.folding import fold
 from fastbp.gradient_check import GradientCheck, check_gradients
 from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Residual
-from fastbp.losses import MSE, BinaryCrossEntropy, CrossEntropy
+from fastbp.losses import (
+    MAE,
+    MSE,
+    BinaryCrossEntropy,
+    BinaryFocal,
+    CategoricalFocal,
+    CategoricalHinge,
+    CrossEntropy,
+    CustomLoss,
+    GaussianNLL,
+    Hinge,
+    Huber,
+    KLDivergence,
+    LogCosh,
+    Poisson,
+    Quantile,
+)
 from fastbp.model import Sequential, load
 from fastbp.optimizers import LAMB, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, Muon, NAdam, RMSprop
 from fastbp.plots import plot_history
@@ -63,6 +79,7 @@ __all__ = [
     "L1L2",
     "L2",
     "LAMB",
+    "MAE",
     "MSE",
     "SGD",
     "Activation",
@@ -73,33 +90,45 @@ __all__ = [
     "BackupAndRestore",
     "BatchNorm",
     "BinaryCrossEntropy",
+    "BinaryFocal",
     "CSVLogger",
     "Callback",
+    "CategoricalFocal",
+    "CategoricalHinge",
     "CheckpointError",
     "CosineDecay",
     "CosineDecayRestarts",
     "CrossEntropy",
+    "CustomActivation",
+    "CustomLoss",
     "Dense",
     "Diagnosis",
     "DivergenceWarning",
     "Dropout",
     "EarlyStopping",
     "ExponentialDecay",
+    "GaussianNLL",
     "GaussianNoise",
     "GradientCheck",
+    "Hinge",
     "History",
+    "Huber",
+    "KLDivergence",
     "LambdaCallback",
     "LayerNorm",
     "LeakyReLU",
     "LearningRateScheduler",
     "Lion",
+    "LogCosh",
     "MaxNorm",
     "ModelCheckpoint",
     "Muon",
     "NAdam",
     "OneCycle",
     "PiecewiseConstant",
+    "Poisson",
     "PolynomialDecay",
+    "Quantile",
     "RMSprop",
     "RateSearch",
     "ReduceLROnPlateau",

@@ -4,10 +4,14 @@
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from numbers import Real
-from typing import Any
+from typing import Any, final
+
+from fastbp.functions import Functions, checked_functions
+from fastbp.reference.activations import ScalarFunctions
 
 DEFAULT_ALPHA = {
     "identity": 0.0,
@@ -56,6 +60,57 @@ class Activation:
                 f"activation {self.name!r} has no alpha, but got {alpha!r}; only {' and '.join(PARAMETRIC)} do"
             )
         object.__setattr__(self, "alpha", float(alpha))
+
+    @property
+    def rule(self) -> str | ScalarFunctions:
+        """What an engine knows it by."""
+        return self.name
+
+
+@final
+@dataclass(frozen=True, init=False)
+class CustomActivation(Activation):
+    """An activation function of your own: two functions of a number z.
+
+        A = function(Z), elementwise
+
+    derivative is that of function. Both are compiled by Numba, on float64 numbers, unless they are already: write plain
+    arithmetic with the functions of `math`. name is what files and summaries call it, the function's own name by
+    default: `fastbp.load` asks for it among custom_objects. Unless check is False, the derivative is compared with
+    central differences at some fifty points, of which nine in ten must agree: kinks are allowed. Raises TypeError for
+    what is no function, ValueError where the two do not belong together (naming the worst point) and for a name that
+    an activation of fastbp has.
+
+    >>> def square(z):
+    ...     return z * z
+    >>> CustomActivation(square, lambda z: 2 * z).name
+    'square'
+    """
+
+    functions: Functions = field(repr=False)
+
+    def __init__(
+        self,
+        function: Callable[[float], float],
+        derivative: Callable[[float], float],
+        *,
+        name: str | None = None,
+        check: bool = True,
+    ) -> None:
+        label, functions = checked_functions(function, derivative, name, 1, check)
+        if label in DEFAULT_ALPHA:
+            raise ValueError(f"a custom activation needs a name of its own, but {label!r} is fastbp's: pass name=")
+        for field_name, value in (("name", label), ("alpha", 0.0), ("functions", functions)):
+            object.__setattr__(self, field_name, value)
+
+    @property
+    def rule(self) -> ScalarFunctions:
+        return ScalarFunctions(*self.functions)
+
+    @property
+    def label(self) -> str:
+        """Its name, as CustomLoss has it."""
+        return self.name
 
 
 def LeakyReLU(alpha: float = 0.01) -> Activation:

@@ -205,10 +205,17 @@ def _open(name: str) -> tuple[dict[str, str], dict[str, Array]]:
 
 
 def to_config(item: Any) -> dict[str, Any]:
-    """A frozen dataclass as its class (module.Name, the module being the one below fastbp) and its fields."""
+    """A frozen dataclass as its class (module.Name, the module being the one below fastbp) and its fields; a custom
+    one as its name."""
+    if hasattr(item, "functions"):
+        return {"custom": item.label, "class": _name(item)}
     fields = {field.name: _value(getattr(item, field.name)) for field in dataclasses.fields(item) if field.init}
+    return {"class": _name(item), "config": fields}
+
+
+def _name(item: Any) -> str:
     kind = type(item)
-    return {"class": f"{kind.__module__.removeprefix('fastbp.').partition('.')[0]}.{kind.__name__}", "config": fields}
+    return f"{kind.__module__.removeprefix('fastbp.').partition('.')[0]}.{kind.__name__}"
 
 
 def _value(value: Any) -> Any:
@@ -225,13 +232,16 @@ def _value(value: Any) -> Any:
     return None  # nothing, or a function: code has no place in a file
 
 
-def from_config(config: Any, modules: Mapping[str, ModuleType]) -> Any:
+def from_config(config: Any, modules: Mapping[str, ModuleType], custom: Mapping[str, Any] | None = None) -> Any:
     """The object that `to_config` described, of a dataclass that one of the modules defines; else CheckpointError.
 
-    A field that is None takes the class's default; a list becomes a tuple.
+    A field that is None takes the class's default; a list becomes a tuple; what is custom is found by its name.
     """
     try:
-        values = {key: _restored(value, modules) for key, value in config["config"].items() if value is not None}
+        if "custom" in config:
+            return _custom(config["custom"], _class(config["class"], modules), custom or {})
+        fields = config["config"].items()
+        values = {key: _restored(value, modules, custom) for key, value in fields if value is not None}
         return _class(config["class"], modules)(**values)
     except CheckpointError:
         raise
@@ -246,10 +256,22 @@ def _excerpt(config: Any) -> str:
         return "layers nested too deeply"
 
 
-def _restored(value: Any, modules: Mapping[str, ModuleType]) -> Any:
+def _restored(value: Any, modules: Mapping[str, ModuleType], custom: Mapping[str, Any] | None) -> Any:
     if isinstance(value, list):
-        return tuple(_restored(item, modules) for item in value)
-    return from_config(value, modules) if isinstance(value, dict) else value
+        return tuple(_restored(item, modules, custom) for item in value)
+    return from_config(value, modules, custom) if isinstance(value, dict) else value
+
+
+def _custom(name: Any, kind: type, custom: Mapping[str, Any]) -> Any:
+    found = custom.get(name)
+    if isinstance(found, kind):
+        return found
+    given = ", ".join(map(repr, custom)) or "nothing"
+    came = f"{found!r} came for it" if name in custom else f"custom_objects holds {given}"
+    raise CheckpointError(
+        f"the model uses the {kind.__name__} {str(name)[:100]!r}, whose functions no file holds, and {came}: "
+        f"pass fastbp.load(path, custom_objects={{{str(name)[:100]!r}: {kind.__name__}(function, derivative)}})"
+    )
 
 
 def _class(name: Any, modules: Mapping[str, ModuleType]) -> Any:

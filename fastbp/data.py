@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fastbp import losses
+from fastbp.rows import SparseRows
+
 Array = npt.NDArray[Any]
 
 _CHUNK = 1 << 18  # elements looked at in one go: 1 MiB of float32, so a search needs no memory to speak of
@@ -23,15 +26,15 @@ _SHORT = 8192
 
 
 class Rows(NamedTuple):
-    """Converted data: X (n, features), y as the loss takes it, weight (n,) or None."""
+    """Converted data: X (n, features), an array or SparseRows, y as the loss takes it, weight (n,) or None."""
 
-    X: Array
+    X: Any  # an array, or SparseRows
     y: Array
     weight: Array | None
 
 
-def features(X: Any, width: int | None, dtype: np.dtype[Any], name: str = "X") -> Array:
-    """X as a C-contiguous (n, width) array of dtype; width None takes any number of columns."""
+def features(X: Any, width: int | None, dtype: np.dtype[Any], name: str = "X") -> Any:
+    """X as a C-contiguous (n, width) array of dtype, or as sparse rows; width None takes any number of columns."""
     if (
         type(X) is np.ndarray
         and X.dtype is dtype
@@ -42,7 +45,10 @@ def features(X: Any, width: int | None, dtype: np.dtype[Any], name: str = "X") -
         and math.isfinite(np.vdot(X, X))
     ):
         return X  # the path of a row at a time, 0.8 µs
-    array = numeric(X, name)
+    if isinstance(X, SparseRows):
+        array: Any = X
+    else:
+        array = X.tocsr() if hasattr(X, "tocsr") else numeric(X, name)
     if array.ndim != 2:
         raise ValueError(
             f"{name} must have two dimensions, (rows, features), but its shape is {array.shape}: "
@@ -55,7 +61,33 @@ def features(X: Any, width: int | None, dtype: np.dtype[Any], name: str = "X") -
             f"{name} must have {width} columns, the network's input size, but its shape is {array.shape}: "
             f"pass those {width} features, or build a network with input_size={array.shape[1]}"
         )
-    return convert(array, dtype, name)
+    if isinstance(array, SparseRows) and array.dtype == dtype:
+        return array  # checked before
+    return convert(array, dtype, name) if isinstance(array, np.ndarray) else sparse_rows(array, dtype, name)
+
+
+def sparse_rows(matrix: Any, dtype: np.dtype[Any], name: str) -> SparseRows:
+    """A matrix in compressed sparse rows, such as a scipy.sparse.csr_array; what is already right is not copied."""
+    if matrix.shape[1] > np.iinfo(np.int32).max:
+        came = f"{name} must have fewer than 2**31 columns, but its shape is {matrix.shape}"
+        raise ValueError(f"{came}: hash them to fewer")
+    if not matrix.has_canonical_format:  # columns named twice in a row, or out of order
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+    if matrix.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, but its type is {matrix.dtype}: {_remedy(matrix.dtype.kind)}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.require(matrix.data, dtype, ["C", "A"])
+    if not finite(values):
+        place = _first_bad(values)
+        row = int(np.searchsorted(matrix.indptr, place, side="right")) - 1
+        raise ValueError(
+            f"{name} must hold finite numbers, but holds {matrix.data[place]} at row {row}, column "
+            f"{matrix.indices[place]}: drop those rows, or fill them in"
+        )
+    starts, columns = (np.require(part, kind, ["C", "A"])
+                       for part, kind in ((matrix.indptr, np.int64), (matrix.indices, np.int32)))  # fmt: skip
+    return SparseRows(starts, columns, values, matrix.shape[1])
 
 
 def _reshape(array: Array, name: str) -> str:
@@ -154,13 +186,17 @@ def _where(array: Array, position: int) -> str:
     return ", ".join(f"{axis} {i}" for axis, i in zip(("row", "column", "then", "then"), index, strict=False))
 
 
-def targets(y: Any, rows: int, outputs: int, loss: str, dtype: np.dtype[Any], name: str = "y") -> Array:
-    """y as the loss takes it: (rows, outputs) of dtype, or int64 class labels (rows,) for cross_entropy."""
+def targets(
+    y: Any, rows: int, outputs: int, loss: str | losses.Loss, dtype: np.dtype[Any], name: str = "y"
+) -> Array:
+    """y as the loss takes it: (rows, columns) of dtype, or int64 class labels (rows,)."""
+    loss = losses.get(loss)
+    columns = loss.columns(outputs)
     if (
         type(y) is np.ndarray
         and y.dtype is dtype
-        and y.shape == (rows, outputs)
-        and loss == "mse"
+        and y.shape == (rows, columns)
+        and loss.targets == "numbers"
         and y.flags.carray
         and y.size <= _SHORT
         and math.isfinite(np.vdot(y, y))
@@ -172,22 +208,54 @@ def targets(y: Any, rows: int, outputs: int, loss: str, dtype: np.dtype[Any], na
             f"{name} must have one entry for each of the {rows} rows of X, but its shape is {array.shape}: "
             "pass X and y of one length"
         )
-    if loss == "cross_entropy" and (array.ndim == 1 or (array.shape == (rows, 1) and outputs > 1)):
+    classes = loss.targets == "classes"
+    if classes and (array.ndim == 1 or (array.shape == (rows, 1) and outputs > 1)):
         return _labels(array.reshape(rows), outputs, name)
-    if array.shape == (rows,) and outputs == 1:
+    if array.shape == (rows,) and columns == 1:
         array = array.reshape(rows, 1)
-    if array.shape != (rows, outputs):
-        shapes = f"({rows}, {outputs})"
-        if outputs == 1 or loss == "cross_entropy":
+    if array.shape != (rows, columns):
+        shapes = f"({rows}, {columns})"
+        if columns == 1 or classes:
             shapes += f" or ({rows},)"
+        units = "as many units as y has columns" if columns == outputs else f"{outputs // columns} units a column of y"
         raise ValueError(
-            f"{name} must have the shape {shapes} for {loss} and {outputs} outputs, but its shape is {array.shape}: "
-            "give the last Dense as many units as y has columns, or change y"
+            f"{name} must have the shape {shapes} for {loss.name} and {outputs} outputs, but its shape is "
+            f"{array.shape}: give the last Dense {units}, or change y"
         )
-    result = convert(array, dtype, name)
-    if loss != "mse":
-        _probabilities(result, loss, name)
-    return _as_labels(result) if loss == "cross_entropy" else result
+    return _in_range(convert(array, dtype, name), loss, name)
+
+
+def _in_range(array: Array, loss: losses.Loss, name: str) -> Array:
+    """Rows of targets as the loss takes them, if they hold what it can have."""
+    if loss.targets == "counts":
+        _counts(array, loss.name, name)
+    elif loss.targets == "signs":
+        return _signs(array, loss.name, name)
+    elif loss.targets in ("probabilities", "classes"):
+        _probabilities(array, loss.name, name, rows_sum=loss.targets == "classes")
+    return _as_labels(array) if loss.targets == "classes" else array
+
+
+def _counts(array: Array, loss: str, name: str) -> None:
+    if array.min() < 0:
+        position = int(array.argmin())
+        raise ValueError(
+            f"{name} must not be negative for {loss}, but is {array.flat[position]} at {_where(array, position)}: "
+            "pass counts, or use the loss 'mse'"
+        )
+
+
+def _signs(array: Array, loss: str, name: str) -> Array:
+    """-1 and 1, of these or of 0 and 1."""
+    sizes = np.abs(array)
+    bad = (sizes != 1) & (array != 0)
+    if not bad.any() and (array.min() >= 0 or sizes.min() == 1):
+        return array if array.min() < 0 else 2 * array - 1
+    position = int((bad if bad.any() else array == 0).argmax())
+    raise ValueError(
+        f"{name} must be -1 or 1, or else 0 or 1, for {loss}, but holds {array.flat[position]} at "
+        f"{_where(array, position)}{'' if bad.any() else ' beside -1'}: encode the two classes so"
+    )
 
 
 def _labels(array: Array, outputs: int, name: str) -> Array:
@@ -215,21 +283,21 @@ def _as_labels(rows: Array) -> Array:
     return rows.argmax(axis=1) if one_hot else rows
 
 
-def _probabilities(array: Array, loss: str, name: str) -> None:
-    """Raise unless all are in [0, 1] and, for cross_entropy, each row sums to one."""
+def _probabilities(array: Array, loss: str, name: str, *, rows_sum: bool) -> None:
+    """Raise unless all are in [0, 1] and, where wanted, each row sums to one."""
     if array.min() < 0 or array.max() > 1:
         position = int(((array < 0) | (array > 1)).argmax())
         raise ValueError(
             f"{name} must lie in [0, 1] for {loss}, but is {array.flat[position]} at {_where(array, position)}: "
             "scale it to [0, 1], or use the loss 'mse'"
         )
-    if loss != "cross_entropy":
+    if not rows_sum:
         return
     error = np.abs(array.sum(axis=1, dtype=np.float64) - 1)
     if error.max() > 1e-3:  # float16 probabilities of 1,000 classes still pass
         row = int(error.argmax())
         raise ValueError(
-            f"{name} must have rows that sum to 1 for cross_entropy, but row {row} sums to {array[row].sum()}: "
+            f"{name} must have rows that sum to 1 for {loss}, but row {row} sums to {array[row].sum()}: "
             "normalise the rows, pass class labels, or use binary_cross_entropy where several classes may hold at once"
         )
 
@@ -251,17 +319,19 @@ def weights(weight: Any, rows: int, dtype: np.dtype[Any], name: str = "sample_we
     return result
 
 
-def class_weights(class_weight: Any, y: Array, outputs: int, loss: str) -> Array:
+def class_weights(class_weight: Any, y: Array, outputs: int, loss: str | losses.Loss) -> Array:
     """The weight of each row by its class: {class: weight}, 1 for a class that is not named."""
     if not isinstance(class_weight, Mapping):
         raise TypeError(
             f"class_weight must be a dict {{class: weight}}, but {type(class_weight).__name__} came: "
             "pass for example {0: 1.0, 1: 5.0}"
         )
+    loss = losses.get(loss)
     n_classes = 2 if outputs == 1 else outputs
-    if loss == "mse" or (loss == "binary_cross_entropy" and outputs > 1):
+    binary = loss.targets in ("probabilities", "signs") and outputs == 1
+    if loss.targets != "classes" and not binary:
         raise ValueError(
-            f"class_weight needs one class for each row, which {loss} with {outputs} outputs does not have: "
+            f"class_weight needs one class for each row, which {loss.name} with {outputs} outputs does not have: "
             "pass sample_weight instead"
         )
     table = np.ones(n_classes)

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastbp.arguments import count
 from fastbp.data import Array
+from fastbp.rows import SparseRows
 
 if TYPE_CHECKING:
     from fastbp.model import Sequential
@@ -47,10 +48,9 @@ def some_rows(model: Sequential, X: Any, y: Any, rows: int) -> tuple[Array, Arra
     """X and y, checked as fit checks them; of more than `rows` rows so many, evenly spaced (sorted data stay mixed)."""
     checked = model._rows(X, y, None)
     n, most = len(checked.X), count(rows, "rows")
-    if n <= most:
-        return checked.X, checked.y
-    chosen = np.linspace(0, n - 1, most).round().astype(np.int64)
-    return checked.X[chosen], checked.y[chosen]
+    chosen = np.linspace(0, n - 1, min(n, most)).round().astype(np.int64)
+    few = checked.X if n <= most else checked.X[chosen]
+    return few.toarray() if isinstance(few, SparseRows) else few, checked.y if n <= most else checked.y[chosen]
 
 
 # ---------------------------------------------------------------- nodes

@@ -17,6 +17,10 @@ import numpy as np
 from fastbp.arguments import count
 from fastbp.data import Array
 
+# Losses that work from the logits of probabilities.
+_SIGMOID = ("binary_cross_entropy", "binary_focal")
+_SOFTMAX = ("cross_entropy", "categorical_focal", "kl_divergence")
+
 
 class Metric:
     """A measure of predictions; abstract: use Accuracy, TopKAccuracy, MAE, RMSE, R2 or AUC.
@@ -68,8 +72,8 @@ class Mean(Metric):
 class Accuracy(Mean):
     """The share of rows whose largest output is that of the right class.
 
-    With one output, or with binary_cross_entropy: the share of outputs on the right side of 0.5, as Keras's
-    binary_accuracy.
+    With one output, or with a loss of two classes: the share of outputs on the right side of 0.5, as Keras's
+    binary_accuracy; of 0 with hinge.
 
     >>> get("accuracy").name
     'accuracy'
@@ -80,8 +84,9 @@ class Accuracy(Mean):
     def row_values(self, y: Array, outputs: Array, loss: str) -> Array:
         if y.ndim == 1:
             return np.asarray(outputs.argmax(axis=1) == y)
-        if loss == "binary_cross_entropy" or outputs.shape[1] == 1:
-            hits: Array = ((outputs > 0.5) == (y > 0.5)).mean(axis=1)
+        if loss in (*_SIGMOID, "hinge") or outputs.shape[1] == 1:
+            border = 0.0 if loss == "hinge" else 0.5
+            hits: Array = ((outputs > border) == (y > border)).mean(axis=1)
             return hits
         return np.asarray(outputs.argmax(axis=1) == y.argmax(axis=1))
 
@@ -260,10 +265,10 @@ def get_all(metrics: Any) -> tuple[Metric, ...]:
 
 def probabilities(outputs: Array, loss: str, activation: str) -> Array:
     """What metrics look at: outputs, or the probabilities that they are the logits of (last activation identity)."""
-    if activation != "identity" or loss == "mse":
+    if activation != "identity" or loss not in (*_SIGMOID, *_SOFTMAX):
         return outputs
     logits = outputs.astype(np.float64)
-    if loss == "binary_cross_entropy":
+    if loss in _SIGMOID:
         return np.exp(-np.logaddexp(0, -logits))  # sigmoid
     logits -= logits.max(axis=1, keepdims=True)
     np.exp(logits, out=logits)

@@ -44,7 +44,10 @@ def _make_engine(input_size: int, blocks: tuple[Block, ...], dtype: str, seed: i
 
 def _configure(engine: Engine, recipe: Recipe) -> None:
     """Let an engine train so, from states of 0."""
-    engine.configure(recipe.loss.name, recipe.optimizer.rule, treatment=recipe.optimizer.treatment)
+    loss, optimizer = recipe.loss, recipe.optimizer
+    engine.configure(
+        loss.rule, optimizer.rule, loss_parameters=loss.parameters, treatment=optimizer.treatment
+    )
     engine.reset_state(recipe.optimizer.n_states)
 
 
@@ -94,15 +97,16 @@ class Sequential:
 
         optimizer: "sgd", "adam", "adamw" or an object such as Adam(1e-3). loss: "mse", "cross_entropy" (class labels or
         rows of probabilities; last activation softmax, or identity for logits), "binary_cross_entropy" (sigmoid, or
-        identity). metrics: of accuracy, top_k_accuracy, mae, rmse, r2, auc. Compiling again starts the optimizer anew
-        and keeps the weights. Raises ValueError for unknown names and for a loss that does not fit the last activation.
+        identity), another name or an object of fastbp.losses, or a CustomLoss. metrics: of accuracy, top_k_accuracy,
+        mae, rmse, r2, auc. Compiling again starts the optimizer anew and keeps the weights. Raises ValueError for
+        unknown names and for a loss that does not fit the last activation or the number of outputs.
 
         >>> Sequential([Dense(3, "softmax")]).compile("adam", "cross_entropy", ["accuracy"])
         """
         if loss is None:
             raise TypeError(f"compile needs a loss, but none came: pass loss= one of {', '.join(losses.NAMES)}")
         recipe = Recipe(optimizers.get(optimizer), losses.get(loss), _metrics(metrics))
-        losses.check_output(recipe.loss, self._blocks[-1].activation)
+        losses.check_output(recipe.loss, self._blocks[-1].activation, self._output_size)
         self._recipe = recipe
         if self._engine is not None:
             self._trainer = self._start(self._engine, recipe)
@@ -127,7 +131,9 @@ class Sequential:
     ) -> training.History:
         """Train for a number of epochs, each over all rows in batches, in an order drawn from the seed and the epoch.
 
-        X: (n, input_size) of real numbers; C-contiguous and of the model's dtype it is not copied. y: (n, outputs), or
+        X: (n, input_size) of real numbers; C-contiguous and of the model's dtype it is not copied. A scipy.sparse
+        matrix stays sparse: if a Dense comes first, zeros cost nothing, and with SGD without weight decay or momentum
+        only the weights of features that occur in a batch are touched. y: (n, outputs), or
         (n,) for one output or for class labels. validation_data: (X, y) or (X, y, weights); validation_split: the last
         fraction of the rows, taken before shuffling. sample_weight: (n,); class_weight: {class: weight}. callbacks:
         of `fastbp.callbacks`, or any objects with a method such as on_epoch_end(epoch, logs). verbose: 1 shows a
@@ -156,7 +162,7 @@ class Sequential:
         else:
             rows, held_out = data.split(rows, validation_split)
         if class_weight is not None:
-            by_class = data.class_weights(class_weight, rows.y, self._output_size, recipe.loss.name)
+            by_class = data.class_weights(class_weight, rows.y, self._output_size, recipe.loss)
             rows = rows._replace(weight=data.combine(rows.weight, by_class, self._dtype))
         job = training.Job(
             rows,
@@ -218,16 +224,16 @@ class Sequential:
         >>> Sequential([Dense(2, kernel_initializer="zeros")]).predict([[1.0, 2.0, 3.0]])
         array([[0., 0.]], dtype=float32)
         """
-        X = data.features(X, self._input_size, self._dtype)
-        engine = self._engine or self._built(X.shape[1])
+        rows = data.features(X, self._input_size, self._dtype)
+        engine = self._engine or self._built(rows.shape[1])
         if n_threads is not None:
             n_threads = arguments.threads(n_threads)
-        outputs = np.empty((len(X), self._output_size), self._dtype)
-        if len(X) * engine.n_parameters <= _ONE_CALL:
-            engine.predict(X, outputs, n_threads=n_threads)
+        outputs = np.empty((len(rows), self._output_size), self._dtype)
+        if len(rows) * engine.n_parameters <= _ONE_CALL:
+            engine.predict(rows, outputs, n_threads=n_threads)
             return outputs
-        for part in chunks(len(X), 2.0 * engine.n_parameters):
-            engine.predict(X[part], outputs[part], n_threads=n_threads)
+        for part in chunks(len(rows), 2.0 * engine.n_parameters):
+            engine.predict(rows[part], outputs[part], n_threads=n_threads)
         return outputs
 
     def evaluate(
@@ -292,8 +298,9 @@ class Sequential:
         """Write the model to a file: weights, layers, optimizer with its state, counters, metadata.
 
         The format is safetensors. A crash or a full disk leaves the old file or the new one, whole. Functions cannot be
-        written: a learning rate computed by one is saved as its value now, with a warning, and initializers of your
-        own, whose work is done, as the default. Adam's states are in fastbp's own form, m / (1 - beta_1) and
+        written: a CustomLoss or CustomActivation is saved as its name, for load to find among its custom_objects, a
+        learning rate computed by one as its value now, with a warning, and initializers of your own, whose work is
+        done, as the default. Adam's states are in fastbp's own form, m / (1 - beta_1) and
         v / (1 - beta_2).
         Raises ValueError where the input size is not known yet, OSError where the file cannot be written.
         """
@@ -372,7 +379,7 @@ class Sequential:
         recipe = self._recipe or self._compiled()
         X = data.features(X, self._input_size, self._dtype, what + "X")
         n = X.shape[0]
-        y = data.targets(y, n, self._output_size, recipe.loss.name, self._dtype, what + "y")
+        y = data.targets(y, n, self._output_size, recipe.loss, self._dtype, what + "y")
         if sample_weight is not None:
             sample_weight = data.weights(sample_weight, n, self._dtype, what + "sample_weight")
         return Rows(X, y, sample_weight)
@@ -452,7 +459,7 @@ class Sequential:
         _configure(engine, recipe)
         epoch = 0 if self._trainer is None else self._trainer.epoch
         return training.Trainer(
-            engine, self._blocks, recipe.optimizer, recipe.loss.name, recipe.metrics, seed=self._seed, epoch=epoch
+            engine, self._blocks, recipe.optimizer, recipe.loss, recipe.metrics, seed=self._seed, epoch=epoch
         )
 
     def _snapshot(self) -> Snapshot:
@@ -475,14 +482,16 @@ class Sequential:
             self._trainer.rates.changed = snapshot.learning_rate
 
 
-def load(path: str | os.PathLike[str]) -> Sequential:
+def load(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
     """The model in a file that `Sequential.save` wrote; its training goes on, bit for bit, as if it had not been away.
 
+    custom_objects: {name: object} of the CustomLoss and CustomActivation objects that the model was made with, of which
+    a file holds the names alone; CheckpointError where one is missing, naming it.
     Raises CheckpointError for a file that is damaged, not a model of fastbp, or of a later version, and OSError where
     it cannot be read. Warns where the file has no SHA-256 to check it by: another program wrote it.
     """
     contents, signed = checkpoint.read(path)
-    model = _restored(from_contents(contents))
+    model = _restored(from_contents(contents, custom_objects))
     if not signed:
         warnings.warn(
             f"{os.fsdecode(path)} has no SHA-256, so damage to it would go unnoticed: save the model anew", stacklevel=2

@@ -84,7 +84,7 @@ def specs_of(blocks: Iterable[Block]) -> list[LayerSpec]:
     result = []
     for block in blocks:
         assert block.units is not None
-        spec = LayerSpec(block.units, block.activation.name, block.activation.alpha, below=block.below, skip=block.skip)
+        spec = LayerSpec(block.units, block.activation.rule, block.activation.alpha, below=block.below, skip=block.skip)
         layer = block.layer
         match layer:
             case Dense(kernel_regularizer=penalty, kernel_constraint=bound):

@@ -17,6 +17,7 @@ from fastbp import checkpoint, trees
 from fastbp.arguments import count
 from fastbp.checkpoint import CheckpointError, Contents, to_config
 from fastbp.data import Array, Rows
+from fastbp.rows import SparseRows
 from fastbp.snapshot import Snapshot, from_contents, rate_set, to_contents
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ def _described(item: Any) -> Any:
 def _fingerprints(rows: Rows, what: str) -> dict[str, Any]:
     weights = "sample_weight or class_weight" if not what else "sample_weight"
     named = {"X": rows.X, "y": rows.y, weights: rows.weight}
+    if isinstance(rows.X, SparseRows):
+        named |= {"X": rows.X.values, "columns of X": rows.X.columns, "rows of X": rows.X.starts}
     return {what + name: None if array is None else _fingerprint(array) for name, array in named.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,25 +106,28 @@ def _is_schedule(rate: Any) -> bool:
     return all(not callable(part) or _is_schedule(part) for part in parts)
 
 
-def from_contents(contents: Contents) -> Snapshot:
-    """The snapshot that a file holds, every part of it checked against the others; else CheckpointError."""
+def from_contents(contents: Contents, custom: Mapping[str, Any] | None = None) -> Snapshot:
+    """The snapshot that a file holds, every part of it checked against the others; else CheckpointError.
+
+    custom: the user's own losses and activations by name.
+    """
     try:
-        return _from_contents(contents)
+        return _from_contents(contents, custom)
     except CheckpointError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointError(f"the file describes a model that cannot be: {error}") from error
 
 
-def _from_contents(contents: Contents) -> Snapshot:
+def _from_contents(contents: Contents, custom: Mapping[str, Any] | None) -> Snapshot:
     model, tensors = contents.model, dict(contents.tensors)
-    network = layers.checked([from_config(config, _MODULES) for config in model["layers"]])
+    network = layers.checked([from_config(config, _MODULES, custom) for config in model["layers"]])
     dtype, input_size = float_dtype(model["dtype"]), count(model["input_size"], "input_size")
     blocks = blocks_of(network, input_size)
     wanted = parameters(blocks)
     weights = [_tensor(tensors, p.name, p.shape, dtype) for p in wanted]
     check_statistics(wanted, weights)
-    recipe = _recipe(model)
+    recipe = _recipe(model, custom)
     if recipe is not None:
         losses.check_output(recipe.loss, blocks[-1].activation)
     states = [
@@ -150,10 +154,10 @@ def rate_set(value: Any) -> float | None:
     raise CheckpointError(f"the file has the learning rate {str(value)[:50]}, which is no finite number of at least 0")
 
 
-def _recipe(model: dict[str, Any]) -> Recipe | None:
+def _recipe(model: dict[str, Any], custom: Mapping[str, Any] | None) -> Recipe | None:
     if model["optimizer"] is None:
         return None
-    optimizer, loss = (from_config(model[part], _MODULES) for part in ("optimizer", "loss"))
+    optimizer, loss = (from_config(model[part], _MODULES, custom) for part in ("optimizer", "loss"))
     measures = [from_config(config, _MODULES) for config in model["metrics"]]
     return Recipe(optimizers.get(optimizer), losses.get(loss), metrics.get_all(measures))
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import metrics
 from fastbp.data import Array, Rows
 from fastbp.slices import Indices, Slice
 
@@ -55,9 +54,7 @@ class Tally:
         trainer, rows = self._trainer, self._rows
         weight = None if rows.weight is None else rows.weight[order]
         known = self._known.get(epoch) or [metric.start() for metric in trainer.metrics]
-        self._known[epoch] = metrics.add_all(
-            trainer.metrics, known, rows.y[order], outputs, weight, trainer.loss, trainer.activation
-        )
+        self._known[epoch] = trainer.measure(known, rows.y[order], outputs, weight)
 
     def loss(self, epoch: int) -> float:
         """The mean loss of an epoch so far."""

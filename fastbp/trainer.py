@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from fastbp.slices import Indices, chunks
 
 if TYPE_CHECKING:
     from fastbp.kernels.engine import Engine
+    from fastbp.losses import Loss
     from fastbp.optimizers import Optimizer
     from fastbp.reference import Report
 
@@ -32,7 +34,7 @@ class Trainer:
         engine: Engine,
         blocks: tuple[Block, ...],
         optimizer: Optimizer,
-        loss: str,
+        loss: Loss,
         measures: tuple[metrics.Metric, ...],
         *,
         seed: int,
@@ -48,6 +50,11 @@ class Trainer:
     def activation(self) -> str:
         """The name of the last activation."""
         return self.blocks[-1].activation.name
+
+    def measure(self, known: Iterable[Any], y: Array, outputs: Array, weight: Array | None) -> list[Any]:
+        """What is known, metric by metric, after one more part of the data."""
+        predictions = self.loss.predictions(outputs)
+        return metrics.add_all(self.metrics, known, y, predictions, weight, self.loss.name, self.activation)
 
     def train(
         self, rows: Rows, order: Indices, bounds: Indices, outputs: Array | None = None, n_threads: int | None = None
@@ -122,7 +129,7 @@ def evaluate(trainer: Trainer, rows: Rows, n_threads: int | None) -> dict[str, f
         share = float(len(X)) if w is None else float(w.sum(dtype=np.float64))
         total, weight = total + share * loss, weight + share
         if outputs is not None:
-            known = metrics.add_all(trainer.metrics, known, y, outputs, w, trainer.loss, trainer.activation)
+            known = trainer.measure(known, y, outputs, w)
     logs = {"loss": float(total / weight)}
     return logs | {metric.name: metric.result(state) for metric, state in zip(trainer.metrics, known, strict=True)}
 

@@ -1,4 +1,4 @@
-"""Cases of softmax, losses, update rules and activations, which work lane by lane. See isa_cases."""
+"""Cases of softmax, update rules and activations, which work lane by lane. See isa_cases."""
 
 from __future__ import annotations
 
@@ -87,76 +87,6 @@ def scales(dtype: str) -> Iterator[Case]:
         D, W = whole(Operand(dtype, d.size, d)), Operand(dtype, factors.size, factors)
         expected = np.ravel(d * factors)  # one rounding: the same everywhere
         yield Case("scale", dtype, [n, D, W], lambda D=D, e=expected: assert_bits(D.values, e), f"n={n}")
-
-
-# -- losses --------------------------------------------------------------------------------------------------------
-def loss_case(name, z, t, d, weights, extra, exact_loss, loss_bound, exact_d, d_bound, label) -> Case:
-    dtype = z.dtype.name
-    Z, T = Operand(dtype, z.size, z), Operand(dtype, t.size, t)
-    D, loss = whole(Operand(dtype, z.size, d)), whole(Operand(dtype, z.shape[1]))
-    W, E = Operand(dtype, weights.size, weights), Operand(dtype, extra.size, extra)
-
-    def check():
-        assert_within(loss.values, exact_loss, 1.01 * loss_bound)
-        assert_within(D.lines(), exact_d, 1.01 * d_bound)
-
-    return Case(name, dtype, [len(z), Z, T, D, W, loss, E], check, label)
-
-
-def squared_errors(dtype: str) -> Iterator[Case]:
-    """Positive terms of five roundings each, added one by one; slopes of five roundings."""
-    rng, u = np.random.default_rng(7), unit(dtype)
-    for n in LINES:
-        z, t, weights = (normal_lines(rng, dtype, rows) for rows in (n, n, 1))
-        error = wide(z) - wide(t)
-        loss, d = (error**2).sum(0) / n, 2 * error / n * wide(weights)
-        extra = np.full(lanes_of(dtype), np.nan)
-        yield loss_case("squared_error", z, t, np.full_like(z, np.nan), weights, extra,
-                        loss, (n + 5) * u * loss, d, 5 * u * np.abs(d), f"n={n}")  # fmt: skip
-
-
-def binary_cross_entropies(dtype: str) -> Iterator[Case]:
-    """log(1 + e^-|z|) is off by 8 u; max(z, 0) - z t by u of each of its products and sums; sigmoid(z) by 4 u."""
-    rng, u = np.random.default_rng(8), unit(dtype)
-    for n in LINES:
-        for scale in (1, 20, 1e30):
-            z, weights = normal_lines(rng, dtype, n, scale), normal_lines(rng, dtype, 1)
-            t = rng.uniform(size=z.shape).astype(dtype) if scale == 1 else rng.integers(0, 2, z.shape).astype(dtype)
-            x, y = wide(z), wide(t)
-            soft, linear = np.log1p(np.exp(-np.abs(x))), np.maximum(x, 0) - x * y
-            values = (linear + soft) / n
-            of_value = u * (np.abs(x * y) * (scale == 1) + 2 * np.abs(linear) + 8 * soft) / n + 3 * u * values
-            sigmoid = np.where(x < 0, np.exp(-np.abs(x)), 1) / (1 + np.exp(-np.abs(x)))
-            d = (sigmoid - y) / n * wide(weights)
-            of_d = 4 * u * sigmoid * np.abs(wide(weights)) / n + 4 * u * np.abs(d)
-            loss, of_loss = values.sum(0), of_value.sum(0) + n * u * values.sum(0)
-            yield loss_case("binary_cross_entropy", z, t, np.full_like(z, np.nan), weights, np.zeros(lanes_of(dtype)),
-                            loss, of_loss, d, of_d, f"n={n} times {scale}")  # fmt: skip
-
-
-def cross_entropies(dtype: str) -> Iterator[Case]:
-    """One-hot targets (a logit of -inf where the target is 0 costs nothing), soft ones, and rows without any."""
-    rng, L = np.random.default_rng(9), lanes_of(dtype)
-    for n in LINES:
-        z, weights = normal_lines(rng, dtype, n, 5), normal_lines(rng, dtype, 1)
-        hot = np.zeros((n, L), dtype)
-        hot[rng.integers(0, n, L), np.arange(L)] = 1
-        yield cross_entropy_case(z, hot, weights, f"n={n} one-hot")
-        yield cross_entropy_case(np.where(hot == 0, np.array(-np.inf, dtype), z), hot, weights, f"n={n} impossible")
-        yield cross_entropy_case(z, rng.uniform(size=z.shape).astype(dtype), weights, f"n={n} soft")
-        yield cross_entropy_case(z, np.zeros_like(z), weights, f"n={n} none")
-
-
-def cross_entropy_case(z, t, weights, label: str) -> Case:
-    dtype, n, u = z.dtype.name, len(z), unit(z.dtype)
-    p, logsum = (v.astype(dtype) for v in exact_softmax(z))
-    w, y = wide(weights), wide(t)
-    values = y * np.where(y == 0, 0, wide(logsum) - np.where(y == 0, 0, wide(z)))
-    of_value = 2 * u * np.abs(values)
-    d = (wide(p) * y.sum(0) - y) * w
-    of_d = np.abs(w) * (n + 1) * u * wide(p) * y.sum(0) + 2 * u * np.abs(d)
-    loss_bound = of_value.sum(0) + n * u * np.abs(values).sum(0)
-    return loss_case("cross_entropy", z, t, p, weights, logsum, values.sum(0), loss_bound, d, of_d, label)
 
 
 # -- update rules --------------------------------------------------------------------------------------------------
@@ -382,6 +312,6 @@ def slopes(dtype: str) -> Iterator[Case]:
 
 
 ELEMENTWISE = (
-    softmaxes, softmax_slopes, scales, squared_errors, binary_cross_entropies, cross_entropies, updates, spoilt_updates,
+    softmaxes, softmax_slopes, scales, updates, spoilt_updates,
     activations, slopes,
 )  # fmt: skip

@@ -15,8 +15,8 @@ sys.path.insert(0, str(ROOT))  # benchmarks/ lies beside the package and is not 
 from benchmarks import accuracy, compare, measure, tables, worker, xor  # noqa: E402
 from benchmarks.measure import Check, Measurement, WorkerError, WorkerProcess, check_losses  # noqa: E402
 from benchmarks.peers import PEERS, can_train, fastest, make_peer, torch_csr  # noqa: E402
+from benchmarks.rows import ROWS, checked_row, layer_specs, loss_of, make_workload  # noqa: E402
 from benchmarks.trainers import TRAINERS, Run  # noqa: E402
-from benchmarks.rows import ROWS, checked_row, layer_specs, loss_of, make_workload, row_flops  # noqa: E402
 from benchmarks.worker import Worker  # noqa: E402
 from fastbp.bench import Row  # noqa: E402
 from fastbp.reference import ReferenceEngine  # noqa: E402

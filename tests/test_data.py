@@ -114,7 +114,7 @@ BAD_X = {
     "dates": (np.zeros((2, 3), "datetime64[s]"), TypeError, "convert it to numbers"),
     "records": (np.zeros((2, 3), "i4,f4"), TypeError, "real numbers"),
     "a dict": ({"a": [1]}, TypeError, "dict"),
-    "a sparse matrix": (Sparse(), TypeError, "X.toarray()"),
+    "something that is almost a sparse matrix": (Sparse(), TypeError, "X.toarray()"),
     "masked": (np.ma.masked_equal(np.ones((2, 3)), 1), ValueError, "masked"),
     "long doubles too large": (np.full((1, 3), np.longdouble("1e4000")), ValueError, "too large"),
     "Python integers without end": ([[10**400, 1, 2]], ValueError, "float64"),

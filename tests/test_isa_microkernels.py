@@ -7,7 +7,11 @@ import sys
 from functools import cache, partial
 from pathlib import Path
 
+import isa_cases_arena as arena
 import isa_cases_elementwise as elementwise
+import isa_cases_losses as losses
+import isa_cases_nodes as nodes
+import isa_cases_sparse as sparse
 import numpy as np
 import pytest
 from isa_cases import (
@@ -25,11 +29,13 @@ from isa_cases import (
     scatters,
     tiles,
     transposes,
+    whole,
     zeros,
 )
+from isa_rounded import Rounded
 
 from fastbp import isa
-from fastbp.isa import portable, rules
+from fastbp.isa import losses_portable, portable, portable_nodes, rules
 from fastbp.isa.curves import CURVES
 from fastbp.isa.curves_portable import CODES
 from fastbp.isa.microkernels import SLOTS
@@ -56,12 +62,16 @@ def emitted(cases: list[Case]) -> None:
         harness(family)(microkernels.addresses(case.dtype), *code, *case.flat())
 
 
+def twin(family: str):
+    return getattr(portable, family, None) or getattr(portable_nodes, family)
+
+
 def plain(cases: list[Case]) -> None:
     """The twins as plain Python."""
     with np.errstate(all="ignore"):
         for case in cases:
             family, code = case.family()
-            getattr(portable, family)(None, *code, *case.flat())
+            twin(family)(None, *code, *case.flat())
 
 
 MACHINES = [pytest.param(emitted, marks=pytest.mark.jit, id="emitted"), pytest.param(plain, id="plain")]
@@ -131,6 +141,47 @@ def test_elementwise(machine, dtype, cases):
     run_and_check(machine, cases(dtype))
 
 
+@pytest.mark.parametrize("name", losses.BOUNDS)
+@each_dtype
+@each_machine
+def test_losses(machine, dtype, name):
+    run_and_check(machine, losses.cases_of(name, dtype, losses.LINES if machine is emitted else (1, 2, 17)))
+
+
+@pytest.mark.parametrize("name", losses.BOUNDS)
+@each_dtype
+@each_machine
+def test_losses_of_extreme_outputs(machine, dtype, name):
+    run_and_check(machine, losses.extremes_of(name, dtype))
+
+
+@each_dtype
+@each_machine
+def test_what_is_impossible_and_not_wanted_costs_nothing(machine, dtype):
+    run_and_check(machine, losses.impossible(dtype))
+@pytest.mark.parametrize("cases", [*nodes.NODES, *arena.ARENA, *sparse.SPARSE], ids=lambda cases: cases.__name__)
+@each_dtype
+@each_machine
+def test_nodes_and_runs_of_parameters(machine, dtype, cases):
+    if machine is plain and cases in nodes.BY_PAIRS:
+        cases = partial(cases, pairs=nodes.FEW_PAIRS)
+    run_and_check(machine, cases(dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@each_machine
+def test_peak(machine, dtype):
+    """c <- c x + y, three times, in as many lines as the largest tile has: each time two roundings, or one."""
+    L, lines = lanes_of(dtype), isa.table().sums
+    x, c = (elementwise.normal_lines(np.random.default_rng(n), dtype, n) for n in (2, lines))
+    C = whole(Operand(dtype, c.size, c))
+    expected = Rounded.exactly(c)
+    for _ in range(3):
+        expected = expected * Rounded.exactly(x[:1]) + Rounded.exactly(x[1:])
+    check = elementwise.within(C, expected.value, 1.01 * expected.error)
+    run_and_check(machine, [Case("peak", dtype, [3, lines, Operand(dtype, 2 * L, x), C], check)])
+
+
 @each_dtype
 @each_machine
 def test_a_lane_knows_nothing_of_its_neighbours(machine, dtype):
@@ -168,8 +219,19 @@ def test_codes_are_positions():
     for family in ("activate", "slope"):
         slots = [SLOTS[f"{family}_{name}"] for name in CODES if name != "softmax"]
         assert slots == list(range(slots[0], slots[0] + len(slots)))
+    first = SLOTS["loss_" + losses_portable.NAMES[0]]
+    assert [SLOTS[f"loss_{name}"] - first for name in losses_portable.NAMES] == list(losses_portable.CODES.values())
+    assert all(getattr(losses_portable, name.upper()) == code for name, code in losses_portable.CODES.items())
+    assert set(losses.BOUNDS) == set(losses_portable.NAMES)
     assert all(CURVES[name].code == code for name, code in CODES.items())
-    assert all(hasattr(portable, Case(name, "", [], lambda: None).family()[0]) for name in SLOTS)
+
+
+def test_every_microkernel_has_a_twin_and_a_case():
+    cases = [*transposes("float32"), *zeros("float32"), *tiles(SMALL, "float32", 1)]
+    cases += [*gathers("float32", [1]), *scatters("float32", [1])]
+    cases += [case for table in (*elementwise.ELEMENTWISE, *nodes.NODES, *arena.ARENA) for case in table("float32")]
+    assert {case.name for case in cases} | {"peak"} == set(SLOTS)
+    assert all(callable(twin(Case(name, "", [], lambda: None).family()[0])) for name in SLOTS)
 
 
 @jit.kernel
@@ -241,6 +303,10 @@ def touch_every_end(dtype: str) -> None:
     for k in (0, 1, 3, 17):
         product = Product(dtype, k, 2, 1)
         cases += [product.tile(form, 2, 1, ZERO, KEEP, apart=0) for form in ("across", "along")]
+    pairs = [(17, 31), (1, 1), (33, 16)]
+    for table in nodes.NODES:
+        cases += table(dtype, pairs) if table in nodes.BY_PAIRS else table(dtype)
+    cases += [case for table in arena.ARENA for case in table(dtype)]
     for case in cases:
         print(case.name, case.label, flush=True)
         for operand in case.operands():

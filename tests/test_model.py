@@ -23,9 +23,11 @@ N = 20
 X = np.random.default_rng(8).normal(size=(N, 3)).astype(np.float32)
 LABELS = np.arange(N) % 4
 MODULES = [
-    *("arguments", "checkpoint", "constraints", "data", "folding", "layers", "metrics", "model", "network"),
+    *("arguments", "checkpoint", "constraints", "data", "folding", "functions", "resuming", "normalising", "callbacks"),
+    *( "layers", "losses", "metrics", "model", "network"),
+    *("parameters", "rows"),
     *("progress", "regularizers", "seeds", "slices", "snapshot", "training", "trainer", "tally", "history", "rates"),
-    *("trees", "resuming", "normalising", "callbacks"),
+    *("trees",),
     *(f"callbacks.{name}" for name in ("averaging", "base", "files", "rates", "stopping", "tensorboard")),
 ]
 
@@ -248,7 +250,8 @@ BAD_CALLS = {
     "set_weights None": (lambda m: m.set_weights(None), TypeError, "list of arrays"),
     "set_weights an array": (lambda m: m.set_weights([["a"]] * 4), TypeError, "weights[0]"),
     "compile without loss": (lambda m: m.compile("sgd"), TypeError, "loss"),
-    "compile loss": (lambda m: m.compile("sgd", "hinge"), ValueError, "cross_entropy"),
+    "compile loss": (lambda m: m.compile("sgd", "hinges"), ValueError, "cross_entropy"),
+    "compile loss for outputs": (lambda m: m.compile("sgd", fastbp.Quantile((0.1, 0.5, 0.9))), ValueError, "3 outputs"),
     "compile loss for softmax": (lambda m: m.compile("sgd", "binary_cross_entropy"), ValueError, "sigmoid"),
     "compile optimizer": (lambda m: m.compile("adamax", "mse"), ValueError, "adam"),
     "compile metric": (lambda m: m.compile("sgd", "mse", ["accurate"]), ValueError, "accuracy"),

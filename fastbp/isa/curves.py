@@ -133,14 +133,14 @@ def gelu_tanh(x, z, alpha):
     low = _from(x, z, -GELU_TANH_END)
     w = x.minimum(x.const(GELU_TANH_END), low)
     square, first, third = product(x, w, w), x.const(GELU_TANH_SLOPE), GELU_TANH_SLOPE * GELU_TANH_CUBIC
-    s, rest = _logistic(x, product(x, w, x.fma(square, x.const(third), first)))
+    s, rest = logistic(x, product(x, w, x.fma(square, x.const(third), first)))
     inner = product(x, w, x.fma(square, x.const(3.0 * third), first))
     return product(x, low, s), x.fma(product(x, s, rest), inner, s)
 
 
 def silu(x, z, alpha):
     """z s, s = sigmoid(z), and s + z s (1 - s)."""
-    s, rest = _logistic(x, z)
+    s, rest = logistic(x, z)
     low = _from(x, z, -EXP_END[x.bits])
     w = x.minimum(x.const(EXP_END[x.bits]), low)
     return product(x, low, s), x.fma(product(x, s, rest), w, s)
@@ -172,7 +172,7 @@ def _from(x, v, low: float):
     return x.maximum(x.const(low), v)
 
 
-def _logistic(x, v):
+def logistic(x, v):
     """(sigmoid(v), sigmoid(-v)) from exp(-|v|), so that neither loses bits to 1 - s."""
     e = vmath.exp_bounded(x, x.neg(magnitude(x, v)))
     one = x.const(1.0)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from fastbp.isa import arena, elementwise, emit, masks, norms, outputs, panels, peak, rules
+from fastbp.isa import arena, elementwise, emit, losses, masks, norms, outputs, panels, peak, rules, sparse
 from fastbp.isa.curves import CURVES
 from fastbp.isa.emit import I64
 from fastbp.isa.table import Table
@@ -32,9 +32,7 @@ EMITTERS: dict[str, Emitter] = {
     "softmax": outputs.softmax,
     "softmax_slope": outputs.softmax_slope,
     "scale": outputs.scale,
-    "squared_error": outputs.squared_error,
-    "binary_cross_entropy": outputs.binary_cross_entropy,
-    "cross_entropy": outputs.cross_entropy,
+    **{f"loss_{name}": emitter for name, emitter in losses.LOSSES.items()},
     "batch_norm": norms.batch_norm,
     "batch_norm_predict": norms.batch_norm_predict,
     "batch_norm_backward": norms.batch_norm_backward,
@@ -50,6 +48,8 @@ EMITTERS: dict[str, Emitter] = {
     "limit": arena.limit,
     "average": arena.average,
     "lamb": arena.lamb,
+    "sparse_forward": sparse.sparse_forward,
+    "sparse_add": sparse.sparse_add,
     **{f"update_{name}": _rule(name) for name in rules.RULES},
     **{f"activate_{name}": elementwise.activate(name) for name in CURVES if name != "softmax"},
     **{f"slope_{name}": elementwise.slope(name) for name in CURVES if name != "softmax"},

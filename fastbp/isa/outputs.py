@@ -1,10 +1,8 @@
-"""Softmax and the losses over one panel: a line per output, a lane per row of the batch.
+"""Softmax over one panel: a line per output, a lane per row of the batch; what the losses do with it is in `losses`.
 
 A sum over features is defined as L partial sums, by index mod L, added up by halves (i + i + L/2, ...): the order in
 which a row's features would be summed if they lay side by side in memory. So a row's probabilities are the same bits
 in either layout.
-
-All losses work from what is before the last activation ("logits") and stay finite wherever the exact value is.
 """
 
 from __future__ import annotations
@@ -109,68 +107,3 @@ def scale(module: ir.Module, bits: int, table) -> ir.Function:
         loop(b, n, [], line)
 
     return define(module, f"fastbp_scale_f{bits}", [I64, PTR, PTR], body)
-
-
-def losses(name: str, prepare, element):
-    """An emitter of void (n, z, t, d, weights, loss, extra): d = weights * dloss/dz, loss = a line of row losses."""
-
-    def emit(module: ir.Module, bits: int, table) -> ir.Function:
-        def body(builder, n, z, t, d, weights, loss, extra):
-            x, b = Lines(builder, bits), builder
-            factor, known = x.load(weights), prepare(x, n, t, extra)
-
-            def line(i, values):
-                at = at_line(x, i)
-                value, slope = element(x, x.load(z, at), x.load(t, at), x.load(d, at), known)
-                x.store(b.fmul(slope, factor), d, at)
-                return [b.fadd(values[0], value)]
-
-            (total,) = loop(b, n, [x.const(0.0)], line)
-            x.store(total, loss)
-
-        return define(module, f"fastbp_{name}_f{bits}", [I64, PTR, PTR, PTR, PTR, PTR, PTR], body)
-
-    return emit
-
-
-def _mean(x: Lines, n, t, extra):
-    """The row mean: 1/n."""
-    return x.splat(x.b.fdiv(ir.Constant(x.scalar, 1.0), x.b.sitofp(n, x.scalar)))
-
-
-def _squared_error(x: Lines, a, t, d, mean):
-    """(a - t)^2 / n and 2 (a - t) / n; here z is the activation a."""
-    error = x.b.fsub(a, t)
-    scaled = x.b.fmul(error, mean)
-    return x.b.fmul(error, scaled), x.b.fadd(scaled, scaled)
-
-
-def _binary(x: Lines, z, t, d, mean):
-    """max(z, 0) - z t + log(1 + exp(-|z|)) and sigmoid(z) - t, each / n."""
-    b = x.b
-    soft = vmath.log1p(x, vmath.exp(x, x.neg(x.call("fabs", z))))
-    value = b.fadd(x.fma(x.neg(z), t, x.maximum(x.const(0.0), z)), soft)
-    return b.fmul(value, mean), b.fmul(b.fsub(vmath.sigmoid(x, z), t), mean)
-
-
-def _categorical_known(x: Lines, n, t, extra):
-    """The rows' log-sums, and the sums of their targets (1 for one-hot rows)."""
-    def add(i, values):
-        return [x.b.fadd(values[0], x.load(t, at_line(x, i)))]
-
-    (total,) = loop(x.b, n, [x.const(0.0)], add)
-    return x.load(extra), total
-
-
-def _categorical(x: Lines, z, t, p, known):
-    """t (logsum - z) and p sum(t) - t; d holds the probabilities p on entry. A target of 0 costs 0, whatever z is."""
-    b = x.b
-    logsum, total = known
-    value = b.fmul(t, b.fsub(logsum, z))
-    value = b.select(b.fcmp_ordered("==", t, x.const(0.0)), x.const(0.0), value)
-    return value, b.fsub(b.fmul(p, total), t)
-
-
-squared_error = losses("squared_error", _mean, _squared_error)
-binary_cross_entropy = losses("binary_cross_entropy", _mean, _binary)
-cross_entropy = losses("cross_entropy", _categorical_known, _categorical)

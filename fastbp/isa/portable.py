@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 
 from fastbp.isa import curves_portable as curves
+from fastbp.isa import losses_portable as losses
 from fastbp.isa.emit import ACCUMULATE, BIAS_COLUMNS, BIAS_ROWS, LINE, RELU
 from fastbp.isa.rules import LIMIT, RULES, TINY
 
@@ -188,49 +189,7 @@ def scale(table, n, D, d, weights, w):
             D[d + i * L + lane] *= weights[w + lane]
 
 
-def squared_error(table, n, Z, z, T, t, D, d, weights, w, loss, o, extra, e):
-    """loss = sum of (a - t)^2 / n, d = weight 2 (a - t) / n; here z is the activation a."""
-    L = LINE // Z.itemsize
-    mean = Z.dtype.type(1) / Z.dtype.type(n)
-    zero(None, 1, loss, o)
-    for i in range(n):
-        for lane in range(L):
-            at = i * L + lane
-            error = Z[z + at] - T[t + at]
-            scaled = error * mean
-            loss[o + lane] += error * scaled
-            D[d + at] = (scaled + scaled) * weights[w + lane]
-
-
-def binary_cross_entropy(table, n, Z, z, T, t, D, d, weights, w, loss, o, extra, e):
-    """loss = sum of (max(z, 0) - z t + log(1 + exp(-|z|))) / n, d = weight (sigmoid(z) - t) / n."""
-    L = LINE // Z.itemsize
-    mean = Z.dtype.type(1) / Z.dtype.type(n)
-    zero(None, 1, loss, o)
-    for i in range(n):
-        for lane in range(L):
-            at = i * L + lane
-            logit, target = Z[z + at], T[t + at]
-            soft = Z.dtype.type(math.log1p(math.exp(-abs(logit))))
-            positive = Z.dtype.type(0) if logit < 0.0 else logit
-            loss[o + lane] += (positive - logit * target + soft) * mean
-            sigmoid = Z.dtype.type(curves.activate(curves.SIGMOID, logit, 0.0))
-            D[d + at] = (sigmoid - target) * mean * weights[w + lane]
-
-
-def cross_entropy(table, n, Z, z, T, t, D, d, weights, w, loss, o, logsum, e):
-    """loss = sum of t (logsum - z), d = weight (p sum(t) - t); d holds p on entry. A target of 0 costs 0."""
-    L = LINE // Z.itemsize
-    zero(None, 1, loss, o)
-    for lane in range(L):
-        total = T.dtype.type(0)
-        for at in range(lane, n * L, L):
-            total += T[t + at]
-        for at in range(lane, n * L, L):
-            target = T[t + at]
-            if target != 0.0:
-                loss[o + lane] += target * (logsum[e + lane] - Z[z + at])
-            D[d + at] = (D[d + at] * total - target) * weights[w + lane]
+loss = losses.loss
 
 
 # -- update rules --------------------------------------------------------------------------------------------------
@@ -373,7 +332,7 @@ def peak(table, n, lines, X, x, C, c):
 
 HELPERS = (
     tile_start, add_products, add_eight, tile_finish, zero, lane_sum, partial_sum, is_safe, square_root, adam, rmsprop,
-    rule, curves.activate, curves.slope_from_output, curves.forward_slope,
+    rule, curves.activate, curves.slope_from_output, curves.forward_slope, *losses.HELPERS,
 )  # fmt: skip
 
 

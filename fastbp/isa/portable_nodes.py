@@ -1,4 +1,4 @@
-"""The plain-loop twins of `norms`, `masks` and `arena`; see `portable`, whose conventions they share."""
+"""The plain-loop twins of `norms`, `masks`, `arena` and `sparse`; see `portable`, whose conventions they share."""
 
 from __future__ import annotations
 
@@ -98,27 +98,30 @@ def row_mean(n, A, a, P, gamma, F, f, weighted, mixed, sums):
 
 
 def layer_norm(table, n, A, a, Z, z, F, f, P, gamma, gpitch, S, inverse, E, epsilon):
-    """One panel; f <- (a - mean) / sqrt(variance + epsilon) over a row's features, z <- gamma f + beta."""
+    """One panel; f <- (a - mean) / sqrt(variance + epsilon) over a row's features, z <- gamma f + beta.
+
+    f is only written: predictions need none, and all workers hand over the same place.
+    """
     L = LINE // A.itemsize
     sums = A[a : a + L].copy()
     for lane in range(L):
         mean = row_mean(n, A, a + lane, P, gamma, F, f, False, False, sums)
-        for i in range(n):
-            F[f + i * L + lane] = A[a + i * L + lane] - mean
-        variance = row_square(n, F, f + lane, sums)
+        variance = row_square(n, A, a + lane, mean, sums)
         factor = A.dtype.type(1) / A.dtype.type(math.sqrt(variance + E[epsilon]))
         S[inverse + lane] = factor
         for i in range(n):
             at = i * L + lane
-            F[f + at] *= factor
-            Z[z + at] = P[gamma + i] * F[f + at] + P[gamma + gpitch + i]
+            known = (A[a + at] - mean) * factor
+            F[f + at] = known
+            Z[z + at] = P[gamma + i] * known + P[gamma + gpitch + i]
 
 
-def row_square(n, F, f, sums):
+def row_square(n, A, a, mean, sums):
     for i in range(sums.size):
         sums[i] = 0
     for i in range(n):
-        sums[i % sums.size] += F[f + i * sums.size] * F[f + i * sums.size]
+        centred = A[a + i * sums.size] - mean
+        sums[i % sums.size] += centred * centred
     return lane_tree(sums) * (sums.dtype.type(1) / sums.dtype.type(n))
 
 
@@ -195,6 +198,10 @@ def normal(word):
 
 
 # -- runs of parameters --------------------------------------------------------------------------------------------
+def wide_square(value):
+    """In double precision: Numba's float() leaves a float32 what it is."""
+    wide = 1.0 * float(value)
+    return wide * wide
 
 
 def prepare(table, n, G, g, W, w, S, s, sums, o):
@@ -205,7 +212,7 @@ def prepare(table, n, G, g, W, w, S, s, sums, o):
         value += S[s + 1] if weight > 0 else -S[s + 1] if weight < 0 else 0 * S[s + 1]
         value += S[s + 2] * weight
         G[g + i] = bound if value > bound else -bound if value < -bound else value
-        total += float(G[g + i]) * float(G[g + i])
+        total += wide_square(G[g + i])
     sums[o] = total
 
 
@@ -213,17 +220,17 @@ def squares(table, n, G, g, sums, o):
     """The sum of g^2."""
     total = 0.0
     for i in range(n * (LINE // G.itemsize)):
-        total += float(G[g + i]) * float(G[g + i])
+        total += wide_square(G[g + i])
     sums[o] = total
 
 
 def penalties(table, n, W, w, sums, o):
     """Sums of |w| and of w^2."""
-    size, square = 0.0, 0.0
+    size, total = 0.0, 0.0
     for i in range(n * (LINE // W.itemsize)):
-        size += abs(float(W[w + i]))
-        square += float(W[w + i]) * float(W[w + i])
-    sums[o], sums[o + 1] = size, square
+        size += abs(1.0 * float(W[w + i]))
+        total += wide_square(W[w + i])
+    sums[o], sums[o + 1] = size, total
 
 
 def limit(table, n, W, w, bound, o):
@@ -248,15 +255,41 @@ def average(table, n, W, w, M, m, momentum, o):
 
 def lamb(table, n, G, g, W, w, stride, S, s, sums, o):
     """Sums of w^2 and of the squares of LAMB's direction."""
-    square, moved = 0.0, 0.0
+    total, moved = 0.0, 0.0
     for i in range(n * (LINE // G.itemsize)):
         weight, gradient = W[w + i], G[g + i]
         m = S[s + 1] * W[w + stride + i] + gradient
         v = S[s + 2] * W[w + 2 * stride + i] + gradient * gradient
         direction = S[s] * weight + S[s + 4] * m / (W.dtype.type(math.sqrt(v)) + S[s + 3])
-        square += float(weight) * float(weight)
-        moved += float(direction) * float(direction)
-    sums[o], sums[o + 1] = square, moved
+        total += wide_square(weight)
+        moved += wide_square(direction)
+    sums[o], sums[o + 1] = total, moved
 
 
-HELPERS = (lane_tree, batch_sum, row_mean, row_square, philox, random_word, normal)
+# -- sparse rows ---------------------------------------------------------------------------------------------------
+def sparse_forward(table, n, columns, c, V, v, W, w, wpitch, panels, B, bias, Z, z, zpitch):
+    """z[j] <- bias[j] + sum over i of values[i] W[j][columns[i]], a line for each of the panels."""
+    L = LINE // Z.itemsize
+    for j in range(panels):
+        for lane in range(L):
+            total = B[bias + j * wpitch + lane]
+            for i in range(n):
+                total += V[v + i] * W[w + j * wpitch + columns[c + i] * L + lane]
+            Z[z + j * zpitch + lane] = total
+
+
+def sparse_add(table, n, columns, c, V, v, D, d, W, w, factor, s, flag, f):
+    """One panel; W[columns[i]] <- W[columns[i]] + factor values[i] d, where that is finite in every lane."""
+    L = LINE // W.itemsize
+    for i in range(n):
+        at, good = w + columns[c + i] * L, True
+        for lane in range(L):
+            good = good and abs(W[at + lane] + V[v + i] * (factor[s] * D[d + lane])) < math.inf
+        if not good:
+            flag[f] = 1
+            continue
+        for lane in range(L):
+            W[at + lane] += V[v + i] * (factor[s] * D[d + lane])
+
+
+HELPERS = (lane_tree, batch_sum, row_mean, row_square, philox, random_word, normal, wide_square)

@@ -40,9 +40,9 @@ CLIPVALUE, CLIPNORM, GLOBAL_CLIPNORM, ACCUMULATION, EMA_MOMENTUM, AVERAGE, N_TRE
 # Columns of a piece's sums: squares of the gradient, |w| and w^2, its penalty; LAMB's w^2 and r^2. Those of the line
 # behind it follow.
 SQUARES, SIZES, PENALTY, NORMS, N_SUMS = 0, 2, 4, 5, 9
-# Numbers in the second line of an array's group: those of `prepare`, then a bound and a momentum; the third line is a
-# factor in every lane, the fourth LAMB's.
-SHARE, BOUND, MOMENTUM = 0, 4, 5
+# Numbers in the second line of an array's group: those of `prepare`, then a bound, a momentum and 0; the third line is
+# a factor in every lane, the fourth LAMB's.
+SHARE, BOUND, MOMENTUM, NOTHING = 0, 4, 5, 6
 RUN = 64  # lines that stay in the first-level cache from one pass over them to the next
 
 
@@ -131,22 +131,26 @@ def sum_of(arena, array, column, apart):
 
 @inlined
 def clip(bound, square):
-    return min(1.0, bound / (math.sqrt(square) + 1e-6))
+    """min(1, c / (norm + 1e-6)); NaN where the norm is, so that nothing is updated."""
+    length = math.sqrt(square) + 1e-6
+    return 1.0 if length <= bound else bound / length
 
 
 @kernel
 def factors(mem, arena):
-    """min(1, c / (norm + 1e-6)) for each array, or one for all."""
-    bound, arrays = arena.treatment[CLIPNORM], arena.settings.shape[0]
-    if bound > 0.0:
-        for array in range(arrays):
-            set_factor(mem, arena, array, clip(bound, sum_of(arena, array, SQUARES, 1)))
-    bound, total = arena.treatment[GLOBAL_CLIPNORM], 0.0
-    if bound > 0.0:
-        for i in range(arena.pieces.shape[0]):
-            total += arena.sums[i * N_SUMS + SQUARES] + arena.sums[i * N_SUMS + SQUARES + 1]
-        for array in range(arrays):
-            set_factor(mem, arena, array, clip(bound, total))
+    """What brings the norm of each array within a bound, then that of all of them together within another."""
+    own, together, total = arena.treatment[CLIPNORM], arena.treatment[GLOBAL_CLIPNORM], 0.0
+    if own == 0.0 and together == 0.0:
+        return
+    for array in range(arena.settings.shape[0]):
+        square = sum_of(arena, array, SQUARES, 1)
+        factor = clip(own, square) if own > 0.0 else 1.0
+        total += factor * factor * square
+        set_factor(mem, arena, array, factor)
+    factor = clip(together, total) if together > 0.0 else 1.0
+    if factor != 1.0:
+        for array in range(arena.settings.shape[0]):
+            set_factor(mem, arena, array, factor * mem.M[group_of(mem, arena, array) + 2 * mem.L])
 
 
 @kernel
@@ -205,7 +209,7 @@ def apply_piece(mem, arena, rule, i):
     lines += piece[BIAS_ARRAY] >= 0
     if mem.M[group + MOMENTUM] > 0.0:
         mean = piece[PLACE] + int(arena.treatment[AVERAGE])
-        momentum = 0 if rule.first else group + MOMENTUM  # the workspace's first line holds nothing
+        momentum = group + (NOTHING if rule.first else MOMENTUM)
         average(mem.table, lines, mem.P, piece[PLACE], mem.P, mean, mem.M, momentum)
     if rule.sync[rule.flag]:
         exchange_if(rule.sync, STATUS + rule.parity, 0, piece[NODE] + 1)

@@ -20,16 +20,19 @@ import numpy as np
 from fastbp.isa import LINE
 from fastbp.isa.curves_portable import CODES
 from fastbp.isa.detect import usable_cores
+from fastbp.isa.losses_portable import CODES as LOSSES
 from fastbp.isa.rules import RULES
-from fastbp.kernels import arena, jit, microkernels, panels, parallel, plan, program
+from fastbp.kernels import arena, custom, jit, panels, parallel, plan, program
 from fastbp.kernels import interpreter as run
-from fastbp.reference import LayerSpec, Report, Treatment
+from fastbp.reference import LayerSpec, Report, ScalarFunctions, Treatment
+from fastbp.rows import SparseRows
 
 __all__ = ["Engine", "LayerSpec", "Report"]
 
 Array = np.ndarray
-LOSSES = {"mse": 0, "cross_entropy": 1, "binary_cross_entropy": 2}
+Rows = Array | SparseRows
 KEEPS_SLOPES = ("gelu", "gelu_tanh", "silu", "mish")
+FUSED_WITH_SIGMOID = ("binary_cross_entropy", "binary_focal")
 # Rows of a prediction that go through the network at once.
 CHUNK = 512
 # Multiply-adds of a step, per operation, from which a second worker pays for the barriers.
@@ -58,6 +61,11 @@ _rows = np.arange(1024)
 
 def address(array: Array) -> int:
     return array.__array_interface__["data"][0]
+
+
+def keeps_slopes(activation: str | ScalarFunctions) -> bool:
+    """Whether f' is no function of the output, or not known to be."""
+    return not isinstance(activation, str) or activation in KEEPS_SLOPES
 
 
 class Threads:
@@ -104,14 +112,18 @@ THREADS = Threads()
 class Workspace:
     """Activations, deltas and scratch for batches of one size, the context that points to them, and its programs."""
 
-    def __init__(self, network: Network, batch: int, dtype: np.dtype, workers: int, training: bool):
+    def __init__(self, network: Network, batch: int, dtype: np.dtype, workers: int, training: bool,
+                 table: Array, loss_parameters: Sequence[float]):
         lanes = LINE // dtype.itemsize
         n_panels, nodes = plan.ceil_div(batch, lanes), network.nodes
         options = network.options(training)
         alone = not options and program.gathers_alone(nodes, n_panels, lanes, workers)
-        self.plan = plan.make(nodes, batch, dtype, workers, training, len(network.settings), alone)
+        self.plan = plan.make(nodes, batch, dtype, workers, training, len(network.settings), alone,
+                              network.sparse)
         self.batch, self.workers, self.dtype = batch, workers, dtype
         self.M = aligned(self.plan.workspace, dtype)
+        self.M[plan.LOSS_PARAMETERS] = len(loss_parameters)
+        self.M[plan.LOSS_PARAMETERS + 1 :][: len(loss_parameters)] = loss_parameters
         self.partials = np.zeros(n_panels)
         self._write_values(nodes)
         self._write_ones(len(nodes))
@@ -119,6 +131,7 @@ class Workspace:
         self.programs = {mode: program.program(nodes, mode, n_panels, lanes, workers, **options) for mode in modes}
         self.sync = aligned(max(parallel.words(len(p), workers) for p in self.programs.values()), np.int64)
         self.sums = np.zeros(len(network.pieces) * arena.N_SUMS)
+        self.network = network
         self.context = np.zeros(run.CONTEXT, np.int64)
         self.numbers = self.context[2 * len(run.ARRAYS) :]
         self.numbers[[run.SCRATCH, run.SCRATCH_SIZE]] = self.plan.scratch, self.plan.scratch_size
@@ -128,7 +141,7 @@ class Workspace:
         self.numbers[run.SPINS] = parallel.SPINS if workers <= usable_cores() else 0
         self._arrays: dict[str, Array] = {}
         self._bounds = np.zeros(2, np.int64)
-        self.table = microkernels.addresses(dtype.name)
+        self.table = table
         for name in ("sync", "M", "partials", "table", "sums"):
             self.point(name, getattr(self, name))
         self.point("layers", self.plan.layers)
@@ -136,7 +149,7 @@ class Workspace:
             self.point(name, getattr(network, name))
         for name in run.ARRAYS:
             if name not in self._arrays:
-                self.point(name, EMPTY)
+                self.point(name, NO_RULE if name == "scalars" else EMPTY)
 
     def _write_values(self, nodes: Sequence[plan.Node]) -> None:
         for index, node in enumerate(nodes):
@@ -180,12 +193,13 @@ class Workspace:
             with np.errstate(all="ignore"):  # what is not finite is told by the status
                 shaped = (self._arrays[name].reshape(run.SHAPES.get(name, -1)) for name in run.ARRAYS)
                 run.work(0, self.numbers, *shaped)
-        for name in ("X", "y", "outputs"):  # a caller's large arrays are not kept alive
+        for name in ("X", "y", "outputs", "starts", "columns"):  # a caller's large arrays are not kept alive
             if name in arrays and arrays[name].nbytes > WORTH_RELEASING:
                 self._arrays[name] = EMPTY
 
 
 EMPTY = np.zeros(0)
+NO_RULE = np.zeros((1, 8))  # scalars where nothing is updated
 UNTREATED = Treatment()
 NOT_TREATED = np.zeros(arena.N_TREATMENT)
 NOT_TREATED[arena.ACCUMULATION] = 1
@@ -200,12 +214,12 @@ class Network:
     """
 
     def __init__(self, nodes: list[plan.Node], specs: Sequence[LayerSpec], layout: Array, treatment: Treatment,
-                 rule: str, lanes: int):
-        self.lamb = rule == "lamb"
+                 rule: str, lanes: int, sparse: bool = False, every_weight: bool = False):
+        self.lamb, self.sparse = rule == "lamb", sparse
         self.penalties = any(spec.dense and (spec.l1 or spec.l2) for spec in specs)
         limits = any(spec.dense and spec.max_norm for spec in specs)
         plain = treatment._replace(decay_kernels_only=False) == Treatment()
-        self.treated = self.lamb or self.penalties or limits or not plain
+        self.treated = self.lamb or self.penalties or limits or not plain or (sparse and every_weight)
         arrays = [(index, j) for index, spec in enumerate(specs)
                   if spec.dense or nodes[index].columns
                   for j in range(2 if nodes[index].columns or spec.use_bias else 1)]
@@ -227,9 +241,9 @@ class Network:
     def options(self, training: bool) -> dict[str, bool]:
         """What the program must know, if anything."""
         if training:
-            chosen = {"penalties": self.penalties, "treated": self.treated, "lamb": self.lamb}
+            chosen = {"penalties": self.penalties, "treated": self.treated, "lamb": self.lamb, "sparse": self.sparse}
         else:
-            chosen = {"penalties": self.penalties}
+            chosen = {"penalties": self.penalties, "sparse": self.sparse}
         return {name: True for name, value in chosen.items() if value}
 
 
@@ -263,7 +277,10 @@ class Engine:
         self.input_size, self.output_size = input_size, layers[-1].units
         self.specs = list(layers)
         self.lanes = LINE // self.dtype.itemsize
-        self.loss, self.rule, self.n_states, self._treatment = "mse", "sgd", 0, Treatment()
+        self.loss: str | ScalarFunctions = "mse"
+        self.rule, self.n_states, self._treatment = "sgd", 0, UNTREATED
+        self.loss_parameters: tuple[float, ...] = ()
+        self._own = list(dict.fromkeys(s.activation for s in self.specs if isinstance(s.activation, ScalarFunctions)))
         self.steps_trained = self.steps_since_compile = 0  # the second tells when accumulated gradients are due
         self._random = np.array([*key, 0], np.int64)
         self._layout, length = plan.parameter_layout(self._describe(), self.lanes)
@@ -282,29 +299,57 @@ class Engine:
         described: list[plan.Node] = []
         for index, spec in enumerate(self.specs):
             name, output = spec.activation, "identity"
-            if index == len(self.specs) - 1 and (name == "softmax" or self.loss == "binary_cross_entropy"):
+            if index == len(self.specs) - 1 and (name == "softmax" or self.loss in FUSED_WITH_SIGMOID):
                 name, output = "identity", name
             below = index - 1 if spec.below is None else spec.below
             inputs = self.input_size if below < 0 else self.specs[below].units
             bias, skip = spec.dense and spec.use_bias, plan.NOWHERE if spec.skip is None else spec.skip
             # dropout keeps its mask as slopes, which any activation that keeps them will do to apply
-            code = CODES[KEEPS_SLOPES[0]] if spec.kind == "dropout" else CODES[name]
-            described.append(plan.Node(inputs, spec.units, plan.KINDS.index(spec.kind), code, CODES[output],
-                                       name in KEEPS_SLOPES, bias, spec.alpha, spec.values, below, skip,
+            code = CODES[KEEPS_SLOPES[0]] if spec.kind == "dropout" else self._code(name)
+            described.append(plan.Node(inputs, spec.units, plan.KINDS.index(spec.kind), code, self._code(output),
+                                       keeps_slopes(name), bias, spec.alpha, spec.values, below, skip,
                                        spec.trainable, (0, 0)))
         return described
 
     def _connect(self) -> Network:
-        return Network(self._layers, self.specs, self._layout, self._treatment, self.rule, self.lanes)
+        self._networks: dict[tuple[bool, bool], Network] = {}
+        return self._network_for(False, False)
 
-    def configure(self, loss: str, optimizer_rule: str, *, loss_parameters: tuple[float, ...] = (),
+    def _network_for(self, sparse: bool, every_weight: bool) -> Network:
+        """The network on dense rows or, if its first layer alone reads the input, on sparse rows where they are.
+
+        every_weight: a step moves also the weights of features that do not occur.
+        """
+        readers = [node for node in self._layers if plan.INPUT in (node.below, node.skip)]
+        sparse = sparse and readers == [self._layers[0]] and self._layers[0].dense
+        key = sparse, sparse and every_weight
+        if key not in self._networks:
+            self._networks[key] = Network(self._layers, self.specs, self._layout, self._treatment, self.rule,
+                                          self.lanes, *key)
+        return self._networks[key]
+
+    def _code(self, activation: str | ScalarFunctions) -> int:
+        if isinstance(activation, str):
+            return CODES[activation]
+        return custom.activation_code(self._own.index(activation))
+
+    def configure(self, loss: str | ScalarFunctions, rule: str, *, loss_parameters: tuple[float, ...] = (),
                   treatment: Treatment = UNTREATED) -> None:
-        """Chooses what train, evaluate and gradients compute; states are made by reset_state or set_state."""
-        chosen = (loss, optimizer_rule, treatment)
-        if chosen != (self.loss, self.rule, self._treatment):
-            self.loss, self.rule, self._treatment = chosen
+        """Chooses what train, evaluate and gradients compute: a loss by name, with its parameters (see
+        `reference.losses`), or a user's own."""
+        wanted = loss, rule, tuple(loss_parameters), treatment
+        if wanted != (self.loss, self.rule, self.loss_parameters, self._treatment):
+            self.loss, self.rule, self.loss_parameters, self._treatment = wanted
             self._layers, self._training, self._idle = self._describe(), None, []
             self._network = self._connect()
+
+    def _loss_code(self) -> int:
+        return custom.OWN_LOSS if isinstance(self.loss, ScalarFunctions) else LOSSES[self.loss]
+
+    def _space(self, network: Network, batch: int, workers: int, training: bool) -> Workspace:
+        loss = self.loss if isinstance(self.loss, ScalarFunctions) else None
+        table = custom.table(self.dtype.name, self._own, loss)
+        return Workspace(network, batch, self.dtype, workers, training, table, self.loss_parameters)
 
     @property
     def n_parameters(self) -> int:
@@ -380,43 +425,50 @@ class Engine:
         worthwhile = batch * self._multiply_adds // (len(self._layers) * WORTH_SHARING)
         return min(worthwhile, THREADS.limit(wanted)) if worthwhile > 1 else 1
 
+    def _inputs(self, X: Rows) -> dict[str, Array]:
+        if isinstance(X, SparseRows):
+            return {"X": X.values, "starts": X.starts, "columns": X.columns}
+        return {"X": X, "starts": EMPTY, "columns": EMPTY}
+
     def _labels(self, y: Array) -> dict[str, Array]:
         return {"labels": y, "y": EMPTY} if y.ndim == 1 and y.dtype == np.int64 else {"labels": EMPTY, "y": y}
 
-    def train(self, X: Array, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array, *,
+    def train(self, X: Rows, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array, *,
               sample_weight: Array | None = None, outputs: Array | None = None, n_threads: int | None = None) -> Report:
         """Runs len(bounds) - 1 steps of minibatch training; see Report for how it may end early."""
         if self.rule == "muon":
             return self._train_by_arrays(X, y, order, bounds, scalars, losses, sample_weight, outputs, n_threads)
         steps = len(bounds) - 1
         batch = int(bounds[1] - bounds[0]) if steps == 1 else int(np.diff(bounds).max())
-        space = self._space_for_training(batch, self._workers(batch, n_threads))
+        sparse = isinstance(X, SparseRows)
+        network = self._network_for(sparse, sparse and (self.rule != "sgd" or bool(scalars[:, 1].any())))
+        space = self._space_for_training(batch, self._workers(batch, n_threads), network)
         totals = EMPTY
         if sample_weight is not None:
             totals = np.add.reduceat(sample_weight[order[: bounds[-1]]].astype(np.float64), bounds[:-1])
         large = self._P.nbytes > plan.L2_BYTES
         if scalars.strides[0] == 0:  # one row for all steps
             scalars = scalars[:1]
-        network = self._network
+        if network.treated:
+            self._reserve_gradient()
         network.treatment[arena.AVERAGE] = (1 + self.n_states) * self._stride
         self._random[2], space.sync[parallel.STEPS] = self.steps_trained, 0
         try:
             space.run("train", {
-                run.N_STEPS: steps, run.LOSS: LOSSES[self.loss], run.BACKWARD: 1, run.FUSED: not network.treated,
+                run.N_STEPS: steps, run.LOSS: self._loss_code(), run.BACKWARD: 1, run.FUSED: not network.treated,
                 run.TRAIN: 1, run.RULE: self._rule_code(scalars), run.AHEAD: (1 + self.n_states) * large,
                 run.STRIDE: self._stride, run.FIRST_STEP: self.steps_since_compile,
-            }, P=self._P, G=self._arena(len(self._P) // self._stride - 1) if network.treated else EMPTY, X=X,
+            }, P=self._P, G=self._arena(len(self._P) // self._stride - 1) if network.treated else EMPTY,
                 order=order, bounds=bounds, scalars=scalars, losses=losses, totals=totals, random=self._random,
-                weight=EMPTY if sample_weight is None else sample_weight,
+                **self._inputs(X), weight=EMPTY if sample_weight is None else sample_weight,
                 outputs=EMPTY if outputs is None else outputs, **self._labels(y))
         finally:
             self.steps_trained += int(space.sync[parallel.STEPS])
             self.steps_since_compile += int(space.sync[parallel.STEPS])
         status = int(space.sync[parallel.STATUS] or space.sync[parallel.STATUS + 1])
-        self.steps_trained += int(space.sync[parallel.STEPS])
         return Report(int(space.sync[parallel.STEPS]), (status < 0) + 2 * (status > 0), max(status, 0) - 1)
 
-    def _train_by_arrays(self, X: Array, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array,
+    def _train_by_arrays(self, X: Rows, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array,
                          sample_weight: Array | None, outputs: Array | None, n_threads: int | None) -> Report:
         """Rules that look at whole matrices: gradients from the engine, updates as the reference makes them."""
         from fastbp.reference.treatment import Updates
@@ -457,16 +509,25 @@ class Engine:
         rule = "adamw" if rule == "lamb" else rule  # LAMB is AdamW with a rate for every array
         return list(RULES).index(rule)
 
-    def _space_for_training(self, batch: int, workers: int) -> Workspace:
-        space = self._training
-        if space is None or space.batch < batch or space.workers != workers:
-            space = self._training = Workspace(self._network, batch, self.dtype, workers, training=True)
+    def _reserve_gradient(self) -> None:
+        """Room for gradients, where reset_state could not know of their need."""
+        arenas = 1 + self.n_states + self._treatment.n_states + (self._treatment.accumulation == 1)
+        if len(self._P) < arenas * self._stride:
+            values = aligned(arenas * self._stride, self.dtype)
+            values[: len(self._P)] = self._P
+            self._P = values
+
+    def _space_for_training(self, batch: int, workers: int, network: Network | None = None) -> Workspace:
+        space, network = self._training, network or self._network
+        if space is None or space.batch < batch or space.workers != workers or space.network is not network:
+            space = self._training = self._space(network, batch, workers, training=True)
         return space
 
-    def gradients(self, X: Array, y: Array, *, sample_weight: Array | None = None) -> tuple[float, list[Array | None]]:
+    def gradients(self, X: Rows, y: Array, *, sample_weight: Array | None = None) -> tuple[float, list[Array | None]]:
         """The mean loss of one batch and its gradient, by the unfused path; parameters and states stay as they are."""
         batch, gradient = len(X), aligned(self._stride, self.dtype)
-        space = Workspace(self._network, batch, self.dtype, self._workers(batch, None), training=True)
+        network = self._network_for(isinstance(X, SparseRows), False)
+        space = self._space(network, batch, self._workers(batch, None), training=True)
         losses = np.zeros(1)
         self._random[2] = self.steps_trained
         space.point("treatment", NOT_TREATED)
@@ -483,14 +544,14 @@ class Engine:
                 arrays.append(array if j < 2 else None)
         return arrays
 
-    def evaluate(self, X: Array, y: Array, *, sample_weight: Array | None = None, outputs: Array | None = None,
+    def evaluate(self, X: Rows, y: Array, *, sample_weight: Array | None = None, outputs: Array | None = None,
                  n_threads: int | None = None) -> float:
         """The (weighted) mean loss of all rows, in chunks; predictions go to `outputs`."""
         total = weight = 0.0
         for start in range(0, len(X), CHUNK):
             chunk = slice(start, start + CHUNK)
             w = None if sample_weight is None else sample_weight[chunk]
-            space = self._borrow(len(X[chunk]), n_threads)
+            space = self._borrow(len(X[chunk]), n_threads, isinstance(X, SparseRows))
             losses = np.zeros(1)
             self._one_pass(space, "evaluate", X[chunk], y[chunk], losses, w,
                            EMPTY if outputs is None else outputs[chunk], backward=0, G=EMPTY)
@@ -499,32 +560,32 @@ class Engine:
             total, weight = total + share * losses[0], weight + share
         return total / weight if weight else 0.0
 
-    def predict(self, X: Array, out: Array, *, n_threads: int | None = None) -> None:
+    def predict(self, X: Rows, out: Array, *, n_threads: int | None = None) -> None:
         """Rows of X through the network into rows of out."""
         n = len(X)
         chunk = min(n, CHUNK)
-        space = self._borrow(chunk, n_threads)
+        space = self._borrow(chunk, n_threads, isinstance(X, SparseRows))
         bounds = np.append(np.arange(0, n, chunk), n) if n > chunk else space.whole(n)
         space.run("predict", {run.N_STEPS: len(bounds) - 1, run.TRAIN: 0},
-                  P=self._P, X=X, order=first_rows(n), bounds=bounds, outputs=out)
+                  P=self._P, order=first_rows(n), bounds=bounds, outputs=out, **self._inputs(X))
         self._idle.append(space)
 
-    def _borrow(self, batch: int, n_threads: int | None) -> Workspace:
+    def _borrow(self, batch: int, n_threads: int | None, sparse: bool) -> Workspace:
         """A workspace nobody uses at the moment."""
-        workers = self._workers(batch, n_threads)
+        workers, network = self._workers(batch, n_threads), self._network_for(sparse, False)
         try:
             space = self._idle.pop()
         except IndexError:
             space = None
-        if space is None or space.batch < batch or space.workers != workers:
-            space = Workspace(self._network, batch, self.dtype, workers, training=False)
+        if space is None or space.batch < batch or space.workers != workers or space.network is not network:
+            space = self._space(network, batch, workers, training=False)
         return space
 
-    def _one_pass(self, space: Workspace, mode: str, X: Array, y: Array, losses: Array, sample_weight: Array | None,
+    def _one_pass(self, space: Workspace, mode: str, X: Rows, y: Array, losses: Array, sample_weight: Array | None,
                   outputs: Array, backward: int, G: Array, train: int = 0) -> None:
         totals = EMPTY if sample_weight is None else np.array([sample_weight.sum(dtype=np.float64)])
-        numbers = {run.N_STEPS: 1, run.LOSS: LOSSES[self.loss], run.BACKWARD: backward, run.FUSED: 0, run.TRAIN: train,
+        numbers = {run.N_STEPS: 1, run.LOSS: self._loss_code(), run.BACKWARD: backward, run.FUSED: 0, run.TRAIN: train,
                    run.RULE: 0}
-        space.run(mode, numbers, P=self._P, G=G, X=X, random=self._random, order=first_rows(len(X)),
+        space.run(mode, numbers, P=self._P, G=G, random=self._random, **self._inputs(X), order=first_rows(len(X)),
                   bounds=space.whole(len(X)), losses=losses, totals=totals, outputs=outputs,
                   weight=EMPTY if sample_weight is None else sample_weight, **self._labels(y))

@@ -35,11 +35,13 @@ from fastbp.kernels.microkernels import atomic_store, exchange_if, flush_denorma
 from fastbp.kernels.nodes import node_backward, node_forward, node_weights
 from fastbp.kernels.outputs import Data, gather_inputs, loss_and_deltas, predict
 from fastbp.kernels.parallel import ALONE, FLAGS, STATUS, STEPS, TOGETHER, WORDS, barrier, counter, gather_workers, take
+from fastbp.kernels.sparse import run_sparse
 
 # Arrays of a call, in the order of their addresses and lengths in its context; then its numbers.
 ARRAYS = ("sync", "program", "layers", "bounds", "labels", "order", "table", "random", "pieces",  # int64
           "partials", "totals", "scalars", "losses", "settings", "treatment", "sums",  # float64
-          "P", "M", "G", "X", "y", "weight", "outputs")  # of the network's type
+          "P", "M", "G", "X", "y", "weight", "outputs",  # of the network's type
+          "starts", "columns")  # int64, int32
 # Those of rows.
 SHAPES = {"program": (-1, op.N_PROGRAM), "layers": (-1, field.ROW), "pieces": (-1, treat.N_PIECE), "scalars": (-1, 8),
           "settings": (-1, treat.N_SETTINGS)}
@@ -62,6 +64,8 @@ def units_of(row, arena, what, panels, training):
         return 1 if what in (op.FACTORS, op.TRUST) else arena.pieces.shape[0]
     if what in (op.GATHER, op.LOSS, op.OUTPUT):
         return panels
+    if is_sparse(row, what):
+        return parts(row[field.PANELS], field.SPARSE_PANELS)
     if not row[field.IS_DENSE]:
         blocks = what == op.WEIGHTS or (row[field.KIND] == field.BATCH_NORM and training)
         return row[field.PANELS] if blocks else panels
@@ -77,12 +81,20 @@ def divided(unit, size):
     return (0, unit) if unit < size else (unit // size, unit % size)
 
 
+@inlined
+def is_sparse(row, what):
+    """Whether a layer reads sparse rows, and this operation with it."""
+    return row[field.SPARSE] and what in (op.FORWARD, op.WEIGHTS)
+
+
 @kernel
 def run_unit(mem, layers, data, rule, arena, scratch, what, layer, unit, span, step, first, batch, panels):
     """One unit of one operation, or all of it in a span of outputs, inputs and batch panels."""
     row, L = layers[layer], mem.L
     whole, p0, p1, b0, b1, q0, q1 = span
-    if what == op.FORWARD:
+    if is_sparse(row, what):
+        run_sparse(mem, row, data, rule, scratch, what, unit, first, batch)
+    elif what == op.FORWARD:
         if row[field.IS_DENSE]:
             if not whole:
                 size, share = row[field.FORWARD_UNITS + field.SIZE], row[field.FORWARD_UNITS + field.SHARE]
@@ -260,7 +272,7 @@ def run_slice(numbers, layers, program, sync, mem, data, arena, bounds, losses, 
 
 @inlined
 def work(me, numbers, sync, program, layers, bounds, labels, order, table, random, pieces, partials, totals,
-         scalars, losses, settings, treatment, sums, P, M, G, X, y, weight, outputs):
+         scalars, losses, settings, treatment, sums, P, M, G, X, y, weight, outputs, starts, columns):
     """One worker's part in a slice, with denormals as zero; the caller's control word is restored."""
     control = flush_denormals()
     workers = numbers[WORKERS]
@@ -270,7 +282,7 @@ def work(me, numbers, sync, program, layers, bounds, labels, order, table, rando
     if decision in (TOGETHER, ALONE):
         mem = Memory(table, P, M, G, me, 64 // M.itemsize)
         data = Data(X, y, labels, weight, totals, order, outputs, numbers[LOSS], numbers[BACKWARD] != 0, partials,
-                    random, scalars)
+                    random, scalars, starts, columns)
         groups = numbers[SCRATCH] + me * numbers[SCRATCH_SIZE] + numbers[GROUPS]
         arena = Arena(pieces, settings, treatment, sums, groups, numbers[PENALISED] != 0, numbers[LAMB] != 0)
         run_slice(numbers, layers, program, sync, mem, data, arena, bounds, losses, workers)
@@ -288,6 +300,11 @@ def pointer(typing_context: Any, address: Any) -> Any:
 @inlined
 def integers(context, i):
     return carray(pointer(context[2 * i]), context[2 * i + 1], np.int64)
+
+
+@inlined
+def small_integers(context, i):
+    return carray(pointer(context[2 * i]), context[2 * i + 1], np.int32)
 
 
 @inlined
@@ -329,7 +346,8 @@ def worker_float32(me, address):
          integers(c, 3), integers(c, 4), integers(c, 5), integers(c, 6), integers(c, 7),
          integer_rows(c, 8, treat.N_PIECE), doubles(c, 9), doubles(c, 10), double_rows(c, 11, 8), doubles(c, 12),
          double_rows(c, 13, treat.N_SETTINGS), doubles(c, 14), doubles(c, 15),
-         singles(c, 16), singles(c, 17), singles(c, 18), singles(c, 19), singles(c, 20), singles(c, 21), singles(c, 22))
+         singles(c, 16), singles(c, 17), singles(c, 18), singles(c, 19), singles(c, 20), singles(c, 21), singles(c, 22),
+         integers(c, 23), small_integers(c, 24))
 
 
 def worker_float64(me, address):
@@ -338,7 +356,8 @@ def worker_float64(me, address):
          integers(c, 3), integers(c, 4), integers(c, 5), integers(c, 6), integers(c, 7),
          integer_rows(c, 8, treat.N_PIECE), doubles(c, 9), doubles(c, 10), double_rows(c, 11, 8), doubles(c, 12),
          double_rows(c, 13, treat.N_SETTINGS), doubles(c, 14), doubles(c, 15),
-         doubles(c, 16), doubles(c, 17), doubles(c, 18), doubles(c, 19), doubles(c, 20), doubles(c, 21), doubles(c, 22))
+         doubles(c, 16), doubles(c, 17), doubles(c, 18), doubles(c, 19), doubles(c, 20), doubles(c, 21), doubles(c, 22),
+         integers(c, 23), small_integers(c, 24))
 
 
 @intrinsic

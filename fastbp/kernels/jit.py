@@ -71,6 +71,17 @@ def inlined(function: Callable) -> Any:
     return numba.njit(inline="always", **OPTIONS)(function)
 
 
+def own(function: Callable) -> Any:
+    """A user's function: as it is if it is compiled already; kept in memory alone, for its file is not ours."""
+    return function if hasattr(function, "py_func") else numba.njit(**OPTIONS)(function)
+
+
+def own_callback(function: Callable, signature: Any) -> Any:
+    """A C callback that calls users' functions; never kept on disk, since no key would tell one function's code from
+    another's."""
+    return numba.cfunc(signature, **OPTIONS)(function)
+
+
 @cache
 def source_hash() -> str:
     """Of everything that ends up in machine code."""

@@ -17,9 +17,12 @@ from numba.extending import intrinsic, register_jitable
 
 from fastbp import isa
 from fastbp.isa import machine, portable, portable_nodes
+from fastbp.isa.curves_portable import CODES
+from fastbp.isa.losses_portable import NAMES as LOSSES
 from fastbp.isa.microkernels import SLOTS, fill
 from fastbp.kernels import jit
 
+N_ACTIVATIONS, N_LOSSES = len(CODES), len(LOSSES)
 PORTABLE = isa.NAME == "portable" or not jit.JIT
 
 
@@ -101,12 +104,36 @@ def _word(name: str) -> Any:
     return _machine(name) if jit.JIT else getattr(portable, name)
 
 
+def _own(name: str) -> Any:
+    """A caller of what stands in the table behind the codes that the twins know."""
+    if jit.JIT:
+        return _emitted(name)
+    first = SLOTS[min((known for known in SLOTS if known.startswith(name)), key=SLOTS.__getitem__)]
+    return lambda table, code, *arguments: table[first + code](*arguments)
+
+
+if PORTABLE:
+    _known_activate, _known_loss = _microkernel("activate"), _microkernel("loss")
+    _own_activate, _own_loss = _own("activate"), _own("loss")
+
+
+def _activate(table, code, n, Z, z, A, a, slopes, s, alpha, o):
+    if code < N_ACTIVATIONS:
+        _known_activate(table, code, n, Z, z, A, a, slopes, s, alpha, o)
+    else:
+        _own_activate(table, code, n, Z, z, A, a, slopes, s, alpha, o)
+
+
+def _loss(table, code, n, Z, z, T, t, D, d, weights, w, losses, o, extra, e, P, p):
+    if code < N_LOSSES:
+        _known_loss(table, code, n, Z, z, T, t, D, d, weights, w, losses, o, extra, e, P, p)
+    else:
+        _own_loss(table, code, n, Z, z, T, t, D, d, weights, w, losses, o, extra, e, P, p)
+
+
 across, along = _microkernel("across"), _microkernel("along")
 transpose, gather, scatter, zero = (_microkernel(name) for name in ("transpose", "gather", "scatter", "zero"))
 softmax, softmax_slope, scale = (_microkernel(name) for name in ("softmax", "softmax_slope", "scale"))
-squared_error, binary_cross_entropy, cross_entropy = (
-    _microkernel(name) for name in ("squared_error", "binary_cross_entropy", "cross_entropy")
-)
 batch_norm, batch_norm_predict, batch_norm_backward, gains, layer_norm, layer_norm_backward, add = (
     _microkernel(name)
     for name in ("batch_norm", "batch_norm_predict", "batch_norm_backward", "gains", "layer_norm",
@@ -116,7 +143,11 @@ dropout, noise = _microkernel("dropout"), _microkernel("noise")
 prepare, squares, penalties, limit, average, lamb = (
     _microkernel(name) for name in ("prepare", "squares", "penalties", "limit", "average", "lamb")
 )
-update, activate, slope = _microkernel("update"), _microkernel("activate"), _microkernel("slope")
+sparse_forward, sparse_add = _microkernel("sparse_forward"), _microkernel("sparse_add")
+update, slope = _microkernel("update"), _microkernel("slope")
+# A user's own activation or loss is called as an emitted one is, by a code behind theirs (see `custom`).
+activate = _emitted("activate") if not PORTABLE else jit.kernel(_activate)
+loss = _emitted("loss") if not PORTABLE else jit.kernel(_loss)
 peak = _microkernel("peak")
 atomic_add, atomic_load, atomic_store = _word("atomic_add"), _word("atomic_load"), _word("atomic_store")
 exchange_if, pause, yield_thread = _word("exchange_if"), _word("pause"), _word("yield_thread")

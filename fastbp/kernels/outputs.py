@@ -5,24 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastbp.isa.curves_portable import CODES
+from fastbp.isa.losses_portable import CATEGORICAL, CROSS_ENTROPY, GAUSSIAN_NLL, QUANTILE
 from fastbp.kernels import plan as field
 from fastbp.kernels.dense import deltas, inputs_of
-from fastbp.kernels.jit import inlined, kernel
-from fastbp.kernels.microkernels import (
-    activate,
-    binary_cross_entropy,
-    cross_entropy,
-    gather,
-    scale,
-    scatter,
-    softmax,
-    softmax_slope,
-    squared_error,
-)
+from fastbp.kernels.jit import called, inlined, kernel
+from fastbp.kernels.microkernels import activate, gather, loss, scale, scatter, softmax, softmax_slope, zero
 from fastbp.kernels.plan import GRADIENT_LINES
 
 # LINEAR: sum of a y, whose derivative by the activations a is y; `dense_backward` gives it any derivative so.
-MSE, CROSS_ENTROPY, BINARY_CROSS_ENTROPY, LINEAR = range(4)
+LINEAR = -1
 SOFTMAX, SIGMOID, IDENTITY = CODES["softmax"], CODES["sigmoid"], CODES["identity"]
 # Lines of a worker's scratch, behind the tile of gradients and the rule's scalars.
 ROW_WEIGHTS, ROW_LOSSES, LOG_SUMS, TARGETS = (GRADIENT_LINES + i for i in (1, 2, 3, 8))
@@ -43,6 +34,8 @@ class Data(NamedTuple):
     partials: object  # float64: the loss of every panel
     random: object  # int64: the key of the random masks, and the number of the first step
     scalars: object  # float64 (steps, 8), or one row for all: the optimizer's
+    starts: object  # int64: of sparse rows, where each begins in X and columns; empty for dense ones
+    columns: object  # int32: the features of the values in X
 
 
 @inlined
@@ -54,9 +47,25 @@ def panel_rows(batch, q, L):
 def gather_inputs(mem, row, data, first, batch, q):
     K, L = row[field.K], mem.L
     panel = inputs_of(mem, row) + q * row[field.APITCH]
+    if data.starts.size:
+        gather_sparse(mem, data, K, panel, first + q * L, panel_rows(batch, q, L))
+        return
     gather(mem.table, K, panel_rows(batch, q, L), data.X, 0, K, data.order, first + q * L, mem.M, panel)
     for lane in range(L):
         mem.M[panel + K * L + lane] = 1  # the input of the bias
+
+
+@called
+def gather_sparse(mem, data, K, panel, first, rows):
+    """Sparse rows in a panel, for nodes that cannot read them where they are; and the input of the bias."""
+    M, L = mem.M, mem.L
+    zero(mem.table, K, M, panel)
+    for lane in range(rows):
+        r = data.order[first + lane]
+        for i in range(data.starts[r], data.starts[r + 1]):
+            M[panel + data.columns[i] * L + lane] += data.X[i]
+    for lane in range(L):
+        M[panel + K * L + lane] = 1
 
 
 @inlined
@@ -76,40 +85,56 @@ def row_weights(mem, data, scratch, step, first, batch, q):
 
 @kernel
 def loss_and_deltas(mem, row, data, scratch, step, first, batch, q):
-    """One panel of the last layer: its rows' losses into `partials`, its deltas, their transposes, its predictions."""
+    """One panel of the last layer: its rows' losses into `partials`, its deltas, their transposes, its predictions.
+
+    Losses of the first CATEGORICAL codes work from softmax, whose probabilities stand in the place of the deltas.
+    """
     table, M, L, N = mem.table, mem.M, mem.L, row[field.N]
-    z = row[field.Z] + q * row[field.ZPITCH]
-    d = row[field.D] + q * row[field.DPITCH]
-    factors = row_weights(mem, data, scratch, step, first, batch, q)
-    losses, sums, targets = scratch + ROW_LOSSES * L, scratch + LOG_SUMS * L, scratch + TARGETS * L
-    code = row[field.OUTPUT_CODE]
+    z, d = row[field.Z] + q * row[field.ZPITCH], row[field.D] + q * row[field.DPITCH]
+    code, parameters = row[field.OUTPUT_CODE], field.LOSS_PARAMETERS
     if data.loss == LINEAR:
         linear_deltas(mem, row, data, z, d, first, batch, q)
         return
-    if data.y.size:
-        gather(table, N, panel_rows(batch, q, L), data.y, 0, N, data.order, first + q * L, M, targets)
-    if data.loss == MSE:
-        if code == SOFTMAX:
-            softmax(table, N, M, z, M, z, M, sums)
-        squared_error(table, N, M, z, M, targets, M, d, M, factors, M, losses, M, sums)
-        if data.outputs.size:
-            write_outputs(mem, row, data, z, first, batch, q)
-        if code == SOFTMAX:
-            softmax_slope(table, N, M, z, M, d)
-    elif data.loss == CROSS_ENTROPY:
+    factors = row_weights(mem, data, scratch, step, first, batch, q)
+    losses, sums, targets = scratch + ROW_LOSSES * L, scratch + LOG_SUMS * L, scratch + TARGETS * L
+    categorical = data.loss < CATEGORICAL
+    if categorical:
         softmax(table, N, M, z, M, d, M, sums)
         if data.outputs.size:
             write_outputs(mem, row, data, d if code == SOFTMAX else z, first, batch, q)
-        if data.y.size:
-            cross_entropy(table, N, M, z, M, targets, M, d, M, factors, M, losses, M, sums)
-        else:
-            label_deltas(mem, row, data, z, d, losses, sums, first, batch, q)
-            scale(table, N, M, d, M, factors)
+    elif code == SOFTMAX:
+        softmax(table, N, M, z, M, z, M, sums)
+    if data.y.size == 0 and data.loss == CROSS_ENTROPY and M[parameters + 1] == 0:  # no smoothing
+        label_deltas(mem, row, data, z, d, losses, sums, first, batch, q)
+        scale(table, N, M, d, M, factors)
     else:
-        binary_cross_entropy(table, N, M, z, M, targets, M, d, M, factors, M, losses, M, sums)
+        gather_targets(mem, row, data, targets, first, batch, q)
+        loss(table, data.loss, N, M, z, M, targets, M, d, M, factors, M, losses, M, sums, M, parameters)
+    if not categorical:
         if data.outputs.size:
-            predict(mem, row, data, first, batch, q)
+            if code == SIGMOID:
+                activate(table, SIGMOID, N, M, z, M, z, M, row[field.SINK], M, row[field.ALPHA])
+            write_outputs(mem, row, data, z, first, batch, q)
+        if code == SOFTMAX:
+            softmax_slope(table, N, M, z, M, d)
     finish(mem, row, data, factors, losses, batch, q)
+
+
+@inlined
+def gather_targets(mem, row, data, targets, first, batch, q):
+    """The lines of targets of a panel; class labels become one-hot rows."""
+    table, M, L, rows = mem.table, mem.M, mem.L, panel_rows(batch, q, mem.L)
+    width = row[field.N]
+    if data.loss == QUANTILE:
+        width //= int(M[field.LOSS_PARAMETERS])
+    elif data.loss == GAUSSIAN_NLL:
+        width //= 2
+    if data.y.size:
+        gather(table, width, rows, data.y, 0, width, data.order, first + q * L, M, targets)
+        return
+    zero(table, width, M, targets)
+    for lane in range(rows):
+        M[targets + data.labels[data.order[first + q * L + lane]] * L + lane] = 1
 
 
 @inlined

@@ -19,7 +19,7 @@ from fastbp.isa.curves_portable import IDENTITY
 from fastbp.kernels import interpreter as run
 from fastbp.kernels import plan, program
 from fastbp.kernels.arguments import array, writable
-from fastbp.kernels.engine import EMPTY, KEEPS_SLOPES, Engine, Workspace, aligned
+from fastbp.kernels.engine import EMPTY, Engine, Workspace, aligned, keeps_slopes
 from fastbp.kernels.outputs import LINEAR
 from fastbp.reference import LayerSpec
 
@@ -86,7 +86,7 @@ def dense_forward(X: Array, W: Array, b: Array | None, activation: str | activat
         array("out", out, shape, like=("X", X))
         writable("out", out, {"X": X, "W": W, **({} if b is None else {"b": b})})
     if len(X):
-        layer = LayerSpec(shape[1], curve.name, curve.alpha, b is not None)
+        layer = LayerSpec(shape[1], curve.rule, curve.alpha, b is not None)
         key = ("forward", W.shape[0], layer, X.dtype.name)
         with RECENT.borrow(key, lambda: Engine(W.shape[0], [layer], dtype=X.dtype.name)) as engine:
             engine.set_weights([W] if b is None else [W, b])
@@ -105,8 +105,8 @@ def dense_backward(dA: Array, X: Array, W: Array, A: Array, activation: str | ac
         X: (rows, in). W: (in, out).
         A: (rows, out), what `dense_forward` gave; f' is computed from it.
         activation: as for `dense_forward`. "softmax": dZ = A (dA - sum of dA A over the row).
-        b: (out,). Needed for "gelu", "gelu_tanh", "silu" and "mish", whose slope is no function of A: Z is computed
-            again. Not read for any other.
+        b: (out,). Needed for "gelu", "gelu_tanh", "silu", "mish" and a CustomActivation, whose slope is no function
+            of A: Z is computed again. Not read for any other.
 
     Returns:
         dX (rows, in), dW (in, out) and db (out,), new arrays; the same bits for any number of threads.
@@ -128,7 +128,7 @@ def dense_backward(dA: Array, X: Array, W: Array, A: Array, activation: str | ac
     shape = len(X), W.shape[1]
     array("A", A, shape, like=("X", X))
     array("dA", dA, shape, like=("X", X))
-    if curve.name in KEEPS_SLOPES and b is None:
+    if keeps_slopes(curve.rule) and b is None:
         raise ValueError(f"b must be given for {curve.name!r}, whose slope is no function of A, but None came: "
                          "pass the biases of dense_forward, or np.zeros(W.shape[1], W.dtype) if there were none")
     if not len(X):
@@ -153,7 +153,7 @@ class Backward(Engine):
 
     def __init__(self, inputs: int, outputs: int, curve: activations.Activation, dtype: str):
         below = LayerSpec(inputs, use_bias=False, kind="activation")
-        super().__init__(inputs, [below, LayerSpec(outputs, curve.name, curve.alpha)], dtype=dtype)
+        super().__init__(inputs, [below, LayerSpec(outputs, curve.rule, curve.alpha)], dtype=dtype)
         self._G = aligned(self._stride, self.dtype)
         layer = self._layers[1]
         self._runs_forward = layer.slopes

@@ -30,7 +30,7 @@ INPUT, NOWHERE = -1, -2  # as numbers of nodes
 # Fields of a node's row.
 (KIND, K, N, BLOCKS, PANELS, IS_DENSE, BIAS, CODE, OUTPUT_CODE, ALPHA, W, WPITCH, A, APITCH, Z, ZPITCH, F, SINK, D,
  DPITCH, DT, TPITCH, OWN, BELOW, SKIP, B, BPITCH, SKIP_D, RAW, SEND_BELOW, SEND_SKIP, KNOWN, STATS, GRADS, THRESHOLD,
- KERNEL_RULE, BIAS_RULE, TRAINABLE, N_FIELDS) = range(39)
+ KERNEL_RULE, BIAS_RULE, TRAINABLE, SPARSE, N_FIELDS) = range(40)
 # Behind them, for each of the three products: lines or panels in a unit, how many units that makes, batch panels in
 # one.
 FORWARD_UNITS, BACKWARD_UNITS, WEIGHTS_UNITS = (N_FIELDS + 3 * i for i in range(3))
@@ -42,10 +42,15 @@ NOT_SENT, FINISHED, WRITTEN, ADDED = range(4)
 NO_TRANSPOSE = -1
 # Lines of k that a tile's operands take from memory before it starts on the next: they stay in the first-level cache.
 BLOCK = 256
+# Where the workspace holds the loss's parameters: how many there are, then each; at most MOST_PARAMETERS besides one
+# for each output.
+LOSS_PARAMETERS, MOST_PARAMETERS = 0, 8
 # Panels of outputs in a unit of the weight gradient: what one tile takes.
 WEIGHTS_PANELS = 3
 # What a worker needs for itself: a tile of gradients, then lines for the rule's scalars and for the loss.
 GRADIENT_LINES, SCRATCH_LINES = 24, 24 + 8
+# Panels of outputs in a unit of a layer on sparse rows: as many as its microkernel has sums in registers.
+SPARSE_PANELS = 4
 # Of a group of arrays that are updated alike: the rule's scalars, and three more (see `arena`).
 GROUP_LINES = 4
 _, L2_BYTES = detect.cache_sizes()
@@ -128,18 +133,22 @@ class Arena:
 
 
 def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, training: bool, groups: int,
-         own_inputs: bool) -> Plan:
-    """The layout of a workspace for batches of up to `batch` rows; own_inputs: every worker gathers for itself."""
+         own_inputs: bool, sparse: bool) -> Plan:
+    """The layout of a workspace for batches of up to `batch` rows.
+
+    own_inputs: every worker gathers for itself; sparse: the first layer reads sparse rows, which nobody gathers.
+    """
     lanes = LINE // dtype.itemsize
     panels = ceil_div(batch, lanes)
     rows, (parameters, _) = np.zeros((len(nodes), ROW), np.int64), parameter_layout(nodes, lanes)
     widest = max(node.outputs for node in nodes)
-    room = Arena(lanes)  # the first line holds nothing
+    room = Arena(ceil_div(1 + MOST_PARAMETERS + nodes[-1].outputs, lanes) * lanes)  # behind the loss's parameters
 
     def pitch_of(width: int) -> int:
         return odd(ceil_div(width, lanes) * lanes) * lanes
 
-    inputs = pitch_of(nodes[0].inputs)
+    inputs = lanes if sparse else pitch_of(nodes[0].inputs)
+    rows[0, SPARSE] = sparse
     if own_inputs:
         rows[0, OWN] = panels * inputs
     outputs = {INPUT: (room.take(panels * inputs + (workers - 1) * int(rows[0, OWN])), inputs)}
@@ -173,7 +182,8 @@ def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, train
     for index, row in enumerate(rows):
         row[SINK], row[ALPHA] = sink, values + VALUES * index
         _cut(row, panels, workers)
-    scratch_size = (SCRATCH_LINES + ceil_div(widest, lanes) * lanes + GROUP_LINES * groups) * lanes
+    blocks = SPARSE_PANELS * lanes * sparse
+    scratch_size = (SCRATCH_LINES + ceil_div(widest, lanes) * lanes + blocks + GROUP_LINES * groups) * lanes
     scratch = room.take(workers * scratch_size)
     return Plan(rows, room.end, scratch, scratch_size, values)
 

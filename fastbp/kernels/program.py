@@ -49,14 +49,15 @@ def gathers_alone(layers: Sequence[Node], panels: int, lanes: int, workers: int)
 
 
 def program(layers: Sequence[Node], mode: str, panels: int, lanes: int, workers: int, *, penalties: bool = False,
-            treated: bool = False, lamb: bool = False) -> np.ndarray:
+            treated: bool = False, lamb: bool = False, sparse: bool = False) -> np.ndarray:
     """The operations of one step: "train", "gradients", "evaluate" or "predict".
 
     penalties: the loss includes those of the weights; treated: gradients go to their arena, and weights are updated
-    when all of them are known; lamb: by a rule that needs norms of whole arrays.
+    when all of them are known; lamb: by a rule that needs norms of whole arrays; sparse: the first layer reads rows
+    where they are.
     """
-    if not plain(layers) or penalties or treated:
-        return _general(layers, mode, penalties, treated, lamb)
+    if not plain(layers) or penalties or treated or sparse:
+        return _general(layers, mode, penalties, treated, lamb, sparse)
     last, splits = len(layers) - 1, _splits(layers, panels, lanes, workers)
     start = EVERYONE if gathers_alone(layers, panels, lanes, workers) else BY_BATCH
     steps = [(GATHER, 0, start), *((FORWARD, i, split) for i, split in enumerate(splits))]
@@ -90,14 +91,15 @@ def program(layers: Sequence[Node], mode: str, panels: int, lanes: int, workers:
     return _with_barriers(steps + check + rest, late=False)
 
 
-def _general(layers: Sequence[Node], mode: str, penalties: bool, treated: bool, lamb: bool) -> np.ndarray:
+def _general(layers: Sequence[Node], mode: str, penalties: bool, treated: bool, lamb: bool,
+             sparse: bool) -> np.ndarray:
     """A program for any network: a barrier stands behind every operation that another one waits for."""
     last, training = len(layers) - 1, mode in ("train", "gradients")
 
     def split(i: int) -> int:
         return HELPING if layers[i].dense else FIXED
 
-    steps = [(GATHER, 0, 1, FIXED)]
+    steps = [] if sparse else [(GATHER, 0, 1, FIXED)]
     steps += [(FORWARD, i, 1, split(i)) for i in range(last + 1) if training or not passes_through(layers[i])]
     if mode == "predict":
         return np.array([*steps, (OUTPUT, last, 1, FIXED)], np.int64)

@@ -15,7 +15,7 @@ Read in this order: `activations`, `losses`, `normalization`, `random`, `network
 `engine` (training).
 """
 
-from fastbp.reference.activations import ACTIVATIONS, ActivationFunctions
+from fastbp.reference.activations import ACTIVATIONS, ActivationFunctions, ScalarFunctions
 from fastbp.reference.engine import ReferenceEngine, Report
 from fastbp.reference.losses import LOSSES, LossFunctions
 from fastbp.reference.network import Layer, LayerSpec, Treatment, backward, forward
@@ -31,6 +31,7 @@ __all__ = [
     "LossFunctions",
     "ReferenceEngine",
     "Report",
+    "ScalarFunctions",
     "Treatment",
     "backward",
     "forward",

@@ -110,3 +110,19 @@ ACTIVATIONS: dict[str, ActivationFunctions] = {
     "mish": ActivationFunctions(lambda Z, _: Z * np.tanh(softplus(Z)), lambda Z, A, _: mish_derivative(Z)),
     "softplus": ActivationFunctions(lambda Z, _: softplus(Z), lambda Z, A, _: sigmoid(Z)),
 }  # softmax, which is not elementwise, is told apart in `activate` and `activation_delta`
+
+
+class ScalarFunctions(NamedTuple):
+    """A user's own activation f(z), or loss l(a, y), of numbers, and its derivative by the first of them."""
+
+    function: Callable[..., float]
+    derivative: Callable[..., float]
+
+
+def functions_of(activation: str | ScalarFunctions) -> ActivationFunctions:
+    """The functions of a name in ACTIVATIONS, or a user's own applied number by number."""
+    if isinstance(activation, str):
+        return ACTIVATIONS[activation]
+    f = np.vectorize(activation.function, otypes=[np.float64])
+    derivative = np.vectorize(activation.derivative, otypes=[np.float64])
+    return ActivationFunctions(lambda Z, _: f(Z).astype(Z.dtype), lambda Z, A, _: derivative(Z).astype(Z.dtype))

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.reference.losses import LOSSES
+from fastbp.reference.activations import ScalarFunctions
+from fastbp.reference.losses import LOSSES, own
 from fastbp.reference.network import (
     Layer,
     LayerSpec,
@@ -133,12 +134,21 @@ class ReferenceEngine:
         total = n_states + self._updates.treatment.n_states
         self._states = [np.zeros(self.n_parameters, self.dtype) for _ in range(total)]
 
-    def configure(self, loss: str, rule: str, *, treatment: Treatment = Treatment()) -> None:  # noqa: B008
+    def configure(
+        self,
+        loss: str | ScalarFunctions,
+        rule: str,
+        *,
+        loss_parameters: tuple[float, ...] = (),
+        treatment: Treatment = Treatment(),  # noqa: B008 - it is immutable
+    ) -> None:
         """Choose what train, evaluate and gradients compute; steps_since_compile starts at 0.
 
-        loss: a name in LOSSES, rule: one in RULES, or "lamb" or "muon"; treatment: what happens around the rule.
+        loss: a name in LOSSES, with its parameters in their order, or a user's own; rule: one in RULES, or "lamb" or
+        "muon"; treatment: what happens around the rule.
         """
-        self._loss = LOSSES[loss]
+        self._loss = LOSSES[loss] if isinstance(loss, str) else own(loss)
+        self._loss_parameters = loss_parameters
         self._updates = Updates(self._parameters, rule, treatment)
         if len(self._states) != self._n_states + treatment.n_states:
             self.reset_state(self._n_states)
@@ -218,7 +228,7 @@ class ReferenceEngine:
         with np.errstate(all="ignore"):
             for part in self._chunks(len(X)):
                 A, _ = forward(X[part], self._trunk)
-                row_losses, _ = self._loss.f(A, y[part])
+                row_losses, _ = self._loss.f(A, y[part], *self._loss_parameters)
                 total += float(weights[part] @ row_losses)
                 if outputs is not None:
                     outputs[part] = self._outputs(A)
@@ -243,7 +253,7 @@ class ReferenceEngine:
 
     def _loss_and_delta(self, A: Array, y: Array, w: Array | None) -> tuple[float, Array]:
         """L = sum_i w_i l_i / sum_i w_i and its derivative by A."""
-        row_losses, dA = self._loss.f(A, y)
+        row_losses, dA = self._loss.f(A, y, *self._loss_parameters)
         if w is None:
             dA *= 1 / len(dA)
             return float(row_losses.sum(dtype=np.float64)) / len(dA), dA

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.reference.activations import ACTIVATIONS, softmax
+from fastbp.reference.activations import ScalarFunctions, functions_of, softmax
 from fastbp.reference.normalization import (
     COLUMNS,
     ROWS,
@@ -37,7 +37,7 @@ class LayerSpec(NamedTuple):
     """
 
     units: int
-    activation: str = "identity"
+    activation: str | ScalarFunctions = "identity"
     alpha: float = 0.0
     use_bias: bool = True
     kind: str = "dense"
@@ -133,7 +133,7 @@ def passes(specs: Sequence[LayerSpec]) -> list[tuple[bool, bool]]:
 
 def activate(Z: Array, spec: LayerSpec) -> Array:
     """A = f(Z)."""
-    return softmax(Z) if spec.activation == "softmax" else ACTIVATIONS[spec.activation].f(Z, spec.alpha)
+    return softmax(Z) if spec.activation == "softmax" else functions_of(spec.activation).f(Z, spec.alpha)
 
 
 def activation_delta(dA: Array, Z: Array, A: Array, spec: LayerSpec) -> Array:
@@ -142,7 +142,7 @@ def activation_delta(dA: Array, Z: Array, A: Array, spec: LayerSpec) -> Array:
         dA -= (A * dA).sum(axis=1, keepdims=True)
         dA *= A
     elif spec.activation != "identity":
-        dA *= ACTIVATIONS[spec.activation].derivative(Z, A, spec.alpha)
+        dA *= functions_of(spec.activation).derivative(Z, A, spec.alpha)
     return dA
 
 

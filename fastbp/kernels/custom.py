@@ -1,0 +1,132 @@
+"""A user's own activation or loss: scalar functions, wrapped so that they are called as the emitted microkernels are.
+
+An activation becomes `activate` of a run of lines, a loss `loss` of a panel, compiled apart from the engine; their
+addresses stand in the workspace's table of microkernels behind those of fastbp, and their codes in the plan say where.
+So the engine on disk serves every function. With the JIT off the table holds the Python functions themselves.
+
+    table    [SLOTS]  [own loss]  [own activation 0 ... D-1]  [slopes of these]  [own activation D ... 2D-1] ...
+
+A family's code counts from its first slot, and D slots lie between the first of `activate` and of `slope`, where an own
+activation finds that of the activations whose slopes forward has kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import carray, types
+from numba.core.errors import NumbaError
+
+from fastbp.isa import LINE
+from fastbp.isa.microkernels import SLOTS
+from fastbp.kernels import jit, microkernels
+from fastbp.reference import ScalarFunctions
+
+FIRST_ACTIVATE, FIRST_SLOPE = SLOTS["activate_identity"], SLOTS["slope_identity"]
+FIRST_LOSS = min(slot for name, slot in SLOTS.items() if name.startswith("loss_"))
+D = FIRST_SLOPE - FIRST_ACTIVATE
+OWN_LOSS = len(SLOTS) - FIRST_LOSS  # the code of an own loss
+
+
+def _slot(index: int) -> int:
+    return len(SLOTS) + 1 + index // D * 2 * D + index % D
+
+
+def activation_code(index: int) -> int:
+    """The code of a network's own activation number `index`, from 0."""
+    return _slot(index) - FIRST_ACTIVATE
+
+
+def table(dtype: str, activations: Sequence[ScalarFunctions], loss: ScalarFunctions | None) -> np.ndarray:
+    """The table of microkernels with these behind; compiles what was not compiled before."""
+    known = microkernels.addresses(dtype)
+    if not activations and loss is None:
+        return known
+    words = np.zeros(_slot(len(activations)) + D, np.int64 if jit.JIT else object)
+    words[: len(known)] = known
+    if loss is not None:
+        words[len(SLOTS)] = _address(_loss, loss, dtype)
+    for index, functions in enumerate(activations):
+        words[_slot(index)] = _address(_activate, functions, dtype)
+        words[_slot(index) + D] = known[SLOTS["slope_gelu"]]
+    return words
+
+
+def _address(wrap: Any, functions: ScalarFunctions, dtype: str) -> Any:
+    entry = wrap(functions, dtype)
+    return entry.address if jit.JIT else entry
+
+
+@cache
+def _activate(functions: ScalarFunctions, dtype: str) -> Any:
+    """void (n, z, a, slopes, alpha): a = f(z), slopes = f'(z), over n lines; z and a may be the same."""
+    f, derivative = _compiled(functions)
+    if not jit.JIT:
+
+        def plain(n, Z, z, A, a, slopes, s, alpha, o):
+            for i in range(n * (LINE // A.itemsize)):
+                value = float(Z[z + i])
+                slopes[s + i], A[a + i] = derivative(value), f(value)
+
+        return plain
+    real, lanes = np.dtype(dtype).type, LINE // np.dtype(dtype).itemsize
+
+    def run(n, z, a, slopes, alpha):
+        Z, A, S = carray(z, n * lanes, real), carray(a, n * lanes, real), carray(slopes, n * lanes, real)
+        for i in range(n * lanes):
+            value = np.float64(Z[i])
+            S[i], A[i] = derivative(value), f(value)
+
+    return _callback(run, 4, "activation")
+
+
+@cache
+def _loss(functions: ScalarFunctions, dtype: str) -> Any:
+    """void (n, z, t, d, weights, loss, extra, parameters): a mean over elements, see `isa.losses`."""
+    f, derivative = _compiled(functions)
+    if not jit.JIT:
+
+        def plain(n, Z, z, T, t, D, d, weights, w, loss, o, extra, e, P, p):
+            L = LINE // Z.itemsize
+            for lane in range(L):
+                total = 0.0
+                for i in range(lane, n * L, L):
+                    a, y = float(Z[z + i]), float(T[t + i])
+                    total += f(a, y) / n
+                    D[d + i] = derivative(a, y) / n * float(weights[w + lane])
+                loss[o + lane] = total
+
+        return plain
+    real, lanes = np.dtype(dtype).type, LINE // np.dtype(dtype).itemsize
+
+    def run(n, z, t, d, weights, loss, extra, parameters):
+        Z, T, D = carray(z, n * lanes, real), carray(t, n * lanes, real), carray(d, n * lanes, real)
+        W, losses = carray(weights, lanes, real), carray(loss, lanes, real)
+        for lane in range(lanes):
+            total = 0.0
+            for i in range(lane, n * lanes, lanes):
+                a, y = np.float64(Z[i]), np.float64(T[i])
+                total += f(a, y) / n
+                D[i] = derivative(a, y) / n * W[lane]
+            losses[lane] = total
+
+    return _callback(run, 7, "loss")
+
+
+def _compiled(functions: ScalarFunctions) -> tuple[Any, Any]:
+    """Both as functions that compiled code can call."""
+    return jit.own(functions.function), jit.own(functions.derivative)
+
+
+def _callback(run: Any, pointers: int, what: str) -> Any:
+    signature = types.void(types.int64, *[types.voidptr] * pointers)
+    try:
+        return jit.own_callback(run, signature)
+    except NumbaError as error:
+        raise TypeError(
+            f"function and derivative of a custom {what} must compile with Numba for float64 numbers, but it says: "
+            f"{str(error).strip()[:1500]}\nUse plain arithmetic and the functions of math or numpy on scalars"
+        ) from error
