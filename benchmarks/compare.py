@@ -21,8 +21,9 @@ from pathlib import Path
 
 from benchmarks.measure import ROOT, Measurement, Plan, WorkerError, measure
 from benchmarks.peers import PEERS
+from benchmarks.rows import ROWS, row_flops
 from benchmarks.tables import machine, markdown_table, replace_generated, versions
-from fastbp.bench import ROWS, SETTLE_SECONDS, step_flops
+from fastbp.bench import SETTLE_SECONDS
 
 PAGE = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "benchmarks" / "results" / "compare.json"
@@ -96,7 +97,7 @@ def as_json(measured: list[Measurement], plan: Plan) -> dict[str, object]:
         {
             **m.row._asdict(),
             "title": m.row.title,
-            "flops": step_flops(m.row.sizes, m.row.batch),
+            "flops": row_flops(m.row),
             "peak_flops_per_second": m.peak,
             "seconds_per_step": m.times,
             "checked": m.checked._asdict(),
@@ -127,7 +128,7 @@ def page_text(measured: list[Measurement], plan: Plan) -> str:
     ]
     rows = []
     for m in measured:
-        times = [f"{m.microseconds(name):,.1f}" for name in names]
+        times = [f"{m.microseconds(name):,.1f}" if name in m.times else "–" for name in names]
         times = [f"**{t}**" if name in (m.best_peer, "fastbp") else t for name, t in zip(names, times, strict=True)]
         rows.append(
             [m.row.title, *times, f"{m.speed('fastbp') / 1e9:.1f}", f"{m.speed('fastbp') / m.peak:.0%}", _ratio(m)]

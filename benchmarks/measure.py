@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.bench import SETTLE_SECONDS, Row, step_flops
+from benchmarks.peers import can_train
+from benchmarks.rows import checked_row, row_flops
+from fastbp.bench import SETTLE_SECONDS, Row
 
 ROOT = Path(__file__).resolve().parent.parent
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -113,7 +115,7 @@ class Measurement(NamedTuple):
 
     def speed(self, name: str) -> float:
         """FLOP/s at the median time."""
-        return step_flops(self.row.sizes, self.row.batch) / (self.microseconds(name) * 1e-6)
+        return row_flops(self.row) / (self.microseconds(name) * 1e-6)
 
     @property
     def best_peer(self) -> str | None:
@@ -130,7 +132,11 @@ class Measurement(NamedTuple):
 
 
 def measure(row: Row, names: list[str], plan: Plan) -> Measurement:
-    """Check that all peers, fastbp the last, take the same steps, then time them in turn; WorkerError where not."""
+    """Check that all peers, fastbp the last, take the same steps, then time them in turn; WorkerError where not.
+
+    Peers that cannot train such a network are left out.
+    """
+    names = [name for name in names if can_train(name, row)]
     workers = [WorkerProcess(name, plan.threads) for name in names]
     try:
         fields = {"row": row._asdict()}
@@ -149,9 +155,12 @@ def measure(row: Row, names: list[str], plan: Plan) -> Measurement:
 
 
 def check_losses(workers: list[WorkerProcess], row: Row) -> Check:
-    """The loss of each after a few steps from the same weights; WorkerError where they disagree by TOLERANCE."""
+    """The loss of each after a few steps from the same weights; WorkerError where they disagree by TOLERANCE.
+
+    Dropout is left out: every library draws masks of its own.
+    """
     steps = 50 if row.batch == 1 else CHECKED_STEPS
-    answers = {worker.name: worker.ask("check", row=row._asdict(), max_steps=steps) for worker in workers}
+    answers = {worker.name: worker.ask("check", row=checked_row(row)._asdict(), max_steps=steps) for worker in workers}
     start = float(answers[workers[0].name]["start"])
     check = Check(start, {name: float(answer["loss"]) for name, answer in answers.items()})
     if not check.disagreement <= TOLERANCE:

@@ -17,11 +17,9 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-import numpy as np
-
 from benchmarks.peers import Peer, make_peer
-from fastbp.bench import MAX_STEPS, Row, Workload, make_workload
-from fastbp.datasets import Array
+from benchmarks.rows import loss_of, make_workload
+from fastbp.bench import MAX_STEPS, Row
 
 
 class Worker:
@@ -67,20 +65,6 @@ class Worker:
 def as_row(fields: dict[str, Any]) -> Row:
     """The row from its JSON form."""
     return Row(**{**fields, "sizes": tuple(fields["sizes"])})
-
-
-def loss_of(weights: list[Array], work: Workload) -> float:
-    """The loss over all the data in float64: ReLU layers, then mean square or mean cross-entropy."""
-    A = work.X.astype(np.float64)
-    for i in range(0, len(weights), 2):
-        A = A @ weights[i].astype(np.float64) + weights[i + 1]
-        if i < len(weights) - 2:
-            A = np.maximum(A, 0.0)
-    if work.row.loss == "mse":
-        return float(np.mean((A - work.y) ** 2))
-    largest = A.max(axis=1, keepdims=True)
-    log_sum = np.log(np.exp(A - largest).sum(axis=1)) + largest[:, 0]
-    return float(np.mean(log_sum - A[np.arange(len(A)), work.y]))
 
 
 def answer(worker: Worker, line: str) -> dict[str, Any]:

@@ -9,22 +9,28 @@ import itertools
 import statistics
 import time
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import optimizers
 from fastbp.datasets import Array
+from fastbp.reference import Treatment
 
-LEARNING_RATES = {"sgd": 0.01, "adam": 0.001}
+LEARNING_RATES = {"sgd": 0.01, "adam": 0.001, "adamw": 0.001}
+WEIGHT_DECAY, CLIP_NORM = 0.01, 1.0  # of adamw: decoupled decay of all weights, gradients clipped by their global norm
 DATA_FLOATS = 4_000_000  # a row's data stay under 16 MB
 MAX_STEPS = 4096
 SETTLE_SECONDS = 0.06  # OpenMP and BLAS threads spin for some milliseconds, at most 30, after their last work
 
 
 class Row(NamedTuple):
-    """One line of the benchmark table: a network, a batch size, an optimizer and a loss; hidden layers are ReLU."""
+    """One line of the benchmark table: a network, a batch size, an optimizer and a loss; hidden layers are ReLU.
+
+    kind: "dense", what is in ROWS; the comparison with peers adds "batch_norm", "residual" and "csr". dropout: the rate
+    of "batch_norm"; nonzeros: of "csr", in the mean row of the data.
+    """
 
     sizes: tuple[int, ...]
     batch: int
@@ -32,16 +38,29 @@ class Row(NamedTuple):
     loss: str = "cross_entropy"
     data: str = "random"  # or "mnist": real images, whose dead pixels make denormals
     warm_epochs: int = 0  # trained before the clock starts
+    kind: str = "dense"
+    dropout: float = 0.0
+    nonzeros: int = 0
 
     @property
     def name(self) -> str:
         """The network as people write it, as in 784-128-10, with what tells the row from its neighbours."""
-        return "-".join(map(str, self.sizes)) + (" on MNIST" if self.data == "mnist" else "")
+        widths = "-".join(map(str, self.sizes))
+        match self.kind:
+            case "batch_norm":
+                return f"{widths} with batch norm" + (f" and dropout {self.dropout:g}" if self.dropout else "")
+            case "residual":
+                n_blocks = len(self.sizes) // 2 - 1
+                return f"{self.sizes[0]}-{self.sizes[1]}, {n_blocks} residual blocks, {self.sizes[-1]}"
+            case "csr":
+                return f"{widths} on CSR, {self.nonzeros} nonzeros a row"
+        return widths + (" on MNIST" if self.data == "mnist" else "")
 
     @property
     def title(self) -> str:
         """Network, batch size, optimizer and loss: the first column of the tables."""
-        optimizer = {"sgd": "SGD", "adam": "Adam"}[self.optimizer] + (", MSE" if self.loss == "mse" else "")
+        names = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW with clipping"}
+        optimizer = names[self.optimizer] + (", MSE" if self.loss == "mse" else "")
         late = f", epoch {self.warm_epochs + 1} on" if self.warm_epochs else ""
         return f"{self.name}, {self.batch}, {optimizer}{late}"
 
@@ -61,17 +80,20 @@ ROWS = (
 
 
 class Workload(NamedTuple):
-    """A row's data and start: X (steps * batch, features), y labels or targets, weights kernel and bias by layer."""
+    """A row's data and start: X (steps * batch, features), y labels or targets, weights kernel and bias by layer.
+
+    X is an array, of kind "csr" a scipy.sparse.csr_matrix; the weights are in the order of an engine's get_weights().
+    """
 
     row: Row
-    X: NDArray[np.float32]
+    X: Any
     y: Array
     weights: list[NDArray[np.float32]]
 
     @property
     def steps(self) -> int:
         """Steps in one pass over the data; every batch is full."""
-        return len(self.X) // self.row.batch
+        return int(self.X.shape[0]) // self.row.batch
 
 
 class TrainingEngine(Protocol):
@@ -79,7 +101,7 @@ class TrainingEngine(Protocol):
 
     def set_weights(self, weights: list[Array]) -> None: ...
     def reset_state(self, n_states: int) -> None: ...
-    def configure(self, loss: str, rule: str) -> None: ...
+    def configure(self, loss: str, rule: str, *, treatment: Treatment) -> None: ...
     def train(
         self,
         X: Array,
@@ -97,12 +119,11 @@ class Runner:
     """Trains a workload on an engine, step after step, going on where it stopped."""
 
     def __init__(self, engine: TrainingEngine, work: Workload, n_threads: int | None = None) -> None:
-        rate = LEARNING_RATES[work.row.optimizer]
-        self.optimizer = optimizers.SGD(rate) if work.row.optimizer == "sgd" else optimizers.Adam(rate)
+        self.optimizer = make_optimizer(work.row)
         self.engine, self.work, self.n_threads, self.done = engine, work, n_threads, 0
         engine.set_weights([w.copy() for w in work.weights])
         engine.reset_state(self.optimizer.n_states)
-        engine.configure(work.row.loss, self.optimizer.rule)
+        engine.configure(work.row.loss, self.optimizer.rule, treatment=self.optimizer.treatment)
 
     def train(self, steps: int) -> float:
         """Train so many steps, batch after batch through the data and round again; the last step's loss."""
@@ -114,6 +135,17 @@ class Runner:
         self.engine.train(self.work.X, self.work.y, order, bounds, scalars, losses, n_threads=self.n_threads)
         self.done += steps
         return float(losses[-1])
+
+
+def make_optimizer(row: Row) -> optimizers.Optimizer:
+    """The row's optimizer at its rate."""
+    rate = LEARNING_RATES[row.optimizer]
+    match row.optimizer:
+        case "sgd":
+            return optimizers.SGD(rate)
+        case "adam":
+            return optimizers.Adam(rate)
+    return optimizers.AdamW(rate, weight_decay=WEIGHT_DECAY, global_clipnorm=CLIP_NORM)
 
 
 def make_workload(row: Row, *, seed: int = 0, max_steps: int = MAX_STEPS) -> Workload:

@@ -14,13 +14,19 @@ sys.path.insert(0, str(ROOT))  # benchmarks/ lies beside the package and is not 
 
 from benchmarks import accuracy, compare, measure, tables, worker, xor  # noqa: E402
 from benchmarks.measure import Check, Measurement, WorkerError, WorkerProcess, check_losses  # noqa: E402
-from benchmarks.peers import PEERS, fastest, make_peer  # noqa: E402
+from benchmarks.peers import PEERS, can_train, fastest, make_peer, torch_csr  # noqa: E402
+from benchmarks.rows import ROWS, checked_row, layer_specs, loss_of, make_workload  # noqa: E402
 from benchmarks.trainers import TRAINERS, Run  # noqa: E402
-from benchmarks.worker import Worker, loss_of  # noqa: E402
-from fastbp.bench import ROWS, Row, make_workload, specs  # noqa: E402
-from fastbp.reference import LayerSpec, ReferenceEngine  # noqa: E402
+from benchmarks.worker import Worker  # noqa: E402
+from fastbp.bench import Row  # noqa: E402
+from fastbp.reference import ReferenceEngine  # noqa: E402
 
 SMALL = (Row((6, 5, 1), 4, "sgd", "mse"), Row((6, 8, 5, 3), 16), Row((6, 5, 3), 1, "sgd"))
+NETWORKS = (
+    Row((6, 8, 5, 3), 16, kind="batch_norm", dropout=0.2),
+    Row((6, 8, 8, 8, 8, 8, 3), 16, "adamw", kind="residual"),
+    Row((50, 8, 5, 3), 16, "sgd", kind="csr", nonzeros=6),
+)
 IN_PROCESS = ("sklearn", "torch", "fastbp")  # the others compile for seconds or are no dependency of the tests
 
 
@@ -47,6 +53,48 @@ class TestPeers:
         peer.train(1)
         assert loss_of(peer.weights(), work) == pytest.approx(reference_loss(row, 5), rel=1e-5)
 
+    @pytest.mark.parametrize("name", IN_PROCESS)
+    @pytest.mark.parametrize("row", NETWORKS, ids=lambda row: row.title)
+    def test_take_the_steps_of_the_reference_through_other_networks(self, name, row):
+        if not can_train(name, row):
+            pytest.skip("a network that it does not know")
+        row = checked_row(row)
+        work = make_workload(row, max_steps=5)
+        peer = make_peer(name, work, 1)
+        peer.train(2)
+        reference = make_peer("numpy", work, 1)
+        reference.train(2)
+        start, expected = loss_of(work.weights, work), loss_of(reference.weights(), work)
+        assert abs(loss_of(peer.weights(), work) - expected) < 1e-4 * abs(start - expected)
+
+    @pytest.mark.parametrize("name", [name for name in PEERS if name not in IN_PROCESS])
+    @pytest.mark.parametrize("row", NETWORKS, ids=lambda row: row.title)
+    @pytest.mark.slow
+    def test_compiled_peers_take_them_too(self, name, row):
+        if name == "jax":
+            pytest.importorskip("jax")
+        with WorkerProcess("numpy", 1) as reference, WorkerProcess(name, 1) as process:
+            assert check_losses([reference, process], row).disagreement < 1e-4
+
+    @pytest.mark.parametrize("name", ["numpy", "torch", "fastbp"])
+    def test_dropout_is_not_forgotten(self, name):
+        losses = []
+        for row in (NETWORKS[0], checked_row(NETWORKS[0])):
+            work = make_workload(row, max_steps=3)
+            peer = make_peer(name, work, 1)
+            peer.train(1)
+            losses.append(loss_of(peer.weights(), work))
+        assert np.isfinite(losses).all()
+        assert losses[0] != losses[1]
+
+    @pytest.mark.parametrize("way", ["sparse", "dense", "product"])
+    def test_every_way_of_pytorch_on_csr(self, way):
+        work = make_workload(NETWORKS[2], max_steps=5)
+        ways = dict(zip(("sparse", "dense", "product"), torch_csr.eager_ways(work, 1), strict=True))
+        peer = ways[way]()
+        peer.train(1)
+        assert loss_of(peer.weights(), work) == pytest.approx(reference_loss(NETWORKS[2], 5), rel=1e-6)
+
     @pytest.mark.parametrize("name", ["numpy", *IN_PROCESS])
     def test_go_on_where_they_stopped(self, name):
         work = make_workload(SMALL[1], max_steps=3)
@@ -58,15 +106,13 @@ class TestPeers:
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
     def test_loss_is_that_of_the_engine(self):
-        for row in SMALL:
+        for row in (*SMALL, *NETWORKS):
             work = make_workload(row, max_steps=3)
-            layers = [LayerSpec(units, activation) for units, activation in specs(row)]
-            engine = ReferenceEngine(row.sizes[0], layers, dtype="float64")
+            engine = ReferenceEngine(row.sizes[0], layer_specs(row), dtype="float64")
             engine.set_weights(work.weights)
             engine.configure(row.loss, "sgd")
-            assert loss_of(work.weights, work) == pytest.approx(
-                engine.evaluate(work.X.astype(float), work.y), rel=1e-12
-            )
+            X = work.X.toarray() if row.kind == "csr" else work.X
+            assert loss_of(work.weights, work) == pytest.approx(engine.evaluate(X.astype(float), work.y), rel=1e-12)
 
     def test_every_peer_has_its_module(self):
         for entry in PEERS.values():
@@ -173,20 +219,20 @@ class TestCompare:
             [Measurement(row, times, Check(2.0, {"numpy": 1.0}), 1e11) for row in ROWS], measure.Plan()
         )
         lines = [line for line in text.splitlines() if line.startswith("|")]
-        assert len(lines) == 2 + len(ROWS) == 12
+        assert len(lines) == 2 + len(ROWS) == 15
         assert len({line.count("|") for line in lines}) == 1
         assert "784-128-10 on MNIST, 128, Adam, epoch 4 on" in text
 
-    @pytest.mark.parametrize(("text", "numbers"), [("1", [1]), ("1,3-5", [1, 3, 4, 5]), ("10", [10])])
+    @pytest.mark.parametrize(("text", "numbers"), [("1", [1]), ("1,3-5", [1, 3, 4, 5]), ("11-13", [11, 12, 13])])
     def test_row_numbers(self, text, numbers):
         assert compare.make_parser().parse_args(["--rows", text]).rows == numbers
 
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            (["--rows", "0"], "must be numbers from 1 to 10"),
-            (["--rows", "11"], "must be numbers from 1 to 10"),
-            (["--rows", "x"], "must be numbers from 1 to 10"),
+            (["--rows", "0"], "must be numbers from 1 to 13"),
+            (["--rows", "14"], "must be numbers from 1 to 13"),
+            (["--rows", "x"], "must be numbers from 1 to 13"),
             (["--peers", "caffe"], "unknown peer 'caffe': choose from numpy"),
         ],
     )

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from fastbp.bench import Workload
+from fastbp.bench import Row, Workload
 from fastbp.datasets import Array
 
 
@@ -22,7 +22,7 @@ class Peer(Protocol):
         """Train so many passes over the data, going on from where it is; returns when all work is done."""
 
     def weights(self) -> list[Array]:
-        """The weights now: kernel (in, out) and bias (out,), layer by layer."""
+        """The weights now, as an engine's get_weights(): kernel (in, out) and bias (out,), layer by layer."""
 
 
 class Entry(NamedTuple):
@@ -41,6 +41,11 @@ PEERS = {
     "jax": Entry("JAX", ("jax", "jaxlib"), "jax_scan"),
     "fastbp": Entry("fastbp", ("fastbp", "numba"), "fastbp_model"),
 }
+
+
+def can_train(name: str, row: Row) -> bool:
+    """Whether the peer knows such a network: scikit-learn has neither normalisation nor residual blocks."""
+    return name != "sklearn" or row.kind in ("dense", "csr")
 
 
 def make_peer(name: str, work: Workload, n_threads: int) -> Peer:

@@ -3,8 +3,30 @@
 from __future__ import annotations
 
 import fastbp
-from fastbp.bench import LEARNING_RATES, Workload, specs
+from benchmarks.rows import EPSILON, MOMENTUM
+from fastbp.bench import Row, Workload, make_optimizer, specs
 from fastbp.datasets import Array
+from fastbp.layers import Layer
+
+
+def make_layers(row: Row) -> list[Layer]:
+    """The row's network."""
+    if row.kind == "batch_norm":
+        hidden = [layer for units in row.sizes[1:-1] for layer in _normalised(units, row.dropout)]
+        return [*hidden, fastbp.Dense(row.sizes[-1], "softmax")]
+    if row.kind == "residual":
+        layers: list[Layer] = [fastbp.Dense(row.sizes[1])]
+        for units in row.sizes[2:-1:2]:
+            block = fastbp.Residual([fastbp.Dense(units, "relu"), fastbp.Dense(units)])
+            layers += [block, fastbp.Activation("relu")]
+        return [*layers, fastbp.Dense(row.sizes[-1], "softmax")]
+    return [fastbp.Dense(units, activation) for units, activation in specs(row)]
+
+
+def _normalised(units: int, rate: float) -> list[Layer]:
+    norm = fastbp.BatchNorm(MOMENTUM, EPSILON)
+    layers = [fastbp.Dense(units, use_bias=False), norm, fastbp.Activation("relu")]
+    return [*layers, fastbp.Dropout(rate)] if rate else layers
 
 
 class FastbpModel:
@@ -12,10 +34,8 @@ class FastbpModel:
 
     def __init__(self, work: Workload, n_threads: int) -> None:
         row = work.row
-        rate = LEARNING_RATES[row.optimizer]
-        layers = [fastbp.Dense(units, activation) for units, activation in specs(row)]
-        self.model = fastbp.Sequential(layers, input_size=row.sizes[0])
-        self.model.compile(fastbp.SGD(rate) if row.optimizer == "sgd" else fastbp.Adam(rate), loss=row.loss)
+        self.model = fastbp.Sequential(make_layers(row), input_size=row.sizes[0])
+        self.model.compile(make_optimizer(row), loss=row.loss)
         self.model.set_weights(work.weights)
         self.work, self.n_threads = work, n_threads
 

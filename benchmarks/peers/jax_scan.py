@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 from typing import Any
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.peers import Peer, fastest
-from fastbp.bench import LEARNING_RATES, Workload
+from fastbp.bench import LEARNING_RATES, WEIGHT_DECAY, Workload
 from fastbp.datasets import Array
 
 State = tuple[list[Any], list[Any], list[Any], Any]  # weights, Adam's m and v, steps done
@@ -28,14 +29,17 @@ def forward(weights: list[Any], x: Any) -> Any:
 def loss_of(weights: list[Any], x: Any, y: Any, loss: str) -> Any:
     """Mean square over all elements, or mean cross-entropy over the rows."""
     out = forward(weights, x)
-    if loss == "mse":
-        return jnp.mean((out - y) ** 2)
+    return jnp.mean((out - y) ** 2) if loss == "mse" else cross_entropy(out, y)
+
+
+def cross_entropy(out: Any, y: Any) -> Any:
+    """The mean over the rows, from logits."""
     chosen = jnp.take_along_axis(out, y[:, None], axis=1)[:, 0]
     return jnp.mean(jax.nn.logsumexp(out, axis=1) - chosen)
 
 
 def update(optimizer: str, state: State, gradients: list[Any]) -> State:
-    """One step of SGD or Adam."""
+    """One step of SGD, Adam or AdamW."""
     weights, m, v, t = state
     rate = LEARNING_RATES[optimizer]
     if optimizer == "sgd":
@@ -44,6 +48,8 @@ def update(optimizer: str, state: State, gradients: list[Any]) -> State:
     m = [0.9 * a + 0.1 * g for a, g in zip(m, gradients, strict=True)]
     v = [0.999 * a + 0.001 * g * g for a, g in zip(v, gradients, strict=True)]
     rate = rate / -jnp.expm1(t * math.log(0.9))  # 1 - 0.9**t, without float32's cancellation
+    if optimizer == "adamw":
+        weights = [w * (1 - LEARNING_RATES[optimizer] * WEIGHT_DECAY) for w in weights]
     correction = 1 / -jnp.expm1(t * math.log(0.999))
     weights = [w - rate * a / (jnp.sqrt(b * correction) + 1e-8) for w, a, b in zip(weights, m, v, strict=True)]
     return weights, m, v, t
@@ -85,6 +91,10 @@ class JaxScan:
 
 
 def make(work: Workload, n_threads: int) -> Peer:
-    """The peer, with the unrolling of the scan that is fastest on this workload."""
+    """The peer, with the fastest unrolling of the scan; other networks than dense ones have modules of their own."""
+    if work.row.kind != "dense":
+        module = "jax_csr" if work.row.kind == "csr" else "jax_networks"
+        other: Peer = importlib.import_module(f"benchmarks.peers.{module}").make(work)
+        return other
     small = sum(w.size for w in work.weights) * work.row.batch < SMALL_STEP
     return fastest([functools.partial(JaxScan, work, unroll) for unroll in ((1, 2, 4) if small else (1,))])

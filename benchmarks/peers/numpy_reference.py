@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from fastbp.bench import Runner, Workload, specs
+from benchmarks.peers import Peer
+from benchmarks.rows import layer_specs
+from fastbp.bench import Runner, Workload
 from fastbp.datasets import Array
-from fastbp.reference import LayerSpec, ReferenceEngine
+from fastbp.reference import ReferenceEngine
 
 
 class NumpyReference:
     """`fastbp.reference` on one workload; the number of threads is the BLAS's, set by environment variables."""
 
     def __init__(self, work: Workload) -> None:
-        layers = [LayerSpec(units, activation) for units, activation in specs(work.row)]
-        self.engine = ReferenceEngine(work.row.sizes[0], layers)
+        self.engine = ReferenceEngine(work.row.sizes[0], layer_specs(work.row))
         self.runner = Runner(self.engine, work)
 
     def train(self, epochs: int) -> None:
@@ -25,6 +26,10 @@ class NumpyReference:
         return self.engine.get_weights()
 
 
-def make(work: Workload, n_threads: int) -> NumpyReference:
-    """The peer."""
+def make(work: Workload, n_threads: int) -> Peer:
+    """The peer; on CSR, which the reference does not take, with SciPy by hand."""
+    if work.row.kind == "csr":
+        from benchmarks.peers.numpy_csr import NumpyCsr
+
+        return NumpyCsr(work)
     return NumpyReference(work)

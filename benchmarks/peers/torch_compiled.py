@@ -2,7 +2,7 @@
 
 The usual way compiles the loss, whose backward is compiled with it, and steps a fused optimizer. The other compiles the
 whole step, gradients by `torch.func` and the update included, into one graph: it saves the overhead that small networks
-drown in.
+drown in. Batch norm, whose moving statistics such a graph may not change on its way, is trained in the first way alone.
 """
 
 from __future__ import annotations
@@ -13,36 +13,23 @@ import torch
 from torch.func import functional_call, grad_and_value
 
 from benchmarks.peers import Peer, fastest
-from benchmarks.peers.torch_eager import make_network, make_optimizer, prepare, read_weights
-from fastbp.bench import LEARNING_RATES, Workload
+from benchmarks.peers.torch_eager import TorchEager, prepare
+from benchmarks.peers.torch_networks import make_network, read_weights
+from fastbp.bench import CLIP_NORM, LEARNING_RATES, WEIGHT_DECAY, Workload
 from fastbp.datasets import Array
 
 
-class CompiledLoss:
+class CompiledLoss(TorchEager):
     """The loss compiled, backward with it; the optimizer fused."""
 
     def __init__(self, work: Workload, n_threads: int) -> None:
-        self.batches, loss = prepare(work, n_threads)
-        self.network = make_network(work.weights)
-        self.optimizer = make_optimizer(work, self.network)
-        network = self.network
+        super().__init__(work, n_threads)
+        network, loss = self.network, self.loss
 
         def loss_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             return loss(network(x), y)
 
-        self.loss = torch.compile(loss_of, fullgraph=True, dynamic=False)
-
-    def train(self, epochs: int) -> None:
-        """Train whole passes."""
-        for _ in range(epochs):
-            for x, y in self.batches:
-                self.optimizer.zero_grad(set_to_none=True)
-                self.loss(x, y).backward()
-                self.optimizer.step()
-
-    def weights(self) -> list[Array]:
-        """The weights now."""
-        return read_weights(self.network)
+        self.loss_of = torch.compile(loss_of, fullgraph=True, dynamic=False)
 
 
 class CompiledStep:
@@ -50,11 +37,12 @@ class CompiledStep:
 
     def __init__(self, work: Workload, n_threads: int) -> None:
         self.batches, loss = prepare(work, n_threads)
-        network = self.network = make_network(work.weights).requires_grad_(False)
+        network = self.network = make_network(work.row, work.weights).requires_grad_(False)
         self.parameters = dict(network.named_parameters())
         self.states = [{k: torch.zeros_like(p) for k, p in self.parameters.items()} for _ in range(2)]
         self.step_number = torch.zeros(())
-        update = _sgd if work.row.optimizer == "sgd" else _adam
+        update = {"sgd": _sgd, "adam": _adam, "adamw": _adamw}[work.row.optimizer]
+        clips = work.row.optimizer == "adamw"
 
         def loss_of(parameters: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             return loss(functional_call(network, parameters, (x,)), y)
@@ -67,6 +55,8 @@ class CompiledStep:
             y: torch.Tensor,
         ) -> torch.Tensor:
             gradients, value = grad_and_value(loss_of)(parameters, x, y)
+            if clips:
+                gradients = _clipped(gradients)
             t += 1
             for name, gradient in gradients.items():
                 update(parameters[name], gradient, states[0][name], states[1][name], t)
@@ -97,6 +87,23 @@ def _adam(p: torch.Tensor, g: torch.Tensor, m: torch.Tensor, v: torch.Tensor, t:
     p.sub_(rate * m / ((v / -torch.expm1(t * math.log(0.999))).sqrt() + 1e-8))
 
 
+def _adamw(p: torch.Tensor, g: torch.Tensor, m: torch.Tensor, v: torch.Tensor, t: torch.Tensor) -> None:
+    p.mul_(1 - LEARNING_RATES["adamw"] * WEIGHT_DECAY)
+    _adam(p, g, m, v, t)
+
+
+def _clipped(gradients: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """All times min(1, CLIP_NORM / norm), as clip_grad_norm_ does."""
+    norm = sum(g.square().sum() for g in gradients.values()) ** 0.5
+    factor = (CLIP_NORM / (norm + 1e-6)).clamp(max=1.0)
+    return {name: g * factor for name, g in gradients.items()}
+
+
 def make(work: Workload, n_threads: int) -> Peer:
-    """The faster of the two ways on this workload."""
-    return fastest([lambda: CompiledLoss(work, n_threads), lambda: CompiledStep(work, n_threads)])
+    """The fastest of the ways on this workload."""
+    if work.row.kind == "csr":
+        from benchmarks.peers import torch_csr
+
+        return fastest(torch_csr.compiled_ways(work, n_threads))
+    ways = [lambda: CompiledLoss(work, n_threads), lambda: CompiledStep(work, n_threads)]
+    return fastest(ways[:1] if work.row.kind == "batch_norm" else ways)

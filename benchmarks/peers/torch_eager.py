@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from fastbp.bench import LEARNING_RATES, Workload
+from benchmarks.peers import Peer, fastest
+from benchmarks.peers.torch_networks import make_network, read_weights
+from fastbp.bench import CLIP_NORM, LEARNING_RATES, WEIGHT_DECAY, Workload
 from fastbp.datasets import Array
 
 
-def make_network(weights: Sequence[Array]) -> nn.Sequential:
-    """Linear layers with ReLU between them, started from these weights (kernel, bias, …); the last gives logits."""
-    layers: list[nn.Module] = []
-    for W, b in zip(weights[0::2], weights[1::2], strict=True):
-        linear = nn.Linear(*W.shape)
-        linear.weight.data = torch.from_numpy(W.T.copy())
-        linear.bias.data = torch.from_numpy(b.copy())
-        layers += [linear, nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
-
-
 def make_optimizer(work: Workload, network: nn.Module) -> torch.optim.Optimizer:
-    """SGD or Adam in one fused pass over all parameters."""
+    """SGD, Adam or AdamW in one fused pass over all parameters."""
+    rate = LEARNING_RATES[work.row.optimizer]
+    if work.row.optimizer == "adamw":
+        return torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=WEIGHT_DECAY, fused=True)
     kind = torch.optim.SGD if work.row.optimizer == "sgd" else torch.optim.Adam
-    return kind(network.parameters(), lr=LEARNING_RATES[work.row.optimizer], fused=True)
+    return kind(network.parameters(), lr=rate, fused=True)
 
 
 def prepare(
@@ -38,25 +32,27 @@ def prepare(
     return list(batches), nn.functional.mse_loss if work.row.loss == "mse" else nn.functional.cross_entropy
 
 
-def read_weights(network: nn.Module) -> list[Array]:
-    """Kernel (in, out) and bias, layer by layer."""
-    return [p.detach().numpy().T.copy() for p in network.parameters()]
-
-
 class TorchEager:
     """The loop of PyTorch's own tutorials."""
 
     def __init__(self, work: Workload, n_threads: int) -> None:
         self.batches, self.loss = prepare(work, n_threads)
-        self.network = make_network(work.weights)
+        self.network = make_network(work.row, work.weights)
         self.optimizer = make_optimizer(work, self.network)
+        self.clipped = list(self.network.parameters()) if work.row.optimizer == "adamw" else []
+
+    def loss_of(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The loss of a batch."""
+        return self.loss(self.network(x), y)
 
     def train(self, epochs: int) -> None:
         """Train whole passes."""
         for _ in range(epochs):
             for x, y in self.batches:
                 self.optimizer.zero_grad(set_to_none=True)
-                self.loss(self.network(x), y).backward()
+                self.loss_of(x, y).backward()
+                if self.clipped:
+                    nn.utils.clip_grad_norm_(self.clipped, CLIP_NORM, foreach=True)
                 self.optimizer.step()
 
     def weights(self) -> list[Array]:
@@ -64,6 +60,10 @@ class TorchEager:
         return read_weights(self.network)
 
 
-def make(work: Workload, n_threads: int) -> TorchEager:
-    """The peer."""
+def make(work: Workload, n_threads: int) -> Peer:
+    """The peer; on CSR the fastest of three ways."""
+    if work.row.kind == "csr":
+        from benchmarks.peers import torch_csr
+
+        return fastest(torch_csr.eager_ways(work, n_threads))
     return TorchEager(work, n_threads)

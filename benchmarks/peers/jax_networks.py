@@ -1,0 +1,125 @@
+"""JAX on batch norm with dropout and on residual blocks: as `jax_scan`, with what these networks need by hand.
+
+Keys of the masks are made from one key and the number of the step, by the generator that is faster here.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.peers import Peer, fastest
+from benchmarks.peers.jax_scan import cross_entropy, update
+from benchmarks.rows import EPSILON, MOMENTUM
+from fastbp.bench import CLIP_NORM, Row, Workload
+from fastbp.datasets import Array
+
+GENERATORS = ("threefry2x32", "rbg")
+
+
+class State(NamedTuple):
+    """All that a pass changes: weights, moving statistics (mean, variance, …), Adam's m and v, steps done."""
+
+    weights: list[Any]
+    statistics: list[Any]
+    m: list[Any]
+    v: list[Any]
+    t: Any
+
+
+def forward_normalised(
+    weights: list[Any], statistics: list[Any], x: Any, key: Any, rate: float
+) -> tuple[Any, list[Any]]:
+    """The logits and the moving statistics that follow this batch's."""
+    moved: list[Any] = []
+    for i, W in enumerate(weights[:-2:3]):
+        gamma, beta = weights[3 * i + 1 : 3 * i + 3]
+        z = x @ W
+        mean = z.mean(axis=0)
+        variance = jnp.square(z - mean).mean(axis=0)
+        x = jax.nn.relu((z - mean) * (gamma * jax.lax.rsqrt(variance + EPSILON)) + beta)
+        if rate:
+            keeps = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - rate, x.shape)
+            x = jnp.where(keeps, x / (1 - rate), 0)
+        unbiased = variance * (len(z) / (len(z) - 1))
+        for old, new in zip(statistics[2 * i : 2 * i + 2], (mean, unbiased), strict=True):
+            moved.append(old + MOMENTUM * (jax.lax.stop_gradient(new) - old))
+    return x @ weights[-2] + weights[-1], moved
+
+
+def forward_residual(weights: list[Any], x: Any) -> Any:
+    """The logits: relu(x + W2 relu(W1 x + b1) + b2) block by block between the first layer and the last."""
+    x = x @ weights[0] + weights[1]
+    for i in range(2, len(weights) - 2, 4):
+        W, b, V, c = weights[i : i + 4]
+        x = jax.nn.relu(x + jax.nn.relu(x @ W + b) @ V + c)
+    return x @ weights[-2] + weights[-1]
+
+
+def loss_of(weights: list[Any], statistics: list[Any], x: Any, y: Any, key: Any, row: Row) -> tuple[Any, list[Any]]:
+    """The loss of a batch in training, and the moving statistics after it."""
+    if row.kind == "residual":
+        return cross_entropy(forward_residual(weights, x), y), statistics
+    out, moved = forward_normalised(weights, statistics, x, key, row.dropout)
+    return cross_entropy(out, y), moved
+
+
+def clipped(gradients: list[Any]) -> list[Any]:
+    """All times min(1, CLIP_NORM / norm), as PyTorch's clip_grad_norm_."""
+    norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in gradients))
+    factor = jnp.minimum(1.0, CLIP_NORM / (norm + 1e-6))
+    return [factor * g for g in gradients]
+
+
+@functools.partial(jax.jit, static_argnames="row", donate_argnums=0)
+def train_epoch(state: State, X: Any, y: Any, key: Any, *, row: Row) -> tuple[State, Any]:
+    """One pass over X (steps, batch, features): the new state and the loss of every step."""
+
+    def step(state: State, batch: tuple[Any, Any]) -> tuple[State, Any]:
+        now = jax.random.fold_in(key, state.t.astype(jnp.int32))
+        differentiate = jax.value_and_grad(loss_of, has_aux=True)
+        (value, statistics), gradients = differentiate(state.weights, state.statistics, *batch, now, row)
+        if row.optimizer == "adamw":
+            gradients = clipped(gradients)
+        weights, m, v, t = update(row.optimizer, (state.weights, state.m, state.v, state.t), gradients)
+        return State(weights, statistics, m, v, t), value
+
+    return jax.lax.scan(step, state, (X, y))
+
+
+class JaxNetwork:
+    """The state stays on the device from pass to pass."""
+
+    def __init__(self, work: Workload, generator: str) -> None:
+        row = self.row = work.row
+        self.X = jnp.asarray(work.X.reshape(work.steps, row.batch, -1))
+        self.y = jnp.asarray(work.y.astype(np.int32).reshape(work.steps, row.batch))
+        arrays = [jnp.array(w) for w in work.weights]
+        # kernel, gamma, beta, moving mean, moving variance; all but the last layer, which has no more than two
+        moving = [row.kind == "batch_norm" and i % 5 >= 3 and i < len(arrays) - 2 for i in range(len(arrays))]
+        weights = [array for array, moves in zip(arrays, moving, strict=True) if not moves]
+        statistics = [array for array, moves in zip(arrays, moving, strict=True) if moves]
+        m, v = ([jnp.zeros_like(w) for w in weights] for _ in range(2))
+        self.state, self.moving = State(weights, statistics, m, v, jnp.zeros((), jnp.float32)), moving
+        self.key = jax.random.key(0, impl=generator)
+
+    def train(self, epochs: int) -> None:
+        """Train whole passes."""
+        for _ in range(epochs):
+            self.state, losses = train_epoch(self.state, self.X, self.y, self.key, row=self.row)
+        jax.block_until_ready((self.state, losses))
+
+    def weights(self) -> list[Array]:
+        """The weights now."""
+        weights, statistics = iter(self.state.weights), iter(self.state.statistics)
+        return [np.array(next(statistics if moves else weights)) for moves in self.moving]
+
+
+def make(work: Workload) -> Peer:
+    """The peer, with the faster generator of random masks where there are any."""
+    generators = GENERATORS if work.row.dropout else GENERATORS[:1]
+    return fastest([functools.partial(JaxNetwork, work, generator) for generator in generators])
