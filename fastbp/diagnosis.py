@@ -308,28 +308,39 @@ def _extreme(ill: Sequence[LayerDiagnosis], verdict: str) -> LayerDiagnosis:
 
 
 def _names(some: Sequence[LayerDiagnosis], total: int) -> str:
-    """Layers named by runs: ``layers 0–3 (Dense(8, tanh)), 7 (Dense(1, identity))``, or ``all 9 layers``."""
+    """Layers named by kind: ``layers 0–3, 7 (Dense(8, tanh)), 8 (Dense(1, identity))``, or ``all 9 layers``."""
     if len(some) == total > 1:
         return f"all {total} layers"
-    runs: list[list[LayerDiagnosis]] = []
+    kinds: dict[str, list[int]] = {}
     for layer in some:
-        follows = runs and layer.number == runs[-1][-1].number + 1 and layer.label == runs[-1][-1].label
-        if follows:
-            runs[-1].append(layer)
-        else:
-            runs.append([layer])
-    shown = [f"{_span(run)} ({run[0].label})" for run in runs[:6]] + (["…"] if len(runs) > 6 else [])
-    return f"layer{'s' if len(some) > 1 else ''} {', '.join(shown)}"
+        kinds.setdefault(layer.label, []).append(layer.number)
+    shown = [f"{_numbers(numbers)} ({label})" for label, numbers in kinds.items()]
+    return f"layer{'s' if len(some) > 1 else ''} {', '.join(shown[:6] + ['…'][: len(shown) > 6])}"
 
 
-def _span(run: Sequence[LayerDiagnosis]) -> str:
-    return str(run[0].number) if len(run) == 1 else f"{run[0].number}–{run[-1].number}"
+def _numbers(numbers: Sequence[int]) -> str:
+    """Ascending numbers: ``0–3`` for neighbours, ``1, 3, …, 59`` for those of equal distances, as in equal blocks."""
+    parts, i = [], 0
+    while i < len(numbers):
+        step = numbers[i + 1] - numbers[i] if i + 1 < len(numbers) else 1
+        end = i
+        while end + 1 < len(numbers) and numbers[end + 1] - numbers[end] == step:
+            end += 1
+        if end == i or (step > 1 and end - i < 3):  # too few to see a distance in: name one, go on from the next
+            parts.append(str(numbers[i]))
+            i += 1
+            continue
+        first, last = numbers[i], numbers[end]
+        parts.append(f"{first}–{last}" if step == 1 else f"{first}, {first + step}, …, {last}")
+        i = end + 1
+    return ", ".join(parts[:8] + ["…"][: len(parts) > 8])
 
 
 # ---------------------------------------------------------------- the table
 
 _COLUMNS = ("activation", "signal", "gradient", "passed_back", "dead", "saturated", "update")
 _MOST_LINES = 40  # a longer table leaves out layers like their neighbours
+_LONGEST_BLOCK = 12  # of layers that repeat together
 
 
 def _table(layers: Sequence[LayerDiagnosis]) -> list[str]:
@@ -353,10 +364,19 @@ def _table(layers: Sequence[LayerDiagnosis]) -> list[str]:
 
 
 def _like_its_neighbours(layers: Sequence[LayerDiagnosis], i: int) -> bool:
+    """Whether a long table can do without a layer: it stands amid equal ones, or amid equal blocks."""
     if len(layers) <= _MOST_LINES or i < 4 or i >= len(layers) - 4:
         return False
-    around = {(layer.label, layer.verdict) for layer in layers[i - 2 : i + 3]}
-    return len(around) == 1
+    return any(_repeats(layers, i, period) for period in range(1, _LONGEST_BLOCK + 1))
+
+
+def _repeats(layers: Sequence[LayerDiagnosis], i: int, period: int) -> bool:
+    """Whether two periods before a layer and two after it are alike."""
+    first, last = i - 2 * period, i + 2 * period
+    if first < 0 or last >= len(layers):
+        return False
+    kinds = [(layer.label, layer.verdict) for layer in layers[first : last + 1]]
+    return kinds[period:] == kinds[:-period]
 
 
 def _cell(name: str, value: float) -> str:

@@ -312,15 +312,43 @@ def test_the_table():
     assert any("more like these" in line for line in long)
 
 
+@pytest.mark.jit
+def test_the_table_of_equal_blocks_is_short():
+    blocks = [fastbp.Residual([fastbp.LayerNorm(), Dense(8, "relu"), Dense(8)]) for _ in range(50)]
+    lines = str(fastbp.diagnose(classifier(Dense(8), *blocks), X, Y)).splitlines()
+    assert len(lines) < 30
+    (left_out,) = [i for i, line in enumerate(lines) if "more like these" in line]
+    shown = [int(line.split()[0]) for line in lines[3:left_out]]
+    assert shown == list(range(9))  # the first two blocks of four
+    assert lines[left_out].split()[1] == str(int(lines[left_out + 1].split()[0]) - 9)
+
+
 def test_names_of_layers():
     layers = [
         diagnosis.LayerDiagnosis(i, label, *[1.0] * 7)
         for i, label in enumerate(["Dense(4, relu)"] * 3 + ["Dense(2, tanh)"] + ["Dense(4, relu)"] * 2)
     ]
     assert diagnosis._names(layers[:4], 6) == "layers 0–2 (Dense(4, relu)), 3 (Dense(2, tanh))"
-    assert diagnosis._names([layers[1], layers[4]], 6) == "layers 1 (Dense(4, relu)), 4 (Dense(4, relu))"
+    assert diagnosis._names([layers[1], layers[4]], 6) == "layers 1, 4 (Dense(4, relu))"
     assert diagnosis._names(layers[3:4], 6) == "layer 3 (Dense(2, tanh))"
     assert diagnosis._names(layers, 6) == "all 6 layers"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ([4], "4"),
+        ([4, 5], "4–5"),
+        ([1, 4], "1, 4"),
+        ([1, 3, 5], "1, 3, 5"),
+        ([0, *range(1, 60, 2)], "0–1, 3, 5, …, 59"),
+        ([*range(2, 61, 2), 61, 62], "2, 4, …, 60, 61–62"),
+        ([0, 1, 2, 9, 13, 14], "0–2, 9, 13–14"),
+        ([n * n for n in range(20)], "0–1, 4, 9, 16, 25, 36, 49, 64, …"),
+    ],
+)
+def test_numbers_of_layers(numbers, text):
+    assert diagnosis._numbers(numbers) == text
 
 
 # ---------------------------------------------------------------- check_gradients

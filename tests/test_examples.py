@@ -58,6 +58,17 @@ def test_the_picture_of_the_spiral(tmp_path):
     assert (tmp_path / "spiral.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+def test_deep():
+    plain, residual, exploding, clipped = run("deep.py").split("\n\n")
+    test = [float(re.search(r"test accuracy (\S+)%", part)[1]) for part in (plain, residual, exploding, clipped)]
+    assert max(test[0], test[2]) < 15
+    assert min(test[1], test[3]) >= 96
+    assert "vanishing: layers 0–198 (Dense(64, sigmoid))" in plain
+    assert "exploding: layers 0 (Dense(64, identity)), 1, 3, …, " in exploding
+    assert "healthy before training, healthy after it" in residual
+    assert "exploding before training, healthy after it" in clipped
+
+
 def test_each_script_is_run():
     tested = Path(__file__).read_text()
     assert [path.name for path in EXAMPLES.glob("*.py") if f'run("{path.name}"' not in tested] == []
