@@ -14,8 +14,9 @@ import numpy as np
 
 from fastbp.isa import rules
 from fastbp.isa.curves_portable import CODES
+from fastbp.isa.losses_portable import NAMES as LOSSES
 
-FAMILIES = {"update": list(rules.RULES), "activate": list(CODES), "slope": list(CODES)}
+FAMILIES = {"update": list(rules.RULES), "activate": list(CODES), "slope": list(CODES), "loss": list(LOSSES)}
 DTYPES = ("float32", "float64")
 GUARD = 2  # lines around every operand
 
@@ -47,7 +48,7 @@ class Operand:
         raw = np.zeros(total * dtype.itemsize + 64, np.uint8)
         start = -raw.ctypes.data % 64
         self.array = raw[start : start + total * dtype.itemsize].view(dtype)
-        self.array[:] = np.nan if dtype.kind == "f" else max(-(10**15), np.iinfo(dtype).min)
+        self.array[:] = np.nan if dtype.kind == "f" else -(10 ** (2 * dtype.itemsize - 1))
         self.offset = GUARD * lanes + shift
         self.values = self.array[self.offset : self.offset + size]
         self.written = np.zeros(size, bool)

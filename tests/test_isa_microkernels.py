@@ -9,6 +9,7 @@ from pathlib import Path
 
 import isa_cases_arena as arena
 import isa_cases_elementwise as elementwise
+import isa_cases_losses as losses
 import isa_cases_nodes as nodes
 import isa_cases_sparse as sparse
 import numpy as np
@@ -34,7 +35,7 @@ from isa_cases import (
 from isa_rounded import Rounded
 
 from fastbp import isa
-from fastbp.isa import portable, portable_nodes, rules
+from fastbp.isa import losses_portable, portable, portable_nodes, rules
 from fastbp.isa.curves import CURVES
 from fastbp.isa.curves_portable import CODES
 from fastbp.isa.microkernels import SLOTS
@@ -140,10 +141,28 @@ def test_elementwise(machine, dtype, cases):
     run_and_check(machine, cases(dtype))
 
 
+@pytest.mark.parametrize("name", losses.BOUNDS)
+@each_dtype
+@each_machine
+def test_losses(machine, dtype, name):
+    run_and_check(machine, losses.cases_of(name, dtype, losses.LINES if machine is emitted else (1, 2, 17)))
+
+
+@pytest.mark.parametrize("name", losses.BOUNDS)
+@each_dtype
+@each_machine
+def test_losses_of_extreme_outputs(machine, dtype, name):
+    run_and_check(machine, losses.extremes_of(name, dtype))
+
+
+@each_dtype
+@each_machine
+def test_what_is_impossible_and_not_wanted_costs_nothing(machine, dtype):
+    run_and_check(machine, losses.impossible(dtype))
 @pytest.mark.parametrize("cases", [*nodes.NODES, *arena.ARENA, *sparse.SPARSE], ids=lambda cases: cases.__name__)
 @each_dtype
 @each_machine
-def test_nodes_runs_of_parameters_and_sparse_rows(machine, dtype, cases):
+def test_nodes_and_runs_of_parameters(machine, dtype, cases):
     if machine is plain and cases in nodes.BY_PAIRS:
         cases = partial(cases, pairs=nodes.FEW_PAIRS)
     run_and_check(machine, cases(dtype))
@@ -200,14 +219,21 @@ def test_codes_are_positions():
     for family in ("activate", "slope"):
         slots = [SLOTS[f"{family}_{name}"] for name in CODES if name != "softmax"]
         assert slots == list(range(slots[0], slots[0] + len(slots)))
+    first = SLOTS["loss_" + losses_portable.NAMES[0]]
+    assert [SLOTS[f"loss_{name}"] - first for name in losses_portable.NAMES] == list(losses_portable.CODES.values())
+    assert all(getattr(losses_portable, name.upper()) == code for name, code in losses_portable.CODES.items())
+    assert set(losses.BOUNDS) == set(losses_portable.NAMES)
     assert all(CURVES[name].code == code for name, code in CODES.items())
+
+
+TABLES = (*elementwise.ELEMENTWISE, *nodes.NODES, *arena.ARENA, *sparse.SPARSE, losses.impossible)
 
 
 def test_every_microkernel_has_a_twin_and_a_case():
     cases = [*transposes("float32"), *zeros("float32"), *tiles(SMALL, "float32", 1)]
     cases += [*gathers("float32", [1]), *scatters("float32", [1])]
-    tables = (*elementwise.ELEMENTWISE, *nodes.NODES, *arena.ARENA, *sparse.SPARSE)
-    cases += [case for table in tables for case in table("float32")]
+    cases += [case for table in TABLES for case in table("float32")]
+    cases += [case for name in losses.BOUNDS for case in losses.cases_of(name, "float32", (1,))]
     assert {case.name for case in cases} | {"peak"} == set(SLOTS)
     assert all(callable(twin(Case(name, "", [], lambda: None).family()[0])) for name in SLOTS)
 
@@ -284,7 +310,7 @@ def touch_every_end(dtype: str) -> None:
     pairs = [(17, 31), (1, 1), (33, 16)]
     for table in nodes.NODES:
         cases += table(dtype, pairs) if table in nodes.BY_PAIRS else table(dtype)
-    cases += [case for table in (*arena.ARENA, *sparse.SPARSE) for case in table(dtype)]
+    cases += [case for table in arena.ARENA for case in table(dtype)]
     for case in cases:
         print(case.name, case.label, flush=True)
         for operand in case.operands():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import isa_cases_arena as arena
 import isa_cases_elementwise as elementwise
+import isa_cases_losses as losses
 import isa_cases_nodes as nodes
 import isa_cases_sparse as sparse
 import llvmlite.binding as llvm
@@ -110,7 +111,14 @@ def test_every_tile(emulated, dtype, k):
     run_and_check(emulated, tiles(neon.TABLE, dtype, k))
 
 
-OTHERS = [transposes, zeros, gathers, scatters, *elementwise.ELEMENTWISE, *nodes.NODES, *arena.ARENA, *sparse.SPARSE]
+def every_loss(dtype):
+    for name in losses.BOUNDS:
+        yield from losses.cases_of(name, dtype)
+        yield from losses.extremes_of(name, dtype)
+
+
+OTHERS = [every_loss, losses.impossible, transposes, zeros, gathers, scatters, *elementwise.ELEMENTWISE, *nodes.NODES,
+          *arena.ARENA, *sparse.SPARSE]  # fmt: skip
 
 
 @pytest.mark.parametrize("cases", OTHERS, ids=lambda cases: cases.__name__)

@@ -23,10 +23,10 @@ def make_model(last: str = "softmax", loss: str = "cross_entropy") -> fastbp.Seq
 
 
 def test_rows_and_targets_are_blended_alike_with_partners_from_the_batch() -> None:
-    order, bounds = np.arange(10), np.array([0, 6, 10])
+    order, bounds = np.arange(20), np.array([0, 12, 20])
     mixed = Mixup(5.0, seed=1, classes=3)(Rows(X, LABELS, None), order, bounds, step=5)
     one_hot = np.eye(3)[LABELS]
-    for begin, end in ((0, 6), (6, 10)):
+    for begin, end in ((0, 12), (12, 20)):
         batch, shares = slice(begin, end), []
         for x, y in zip(mixed.X[batch], mixed.y[batch], strict=True):
             found = None
@@ -46,6 +46,7 @@ def test_rows_and_targets_are_blended_alike_with_partners_from_the_batch() -> No
                 pytest.fail("a row that is no blend of two of its batch")
             if 1e-6 < found < 1 - 1e-6:  # else it was blended with itself
                 shares.append(min(found, 1 - found))
+        assert len(shares) > 1
         assert np.ptp(shares) < 1e-9  # one share for the batch
 
 
