@@ -309,7 +309,7 @@ class Engine:
         return float(losses[0]), self._with_gaps(gradient)
 
     def _with_gaps(self, gradient: Array) -> list[Array | None]:
-        """An arena's arrays, None for moving statistics and for what is not trained."""
+        """An arena's arrays, None for moving statistics."""
         arrays: list[Array | None] = []
         rest = iter(self._read(gradient))
         for node, _, _ in self._arrays():
