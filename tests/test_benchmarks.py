@@ -12,12 +12,13 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # benchmarks/ lies beside the package and is not installed
 
-from benchmarks import accuracy, compare, measure, tables, worker, xor  # noqa: E402
+from benchmarks import accuracy, compare, goals, measure, tables, worker, xor  # noqa: E402
 from benchmarks.measure import Check, Measurement, WorkerError, WorkerProcess, check_losses  # noqa: E402
 from benchmarks.peers import PEERS, can_train, fastest, make_peer, torch_csr  # noqa: E402
 from benchmarks.rows import ROWS, checked_row, layer_specs, loss_of, make_workload  # noqa: E402
 from benchmarks.trainers import TRAINERS, Run  # noqa: E402
 from benchmarks.worker import Worker  # noqa: E402
+from fastbp import datasets  # noqa: E402
 from fastbp.bench import Row  # noqa: E402
 from fastbp.reference import ReferenceEngine  # noqa: E402
 
@@ -282,3 +283,63 @@ class TestAccuracy:
         assert (result.solved, result.seeds, len(shown)) == (3, 3, 3)
         assert result.slowest <= 400
         assert "solved in 3 seeds of 3" in accuracy.describe_xor(result)
+
+
+class TestGoals:
+    @pytest.fixture
+    def digits(self):
+        return goals.prepare(datasets.load_named("digits"))
+
+    @pytest.mark.jit
+    def test_each_recipe_of_classes_learns_digits(self, digits):
+        for goal in goals.GOALS[:3]:
+            recipe = goal.recipe._replace(epochs=8, batch_size=32)
+            result = goals.run(goal._replace(load=lambda seed: digits, recipe=recipe, measure=goals.error), 0)
+            assert result.value < 0.08
+            assert result.seconds > 0
+
+    @pytest.mark.jit
+    def test_regression_is_in_units_of_the_target(self, rng):
+        X = rng.normal(size=(400, 8))
+        X[::50, 4] = np.nan
+        split = datasets.split_table(datasets.Table(X, 1e5 + 3e4 * X[:, 0]))
+        task = goals.prepare(goals.imputed(split), "regression")
+        goal = goals.GOALS[3]._replace(load=lambda seed: task, bound=lambda task, seed: 3e4)
+        result = goals.run(goal, 0)
+        assert result.value < 6e3  # a fifth of the standard deviation
+        assert goal.met([result])
+
+    def test_missing_values_become_the_medians_of_the_training_rows(self):
+        X = np.array([[1.0, np.nan], [3.0, 4.0], [np.nan, 6.0]])
+        split = goals.imputed(datasets.Split(X, X[:, 0], np.full((1, 2), np.nan), X[:1, 0]))
+        np.testing.assert_array_equal(split.x_train, [[1, 5], [3, 4], [2, 6]])
+        np.testing.assert_array_equal(split.x_test, [[2, 5]])
+
+    def test_figures(self):
+        y, answers = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
+        assert goals.error(y, answers) == 0.25
+        assert goals.balanced_accuracy(y, answers) == pytest.approx((2 / 3 + 1) / 2)
+        assert goals.rmse(np.array([1.0, 2.0]), np.array([[4.0], [6.0]])) == pytest.approx(12.5**0.5)
+        assert goals.class_weights(np.array([0, 0, 0, 0, 0, 0, 0, 0, 2])) == pytest.approx(
+            {0: (9 / 3 / 8) ** 0.5, 2: 3**0.5}
+        )
+
+    @pytest.mark.parametrize(("value", "higher", "met"), [(0.9, False, True), (1.1, False, False), (1.1, True, True)])
+    def test_a_goal_is_met_by_the_mean(self, value, higher, met):
+        goal = goals.GOALS[0]._replace(higher=higher)
+        results = [goals.Result(value, 1.0, 2.0), goals.Result(value + 0.05, 1.0, 2.0)]
+        assert goal.met(results) == met
+        assert goals.describe(goal, results)[4] == ("yes" if met else "no")
+
+    @pytest.mark.parametrize(("value", "code"), [(0.01, 0), (0.5, 1)])
+    def test_all_seeds_write_the_page(self, value, code, monkeypatch, tmp_path, capsys):
+        page = tmp_path / "goals.md"
+        monkeypatch.setattr(goals, "PAGE", page)
+        monkeypatch.setattr(goals, "run", lambda goal, seed, n_threads: goals.Result(value, 0.017, 3.0))
+        assert goals.main(["--only", "mnist-plain", "--seeds", "1"]) == code
+        assert not page.exists()
+        assert goals.main(["--only", "mnist-plain"]) == code
+        text = page.read_text(encoding="utf-8")
+        assert "## MNIST, 784-800-10" in text
+        assert f"| at most 1.70% | {value:.2%} |" in text
+        assert "mnist-plain, seed 2" in capsys.readouterr().out
