@@ -8,7 +8,7 @@ import pytest
 from fastbp import isa
 from fastbp.isa import portable
 from fastbp.kernels import jit, microkernels, peak
-from fastbp.kernels.engine import aligned
+from fastbp.kernels.workspace import aligned
 
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 

@@ -7,23 +7,19 @@ trains.
 
 from __future__ import annotations
 
-import os
-import threading
-import warnings
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
 
-import numba
 import numpy as np
 
 from fastbp.isa import LINE
 from fastbp.isa.curves_portable import CODES
-from fastbp.isa.detect import usable_cores
 from fastbp.isa.losses_portable import CODES as LOSSES
 from fastbp.isa.rules import RULES
-from fastbp.kernels import arena, custom, jit, panels, parallel, plan, program
+from fastbp.kernels import arena, custom, panels, parallel, plan
 from fastbp.kernels import interpreter as run
+from fastbp.kernels.network import Network
+from fastbp.kernels.workspace import EMPTY, THREADS, Workspace, aligned, first_rows
 from fastbp.reference import LayerSpec, Report, ScalarFunctions, Treatment
 from fastbp.rows import SparseRows
 
@@ -37,235 +33,14 @@ FUSED_WITH_SIGMOID = ("binary_cross_entropy", "binary_focal")
 CHUNK = 512
 # Multiply-adds of a step, per operation, from which a second worker pays for the barriers.
 WORTH_SHARING = 100_000
-# Bytes from which an array of a call is let go when the call ends.
-WORTH_RELEASING = 1 << 16
-
-
-def aligned(n: int, dtype: Any) -> Array:
-    """n zeros that start on a cache line."""
-    lanes = LINE // np.dtype(dtype).itemsize
-    whole = np.zeros(n + lanes, dtype)
-    return whole[-(whole.ctypes.data // whole.itemsize) % lanes :][:n]
-
-
-def first_rows(n: int) -> Array:
-    """0, 1, 2, ... up to n - 1 at least: one array for all calls, because many small ones would each make their own."""
-    global _rows
-    if len(_rows) < n:
-        _rows = np.arange(max(n, 2 * len(_rows)))
-    return _rows
-
-
-_rows = np.arange(1024)
-
-
-def address(array: Array) -> int:
-    return array.__array_interface__["data"][0]
+UNTREATED = Treatment()
+NOT_TREATED = np.zeros(arena.N_TREATMENT)
+NOT_TREATED[arena.ACCUMULATION] = 1
 
 
 def keeps_slopes(activation: str | ScalarFunctions) -> bool:
     """Whether f' is no function of the output, or not known to be."""
     return not isinstance(activation, str) or activation in KEEPS_SLOPES
-
-
-class Threads:
-    """One parallel slice at a time; none in a forked child, whose OpenMP runtime did not survive the fork."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.forked = False
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._after_fork)
-
-    def _after_fork(self) -> None:
-        self.lock, self.forked = threading.Lock(), True
-
-    def limit(self, wanted: int | None) -> int:
-        """How many workers a slice may have."""
-        if self.forked or not jit.JIT:
-            return 1
-        most = int(numba.config.NUMBA_NUM_THREADS)
-        if wanted is None:
-            return min(usable_cores(), most)
-        if wanted > most:
-            warnings.warn(f"n_threads={wanted} is more than Numba may start: using {most}. "
-                          f"Set NUMBA_NUM_THREADS={wanted} before the first import.", RuntimeWarning, stacklevel=4)
-        return min(wanted, most)
-
-    def run(self, dtype: str, context: Array, workers: int) -> None:
-        entry = run.serial_entry(dtype)
-        if workers == 1:
-            entry.ctypes(0, address(context))
-            return
-        with self.lock:
-            before = numba.get_num_threads()
-            numba.set_num_threads(workers)
-            try:
-                run.parallel_entry()(entry.address, address(context), workers)
-            finally:
-                numba.set_num_threads(before)
-
-
-THREADS = Threads()
-
-
-class Workspace:
-    """Activations, deltas and scratch for batches of one size, the context that points to them, and its programs."""
-
-    def __init__(self, network: Network, batch: int, dtype: np.dtype, workers: int, training: bool,
-                 table: Array, loss_parameters: Sequence[float]):
-        lanes = LINE // dtype.itemsize
-        n_panels, nodes = plan.ceil_div(batch, lanes), network.nodes
-        options = network.options(training)
-        alone = not options and program.gathers_alone(nodes, n_panels, lanes, workers)
-        self.plan = plan.make(nodes, batch, dtype, workers, training, len(network.settings), alone,
-                              network.sparse)
-        self.batch, self.workers, self.dtype = batch, workers, dtype
-        self.M = aligned(self.plan.workspace, dtype)
-        self.M[plan.LOSS_PARAMETERS] = len(loss_parameters)
-        self.M[plan.LOSS_PARAMETERS + 1 :][: len(loss_parameters)] = loss_parameters
-        self.partials = np.zeros(n_panels)
-        self._write_values(nodes)
-        self._write_ones(len(nodes))
-        modes = ("train", "gradients") if training else ("predict", "evaluate")
-        self.programs = {mode: program.program(nodes, mode, n_panels, lanes, workers, **options) for mode in modes}
-        self.sync = aligned(max(parallel.words(len(p), workers) for p in self.programs.values()), np.int64)
-        self.sums = np.zeros(len(network.pieces) * arena.N_SUMS)
-        self.network = network
-        self.context = np.zeros(run.CONTEXT, np.int64)
-        self.numbers = self.context[2 * len(run.ARRAYS) :]
-        self.numbers[[run.SCRATCH, run.SCRATCH_SIZE]] = self.plan.scratch, self.plan.scratch_size
-        self.numbers[run.GROUPS] = self.plan.scratch_size - plan.GROUP_LINES * len(network.settings) * lanes
-        self.numbers[[run.PENALISED, run.LAMB]] = options.get("penalties", 0), options.get("lamb", 0)
-        self.numbers[run.WORKERS] = workers
-        self.numbers[run.SPINS] = parallel.SPINS if workers <= usable_cores() else 0
-        self._arrays: dict[str, Array] = {}
-        self._bounds = np.zeros(2, np.int64)
-        self.table = table
-        for name in ("sync", "M", "partials", "table", "sums"):
-            self.point(name, getattr(self, name))
-        self.point("layers", self.plan.layers)
-        for name in ("pieces", "settings", "treatment"):
-            self.point(name, getattr(network, name))
-        for name in run.ARRAYS:
-            if name not in self._arrays:
-                self.point(name, NO_RULE if name == "scalars" else EMPTY)
-
-    def _write_values(self, nodes: Sequence[plan.Node]) -> None:
-        for index, node in enumerate(nodes):
-            values = (1 / (1 - node.values[0]),) if node.kind == plan.DROPOUT else node.values
-            if node.kind == plan.LAYER_NORM:
-                values = (0.0, *values)  # epsilon stands where it does for batches
-            at = self.plan.values + plan.VALUES * index
-            self.M[at : at + 1 + len(values)] = node.alpha, *values
-
-    def _write_ones(self, nodes: int) -> None:
-        """The line behind each panel of activations is the input of the next layer's biases."""
-        lanes = LINE // self.dtype.itemsize
-        for row in self.plan.layers[: nodes - 1]:
-            for q in range(len(self.partials)):
-                at = row[plan.Z] + q * row[plan.ZPITCH] + row[plan.N] * lanes
-                self.M[at : at + lanes] = 1
-
-    def whole(self, n: int) -> Array:
-        """The bounds of one step of n rows."""
-        self._bounds[1] = n
-        return self._bounds
-
-    def point(self, name: str, array: Array) -> None:
-        """Lets the context's `name` be this array, which is kept alive."""
-        if self._arrays.get(name) is not array:
-            self._arrays[name] = array
-            slot = 2 * SLOT[name]
-            self.context[slot] = address(array)
-            self.context[slot + 1] = array.size
-
-    def run(self, mode: str, numbers: dict[int, int], **arrays: Array) -> None:
-        for name, array in arrays.items():
-            self.point(name, array)
-        self.point("program", self.programs[mode])
-        for place, number in numbers.items():
-            self.numbers[place] = number
-        self.sync[:] = 0
-        if jit.JIT:
-            THREADS.run(self.dtype.name, self.context, self.workers)
-        else:
-            with np.errstate(all="ignore"):  # what is not finite is told by the status
-                shaped = (self._arrays[name].reshape(run.SHAPES.get(name, -1)) for name in run.ARRAYS)
-                run.work(0, self.numbers, *shaped)
-        for name in ("X", "y", "outputs", "starts", "columns"):  # a caller's large arrays are not kept alive
-            if name in arrays and arrays[name].nbytes > WORTH_RELEASING:
-                self._arrays[name] = EMPTY
-
-
-EMPTY = np.zeros(0)
-NO_RULE = np.zeros((1, 8))  # scalars where nothing is updated
-UNTREATED = Treatment()
-NOT_TREATED = np.zeros(arena.N_TREATMENT)
-NOT_TREATED[arena.ACCUMULATION] = 1
-SLOT = {name: slot for slot, name in enumerate(run.ARRAYS)}
-
-
-class Network:
-    """The nodes of an engine, and what is done with their parameters: what its workspaces are made from.
-
-    An array of parameters is a kernel, biases, gamma or beta. A group is what is updated with the same scalars: where
-    nothing needs the whole gradient, arrays of one rate and decay; else each array is its own.
-    """
-
-    def __init__(self, nodes: list[plan.Node], specs: Sequence[LayerSpec], layout: Array, treatment: Treatment,
-                 rule: str, lanes: int, sparse: bool = False, every_weight: bool = False):
-        self.lamb, self.sparse = rule == "lamb", sparse
-        self.penalties = any(spec.dense and (spec.l1 or spec.l2) for spec in specs)
-        limits = any(spec.dense and spec.max_norm for spec in specs)
-        plain = treatment._replace(decay_kernels_only=False) == Treatment()
-        self.treated = self.lamb or self.penalties or limits or not plain or (sparse and every_weight)
-        arrays = [(index, j) for index, spec in enumerate(specs)
-                  if spec.dense or nodes[index].columns
-                  for j in range(2 if nodes[index].columns or spec.use_bias else 1)]
-        settings = {array: _settings(specs[array[0]], array[1], treatment) for array in arrays}
-        alike = list(dict.fromkeys(settings.values()))
-        number = {array: i if self.treated else alike.index(settings[array]) for i, array in enumerate(arrays)}
-        self.nodes = [node._replace(rules=(number.get((i, 0), 0), number.get((i, 1), number.get((i, 0), 0))))
-                      for i, node in enumerate(nodes)]
-        rows = list(settings.values()) if self.treated else alike
-        self.settings = np.zeros((max(1, len(rows)), arena.N_SETTINGS))
-        self.settings[:, : arena.FIRST] = rows or [(1.0, 1.0, 0.0, 0.0, 0.0)]
-        self.pieces = _pieces(self.nodes, layout, lanes)
-        for group in range(len(rows) if self.treated else 0):
-            mine = np.flatnonzero((self.pieces[:, [arena.ARRAY, arena.BIAS_ARRAY]] == group).any(axis=1))
-            self.settings[group, [arena.FIRST, arena.COUNT]] = (mine[0], len(mine)) if len(mine) else (0, 0)
-        self.treatment = np.zeros(arena.N_TREATMENT)
-        self.treatment[: arena.AVERAGE] = treatment[: arena.AVERAGE]
-
-    def options(self, training: bool) -> dict[str, bool]:
-        """What the program must know, if anything."""
-        if training:
-            chosen = {"penalties": self.penalties, "treated": self.treated, "lamb": self.lamb, "sparse": self.sparse}
-        else:
-            chosen = {"penalties": self.penalties, "sparse": self.sparse}
-        return {name: True for name, value in chosen.items() if value}
-
-
-def _settings(spec: LayerSpec, which: int, treatment: Treatment) -> tuple[float, ...]:
-    """An array's row but for its pieces: kernels alone have penalties, and decay if only kernels do."""
-    kernel = spec.dense and which == 0
-    penalties = (spec.l1, spec.l2, spec.max_norm) if kernel else (0.0, 0.0, 0.0)
-    return (spec.multiplier, float(kernel or not treatment.decay_kernels_only), *penalties)
-
-
-def _pieces(nodes: Sequence[plan.Node], layout: Array, lanes: int) -> Array:
-    """Runs of lines of parameters, see `arena`."""
-    pieces = []
-    for index, (node, (offset, pitch)) in enumerate(zip(nodes, layout.tolist(), strict=True)):
-        panels, (first, second) = plan.ceil_div(node.outputs, lanes), node.rules
-        trained = int(node.trainable)
-        if node.dense:
-            other = second if node.bias else -1
-            pieces += [(index, offset + p * pitch, node.inputs, first, other, trained) for p in range(panels)]
-        elif node.columns:
-            pieces += [(index, offset + j * pitch, panels, node.rules[j], -1, trained) for j in range(2)]
-    return np.array(pieces, np.int64).reshape(-1, arena.N_PIECE)
 
 
 class Engine:
@@ -534,7 +309,7 @@ class Engine:
         return float(losses[0]), self._with_gaps(gradient)
 
     def _with_gaps(self, gradient: Array) -> list[Array | None]:
-        """An arena's arrays, None for moving statistics and for what is not trained."""
+        """An arena's arrays, None for moving statistics."""
         arrays: list[Array | None] = []
         rest = iter(self._read(gradient))
         for node, _, _ in self._arrays():

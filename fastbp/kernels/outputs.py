@@ -165,7 +165,7 @@ def finish(mem, row, data, factors, losses, batch, q):
     M, L = mem.M, mem.L
     total = 0.0
     for lane in range(panel_rows(batch, q, L)):
-        total += float(M[factors + lane]) * float(M[losses + lane])
+        total += 1.0 * M[factors + lane] * M[losses + lane]  # in double precision, which float() would not bring
     data.partials[q] = total
     if data.backward:
         all_deltas(mem, row, batch, q)

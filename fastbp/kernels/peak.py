@@ -20,9 +20,9 @@ from fastbp import isa
 from fastbp.isa.emit import KEEP, ZERO
 from fastbp.isa.microkernels import SLOTS
 from fastbp.kernels import jit, microkernels
-from fastbp.kernels.engine import address, aligned
 from fastbp.kernels.interpreter import pointer
 from fastbp.kernels.microkernels import across, peak
+from fastbp.kernels.workspace import address, aligned
 
 CHAIN, TILE = range(2)
 ROWS, COLUMNS = isa.table().sizes[0]

@@ -19,8 +19,9 @@ from fastbp.isa.curves_portable import IDENTITY
 from fastbp.kernels import interpreter as run
 from fastbp.kernels import plan, program
 from fastbp.kernels.arguments import array, writable
-from fastbp.kernels.engine import EMPTY, Engine, Workspace, aligned, keeps_slopes
+from fastbp.kernels.engine import Engine, keeps_slopes
 from fastbp.kernels.outputs import LINEAR
+from fastbp.kernels.workspace import EMPTY, Workspace, aligned
 from fastbp.reference import LayerSpec
 
 Array = np.ndarray

@@ -18,11 +18,11 @@ from fastbp.isa import LINE
 from fastbp.isa.rules import MOST_STATES, RULES
 from fastbp.kernels import jit, microkernels
 from fastbp.kernels.arguments import array, writable
-from fastbp.kernels.engine import address, aligned
 from fastbp.kernels.interpreter import pointer
 from fastbp.kernels.microkernels import flush_denormals, restore_denormals
 from fastbp.kernels.microkernels import update as update_lines
 from fastbp.kernels.updates import fold
+from fastbp.kernels.workspace import address, aligned
 
 Array = np.ndarray
 # Lines of a block: five arrays of them and the rule's scalars take 10 KiB.

@@ -1,0 +1,74 @@
+"""The nodes of a network with what is done to their parameters, in the form that plans and kernels want."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastbp.kernels import arena, plan
+from fastbp.reference import LayerSpec, Treatment
+
+Array = np.ndarray
+
+
+class Network:
+    """The nodes of an engine, and what is done with their parameters: what its workspaces are made from.
+
+    An array of parameters is a kernel, biases, gamma or beta. A group is what is updated with the same scalars: where
+    nothing needs the whole gradient, arrays of one rate and decay; else each array is its own.
+    """
+
+    def __init__(self, nodes: list[plan.Node], specs: Sequence[LayerSpec], layout: Array, treatment: Treatment,
+                 rule: str, lanes: int, sparse: bool = False, every_weight: bool = False):
+        self.lamb, self.sparse = rule == "lamb", sparse
+        self.penalties = any(spec.dense and (spec.l1 or spec.l2) for spec in specs)
+        limits = any(spec.dense and spec.max_norm for spec in specs)
+        plain = treatment._replace(decay_kernels_only=False) == Treatment()
+        self.treated = self.lamb or self.penalties or limits or not plain or (sparse and every_weight)
+        arrays = [(index, j) for index, spec in enumerate(specs)
+                  if spec.dense or nodes[index].columns
+                  for j in range(2 if nodes[index].columns or spec.use_bias else 1)]
+        settings = {array: _settings(specs[array[0]], array[1], treatment) for array in arrays}
+        alike = list(dict.fromkeys(settings.values()))
+        number = {array: i if self.treated else alike.index(settings[array]) for i, array in enumerate(arrays)}
+        self.nodes = [node._replace(rules=(number.get((i, 0), 0), number.get((i, 1), number.get((i, 0), 0))))
+                      for i, node in enumerate(nodes)]
+        rows = list(settings.values()) if self.treated else alike
+        self.settings = np.zeros((max(1, len(rows)), arena.N_SETTINGS))
+        self.settings[:, : arena.FIRST] = rows or [(1.0, 1.0, 0.0, 0.0, 0.0)]
+        self.pieces = _pieces(self.nodes, layout, lanes)
+        for group in range(len(rows) if self.treated else 0):
+            mine = np.flatnonzero((self.pieces[:, [arena.ARRAY, arena.BIAS_ARRAY]] == group).any(axis=1))
+            self.settings[group, [arena.FIRST, arena.COUNT]] = (mine[0], len(mine)) if len(mine) else (0, 0)
+        self.treatment = np.zeros(arena.N_TREATMENT)
+        self.treatment[: arena.AVERAGE] = treatment[: arena.AVERAGE]
+
+    def options(self, training: bool) -> dict[str, bool]:
+        """What the program must know, if anything."""
+        if training:
+            chosen = {"penalties": self.penalties, "treated": self.treated, "lamb": self.lamb, "sparse": self.sparse}
+        else:
+            chosen = {"penalties": self.penalties, "sparse": self.sparse}
+        return {name: True for name, value in chosen.items() if value}
+
+
+def _settings(spec: LayerSpec, which: int, treatment: Treatment) -> tuple[float, ...]:
+    """An array's row but for its pieces: kernels alone have penalties, and decay if only kernels do."""
+    kernel = spec.dense and which == 0
+    penalties = (spec.l1, spec.l2, spec.max_norm) if kernel else (0.0, 0.0, 0.0)
+    return (spec.multiplier, float(kernel or not treatment.decay_kernels_only), *penalties)
+
+
+def _pieces(nodes: Sequence[plan.Node], layout: Array, lanes: int) -> Array:
+    """Runs of lines of parameters, see `arena`."""
+    pieces = []
+    for index, (node, (offset, pitch)) in enumerate(zip(nodes, layout.tolist(), strict=True)):
+        panels, (first, second) = plan.ceil_div(node.outputs, lanes), node.rules
+        trained = int(node.trainable)
+        if node.dense:
+            other = second if node.bias else -1
+            pieces += [(index, offset + p * pitch, node.inputs, first, other, trained) for p in range(panels)]
+        elif node.columns:
+            pieces += [(index, offset + j * pitch, panels, node.rules[j], -1, trained) for j in range(2)]
+    return np.array(pieces, np.int64).reshape(-1, arena.N_PIECE)
