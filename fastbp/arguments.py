@@ -6,7 +6,7 @@ import math
 import numbers
 import operator
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -31,24 +31,29 @@ def count(value: Any, name: str, minimum: int = 1) -> int:
     return number
 
 
-def meant(name: str, names: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the valid one that is like it, if any.
+def meant(name: str, names: Iterable[str], elsewhere: Mapping[str, str] | None = None) -> str:
+    """The end of a message about an unknown name: the valid ones that begin so, or else one that is like it, if any.
 
-    >>> meant("Adma", ["sgd", "adam"])
-    ": did you mean 'adam'?"
+    elsewhere: the valid ones for names that other libraries have.
+
+    >>> meant("Adma", ["sgd", "adam"]), meant("he", ["he_uniform", "he_normal"])
+    (": did you mean 'adam'?", ": did you mean 'he_uniform' or 'he_normal'?")
     """
-    known = list(names)
-    like = get_close_matches(name.lower(), known, n=1) or [valid for valid in known if name.lower() in valid]
-    return f": did you mean {like[0]!r}?" if like else ": pass one of these"
+    known, name = list(names), name.lower()
+    like = [valid for valid in known if valid.startswith(name)] or get_close_matches(name, known, n=1)
+    if elsewhere and name in elsewhere:
+        like = [elsewhere[name]]
+    return f": did you mean {' or '.join(map(repr, like))}?" if name and like else ": pass one of these"
 
 
 def instead(value: Any) -> str:
-    """The remedy for a thing of a wrong type: of a class, most often an object is wanted.
+    """The remedy for a thing of a wrong type: of a class of fastbp's an object is wanted.
 
-    >>> instead(dict)
-    'write dict()'
+    >>> instead(3)
+    'pass one of these'
     """
-    return f"write {value.__name__}()" if isinstance(value, type) else "pass one of these"
+    known = isinstance(value, type) and value.__module__.startswith("fastbp.")
+    return f"write {value.__name__}(…)" if known else "pass one of these"
 
 
 def real(value: Any, name: str, rule: str, allowed: Callable[[float], bool], remedy: str) -> float:

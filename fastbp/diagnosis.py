@@ -120,9 +120,9 @@ class Diagnosis:
 
 
 def diagnose(model: Sequential, X: npt.ArrayLike, y: npt.ArrayLike, *, rows: int = 256) -> Diagnosis:
-    """Say which layers of a compiled model learn, and what ails the others: vanishing or exploding gradients, dead or
-    saturated units.
+    """Say which layers of a compiled model learn, and what ails the others.
 
+    That is: vanishing or exploding gradients and activations, dead or saturated units.
     X, y: as for fit; of more than `rows` rows so many are taken, evenly spaced. What is measured, the criteria, their
     reasons and their sources stand at the head of the module `fastbp.diagnosis`. The model is not changed: a twin of
     it is looked at and makes the one step. Gradients are those of `Sequential.gradients`.

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, final
 import numpy.typing as npt
 
 from fastbp.activations import Activation
-from fastbp.arguments import flag
+from fastbp.arguments import flag, instead, meant
 from fastbp.functions import Functions, checked_functions
 from fastbp.parameters import number, numbers, set_fields, smoothing
 from fastbp.reference import ScalarFunctions
@@ -497,6 +497,17 @@ _ALL: tuple[Loss, ...] = (
 )  # fmt: skip
 _LOSSES: dict[str, Loss] = {loss.name: loss for loss in _ALL}
 NAMES = tuple(_LOSSES)
+NAMES_ELSEWHERE = {
+    "mean_squared_error": "mse",
+    "mean_absolute_error": "mae",
+    "l1": "mae",
+    "categorical_crossentropy": "cross_entropy",
+    "sparse_categorical_crossentropy": "cross_entropy",
+    "binary_crossentropy": "binary_cross_entropy",
+    "bce": "binary_cross_entropy",
+    "pinball": "quantile",
+    "kld": "kl_divergence",
+}
 
 # The activations each loss works from the logits of; None: any.
 _SOFTMAX, _SIGMOID = ("softmax", "identity"), ("sigmoid", "identity")
@@ -522,9 +533,14 @@ def get(loss: str | Loss) -> Loss:
     if isinstance(loss, Loss):
         return loss
     if not isinstance(loss, str):
-        raise TypeError(f"loss must be a Loss object such as MSE(), or one of {', '.join(NAMES)}, but got {loss!r}")
+        raise TypeError(
+            "loss must be a Loss object such as MSE() or CustomLoss(function, derivative), or one of "
+            f"{', '.join(NAMES)}, but got {loss!r}: {instead(loss)}"
+        )
     if loss not in _LOSSES:
-        raise ValueError(f"loss must be one of {', '.join(NAMES)}, but got {loss!r}")
+        raise ValueError(
+            f"loss must be one of {', '.join(NAMES)}, but got {loss!r}{meant(loss, NAMES, NAMES_ELSEWHERE)}"
+        )
     return _LOSSES[loss]
 
 

@@ -63,6 +63,11 @@ def plot_diagnosis(diagnosis: Diagnosis, path: str | os.PathLike[str] | None = N
 
     path: the file to write; without one the figure is returned. Values of 0, which a logarithmic scale cannot show,
     are triangles at the foot. Raises ImportError where matplotlib is missing.
+
+    >>> from fastbp.diagnosis import Diagnosis, LayerDiagnosis
+    >>> layer = LayerDiagnosis(0, "Dense(1, identity)", 1.0, 0.5, 0.1, 0.1, math.nan, math.nan, 0.001)
+    >>> plot_diagnosis(Diagnosis(0.5, 10, (layer,), "healthy", ())).axes[0].get_ylabel()
+    'norms'
     """
     layers = diagnosis.layers
     number = np.array([layer.number for layer in layers])
@@ -107,6 +112,10 @@ def plot_learning_rate(search: RateSearch, path: str | os.PathLike[str] | None =
     """Draw a learning-rate range test: the loss over the rate, and what it suggests.
 
     path: the file to write; without one the figure is returned. Raises ImportError where matplotlib is missing.
+
+    >>> from fastbp import RateSearch
+    >>> plot_learning_rate(RateSearch((0.01, 0.1), (1.0, 0.5), (1.0, 0.5), 0.02, 0.01, False)).axes[0].get_xscale()
+    'log'
     """
     figure, (axis,) = _figure(1, 6.4, 4.0)
     smoothed, losses = np.array(search.smoothed), np.array(search.losses)

@@ -94,7 +94,7 @@ BAD = [
     (lambda: optimizers.Optimizer(0.1), TypeError, "abstract"),
     (lambda: optimizers.get("adamm"), ValueError, "one of sgd, adam, adamw, .* 'adamm' came: did you mean 'adam'"),
     (lambda: optimizers.get(3), TypeError, "3 came: pass one of these"),
-    (lambda: optimizers.get(Adam), TypeError, r"write Adam\(\)"),
+    (lambda: optimizers.get(Adam), TypeError, r"write Adam\(…\)"),
 ]
 
 

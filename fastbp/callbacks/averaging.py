@@ -19,6 +19,7 @@ class StochasticWeightAveraging(Callback):
     start_epoch: the first epoch, from 0, whose weights count. The sum is kept in float64. Statistics of batch
     normalisation do not go with mean weights: where the model has any they are estimated anew, by one pass over the
     training data, as equal means over its batches. Without an epoch from start_epoch on the weights stay.
+    Raises TypeError or ValueError for a start_epoch that is no whole number of at least 0.
 
     >>> swa = StochasticWeightAveraging(start_epoch=10)
 

@@ -77,7 +77,9 @@ class Callback:
 
 
 class LambdaCallback(Callback):
-    """A callback made of functions, each called as the method of its name. As Keras's.
+    """A callback made of functions, each called as the method of its name.
+
+    Raises TypeError for what is no function. As Keras's, without hooks at batches.
 
     >>> losses = []
     >>> note = LambdaCallback(on_epoch_end=lambda epoch, logs: losses.append(logs["loss"]))
@@ -106,8 +108,8 @@ class LambdaCallback(Callback):
 class Monitor:
     """The figure of an epoch's logs that a callback goes by, and which of two values is the better.
 
-    mode: "min", "max", or "auto": "max" for accuracy, top_k_accuracy, auc and r2, also those on validation data, else
-    "min". min_delta: how much better a value must be.
+    mode: "min", "max", or "auto": "max" for names that end in accuracy, auc, r2, precision, recall or f1, else "min".
+    min_delta: how much better a value must be.
 
     >>> Monitor("val_accuracy").better(0.9, 0.8)
     True

@@ -172,7 +172,8 @@ class CSVLogger(Callback):
 
     filename: the file. separator: between two values. append: whether to keep what the file holds. The columns are
     epoch, from 0, and the names of the first epoch's logs in alphabetical order; numbers have all their digits. Where a
-    fit is resumed, lines written after its backup are replaced: the table is that of an uninterrupted fit. As Keras's.
+    fit is resumed, lines written after its backup are replaced: the table is that of an uninterrupted fit.
+    Raises, by `fit`, OSError where the file cannot be written. As Keras's.
 
     >>> table = CSVLogger("training.csv")
     """

@@ -18,6 +18,7 @@ class EarlyStopping(Callback):
     restore_best_weights: at the end of training, stopped or not, the model gets the weights of its best epoch.
     start_from_epoch: earlier ones (from 0) are not looked at. verbose: 1 tells on standard error.
     history.stopped is then "early_stopping"; stopped_epoch and best_epoch are numbers of epochs from 0.
+    Raises TypeError or ValueError for arguments out of range; warns, once, where there is no such figure.
 
     >>> stopping = EarlyStopping(patience=3, restore_best_weights=True)
 

@@ -94,7 +94,7 @@ class Adam(AdamLike):
 class AdamW(Adam):
     """Adam with decoupled weight decay: W <- (1 - learning_rate weight_decay) W, then Adam's step.
 
-    Args: as Adam; weight_decay is 0.01 by default.
+    Args, Raises: as Adam; weight_decay is 0.01 by default.
 
     Example:
         >>> AdamW(1e-3).weight_decay

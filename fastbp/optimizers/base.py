@@ -37,7 +37,7 @@ class Optimizer(ABC):
         clipnorm, clipvalue, global_clipnorm: > 0, at most one of them.
         gradient_accumulation_steps: steps to an update, at least 1.
         use_ema, ema_momentum: whether to keep an average of the weights; in (0, 1).
-        weight_decay_on: "all", or "kernels" to leave out biases, scales and shifts.
+        weight_decay_on: "all", or "kernels" to leave out biases, gamma and beta.
 
     Raises:
         ValueError: a value out of its range, or two clips. TypeError: a value of another type.
