@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))  # benchmarks/ lies beside the package and is not 
 
 from benchmarks import accuracy, compare, measure, tables, worker, xor  # noqa: E402
 from benchmarks.measure import Check, Measurement, WorkerError, WorkerProcess, check_losses  # noqa: E402
-from benchmarks.peers import PEERS, can_train, fastest, make_peer, torch_csr  # noqa: E402
+from benchmarks.peers import PEERS, can_train, fastest, make_peer, torch_compiled, torch_csr  # noqa: E402
 from benchmarks.rows import ROWS, checked_row, layer_specs, loss_of, make_workload, row_flops  # noqa: E402
 from benchmarks.trainers import TRAINERS, Run  # noqa: E402
 from benchmarks.worker import Worker  # noqa: E402
@@ -68,14 +68,31 @@ class TestPeers:
         start, expected = loss_of(work.weights, work), loss_of(reference.weights(), work)
         assert abs(loss_of(peer.weights(), work) - expected) < 1e-4 * abs(start - expected)
 
-    @pytest.mark.parametrize("name", [name for name in PEERS if name not in IN_PROCESS])
     @pytest.mark.parametrize("row", NETWORKS, ids=lambda row: row.title)
     @pytest.mark.slow
-    def test_compiled_peers_take_them_too(self, name, row):
-        if name == "jax":
-            pytest.importorskip("jax")
-        with WorkerProcess("numpy", 1) as reference, WorkerProcess(name, 1) as process:
+    def test_jax_takes_them_too(self, row):
+        pytest.importorskip("jax")
+        with WorkerProcess("numpy", 1) as reference, WorkerProcess("jax", 1) as process:
             assert check_losses([reference, process], row).disagreement < 1e-4
+
+    @pytest.mark.parametrize(
+        ("way", "row"),
+        [
+            (torch_compiled.CompiledLoss, NETWORKS[0]),
+            (torch_compiled.CompiledLoss, NETWORKS[1]),
+            (torch_compiled.CompiledStep, NETWORKS[1]),
+            (torch_compiled.CompiledStep, SMALL[1]),
+            (torch_csr.CsrCompiledStep, NETWORKS[2]),
+        ],
+        ids=lambda value: getattr(value, "__name__", None) or value.title,
+    )
+    def test_what_pytorch_compiles(self, way, row, monkeypatch):
+        monkeypatch.setattr(torch, "compile", lambda f, **options: f)  # the same steps: Inductor takes 10 s a graph
+        row = checked_row(row)
+        work = make_workload(row, max_steps=5)
+        peer = way(work, 1)
+        peer.train(1)
+        assert loss_of(peer.weights(), work) == pytest.approx(reference_loss(row, 5), rel=1e-5)
 
     @pytest.mark.parametrize("name", ["numpy", "torch", "fastbp"])
     def test_dropout_is_not_forgotten(self, name):
