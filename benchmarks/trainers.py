@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastbp
-from fastbp.bench import glorot_weights
+from fastbp.bench import Row, glorot_weights
 from fastbp.datasets import Array
 from fastbp.jobs import TrainJob, build, soft_targets
 from fastbp.preparation import Preparation
@@ -93,7 +93,7 @@ class TorchTrainer:
     def __init__(self, task: Task) -> None:
         import torch
 
-        from benchmarks.peers.torch_eager import make_network
+        from benchmarks.peers.torch_networks import make_network
 
         recipe = task.job.recipe
         torch.manual_seed(task.job.seed)
@@ -101,7 +101,8 @@ class TorchTrainer:
         y = soft_targets(task.y, task.preparation, recipe)
         self.X, self.y = torch.from_numpy(task.X), torch.from_numpy(y)
         self.batch_size = recipe.batch_size
-        self.network = make_network(glorot_weights(task.sizes, np.random.default_rng(task.job.seed)))
+        weights = glorot_weights(task.sizes, np.random.default_rng(task.job.seed))
+        self.network = make_network(Row(task.sizes, recipe.batch_size), weights)
         functional = torch.nn.functional
         bce = recipe.loss == "binary_cross_entropy"
         self.loss = functional.binary_cross_entropy_with_logits if bce else functional.cross_entropy

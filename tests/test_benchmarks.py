@@ -14,8 +14,8 @@ sys.path.insert(0, str(ROOT))  # benchmarks/ lies beside the package and is not 
 
 from benchmarks import accuracy, compare, goals, measure, tables, worker, xor  # noqa: E402
 from benchmarks.measure import Check, Measurement, WorkerError, WorkerProcess, check_losses  # noqa: E402
-from benchmarks.peers import PEERS, can_train, fastest, make_peer, torch_csr  # noqa: E402
-from benchmarks.rows import ROWS, checked_row, layer_specs, loss_of, make_workload  # noqa: E402
+from benchmarks.peers import PEERS, can_train, fastest, make_peer, torch_compiled, torch_csr  # noqa: E402
+from benchmarks.rows import ROWS, checked_row, layer_specs, loss_of, make_workload, row_flops  # noqa: E402
 from benchmarks.trainers import TRAINERS, Run  # noqa: E402
 from benchmarks.worker import Worker  # noqa: E402
 from fastbp import datasets  # noqa: E402
@@ -45,6 +45,7 @@ def _keep_denormals():
     torch.set_flush_denormal(False)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta:UserWarning")
 class TestPeers:
     @pytest.mark.parametrize("name", IN_PROCESS)
     @pytest.mark.parametrize("row", SMALL, ids=lambda row: row.title)
@@ -68,14 +69,31 @@ class TestPeers:
         start, expected = loss_of(work.weights, work), loss_of(reference.weights(), work)
         assert abs(loss_of(peer.weights(), work) - expected) < 1e-4 * abs(start - expected)
 
-    @pytest.mark.parametrize("name", [name for name in PEERS if name not in IN_PROCESS])
     @pytest.mark.parametrize("row", NETWORKS, ids=lambda row: row.title)
     @pytest.mark.slow
-    def test_compiled_peers_take_them_too(self, name, row):
-        if name == "jax":
-            pytest.importorskip("jax")
-        with WorkerProcess("numpy", 1) as reference, WorkerProcess(name, 1) as process:
+    def test_jax_takes_them_too(self, row):
+        pytest.importorskip("jax")
+        with WorkerProcess("numpy", 1) as reference, WorkerProcess("jax", 1) as process:
             assert check_losses([reference, process], row).disagreement < 1e-4
+
+    @pytest.mark.parametrize(
+        ("way", "row"),
+        [
+            (torch_compiled.CompiledLoss, NETWORKS[0]),
+            (torch_compiled.CompiledLoss, NETWORKS[1]),
+            (torch_compiled.CompiledStep, NETWORKS[1]),
+            (torch_compiled.CompiledStep, SMALL[1]),
+            (torch_csr.CsrCompiledStep, NETWORKS[2]),
+        ],
+        ids=lambda value: getattr(value, "__name__", None) or value.title,
+    )
+    def test_what_pytorch_compiles(self, way, row, monkeypatch):
+        monkeypatch.setattr(torch, "compile", lambda f, **options: f)  # the same steps: Inductor takes 10 s a graph
+        row = checked_row(row)
+        work = make_workload(row, max_steps=5)
+        peer = way(work, 1)
+        peer.train(1)
+        assert loss_of(peer.weights(), work) == pytest.approx(reference_loss(row, 5), rel=1e-5)
 
     @pytest.mark.parametrize("name", ["numpy", "torch", "fastbp"])
     def test_dropout_is_not_forgotten(self, name):
@@ -88,11 +106,11 @@ class TestPeers:
         assert np.isfinite(losses).all()
         assert losses[0] != losses[1]
 
-    @pytest.mark.parametrize("way", ["sparse", "dense", "product"])
+    @pytest.mark.parametrize("way", ["sparse", "sparse on one thread", "dense", "product"])
     def test_every_way_of_pytorch_on_csr(self, way):
         work = make_workload(NETWORKS[2], max_steps=5)
-        ways = dict(zip(("sparse", "dense", "product"), torch_csr.eager_ways(work, 1), strict=True))
-        peer = ways[way]()
+        names = ("sparse", "sparse on one thread", "dense", "product")
+        peer = dict(zip(names, torch_csr.eager_ways(work, 1), strict=True))[way]()
         peer.train(1)
         assert loss_of(peer.weights(), work) == pytest.approx(reference_loss(NETWORKS[2], 5), rel=1e-6)
 
@@ -137,6 +155,36 @@ class TestPeers:
         assert isinstance(best, Way)
         assert best.name == "quick"
         assert made == ["slow", "quick", "quick"]
+
+
+class TestRows:
+    def test_words_are_of_many_frequencies(self):
+        work = make_workload(ROWS[12], max_steps=16)
+        X = work.X
+        assert X.dtype == np.float32
+        assert X.nnz / X.shape[0] == pytest.approx(100, rel=0.02)  # 2048 rows of a deviation near 10: 0.2 in the mean
+        commonest = np.sort(np.bincount(X.indices, minlength=X.shape[1]))[::-1] / X.shape[0]
+        assert commonest[0] == 1
+        assert commonest[1000] < 0.05
+
+    def test_flops(self):
+        assert row_flops(ROWS[4]) == 128 * 2 * (2 * 784 * 128 + 3 * 128 * 10)
+        assert row_flops(ROWS[12]) == 128 * 2 * (2 * 100 * 256 + 3 * 256 * 10)
+
+    def test_titles_and_nodes(self):
+        titles = [row.title for row in ROWS[10:]]
+        assert titles == [
+            "784-512-512-10 with batch norm and dropout 0.2, 128, Adam",
+            "784-512, 8 residual blocks, 10, 256, AdamW with clipping",
+            "20000-256-10 on CSR, 100 nonzeros a row, 128, SGD",
+        ]
+        kinds = [[spec.kind for spec in layer_specs(row)] for row in ROWS[10:]]
+        assert kinds[0] == ["dense", "batch_norm", "dropout"] * 2 + ["dense"]
+        assert kinds[1] == ["dense"] + ["dense", "dense", "add"] * 8 + ["dense"]
+        assert kinds[2] == ["dense"] * 2
+
+    def test_scikit_learn_is_left_out_where_it_knows_no_such_network(self):
+        assert [can_train("sklearn", row) for row in ROWS[10:]] == [False, False, True]
 
 
 class TestWorker:

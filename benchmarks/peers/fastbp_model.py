@@ -11,11 +11,12 @@ from fastbp.layers import Layer
 
 def make_layers(row: Row) -> list[Layer]:
     """The row's network."""
+    layers: list[Layer]
     if row.kind == "batch_norm":
-        hidden = [layer for units in row.sizes[1:-1] for layer in _normalised(units, row.dropout)]
-        return [*hidden, fastbp.Dense(row.sizes[-1], "softmax")]
+        layers = [layer for units in row.sizes[1:-1] for layer in _normalised(units, row.dropout)]
+        return [*layers, fastbp.Dense(row.sizes[-1], "softmax")]
     if row.kind == "residual":
-        layers: list[Layer] = [fastbp.Dense(row.sizes[1])]
+        layers = [fastbp.Dense(row.sizes[1])]
         for units in row.sizes[2:-1:2]:
             block = fastbp.Residual([fastbp.Dense(units, "relu"), fastbp.Dense(units)])
             layers += [block, fastbp.Activation("relu")]
@@ -25,8 +26,10 @@ def make_layers(row: Row) -> list[Layer]:
 
 def _normalised(units: int, rate: float) -> list[Layer]:
     norm = fastbp.BatchNorm(MOMENTUM, EPSILON)
-    layers = [fastbp.Dense(units, use_bias=False), norm, fastbp.Activation("relu")]
-    return [*layers, fastbp.Dropout(rate)] if rate else layers
+    layers: list[Layer] = [fastbp.Dense(units, use_bias=False), norm, fastbp.Activation("relu")]
+    if rate:
+        layers.append(fastbp.Dropout(rate))
+    return layers
 
 
 class FastbpModel:

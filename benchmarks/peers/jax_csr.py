@@ -63,7 +63,7 @@ def update_list(W: Any, dZ: Any, columns: Any, values: Any, rows: Any) -> Any:
     return W.at[columns].add(-RATE * values[:, None] * dZ[rows])
 
 
-WAYS = {
+WAYS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "places": (gather_by_place, update_by_place),
     "rows": (gather_by_place, update_by_row),
     "list": (gather_list, update_list),

@@ -8,6 +8,7 @@ drown in. Batch norm, whose moving statistics such a graph may not change on its
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch.func import functional_call, grad_and_value
@@ -24,12 +25,7 @@ class CompiledLoss(TorchEager):
 
     def __init__(self, work: Workload, n_threads: int) -> None:
         super().__init__(work, n_threads)
-        network, loss = self.network, self.loss
-
-        def loss_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-            return loss(network(x), y)
-
-        self.loss_of = torch.compile(loss_of, fullgraph=True, dynamic=False)
+        self.loss_of = torch.compile(self.loss_of, fullgraph=True, dynamic=False)
 
 
 class CompiledStep:
@@ -105,5 +101,5 @@ def make(work: Workload, n_threads: int) -> Peer:
         from benchmarks.peers import torch_csr
 
         return fastest(torch_csr.compiled_ways(work, n_threads))
-    ways = [lambda: CompiledLoss(work, n_threads), lambda: CompiledStep(work, n_threads)]
+    ways: list[Callable[[], Peer]] = [lambda: CompiledLoss(work, n_threads), lambda: CompiledStep(work, n_threads)]
     return fastest(ways[:1] if work.row.kind == "batch_norm" else ways)

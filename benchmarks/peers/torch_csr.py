@@ -8,6 +8,7 @@ is enough to add to the kernel's rows in place.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -153,10 +154,11 @@ def _filled(batches: list[Batch]) -> list[Batch]:
 
 
 def eager_ways(work: Workload, n_threads: int) -> list[Callable[[], Peer]]:
-    """Sparse and dense gradients of a bag, and the product with a sparse tensor."""
+    """Sparse gradients of a bag, on all the threads and on one; dense ones; the product with a sparse tensor."""
     row, weights = work.row, work.weights
     return [
         lambda: CsrEager(work, n_threads, BagNetwork(row, weights, sparse=True)),
+        lambda: CsrEager(work, 1, BagNetwork(row, weights, sparse=True)),
         lambda: CsrEager(work, n_threads, BagNetwork(row, weights, sparse=False)),
         lambda: CsrEager(work, n_threads, ProductNetwork(row, weights, sparse=False)),
     ]
@@ -164,4 +166,4 @@ def eager_ways(work: Workload, n_threads: int) -> list[Callable[[], Peer]]:
 
 def compiled_ways(work: Workload, n_threads: int) -> list[Callable[[], Peer]]:
     """On all the threads, and on one."""
-    return [lambda n=n: CsrCompiledStep(work, n) for n in sorted({1, n_threads})]
+    return [functools.partial(CsrCompiledStep, work, n) for n in sorted({1, n_threads})]

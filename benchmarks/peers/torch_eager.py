@@ -36,14 +36,15 @@ class TorchEager:
     """The loop of PyTorch's own tutorials."""
 
     def __init__(self, work: Workload, n_threads: int) -> None:
-        self.batches, self.loss = prepare(work, n_threads)
-        self.network = make_network(work.row, work.weights)
+        self.batches, loss = prepare(work, n_threads)
+        network = self.network = make_network(work.row, work.weights)
         self.optimizer = make_optimizer(work, self.network)
         self.clipped = list(self.network.parameters()) if work.row.optimizer == "adamw" else []
 
-    def loss_of(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """The loss of a batch."""
-        return self.loss(self.network(x), y)
+        def loss_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return loss(network(x), y)
+
+        self.loss_of: Callable[..., torch.Tensor] = loss_of
 
     def train(self, epochs: int) -> None:
         """Train whole passes."""

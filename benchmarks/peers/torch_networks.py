@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -27,14 +28,14 @@ class ResidualBlock(nn.Module):
 
 def make_network(row: Row, weights: Sequence[Array]) -> nn.Sequential:
     """The row's network in training mode, started from these weights; the last layer gives logits."""
-    inputs, *hidden, outputs = row.sizes
+    *widths, outputs = row.sizes
     layers: list[nn.Module] = []
     if row.kind == "residual":
-        layers = [nn.Linear(inputs, hidden[0]), *(ResidualBlock(width) for width in hidden[1::2])]
+        layers = [nn.Linear(*widths[:2]), *(ResidualBlock(width) for width in widths[2::2])]
     else:
-        for n_in, n_out in zip([inputs, *hidden], hidden, strict=False):
+        for n_in, n_out in itertools.pairwise(widths):
             layers += _hidden(row, n_in, n_out)
-    network = nn.Sequential(*layers, nn.Linear(hidden[-1], outputs))
+    network = nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
     for place, array in zip(_arrays(network), weights, strict=True):
         place.copy_(torch.from_numpy(array))
     return network
