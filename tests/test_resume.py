@@ -17,6 +17,8 @@ import fastbp
 from fastbp import CheckpointError, Dense, Sequential, callbacks, checkpoint, training
 from fastbp.callbacks import BackupAndRestore
 
+pytestmark = pytest.mark.jit  # fits by the hundred
+
 N = 43
 X = np.random.default_rng(17).normal(size=(N, 4)).astype(np.float32)
 LABELS = (X[:, 0] > 0) + (X[:, 1] > 0.5).astype(np.int64)

@@ -62,6 +62,7 @@ def trained(name: str, optimizer: fastbp.optimizers.Optimizer, dtype: str, *, sp
     return [np.ascontiguousarray(array) for array in found]
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", NETWORKS)
