@@ -31,7 +31,7 @@ KEEPS_SLOPES = ("gelu", "gelu_tanh", "silu", "mish")
 FUSED_WITH_SIGMOID = ("binary_cross_entropy", "binary_focal")
 # Rows of a prediction that go through the network at once.
 CHUNK = 512
-# Multiply-adds of a step, per layer and worker, from which another worker pays for the barriers: 64-100-10 with 64 rows,
+# Multiply-adds of a step, per layer and worker, from which another worker pays for barriers: 64-100-10 with 64 rows,
 # 237,000 for each of two, takes 17.6 us alone and 16 to 21 us shared, as the machine's other guests will have it.
 WORTH_SHARING = 150_000
 UNTREATED = Treatment()
