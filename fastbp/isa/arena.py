@@ -24,6 +24,11 @@ class Doubles:
     def wide(self, v):
         return v if self.x.bits == 64 else self.x.b.fpext(v, self.kind)
 
+    def plus_square(self, total, v):
+        """total + v^2, lane by lane."""
+        wide = self.wide(v)
+        return self.x.b.fadd(total, self.x.b.fmul(wide, wide))
+
     def store(self, total, pointer, index: int):
         b = self.x.b
         result = DOUBLE(0.0)
@@ -49,8 +54,7 @@ def prepare(module: ir.Module, bits: int, table) -> ir.Function:
             value = b.select(b.fcmp_ordered(">", value, bound), bound, value)
             value = b.select(b.fcmp_ordered("<", value, lowest), lowest, value)
             x.store(value, g, at_line(x, i))
-            wide = sums.wide(value)
-            return [b.fadd(values[0], b.fmul(wide, wide))]
+            return [sums.plus_square(values[0], value)]
 
         sums.store(loop(b, n, [sums.zero], line)[0], total, 0)
 
@@ -65,8 +69,7 @@ def squares(module: ir.Module, bits: int, table) -> ir.Function:
         sums = Doubles(x)
 
         def line(i, values):
-            wide = sums.wide(x.load(g, at_line(x, i)))
-            return [b.fadd(values[0], b.fmul(wide, wide))]
+            return [sums.plus_square(values[0], x.load(g, at_line(x, i)))]
 
         sums.store(loop(b, n, [sums.zero], line)[0], total, 0)
 
@@ -81,9 +84,9 @@ def penalties(module: ir.Module, bits: int, table) -> ir.Function:
         sums = Doubles(x)
 
         def line(i, values):
-            wide = sums.wide(x.load(w, at_line(x, i)))
-            size = sums.wide(x.call("fabs", x.load(w, at_line(x, i))))
-            return [b.fadd(values[0], size), b.fadd(values[1], b.fmul(wide, wide))]
+            weight = x.load(w, at_line(x, i))
+            size = sums.wide(x.call("fabs", weight))
+            return [b.fadd(values[0], size), sums.plus_square(values[1], weight)]
 
         for index, total in enumerate(loop(b, n, [sums.zero] * 2, line)):
             sums.store(total, totals, index)
@@ -147,9 +150,8 @@ def lamb(module: ir.Module, bits: int, table) -> ir.Function:
             v = b.fmul(beta_2, x.load(w, b.add(at, b.mul(stride, I64(2)))))
             v = x.fma(gradient, gradient, v)
             step = b.fdiv(b.fmul(alpha, m), b.fadd(x.call("sqrt", v), epsilon))
-            direction = sums.wide(x.fma(decay, weight, step))
-            wide = sums.wide(weight)
-            return [b.fadd(values[0], b.fmul(wide, wide)), b.fadd(values[1], b.fmul(direction, direction))]
+            direction = x.fma(decay, weight, step)
+            return [sums.plus_square(values[0], weight), sums.plus_square(values[1], direction)]
 
         for index, total in enumerate(loop(b, n, [sums.zero] * 2, line)):
             sums.store(total, totals, index)
