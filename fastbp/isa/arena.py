@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from fastbp.isa.emit import I64, PTR, Lines, define, loop
+from fastbp.isa.emit import I64, PTR, Lines, declare, define, loop
 from fastbp.isa.outputs import at_line
 
 DOUBLE = ir.DoubleType()
@@ -19,15 +19,22 @@ class Doubles:
 
     def __init__(self, x: Lines):
         self.x, self.kind = x, ir.VectorType(DOUBLE, x.lanes)
-        self.zero = ir.Constant(self.kind, [0.0] * x.lanes)
+        self.zero, self.one = (ir.Constant(self.kind, [value] * x.lanes) for value in (0.0, 1.0))
 
     def wide(self, v):
         return v if self.x.bits == 64 else self.x.b.fpext(v, self.kind)
+
+    def narrow(self, v):
+        return v if self.x.bits == 64 else self.x.b.fptrunc(v, self.x.vector)
 
     def plus_square(self, total, v):
         """total + v^2, lane by lane."""
         wide = self.wide(v)
         return self.x.b.fadd(total, self.x.b.fmul(wide, wide))
+
+    def root(self, v):
+        kind = ir.FunctionType(self.kind, [self.kind])
+        return self.x.b.call(declare(self.x.b.module, f"llvm.sqrt.v{self.x.lanes}f64", kind), [v])
 
     def store(self, total, pointer, index: int):
         b = self.x.b
@@ -95,23 +102,27 @@ def penalties(module: ir.Module, bits: int, table) -> ir.Function:
 
 
 def limit(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, w, bound): every lane's n weights are scaled to a norm of at most *bound."""
+    """void (n, w, bound): every lane's n weights are scaled to a norm of at most *bound.
+
+    Norm and factor are doubles: a float32's square may overflow or vanish, and a factor of 1e-38 counts as 0.
+    """
 
     def body(builder, n, w, bound):
         x, b = Lines(builder, bits), builder
-        most = x.splat(x.load_scalar(bound))
+        sums = Doubles(x)
+        most = sums.wide(x.splat(x.load_scalar(bound)))
 
         def square(i, values):
-            weight = x.load(w, at_line(x, i))
-            return [x.fma(weight, weight, values[0])]
+            return [sums.plus_square(values[0], x.load(w, at_line(x, i)))]
 
         def scale(i, _):
-            x.store(b.fmul(factor, x.load(w, at_line(x, i))), w, at_line(x, i))
+            weight = sums.wide(x.load(w, at_line(x, i)))
+            x.store(sums.narrow(b.fmul(factor, weight)), w, at_line(x, i))
             return []
 
-        (total,) = loop(b, n, [x.const(0.0)], square)
-        norm = x.call("sqrt", total)
-        factor = b.select(b.fcmp_ordered(">", norm, most), b.fdiv(most, norm), x.const(1.0))
+        (total,) = loop(b, n, [sums.zero], square)
+        norm = sums.root(total)
+        factor = b.select(b.fcmp_ordered(">", norm, most), b.fdiv(most, norm), sums.one)
         loop(b, n, [], scale)
 
     return define(module, f"fastbp_limit_f{bits}", [I64, PTR, PTR], body)

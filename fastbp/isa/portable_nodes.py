@@ -237,14 +237,13 @@ def limit(table, n, W, w, bound, o):
     """Every lane's n weights are scaled to a norm of at most the bound."""
     L = LINE // W.itemsize
     for lane in range(L):
-        total = W.dtype.type(0)
+        total, most = 0.0, 1.0 * float(bound[o])
         for at in range(lane, n * L, L):
-            total += W[w + at] * W[w + at]
-        norm = W.dtype.type(math.sqrt(total))
-        if norm > bound[o]:
-            factor = bound[o] / norm
+            total += wide_square(W[w + at])
+        norm = math.sqrt(total)
+        if norm > most:
             for at in range(lane, n * L, L):
-                W[w + at] *= factor
+                W[w + at] = most / norm * float(W[w + at])
 
 
 def average(table, n, W, w, M, m, momentum, o):
