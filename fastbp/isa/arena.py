@@ -10,6 +10,7 @@ from llvmlite import ir
 
 from fastbp.isa.emit import I64, PTR, Lines, declare, define, loop
 from fastbp.isa.outputs import at_line
+from fastbp.isa.rules import averages
 
 DOUBLE = ir.DoubleType()
 
@@ -147,7 +148,10 @@ def average(module: ir.Module, bits: int, table) -> ir.Function:
 
 def lamb(module: ir.Module, bits: int, table) -> ir.Function:
     """void (n, g, w, stride, s, sums): sums[0] <- sum w^2, sums[1] <- sum r^2 of LAMB's direction r, from the states
-    stride and 2 stride behind w, which stay as they are. s: decay, beta_1, beta_2, epsilon', alpha' (see `rules`)."""
+    stride and 2 stride behind w, which stay as they are. s: decay, beta_1, beta_2, epsilon', alpha' (see `rules`).
+
+    r is the direction that the update takes: where all gradients were 0, so is its quotient, epsilon' or no epsilon'.
+    """
 
     def body(builder, n, g, w, stride, s, totals):
         x, b = Lines(builder, bits), builder
@@ -157,9 +161,8 @@ def lamb(module: ir.Module, bits: int, table) -> ir.Function:
         def line(i, values):
             at = at_line(x, i)
             gradient, weight = x.load(g, at), x.load(w, at)
-            m = x.fma(beta_1, x.load(w, b.add(at, stride)), gradient)
-            v = b.fmul(beta_2, x.load(w, b.add(at, b.mul(stride, I64(2)))))
-            v = x.fma(gradient, gradient, v)
+            states = [x.load(w, b.add(at, b.mul(stride, I64(i)))) for i in (1, 2)]
+            m, v = averages(x, gradient, states, (decay, beta_1, beta_2))
             step = b.fdiv(b.fmul(alpha, m), b.fadd(x.call("sqrt", v), epsilon))
             direction = x.fma(decay, weight, step)
             return [sums.plus_square(values[0], weight), sums.plus_square(values[1], direction)]

@@ -6,6 +6,7 @@ import math
 
 from fastbp.isa.emit import LINE
 from fastbp.isa.masks import ERFINV_CENTRE, ERFINV_TAIL, MULTIPLIERS, ROUNDS, SQRT_2, WEYL
+from fastbp.isa.rules import TINY_32, TINY_64
 
 FACTOR_0, FACTOR_1 = MULTIPLIERS
 WEYL_0, WEYL_1 = WEYL
@@ -254,11 +255,11 @@ def average(table, n, W, w, M, m, momentum, o):
 
 def lamb(table, n, G, g, W, w, stride, S, s, sums, o):
     """Sums of w^2 and of the squares of LAMB's direction."""
-    total, moved = 0.0, 0.0
+    total, moved, tiny = 0.0, 0.0, W.dtype.type(TINY_32 if W.itemsize == 4 else TINY_64)
     for i in range(n * (LINE // G.itemsize)):
         weight, gradient = W[w + i], G[g + i]
         m = S[s + 1] * W[w + stride + i] + gradient
-        v = S[s + 2] * W[w + 2 * stride + i] + gradient * gradient
+        v = S[s + 2] * W[w + 2 * stride + i] + tiny + gradient * gradient
         direction = S[s] * weight + S[s + 4] * m / (W.dtype.type(math.sqrt(v)) + S[s + 3])
         total += wide_square(weight)
         moved += wide_square(direction)
