@@ -42,7 +42,7 @@ CLIPVALUE, CLIPNORM, GLOBAL_CLIPNORM, ACCUMULATION, EMA_MOMENTUM, AVERAGE, N_TRE
 SQUARES, SIZES, PENALTY, NORMS, N_SUMS = 0, 2, 4, 5, 9
 # Numbers in the second line of an array's group: those of `prepare`, then a bound, a momentum and 0; the third line is
 # a factor in every lane, the fourth LAMB's.
-SHARE, BOUND, MOMENTUM, NOTHING = 0, 4, 5, 6
+BOUND, MOMENTUM, NOTHING = 4, 5, 6
 RUN = 64  # lines that stay in the first-level cache from one pass over them to the next
 
 
