@@ -21,12 +21,14 @@ from fastbp.kernels import program as op
 from fastbp.kernels.arena import (
     Arena,
     apply_piece,
+    clips,
     direction_scalars,
     factors,
     fold_groups,
     measure_piece,
     penalty,
     prepare_piece,
+    square_runs,
     trust,
 )
 from fastbp.kernels.dense import Memory, Rule, backward, forward, weights
@@ -124,6 +126,8 @@ def run_unit(mem, layers, data, rule, arena, scratch, what, layer, unit, span, s
             k0, k1, p0 = k * size, min(k * size + size, lines), g * field.WEIGHTS_PANELS
             p1 = min(p0 + field.WEIGHTS_PANELS, p1)
         weights(mem, row, rule, scratch, batch, p0, p1, k0, k1)
+        if not rule.fused and rule.training and clips(arena):  # while it is in the second-level cache
+            square_runs(mem, row, arena, p0, p1, k0, k1)
     elif what == op.GATHER:
         gather_inputs(mem, row, data, first, batch, unit)
     elif what == op.LOSS:
@@ -131,17 +135,17 @@ def run_unit(mem, layers, data, rule, arena, scratch, what, layer, unit, span, s
     elif what == op.OUTPUT:
         predict(mem, row, data, first, batch, unit)
     else:
-        run_arena(mem, data, rule, arena, what, step, unit)
+        run_arena(mem, layers, data, rule, arena, what, step, unit)
 
 
 @called
-def run_arena(mem, data, rule, arena, what, step, piece):
+def run_arena(mem, layers, data, rule, arena, what, step, piece):
     """One piece of what is done to parameters and to gradients in their arena."""
     row = data.scalars[step] if data.scalars.shape[0] > 1 else data.scalars[0]
     if what == op.PENALTIES:
         penalty(mem, arena, piece)
     elif what == op.PREPARE:
-        prepare_piece(mem, arena, rule.training, piece)
+        prepare_piece(mem, layers, arena, rule.training, piece)
     elif what == op.FACTORS:
         factors(mem, arena)
         if arena.lamb:

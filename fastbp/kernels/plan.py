@@ -30,7 +30,7 @@ INPUT, NOWHERE = -1, -2  # as numbers of nodes
 # Fields of a node's row.
 (KIND, K, N, BLOCKS, PANELS, IS_DENSE, BIAS, CODE, OUTPUT_CODE, ALPHA, W, WPITCH, A, APITCH, Z, ZPITCH, F, SINK, D,
  DPITCH, DT, TPITCH, OWN, BELOW, SKIP, B, BPITCH, SKIP_D, RAW, SEND_BELOW, SEND_SKIP, KNOWN, STATS, GRADS, THRESHOLD,
- KERNEL_RULE, BIAS_RULE, TRAINABLE, SPARSE, N_FIELDS) = range(40)
+ KERNEL_RULE, BIAS_RULE, TRAINABLE, SPARSE, PIECE, N_FIELDS) = range(41)
 # Behind them, for each of the three products: lines or panels in a unit, how many units that makes, batch panels in
 # one.
 FORWARD_UNITS, BACKWARD_UNITS, WEIGHTS_UNITS = (N_FIELDS + 3 * i for i in range(3))
