@@ -2,8 +2,8 @@
 
     python -m benchmarks.costs             prints the tables and writes them to docs/performance.md
 
-Every step is of a whole training by `Sequential.fit`. The cases of a network take turns, so the machine's drift hits all
-alike; ratios are medians over the rounds.
+Every step is of a whole training by `Sequential.fit`. The cases of a network take turns, so the machine's drift hits
+all alike; ratios are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,6 @@ from benchmarks.measure import ROOT
 from fastbp.layers import Layer
 
 CLIP = 1.0  # a bound that random gradients of these networks exceed, so that it is applied
-Build = Callable[[], tuple[list[Layer], fastbp.optimizers.Optimizer]]
 
 
 class Network(NamedTuple):
@@ -44,7 +44,7 @@ class Network(NamedTuple):
     def flops(self) -> float:
         """Of a step: three products a layer, two of the first."""
         sizes = (self.inputs, *self.widths, 10)
-        products = [a * b for a, b in zip(sizes, sizes[1:], strict=False)]
+        products = [a * b for a, b in pairwise(sizes)]
         return self.batch * (6.0 * sum(products) - 2.0 * products[0])
 
 
@@ -55,7 +55,7 @@ LARGE = (
     Network(1024, (1024,) * 4, 1024, "sgd"),
     Network(4096, (4096,) * 3, 512, "sgd"),
 )
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Callable[[], fastbp.optimizers.Optimizer]] = {
     "Adam": fastbp.Adam,
     "AdamW": fastbp.AdamW,
     "RMSprop": fastbp.RMSprop,
@@ -137,17 +137,12 @@ def ratios(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, tuple
 
 def table(network: Network, runs: dict[str, Callable[[], float]], rounds: int) -> str:
     """Measure a network's cases and draw them up."""
-    lines = []
+    lines: list[list[str]] = []
     for name, (seconds, ratio, spread) in ratios(runs, rounds).items():
         cost = "" if not lines else f"{100 * (ratio - 1):+.1f} %"
         lines.append([name, f"{1e6 * seconds:,.0f}", cost, f"{100 * spread:.1f} %" if lines else ""])
         print(f"{network.label}: " + "  ".join(lines[-1]), flush=True)
-    return markdown_table(network.label, lines)
-
-
-def markdown_table(title: str, lines: list[list[str]]) -> str:
-    """A network's table."""
-    return tables.markdown_table([title, "µs a step", "more", "middle half of the rounds"], lines)
+    return tables.markdown_table([network.label, "µs a step", "more", "middle half of the rounds"], lines)
 
 
 def measure(threads: int, rounds: int, seconds: float) -> str:
