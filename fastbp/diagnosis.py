@@ -215,7 +215,7 @@ def _loss_undoes(model: Sequential, last: Node) -> bool:
     from fastbp.reference import LOSSES
 
     loss: Any = model._compiled().loss
-    known = LOSSES.get(getattr(loss, "rule", loss.name))  # not of a user's own
+    known = LOSSES.get(loss.rule)  # not of a user's own
     return known is not None and last.spec.activation in known.fused
 
 
@@ -223,7 +223,7 @@ def _after_a_step(twin: Sequential, X: Array, y: Array) -> list[Array]:
     """The weights after the optimizer's next update; of steps of accumulation it takes several."""
     from fastbp.training import DivergenceWarning
 
-    steps = getattr(twin._compiled().optimizer, "gradient_accumulation_steps", 1) or 1
+    steps = twin._compiled().optimizer.gradient_accumulation_steps
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)
         for _ in range(steps):
