@@ -78,8 +78,8 @@ class CustomActivation(Activation):
     arithmetic with the functions of `math`. name is what files and summaries call it, the function's own name by
     default: `fastbp.load` asks for it among custom_objects. Unless check is False, the derivative is compared with
     central differences at some fifty points, of which nine in ten must agree: kinks are allowed. Raises TypeError for
-    what is no function, ValueError where the two do not belong together (naming the worst point) and for a name that
-    an activation of fastbp has.
+    what is no function, ValueError where the two do not belong together (naming the worst point), for a name that an
+    activation of fastbp has, and for a lambda without a name.
 
     >>> def square(z):
     ...     return z * z

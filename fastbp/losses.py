@@ -458,7 +458,7 @@ class CustomLoss(Loss):
     what files call it, the function's own name by default: `fastbp.load` asks for it among custom_objects. Unless check
     is False, the derivative is compared with central differences at some hundred points, of which nine in ten must
     agree: kinks are allowed. Raises TypeError for what is no function, ValueError where the two do not belong together
-    (naming the worst point) and for a name that a loss of fastbp has.
+    (naming the worst point), for a name that a loss of fastbp has, and for a lambda without a name.
 
     >>> def squared(a, y):
     ...     return (a - y) ** 2
