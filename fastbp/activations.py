@@ -11,6 +11,7 @@ from numbers import Real
 from typing import Any, final
 
 from fastbp.functions import Functions, checked_functions
+from fastbp.parameters import set_fields
 from fastbp.reference.activations import ScalarFunctions
 
 DEFAULT_ALPHA = {
@@ -59,7 +60,7 @@ class Activation:
             raise ValueError(
                 f"activation {self.name!r} has no alpha, but got {alpha!r}; only {' and '.join(PARAMETRIC)} do"
             )
-        object.__setattr__(self, "alpha", float(alpha))
+        set_fields(self, alpha=float(alpha))
 
     @property
     def rule(self) -> str | ScalarFunctions:
@@ -100,8 +101,7 @@ class CustomActivation(Activation):
         label, functions = checked_functions(function, derivative, name, 1, check)
         if label in DEFAULT_ALPHA:
             raise ValueError(f"a custom activation needs a name of its own, but {label!r} is fastbp's: pass name=")
-        for field_name, value in (("name", label), ("alpha", 0.0), ("functions", functions)):
-            object.__setattr__(self, field_name, value)
+        set_fields(self, name=label, alpha=0.0, functions=functions)
 
     @property
     def rule(self) -> ScalarFunctions:
