@@ -205,7 +205,7 @@ def joined(parts: list[tuple[Key, Rows]]) -> Rows:
     weighted = [rows.weight is not None for _, rows in parts]
     if any(weighted) and not all(weighted):
         raise ValueError(
-            "all chunks must have weights, or none, but both (X, y) and (X, y, sample_weight) came: give all of them some"
+            "all chunks must have weights, or none, but (X, y) and (X, y, sample_weight) came: give all of them some"
         )
     y = _joined_targets([rows.y for _, rows in parts])
     weight = np.concatenate([rows.weight for _, rows in parts]) if any(weighted) else None  # type: ignore[misc]
