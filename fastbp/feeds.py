@@ -110,7 +110,7 @@ class Chunks:
     def _epoch(self, deal: Deal, epoch: int, first: int) -> Iterator[Window]:
         size, number = window_rows(self.first, self.window, deal.batch_size), deal.first_epoch + epoch
         order = self.stream.order(deal.seed, number) if deal.shuffle else None
-        with closing(ahead(self.stream.windows(size, order))) as windows:
+        with closing(ahead(lambda stop: self.stream.windows(size, order, stop))) as windows:
             for place, (rows, last) in enumerate(windows):
                 schedule = Schedule(
                     len(rows.X), deal.batch_size, 1, number, deal.seed, shuffle=deal.shuffle, pause=True, window=place
@@ -121,7 +121,7 @@ class Chunks:
     def parts(self, size: int) -> Iterator[Rows]:
         """All rows in their order, at most so many, and so many as memory allows, at a time."""
         size = min(size, window_rows(self.first, None, 1))
-        with closing(ahead(self.stream.windows(size))) as windows:
+        with closing(ahead(lambda stop: self.stream.windows(size, stop=stop))) as windows:
             for rows, _ in windows:
                 yield rows
 

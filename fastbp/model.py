@@ -259,8 +259,9 @@ class Sequential:
             X = data.features(features_of(chunk), self._input_size, self._dtype, "X" + where)
             return Rows(X, np.empty(0), None)
 
-        with closing(ahead(Stream(source, convert).chunks())) as chunks_:
-            outputs = [self.predict(rows.X, n_threads=n_threads) for _, rows in chunks_]
+        stream = Stream(source, convert)
+        with closing(ahead(lambda stop: stream.chunks(stop=stop))) as coming:
+            outputs = [self.predict(rows.X, n_threads=n_threads) for _, rows in coming]
         return np.concatenate(outputs) if outputs else np.empty((0, self._output_size), self._dtype)
 
     def evaluate(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -14,22 +14,23 @@ ENABLED = True
 _PATIENCE = 5.0
 
 
-def ahead(items: Iterable[T]) -> Iterator[T]:
-    """The items in their order; each is made, in a thread of its own, while the caller works on the one before it.
+def ahead(make: Callable[[threading.Event], Iterable[T]]) -> Iterator[T]:
+    """What make(stop) gives; each item is made, in a thread of its own, while the caller works on the one before it.
 
     At most two are there at a time. What making one raises is raised in its place, when those before it are used up.
-    Close the iterator (contextlib.closing) where it may not be used up, so that the thread ends.
+    Close the iterator (contextlib.closing) where it may not be used up, so that the thread ends; stop is then set, for
+    items that take long to look at.
 
-    >>> list(ahead(range(3)))
+    >>> list(ahead(lambda stop: range(3)))
     [0, 1, 2]
     """
     if not ENABLED:
-        yield from items
+        yield from make(threading.Event())
         return
     made: SimpleQueue[tuple[str, Any]] = SimpleQueue()
     wanted, stop = threading.Semaphore(0), threading.Event()
     # All that the thread knows is its own: a process forked meanwhile has neither thread nor lock of it to wait for.
-    thread = threading.Thread(target=_make, args=(items, made, wanted, stop), name="fastbp-prefetch", daemon=True)
+    thread = threading.Thread(target=_work, args=(make, made, wanted, stop), name="fastbp-prefetch", daemon=True)
     try:  # before the start: Ctrl-C may strike right after it
         thread.start()
         while True:
@@ -50,11 +51,14 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
             thread.join(_PATIENCE)
 
 
-def _make(
-    items: Iterable[Any], made: SimpleQueue[tuple[str, Any]], wanted: threading.Semaphore, stop: threading.Event
+def _work(
+    make: Callable[[threading.Event], Iterable[Any]],
+    made: SimpleQueue[tuple[str, Any]],
+    wanted: threading.Semaphore,
+    stop: threading.Event,
 ) -> None:
     try:
-        for item in items:
+        for item in make(stop):
             made.put(("item", item))
             del item  # the caller may drop it long before the next is there
             wanted.acquire()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -111,10 +112,12 @@ class Stream:
                 return rows
         raise ValueError(f"{self.what} must have a row at least, but it gave none: pass a source that has chunks")
 
-    def chunks(self, order: Iterable[int] | None = None) -> Iterator[tuple[Key, Rows]]:
-        """All chunks as rows, their pieces in this order."""
+    def chunks(self, order: Iterable[int] | None = None, stop: Event | None = None) -> Iterator[tuple[Key, Rows]]:
+        """All chunks as rows, their pieces in this order; or those that come before a stop."""
         begun, self._begun = self._begun, None
         for key, where, chunk in begun or self._raw(order):
+            if stop is not None and stop.is_set():
+                return
             rows = self._converted(chunk, where)
             if rows is not None:
                 yield key, rows
@@ -142,14 +145,16 @@ class Stream:
             return None
         return self.convert(chunk, where)
 
-    def windows(self, size: int, order: Iterable[int] | None = None) -> Iterator[tuple[Rows, bool]]:
+    def windows(
+        self, size: int, order: Iterable[int] | None = None, stop: Event | None = None
+    ) -> Iterator[tuple[Rows, bool]]:
         """Windows of so many rows, the last of what is left; each with whether it is the last.
 
         Rows of a window lie in the order of the source, so that one which holds all is the data as they are.
         """
         parts: list[tuple[Key, Rows]] = []
         held = 0
-        for key, rows in self.chunks(order):
+        for key, rows in self.chunks(order, stop):
             parts.append((key, rows))
             held += len(rows.X)
             del rows
@@ -184,16 +189,18 @@ def _row_bytes(X: Any) -> int:
 
 def _taken(parts: list[tuple[Key, Rows]], size: int) -> list[tuple[Key, Rows]]:
     """The first `size` rows of the parts, which are taken away from them."""
-    taken = []
-    while size:
+    whole = 0
+    while len(parts[whole][1].X) <= size:
+        size -= len(parts[whole][1].X)
+        whole += 1
+        if not size:
+            break
+    taken = parts[:whole]
+    del parts[:whole]
+    if size:
         key, rows = parts[0]
-        n = len(rows.X)
-        if n <= size:
-            taken.append(parts.pop(0))
-        else:
-            taken.append((key, rows.part(slice(0, size))))
-            parts[0] = key, rows.part(slice(size, None))
-        size -= min(n, size)
+        taken.append((key, rows.part(slice(0, size))))
+        parts[0] = key, rows.part(slice(size, None))
     return taken
 
 
