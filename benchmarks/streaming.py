@@ -255,8 +255,9 @@ def page_text(large: str, small: str, args: argparse.Namespace) -> str:
     here, used = machine(), versions(["fastbp", "numpy", "numba", "pyarrow", "h5py"])
     packages = ", ".join(f"{name} {version}" for name, version in used.items())
     gigabytes, megabytes = (4e-9 * FEATURES * args.rows, 4e-6 * FEATURES * args.table_rows)
-    return f"""784-512-512-10, batch {BATCH}, Adam; speed and work (the time of all threads) beside arrays in memory, medians
-of {args.rounds} rounds of an epoch each. {args.rows:,} rows, {gigabytes:.2f} GB:
+    threads = f"{args.threads} threads" if args.threads else "as many threads as pay"
+    return f"""784-512-512-10, batch {BATCH}, Adam; speed and work (the time of all threads) beside arrays in memory,
+medians of {args.rounds} rounds of an epoch each. {args.rows:,} rows, {gigabytes:.2f} GB:
 
 {large}
 
@@ -264,8 +265,8 @@ of {args.rounds} rounds of an epoch each. {args.rows:,} rows, {gigabytes:.2f} GB
 
 {small}
 
-Measured on {date.today().isoformat()} by `python -m benchmarks.streaming` on {here["processor"]}, {here["cores"]} cores,
-{f"{args.threads} threads" if args.threads else "as many threads as pay"}, Python {here["python"]}; {packages}.
+Measured on {date.today().isoformat()} by `python -m benchmarks.streaming` on {here["processor"]},
+{here["cores"]} cores, {threads}, Python {here["python"]}; {packages}.
 """
 
 

@@ -5,7 +5,7 @@ Both are a row of windows, so that there is one loop for both: arrays are a sing
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import NamedTuple
 
@@ -71,12 +71,12 @@ class Arrays:
         """Steps of every epoch, None where that is not known."""
         return -(-len(self.first.X) // batch_size)
 
-    def windows(self, deal: Deal, place: Place) -> Iterator[Window]:
+    def windows(self, deal: Deal, place: Place) -> Generator[Window, None, None]:
         """Windows one after another, from there on."""
         schedule = Schedule(len(self.first.X), *deal[:4], shuffle=deal.shuffle, pause=deal.pause)
         yield Window(self.first, schedule, place.step)
 
-    def parts(self, size: int) -> Iterator[Rows]:
+    def parts(self, size: int) -> Generator[Rows, None, None]:
         """All rows in their order, at most so many at a time."""
         for part in parts(len(self.first.X), size):
             yield self.first.part(part)
@@ -94,7 +94,7 @@ class Chunks:
         """Not known: a stream may end anywhere."""
         return None
 
-    def windows(self, deal: Deal, place: Place) -> Iterator[Window]:
+    def windows(self, deal: Deal, place: Place) -> Generator[Window, None, None]:
         """Windows one after another; those before the place are read and dropped."""
         first = place.began
         for epoch in range(place.epoch, deal.epochs):
@@ -107,7 +107,7 @@ class Chunks:
                         yield window._replace(start=max(0, place.step - window.first))
             self.rows = rows
 
-    def _epoch(self, deal: Deal, epoch: int, first: int) -> Iterator[Window]:
+    def _epoch(self, deal: Deal, epoch: int, first: int) -> Generator[Window, None, None]:
         size, number = window_rows(self.first, self.window, deal.batch_size), deal.first_epoch + epoch
         order = self.stream.order(deal.seed, number) if deal.shuffle else None
         with closing(ahead(lambda stop: self.stream.windows(size, order, stop))) as windows:
@@ -118,7 +118,7 @@ class Chunks:
                 yield Window(rows, schedule, 0, first, epoch, last)
                 first += schedule.steps
 
-    def parts(self, size: int) -> Iterator[Rows]:
+    def parts(self, size: int) -> Generator[Rows, None, None]:
         """All rows in their order, at most so many, and so many as memory allows, at a time."""
         size = min(size, window_rows(self.first, None, 1))
         with closing(ahead(lambda stop: self.stream.windows(size, stop=stop))) as windows:

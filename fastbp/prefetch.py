@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ ENABLED = True
 _PATIENCE = 5.0
 
 
-def ahead(make: Callable[[threading.Event], Iterable[T]]) -> Iterator[T]:
+def ahead(make: Callable[[threading.Event], Iterable[T]]) -> Generator[T, None, None]:
     """What make(stop) gives; each item is made, in a thread of its own, while the caller works on the one before it.
 
     At most two are there at a time. What making one raises is raised in its place, when those before it are used up.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from threading import Event
 from typing import Any
@@ -112,7 +112,9 @@ class Stream:
                 return rows
         raise ValueError(f"{self.what} must have a row at least, but it gave none: pass a source that has chunks")
 
-    def chunks(self, order: Iterable[int] | None = None, stop: Event | None = None) -> Iterator[tuple[Key, Rows]]:
+    def chunks(
+        self, order: Iterable[int] | None = None, stop: Event | None = None
+    ) -> Generator[tuple[Key, Rows], None, None]:
         """All chunks as rows, their pieces in this order; or those that come before a stop."""
         begun, self._begun = self._begun, None
         for key, where, chunk in begun or self._raw(order):
@@ -140,14 +142,14 @@ class Stream:
     def _converted(self, chunk: Any, where: str) -> Rows | None:
         """The chunk's rows, None if it has none, as the last of a file may."""
         X = features_of(chunk) if chunk is not None else None
-        shape = getattr(X, "shape", ())
+        shape: tuple[int, ...] = getattr(X, "shape", ())
         if len(shape) == 2 and shape[0] == 0:
             return None
         return self.convert(chunk, where)
 
     def windows(
         self, size: int, order: Iterable[int] | None = None, stop: Event | None = None
-    ) -> Iterator[tuple[Rows, bool]]:
+    ) -> Generator[tuple[Rows, bool], None, None]:
         """Windows of so many rows, the last of what is left; each with whether it is the last.
 
         Rows of a window lie in the order of the source, so that one which holds all is the data as they are.
@@ -215,7 +217,7 @@ def joined(parts: list[tuple[Key, Rows]]) -> Rows:
             "all chunks must have weights, or none, but (X, y) and (X, y, sample_weight) came: give all of them some"
         )
     y = _joined_targets([rows.y for _, rows in parts])
-    weight = np.concatenate([rows.weight for _, rows in parts]) if any(weighted) else None  # type: ignore[misc]
+    weight = np.concatenate([rows.weight for _, rows in parts]) if any(weighted) else None
     return Rows(_joined_features(parts), y, weight)
 
 

@@ -29,7 +29,7 @@ def array_of(tensor: Any, name: str) -> npt.NDArray[Any]:
         device = tensor.__dlpack_device__()[0]
     except (AttributeError, BufferError, NotImplementedError, RuntimeError, TypeError, ValueError):
         device = None  # of more than one, of none, or a sparse one: NumPy's own way may still work
-    elsewhere = getattr(getattr(tensor, "device", None), "type", "cpu") != "cpu"  # as PyTorch's "meta", which has no code
+    elsewhere = getattr(getattr(tensor, "device", None), "type", "cpu") != "cpu"  # also PyTorch's "meta"
     if elsewhere or (device is not None and device not in _ON_THE_HOST):
         raise ValueError(
             f"{name} must be in the memory of the CPU, but a {kind} on {getattr(tensor, 'device', 'another device')} "

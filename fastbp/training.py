@@ -6,7 +6,7 @@ import functools
 import numbers
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -118,7 +118,7 @@ class Fit:
                 self._begin_epoch()
         return None
 
-    def _pieces(self) -> Iterator[tuple[Rows, Slice]]:
+    def _pieces(self) -> Generator[tuple[Rows, Slice], None, None]:
         """All slices that are left, window after window, each with the rows that it is of."""
         job, most = self.job, most_rows(self.trainer)
         pause = job.validation is not None or any(

@@ -76,8 +76,9 @@ class ArraySource(Source):
         start = piece * self._step
         part = slice(start, min(start + self._step, self.rows or 0))
         with self._opened() as arrays:
-            X, y, weight = (None if array is None else array[part] for array in arrays)
-        yield f"{self._name} from row {start}", self.chunk(X.reshape(len(X), -1), y, weight)
+            X, *others = (array if array is None else array[part] for array in arrays)
+        assert X is not None
+        yield f"{self._name} from row {start}", self.chunk(X.reshape(len(X), -1), *others)
 
     @property
     def _name(self) -> str:
