@@ -100,9 +100,11 @@ def seconds(value: Any, name: str) -> float | None:
     return float(value)
 
 
-def batch_size(value: Any, rows: int, *, given: bool) -> int:
-    """value, or all rows where there are fewer: with a warning if the user gave it."""
+def batch_size(value: Any, rows: int | None, *, given: bool) -> int:
+    """value, or all rows where they are known and fewer: with a warning if the user gave it."""
     number = count(value, "batch_size")
+    if rows is None:
+        return number
     if number > rows and given:
         warnings.warn(
             f"batch_size={number} is more than the {rows} rows there are: all of them make one batch", stacklevel=3

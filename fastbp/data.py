@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import losses
+from fastbp import losses, tables, tensors
 from fastbp.rows import SparseRows
 
 Array = npt.NDArray[Any]
@@ -31,6 +31,10 @@ class Rows(NamedTuple):
     X: Any  # an array, or SparseRows
     y: Array
     weight: Array | None
+
+    def part(self, rows: slice) -> Rows:
+        """Some of them, which share their memory with these."""
+        return Rows(self.X[rows], self.y[rows], None if self.weight is None else self.weight[rows])
 
 
 def features(X: Any, width: int | None, dtype: np.dtype[Any], name: str = "X") -> Any:
@@ -106,6 +110,11 @@ def numeric(value: Any, name: str) -> Array:
         raise TypeError(f"{name} must be a dense array, but sparse {type(value).__name__} came: pass {name}.toarray()")
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{name} must have no masked values, but a masked array came: fill or drop them")
+    if not isinstance(value, np.ndarray | list | tuple):
+        if tables.is_table(value):
+            value = tables.array_of(value, name)
+        elif tensors.is_tensor(value):
+            value = tensors.array_of(value, name)
     try:
         array: Array = np.asarray(value)
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
@@ -302,8 +311,10 @@ def _probabilities(array: Array, loss: str, name: str, *, rows_sum: bool) -> Non
         )
 
 
-def weights(weight: Any, rows: int, dtype: np.dtype[Any], name: str = "sample_weight") -> Array:
-    """weight as (rows,) of dtype: finite, none negative, not all zero."""
+def weights(
+    weight: Any, rows: int, dtype: np.dtype[Any], name: str = "sample_weight", *, positive: bool = True
+) -> Array:
+    """weight as (rows,) of dtype: finite, none negative, not all zero (but a chunk of more may be)."""
     array = numeric(weight, name)
     if array.shape != (rows,):
         raise ValueError(
@@ -314,7 +325,7 @@ def weights(weight: Any, rows: int, dtype: np.dtype[Any], name: str = "sample_we
     if result.min() < 0:
         row = int(result.argmin())
         raise ValueError(f"{name} must not be negative, but is {result[row]} at row {row}: use 0 to leave a row out")
-    if result.max() == 0:
+    if positive and result.max() == 0:
         raise ValueError(f"{name} must have a positive entry, but all {rows} are 0: give the rows that count a weight")
     return result
 
@@ -349,10 +360,10 @@ def class_weights(class_weight: Any, y: Array, outputs: int, loss: str | losses.
     return result
 
 
-def combine(weight: Array | None, by_class: Array, dtype: np.dtype[Any]) -> Array:
+def combine(weight: Array | None, by_class: Array, dtype: np.dtype[Any], *, positive: bool = True) -> Array:
     """Weights of rows times weights of their classes, not all zero."""
     product = by_class if weight is None else weight * by_class
-    return weights(product, len(by_class), dtype, "sample_weight times class_weight")
+    return weights(product, len(by_class), dtype, "sample_weight times class_weight", positive=positive)
 
 
 def _is_number(value: Any) -> bool:
@@ -372,9 +383,7 @@ def split(rows: Rows, fraction: Any) -> tuple[Rows, Rows | None]:
             f"validation_split={fraction} of {n} rows leaves {cut} to train on and {n - cut} to validate on: "
             "both need at least one, so change the fraction or pass validation_data"
         )
-    head, tail = slice(None, cut), slice(cut, None)
-    parts = [Rows(rows.X[s], rows.y[s], None if rows.weight is None else rows.weight[s]) for s in (head, tail)]
-    return parts[0], parts[1]
+    return rows.part(slice(None, cut)), rows.part(slice(cut, None))
 
 
 def arrays(values: Any, wanted: list[tuple[str, tuple[int, ...]]], dtype: np.dtype[Any], name: str) -> list[Array]:

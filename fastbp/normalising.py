@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from fastbp.data import Rows
+from fastbp.data import Array, Rows
 from fastbp.trainer import Trainer
 
 if TYPE_CHECKING:
     from fastbp.reference import LayerSpec
 
 
-def renew_statistics(trainer: Trainer, rows: Rows, batch_size: int) -> None:
+def renew_statistics(trainer: Trainer, rows: Rows | Iterable[Rows], batch_size: int) -> None:
     """Set moving means and variances to the equal means of those of the batches, in one pass over the rows.
+
+    rows: all, or parts of so many that batches do not go beyond them.
 
     Every batch makes a step with the learning rate 0 from moving statistics of 0, which leaves momentum times its own;
     weights, optimizer states and counters are then put back. Batches of one row, which have no variance, are left out.
@@ -30,13 +33,10 @@ def renew_statistics(trainer: Trainer, rows: Rows, batch_size: int) -> None:
     scalars, losses, batches = trainer.rates.of(trainer.step, 1).copy(), np.zeros(1), 0
     scalars[:, 0] = 0.0
     empty = [np.zeros_like(W) if place in momenta else W for place, W in enumerate(weights)]
-    for start in range(0, len(rows.X), batch_size):
-        order = np.arange(start, min(start + batch_size, len(rows.X)))
+    for X, y, weight, order in _batches([rows] if isinstance(rows, Rows) else rows, batch_size):
         engine.set_weights(empty)
         bounds = np.array([0, len(order)])
-        if len(order) == 1 or engine.train(
-            rows.X, rows.y, order, bounds, scalars, losses, sample_weight=rows.weight
-        ).status:  # fmt: skip
+        if len(order) == 1 or engine.train(X, y, order, bounds, scalars, losses, sample_weight=weight).status:
             continue
         after, batches = engine.get_weights(), batches + 1
         for place, momentum in momenta.items():
@@ -47,6 +47,14 @@ def renew_statistics(trainer: Trainer, rows: Rows, batch_size: int) -> None:
     engine.set_weights(weights)
     engine.set_state(states)
     engine.steps_trained = steps
+
+
+def _batches(
+    parts: Iterable[Rows], batch_size: int
+) -> Iterator[tuple[Any, Array, Array | None, npt.NDArray[np.int64]]]:
+    for rows in parts:
+        for start in range(0, len(rows.X), batch_size):
+            yield *rows, np.arange(start, min(start + batch_size, len(rows.X)))
 
 
 def _statistics(specs: Sequence[LayerSpec]) -> Iterator[tuple[int, float]]:

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 _BAR = "{desc} {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left{postfix}"
+_COUNT = "{desc} {n_fmt} rows, {rate_fmt}{postfix}"  # while nobody knows how many there are
 
 
 def wanted(verbose: Any) -> bool:
@@ -19,9 +20,12 @@ def wanted(verbose: Any) -> bool:
 
 
 class Progress:
-    """A bar over all samples of a fit, some of them done before, or nothing where it is not shown."""
+    """A bar over all samples of a fit, some of them done before, or nothing where it is not shown.
 
-    def __init__(self, samples: int, epochs: int, shown: bool, done: int = 0) -> None:
+    samples: how many; None where that is not known yet: then it shows how many are done.
+    """
+
+    def __init__(self, samples: int | None, epochs: int, shown: bool, done: int = 0) -> None:
         self._epochs = epochs
         self._bar: Any = None
         if shown:
@@ -31,13 +35,16 @@ class Progress:
                 monitor_interval = 0  # no thread of its own: threads and fork do not mix
 
             self._bar = Bar(
-                total=samples, initial=done, unit=" samples", unit_scale=True, bar_format=_BAR, dynamic_ncols=True
-            )
+                total=samples, initial=done, unit=" samples", unit_scale=True, dynamic_ncols=True,
+                bar_format=_COUNT if samples is None else _BAR,
+            )  # fmt: skip
 
-    def update(self, samples: int, epoch: int, logs: dict[str, float]) -> None:
-        """Show that so many more samples are done, in this epoch (from 0), with these figures."""
+    def update(self, samples: int, epoch: int, logs: dict[str, float], total: int | None) -> None:
+        """Show that so many more samples are done, in this epoch (from 0), with these figures, of so many in all."""
         if self._bar is None:
             return
+        if total is not None:
+            self._bar.total, self._bar.bar_format = total, _BAR
         self._bar.set_description(f"epoch {epoch + 1}/{self._epochs}", refresh=False)
         self._bar.set_postfix({name: f"{value:.4g}" for name, value in logs.items()}, refresh=False)
         self._bar.update(samples)

@@ -16,7 +16,8 @@ import numpy as np
 from fastbp import checkpoint, trees
 from fastbp.arguments import count
 from fastbp.checkpoint import CheckpointError, Contents, to_config
-from fastbp.data import Array, Rows
+from fastbp.data import Array
+from fastbp.feeds import Chunks, Feed, Place
 from fastbp.rows import SparseRows
 from fastbp.snapshot import Snapshot, from_contents, rate_set, to_contents
 
@@ -32,7 +33,7 @@ class Saved(NamedTuple):
     path: str
     snapshot: Snapshot
     state: dict[str, Any]
-    step: int
+    place: Place
     first_step: int
     first_epoch: int
 
@@ -48,6 +49,8 @@ def contents(fit: Fit) -> Contents:
         "given": fit.given,
         "epochs": fit.job.epochs,
         "step": fit.step,
+        "epoch": fit.epoch,
+        "began": fit.began,
         "first_epoch": fit.first_epoch,
         "stopped": fit.stopped,
         "learning_rate": fit.trainer.rates.changed,
@@ -80,7 +83,7 @@ def given(fit: Fit) -> dict[str, Any]:
         "batch_size": job.batch_size,
         "shuffle": job.shuffle,
         "mixup": job.mixup,
-        **_fingerprints(job.rows, ""),
+        **_fingerprints(job.feed, ""),
         **({} if job.validation is None else _fingerprints(job.validation, "validation ")),
         "validation data": job.validation is not None,
     }
@@ -90,7 +93,10 @@ def _described(item: Any) -> Any:
     return to_config(item) if dataclasses.is_dataclass(item) else type(item).__name__
 
 
-def _fingerprints(rows: Rows, what: str) -> dict[str, Any]:
+def _fingerprints(feed: Feed, what: str) -> dict[str, Any]:
+    if isinstance(feed, Chunks):  # of which nobody can know more before all is read
+        return {what + "source": feed.stream.description, what + "shuffle_window": feed.window}
+    rows = feed.first
     weights = "sample_weight or class_weight" if not what else "sample_weight"
     named = {"X": rows.X, "y": rows.y, weights: rows.weight}
     if isinstance(rows.X, SparseRows):
@@ -120,18 +126,20 @@ def find(fit: Fit) -> Saved | None:
         return None
     saved = _read(path, fit)
     _check_given(saved, fit)
-    steps = fit.job.epochs * fit.steps_per_epoch
-    if saved.step > steps:
+    place, steps = saved.place, fit.job.feed.steps_per_epoch(fit.job.batch_size)
+    if (place.epoch, place.step - place.began) > (fit.job.epochs, 0):
+        made = f"{place.epoch} epochs are done" if steps is None else f"has made {place.step}"
+        asked = "is asked for" if steps is None else f"makes {fit.job.epochs * steps} steps"
         raise ValueError(
-            f"epochs={fit.job.epochs} makes {steps} steps, but the fit in {path} has made {saved.step}: ask for more "
-            "epochs, or delete the file to begin anew"
+            f"epochs={fit.job.epochs} {asked}, but the fit in {path} {made}: ask for more epochs, or delete the file "
+            "to begin anew"
         )
     if saved.first_step > fit.trainer.step:
         raise ValueError(
             f"the fit in {path} began when its model had made {saved.first_step} steps, but this one has made "
             f"{fit.trainer.step}: load the model that it began with, or give each fit a file of its own"
         )
-    ended = saved.step == steps or saved.state["stopped"] is not None
+    ended = place.epoch == fit.job.epochs or saved.state["stopped"] is not None
     if ended and fit.job.resume_from is None and fit.trainer.step >= saved.snapshot.step:
         return None  # the model has that fit behind it: this is the next
     names = [name for name, _ in saved.state["callbacks"]]
@@ -155,20 +163,31 @@ def _read(path: str, fit: Fit) -> Saved:
         snapshot = from_contents(whole)
         state = trees.decode(whole.fit, whole.arrays)
         step, first_epoch = (count(state[name], name, 0) for name in ("step", "first_epoch"))
-        epoch = step // fit.steps_per_epoch
-        if snapshot.step < step or any(len(values) > epoch for values in state["history"].values()):
+        place = _place(state, step, fit)
+        if snapshot.step < step or any(len(values) > place.epoch for values in state["history"].values()):
             raise ValueError("its counters contradict each other")
-        for place, kind in (("given", dict), ("latest", dict), ("callbacks", list), ("tally", dict)):
-            if not isinstance(state[place], kind):
-                raise TypeError(f"{place} is no {kind.__name__}")
+        for name, kind in (("given", dict), ("latest", dict), ("callbacks", list), ("tally", dict)):
+            if not isinstance(state[name], kind):
+                raise TypeError(f"{name} is no {kind.__name__}")
         rate_set(state["learning_rate"])
         if state["stopped"] is not None:
             str.strip(state["stopped"])
-        return Saved(path, snapshot, state, step, snapshot.step - step, first_epoch)
+        return Saved(path, snapshot, state, place, snapshot.step - step, first_epoch)
     except CheckpointError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{path} describes a fit that cannot be: {error!r}") from error
+
+
+def _place(state: dict[str, Any], step: int, fit: Fit) -> Place:
+    """Where the fit stood: of arrays the steps tell."""
+    steps = fit.job.feed.steps_per_epoch(fit.job.batch_size)
+    if steps is not None:
+        return Place(step, step // steps, step // steps * steps)
+    epoch, began = (count(state[name], name, 0) for name in ("epoch", "began"))
+    if not epoch <= began <= step:
+        raise ValueError("its counters contradict each other")
+    return Place(step, epoch, began)
 
 
 def _check_given(saved: Saved, fit: Fit) -> None:
@@ -199,7 +218,7 @@ def restore(fit: Fit, saved: Saved) -> None:
     trainer.engine.set_weights(saved.snapshot.weights)
     fit.model._restore(saved.snapshot)
     trainer.rates.changed = state["learning_rate"]  # with a function as schedule the snapshot has none
-    fit.step, fit.epoch = saved.step, saved.step // fit.steps_per_epoch
+    fit.step, fit.epoch, fit.began = saved.place
     fit.first_step, fit.first_epoch = saved.first_step, saved.first_epoch
     fit.latest, fit.stopped = state["latest"], state["stopped"]
     fit.history.epoch = list(range(fit.epoch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,21 @@ class SparseRows:
         starts = np.concatenate([[0], np.cumsum(lengths)])
         places = np.arange(starts[-1]) - np.repeat(starts[:-1] - self.starts[:-1][rows], lengths)
         return SparseRows(starts, self.columns[places], self.values[places], self.width)
+
+    @staticmethod
+    def concatenate(parts: Sequence[SparseRows]) -> SparseRows:
+        """All rows of these, one after another.
+
+        >>> row = SparseRows(np.array([0, 1]), np.array([2], np.int32), np.array([5.0]), 3)
+        >>> SparseRows.concatenate([row, row]).toarray()
+        array([[0., 0., 5.],
+               [0., 0., 5.]])
+        """
+        own = [slice(int(part.starts[0]), int(part.starts[-1])) for part in parts]
+        lengths = np.concatenate([np.diff(part.starts) for part in parts])
+        columns = np.concatenate([part.columns[s] for part, s in zip(parts, own, strict=True)])
+        values = np.concatenate([part.values[s] for part, s in zip(parts, own, strict=True)])
+        return SparseRows(np.concatenate([[0], np.cumsum(lengths)]), columns, values, parts[0].width)
 
     def toarray(self) -> Array:
         """The same rows with their zeros."""

@@ -15,6 +15,7 @@ class Purpose(IntEnum):
     SHUFFLE = 1
     MASKS = 2
     MIXUP = 3
+    CHUNKS = 4
 
 
 def generator(seed: int, purpose: Purpose, index: int) -> np.random.Generator:
@@ -33,7 +34,7 @@ def mask_key(seed: int) -> tuple[int, int]:
 
 
 class Stream:
-    """The random numbers of one purpose, a generator for each index from 0.
+    """The random numbers of one purpose, a generator for each index from 0, or for each window of an index.
 
     Philox is keyed once and its counter set for each index; a new PCG64 costs 9 µs, as much as ten steps of a small
     network.
@@ -45,20 +46,20 @@ class Stream:
         self._generator = np.random.Generator(self._philox)
         self._start = self._philox.state  # of a stream from which nothing was drawn
 
-    def at(self, index: int) -> np.random.Generator:
-        """The generator of this index, until the next call."""
-        # The lowest word of the counter runs with what is drawn, the highest names the index: they never overlap.
-        self._start["state"]["counter"][3] = index
+    def at(self, index: int, window: int = 0) -> np.random.Generator:
+        """The generator of this index, and of a window of it if it has several, until the next call."""
+        # The lowest word of the counter runs with what is drawn, the highest name the index: they never overlap.
+        self._start["state"]["counter"][2:] = window, index
         self._philox.state = self._start
         return self._generator
 
 
 class Shuffler:
-    """The order of n rows in any epoch, from (seed, epoch) alone."""
+    """The order of n rows in any epoch, from (seed, epoch) alone; or of n other things, for another purpose."""
 
-    def __init__(self, seed: int, n: int) -> None:
-        self._stream, self._n = Stream(seed, Purpose.SHUFFLE), n
+    def __init__(self, seed: int, n: int, purpose: Purpose = Purpose.SHUFFLE) -> None:
+        self._stream, self._n = Stream(seed, purpose), n
 
-    def order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """The rows 0 … n - 1 in the order of this epoch, int64 (n,)."""
-        return self._stream.at(epoch).permutation(self._n)
+    def order(self, epoch: int, window: int = 0) -> npt.NDArray[np.int64]:
+        """The rows 0 … n - 1 in the order of this epoch, int64 (n,); of a window of it, if it has several."""
+        return self._stream.at(epoch, window).permutation(self._n)

@@ -42,23 +42,38 @@ class Pace:
 
 
 class Slice(NamedTuple):
-    """Steps first … first + len(bounds) - 2 of a fit; step s takes the rows order[bounds[s]:bounds[s + 1]]."""
+    """Steps first … first + len(bounds) - 2 of a fit; step s takes the rows order[bounds[s]:bounds[s + 1]].
+
+    epochs: that of every step, and behind them that of the step which follows.
+    """
 
     first: int
     order: Indices
     bounds: Indices
+    epochs: Indices
 
 
 class Schedule:
-    """All steps of a fit in slices: epochs × batches, each epoch in an order of its own.
+    """All steps on n rows in slices: epochs × batches, each epoch in an order of its own.
 
-    With `pause` no slice goes beyond the end of an epoch, since something must happen there.
+    With `pause` no slice goes beyond the end of an epoch, since something must happen there. window: where the rows are
+    some of a longer epoch, which ones; the order is drawn for each.
     """
 
     def __init__(
-        self, n: int, batch_size: int, epochs: int, first_epoch: int, seed: int, *, shuffle: bool, pause: bool
+        self,
+        n: int,
+        batch_size: int,
+        epochs: int,
+        first_epoch: int,
+        seed: int,
+        *,
+        shuffle: bool,
+        pause: bool,
+        window: int = 0,
     ) -> None:
         self._n, self._batch_size, self._first_epoch, self._pause = n, batch_size, first_epoch, pause
+        self._window = window
         self.steps_per_epoch = -(-n // batch_size)
         self.steps = epochs * self.steps_per_epoch
         # One batch of all rows has the same gradient in any order.
@@ -77,13 +92,14 @@ class Schedule:
             step = end
 
     def _slice(self, first: int, end: int) -> Slice:
-        epoch, past = first // self.steps_per_epoch, (end - 1) // self.steps_per_epoch + 1
         # Two epochs of 5 rows in batches of 2: steps begin at rows 0 2 4 | 5 7 9 | 10 of the epochs laid end to end.
         step = np.arange(first, end + 1, dtype=np.int64)
-        start = step // self.steps_per_epoch * self._n + step % self.steps_per_epoch * self._batch_size
+        epochs = step // self.steps_per_epoch
+        start = epochs * self._n + step % self.steps_per_epoch * self._batch_size
+        epoch, past = int(epochs[0]), int(epochs[-2]) + 1
         begin = epoch * self._n
         order = self._orders(epoch, past)[start[0] - begin : start[-1] - begin]
-        return Slice(first, order, start - start[0])
+        return Slice(first, order, start - start[0], epochs)
 
     def _orders(self, epoch: int, past: int) -> Indices:
         """The orders of epochs epoch … past - 1, one after another."""
@@ -95,7 +111,7 @@ class Schedule:
 
     def _order(self, shuffler: Shuffler, epoch: int) -> Indices:
         if self._kept[0] != epoch:  # kept: the next slice often begins in the epoch where this one ends
-            self._kept = (epoch, shuffler.order(self._first_epoch + epoch))
+            self._kept = (epoch, shuffler.order(self._first_epoch + epoch, self._window))
         return self._kept[1]
 
 
@@ -104,5 +120,14 @@ def chunks(rows: int, flops: float, most: int = _MOST_ROWS) -> Iterator[slice]:
 
     Cut by arithmetic, not by the clock: a mean loss depends, in its last bits, on where its rows are cut.
     """
-    step = max(1, min(most, int(_CHUNK_FLOPS / flops) // _CHUNK_ROWS * _CHUNK_ROWS or _CHUNK_ROWS))
-    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+    return parts(rows, chunk_rows(flops, most))
+
+
+def chunk_rows(flops: float, most: int = _MOST_ROWS) -> int:
+    """The rows of such a part."""
+    return max(1, min(most, int(_CHUNK_FLOPS / flops) // _CHUNK_ROWS * _CHUNK_ROWS or _CHUNK_ROWS))
+
+
+def parts(rows: int, size: int) -> Iterator[slice]:
+    """All rows, so many at a time."""
+    return (slice(start, min(start + size, rows)) for start in range(0, rows, size))

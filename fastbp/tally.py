@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,23 +19,24 @@ if TYPE_CHECKING:
 class Tally:
     """Adds up the losses and metrics of epochs while slices come in."""
 
-    def __init__(self, trainer: Trainer, rows: Rows, steps_per_epoch: int) -> None:
-        self._trainer, self._rows, self._steps = trainer, rows, steps_per_epoch
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
         self._first = 0  # of the epochs that the last slice was of; sums of weighted losses, and of weights, of each
         self._loss: Array = np.zeros(1)
         self._weight: Array = np.zeros(1)
         self._known: dict[int, list[Any]] = {}  # of each metric, by epoch
 
-    def add(self, piece: Slice, losses: npt.NDArray[np.float64], outputs: Array | None, report: Report) -> None:
-        """Take in a slice: the losses of its steps, also of one dropped since not finite, and their rows' outputs."""
+    def add(
+        self, rows: Rows, piece: Slice, losses: npt.NDArray[np.float64], outputs: Array | None, report: Report
+    ) -> None:
+        """Take in a slice of steps on rows: their losses, also of one dropped since not finite, and the outputs."""
         seen = report.steps + (report.status == 1)
-        epoch = np.arange(piece.first, piece.first + seen) // self._steps
-        bounds = piece.bounds[: seen + 1]
+        epoch, bounds = piece.epochs[:seen], piece.bounds[: seen + 1]
         weight: npt.NDArray[np.float64]
-        if self._rows.weight is None:
+        if rows.weight is None:
             weight = np.diff(bounds).astype(np.float64)
         else:
-            weight = np.add.reduceat(self._rows.weight[piece.order[: bounds[-1]]].astype(np.float64), bounds[:-1])
+            weight = np.add.reduceat(rows.weight[piece.order[: bounds[-1]]].astype(np.float64), bounds[:-1])
         first, past = int(epoch[0]), int(epoch[-1]) + 1
         with np.errstate(invalid="ignore"):  # an infinite loss of rows that weigh nothing
             terms = losses[:seen] * weight
@@ -45,13 +47,12 @@ class Tally:
         self._weight = np.bincount(place, np.concatenate([[self._weight[-1] * goes_on], weight]))
         self._first = first
         if outputs is not None:
-            for e in range(first, past):
-                begin, end = (max(0, number * self._steps - piece.first) for number in (e, e + 1))
-                part = slice(int(bounds[begin]), int(bounds[min(end, report.steps)]))
-                self._measure(e, piece.order[part], outputs[part])
+            edges = np.minimum(np.searchsorted(epoch, np.arange(first, past + 1)), report.steps)
+            for e, (begin, end) in enumerate(pairwise(bounds[edges].tolist()), first):
+                self._measure(rows, e, piece.order[begin:end], outputs[begin:end])
 
-    def _measure(self, epoch: int, order: Indices, outputs: Array) -> None:
-        trainer, rows = self._trainer, self._rows
+    def _measure(self, rows: Rows, epoch: int, order: Indices, outputs: Array) -> None:
+        trainer = self._trainer
         weight = None if rows.weight is None else rows.weight[order]
         known = self._known.get(epoch) or [metric.start() for metric in trainer.metrics]
         self._known[epoch] = trainer.measure(known, rows.y[order], outputs, weight)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from fastbp.data import Array, Rows
 from fastbp.history import DivergenceWarning
 from fastbp.layers import Block
 from fastbp.rates import Rates
-from fastbp.slices import Indices, chunks
+from fastbp.slices import Indices, chunk_rows
 
 if TYPE_CHECKING:
+    from fastbp.feeds import Feed
     from fastbp.kernels.engine import Engine
     from fastbp.losses import Loss
     from fastbp.optimizers import Optimizer
@@ -117,19 +119,21 @@ class Trainer:
         return "" if report.layer < 0 else f" at layer {report.layer}, {self.blocks[report.layer].label}"
 
 
-def evaluate(trainer: Trainer, rows: Rows, n_threads: int | None) -> dict[str, float]:
+def evaluate(trainer: Trainer, feed: Feed, n_threads: int | None) -> dict[str, float]:
     """The mean loss and the metrics over all rows."""
     engine, width = trainer.engine, trainer.engine.output_size
     total, weight = 0.0, 0.0
     known = [metric.start() for metric in trainer.metrics]
-    for chunk in chunks(len(rows.X), 2.0 * engine.n_parameters, most_rows(trainer)):
-        X, y, w = rows.X[chunk], rows.y[chunk], None if rows.weight is None else rows.weight[chunk]
-        outputs = np.empty((len(X), width), X.dtype) if trainer.metrics else None
-        loss = engine.evaluate(X, y, sample_weight=w, outputs=outputs, n_threads=n_threads)
-        share = float(len(X)) if w is None else float(w.sum(dtype=np.float64))
-        total, weight = total + share * loss, weight + share
-        if outputs is not None:
-            known = trainer.measure(known, y, outputs, w)
+    with closing(feed.parts(chunk_rows(2.0 * engine.n_parameters, most_rows(trainer)))) as parts:
+        for X, y, w in parts:
+            outputs = np.empty((len(X), width), X.dtype) if trainer.metrics else None
+            loss = engine.evaluate(X, y, sample_weight=w, outputs=outputs, n_threads=n_threads)
+            share = float(len(X)) if w is None else float(w.sum(dtype=np.float64))
+            total, weight = total + share * loss, weight + share
+            if outputs is not None:
+                known = trainer.measure(known, y, outputs, w)
+    if not weight:
+        raise ValueError("sample_weight must have a positive entry, but all are 0: give the rows that count a weight")
     logs = {"loss": float(total / weight)}
     return logs | {metric.name: metric.result(state) for metric, state in zip(trainer.metrics, known, strict=True)}
 

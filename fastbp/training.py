@@ -1,4 +1,4 @@
-"""The fit loop: slices of steps, and what happens between them."""
+"""The fit loop: windows of rows, slices of steps on them, and what happens between these."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import functools
 import numbers
 import os
 import time
+from collections.abc import Generator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,11 +15,12 @@ import numpy as np
 from fastbp import checkpoint, resuming
 from fastbp.callbacks.base import hook, overrides
 from fastbp.data import Rows
+from fastbp.feeds import Deal, Feed, Place
 from fastbp.history import DivergenceWarning, History
 from fastbp.mixup import Mixup
 from fastbp.normalising import renew_statistics
 from fastbp.progress import Progress
-from fastbp.slices import Pace, Schedule, Slice
+from fastbp.slices import Pace, Slice
 from fastbp.tally import Tally
 from fastbp.trainer import Trainer, evaluate, most_rows
 
@@ -27,11 +30,14 @@ if TYPE_CHECKING:
 __all__ = ["DivergenceWarning", "Fit", "History", "Job", "Trainer", "evaluate", "fit"]
 
 
+_STATISTICS_ROWS = 1 << 16  # at a time, of the training data, where statistics are estimated anew
+
+
 class Job(NamedTuple):
     """The arguments of one fit, checked and converted."""
 
-    rows: Rows
-    validation: Rows | None
+    feed: Feed
+    validation: Feed | None
     batch_size: int
     epochs: int
     shuffle: bool
@@ -46,18 +52,18 @@ class Job(NamedTuple):
 class Fit:
     """One fit under way; callbacks with a method `set_fit` are given it.
 
-    step, epoch: steps and epochs done, those before an interruption included; last: whether no slice will follow;
-    history: what will be returned.
+    step, epoch: steps and epochs done, those before an interruption included; began: the step with which the epoch
+    under way began; last: whether no slice will follow; history: what will be returned.
     """
 
     def __init__(self, trainer: Trainer, job: Job, model: Any) -> None:
         self.trainer, self.job, self.model, self.history = trainer, job, model, History()
-        self.step, self.epoch, self.last = 0, 0, False
+        self.step, self.epoch, self.began, self.last = 0, 0, 0, False
         self.first_step, self.first_epoch = trainer.step, trainer.epoch
         self.latest: dict[str, float] = {}
         self.pace = Pace(6.0 * trainer.engine.n_parameters * job.batch_size)
-        self.steps_per_epoch = -(-len(job.rows.X) // job.batch_size)
-        self.tally = Tally(trainer, job.rows, self.steps_per_epoch)
+        self.tally = Tally(trainer)
+        self._piece: Slice | None = None  # the last one that was begun
         self._mixup = Mixup(job.mixup, trainer.seed, trainer.engine.output_size) if job.mixup else None
         self._deadline = None if job.time_limit is None else time.monotonic() + job.time_limit
         # Why training stops, if a callback wants it to: that is part of the run. And what stops it from outside: the
@@ -77,11 +83,13 @@ class Fit:
     @property
     def complete(self) -> bool:
         """Whether there is nothing left to do: the last epoch is done, or a callback stopped the training."""
-        return self.stopped is not None or self.step == self.job.epochs * self.steps_per_epoch
+        return self.stopped is not None or self.epoch == self.job.epochs
 
     def renew_statistics(self) -> None:
         """Estimate what batch normalisation needs anew from the training data, for weights no step has made."""
-        renew_statistics(self.trainer, self.job.rows, self.job.batch_size)
+        size = -(-_STATISTICS_ROWS // self.job.batch_size) * self.job.batch_size
+        with closing(self.job.feed.parts(size)) as parts:
+            renew_statistics(self.trainer, parts, self.job.batch_size)
 
     def run(self) -> Report | None:
         """Train until the last epoch is done, something wants to stop, or the training diverged; its report then."""
@@ -93,24 +101,13 @@ class Fit:
 
     def _all_slices(self) -> Report | None:
         """The loop: slice after slice, and what must happen between them."""
-        job, rows = self.job, len(self.job.rows.X)
-        pause = job.validation is not None or any(
-            overrides(callback, name) for callback in job.callbacks for name in ("on_epoch_begin", "on_epoch_end")
-        )
-        schedule = Schedule(
-            rows, job.batch_size, job.epochs, self.first_epoch, self.trainer.seed, shuffle=job.shuffle, pause=pause
-        )
-        done = self.epoch * rows + self.step % self.steps_per_epoch * job.batch_size
-        with Progress(rows * job.epochs, job.epochs, job.shown, done) as progress:
-            most = most_rows(self.trainer)
-            if self._mixup is not None:
-                most = min(most, self._mixup.most_rows(job.rows))
-            for piece in schedule.slices(self.pace, most, self.step):
-                if piece.first == self.epoch * self.steps_per_epoch:
-                    hook(job.callbacks, "on_epoch_begin", self.epoch, {})
-                report = self._slice(piece)
+        job = self.job
+        self._begin_epoch()
+        with closing(self._pieces()) as pieces, self._progress() as progress:
+            for rows, piece in pieces:
+                report = self._slice(rows, piece)
                 self.step = piece.first + report.steps
-                self._end_epochs(self.step // self.steps_per_epoch)
+                self._end_epochs(piece, report.steps)
                 self._show(progress, piece, report)
                 if report.status:
                     return self._diverged(report)
@@ -118,26 +115,51 @@ class Fit:
                 hook(job.callbacks, "on_slice_end")
                 if self.last:
                     break
+                self._begin_epoch()
         return None
 
-    def _slice(self, piece: Slice) -> Report:
+    def _pieces(self) -> Generator[tuple[Rows, Slice], None, None]:
+        """All slices that are left, window after window, each with the rows that it is of."""
+        job, most = self.job, most_rows(self.trainer)
+        pause = job.validation is not None or any(
+            overrides(callback, name) for callback in job.callbacks for name in ("on_epoch_begin", "on_epoch_end")
+        )
+        deal = Deal(job.batch_size, job.epochs, self.first_epoch, self.trainer.seed, job.shuffle, pause)
+        with closing(job.feed.windows(deal, Place(self.step, self.epoch, self.began))) as windows:
+            for window in windows:
+                rows = window.rows
+                fitting = most if self._mixup is None else min(most, self._mixup.most_rows(rows))
+                for piece in window.slices(self.pace, fitting):
+                    yield rows, piece
+
+    def _begin_epoch(self) -> None:
+        """Tell that an epoch begins, if one does."""
+        if self.step == self.began:
+            hook(self.job.callbacks, "on_epoch_begin", self.epoch, {})
+
+    def _progress(self) -> Progress:
+        job, rows = self.job, self.job.feed.rows
+        done = (self.step - self.began) * job.batch_size + self.epoch * (rows or 0)
+        return Progress(rows and rows * job.epochs, job.epochs, job.shown, done)
+
+    def _slice(self, rows: Rows, piece: Slice) -> Report:
         """Train one slice and add it to the tally, the loss that was not finite included."""
-        trainer, job = self.trainer, self.job
+        trainer, self._piece = self.trainer, piece
         outputs = None
         if trainer.metrics:
-            outputs = np.empty((len(piece.order), trainer.engine.output_size), job.rows.X.dtype)
-        rows, order, began = job.rows, piece.order, time.perf_counter()
+            outputs = np.empty((len(piece.order), trainer.engine.output_size), rows.X.dtype)
+        blended, order, began = rows, piece.order, time.perf_counter()
         if self._mixup is not None:
-            rows = self._mixup(rows, order, piece.bounds, trainer.engine.steps_trained)
+            blended = self._mixup(rows, order, piece.bounds, trainer.engine.steps_trained)
             order = np.arange(len(order))
-        report, losses = trainer.train(rows, order, piece.bounds, outputs, job.n_threads)
+        report, losses = trainer.train(blended, order, piece.bounds, outputs, self.job.n_threads)
         self.pace.measured(report.steps, time.perf_counter() - began)
-        self.tally.add(piece, losses, outputs, report)
+        self.tally.add(rows, piece, losses, outputs, report)
         return report
 
-    def _end_epochs(self, past: int) -> None:
-        """Note down what is known of the epochs before `past` and validate; more than one only if no-one looks on."""
-        first, job = self.epoch, self.job
+    def _end_epochs(self, piece: Slice, done: int) -> None:
+        """Note down what is known of the epochs that ended and validate; more than one only if no-one looks on."""
+        first, past, job = self.epoch, int(piece.epochs[done]), self.job
         if past == first:
             return
         columns = self.tally.columns(first, past)
@@ -145,7 +167,7 @@ class Fit:
             logs = evaluate(self.trainer, job.validation, job.n_threads)
             columns |= {f"val_{name}": [value] for name, value in logs.items()}
         self._count_epochs()
-        self.epoch = past
+        self.epoch, self.began = past, piece.first + int(np.searchsorted(piece.epochs, past))
         self.latest = {name: values[-1] for name, values in columns.items()}
         logs, before = dict(self.latest), self.model.stop_training
         hook(job.callbacks, "on_epoch_end", past - 1, logs)
@@ -157,7 +179,9 @@ class Fit:
 
     def _count_epochs(self) -> None:
         """Set the model's counter of epochs by its counter of steps."""
-        self.trainer.epoch = self.first_epoch + (self.trainer.step - self.first_step) // self.steps_per_epoch
+        if self._piece is not None:
+            done = self.trainer.step - self.first_step - self._piece.first
+            self.trainer.epoch = self.first_epoch + int(self._piece.epochs[: done + 1][-1])
 
     def _ends(self) -> bool:
         """Whether training ends here."""
@@ -172,7 +196,7 @@ class Fit:
     def _diverged(self, report: Report) -> Report:
         """Note down what is known of the epoch that broke off."""
         self.stopped = "diverged"
-        if self.step % self.steps_per_epoch or report.status == 1:
+        if self.step > self.began or report.status == 1:
             self.history.extend(self.epoch, self.tally.columns(self.epoch, self.epoch + 1))
         return report
 
@@ -180,11 +204,11 @@ class Fit:
         """Move the progress bar: the loss of the epoch under way, the metrics of the last one finished."""
         if not self.job.shown:
             return
-        epoch = min(self.step // self.steps_per_epoch, self.job.epochs - 1)
-        shown = dict(self.latest)
-        if epoch == self.epoch and self.step > epoch * self.steps_per_epoch:
-            shown["loss"] = self.tally.loss(epoch)
-        progress.update(int(piece.bounds[report.steps]), epoch, shown)
+        job, shown = self.job, dict(self.latest)
+        if self.step > self.began:
+            shown["loss"] = self.tally.loss(self.epoch)
+        total = job.feed.rows and job.feed.rows * job.epochs
+        progress.update(int(piece.bounds[report.steps]), min(self.epoch, job.epochs - 1), shown, total)
 
 
 def fit(trainer: Trainer, job: Job, model: Any) -> History:

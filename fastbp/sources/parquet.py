@@ -1,0 +1,64 @@
+"""Parquet files, a part of a row group at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastbp import tables
+from fastbp.sources.base import Chunk, Source, check_weight, needs
+from fastbp.sources.texts import Columns
+
+
+class Parquet(Source):
+    """Columns of numbers in Parquet files, of which each row group is a piece."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        target: Any,
+        features: Sequence[str] | None,
+        weight: str | None,
+        scale: float | None,
+        chunk_rows: int | None,
+    ) -> None:
+        try:
+            import narwhals  # noqa: F401  tables are converted by it
+            from pyarrow.parquet import ParquetFile
+        except ImportError as error:
+            raise needs("pyarrow", "parquet", "reading Parquet") from error
+        super().__init__(paths, scale, chunk_rows)
+        check_weight(target, weight)
+        self._file_class = ParquetFile
+        self._groups: list[tuple[Path, int, int]] = []  # file, row group, and the file's row with which it begins
+        self.rows = 0
+        for path in paths:
+            with ParquetFile(path) as file:
+                names, start = file.schema_arrow.names, 0
+                chosen = Columns(names, target, features, weight, str(path))
+                for group in range(file.metadata.num_row_groups):
+                    self._groups.append((path, group, start))
+                    start += file.metadata.row_group(group).num_rows
+                self.rows += start
+            if path == paths[0]:
+                self.columns = chosen
+        self.pieces = len(self._groups)
+        self.options["columns"] = self.columns.chosen
+
+    def read_piece(self, piece: int) -> Iterator[tuple[str, Chunk]]:
+        path, group, start = self._groups[piece]
+        chosen = self.columns
+        step = self.fitting_rows(len(chosen.features))
+        with self._file_class(path) as file:
+            # one thread, this one: the others of the machine train
+            for batch in file.iter_batches(step, row_groups=[group], columns=chosen.all, use_threads=False):
+                place = f"{path.name} from row {start}"
+                X = tables.array_of(batch.select(chosen.features), f"X of {place}")
+                y = None
+                if chosen.targets:
+                    only = batch.column(chosen.targets[0]) if chosen.single else batch.select(chosen.targets)
+                    y = tables.array_of(only, f"y of {place}")
+                w = tables.array_of(batch.column(chosen.weights[0]), f"weights of {place}") if chosen.weights else None
+                yield place, self.chunk(X, y, w)
+                start += len(batch)
