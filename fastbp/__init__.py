@@ -33,7 +33,7 @@ from fastbp.constraints import MaxNorm
 from fastbp.diagnosis import Diagnosis, diagnose
 from fastbp.folding import fold
 from fastbp.gradient_check import GradientCheck, check_gradients
-from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Residual
+from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.losses import (
     MAE,
     MSE,
@@ -96,6 +96,7 @@ __all__ = [
     "CategoricalFocal",
     "CategoricalHinge",
     "CheckpointError",
+    "ColumnEmbedding",
     "CosineDecay",
     "CosineDecayRestarts",
     "CrossEntropy",

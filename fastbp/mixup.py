@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.data import Rows
+from fastbp.layers import ColumnEmbedding, Layer
 from fastbp.rows import SparseRows
 from fastbp.seeds import Purpose
 
@@ -62,7 +63,7 @@ def _blend(values: Any, order: Indices, partners: Indices, share: Any) -> Any:
     return mixed
 
 
-def check(alpha: Any, rows: Rows, loss: str) -> float:
+def check(alpha: Any, rows: Rows, loss: str, first: Layer) -> float:
     """alpha as fit's argument mixup: 0 for none; else a positive number, rows that are not sparse, targets to blend."""
     if isinstance(alpha, bool) or not isinstance(alpha, int | float | np.integer | np.floating):
         raise TypeError(f"mixup must be a number, but {alpha!r} came: pass 0 for none, or 0.2")
@@ -70,6 +71,8 @@ def check(alpha: Any, rows: Rows, loss: str) -> float:
         raise ValueError(f"mixup must be at least 0 and finite, but {alpha!r} came: pass 0 for none, or 0.2")
     if alpha and isinstance(rows.X, SparseRows):
         raise ValueError("mixup blends dense rows, but X is sparse: pass X.toarray(), or leave mixup out")
+    if alpha and isinstance(first, ColumnEmbedding):
+        raise ValueError("mixup blends numbers, but a ColumnEmbedding reads codes: encode one-hot, or leave mixup out")
     if alpha and loss in NOT_BLENDED:
         raise ValueError(f"mixup needs targets that can be blended, which those of {loss} cannot: leave mixup out")
     return float(alpha)
