@@ -54,6 +54,7 @@ from fastbp.losses import (
 from fastbp.model import Sequential, load
 from fastbp.optimizers import LAMB, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, Muon, NAdam, RMSprop
 from fastbp.plots import plot_history
+from fastbp.preprocessor import Preprocessor
 from fastbp.rate_finder import RateSearch, find_learning_rate
 from fastbp.regularizers import L1, L1L2, L2
 from fastbp.schedules import (
@@ -129,6 +130,7 @@ __all__ = [
     "PiecewiseConstant",
     "Poisson",
     "PolynomialDecay",
+    "Preprocessor",
     "Quantile",
     "RMSprop",
     "RateSearch",
