@@ -149,7 +149,7 @@ class Preprocessor:
             whole = table.matrix if len(block) == len(names) else table.matrix[:, block]
             for i in block if whole.dtype.kind == "f" and not np.isfinite(whole).all() else ():
                 numbers_of(table.arrays[i], table.label(i))  # names what is infinite
-            learnt = self._learn(whole, [None] * len(block), [table.label(i) for i in block])
+            learnt = self._learn(whole, [names[i] for i in block], [table.label(i) for i in block])
             for i, rule in zip(block, learnt, strict=True):
                 rules[i] = rule
         return tuple(rules)
@@ -183,11 +183,11 @@ class Preprocessor:
             rule = learnt.rules[i]
             last = i + 1
             if table.matrix is not None and isinstance(rule, Numeric) and not rule.indicator:
-                while last < len(places) and isinstance(other := learnt.rules[last], Numeric) and not other.indicator:
+                while last < len(places) and _continues(learnt.rules[last], places[last] - places[last - 1]):
                     last += 1
                 run: list[Any] = list(learnt.rules[i:last])
-                values = table.matrix[:, i:last]
-                for place in range(i, last) if not _finite_or_missing(values) else ():
+                values = table.matrix[:, places[i] : places[last - 1] + 1]
+                for place in places[i:last] if not _finite_or_missing(values) else ():
                     numbers_of(table.arrays[place], table.label(place))
                 column_rules.scale_into(values, run, result[:, start : start + len(run)], self.clip)
                 start += len(run)
@@ -340,6 +340,11 @@ def _described(rule: Numeric | Category) -> tuple[str, str]:
     rare = f", {100 * rule.others:.1f} % rare" if rule.others else ""
     kind = f"{len(rule.categories)} categories{rare}"
     return kind, "codes" if rule.coded else "1 feature" if rule.width == 1 else f"{rule.width} features"
+
+
+def _continues(rule: Numeric | Category, step: int) -> bool:
+    """Whether a column can be scaled together with the one before it."""
+    return step == 1 and isinstance(rule, Numeric) and not rule.indicator
 
 
 def _finite_or_missing(values: Array) -> bool:

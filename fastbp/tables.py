@@ -47,6 +47,8 @@ def columns_of(X: Any, what: str = "X") -> Columns:
     >>> columns_of({"age": [39, 50], "work": ["State-gov", None]}).names
     ('age', 'work')
     """
+    if isinstance(X, Columns):
+        return _checked(X, what)
     if isinstance(X, Mapping):
         names = tuple(str(name) for name in X)
         columns = [_column(values, f"{what}, {label_of(name, 0)},") for name, values in zip(names, X.values(),
