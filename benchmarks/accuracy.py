@@ -20,8 +20,7 @@ from benchmarks.tables import machine, markdown_table, replace_generated, versio
 from benchmarks.trainers import TITLES, Run, Task, run
 from benchmarks.xor import XorResult, solve_xor
 from fastbp import datasets
-from fastbp.jobs import TrainJob
-from fastbp.preparation import learn
+from fastbp.jobs import TrainJob, learn
 
 PAGE = ROOT / "docs" / "accuracy.md"
 
@@ -51,10 +50,9 @@ def make_task(contest: Contest, seed: int) -> Task:
     """The contest's data, split and prepared as `fastbp train` does."""
     job = TrainJob(contest.data, seed=seed, epochs=contest.epochs)
     split = datasets.load_named(contest.data, seed=seed)
-    p = learn(split)
-    return Task(
-        job, p, p.features(split.x_train), p.targets(split.y_train), p.features(split.x_test), p.targets(split.y_test)
-    )
+    p = learn(split, job)
+    x_train, x_test = p.transform(split.x_train), p.transform(split.x_test)
+    return Task(job, p, x_train, p.transform_target(split.y_train), x_test, p.transform_target(split.y_test))
 
 
 def run_seed(contest: Contest, library: str, seed: int) -> Run:

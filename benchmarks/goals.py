@@ -28,7 +28,7 @@ from benchmarks.tables import machine, markdown_table, replace_generated, versio
 from fastbp import datasets
 from fastbp.datasets import Array, Split
 from fastbp.layers import Layer
-from fastbp.preparation import Preparation, learn
+from fastbp.preprocessor import Preprocessor
 
 PAGE = ROOT / "docs" / "goals.md"
 SEEDS = 3
@@ -48,7 +48,7 @@ class Recipe(NamedTuple):
 class Task(NamedTuple):
     """Prepared rows to train on, and the features and answers, in their own units, of those held out."""
 
-    preparation: Preparation
+    preprocessor: Preprocessor
     X: Array
     y: Array
     x_test: Array
@@ -90,8 +90,9 @@ class Goal(NamedTuple):
 
 def prepare(split: Split, task: str | None = None) -> Task:
     """The split as a network is trained on it."""
-    p = learn(split, task)
-    return Task(p, p.features(split.x_train), p.targets(split.y_train), p.features(split.x_test), split.y_test)
+    p = Preprocessor(task=task, scaling=split.scale or "standard")
+    X, y = p.fit_transform(split.x_train, split.y_train), p.transform_target(split.y_train)
+    return Task(p, X, y, p.transform(split.x_test), split.y_test)
 
 
 def load_digits(seed: int) -> Task:
@@ -159,7 +160,7 @@ def class_weights(y: Array) -> dict[int, float]:
 
 def train(recipe: Recipe, task: Task, seed: int, n_threads: int | None = None) -> fastbp.Sequential:
     """The recipe's network for this task, trained."""
-    classes = len(task.preparation.classes)
+    classes = len(task.preprocessor.classes or ())
     last = fastbp.Dense(classes, "softmax") if classes else fastbp.Dense(task.y.shape[1])
     model = fastbp.Sequential([*recipe.hidden, last], seed=seed)
     rate = fastbp.CosineDecay(recipe.learning_rate, recipe.epochs * -(-len(task.X) // recipe.batch_size))
@@ -184,7 +185,7 @@ def run(goal: Goal, seed: int, n_threads: int | None = None) -> Result:
     start = time.perf_counter()
     model = train(goal.recipe, task, seed, n_threads)
     seconds = time.perf_counter() - start
-    value = goal.measure(task.y_test, task.preparation.answers(model.predict(task.x_test)))
+    value = goal.measure(task.y_test, task.preprocessor.inverse_target(model.predict(task.x_test)))
     return Result(value, goal.bound(task, seed) if callable(goal.bound) else goal.bound, seconds)
 
 
@@ -203,7 +204,7 @@ def sklearn_rmse(task: Task, seed: int) -> float:
 
     model: Any = MLPRegressor(hidden_layer_sizes=CALIFORNIA_SHAPE, random_state=seed, max_iter=500)
     model.fit(task.X, task.y.ravel())
-    return rmse(task.y_test, task.preparation.answers(model.predict(task.x_test)[:, None]))
+    return rmse(task.y_test, task.preprocessor.inverse_target(model.predict(task.x_test)[:, None]))
 
 
 # ---------------------------------------------------------------- goals

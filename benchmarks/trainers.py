@@ -12,7 +12,7 @@ import fastbp
 from fastbp.bench import Row, glorot_weights
 from fastbp.datasets import Array
 from fastbp.jobs import TrainJob, build, soft_targets
-from fastbp.preparation import Preparation
+from fastbp.preprocessor import Preprocessor
 
 TITLES = {"fastbp": "fastbp", "sklearn": "scikit-learn", "torch": "PyTorch"}
 
@@ -21,7 +21,7 @@ class Task(NamedTuple):
     """What all train: prepared data, the job with its recipe, and the seed in it."""
 
     job: TrainJob
-    preparation: Preparation
+    preprocessor: Preprocessor
     X: NDArray[np.float32]
     y: Array
     x_test: NDArray[np.float32]
@@ -30,7 +30,7 @@ class Task(NamedTuple):
     @property
     def sizes(self) -> tuple[int, ...]:
         """The network, inputs first."""
-        return (self.X.shape[1], *self.job.recipe.layers, len(self.preparation.classes))
+        return (self.X.shape[1], *self.job.recipe.layers, self.preprocessor.n_outputs)
 
 
 class Trainer(Protocol):
@@ -47,8 +47,8 @@ class FastbpTrainer:
     """`Sequential.fit`, an epoch a call."""
 
     def __init__(self, task: Task) -> None:
-        self.X, self.y = task.X, soft_targets(task.y, task.preparation, task.job.recipe)
-        self.model: fastbp.Sequential = build(task.job, task.X.shape[1], self.y, task.preparation)
+        self.X, self.y = task.X, soft_targets(task.y, task.preprocessor, task.job.recipe)
+        self.model: fastbp.Sequential = build(task.job, task.X.shape[1], self.y, task.preprocessor)
         self.batch_size = task.job.recipe.batch_size
 
     def epoch(self) -> None:
@@ -68,7 +68,7 @@ class SklearnTrainer:
         from sklearn.neural_network import MLPClassifier
 
         recipe = task.job.recipe
-        self.X, self.y, self.classes = task.X, task.y, np.arange(len(task.preparation.classes))
+        self.X, self.y, self.classes = task.X, task.y, np.arange(task.preprocessor.n_outputs)
         self.model: Any = MLPClassifier(
             recipe.layers,
             batch_size=min(recipe.batch_size, len(task.X)),
@@ -98,7 +98,7 @@ class TorchTrainer:
         recipe = task.job.recipe
         torch.manual_seed(task.job.seed)
         torch.set_flush_denormal(True)
-        y = soft_targets(task.y, task.preparation, recipe)
+        y = soft_targets(task.y, task.preprocessor, recipe)
         self.X, self.y = torch.from_numpy(task.X), torch.from_numpy(y)
         self.batch_size = recipe.batch_size
         weights = glorot_weights(task.sizes, np.random.default_rng(task.job.seed))

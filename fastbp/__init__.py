@@ -33,7 +33,7 @@ from fastbp.constraints import MaxNorm
 from fastbp.diagnosis import Diagnosis, diagnose
 from fastbp.folding import fold
 from fastbp.gradient_check import GradientCheck, check_gradients
-from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Residual
+from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.losses import (
     MAE,
     MSE,
@@ -54,6 +54,7 @@ from fastbp.losses import (
 from fastbp.model import Sequential, load
 from fastbp.optimizers import LAMB, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, Muon, NAdam, RMSprop
 from fastbp.plots import plot_history
+from fastbp.preprocessor import Preprocessor
 from fastbp.rate_finder import RateSearch, find_learning_rate
 from fastbp.regularizers import L1, L1L2, L2
 from fastbp.schedules import (
@@ -96,6 +97,7 @@ __all__ = [
     "CategoricalFocal",
     "CategoricalHinge",
     "CheckpointError",
+    "ColumnEmbedding",
     "CosineDecay",
     "CosineDecayRestarts",
     "CrossEntropy",
@@ -128,6 +130,7 @@ __all__ = [
     "PiecewiseConstant",
     "Poisson",
     "PolynomialDecay",
+    "Preprocessor",
     "Quantile",
     "RMSprop",
     "RateSearch",

@@ -19,6 +19,7 @@ TRAIN_EXAMPLES = """examples:
   fastbp train digits
   fastbp train mnist --layers 512,512 --epochs 10
   fastbp train flowers.csv --target species --output flowers.safetensors
+  fastbp train people.csv.gz --target income --categorical zip_code
   fastbp train measurements.npz --task regression --optimizer adamw --weight-decay 0.01"""
 
 
@@ -91,8 +92,9 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=TRAIN_EXAMPLES,
     )
-    from fastbp.jobs import ACTIVATIONS, CLASS_LOSSES, OPTIMIZERS
-    from fastbp.preparation import TASKS
+    from fastbp.jobs import ACTIVATIONS, CLASS_LOSSES, OPTIMIZERS, REGRESSION_LOSSES, SCHEDULES
+    from fastbp.preprocessor import SCALINGS
+    from fastbp.targets import TASKS
 
     parser.add_argument("data", metavar="DATA", help="digits, mnist, fashion-mnist, or a .npz, .csv or .csv.gz file")
     parser.add_argument("--target", metavar="COLUMN", help="the column of a .csv file to predict")
@@ -104,7 +106,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--activation", choices=ACTIVATIONS, default="relu", help="of the hidden layers (default: relu)"
     )
     parser.add_argument(
-        "--loss", choices=CLASS_LOSSES, help="of classes: over softmax or sigmoid outputs (default: by data set)"
+        "--loss", choices=[*CLASS_LOSSES, *REGRESSION_LOSSES], help="default: by data set; of regressions, mse"
     )
     parser.add_argument(
         "--label-smoothing", type=float, metavar="S", help="target of a class 1 - S + S/classes, of others S/classes"
@@ -112,6 +114,18 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: adam")
     parser.add_argument("--learning-rate", type=float, metavar="RATE", help="default: by data set and optimizer")
     parser.add_argument("--weight-decay", type=float, default=0.0, metavar="DECAY", help="default: 0")
+    parser.add_argument("--schedule", choices=SCHEDULES, help="of the learning rate (default: by data set)")
+    parser.add_argument("--dropout", type=float, default=0.0, metavar="RATE", help="behind hidden layers (default: 0)")
+    parser.add_argument("--batch-norm", action="store_true", help="normalise hidden layers before their activations")
+    parser.add_argument(
+        "--categorical", type=_names, default=(), metavar="NAME,NAME", help="columns of numbers that are categories"
+    )
+    parser.add_argument(
+        "--scaling", choices=SCALINGS, default="standard", help="of columns of numbers (default: standard)"
+    )
+    parser.add_argument(
+        "--clip", action=argparse.BooleanOptionalAction, help="smoothly to 3 deviations (default: with categories)"
+    )
     parser.add_argument("--batch-size", type=_positive, metavar="N", help="rows a step (default: by data set)")
     parser.add_argument("--epochs", type=_positive, metavar="N", help="passes over the data (default: by data set)")
     parser.add_argument(
@@ -167,6 +181,10 @@ def _run_bench(args: argparse.Namespace) -> int:
 
 def _widths(text: str) -> tuple[int, ...]:
     return tuple(_positive(part) for part in text.split(",")) if text.strip() else ()
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _positive(text: str) -> int:

@@ -1,6 +1,6 @@
 """Where training data come from: the bundled digits, MNIST and Fashion-MNIST on disk, ``.npz`` and ``.csv`` files.
 
-Everything here returns plain arrays in the data's own units; `fastbp.preparation` scales them and numbers the classes.
+Everything here returns plain arrays in the data's own units; a `Preprocessor` scales them and numbers the classes.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import gzip
 import math
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fastbp.tables import is_missing
 
 Array = NDArray[Any]
 
@@ -45,7 +47,10 @@ class Split(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows of one file: X (n, features), y (n,) or None, and the names of the features where the file gives them."""
+    """Rows of one file: X (n, features), y (n,) or None, and the names of the features where the file gives them.
+
+    X holds numbers, NaN where one is missing; objects where there are texts, which a `Preprocessor` takes.
+    """
 
     X: Array
     y: Array | None
@@ -141,15 +146,20 @@ def read_npz(path: str | os.PathLike[str]) -> Table | Split:
     return Table(X, y, columns if len(columns) == X.shape[1] else ())
 
 
-def read_csv(path: str | os.PathLike[str], *, target: str | None = None, columns: Sequence[str] = ()) -> Table:
-    """A comma-separated file with a line of names; every column but ``target`` must be numeric. ``.csv.gz`` works too.
+def read_csv(
+    path: str | os.PathLike[str], *, target: str | None = None, columns: Sequence[str] = (), texts: Collection[str] = ()
+) -> Table:
+    """A comma-separated file with a line of names. ``.csv.gz`` works too.
 
+    X is an array of numbers, NaN where one is missing (empty, ``?``, ``NA`` and their like); where a column holds other
+    texts, or is one of ``texts``, X holds objects: numbers, and texts as they stand there.
     target: the column to predict (numbers or texts); None reads all columns as features and leaves y None.
-    columns: read these columns only, in this order, whatever else the file holds (used to predict).
-    ValueError: an unknown column, a line of another length, a value that is no number; each names line and column.
+    columns: read these columns only, in this order, whatever else the file holds (used to predict); the target may then
+    be absent, or have gaps: y is None.
+    ValueError: an unknown column, a line of another length; each names line and column.
     """
     names, lines = _read_lines(Path(path))
-    if target is not None and target not in names:
+    if target is not None and target not in names and not columns:
         raise ValueError(f"--target {target!r} is not a column of {path}: its columns are {', '.join(names)}")
     missing = [name for name in columns if name not in names]
     if missing:
@@ -158,11 +168,17 @@ def read_csv(path: str | os.PathLike[str], *, target: str | None = None, columns
     if not features:
         raise ValueError(f"{path} has no column besides the target {target!r}: nothing to learn from")
     by_name = dict(zip(names, zip(*lines, strict=True), strict=True))
-    X = np.stack([_numbers(by_name[name], name, path) for name in features], axis=1)
-    return Table(X, None if target is None else _target(by_name[target], target, path), features)
+    values = [_numbers_or_texts(by_name[name], name in texts) for name in features]
+    kind = np.float64 if all(column.dtype == np.float64 for column in values) else object
+    X = np.stack([column.astype(kind) for column in values], axis=1)
+    if target not in by_name or (columns and any(is_missing(value) for value in by_name[target])):
+        return Table(X, None, features)
+    return Table(X, _target(by_name[target], target, path), features)
 
 
-def read_file(path: str | os.PathLike[str], *, target: str | None = None, columns: Sequence[str] = ()) -> Table | Split:
+def read_file(
+    path: str | os.PathLike[str], *, target: str | None = None, columns: Sequence[str] = (), texts: Collection[str] = ()
+) -> Table | Split:
     """`read_npz` or `read_csv` by the file's ending; FileNotFoundError and ValueError name the file."""
     file = Path(path)
     if not file.is_file():
@@ -170,9 +186,9 @@ def read_file(path: str | os.PathLike[str], *, target: str | None = None, column
             f"no file {file}: give digits, mnist, fashion-mnist, or a .npz or .csv file that exists"
         )
     if file.name.endswith((".csv", ".csv.gz")):
-        return read_csv(file, target=target, columns=columns)
+        return read_csv(file, target=target, columns=columns, texts=texts)
     if file.suffix == ".npz":
-        if target is not None:
+        if target is not None and not columns:
             raise ValueError(f"--target {target!r} belongs to .csv files; in {file} the target is the array y")
         return read_npz(file)
     raise ValueError(f"cannot read {file}: the ending must be .npz, .csv or .csv.gz")
@@ -297,26 +313,25 @@ def _checked_lines(reader: Iterator[list[str]], path: Path) -> tuple[list[str], 
     return names, lines
 
 
-def _numbers(values: Sequence[str], name: str, path: object) -> Array:
+def _numbers_or_texts(values: Sequence[str], text: bool) -> Array:
+    """float64 with NaN for what is missing; where a value is another text, or if text, all of them as objects."""
     try:
-        return np.array([float(value) for value in values])
+        if not text:
+            return np.array([math.nan if is_missing(value) else float(value) for value in values])
     except ValueError:
-        row, value = next((row, value) for row, value in enumerate(values, start=2) if not _is_number(value))
-        raise ValueError(
-            f"column {name!r} of {path} must be numeric, got {value!r} in row {row}: drop it or encode it as numbers"
-        ) from None
+        pass
+    return np.array(values, object)
 
 
 def _target(values: Sequence[str], name: str, path: object) -> Array:
+    if any(is_missing(value) for value in values):
+        raise ValueError(f"the target column {name!r} of {path} has empty values: fill them or drop those rows")
     if not all(_is_number(value) for value in values):
-        if any(not value.strip() for value in values):
-            raise ValueError(f"the target column {name!r} of {path} has empty values: fill them or drop those rows")
         return np.array([value.strip() for value in values])
-    numbers = _numbers(values, name, path)
     try:
         return np.array([int(value) for value in values], np.int64)
     except (ValueError, OverflowError):
-        return numbers
+        return np.array([float(value) for value in values])
 
 
 def _is_number(value: str) -> bool:

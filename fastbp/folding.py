@@ -10,7 +10,7 @@ import numpy as np
 
 from fastbp import activations
 from fastbp.data import Array, finite
-from fastbp.layers import BatchNorm, Dense, Layer, LayerNorm, Residual
+from fastbp.layers import BatchNorm, ColumnEmbedding, Dense, Layer, LayerNorm, Residual
 from fastbp.model import Sequential
 
 
@@ -68,6 +68,8 @@ def _with_weights(layers: Sequence[Layer], width: int, arrays: Iterator[Array]) 
             n, width = int(units != width), units
         elif isinstance(layer, Dense):
             n, width = 1 + layer.use_bias, layer.units
+        elif isinstance(layer, ColumnEmbedding):
+            n, width = len(layer.tables), layer.units_of(width)
         elif isinstance(layer, BatchNorm | LayerNorm):
             n = 4 if isinstance(layer, BatchNorm) else 2
         result.append(_Weighted(layer, [next(arrays) for _ in range(n)], within))

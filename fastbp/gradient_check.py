@@ -159,15 +159,18 @@ def check_gradients(
 _NAMES = {"dense": ("kernel", "bias"), "batch_norm": ("gamma", "beta"), "layer_norm": ("gamma", "beta")}
 
 
+def _names(node: Node) -> tuple[str, ...]:
+    tables = tuple(f"embedding_{column}" for column, *_ in node.spec.tables)
+    return tables or _NAMES.get(node.spec.kind, ())
+
+
 def _trainable(network: list[Node]) -> list[tuple[int, str, int]]:
     """Node, name and place in get_weights() of every array with a gradient: no running statistics, nothing frozen."""
     return [
         (node.number, f"{node.name}.{name}", position)
         for node in network
         if node.spec.trainable
-        for name, position in zip(
-            _NAMES.get(node.spec.kind, ()), range(node.arrays.start, node.arrays.stop), strict=False
-        )
+        for name, position in zip(_names(node), range(node.arrays.start, node.arrays.stop), strict=False)
     ]
 
 

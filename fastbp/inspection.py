@@ -62,7 +62,7 @@ def some_weighted_rows(model: Sequential, X: Any, y: Any, sample_weight: Any, ro
 
 # ---------------------------------------------------------------- nodes
 
-N_ARRAYS = {"batch_norm": 4, "layer_norm": 2}  # others have none, but for dense
+N_ARRAYS = {"batch_norm": 4, "layer_norm": 2}  # others have none, but for dense and embedding
 
 
 def nodes(specs: Sequence[LayerSpec], names: Sequence[tuple[str, str]] | None = None) -> list[Node]:
@@ -70,7 +70,7 @@ def nodes(specs: Sequence[LayerSpec], names: Sequence[tuple[str, str]] | None = 
     names = names or [(str(number), spec.kind) for number, spec in enumerate(specs)]
     result, start = [], 0
     for number, (spec, (name, label)) in enumerate(zip(specs, names, strict=True)):
-        size = 1 + spec.use_bias if spec.kind == "dense" else N_ARRAYS.get(spec.kind, 0)
+        size = 1 + spec.use_bias if spec.kind == "dense" else N_ARRAYS.get(spec.kind, len(spec.tables))
         result.append(Node(number, name, label, spec, slice(start, start + size)))
         start += size
     return result
@@ -135,6 +135,13 @@ def _same(A: Array, spec: LayerSpec, weights: Sequence[Array]) -> Array:
     return A
 
 
+def _embedded(A: Array, spec: LayerSpec, weights: Sequence[Array]) -> Array:
+    """Columns without codes, then the rows of the tables."""
+    from fastbp.reference.network import embed
+
+    return embed(A, spec, weights)
+
+
 _COMPUTED: dict[str, Callable[[Array, LayerSpec, Sequence[Array]], Array]] = {
     "dense": _dense,
     "activation": _same,
@@ -142,4 +149,5 @@ _COMPUTED: dict[str, Callable[[Array, LayerSpec, Sequence[Array]], Array]] = {
     "layer_norm": lambda A, spec, weights: _normalised(A, 1, spec.values[0], weights[0], weights[1]),
     "dropout": _same,  # kept values are scaled so that the mean is the same
     "noise": _same,
+    "embedding": _embedded,
 }

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
 
 import numpy as np
 
 import fastbp
-from fastbp import datasets
+from fastbp import datasets, losses, optimizers
 from fastbp.bench import step_flops
 from fastbp.datasets import Array, Split
-from fastbp.preparation import Preparation, learn
+from fastbp.column_rules import Category
+from fastbp.preprocessor import Preprocessor
+from fastbp.tables import Columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SEED_KEY = "fastbp.seed"  # tells which rows of the digits were held out
 NAMED = ("digits", "mnist", "fashion-mnist")
-OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
+TARGET_KEY = "fastbp.target"  # the column of a file that was learnt to be predicted
+OPTIMIZERS = ("sgd", "momentum", "nesterov", *(name for name in optimizers.NAMES if name != "sgd"))
 ACTIVATIONS = (
     *("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu"),
     *("gelu", "gelu_tanh", "silu", "mish", "softplus"),
 )
-
-
-CLASS_LOSSES = ("cross_entropy", "binary_cross_entropy")
+# The last activation that each loss works with.
+CLASS_LOSSES = {
+    **dict.fromkeys(("cross_entropy", "categorical_focal", "kl_divergence"), "softmax"),
+    **dict.fromkeys(("binary_cross_entropy", "binary_focal"), "sigmoid"),
+    **dict.fromkeys(("hinge", "categorical_hinge"), "identity"),
+}
+REGRESSION_LOSSES = dict.fromkeys(("mse", "mae", "huber", "log_cosh"), "identity")
+SCHEDULES = ("constant", "cosine")
 
 
 class Recipe(NamedTuple):
@@ -42,6 +51,8 @@ class Recipe(NamedTuple):
     learning_rate: float = 1e-3
     loss: str = "cross_entropy"
     label_smoothing: float = 0.0
+    schedule: str = "constant"
+    clip: bool = False  # numbers smoothly to ±3 deviations
 
 
 # 1,438 training rows are few: over 20 splits of the digits, smoothed targets raise the mean accuracy from 98.0 % to
@@ -53,6 +64,12 @@ RECIPES = {
     "fashion-mnist": Recipe((512, 512), 128, 15),
 }
 FILE_RECIPE = Recipe((128, 64), 64, 40)
+# Tables with categories: a quarter of Adult's training rows held out, five times, 85.9 % of them are told right; by the
+# recipe of other files 84.0 %, which fits the noise, without clipping 85.8 %, by one-hot codes alone 85.4 %. Their
+# batches and epochs depend on the number of rows, see `_for_categories`.
+CATEGORIES_RECIPE = Recipe((128, 64), 256, 12, learning_rate=2e-3, schedule="cosine", clip=True)
+CATEGORY_STEPS, MOST_EPOCHS = 1200, 100
+MOST_ONE_HOT, RARE = 10, 3  # categories that become a feature each; how often one must occur not to be rare
 PLAIN_SGD_RATE = {"sgd": 0.1, "momentum": 0.01, "nesterov": 0.01}
 
 
@@ -76,13 +93,22 @@ class TrainJob:
     threads: int | None = None
     output: str | None = None
     quiet: bool = False
+    categorical: tuple[str, ...] = ()
+    scaling: str = "standard"
+    clip: bool | None = None
+    dropout: float = 0.0
+    batch_norm: bool = False
+    schedule: str | None = None
+    base: Recipe | None = None  # in the place of that of the data set
 
     @property
     def recipe(self) -> Recipe:
         """The data set's recipe with the options given in the places of its own."""
-        base = RECIPES.get(self.data, FILE_RECIPE)
+        base = self.base or RECIPES.get(self.data, FILE_RECIPE)
         if self.optimizer in PLAIN_SGD_RATE:
             base = base._replace(learning_rate=PLAIN_SGD_RATE[self.optimizer])
+        elif self.optimizer not in ("adam", "adamw"):
+            base = base._replace(learning_rate=float(optimizers.get(self.optimizer).learning_rate))  # type: ignore
         if self.loss not in (None, base.loss):
             base = base._replace(label_smoothing=0.0)
         given = {name: getattr(self, name) for name in Recipe._fields if getattr(self, name) is not None}
@@ -121,19 +147,22 @@ def train(job: TrainJob) -> int:
     """Run `fastbp train`: load, train, save, report; the exit code, 130 after Ctrl-C, which saves the model too."""
     _check_output(job.path)
     split = datasets.load_named(job.data, seed=job.seed) if job.data in NAMED else _read_split(job)
-    preparation = learn(split, job.task)
-    X = preparation.features(split.x_train, "the training rows")
-    y = soft_targets(preparation.targets(split.y_train, "the training target"), preparation, job.recipe)
-    x_test = preparation.features(split.x_test, "the test rows")
-    y_test = preparation.targets(split.y_test, "the test target")
-    model = build(job, X.shape[1], y, preparation)
-    _print_header(job, split, preparation, model)
-    _warm_up(job, X, y, preparation)
+    job = _for_categories(job, split)
+    preprocessor = learn(split, job)
+    X = preprocessor.transform(_table(split.x_train, split.columns))
+    y = soft_targets(preprocessor.transform_target(split.y_train), preprocessor, job.recipe)
+    x_test = preprocessor.transform(_table(split.x_test, split.columns))
+    y_test = preprocessor.transform_target(split.y_test)
+    model = build(job, X.shape[1], y, preprocessor)
+    _print_header(job, split, preprocessor, model)
+    _warm_up(job, X, y, preprocessor)
     print(_steps_to_come(job), flush=True)
     outcome = _fit(model, X, y, job)
-    model.metadata |= {**preparation.to_metadata(), SEED_KEY: str(job.seed)}
+    model.metadata |= {**preprocessor.to_metadata(), SEED_KEY: str(job.seed)}
+    if job.target is not None:
+        model.metadata[TARGET_KEY] = job.target
     model.save(job.path)
-    _print_report(job, preparation, model, (x_test, y_test), len(X), outcome)
+    _print_report(job, preprocessor, model, (x_test, y_test), len(X), outcome)
     return 130 if outcome.interrupted else 0
 
 
@@ -144,51 +173,105 @@ def predict(model_path: str, data: str, output: str | None) -> int:
         if Path(output).suffix not in (".csv", ".npy", ".npz"):
             raise ValueError(f"cannot write {output}: the ending must be .csv, .npy or .npz")
     model = fastbp.load(model_path)
-    preparation = Preparation.from_metadata(model.metadata)
-    X, y = _rows_to_predict(data, preparation, int(model.metadata.get(SEED_KEY, "0")))
-    scaled = X.astype(np.float32) if preparation is None else preparation.features(X, f"the rows of {data}")
-    outputs = model.predict(scaled)
-    answers = outputs if preparation is None else preparation.answers(outputs)
+    preprocessor = Preprocessor.of(model)
+    X, y = _rows_to_predict(data, model, preprocessor)
+    outputs = model.predict(_numbers(X, data) if preprocessor is None else preprocessor.transform(X))
+    answers = outputs if preprocessor is None else preprocessor.inverse_target(outputs)
     _write_answers(answers, output)
-    if y is not None and preparation is not None:
-        name, score = _score(preparation, outputs, preparation.targets(y, f"the target of {data}"))
+    if y is not None and preprocessor is not None:
+        name, score = _score(preprocessor, outputs, preprocessor.transform_target(_labels(y, preprocessor)))
         print(f"{name} {score}", file=sys.stderr)
     return 0
 
 
-def soft_targets(y: Array, preparation: Preparation, recipe: Recipe) -> Array:
+def learn(split: Split, job: TrainJob) -> Preprocessor:
+    """What is learnt from the training rows; and from all targets, which classes there are."""
+    from fastbp.targets import guess_task, target_array
+
+    y, recipe = target_array(split.y_train), job.recipe
+    classes = None
+    if (job.task or guess_task(y)) == "classification" and y.dtype.kind != "f":
+        classes = tuple(np.unique(np.concatenate([y, target_array(split.y_test)])).tolist())
+    preprocessor = Preprocessor(
+        task=job.task,
+        categorical=job.categorical,
+        encoding="auto",
+        most_one_hot=MOST_ONE_HOT,
+        min_frequency=RARE,
+        scaling=split.scale or job.scaling,
+        clip=recipe.clip,
+        classes=classes if classes is None or len(classes) > 1 else None,
+    )
+    return preprocessor.fit(_table(split.x_train, split.columns), split.y_train)
+
+
+def soft_targets(y: Array, preprocessor: Preprocessor, recipe: Recipe) -> Array:
     """Class numbers as the loss wants them: as they are, or one column a class, (1 - s) one-hot + s / classes."""
-    if not preparation.classes or recipe.loss == "cross_entropy":
+    if not preprocessor.classes or losses.get(recipe.loss).targets == "classes":
         return y
-    n_classes, s = len(preparation.classes), recipe.label_smoothing
+    n_classes, s = len(preprocessor.classes), recipe.label_smoothing
     return ((1.0 - s) * np.eye(n_classes)[y] + s / n_classes).astype(np.float32)
 
 
-def build(job: TrainJob, n_features: int, y: Array, preparation: Preparation) -> fastbp.Sequential:
-    """The compiled model: hidden layers of one activation; at the end softmax or sigmoid for classes, else identity."""
+def build(job: TrainJob, n_features: int, y: Array, preprocessor: Preprocessor) -> fastbp.Sequential:
+    """The compiled model: codes embedded, hidden layers of one activation, at the end what the loss works with."""
     recipe = job.recipe
-    loss = recipe.loss if preparation.classes else "mse"
-    last = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "mse": "identity"}[loss]
-    layers = [fastbp.Dense(units, job.activation) for units in recipe.layers]
-    layers.append(fastbp.Dense(len(preparation.classes) or y.shape[1], last))
+    loss = _loss(job, preprocessor)
+    codes = preprocessor.cardinalities
+    layers: list[fastbp.layers.Layer] = [fastbp.ColumnEmbedding(codes)] if codes else []
+    for units in recipe.layers:
+        if job.batch_norm:
+            layers += [fastbp.Dense(units, use_bias=False), fastbp.BatchNorm(), fastbp.Activation(job.activation)]
+        else:
+            layers.append(fastbp.Dense(units, job.activation))
+        if job.dropout:
+            layers.append(fastbp.Dropout(job.dropout))
+    last = (CLASS_LOSSES | REGRESSION_LOSSES)[loss]
+    layers.append(fastbp.Dense(len(preprocessor.classes or ()) or y.shape[1], last))
     model = fastbp.Sequential(layers, input_size=n_features, seed=job.seed)
-    model.compile(optimizer=_optimizer(job, recipe), loss=loss)
+    steps = recipe.epochs * -(-len(y) // recipe.batch_size)
+    model.compile(optimizer=_optimizer(job, recipe, steps), loss=loss)
     return model
 
 
-def _optimizer(job: TrainJob, recipe: Recipe) -> fastbp.SGD | fastbp.Adam:
-    rate, decay = recipe.learning_rate, job.weight_decay
-    if job.optimizer == "adam":
-        return fastbp.Adam(rate, weight_decay=decay)
-    if job.optimizer == "adamw":
-        return fastbp.AdamW(rate, weight_decay=decay)
-    momentum = 0.0 if job.optimizer == "sgd" else 0.9
-    return fastbp.SGD(rate, momentum=momentum, nesterov=job.optimizer == "nesterov", weight_decay=decay)
+def _loss(job: TrainJob, preprocessor: Preprocessor) -> str:
+    if not preprocessor.classes and job.loss is None:
+        return "mse"
+    fitting, task = (CLASS_LOSSES, "classes") if preprocessor.classes else (REGRESSION_LOSSES, "a regression")
+    if job.recipe.loss not in fitting:
+        raise ValueError(f"--loss {job.recipe.loss} does not fit {task}: choose one of {', '.join(fitting)}")
+    return job.recipe.loss
+
+
+def _optimizer(job: TrainJob, recipe: Recipe, steps: int) -> optimizers.Optimizer:
+    rate: Any = fastbp.CosineDecay(recipe.learning_rate, steps) if recipe.schedule == "cosine" else recipe.learning_rate
+    if job.optimizer in PLAIN_SGD_RATE:
+        momentum = 0.0 if job.optimizer == "sgd" else 0.9
+        return fastbp.SGD(rate, momentum=momentum, nesterov=job.optimizer == "nesterov", weight_decay=job.weight_decay)
+    chosen: Any = optimizers.get(job.optimizer)
+    return cast(optimizers.Optimizer, dataclasses.replace(chosen, learning_rate=rate, weight_decay=job.weight_decay))
 
 
 def _read_split(job: TrainJob) -> Split:
-    table = datasets.read_file(job.data, target=job.target)
+    table = datasets.read_file(job.data, target=job.target, texts=job.categorical)
     return table if isinstance(table, Split) else datasets.split_table(_with_classes(table, job.task), seed=job.seed)
+
+
+def _table(X: Array, columns: tuple[str, ...]) -> Columns:
+    """Rows with the names of their columns."""
+    return Columns(columns, list(X.T), X if X.dtype.kind in "iuf" else None)
+
+
+def _for_categories(job: TrainJob, split: Split) -> TrainJob:
+    """The job with the recipe for tables that hold categories, where this does: some 1,200 steps, 12 epochs at least."""
+    if split.x_train.dtype != object and not job.categorical:
+        return job
+    rows = len(split.x_train)
+    size = CATEGORIES_RECIPE.batch_size
+    while size > 32 and rows < 100 * size:
+        size //= 2
+    epochs = min(max(CATEGORIES_RECIPE.epochs, CATEGORY_STEPS * size // rows), MOST_EPOCHS)
+    return dataclasses.replace(job, base=CATEGORIES_RECIPE._replace(batch_size=size, epochs=epochs))
 
 
 def _with_classes(table: datasets.Table, task: str | None) -> datasets.Table:
@@ -212,9 +295,9 @@ def _check_output(path: Path) -> None:
         raise PermissionError(f"cannot write into {path.parent.resolve()}: choose another place with --output")
 
 
-def _warm_up(job: TrainJob, X: Array, y: Array, preparation: Preparation) -> None:
+def _warm_up(job: TrainJob, X: Array, y: Array, preprocessor: Preprocessor) -> None:
     """Load or compile the engine before the clock starts, on a model that is thrown away."""
-    build(job, X.shape[1], y, preparation).train_on_batch(X[:1], y[:1])
+    build(job, X.shape[1], y, preprocessor).train_on_batch(X[:1], y[:1])
 
 
 def _fit(model: fastbp.Sequential, X: NDArray[np.float32], y: Array, job: TrainJob) -> Outcome:
@@ -230,18 +313,26 @@ def _fit(model: fastbp.Sequential, X: NDArray[np.float32], y: Array, job: TrainJ
 
 
 def _sizes(model: fastbp.Sequential) -> list[int]:
-    kernels = [w for w in model.get_weights() if w.ndim == 2]
-    return [kernels[0].shape[0], *(kernel.shape[1] for kernel in kernels)]
+    """Widths of the dense layers, the first one's inputs before them."""
+    assert model.input_size is not None
+    first = model.layers[0]
+    inputs = first.units_of(model.input_size) if isinstance(first, fastbp.ColumnEmbedding) else model.input_size
+    return [inputs, *(layer.units for layer in model.layers if isinstance(layer, fastbp.Dense))]
 
 
-def _print_header(job: TrainJob, split: Split, preparation: Preparation, model: fastbp.Sequential) -> None:
-    sizes = _sizes(model)
-    kind = (
-        f"{len(preparation.classes)} classes" if preparation.classes else f"{counted(sizes[-1], 'target')} to regress"
-    )
+def _print_header(job: TrainJob, split: Split, preprocessor: Preprocessor, model: fastbp.Sequential) -> None:
+    sizes, classes = _sizes(model), preprocessor.classes
+    kind = f"{len(classes)} classes" if classes else f"{counted(sizes[-1], 'target')} to regress"
     rows = f"{len(split.x_train):,} training rows, {len(split.x_test):,} test rows"
     n_weights = sum(w.size for w in model.get_weights())
-    print(f"{job.data}: {rows}, {counted(sizes[0], 'feature')}, {kind}")
+    print(f"{job.data}: {rows}, {counted(len(preprocessor.rules), 'feature')}, {kind}")
+    if any(isinstance(rule, Category) or rule.missing for rule in preprocessor.rules):
+        print(preprocessor)
+    if preprocessor.cardinalities:
+        layer = cast(fastbp.ColumnEmbedding, model.layers[0])
+        names = preprocessor.feature_names
+        embedded = ", ".join(f"{names[column]} in {width}" for column, _, width in layer.tables)
+        print(f"embedded: {embedded} numbers each")
     print(f"network {'-'.join(map(str, sizes))} {job.activation}, {n_weights:,} weights")
 
 
@@ -253,13 +344,13 @@ def _steps_to_come(job: TrainJob) -> str:
 
 def _print_report(
     job: TrainJob,
-    preparation: Preparation,
+    preprocessor: Preprocessor,
     model: fastbp.Sequential,
     test: tuple[Array, Array],
     n: int,
     outcome: Outcome,
 ) -> None:
-    name, score = _score(preparation, model.predict(test[0]), test[1])
+    name, score = _score(preprocessor, model.predict(test[0]), test[1])
     print(f"test {name:<10}{score}")
     if outcome.interrupted:
         print(f"interrupted after {outcome.seconds:.2f} s: the model is that of the last finished step")
@@ -282,24 +373,43 @@ def _share_of_peak(flops: float, threads: int | None) -> str:
     return f", {share} ({peak / 1e9:.0f} GFLOP/s, {counted(n_threads, 'thread')})"
 
 
-def _score(preparation: Preparation, outputs: Array, y: Array) -> tuple[str, str]:
+def _score(preprocessor: Preprocessor, outputs: Array, y: Array) -> tuple[str, str]:
     """Name and value of what a test is judged by: accuracy, or R² with the error in the target's own unit."""
-    if preparation.classes:
+    if preprocessor.classes:
         return "accuracy", f"{100 * float(np.mean(outputs.argmax(axis=1) == y)):.2f} %"
     residual = ((outputs - y).astype(np.float64) ** 2).mean(axis=0)
     variance = y.astype(np.float64).var(axis=0)
     r2 = float(np.mean(1 - residual / np.where(variance > 0, variance, 1)))
-    rmse = math.sqrt(float(np.mean(residual * np.array(preparation.y_scale) ** 2)))
+    rmse = math.sqrt(float(np.mean(residual * preprocessor.target_scale**2)))
     return "R²", f"{r2:.4f} (root mean square error {rmse:.6g})"
 
 
-def _rows_to_predict(data: str, preparation: Preparation | None, seed: int) -> tuple[Array, Array | None]:
+def _rows_to_predict(
+    data: str, model: fastbp.Sequential, preprocessor: Preprocessor | None
+) -> tuple[Columns, Array | None]:
     if data in NAMED:
-        split = datasets.load_named(data, seed=seed)
-        return split.x_test, split.y_test
-    columns = preparation.columns if preparation is not None else ()
-    table = datasets.read_file(data, columns=columns)
-    return (table.x_test, table.y_test) if isinstance(table, Split) else (table.X, table.y)
+        split = datasets.load_named(data, seed=int(model.metadata.get(SEED_KEY, "0")))
+        return _table(split.x_test, split.columns), split.y_test
+    columns = () if preprocessor is None else preprocessor.columns
+    rules = () if preprocessor is None else preprocessor.rules
+    texts = [str(rule.name) for rule in rules if isinstance(rule, Category)]
+    table = datasets.read_file(data, target=model.metadata.get(TARGET_KEY), columns=columns, texts=texts)
+    if isinstance(table, Split):
+        return _table(table.x_test, table.columns), table.y_test
+    return _table(table.X, table.columns), table.y
+
+
+def _numbers(table: Columns, data: str) -> Array:
+    if table.matrix is None:
+        raise ValueError(f"the model holds no Preprocessor, so {data} must hold numbers alone: encode its texts first")
+    return table.matrix
+
+
+def _labels(y: Array, preprocessor: Preprocessor) -> Array:
+    """Labels as they were learnt; UCI's test rows of Adult have a full stop behind each."""
+    if y.dtype.kind != "U" or not preprocessor.classes:
+        return y
+    return np.array([label if label in preprocessor.classes else label.rstrip(".") for label in y.tolist()])
 
 
 def _write_answers(answers: Array, output: str | None) -> None:

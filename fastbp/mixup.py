@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from fastbp.arguments import real
 from fastbp.data import Rows
+from fastbp.layers import ColumnEmbedding, Layer
 from fastbp.rows import SparseRows
 from fastbp.seeds import Purpose, Stream
 
@@ -58,11 +59,13 @@ def _blend(values: Any, order: Indices, partners: Indices, share: Any) -> Any:
     return mixed
 
 
-def check(alpha: Any, rows: Rows, loss: str) -> float:
+def check(alpha: Any, rows: Rows, loss: str, first: Layer) -> float:
     """alpha as fit's argument mixup: 0 for none; else a positive number, rows that are not sparse, targets to blend."""
     share = real(alpha, "mixup", "at least 0 and finite", lambda v: 0 <= v < np.inf, "pass 0 for none, or 0.2")
     if share and isinstance(rows.X, SparseRows):
         raise ValueError("mixup blends dense rows, but X is sparse: pass X.toarray(), or leave mixup out")
+    if share and isinstance(first, ColumnEmbedding):
+        raise ValueError("mixup blends numbers, but a ColumnEmbedding reads codes: encode one-hot, or leave mixup out")
     if share and loss in NOT_BLENDED:
         raise ValueError(f"mixup needs targets that can be blended, which those of {loss} cannot: leave mixup out")
     return share

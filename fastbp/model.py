@@ -15,6 +15,7 @@ import numpy.typing as npt
 from fastbp import arguments, checkpoint, data, losses, metrics, optimizers, training
 from fastbp import mixup as mixing
 from fastbp.arguments import count
+from fastbp.codes import check_codes
 from fastbp.data import Array, Rows
 from fastbp.feeds import Arrays, Chunks, Feed
 from fastbp.layers import Block, Layer, checked
@@ -59,8 +60,8 @@ def _configure(engine: Engine, recipe: Recipe) -> None:
 class Sequential:
     """A multilayer perceptron: layers one above another.
 
-    layers: lowest first, of Dense, Activation, BatchNorm, LayerNorm, Dropout, GaussianNoise and Residual; at least one
-    Dense. input_size: features a row; left out, the first X tells.
+    layers: lowest first, of Dense, Activation, BatchNorm, LayerNorm, Dropout, GaussianNoise and Residual, the first may
+    be a ColumnEmbedding; at least one Dense. input_size: features a row; left out, the first X tells.
     seed: of initial weights, shuffling and random masks; one seed gives the same bits on any number of threads.
     dtype: "float32" or "float64", of weights and computations.
     metadata: a dict of strings of your own, which save and load carry along.
@@ -192,7 +193,7 @@ class Sequential:
             arguments.threads(n_threads),
             None if resume_from is None else os.fsdecode(resume_from),
             arguments.seconds(time_limit, "time_limit"),
-            mixing.check(mixup, feed.first, recipe.loss.name),
+            mixing.check(mixup, feed.first, recipe.loss.name, self._layers[0]),
         )
         return training.fit(self._ready(feed.first.X.shape[1]), job, self)
 
@@ -243,6 +244,7 @@ class Sequential:
         if type(X) is not np.ndarray and is_source(X):
             return self._predict_chunks(X, n_threads)
         rows = data.features(X, self._input_size, self._dtype)
+        check_codes(rows, self._layers[0], "X")
         engine = self._engine or self._built(rows.shape[1])
         if n_threads is not None:
             n_threads = arguments.threads(n_threads)
@@ -301,7 +303,8 @@ class Sequential:
         """Copies of all weights, layer by layer.
 
         Dense: kernel (in, out) and, with use_bias, bias (out,). BatchNorm: gamma, beta, moving_mean, moving_variance.
-        LayerNorm: gamma, beta. Residual: those of its layers and, where it has a projection, its kernel.
+        LayerNorm: gamma, beta. ColumnEmbedding: its tables (codes, dimension), by column. Residual: those of its layers
+        and, where it has a projection, its kernel.
         Raises ValueError where the input size is not known yet.
         """
         return self._known("get_weights").get_weights()
@@ -409,6 +412,7 @@ class Sequential:
         """X, y and weights, checked and converted; what and where come before and behind their names in messages."""
         recipe = self._recipe or self._compiled()
         X = data.features(X, width or self._input_size, self._dtype, f"{what}X{where}")
+        check_codes(X, self._layers[0], f"{what}X{where}")
         n = X.shape[0]
         y = data.targets(y, n, self._output_size, recipe.loss, self._dtype, f"{what}y{where}")
         if sample_weight is not None:

@@ -15,6 +15,7 @@ from fastbp.layers import (
     Activation,
     BatchNorm,
     Block,
+    ColumnEmbedding,
     Dense,
     Dropout,
     GaussianNoise,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from fastbp.reference import LayerSpec
 
 IDENTITY = activations.get("identity")
+WEIGHTY = Dense | BatchNorm | LayerNorm | ColumnEmbedding
 ONES, ZEROS = initializers.Constant(1.0), initializers.Zeros()
 
 
@@ -57,12 +59,18 @@ def _append(blocks: list[Block], layers: Iterable[Layer], prefix: str, width: in
         if isinstance(layer, Residual):
             width = _append_residual(blocks, layer, name, width)
         else:
-            units = layer.units if isinstance(layer, Dense) else width
+            units = _units(layer, width)
             activation = activations.get(layer.activation) if isinstance(layer, Dense | Activation) else IDENTITY
             blocks.append(Block(name, layer, activation, width, units))
             width = units
         position, takes_activation = position + 1, isinstance(layer, Dense | BatchNorm | LayerNorm | Residual)
     return width
+
+
+def _units(layer: Layer, width: int | None) -> int | None:
+    if isinstance(layer, ColumnEmbedding):
+        return None if width is None else layer.units_of(width)
+    return layer.units if isinstance(layer, Dense) else width
 
 
 def _append_residual(blocks: list[Block], residual: Residual, name: str, width: int | None) -> int | None:
@@ -103,7 +111,11 @@ def specs_of(blocks: Iterable[Block]) -> list[LayerSpec]:
                 spec = spec._replace(kind="noise", values=(layer.stddev,))
             case Residual():
                 spec = spec._replace(kind="add")
-        if isinstance(layer, Dense | BatchNorm | LayerNorm):
+            case ColumnEmbedding(embeddings_regularizer=penalty):
+                spec = spec._replace(kind="embedding", use_bias=False, tables=layer.tables)
+                if penalty is not None:
+                    spec = spec._replace(l1=penalty.l1, l2=penalty.l2)
+        if isinstance(layer, WEIGHTY):
             spec = spec._replace(multiplier=layer.learning_rate_multiplier, trainable=layer.trainable)
         result.append(spec)
     return result
@@ -133,6 +145,11 @@ def parameters(blocks: Iterable[Block]) -> list[Parameter]:
             arrays.append(("kernel", (block.inputs or 0, units), initializers.get(layer.kernel_initializer)))
             if layer.use_bias:
                 arrays.append(("bias", (units,), initializers.get(layer.bias_initializer)))
+        elif isinstance(layer, ColumnEmbedding):
+            arrays += [
+                (f"embedding_{column}", (codes, dimension), layer.embeddings_initializer)
+                for column, codes, dimension in layer.tables
+            ]
         elif isinstance(layer, BatchNorm | LayerNorm):
             arrays += [("gamma", (units,), ONES), ("beta", (units,), ZEROS)]
         else:
@@ -177,7 +194,7 @@ def summary(blocks: tuple[Block, ...], input_size: int | None) -> str:
     rows = [("layer", "output shape", "parameters")]
     for number in sorted(range(len(blocks)), key=lambda number: _place(blocks[number].name)):
         block = blocks[number]
-        weighty = isinstance(block.layer, Dense | BatchNorm | LayerNorm)
+        weighty = isinstance(block.layer, WEIGHTY)
         known = not weighty or (block.inputs is not None and block.units is not None)
         indent = "  " * block.name.count(".")
         rows.append((indent + block.label, f"(n, {block.units or '?'})", f"{sizes[number]:,}" if known else "?"))

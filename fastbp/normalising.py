@@ -63,4 +63,4 @@ def _statistics(specs: Sequence[LayerSpec]) -> Iterator[tuple[int, float]]:
     for spec in specs:
         if spec.kind == "batch_norm":
             yield from ((place + 2, spec.values[0]), (place + 3, spec.values[0]))
-        place += {"dense": 1 + spec.use_bias, "batch_norm": 4, "layer_norm": 2}.get(spec.kind, 0)
+        place += {"dense": 1 + spec.use_bias, "batch_norm": 4, "layer_norm": 2}.get(spec.kind, len(spec.tables))

@@ -69,6 +69,20 @@ NOISE: dict[str, Any] = {"kind": "noise", "values": (0.5,)}
 ADD: dict[str, Any] = {"kind": "add"}
 
 
+def embedding(inputs: int, *tables: tuple[int, int, int], **options: Any) -> LayerSpec:
+    """Tables of (column, codes, dimension) on so many inputs."""
+    units = inputs - len(tables) + sum(width for *_, width in tables)
+    return LayerSpec(units, kind="embedding", use_bias=False, tables=tables, **options)
+
+
+def with_codes(X: Array, layers: Sequence[LayerSpec], seed: int = 5) -> Array:
+    """X with codes in the columns of a first embedding."""
+    rng = np.random.default_rng(seed)
+    for column, codes, _ in layers[0].tables:
+        X[:, column] = rng.integers(0, codes, len(X))
+    return X
+
+
 def make_engine(
     inputs: int, layers: Sequence[LayerSpec], *, dtype: str = "float32", seed: int = 0, loss: str = "mse",
     optimizer: str = "sgd", kind: Callable[..., Engine] = Engine, treatment: Treatment | None = None,

@@ -18,12 +18,14 @@ from engine_cases import (
     DROPOUT,
     LAYER_NORM,
     NOISE,
+    embedding,
     everything,
     make_data,
     make_engine,
     predict,
     spec,
     train,
+    with_codes,
 )
 
 from fastbp.kernels import engine as engine_module
@@ -54,6 +56,10 @@ CASES = {
                       "cross_entropy", "adam", "float32", 70, Treatment(clipnorm=0.1, global_clipnorm=0.1)),
     "regular": (60, REGULAR, "mse", "momentum", "float32", 48,
                 Treatment(clipvalue=0.5, clipnorm=0.2, accumulation=2, ema_momentum=0.9, decay_kernels_only=True)),
+    "embedding": (9, [embedding(9, (0, 5, 2), (4, 3000, 3), (7, 40, 17)), spec(33, "tanh"), spec(3)], "mse", "adamw",
+                  "float32", 40),
+    "embedding, clipped": (3, [embedding(3, (1, 2000, 20), l2=1e-4), spec(9, "relu"), spec(3)], "mse", "adam decay",
+                           "float64", 40, Treatment(clipnorm=0.1, accumulation=2)),
     "double": (50, [spec(77, "selu"), spec(9, "softplus")], "mse", "momentum", "float64", 40),
 }  # fmt: skip
 
@@ -76,6 +82,7 @@ def trained(name: str, workers: int, bounds: list[int] | None = None) -> tuple[E
     engine = make_engine(inputs, layers, loss=loss, optimizer=optimizer, dtype=dtype,
                          treatment=next(iter(treatment), None))  # fmt: skip
     X, y = make_data(2 * rows, inputs, layers[-1].units, loss=loss, dtype=dtype)
+    X = with_codes(X, layers)
     rng = np.random.default_rng(3)
     order, weight = rng.integers(0, 2 * rows, 6 * rows), rng.random(2 * rows).astype(dtype)
     bounds = np.cumsum([0, rows, rows, 1 + rows // 2, rows, 1, rows]).tolist()

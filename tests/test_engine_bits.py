@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from engine_cases import assert_same_bits, everything, make_data, make_engine, predict, run_threads, spec, train
+from engine_cases import (
+    assert_same_bits,
+    everything,
+    make_data,
+    make_engine,
+    predict,
+    run_threads,
+    spec,
+    train,
+    with_codes,
+)
 from engine_threads import CASES, WORKERS
 
 from fastbp.kernels import engine as engine_module
@@ -54,7 +64,8 @@ def fresh(name: str):
     inputs, layers, loss, optimizer, dtype, rows, *treatment = CASES[name]
     engine = make_engine(inputs, layers, loss=loss, optimizer=optimizer, dtype=dtype,
                          treatment=next(iter(treatment), None))  # fmt: skip
-    return engine, *make_data(5 * rows, inputs, layers[-1].units, loss=loss, dtype=dtype), optimizer, rows
+    X, y = make_data(5 * rows, inputs, layers[-1].units, loss=loss, dtype=dtype)
+    return engine, with_codes(X, layers), y, optimizer, rows
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -83,7 +83,7 @@ class Engine:
             code = CODES[KEEPS_SLOPES[0]] if spec.kind == "dropout" else self._code(name)
             described.append(plan.Node(inputs, spec.units, plan.KINDS.index(spec.kind), code, self._code(output),
                                        keeps_slopes(name), bias, spec.alpha, spec.values, below, skip,
-                                       spec.trainable, (0, 0)))
+                                       spec.trainable, (0, 0), spec.tables))
         return described
 
     def _connect(self) -> Network:
@@ -128,11 +128,12 @@ class Engine:
 
     @property
     def n_parameters(self) -> int:
-        return sum((x.inputs + x.bias) * x.outputs if x.dense else x.columns * x.outputs for x in self._layers)
+        tables = sum(codes * width for x in self._layers for _, codes, width in x.tables)
+        return tables + sum((x.inputs + x.bias if x.dense else x.columns) * x.outputs for x in self._layers)
 
     def _arrays(self) -> list[tuple[plan.Node, int, int]]:
         return [(x, int(offset), int(pitch)) for x, (offset, pitch) in zip(self._layers, self._layout, strict=True)
-                if x.dense or x.columns]
+                if x.arrays]
 
     # -- parameters and states -----------------------------------------------------------------------------------
     def _read(self, values: Array, columns: int = 4) -> list[Array]:
@@ -142,6 +143,8 @@ class Engine:
             if node.dense:
                 kernel, bias = panels.unpack(values, offset, pitch, self.lanes, node.inputs, node.outputs)
                 arrays += [kernel, bias] if node.bias else [kernel]
+            elif node.tables:
+                arrays += [table.copy() for table in panels.tables(values, offset, self.lanes, node)]
             else:
                 starts = [offset + j * pitch for j in range(min(columns, node.columns))]
                 arrays += [values[start : start + node.outputs].copy() for start in starts]
@@ -153,6 +156,9 @@ class Engine:
             if node.dense:
                 kernel = next(rest)
                 panels.pack(values, offset, pitch, self.lanes, kernel, next(rest) if node.bias else None)
+            elif node.tables:
+                for table in panels.tables(values, offset, self.lanes, node):
+                    table[:] = next(rest)
             else:
                 for j in range(min(columns, node.columns)):
                     values[offset + j * pitch :][: node.outputs] = next(rest)
@@ -256,8 +262,7 @@ class Engine:
         most = int(np.diff(bounds).max())
         space = self._space_for_training(most, self._workers(most, n_threads))
         shapes = iter([array.shape for array in self._read(self._arena(0), 2)])
-        count = [1 + node.bias if node.dense else min(2, node.columns) for node in self._layers]
-        every = arrays_of(self.specs, [[next(shapes) for _ in range(k)] for k in count])
+        every = arrays_of(self.specs, [[next(shapes) for _ in range(node.arrays)] for node in self._layers])
         updates = Updates(every, self.rule, self._treatment)
         updates.steps = self.steps_since_compile
         for s, (start, end) in enumerate(pairwise(bounds.tolist())):
@@ -317,9 +322,9 @@ class Engine:
         arrays: list[Array | None] = []
         rest = iter(self._read(gradient))
         for node, _, _ in self._arrays():
-            for j in range(1 + node.bias if node.dense else node.columns):
+            for j in range(max(node.arrays, node.columns)):
                 array = next(rest)
-                arrays.append(array if j < 2 else None)
+                arrays.append(array if j < node.arrays else None)
         return arrays
 
     def evaluate(self, X: Rows, y: Array, *, sample_weight: Array | None = None, outputs: Array | None = None,

@@ -32,6 +32,7 @@ from fastbp.kernels.arena import (
     trust,
 )
 from fastbp.kernels.dense import Memory, Rule, backward, forward, weights
+from fastbp.kernels.embedding import embed, table_weights
 from fastbp.kernels.jit import callback, called, inlined, kernel, parallel
 from fastbp.kernels.microkernels import atomic_store, exchange_if, flush_denormals, restore_denormals
 from fastbp.kernels.nodes import node_backward, node_forward, node_weights
@@ -68,6 +69,8 @@ def units_of(row, arena, what, panels, training):
         return panels
     if is_sparse(row, what):
         return parts(row[field.PANELS], field.SPARSE_PANELS)
+    if row[field.N_TABLES] and what == op.WEIGHTS:
+        return row[field.WEIGHTS_UNITS + field.UNITS]
     if not row[field.IS_DENSE]:
         blocks = what == op.WEIGHTS or (row[field.KIND] == field.BATCH_NORM and training)
         return row[field.PANELS] if blocks else panels
@@ -103,6 +106,8 @@ def run_unit(mem, layers, data, rule, arena, scratch, what, layer, unit, span, s
                 p, q = divided(unit, parts(panels, share))
                 p0, p1, q0, q1 = p * size, min(p * size + size, p1), q * share, min(q * share + share, panels)
             forward(mem, row, p0, p1, q0, q1)
+        elif row[field.N_TABLES]:
+            embed(mem, layers, row, unit)
         else:
             node_forward(mem, row, data, step, batch, layer, unit)
     elif what == op.BACKWARD:
@@ -115,6 +120,8 @@ def run_unit(mem, layers, data, rule, arena, scratch, what, layer, unit, span, s
             backward(mem, row, below, batch, b0, b1, q0, q1)
         else:
             node_backward(mem, row, layers, batch, unit)
+    elif what == op.WEIGHTS and row[field.N_TABLES]:
+        table_weights(mem, layers, row, rule, scratch, batch, unit)
     elif what == op.WEIGHTS and not row[field.IS_DENSE]:
         node_weights(mem, row, rule, batch, unit)
     elif what == op.WEIGHTS:

@@ -10,6 +10,7 @@ from fastbp.kernels import arena, plan
 from fastbp.reference import LayerSpec, Treatment
 
 Array = np.ndarray
+PIECE = 1024  # lines of a table that a worker takes at a time
 
 
 class Network:
@@ -22,18 +23,16 @@ class Network:
     def __init__(self, nodes: list[plan.Node], specs: Sequence[LayerSpec], layout: Array, treatment: Treatment,
                  rule: str, lanes: int, sparse: bool = False, every_weight: bool = False):
         self.lamb, self.sparse = rule == "lamb", sparse
-        self.penalties = any(spec.dense and (spec.l1 or spec.l2) for spec in specs)
+        self.penalties = any(spec.l1 or spec.l2 for spec in specs)
         limits = any(spec.dense and spec.max_norm for spec in specs)
         plain = treatment._replace(decay_kernels_only=False) == Treatment()
         self.treated = self.lamb or self.penalties or limits or not plain or (sparse and every_weight)
-        arrays = [(index, j) for index, spec in enumerate(specs)
-                  if spec.dense or nodes[index].columns
-                  for j in range(2 if nodes[index].columns or spec.use_bias else 1)]
+        arrays = [(index, j) for index, node in enumerate(nodes) for j in range(node.arrays)]
         settings = {array: _settings(specs[array[0]], array[1], treatment) for array in arrays}
         alike = list(dict.fromkeys(settings.values()))
         number = {array: i if self.treated else alike.index(settings[array]) for i, array in enumerate(arrays)}
-        self.nodes = [node._replace(rules=(number.get((i, 0), 0), number.get((i, 1), number.get((i, 0), 0))))
-                      for i, node in enumerate(nodes)]
+        self.nodes = [node._replace(rules=tuple(number.get((i, j), number.get((i, 0), 0))
+                                                for j in range(max(2, node.arrays)))) for i, node in enumerate(nodes)]
         rows = list(settings.values()) if self.treated else alike
         self.settings = np.zeros((max(1, len(rows)), arena.N_SETTINGS))
         self.settings[:, : arena.FIRST] = rows or [(1.0, 1.0, 0.0, 0.0, 0.0)]
@@ -61,8 +60,8 @@ class Network:
 
 
 def _settings(spec: LayerSpec, which: int, treatment: Treatment) -> tuple[float, ...]:
-    """An array's row but for its pieces: kernels alone have penalties, and decay if only kernels do."""
-    kernel = spec.dense and which == 0
+    """An array's row but for its pieces: kernels and tables alone have penalties, and decay if only kernels do."""
+    kernel = (spec.dense and which == 0) or spec.kind == "embedding"
     penalties = (spec.l1, spec.l2, spec.max_norm) if kernel else (0.0, 0.0, 0.0)
     return (spec.multiplier, float(kernel or not treatment.decay_kernels_only), *penalties)
 
@@ -71,11 +70,15 @@ def _pieces(nodes: Sequence[plan.Node], layout: Array, lanes: int) -> Array:
     """Runs of lines of parameters, see `arena`."""
     pieces = []
     for index, (node, (offset, pitch)) in enumerate(zip(nodes, layout.tolist(), strict=True)):
-        panels, (first, second) = plan.ceil_div(node.outputs, lanes), node.rules
+        panels, (first, second, *_) = plan.ceil_div(node.outputs, lanes), node.rules
         trained = int(node.trainable)
         if node.dense:
             other = second if node.bias else -1
             pieces += [(index, offset + p * pitch, node.inputs, first, other, trained, 0) for p in range(panels)]
         elif node.columns:
             pieces += [(index, offset + j * pitch, panels, node.rules[j], -1, trained, 0) for j in range(2)]
+        for size, rule in zip(plan.table_sizes(node, lanes), node.rules, strict=False):
+            pieces += [(index, offset + start, min(PIECE, size // lanes - start // lanes), rule, -1, trained, 0)
+                       for start in range(0, size, PIECE * lanes)]
+            offset += size
     return np.array(pieces, np.int64).reshape(-1, arena.N_PIECE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastbp.kernels.plan import ceil_div
+from fastbp.kernels.plan import Node, ceil_div, table_sizes
 
 
 def pack(arena: np.ndarray, offset: int, pitch: int, lanes: int, kernel: np.ndarray, bias: np.ndarray | None) -> None:
@@ -26,6 +26,15 @@ def unpack(
     panels = _panels(arena, offset, pitch, lanes, outputs)
     rows = panels[:, : inputs + 1].transpose(1, 0, 2).reshape(inputs + 1, -1)[:, :outputs]
     return rows[:inputs].copy(), rows[inputs].copy()  # rows is a view of the arena where nothing had to move
+
+
+def tables(arena: np.ndarray, offset: int, lanes: int, node: Node) -> list[np.ndarray]:
+    """An embedding's tables, (codes, length of a vector), as views."""
+    views = []
+    for size, (_, codes, width) in zip(table_sizes(node, lanes), node.tables, strict=True):
+        views.append(arena[offset : offset + codes * width].reshape(codes, width))
+        offset += size
+    return views
 
 
 def _panels(arena: np.ndarray, offset: int, pitch: int, lanes: int, outputs: int) -> np.ndarray:

@@ -5,6 +5,7 @@ compiled engine interprets both. Offsets and pitches count elements; a line is L
 
     parameters   per dense node   W[ceil(N / L)][K lines of inputs, one line of biases, padding][L outputs]
                  normalisation    gamma, beta and, of batches, moving mean and variance: [ceil(N / L) lines, padding]
+                 embedding        each of its tables [codes][length of a vector], then padding up to a whole line
     workspace    per node         Z[ceil(batch / L)][N lines][L rows]  its output; then, shared by all nodes in turn,
                                   D[...] deltas as Z, Dt[ceil(N / L)][batch lines][L outputs] deltas transposed
 
@@ -24,18 +25,22 @@ import numpy as np
 from fastbp.isa import LINE, detect
 
 # Kinds of nodes, in the order of their codes.
-KINDS = ("dense", "activation", "batch_norm", "layer_norm", "dropout", "noise", "add")
-(DENSE, ACTIVATION, BATCH_NORM, LAYER_NORM, DROPOUT, NOISE, ADD) = range(len(KINDS))
+KINDS = ("dense", "activation", "batch_norm", "layer_norm", "dropout", "noise", "add", "embedding")
+(DENSE, ACTIVATION, BATCH_NORM, LAYER_NORM, DROPOUT, NOISE, ADD, EMBEDDING) = range(len(KINDS))
 INPUT, NOWHERE = -1, -2  # as numbers of nodes
 # Fields of a node's row.
 (KIND, K, N, BLOCKS, PANELS, IS_DENSE, BIAS, CODE, OUTPUT_CODE, ALPHA, W, WPITCH, A, APITCH, Z, ZPITCH, F, SINK, D,
  DPITCH, DT, TPITCH, OWN, BELOW, SKIP, B, BPITCH, SKIP_D, RAW, SEND_BELOW, SEND_SKIP, KNOWN, STATS, GRADS, THRESHOLD,
- KERNEL_RULE, BIAS_RULE, TRAINABLE, SPARSE, PIECE, N_FIELDS) = range(41)
+ KERNEL_RULE, BIAS_RULE, TRAINABLE, SPARSE, PIECE, TABLES, N_TABLES, N_FIELDS) = range(43)
 # Behind them, for each of the three products: lines or panels in a unit, how many units that makes, batch panels in
 # one.
 FORWARD_UNITS, BACKWARD_UNITS, WEIGHTS_UNITS = (N_FIELDS + 3 * i for i in range(3))
 SIZE, UNITS, SHARE = range(3)
 ROW = N_FIELDS + 9
+# Fields of the row of an embedding's table, N_TABLES of which stand behind all others from row TABLES on: the column of
+# the input, codes, length of a vector, its first line of the output, where it lies, its group, codes in a unit, units.
+(T_COLUMN, T_CODES, T_WIDTH, T_START, T_PLACE, T_RULE, T_SHARE, T_UNITS) = range(8)
+TABLE_LINES = 256  # in a unit of a table's gradient, which stays in the first-level cache until the update
 # What becomes of the deltas that a node has for one that it reads: nothing, they are all of them, they are written or
 # added to the others.
 NOT_SENT, FINISHED, WRITTEN, ADDED = range(4)
@@ -73,7 +78,8 @@ class Node(NamedTuple):
     below: int  # the node it reads
     skip: int  # the node that ADD reads besides, NOWHERE for others
     trainable: bool
-    rules: tuple[int, int]  # the groups of its kernel or gamma, and of its bias or beta
+    rules: tuple[int, ...]  # the groups of its kernel or gamma, and of its bias or beta; or of its tables
+    tables: tuple[tuple[int, int, int], ...] = ()  # of EMBEDDING: column, codes, dimension
 
     @property
     def dense(self) -> bool:
@@ -83,6 +89,11 @@ class Node(NamedTuple):
     def columns(self) -> int:
         """Runs of parameters that a normalisation has."""
         return {BATCH_NORM: 4, LAYER_NORM: 2}.get(self.kind, 0)
+
+    @property
+    def arrays(self) -> int:
+        """How many arrays an optimizer moves: kernel and biases, gamma and beta, or tables."""
+        return 1 + self.bias if self.dense else len(self.tables) or min(2, self.columns)
 
 
 def plain(nodes: Sequence[Node]) -> bool:
@@ -105,8 +116,13 @@ def parameter_layout(nodes: Sequence[Node], lanes: int) -> tuple[np.ndarray, int
         panels = ceil_div(node.outputs, lanes)
         pitch = odd(node.inputs + 1 if node.dense else panels) * lanes
         row[:] = end, pitch
-        end += (panels if node.dense else node.columns) * pitch
+        end += (panels if node.dense else node.columns) * pitch + sum(table_sizes(node, lanes))
     return layout, end
+
+
+def table_sizes(node: Node, lanes: int) -> list[int]:
+    """Elements of each of an embedding's tables, which lie one behind the other."""
+    return [ceil_div(codes * width, lanes) * lanes for _, codes, width in node.tables]
 
 
 class Plan(NamedTuple):
@@ -156,7 +172,7 @@ def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, train
         row[[KIND, K, N, IS_DENSE, BIAS]] = node.kind, node.inputs, node.outputs, node.dense, node.bias
         row[[BLOCKS, PANELS]] = ceil_div(node.inputs, lanes), ceil_div(node.outputs, lanes)
         row[[CODE, OUTPUT_CODE, TRAINABLE]] = node.code, node.output_code, node.trainable
-        row[[KERNEL_RULE, BIAS_RULE]] = np.multiply(node.rules, GROUP_LINES * lanes)
+        row[[KERNEL_RULE, BIAS_RULE]] = np.multiply(node.rules[:2], GROUP_LINES * lanes)
         row[[A, APITCH]] = outputs[node.below]
         row[[B, BPITCH]] = outputs.get(node.skip, (0, 0))
         if passes_through(node) and not training:
@@ -181,6 +197,10 @@ def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, train
         row[SINK], row[ALPHA] = sink, values + VALUES * index
         _cut(row, panels, workers)
     blocks = SPARSE_PANELS * lanes * sparse
+    for index, node in enumerate(nodes):
+        if node.tables:
+            rows, lines = _tables(rows, index, node, lanes)
+            blocks = max(blocks, lines)
     scratch_size = (SCRATCH_LINES + ceil_div(widest, lanes) * lanes + blocks + GROUP_LINES * groups) * lanes
     scratch = room.take(workers * scratch_size)
     return Plan(rows, room.end, scratch, scratch_size, values)
@@ -246,6 +266,20 @@ def _send(nodes: Sequence[Node], readers: dict[int, list[int]], index: int, targ
     if len(readers[target]) == 2 and nodes[index].kind == ADD:
         return NOT_SENT  # they are where they are looked for
     return WRITTEN if readers[target][-1] == index else ADDED
+
+
+def _tables(rows: np.ndarray, index: int, node: Node, lanes: int) -> tuple[np.ndarray, int]:
+    """The rows, and behind them those of an embedding's tables; and the most lines of a unit of their gradients."""
+    tables, lines = np.zeros((len(node.tables), ROW), np.int64), 0
+    place, start = int(rows[index, W]), node.inputs - len(node.tables)
+    for table, (column, codes, width), size, rule in zip(
+            tables, node.tables, table_sizes(node, lanes), node.rules, strict=False):
+        share = min(max(1, TABLE_LINES // width), ceil_div(codes, lanes)) * lanes  # whole lines
+        table[: T_UNITS + 1] = (column, codes, width, start, place, rule * GROUP_LINES * lanes, share,
+                                ceil_div(codes, share))
+        place, start, lines = place + size, start + width, max(lines, share * width // lanes)
+    rows[index, [TABLES, N_TABLES, WEIGHTS_UNITS + UNITS]] = len(rows), len(tables), tables[:, T_UNITS].sum()
+    return np.concatenate([rows, tables]), lines
 
 
 def _cut(row: np.ndarray, panels: int, workers: int) -> None:

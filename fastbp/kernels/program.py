@@ -112,7 +112,7 @@ def _general(layers: Sequence[Node], mode: str, penalties: bool, treated: bool, 
             steps.append((BACKWARD, i, 1, split(i)))
         if _wants_weights(layers[i], mode):
             steps.append((WEIGHTS, i, 0, HELPING))  # the next deltas go where these do not lie
-        elif layers[i].columns:
+        elif layers[i].columns or layers[i].tables:
             steps.append((WEIGHTS, i, 1, FIXED))
     steps[-1] = (*steps[-1][:2], 1, steps[-1][3])
     if mode == "gradients":

@@ -29,9 +29,9 @@ Array = npt.NDArray[Any]
 class LayerSpec(NamedTuple):
     """One node of a network: what it computes, from which nodes, and how its weights are to be trained.
 
-    kind: "dense", "activation", "batch_norm", "layer_norm", "dropout", "noise" or "add". values: of batch_norm
-    (momentum, epsilon), of layer_norm (epsilon,), of dropout (rate,), of noise (standard deviation,). below: the node
-    whose output it reads, None for the one before, -1 for the network's input; skip: the node whose output "add" adds
+    kind: "dense", "activation", "batch_norm", "layer_norm", "dropout", "noise", "add" or "embedding", which reads the
+    network's input. values: of batch_norm (momentum, epsilon), of layer_norm (epsilon,), of dropout (rate,), of noise
+    (standard deviation,). tables: of embedding (column, codes, dimension), columns ascending. below: the node whose output it reads, None for the one before, -1 for the network's input; skip: the node whose output "add" adds
     to that. multiplier: times the learning rate. l1, l2: penalties l1 sum |W| + l2 sum W^2 of a kernel; max_norm: no
     unit's incoming weights have a larger norm, 0 for any.
     """
@@ -49,6 +49,7 @@ class LayerSpec(NamedTuple):
     l1: float = 0.0
     l2: float = 0.0
     max_norm: float = 0.0
+    tables: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def dense(self) -> bool:
@@ -80,17 +81,19 @@ INPUT = -1  # as a node's number: the network's input
 
 
 def shapes(spec: LayerSpec, inputs: int) -> list[tuple[int, ...]]:
-    """The shapes of a node's weights: kernel (in, out) and bias, or gamma and beta."""
+    """The shapes of a node's weights: kernel (in, out) and bias, or gamma and beta, or tables (codes, dimension)."""
     if spec.kind == "dense":
         return [(inputs, spec.units)] + [(spec.units,)] * spec.use_bias
+    if spec.kind == "embedding":
+        return [(codes, dimension) for _, codes, dimension in spec.tables]
     return [(spec.units,)] * 2 if spec.kind in ("batch_norm", "layer_norm") else []
 
 
 class Layer:
     """A node: its place in the graph, its weights and their gradients, views of two flat arenas, and its statistics.
 
-    weights: kernel and bias of "dense", gamma and beta of "batch_norm" and "layer_norm"; statistics: moving mean and
-    variance of "batch_norm". passes: whether the derivatives by what it reads (below, skip) are wanted.
+    weights: kernel and bias of "dense", gamma and beta of "batch_norm" and "layer_norm", tables of "embedding";
+    statistics: moving mean and variance of "batch_norm". passes: whether the derivatives by what it reads (below, skip) are wanted.
     """
 
     def __init__(
@@ -126,7 +129,7 @@ def passes(specs: Sequence[LayerSpec]) -> list[tuple[bool, bool]]:
     for number, spec in enumerate(specs):
         below = number - 1 if spec.below is None else spec.below
         wanted = weighty[below], spec.skip is not None and weighty[spec.skip]
-        weighty[number] = any(wanted) or spec.kind in ("dense", "batch_norm", "layer_norm")
+        weighty[number] = any(wanted) or spec.kind in ("dense", "batch_norm", "layer_norm", "embedding")
         result.append(wanted)
     return result
 
@@ -178,6 +181,8 @@ def forward(X: Array, layers: Sequence[Layer], draw: Draw | None = None) -> tupl
             case "noise" if draw is not None:
                 deviation = np.asarray(layer.spec.values[0], A.dtype)
                 Z = A_below + deviation * normal(draw, layer.number, A_below.shape, A.dtype)
+            case "embedding":
+                Z = embed(A_below, layer.spec, layer.weights)
             case "add":
                 assert layer.skip is not None
                 Z = A_below + outputs[layer.skip]
@@ -212,6 +217,8 @@ def backward(dA: Array, layers: Sequence[Layer], tape: list[Tape]) -> None:
                 dA_below, *gradients = normalize_backward(dZ, layer.weights[0], known, axis)
                 for place, gradient in zip(layer.gradients, gradients, strict=True):
                     place[:] = gradient
+            case "embedding":
+                embedding_gradients(A_below, dZ, layer.spec, layer.gradients)
             case "dropout":
                 dA_below = _dropped(dZ, known, layer)
         if layer.skip is not None and layer.passes[1]:
@@ -226,6 +233,22 @@ def _pass(derivatives: dict[int, Array], node: int, dA: Array) -> None:
         derivatives[node] += dA
     else:
         derivatives[node] = dA
+
+
+def embed(X: Array, spec: LayerSpec, tables: Sequence[Array]) -> Array:
+    """The columns that hold no codes, then of every code its row of the table. Goodfellow et al. 2016, section 12.4.2."""
+    passing = np.delete(X, [column for column, *_ in spec.tables], axis=1)
+    vectors = [E[X[:, column].astype(np.int64)] for E, (column, *_) in zip(tables, spec.tables, strict=True)]
+    return np.concatenate([passing, *vectors], axis=1)
+
+
+def embedding_gradients(X: Array, dZ: Array, spec: LayerSpec, gradients: Sequence[Array]) -> None:
+    """dE of every table: to a code's row, the sum of the derivatives of all rows that have this code."""
+    start = X.shape[1] - len(spec.tables)
+    for dE, (column, _, dimension) in zip(gradients, spec.tables, strict=True):
+        dE[:] = 0
+        np.add.at(dE, X[:, column].astype(np.int64), dZ[:, start : start + dimension])
+        start += dimension
 
 
 def _normalized(X: Array, layer: Layer, training: bool) -> tuple[Array, Normalized | None]:

@@ -24,7 +24,7 @@ PREDICTABLE = ("sgd", "momentum", "nesterov", "adam", "adamw")
 
 
 class Parameter(NamedTuple):
-    """One array of weights: where it lies in the flat arenas, and whose it is."""
+    """One array of weights: where it lies in the flat arenas, and whose it is; kernel: also a table of vectors."""
 
     place: slice
     shape: tuple[int, ...]
@@ -44,7 +44,8 @@ def parameters(specs: Sequence[LayerSpec], shapes: Sequence[Sequence[tuple[int, 
     for layer, (spec, own) in enumerate(zip(specs, shapes, strict=True)):
         for number, shape in enumerate(own):
             start, end = end, end + math.prod(shape)
-            found.append(Parameter(slice(start, end), shape, layer, spec, spec.dense and number == 0))
+            kernel = spec.kind == "embedding" or (spec.dense and number == 0)
+            found.append(Parameter(slice(start, end), shape, layer, spec, kernel))
     return found
 
 
@@ -153,7 +154,7 @@ class Updates:
     def _apply(self, W: Array, dW: Array, states: list[Array], row: list[float], T: Array) -> None:
         """The rule, array by array or run by run, with the rate and the decay of each."""
         if self.rule in layerwise.RULES:
-            hidden = self.kernels[1:-1]
+            hidden = [p for p in self.kernels if p.spec.dense][1:-1]
             for p in self.trained:
                 decays = p.kernel or not self.treatment.decay_kernels_only
                 own = [p.of(state) for state in states]

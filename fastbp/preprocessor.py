@@ -1,0 +1,400 @@
+"""`Preprocessor`: from a raw table to what a network is trained on, and from its outputs back.
+
+It is learnt from the training rows alone, and travels with the model, in the metadata of its file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbp import column_rules
+from fastbp.arguments import count, flag
+from fastbp.column_rules import Category, Numeric
+from fastbp.data import Array
+from fastbp.parameters import set_fields
+from fastbp.tables import Columns, columns_of, label_of, looks_numeric, numbers_of
+from fastbp.targets import TASKS, Targets, learn_targets
+
+if TYPE_CHECKING:
+    from fastbp.model import Sequential
+
+SCALINGS, ENCODINGS = ("standard", "robust", "none"), ("one_hot", "codes", "auto")
+METADATA_KEY, OLD_KEY = "fastbp.preprocessor", "fastbp.preparation"
+VERSION = 1
+
+
+class _Learnt(NamedTuple):
+    rules: tuple[Numeric | Category, ...]
+    named: bool
+    targets: Targets | None
+
+
+@final
+@dataclass(frozen=True)
+class Preprocessor:
+    """Turns raw tables into numbers for a network, and a network's outputs into answers.
+
+        numbers       (x - mean) / deviation, or (x - median) / IQR; the median where x is missing
+        categories    one feature each, or one column of codes, which a ColumnEmbedding reads
+        targets       class names <-> 0 … classes - 1; quantities <-> (y - mean) / deviation
+
+    A table is an array (rows, columns), a dict of columns, or a DataFrame of pandas, polars or what else narwhals knows
+    (extra `dataframe`). Columns of texts and booleans are categorical, all others are numbers, as are texts that are
+    numbers throughout. Missing are None, NaN, and the texts ``""``, ``?``, ``NaN``, ``NA``, ``N/A``, ``null``, ``None``.
+
+    task: "classification" or "regression"; None takes texts, booleans and at most 100 different integers for classes.
+    categorical: columns, by name or number, whose values are categories though they are numbers.
+    encoding: "one_hot", "codes", or "auto": codes for columns of more than `most_one_hot` categories.
+    min_frequency: what occurs less often in the training rows is rare. Rare and new categories become one of their own,
+    and so do missing ones: as codes 0 and 1; as features if there were any in the training rows, else all are 0.
+    scaling: "standard"; "robust", by median and quartiles (by half the range where these are equal); "none"; or a
+    number to divide by, such as 255 for pictures, with 0 for what is missing. clip: x / sqrt(1 + (x / 3)²) afterwards,
+    so that none is beyond ±3. missing_indicator: a feature that is 1 where a number is missing, for columns with gaps
+    in the training rows. classes: labels in the order of the outputs, where y may lack some.
+
+    What was learnt cannot change: fit may be called once. Errors are TypeError and ValueError, with column, row, what
+    came and the remedy. After fit it knows `feature_names`, `cardinalities`, `classes`, `n_outputs`.
+
+    >>> table = {"age": [39, 50, None, 53], "work": ["Private", "?", "Private", "State-gov"]}
+    >>> preprocessor = Preprocessor()
+    >>> preprocessor.fit_transform(table, ["no", "yes", "no", "yes"]).shape
+    (4, 5)
+    >>> preprocessor.feature_names
+    ('age', 'age missing', 'work=Private', 'work=State-gov', 'work missing')
+    >>> preprocessor.transform_target(["yes", "no"])
+    array([1, 0])
+    >>> preprocessor.inverse_target(np.array([[0.2, 0.8]]))
+    array(['yes'], dtype='<U3')
+
+    Goodfellow et al. 2016, section 12.2; robust scaling and smooth clipping as in RealMLP (Holzmüller et al. 2024). Does
+    what scikit-learn composes of ColumnTransformer, SimpleImputer, StandardScaler and OneHotEncoder.
+    """
+
+    task: str | None = field(default=None, kw_only=True)
+    categorical: tuple[str | int, ...] = field(default=(), kw_only=True)
+    encoding: str = field(default="one_hot", kw_only=True)
+    most_one_hot: int = field(default=10, kw_only=True)
+    min_frequency: int = field(default=1, kw_only=True)
+    scaling: str | float = field(default="standard", kw_only=True)
+    clip: bool = field(default=False, kw_only=True)
+    missing_indicator: bool = field(default=True, kw_only=True)
+    classes: tuple[Any, ...] | None = field(default=None, kw_only=True)
+    _learnt: _Learnt | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("task", (None, *TASKS)), ("encoding", ENCODINGS)):
+            if getattr(self, name) not in allowed:
+                listed = ", ".join(map(repr, allowed))
+                raise ValueError(f"{name} must be one of {listed}, but {getattr(self, name)!r} came: choose one")
+        given = [self.categorical] if isinstance(self.categorical, str | int) else self.categorical
+        set_fields(
+            self,
+            categorical=tuple(_column_key(each) for each in given),
+            most_one_hot=count(self.most_one_hot, "most_one_hot", 0),
+            min_frequency=count(self.min_frequency, "min_frequency"),
+            scaling=_scaling(self.scaling),
+            clip=flag(self.clip, "clip"),
+            missing_indicator=flag(self.missing_indicator, "missing_indicator"),
+            classes=None if self.classes is None else tuple(np.array(self.classes).tolist()),
+        )
+
+    # ---------------------------------------------------------------- learning
+
+    def fit(self, X: Any, y: Any = None) -> Preprocessor:
+        """Learn from the training rows X, a table, and from their targets y (rows,) or (rows, targets); returns itself.
+
+        Raises RuntimeError where it has learnt already, ValueError and TypeError for what cannot be right.
+        """
+        if self._learnt is not None:
+            raise RuntimeError("this Preprocessor has learnt already, and stays what it is: fit a new one")
+        table = columns_of(X)
+        targets = None if y is None else learn_targets(y, self.task, self.classes)
+        if targets is not None and len(y) != table.rows:
+            raise ValueError(
+                f"y must have a target for each row of X, but {len(y)} came for {table.rows} rows: pass as many"
+            )
+        set_fields(self, _learnt=_Learnt(self._rules(table), bool(table.names), targets))
+        if targets is not None:
+            set_fields(self, classes=targets.classes)
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
+        """`fit`, then `transform` of the same rows."""
+        return self.fit(X, y).transform(X)
+
+    def _rules(self, table: Columns) -> tuple[Numeric | Category, ...]:
+        chosen = self._chosen(table)
+        names: list[str | None] = list(table.names) or [None] * len(table.arrays)
+        rules: list[Any] = [None] * len(names)
+        block = []  # columns of an array, learnt at once
+        for i, values in enumerate(table.arrays):
+            label = table.label(i)
+            if i in chosen or not looks_numeric(values):
+                rules[i] = column_rules.learn_category(
+                    values, names[i], label, self.encoding, self.most_one_hot, self.min_frequency
+                )
+            elif table.matrix is not None:
+                block.append(i)
+            else:
+                numbers = numbers_of(values, label)[:, np.newaxis]
+                rules[i] = self._learn(numbers, [names[i]], [label])[0]
+        if block and table.matrix is not None:
+            whole = table.matrix if len(block) == len(names) else table.matrix[:, block]
+            for i in block if whole.dtype.kind == "f" and not np.isfinite(whole).all() else ():
+                numbers_of(table.arrays[i], table.label(i))  # names what is infinite
+            learnt = self._learn(whole, [names[i] for i in block], [table.label(i) for i in block])
+            for i, rule in zip(block, learnt, strict=True):
+                rules[i] = rule
+        return tuple(rules)
+
+    def _learn(self, numbers: Array, names: list[str | None], labels: list[str]) -> list[Numeric]:
+        return column_rules.learn_numbers(numbers, names, labels, self.scaling, self.missing_indicator)
+
+    def _chosen(self, table: Columns) -> set[int]:
+        """The numbers of the columns that are to be categorical."""
+        result = set()
+        for key in self.categorical:
+            place = table.names.index(key) if key in table.names else key
+            if not isinstance(place, int) or not 0 <= place < len(table.arrays):
+                known = ", ".join(table.names) or f"the numbers 0 to {len(table.arrays) - 1}"
+                raise ValueError(f"categorical names {key!r}, which is not a column of X: these are {known}")
+            result.add(place)
+        return result
+
+    # ---------------------------------------------------------------- features
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """The features (rows, len(feature_names)) of a table, float32.
+
+        Columns are found by their names, in any order, among others; those of an array by their places.
+        """
+        learnt, table = self._known(), columns_of(X)
+        places = self._places(table)
+        result = np.empty((table.rows, sum(rule.width for rule in learnt.rules)), np.float32)
+        i = start = 0
+        while i < len(places):
+            rule = learnt.rules[i]
+            last = i + 1
+            if table.matrix is not None and isinstance(rule, Numeric) and not rule.indicator:
+                while last < len(places) and _continues(learnt.rules[last], places[last] - places[last - 1]):
+                    last += 1
+                run: list[Any] = list(learnt.rules[i:last])
+                values = table.matrix[:, places[i] : places[last - 1] + 1]
+                for place in places[i:last] if not _finite_or_missing(values) else ():
+                    numbers_of(table.arrays[place], table.label(place))
+                column_rules.scale_into(values, run, result[:, start : start + len(run)], self.clip)
+                start += len(run)
+            else:
+                label = label_of(rule.name, i)
+                rule.write(table.arrays[places[i]], label, result[:, start : start + rule.width], self.clip)
+                start += rule.width
+            i = last
+        return result
+
+    def _places(self, table: Columns) -> Sequence[int]:
+        learnt = self._known()
+        if learnt.named and table.names:
+            missing = [str(rule.name) for rule in learnt.rules if rule.name not in table.names]
+            if missing:
+                raise ValueError(
+                    f"X must have the columns that were learnt, but has no {', '.join(missing)}: its columns are "
+                    f"{', '.join(table.names)}"
+                )
+            return [table.names.index(str(rule.name)) for rule in learnt.rules]
+        if len(table.arrays) != len(learnt.rules):
+            raise ValueError(
+                f"X must have the {len(learnt.rules)} columns that were learnt, but {len(table.arrays)} came: pass "
+                f"{'a table with their names, or ' if learnt.named else ''}these, in their order"
+            )
+        return range(len(learnt.rules))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns that were learnt; none of an array's."""
+        learnt = self._known()
+        return tuple(str(rule.name) for rule in learnt.rules) if learnt.named else ()
+
+    @property
+    def rules(self) -> tuple[Numeric | Category, ...]:
+        """What was learnt of each column."""
+        return self._known().rules
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """A name for each feature that `transform` makes."""
+        names: list[str] = []
+        for i, rule in enumerate(self.rules):
+            names += rule.features(f"x{i}" if rule.name is None else rule.name)
+        return tuple(names)
+
+    @property
+    def cardinalities(self) -> dict[int, int]:
+        """{feature: number of codes} of the features that are codes, for `ColumnEmbedding`.
+
+        >>> table = {"town": ["Kiel", "Ulm", "Ulm"], "age": [39, 50, 28]}
+        >>> Preprocessor(encoding="codes").fit(table).cardinalities
+        {0: 4}
+        """
+        result, start = {}, 0
+        for rule in self.rules:
+            if isinstance(rule, Category) and rule.coded:
+                result[start] = rule.cardinality
+            start += rule.width
+        return result
+
+    # ---------------------------------------------------------------- targets
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs that a network needs: one for each class, or for each quantity."""
+        targets = self._targets()
+        return len(targets.classes) or len(targets.shift)
+
+    @property
+    def target_scale(self) -> Array:
+        """What quantities were divided by; (targets,)."""
+        return np.array(self._targets().scale)
+
+    def transform_target(self, y: Any) -> Array:
+        """Targets as a network learns them: class numbers, int64 (rows,), or scaled quantities, float32 (rows, targets).
+
+        ValueError for a class that was not learnt, and for what is missing.
+        """
+        return self._targets().transform(y)
+
+    def inverse_target(self, outputs: Any) -> Array:
+        """A network's outputs (rows, outputs) as class labels (rows,), or as quantities in their own unit.
+
+        Of several outputs the largest tells the class, of one whether it is at least 1/2.
+        """
+        return self._targets().inverse(np.asarray(outputs))
+
+    def _targets(self) -> Targets:
+        targets = self._known().targets
+        if targets is None:
+            raise RuntimeError("this Preprocessor has learnt no targets: call fit(X, y)")
+        return targets
+
+    def _known(self) -> _Learnt:
+        if self._learnt is None:
+            raise RuntimeError("this Preprocessor has not learnt yet: call fit with the training rows")
+        return self._learnt
+
+    # ---------------------------------------------------------------- files and words
+
+    def to_metadata(self) -> dict[str, str]:
+        """Strings for `Sequential.metadata`, from which `of` makes an equal Preprocessor.
+
+        >>> model = Sequential([Dense(2)], input_size=1)
+        >>> preprocessor = Preprocessor().fit([[1.0], [3.0]], [0, 1])
+        >>> model.metadata |= preprocessor.to_metadata()
+        >>> Preprocessor.of(model) == preprocessor
+        True
+        """
+        learnt = self._known()
+        options = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
+        rules = [column_rules.to_json(rule) for rule in learnt.rules]
+        targets = None if learnt.targets is None else learnt.targets.to_json()
+        content = {"version": VERSION, "options": options, "named": learnt.named, "columns": rules, "targets": targets}
+        return {METADATA_KEY: json.dumps(content, allow_nan=False)}
+
+    @classmethod
+    def of(cls, model: Sequential) -> Preprocessor | None:
+        """The Preprocessor that a model was saved with, None where there is none; ValueError where it is damaged."""
+        metadata = model.metadata
+        if METADATA_KEY not in metadata and OLD_KEY not in metadata:
+            return None
+        key = METADATA_KEY if METADATA_KEY in metadata else OLD_KEY
+        try:
+            content = json.loads(metadata[key])
+            version = content.get("version", VERSION)
+            if version == VERSION:
+                return _from_json(content) if key == METADATA_KEY else _from_old(content, model.input_size or 0)
+        except (TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+            raise ValueError(
+                f"the model's metadata {key!r} are damaged: {error}; use another copy of its file"
+            ) from error
+        raise ValueError(f"the model's metadata {key!r} have the version {version!r}, not {VERSION}: upgrade fastbp")
+
+    def __str__(self) -> str:
+        """A line for each column: its kind, and what becomes of it."""
+        lines = [("column", "kind", "becomes", "missing")]
+        for i, rule in enumerate(self.rules):
+            name = f"{i}" if rule.name is None else rule.name
+            lines.append((name, *_described(rule), f"{100 * rule.missing:.1f} %" if rule.missing else ""))
+        wide = [max(len(line[i]) for line in lines) for i in range(4)]
+        return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, wide, strict=True)).rstrip() for line in lines)
+
+
+def _described(rule: Numeric | Category) -> tuple[str, str]:
+    if isinstance(rule, Numeric):
+        middle = f"(x - {rule.shift:.4g}) / {rule.scale:.4g}"
+        return "number", f"{middle}, and whether it is missing" if rule.indicator else middle
+    rare = f", {100 * rule.others:.1f} % rare" if rule.others else ""
+    kind = f"{len(rule.categories)} categories{rare}"
+    return kind, "codes" if rule.coded else "1 feature" if rule.width == 1 else f"{rule.width} features"
+
+
+def _continues(rule: Numeric | Category, step: int) -> bool:
+    """Whether a column can be scaled together with the one before it."""
+    return step == 1 and isinstance(rule, Numeric) and not rule.indicator
+
+
+def _finite_or_missing(values: Array) -> bool:
+    return values.dtype.kind != "f" or not np.isinf(values).any()
+
+
+def _column_key(value: Any) -> str | int:
+    if isinstance(value, bool) or not isinstance(value, str | int | np.integer):
+        raise TypeError(f"categorical must hold names or numbers of columns, but {value!r} came: pass a str or an int")
+    return value if isinstance(value, str) else int(value)
+
+
+def _scaling(value: Any) -> str | float:
+    if isinstance(value, str):
+        if value in SCALINGS:
+            return value
+    elif isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+        if 0 < value < math.inf:
+            return float(value)
+    allowed = ", ".join(map(repr, SCALINGS))
+    raise ValueError(f"scaling must be one of {allowed} or a positive number, but {value!r} came: choose one")
+
+
+def _from_json(content: Mapping[str, Any]) -> Preprocessor:
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in content["options"].items()}
+    targets = None if content["targets"] is None else Targets.from_json(content["targets"])
+    rules = tuple(column_rules.from_json(rule) for rule in content["columns"])
+    if not rules:
+        raise ValueError("it has no columns")
+    result = Preprocessor(**options)
+    set_fields(result, _learnt=_Learnt(rules, bool(content["named"]), targets))
+    return result
+
+
+def _from_old(content: Mapping[str, Iterable[Any]], inputs: int) -> Preprocessor:
+    """What version 0.1.0 wrote: means and deviations, or one number to divide by, and classes or scaled targets."""
+    parts = {name: tuple(value) for name, value in content.items()}
+    shift, scale, columns = parts["shift"], parts["scale"], parts["columns"]
+    n = max(len(shift), len(scale), 1)
+    width = inputs if n == 1 else n
+    shifts, scales = (values * width if len(values) == 1 else values for values in (shift, scale))
+    rules = tuple(
+        Numeric(columns[i] if columns else None, float(shifts[i]), float(shifts[i]), float(scales[i]), False, 0.0)
+        for i in range(width)
+    )
+    if width < 1 or not all(math.isfinite(rule.shift) and rule.scale for rule in rules):
+        raise ValueError("it has no columns, or no scale")
+    classes = parts["classes"]
+    y_shift, y_scale = (tuple(map(float, parts[name])) for name in ("y_shift", "y_scale"))
+    targets = Targets(classes, y_shift, y_scale, False)
+    result = Preprocessor(task="classification" if classes else "regression", classes=classes or None)
+    set_fields(result, _learnt=_Learnt(rules, bool(columns), targets))
+    return result
