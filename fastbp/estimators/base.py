@@ -96,7 +96,8 @@ class BaseMLP(BaseEstimator, ABC):
         dtype = given.X.dtype if first or not hasattr(self, "model_") else self.model_._dtype
         design = self._design(given.y)
         batch_size = min(200 if self.batch_size == "auto" else self.batch_size, given.X.shape[0])
-        self._network(given.X.shape[1], sizes, design, dtype, batch_size, first, random_state)
+        weight = batch_size * (1.0 if given.weight is None else float(given.weight.mean()) or 1.0)
+        self._network(given.X.shape[1], sizes, design, dtype, weight, first, random_state)
         if self.solver == "lbfgs":
             self._fit_lbfgs(given, design)
         else:
@@ -137,7 +138,7 @@ class BaseMLP(BaseEstimator, ABC):
         sizes: list[int],
         design: Design,
         dtype: Any,
-        batch_size: int,
+        batch_weight: float,
         first: bool,
         random_state: np.random.RandomState,
     ) -> None:
@@ -146,7 +147,7 @@ class BaseMLP(BaseEstimator, ABC):
         rates = designs.each(self.dropout, len(sizes), "dropout")
         named = self.solver in parameters.SGD_AND_ADAM
         own = not named and self.solver != "lbfgs" and not takes_penalty(self._optimizer_object())
-        l2 = self.alpha / (2 * design.gradient_scale * batch_size) if own else 0.0
+        l2 = self.alpha / (2 * design.gradient_scale * batch_weight) if own else 0.0
         layers = designs.layers_of(sizes, functions, rates, self.batch_norm, design, l2)
         if first:
             units = [inputs, *sizes, design.units]
@@ -163,7 +164,8 @@ class BaseMLP(BaseEstimator, ABC):
             self.model_ = Sequential(layers, input_size=inputs, dtype=dtype)
             self._put(coefs, intercepts)
         self._synchronise()
-        if tuple(layers) != self.model_.layers or design.loss != self.model_._recipe.loss:
+        recipe = self.model_._recipe
+        if tuple(layers) != self.model_.layers or (recipe is not None and design.loss != recipe.loss):
             self._rebuild(layers)
 
     def _rebuild(self, layers: list[Any]) -> None:

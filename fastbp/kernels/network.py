@@ -50,8 +50,8 @@ class Network:
     def options(self, training: bool) -> dict[str, bool]:
         """What the program must know, if anything."""
         if training:
-            penalties = self.penalties or self.reports
-            chosen = {"penalties": penalties, "treated": self.treated, "lamb": self.lamb, "sparse": self.sparse}
+            chosen = {"penalties": self.penalties, "treated": self.treated, "lamb": self.lamb, "sparse": self.sparse,
+                      "reported": self.reports}
         else:
             chosen = {"penalties": self.penalties, "sparse": self.sparse}
         return {name: True for name, value in chosen.items() if value}
