@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
-from fastbp import activations, losses, optimizers
+from fastbp import activations, arguments, losses, optimizers
+from fastbp.callbacks import BackupAndRestore
 
 SGD_AND_ADAM = ("sgd", "adam")
 POSITIVE_INTEGER = Interval(Integral, 1, None, closed="left")
@@ -48,7 +48,6 @@ CONSTRAINTS: dict[str, list[Any]] = {
 CLASSIFIER_LOSSES = [StrOptions({"log_loss", *losses.NAMES}), losses.Loss]
 REGRESSOR_LOSSES = [StrOptions({"squared_error", "absolute_error", *losses.NAMES}), losses.Loss]
 
-Check = Callable[[Any], None]
 
 
 def check_together(estimator: Any) -> None:
@@ -64,6 +63,11 @@ def check_together(estimator: Any) -> None:
         for name in ("callbacks", "progress"):
             if getattr(estimator, name):
                 raise ValueError(f"{name} needs epochs, which solver='lbfgs' has not: pass solver='adam' or 'sgd'")
+    if any(isinstance(callback, BackupAndRestore) for callback in arguments.callbacks(estimator.callbacks or ())):
+        raise ValueError(
+            "BackupAndRestore is for Sequential.fit, which an estimator does not call: use ModelCheckpoint, or fit in "
+            "parts with warm_start=True and pickle the estimator between them"
+        )
     if callable(estimator.learning_rate_init) and (own or estimator.solver == "lbfgs"):
         raise ValueError(
             "learning_rate_init cannot be a schedule where the solver is an optimizer of its own, or 'lbfgs': give the "
