@@ -60,6 +60,8 @@ CASES = {
                   "float32", 40),
     "embedding, clipped": (3, [embedding(3, (1, 2000, 20), l2=1e-4), spec(9, "relu"), spec(3)], "mse", "adam decay",
                            "float64", 40, Treatment(clipnorm=0.1, accumulation=2)),
+    "reported": (64, [spec(100, "relu"), spec(40, "tanh"), spec(10, "softmax")], "cross_entropy", "adam decay",
+                 "float32", 64, Treatment(decay_kernels_only=True, reported_decay=1.0)),
     "double": (50, [spec(77, "selu"), spec(9, "softplus")], "mse", "momentum", "float64", 40),
 }  # fmt: skip
 
