@@ -69,7 +69,7 @@ from fastbp.schedules import (
 from fastbp.training import DivergenceWarning, History
 
 __version__ = "0.1.0"
-_LATER = ("datasets", "kernels", "reference")  # imported when first asked for; Numba alone takes 0.25 s
+_LATER = ("datasets", "exchange", "kernels", "reference")  # imported when first asked for; Numba alone takes 0.25 s
 if os.environ.get("FASTBP_ISA", "").strip():  # is checked, and takes effect, before Numba compiles anything
     importlib.import_module("fastbp.kernels.jit")
 

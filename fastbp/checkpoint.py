@@ -1,7 +1,8 @@
 """Models in files: safetensors, written so that a crash leaves the old file or the new one, read with suspicion.
 
 The file holds the weights and the optimizer's states as tensors, and in its metadata, as JSON text, what the model is
-made of, and a SHA-256 of everything, since safetensors alone does not notice a flipped bit. Nothing in it is code.
+made of, the versions of what wrote it, and a SHA-256 of everything, since safetensors alone does not notice a flipped
+bit. Nothing in it is code.
 States are as the engine keeps them, which for Adam is m / (1 - beta_1) and v / (1 - beta_2).
 """
 
@@ -11,9 +12,10 @@ import dataclasses
 import hashlib
 import json
 import os
-import secrets
 import struct
 from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -21,10 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbp.data import Array
+from fastbp.whole import replaced
 
 VERSION = 1
 _FORMAT, _MODEL, _FIT, _DIGEST = "fastbp.format", "fastbp.model", "fastbp.fit", "fastbp.sha256"
-_RESERVED = (_FORMAT, _MODEL, _FIT, _DIGEST)
+_VERSIONS = "fastbp.versions"
+_RESERVED = (_FORMAT, _MODEL, _FIT, _VERSIONS, _DIGEST)
 FIT_TENSOR = "fit."  # how the names of arrays begin that belong to a fit under way
 _LARGEST_HEADER = 1 << 24  # 100,000 tensors; safetensors' own limit, 100 MB, takes a second to read
 _DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8"), "BOOL": np.dtype("?")}
@@ -57,6 +61,7 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
     target = Path(os.path.realpath(os.fsdecode(path)))  # a link stays one
     metadata = _texts(contents.metadata)
     metadata[_FORMAT] = str(VERSION)
+    metadata[_VERSIONS] = json.dumps(versions())
     metadata[_MODEL] = json.dumps(contents.model, allow_nan=False)
     if contents.fit is not None:
         metadata[_FIT] = json.dumps(contents.fit, allow_nan=False)
@@ -65,24 +70,18 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
     header = _header(metadata, tensors)
     if len(header) > _LARGEST_HEADER:
         raise ValueError(f"{target} would have a header of {len(header)} bytes, more than can be read: save less in it")
-    temporary = target.with_name(temporary_name(target.name, secrets.token_hex(8)))
-    try:
-        with temporary.open("xb") as file:
-            file.write(struct.pack("<Q", len(header)) + header)
-            for tensor in tensors.values():
-                file.write(tensor.reshape(-1).view(np.uint8).data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
+    with replaced(target) as temporary, temporary.open("xb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        for tensor in tensors.values():
+            file.write(tensor.reshape(-1).view(np.uint8).data)
 
 
-def temporary_name(name: str, token: str) -> str:
-    """What a file is called while it is written."""
-    return f".{name}.{token}.tmp"
+@cache
+def versions() -> dict[str, str]:
+    """Of what the numbers of a file come from: for people, who look for what changed; nothing depends on them."""
+    from fastbp import __version__
+
+    return {"fastbp": __version__, "numpy": np.__version__, "numba": version("numba")}
 
 
 def _texts(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -104,15 +103,6 @@ def _header(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> bytes:
         start = end
     text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
     return text + b" " * (-len(text) % 8)  # so that the tensors lie aligned
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the renaming itself reach the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def digest(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> str:
