@@ -100,12 +100,17 @@ class Graph:
         """A constant."""
         return self.weight(f"constant {value!r}", np.array(value))
 
+    def axis(self) -> str:
+        """The axis of the features."""
+        name = "features"
+        self.weights[name] = self.onnx.numpy_helper.from_array(np.array([1], np.int64), name)
+        return name
+
     def model(self, output: str, inputs: int, outputs: int) -> Any:
         helper = self.onnx.helper
         kind = helper.np_dtype_to_tensor_dtype(self.dtype)
-        if not self.nodes:  # all that there was did nothing
-            self.add("Identity", output)
-        self.nodes[-1].output[0] = "output"  # what was made last is what comes out
+        assert self.nodes[-1].output[0] == output  # what was made last is what comes out
+        self.nodes[-1].output[0] = "output"
         graph = helper.make_graph(
             self.nodes, "fastbp", [helper.make_tensor_value_info("input", kind, ["batch", inputs])],
             [helper.make_tensor_value_info("output", kind, ["batch", outputs])], list(self.weights.values()),
@@ -133,15 +138,23 @@ def _activation(graph: Graph, part: Part, x: str) -> str:
 
 def _batch_norm(graph: Graph, part: Part, x: str) -> str:
     assert isinstance(part.layer, BatchNorm)
-    return graph.add("BatchNormalization", x, *_weights(graph, part), epsilon=part.layer.epsilon)
+    epsilon = part.layer.epsilon
+    if graph.dtype == np.float64:  # an attribute is a float32: 1e-5 would be off by 3e-13
+        part = part._replace(weights=part.weights | {"moving_variance": part.weights["moving_variance"] + epsilon})
+        epsilon = 0.0
+    return graph.add("BatchNormalization", x, *_weights(graph, part), epsilon=epsilon)
 
 
 def _layer_norm(graph: Graph, part: Part, x: str) -> str:
     assert isinstance(part.layer, LayerNorm)
-    kind = graph.onnx.helper.np_dtype_to_tensor_dtype(graph.dtype)  # else the means would be float32
-    return graph.add(
-        "LayerNormalization", x, *_weights(graph, part), axis=-1, epsilon=part.layer.epsilon, stash_type=kind
-    )
+    if graph.dtype == np.float32:
+        return graph.add("LayerNormalization", x, *_weights(graph, part), axis=-1, epsilon=part.layer.epsilon)
+    gamma, beta = _weights(graph, part)  # the operator's epsilon is a float32, and its means may be
+    axis = graph.axis()
+    d = graph.add("Sub", x, graph.add("ReduceMean", x, axis))
+    variance = graph.add("ReduceMean", graph.add("Mul", d, d), axis)
+    deviation = graph.add("Sqrt", graph.add("Add", variance, graph.number(part.layer.epsilon)))
+    return graph.add("Add", graph.add("Mul", graph.add("Div", d, deviation), gamma), beta)
 
 
 def _residual(graph: Graph, part: Part, x: str) -> str:

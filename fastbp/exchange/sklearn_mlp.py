@@ -62,8 +62,8 @@ def to_sklearn(model: Sequential, *, classes: Sequence[Any] | None = None) -> An
     The model's hidden layers must be Dense with one activation of identity, sigmoid, tanh and relu; the last one's
     makes the estimator: softmax and sigmoid a classifier (of one unit, of two classes; of several, of many labels at
     once; a softmax of two becomes the sigmoid that scikit-learn has there), identity a regressor. Dropout and
-    GaussianNoise, which do nothing in inference, are left out; `fastbp.fold` takes BatchNorm out beforehand. classes: the labels in ascending order; by default those in the metadata of
-    `from_sklearn`, or 0, 1, …
+    GaussianNoise, which do nothing in inference, are left out; `fastbp.fold` takes BatchNorm out beforehand.
+    classes: the labels in ascending order; by default those in the metadata of `from_sklearn`, or 0, 1, …
     Its partial_fit goes on from these weights, with a new optimizer. Loss curves are empty.
     Raises ExchangeError for what the estimators cannot hold, ValueError for another number of classes and where the
     input size is not known yet, ImportError, with the command that installs it, where scikit-learn is missing.
