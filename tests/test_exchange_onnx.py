@@ -122,7 +122,7 @@ def own():
 REFUSED = {
     "a custom activation": (
         lambda: Sequential([Dense(4), Dense(3, own())], input_size=2), ExchangeError,
-        r"ONNX cannot hold functions of your own, but layer 1, Dense\(3\) has the CustomActivation 'square': use one of",
+        r"ONNX cannot hold functions of your own, but layer 1, Dense\(3\) has the CustomActivation 'square': use one",
     ),
     "one within": (
         lambda: Sequential([Dense(4), fastbp.Residual([fastbp.Activation(own())])], input_size=2), ExchangeError,

@@ -109,7 +109,7 @@ class _Reading:
                 width = getattr(module, "in_features", getattr(module, "num_features", shape[-1]))
                 if width:
                     return int(width)
-        raise ExchangeError("from_torch takes a network with at least one Linear, but none came: pass a whole network")
+        return 0  # where no module can be right
 
     def parts(self, items: list[Any], width: int) -> list[Part]:
         """What the items of a chain do to an input of this width."""
@@ -128,8 +128,8 @@ class _Reading:
     def node(self, node: Any, width: int) -> list[Part]:
         """The parts, none or one, of a node with one input."""
         if node.op == "call_module":
-            where, module = node.target.removeprefix("0.").removeprefix("0"), self.module.get_submodule(node.target)
-            where = where or type(module).__name__
+            module = self.module.get_submodule(node.target)
+            where = type(module).__name__ if node.target == "0" else node.target.removeprefix("0.")
         else:
             where = str(node)
             module = self.as_module(node, width)
