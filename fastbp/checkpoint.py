@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -194,13 +194,24 @@ def _open(name: str) -> tuple[dict[str, str], dict[str, Array]]:
 # ---------------------------------------------------------------- objects as JSON values
 
 
-def to_config(item: Any) -> dict[str, Any]:
+def to_config(item: Any, objects: list[Any] | None = None) -> dict[str, Any]:
     """A frozen dataclass as its class (module.Name, the module being the one below fastbp) and its fields; a custom
-    one as its name."""
+    one as its name.
+
+    objects: for what a file cannot hold, functions and all that is not fastbp's: it is appended, and its number stands
+    in its place. Without such a list it is left out.
+    """
     if hasattr(item, "functions"):
+        if objects is not None:
+            return _kept(item, objects)
         return {"custom": item.label, "class": _name(item)}
-    fields = {field.name: _value(getattr(item, field.name)) for field in dataclasses.fields(item) if field.init}
-    return {"class": _name(item), "config": fields}
+    names = [field.name for field in dataclasses.fields(item) if field.init]
+    return {"class": _name(item), "config": {name: _value(getattr(item, name), objects) for name in names}}
+
+
+def _kept(item: Any, objects: list[Any]) -> dict[str, Any]:
+    objects.append(item)
+    return {"object": len(objects) - 1}
 
 
 def _name(item: Any) -> str:
@@ -208,34 +219,37 @@ def _name(item: Any) -> str:
     return f"{kind.__module__.removeprefix('fastbp.').partition('.')[0]}.{kind.__name__}"
 
 
-def _value(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return to_config(value)
+def _value(value: Any, objects: list[Any] | None) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) and type(value).__module__.startswith("fastbp."):
+        return to_config(value, objects)
     if isinstance(value, tuple | list):
-        return [_value(item) for item in value]
+        return [_value(item, objects) for item in value]
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, list | tuple):
-        return [_value(each) for each in value]
-    return None  # nothing, or a function: code has no place in a file
+    return None if objects is None else _kept(value, objects)  # code has no place in a file
 
 
-def from_config(config: Any, modules: Mapping[str, ModuleType], custom: Mapping[str, Any] | None = None) -> Any:
+def from_config(
+    config: Any, modules: Mapping[str, ModuleType], custom: Mapping[str, Any] | None = None, objects: Sequence[Any] = ()
+) -> Any:
     """The object that `to_config` described, of a dataclass that one of the modules defines; else CheckpointError.
 
-    A field that is None takes the class's default; a list becomes a tuple; what is custom is found by its name.
+    A field that is None takes the class's default; a list becomes a tuple; what is custom is found by its name, and
+    what a file could not hold by its number among objects.
     """
     try:
         if "custom" in config:
             return _custom(config["custom"], _class(config["class"], modules), custom or {})
+        if "object" in config:
+            return objects[config["object"]]
         fields = config["config"].items()
-        values = {key: _restored(value, modules, custom) for key, value in fields if value is not None}
+        values = {key: _restored(value, modules, custom, objects) for key, value in fields if value is not None}
         return _class(config["class"], modules)(**values)
     except CheckpointError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"the file describes what cannot be: {error!r} in {_excerpt(config)}") from error
 
 
@@ -246,10 +260,12 @@ def _excerpt(config: Any) -> str:
         return "layers nested too deeply"
 
 
-def _restored(value: Any, modules: Mapping[str, ModuleType], custom: Mapping[str, Any] | None) -> Any:
+def _restored(
+    value: Any, modules: Mapping[str, ModuleType], custom: Mapping[str, Any] | None, objects: Sequence[Any]
+) -> Any:
     if isinstance(value, list):
-        return tuple(_restored(item, modules, custom) for item in value)
-    return from_config(value, modules, custom) if isinstance(value, dict) else value
+        return tuple(_restored(item, modules, custom, objects) for item in value)
+    return from_config(value, modules, custom, objects) if isinstance(value, dict) else value
 
 
 def _custom(name: Any, kind: type, custom: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""PyTorch: modules that compute what models do, in training too, and models made of modules, of weights, of functions."""
+"""PyTorch: modules that compute what models do, in training too, and models made of modules and of weights."""
 
 import copy
 import io
@@ -282,7 +282,7 @@ def of(function, *layers):
 
 
 REFUSED = {
-    "convolution": (lambda: nn.Sequential(nn.Conv1d(1, 2, 3), nn.Linear(4, 2)), "reads Linear, .* but '0' is Conv1d: use"),
+    "convolution": (lambda: nn.Sequential(nn.Conv1d(1, 2, 3), nn.Linear(4, 2)), "reads Linear, .* but '0' is Conv1d"),
     "within": (lambda: nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.ReLU6())), "'1.0' is ReLU6"),
     "no list": (lambda: nn.ModuleList([nn.Linear(4, 2)]), "'ModuleList' is ModuleList: use"),
     "branches": (lambda: nn.Sequential(nn.Linear(4, 4), Branching()), "torch.fx says: .*control flow"),
@@ -290,7 +290,8 @@ REFUSED = {
     "axis": (lambda: nn.Sequential(nn.Linear(4, 2), nn.Softmax(0)), "along the axis 0.*pass dim=1"),
     "softplus": (lambda: nn.Sequential(nn.Linear(4, 2), nn.Softplus(2.0)), "beta=2.0"),
     "no statistics": (
-        lambda: nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2, track_running_stats=False)), "track_running_stats=True"),
+        lambda: nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2, track_running_stats=False)), "track_running_stats=True"
+    ),
     "plain average": (lambda: nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2, momentum=None)), "pass a number such"),
     "two axes": (lambda: nn.Sequential(nn.Linear(4, 4), nn.LayerNorm([2, 4])), r"over the shape \(2, 4\)"),
     "widths": (lambda: nn.Sequential(nn.Linear(4, 4), nn.Linear(5, 2)), "'1' takes 5 features, but 4 come"),

@@ -68,7 +68,8 @@ def to_numpy(model: Sequential, path: str | os.PathLike[str], *, inside: bool | 
     could not import and where the input size is not known yet, OSError where a file cannot be written.
 
     >>> import tempfile, runpy
-    >>> model = Sequential([Dense(1, kernel_initializer="ones")], input_size=2)
+    >>> model = Sequential([Dense(1)], input_size=2)
+    >>> model.set_weights([[[1.0], [1.0]], [0.0]])
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     to_numpy(model, f"{folder}/net.py")
     ...     runpy.run_path(f"{folder}/net.py")["predict"]([[1.0, 2.0]])
