@@ -254,7 +254,7 @@ class Raw:
 UNREADABLE = {
     "a later format": (
         lambda s: s.update(format=2, versions={"fastbp": "9.9"}),
-        r"of fastbp 9\.9, has the format 2, but this fastbp, 0\.1\.0, reads format 1: upgrade fastbp, or .*Sequential.save",
+        r"of fastbp 9\.9, has the format 2, but this fastbp, 0\.1\.0, reads format 1: upgrade .*Sequential.save",
     ),
     "no format": (lambda s: s.clear(), "of fastbp an unknown version, has the format None"),
     "a layer to come": (

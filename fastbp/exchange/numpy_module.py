@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator
+from keyword import iskeyword
 from pathlib import Path
 from pprint import pformat
 from textwrap import dedent
@@ -77,7 +78,7 @@ def to_numpy(model: Sequential, path: str | os.PathLike[str], *, inside: bool | 
     """
     parts = parts_of(model, "to_numpy")
     target = Path(os.fsdecode(path))
-    if target.suffix != ".py" or not target.stem.isidentifier():
+    if target.suffix != ".py" or not target.stem.isidentifier() or iskeyword(target.stem):
         raise ValueError(f"path must name a module, such as net.py, but {target.name!r} came: choose such a name")
     body = list(_lines(parts))
     weights: dict[str, Any] = dict(_weights(parts))

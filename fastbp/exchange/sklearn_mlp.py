@@ -30,8 +30,9 @@ def from_sklearn(mlp: Any, *, seed: int = 0) -> Sequential:
     Raises TypeError for what is no such estimator, ExchangeError where it is not fitted, and for what fastbp has not.
 
     >>> from sklearn.neural_network import MLPRegressor
-    >>> mlp = MLPRegressor([3], "tanh", max_iter=200, tol=1.0, random_state=0).fit([[0.0], [1.0]], [0.0, 1.0])
-    >>> [(layer.units, layer.activation.name) for layer in from_sklearn(mlp).layers]
+    >>> mlp = MLPRegressor(hidden_layer_sizes=[3], activation="tanh", tol=1.0, random_state=0)
+    >>> model = from_sklearn(mlp.fit([[0.0], [1.0]], [0.0, 1.0]))
+    >>> [(layer.units, layer.activation.name) for layer in model.layers]
     [(3, 'tanh'), (1, 'identity')]
     """
     network = need("sklearn.neural_network", "sklearn")
@@ -93,11 +94,11 @@ def to_sklearn(model: Sequential, *, classes: Sequence[Any] | None = None) -> An
     output = activation(OUTPUTS, last, "scikit-learn's output")
     widths, kind = [part.units for part in hidden], kinds.pop()
     if output == "identity":
-        mlp = network.MLPRegressor(widths, activation=kind)
+        mlp = network.MLPRegressor(hidden_layer_sizes=widths, activation=kind)
         targets, options = np.zeros((2, last.units)), {}
         targets = targets if last.units > 1 else targets[:, 0]
     else:
-        mlp = network.MLPClassifier(widths, activation=kind)
+        mlp = network.MLPClassifier(hidden_layer_sizes=widths, activation=kind)
         labels = _labels(model, classes, last.units)
         one_each = output == "softmax" or last.units == 1
         targets, options = (labels if one_each else np.eye(2, last.units, dtype=int)), {"classes": labels}
