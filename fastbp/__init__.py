@@ -70,7 +70,8 @@ from fastbp.schedules import (
 from fastbp.training import DivergenceWarning, History
 
 __version__ = "0.1.0"
-_LATER = ("datasets", "estimators", "kernels", "reference", "sources")  # when first asked for; Numba takes 0.25 s
+# Imported when first asked for; Numba alone takes 0.25 s.
+_LATER = ("datasets", "estimators", "exchange", "kernels", "reference", "sources")
 _ESTIMATORS = ("MLPClassifier", "MLPRegressor")  # these need scikit-learn
 if os.environ.get("FASTBP_ISA", "").strip():  # is checked, and takes effect, before Numba compiles anything
     importlib.import_module("fastbp.kernels.jit")

@@ -1,7 +1,8 @@
 """Models in files: safetensors, written so that a crash leaves the old file or the new one, read with suspicion.
 
 The file holds the weights and the optimizer's states as tensors, and in its metadata, as JSON text, what the model is
-made of, and a SHA-256 of everything, since safetensors alone does not notice a flipped bit. Nothing in it is code.
+made of, the versions of what wrote it, and a SHA-256 of everything, since safetensors alone does not notice a flipped
+bit. Nothing in it is code.
 States are as the engine keeps them, which for Adam is m / (1 - beta_1) and v / (1 - beta_2).
 """
 
@@ -11,9 +12,10 @@ import dataclasses
 import hashlib
 import json
 import os
-import secrets
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -21,10 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbp.data import Array
+from fastbp.whole import replaced
 
 VERSION = 1
 _FORMAT, _MODEL, _FIT, _DIGEST = "fastbp.format", "fastbp.model", "fastbp.fit", "fastbp.sha256"
-_RESERVED = (_FORMAT, _MODEL, _FIT, _DIGEST)
+_VERSIONS = "fastbp.versions"
+_RESERVED = (_FORMAT, _MODEL, _FIT, _VERSIONS, _DIGEST)
 FIT_TENSOR = "fit."  # how the names of arrays begin that belong to a fit under way
 _LARGEST_HEADER = 1 << 24  # 100,000 tensors; safetensors' own limit, 100 MB, takes a second to read
 _DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8"), "BOOL": np.dtype("?")}
@@ -57,6 +61,7 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
     target = Path(os.path.realpath(os.fsdecode(path)))  # a link stays one
     metadata = _texts(contents.metadata)
     metadata[_FORMAT] = str(VERSION)
+    metadata[_VERSIONS] = json.dumps(versions())
     metadata[_MODEL] = json.dumps(contents.model, allow_nan=False)
     if contents.fit is not None:
         metadata[_FIT] = json.dumps(contents.fit, allow_nan=False)
@@ -65,24 +70,18 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
     header = _header(metadata, tensors)
     if len(header) > _LARGEST_HEADER:
         raise ValueError(f"{target} would have a header of {len(header)} bytes, more than can be read: save less in it")
-    temporary = target.with_name(temporary_name(target.name, secrets.token_hex(8)))
-    try:
-        with temporary.open("xb") as file:
-            file.write(struct.pack("<Q", len(header)) + header)
-            for tensor in tensors.values():
-                file.write(tensor.reshape(-1).view(np.uint8).data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
+    with replaced(target) as temporary, temporary.open("xb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        for tensor in tensors.values():
+            file.write(tensor.reshape(-1).view(np.uint8).data)
 
 
-def temporary_name(name: str, token: str) -> str:
-    """What a file is called while it is written."""
-    return f".{name}.{token}.tmp"
+@cache
+def versions() -> dict[str, str]:
+    """Of what the numbers of a file come from: for people, who look for what changed; nothing depends on them."""
+    from fastbp import __version__
+
+    return {"fastbp": __version__, "numpy": np.__version__, "numba": version("numba")}
 
 
 def _texts(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -104,15 +103,6 @@ def _header(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> bytes:
         start = end
     text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
     return text + b" " * (-len(text) % 8)  # so that the tensors lie aligned
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the renaming itself reach the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def digest(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> str:
@@ -204,13 +194,24 @@ def _open(name: str) -> tuple[dict[str, str], dict[str, Array]]:
 # ---------------------------------------------------------------- objects as JSON values
 
 
-def to_config(item: Any) -> dict[str, Any]:
+def to_config(item: Any, objects: list[Any] | None = None) -> dict[str, Any]:
     """A frozen dataclass as its class (module.Name, the module being the one below fastbp) and its fields; a custom
-    one as its name."""
+    one as its name.
+
+    objects: for what a file cannot hold, functions and all that is not fastbp's: it is appended, and its number stands
+    in its place. Without such a list it is left out.
+    """
     if hasattr(item, "functions"):
+        if objects is not None:
+            return _kept(item, objects)
         return {"custom": item.label, "class": _name(item)}
-    fields = {field.name: _value(getattr(item, field.name)) for field in dataclasses.fields(item) if field.init}
-    return {"class": _name(item), "config": fields}
+    names = [field.name for field in dataclasses.fields(item) if field.init]
+    return {"class": _name(item), "config": {name: _value(getattr(item, name), objects) for name in names}}
+
+
+def _kept(item: Any, objects: list[Any]) -> dict[str, Any]:
+    objects.append(item)
+    return {"object": len(objects) - 1}
 
 
 def _name(item: Any) -> str:
@@ -218,34 +219,37 @@ def _name(item: Any) -> str:
     return f"{kind.__module__.removeprefix('fastbp.').partition('.')[0]}.{kind.__name__}"
 
 
-def _value(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return to_config(value)
+def _value(value: Any, objects: list[Any] | None) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) and type(value).__module__.startswith("fastbp."):
+        return to_config(value, objects)
     if isinstance(value, tuple | list):
-        return [_value(item) for item in value]
+        return [_value(item, objects) for item in value]
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, list | tuple):
-        return [_value(each) for each in value]
-    return None  # nothing, or a function: code has no place in a file
+    return None if objects is None else _kept(value, objects)  # code has no place in a file
 
 
-def from_config(config: Any, modules: Mapping[str, ModuleType], custom: Mapping[str, Any] | None = None) -> Any:
+def from_config(
+    config: Any, modules: Mapping[str, ModuleType], custom: Mapping[str, Any] | None = None, objects: Sequence[Any] = ()
+) -> Any:
     """The object that `to_config` described, of a dataclass that one of the modules defines; else CheckpointError.
 
-    A field that is None takes the class's default; a list becomes a tuple; what is custom is found by its name.
+    A field that is None takes the class's default; a list becomes a tuple; what is custom is found by its name, and
+    what a file could not hold by its number among objects.
     """
     try:
         if "custom" in config:
             return _custom(config["custom"], _class(config["class"], modules), custom or {})
+        if "object" in config:
+            return objects[config["object"]]
         fields = config["config"].items()
-        values = {key: _restored(value, modules, custom) for key, value in fields if value is not None}
+        values = {key: _restored(value, modules, custom, objects) for key, value in fields if value is not None}
         return _class(config["class"], modules)(**values)
     except CheckpointError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"the file describes what cannot be: {error!r} in {_excerpt(config)}") from error
 
 
@@ -256,10 +260,12 @@ def _excerpt(config: Any) -> str:
         return "layers nested too deeply"
 
 
-def _restored(value: Any, modules: Mapping[str, ModuleType], custom: Mapping[str, Any] | None) -> Any:
+def _restored(
+    value: Any, modules: Mapping[str, ModuleType], custom: Mapping[str, Any] | None, objects: Sequence[Any]
+) -> Any:
     if isinstance(value, list):
-        return tuple(_restored(item, modules, custom) for item in value)
-    return from_config(value, modules, custom) if isinstance(value, dict) else value
+        return tuple(_restored(item, modules, custom, objects) for item in value)
+    return from_config(value, modules, custom, objects) if isinstance(value, dict) else value
 
 
 def _custom(name: Any, kind: type, custom: Mapping[str, Any]) -> Any:

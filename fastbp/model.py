@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import arguments, checkpoint, data, losses, metrics, optimizers, training
+from fastbp import arguments, checkpoint, data, losses, metrics, optimizers, pickles, training
 from fastbp import mixup as mixing
 from fastbp.arguments import count
 from fastbp.codes import check_codes
@@ -400,7 +400,7 @@ class Sequential:
         return self._layers
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self._snapshot(),)  # for copies and other processes; files are not pickled
+        return pickles.restored, (pickles.to_state(self._snapshot()),)  # for copies and other processes
 
     def __repr__(self) -> str:
         given = f"input_size={self._input_size}, seed={self._seed}, dtype={self._dtype.name!r}"

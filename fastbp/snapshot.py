@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from fastbp import activations, constraints, initializers, layers, losses, metri
 from fastbp.arguments import count, float_dtype
 from fastbp.checkpoint import CheckpointError, Contents, from_config, to_config
 from fastbp.data import Array, finite
-from fastbp.network import blocks_of, check_statistics, parameters
+from fastbp.network import Parameter, blocks_of, check_statistics, parameters
 
 _MODULES = {
     module.__name__.rpartition(".")[2]: module
@@ -50,31 +50,38 @@ class Snapshot(NamedTuple):
     learning_rate: float | None = None  # see rates.Rates.changed
 
 
-def to_contents(snapshot: Snapshot, *, warn: bool = True) -> Contents:
-    """What a file will hold; a warning, if wanted, where it cannot hold all."""
-    assert snapshot.input_size is not None
+def to_contents(snapshot: Snapshot, *, warn: bool = True, objects: list[Any] | None = None) -> Contents:
+    """What a file will hold; a warning, if wanted, where it cannot hold all.
+
+    objects: for what a file cannot hold, see `checkpoint.to_config`: a pickle can.
+    """
     recipe, rate = snapshot.recipe, snapshot.learning_rate
-    if recipe is not None and _is_function(recipe.optimizer.learning_rate):
+    if objects is None and recipe is not None and _is_function(recipe.optimizer.learning_rate):
         recipe, rate = _writable(recipe, snapshot.step, 1.0 if rate is None else rate, warn), None
     model = {
-        "layers": [to_config(layer) for layer in snapshot.layers],
+        "layers": [to_config(layer, objects) for layer in snapshot.layers],
         "input_size": snapshot.input_size,
         "seed": snapshot.seed,
         "dtype": snapshot.dtype.name,
-        "optimizer": None if recipe is None else to_config(recipe.optimizer),
-        "loss": None if recipe is None else to_config(recipe.loss),
-        "metrics": [] if recipe is None else [to_config(metric) for metric in recipe.metrics],
+        "optimizer": None if recipe is None else to_config(recipe.optimizer, objects),
+        "loss": None if recipe is None else to_config(recipe.loss, objects),
+        "metrics": [] if recipe is None else [to_config(metric, objects) for metric in recipe.metrics],
         "step": snapshot.step,
         "epoch": snapshot.epoch,
         "steps_trained": snapshot.steps_trained,
         "learning_rate": rate,
     }
-    wanted = parameters(blocks_of(snapshot.layers, snapshot.input_size))
+    wanted = _wanted(snapshot.layers, snapshot.input_size)
     tensors = dict(zip((p.name for p in wanted), snapshot.weights, strict=True))
     names = [p.name for p in wanted if not p.statistic]
     for number, state in enumerate(snapshot.states):
         tensors |= zip((_state_name(number, name) for name in names), state, strict=True)
     return Contents(model, tensors, snapshot.metadata)
+
+
+def _wanted(network: tuple[layers.Layer, ...], input_size: int | None) -> list[Parameter]:
+    """The arrays of weights; none where the input size is not known yet."""
+    return [] if input_size is None else parameters(blocks_of(network, input_size))
 
 
 def _state_name(number: int, name: str) -> str:
@@ -106,28 +113,32 @@ def _is_schedule(rate: Any) -> bool:
     return all(not callable(part) or _is_schedule(part) for part in parts)
 
 
-def from_contents(contents: Contents, custom: Mapping[str, Any] | None = None) -> Snapshot:
+def from_contents(
+    contents: Contents, custom: Mapping[str, Any] | None = None, objects: Sequence[Any] | None = None
+) -> Snapshot:
     """The snapshot that a file holds, every part of it checked against the others; else CheckpointError.
 
-    custom: the user's own losses and activations by name.
+    custom: the user's own losses and activations by name. objects: of a pickle, what a file cannot hold; there the
+    input size may be None.
     """
     try:
-        return _from_contents(contents, custom)
+        return _from_contents(contents, custom, objects)
     except CheckpointError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointError(f"the file describes a model that cannot be: {error}") from error
 
 
-def _from_contents(contents: Contents, custom: Mapping[str, Any] | None) -> Snapshot:
+def _from_contents(contents: Contents, custom: Mapping[str, Any] | None, objects: Sequence[Any] | None) -> Snapshot:
     model, tensors = contents.model, dict(contents.tensors)
-    network = layers.checked([from_config(config, _MODULES, custom) for config in model["layers"]])
-    dtype, input_size = float_dtype(model["dtype"]), count(model["input_size"], "input_size")
-    blocks = blocks_of(network, input_size)
-    wanted = parameters(blocks)
+    network = layers.checked([from_config(config, _MODULES, custom, objects or ()) for config in model["layers"]])
+    dtype, input_size = float_dtype(model["dtype"]), model["input_size"]
+    if input_size is not None or objects is None:
+        input_size = count(input_size, "input_size")
+    blocks, wanted = blocks_of(network, input_size), _wanted(network, input_size)
     weights = [_tensor(tensors, p.name, p.shape, dtype) for p in wanted]
     check_statistics(wanted, weights)
-    recipe = _recipe(model, custom)
+    recipe = _recipe(model, custom, objects or ())
     if recipe is not None:
         losses.check_output(recipe.loss, blocks[-1].activation)
     states = [
@@ -154,11 +165,11 @@ def rate_set(value: Any) -> float | None:
     raise CheckpointError(f"the file has the learning rate {str(value)[:50]}, which is no finite number of at least 0")
 
 
-def _recipe(model: dict[str, Any], custom: Mapping[str, Any] | None) -> Recipe | None:
+def _recipe(model: dict[str, Any], custom: Mapping[str, Any] | None, objects: Sequence[Any]) -> Recipe | None:
     if model["optimizer"] is None:
         return None
-    optimizer, loss = (from_config(model[part], _MODULES, custom) for part in ("optimizer", "loss"))
-    measures = [from_config(config, _MODULES) for config in model["metrics"]]
+    optimizer, loss = (from_config(model[part], _MODULES, custom, objects) for part in ("optimizer", "loss"))
+    measures = [from_config(config, _MODULES, custom, objects) for config in model["metrics"]]
     return Recipe(optimizers.get(optimizer), losses.get(loss), metrics.get_all(measures))
 
 

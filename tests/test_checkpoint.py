@@ -1,7 +1,9 @@
 """Models in files: what comes back, that no crash harms them, and that nothing evil gets in."""
 
+import dataclasses
 import errno
 import hashlib
+import importlib.metadata
 import json
 import os
 import signal
@@ -141,6 +143,49 @@ def test_a_model_never_compiled_comes_back(tmp_path):
     np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
     with pytest.raises(RuntimeError, match="compile"):
         loaded.fit([[1.0, 2]], [[1.0, 2, 3]])
+
+
+def test_a_file_says_which_versions_wrote_it_and_the_sum_covers_them(saved):
+    _, path = saved
+    header = parts_of(path)[0]
+    versions = json.loads(header["__metadata__"]["fastbp.versions"])
+    assert versions == {
+        "fastbp": fastbp.__version__, "numpy": np.__version__, "numba": importlib.metadata.version("numba")
+    }  # fmt: skip
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'fastbp\\": \\"0.', b'fastbp\\": \\"1.'))
+    assert path.read_bytes() != data
+    with pytest.raises(CheckpointError, match="SHA-256 does not match"):
+        fastbp.load(path)
+
+
+def test_a_file_without_versions_is_read(saved):
+    """Of the first release."""
+    model, path = saved
+    metadata = parts_of(path)[0]["__metadata__"]
+    tensors = safetensors.numpy.load_file(path)
+    del metadata["fastbp.versions"]
+    metadata["fastbp.sha256"] = checkpoint.digest(metadata, tensors)
+    safetensors.numpy.save_file(tensors, path, metadata)
+    assert_alike(model, fastbp.load(path))
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """An initializer that is not fastbp's."""
+
+    size: float
+
+    def __call__(self, rng, shape, dtype):
+        return rng.normal(0, self.size, shape).astype(dtype)
+
+
+def test_an_initializer_of_ones_own_is_left_out(tmp_path):
+    model = Sequential([Dense(2, kernel_initializer=Spread(0.1))], input_size=3)
+    model.save(tmp_path / "model")
+    loaded = fastbp.load(tmp_path / "model")
+    assert loaded.layers == (Dense(2),)
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
 
 
 def test_the_users_metadata_come_back(saved):

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastbp import checkpoint
 from fastbp.arguments import count, flag, real
 from fastbp.callbacks.base import Callback, Logs, Monitor, say
+from fastbp.whole import temporary_name
 
 Path_ = str | os.PathLike[str]
 
@@ -78,7 +78,7 @@ class BackupAndRestore(Callback):
         assert self.fit is not None
         self._saved, self._time = self._done(), time.monotonic()
         self._writer = _Writer(str(self.path) if self.fit.step and self.path.exists() else "")
-        for left in self.path.parent.glob(checkpoint.temporary_name(glob.escape(self.path.name), "*")):
+        for left in self.path.parent.glob(temporary_name(glob.escape(self.path.name), "*")):
             left.unlink(missing_ok=True)  # half a file, of a process that was killed while it wrote
 
     def _done(self) -> int:

@@ -1,0 +1,85 @@
+"""What a module written by `to_numpy` is made of: functions of NumPy arrays, copied into it as they stand here.
+
+A is the output of the layer below, (n, inputs); every function keeps its dtype.
+"""
+
+import math
+
+import numpy as np
+
+
+def batch_norm(A, gamma, beta, mean, variance, epsilon):
+    """gamma (A - mean) / sqrt(variance + epsilon) + beta, with the moving statistics."""
+    return (A - mean) * (gamma / np.sqrt(variance + A.dtype.type(epsilon))) + beta
+
+
+def layer_norm(A, gamma, beta, epsilon):
+    """gamma (A - mean) / sqrt(variance + epsilon) + beta, with the statistics of each row."""
+    D = A - A.mean(axis=1, keepdims=True)
+    variance = np.square(D).mean(axis=1, keepdims=True)
+    return D / np.sqrt(variance + A.dtype.type(epsilon)) * gamma + beta
+
+
+def sigmoid(Z):
+    """1 / (1 + exp(-z)), with no exp of a positive number."""
+    E = np.exp(-np.abs(Z))
+    return np.where(Z >= 0, 1, E) / (1 + E)
+
+
+def tanh(Z):
+    """tanh(z)."""
+    return np.tanh(Z)
+
+
+def relu(Z):
+    """max(z, 0)."""
+    return np.maximum(Z, 0)
+
+
+def leaky_relu(Z, alpha):
+    """z where z > 0, else alpha z."""
+    return np.where(Z > 0, Z, alpha * Z)
+
+
+def elu(Z, alpha):
+    """z where z > 0, else alpha (exp(z) - 1)."""
+    return np.where(Z > 0, Z, alpha * np.expm1(np.minimum(Z, 0)))
+
+
+def selu(Z):
+    """ELU with the scale and the alpha of Klambauer et al. 2017."""
+    return 1.0507009873554805 * elu(Z, 1.6732632423543772)
+
+
+def gelu(Z):
+    """z Phi(z), Phi the normal distribution."""
+    return Z * (0.5 * _erfc(Z * -math.sqrt(0.5))).astype(Z.dtype)
+
+
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
+
+
+def gelu_tanh(Z):
+    """z (1 + tanh(u)) / 2 = z sigmoid(2 u), u = sqrt(2 / pi) (z + 0.044715 z^3)."""
+    return Z * sigmoid((math.sqrt(8 / math.pi) * Z) * (1 + 0.044715 * Z * Z))
+
+
+def silu(Z):
+    """z sigmoid(z)."""
+    return Z * sigmoid(Z)
+
+
+def mish(Z):
+    """z tanh(softplus(z))."""
+    return Z * np.tanh(softplus(Z))
+
+
+def softplus(Z):
+    """log(1 + exp(z))."""
+    return np.maximum(Z, 0) + np.log1p(np.exp(-np.abs(Z)))
+
+
+def softmax(Z):
+    """exp(z_j) / sum_k exp(z_k) of each row."""
+    E = np.exp(Z - Z.max(axis=1, keepdims=True))
+    return E / E.sum(axis=1, keepdims=True)

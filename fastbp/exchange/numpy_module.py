@@ -1,0 +1,238 @@
+"""Models as modules of Python that need NumPy alone."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator
+from keyword import iskeyword
+from pathlib import Path
+from pprint import pformat
+from textwrap import dedent
+from typing import Any
+
+import numpy as np
+
+from fastbp.activations import NAMES, PARAMETRIC
+from fastbp.data import Array
+from fastbp.exchange import numpy_functions, raw
+from fastbp.exchange.parts import Part, activation, activation_of, parts_of, translation
+from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Residual
+from fastbp.model import Sequential
+from fastbp.whole import replaced
+
+INSIDE = 1 << 24  # bytes of weights up to which they are part of the text: 22 MB of it, which import reads in 0.1 s
+
+HEAD = '''"""A network of fastbp {version} for inference, in NumPy alone.
+
+    import {name}
+    {name}.predict(X)    # X (n, {inputs}), as the network was trained on it -> (n, {outputs})
+{example}
+{summary}
+"""
+
+{imports}
+
+import numpy as np
+
+INPUTS, OUTPUTS, DTYPE = {inputs}, {outputs}, np.{dtype}
+METADATA = {metadata}
+
+
+def predict(X):
+    """The outputs (n, {outputs}) for X (n, {inputs}) of finite numbers."""
+    A = _rows(X)
+{body}
+    return A
+
+
+def _rows(X):
+    X = np.asarray(X)
+    if X.ndim != 2 or X.shape[1] != INPUTS or X.dtype.kind not in "biuf":
+        raise ValueError(f"X must be numbers of the shape (n, {{INPUTS}}), got {{X.dtype}} {{X.shape}}: reshape it")
+    return X.astype(DTYPE)
+'''
+
+
+def to_numpy(model: Sequential, path: str | os.PathLike[str], *, inside: bool | None = None) -> None:
+    """Write the model as a module of Python for inference, which imports NumPy and nothing of fastbp.
+
+    path: a file such as net.py; `import net` then gives net.predict(X), the outputs (n, outputs) for X (n, features),
+    computed in the model's dtype. A model that `fastbp train` saved, which holds how its data were prepared, also gives
+    predict_raw(X), from the data's own units to labels, or to targets in theirs. METADATA are the model's. inside:
+    whether the weights are part of the text, or of net.npz beside it, which is then checked by its SHA-256; by default
+    up to 16 MB are.
+    Raises ExchangeError for a CustomActivation and for layers without a translation, ValueError for a name that Python
+    could not import and where the input size is not known yet, OSError where a file cannot be written.
+
+    >>> import tempfile, runpy
+    >>> model = Sequential([Dense(1)], input_size=2)
+    >>> model.set_weights([[[1.0], [1.0]], [0.0]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     to_numpy(model, f"{folder}/net.py")
+    ...     runpy.run_path(f"{folder}/net.py")["predict"]([[1.0, 2.0]])
+    array([[3.]], dtype=float32)
+    """
+    parts = parts_of(model, "to_numpy")
+    target = Path(os.fsdecode(path))
+    if target.suffix != ".py" or not target.stem.isidentifier() or iskeyword(target.stem):
+        raise ValueError(f"path must name a module, such as net.py, but {target.name!r} came: choose such a name")
+    body = list(_lines(parts))
+    weights: dict[str, Any] = dict(_weights(parts))
+    if inside is None:
+        inside = sum(values.nbytes for values in weights.values()) <= INSIDE
+    archive = io.BytesIO()
+    np.savez(archive, **weights)
+    text = _text(model, target.stem, body, archive.getvalue(), inside)
+    if not inside:
+        with replaced(target.with_suffix(".npz")) as temporary:
+            temporary.write_bytes(archive.getvalue())
+    with replaced(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _weights(parts: Iterable[Part]) -> Iterator[tuple[str, Array]]:
+    for part in parts:
+        yield from _weights(part.within)
+        for name, values in part.weights.items():
+            yield f"{part.name}.{name}", values
+
+
+def _text(model: Sequential, name: str, body: list[str], archive: bytes, inside: bool) -> str:
+    """The module's text: what it is and predict first, the functions it needs, the weights last."""
+    from fastbp import __version__
+
+    raw_source = raw.source_of(model.metadata, model.input_size or 0)
+    lines = "\n".join("    " + line for line in body)
+    functions = "\n\n\n".join(_functions(lines))
+    imports = ["base64", "io"] if inside else ["hashlib", "io"]
+    imports += ["math"] * ("math." in functions)
+    head = HEAD.format(
+        version=__version__, name=name, inputs=model.input_size, outputs=model.output_size, dtype=model._dtype.name,
+        example=f"    {name}.predict_raw(X)    # from the data's own units to theirs\n" if raw_source else "",
+        summary="\n".join(f"    {line}" for line in model.summary().splitlines()),
+        imports="\n".join(f"import {each}" for each in imports) + "\nfrom pathlib import Path" * (not inside),
+        metadata=pformat(model.metadata, width=116), body=lines,
+    )  # fmt: skip
+    tail = _INSIDE.format(text=_encoded(archive)) if inside else _BESIDE.format(sha=hashlib.sha256(archive).hexdigest())
+    return "\n\n".join(
+        filter(None, [head, raw_source.strip("\n") + "\n" if raw_source else "", functions + "\n", tail])
+    )
+
+
+_INSIDE = '''
+# The weights, by layer: an archive of NumPy (npz) in base64.
+W = dict(
+    np.load(
+        io.BytesIO(
+            base64.b64decode(
+                """
+{text}
+"""
+            )
+        )
+    )
+)
+'''
+_BESIDE = '''
+def _load(path):
+    """The weights, by layer, from the file beside this one, which must be the one that was written with it."""
+    archive = path.read_bytes()
+    if hashlib.sha256(archive).hexdigest() != "{sha}":
+        raise ValueError(f"{{path}} is damaged, or was not written with {{__file__}}: export both again")
+    return dict(np.load(io.BytesIO(archive)))
+
+
+W = _load(Path(__file__).with_suffix(".npz"))
+'''
+
+
+def _encoded(archive: bytes) -> str:
+    text = base64.b64encode(archive).decode()
+    return "\n".join(text[start : start + 120] for start in range(0, len(text), 120))
+
+
+def _functions(body: str) -> list[str]:
+    """The source of the functions that are called, and of what they call."""
+    path = Path(numpy_functions.__file__)
+    source = path.read_text(encoding="utf-8")
+    known: dict[str, str] = {}
+    for node in ast.parse(source).body:
+        text = ast.get_source_segment(source, node) or ""
+        if isinstance(node, ast.FunctionDef):
+            known[node.name] = text
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            known[node.targets[0].id] = text
+    wanted: set[str] = set()
+    texts = [dedent(body)]
+    while texts:
+        names = {node.id for node in ast.walk(ast.parse(texts.pop())) if isinstance(node, ast.Name)}
+        new = (names & set(known)) - wanted
+        wanted |= new
+        texts += [known[name] for name in new]
+    return [text for name, text in known.items() if name in wanted]
+
+
+# ---------------------------------------------------------------- lines of predict
+
+
+def _lines(parts: Iterable[Part]) -> Iterator[str]:
+    """What the layers do to A, a line each."""
+    for part in parts:
+        yield from translation(LAYERS, part, "a module of NumPy")(part)
+
+
+def _called(function: str, *arguments: object) -> str:
+    return f"A = {function}({', '.join(['A', *map(str, arguments)])})"
+
+
+def _array(part: Part, name: str) -> str:
+    return f'W["{part.name}.{name}"]'
+
+
+def _dense(part: Part) -> Iterator[str]:
+    bias = f" + {_array(part, 'bias')}" if "bias" in part.weights else ""
+    yield f"A = A @ {_array(part, 'kernel')}{bias}"
+    yield from _activation(part)
+
+
+def _activation(part: Part) -> Iterator[str]:
+    name, alpha = activation(ACTIVATIONS, part, "a module of NumPy"), activation_of(part).alpha
+    if name:
+        yield _called(name, *[alpha] * (activation_of(part).name in PARAMETRIC))
+
+
+def _batch_norm(part: Part) -> Iterator[str]:
+    assert isinstance(part.layer, BatchNorm)
+    yield _called("batch_norm", *(_array(part, name) for name in part.weights), part.layer.epsilon)
+
+
+def _layer_norm(part: Part) -> Iterator[str]:
+    assert isinstance(part.layer, LayerNorm)
+    yield _called("layer_norm", *(_array(part, name) for name in part.weights), part.layer.epsilon)
+
+
+def _residual(part: Part) -> Iterator[str]:
+    below = f"below_{part.name.replace('.', '_')}"
+    yield f"{below} = A"
+    yield from _lines(part.within)
+    yield f"A = {below} @ {_array(part, 'projection')} + A" if part.weights else f"A = {below} + A"
+
+
+def _nothing(part: Part) -> Iterator[str]:
+    return iter(())
+
+
+LAYERS: dict[type, Callable[[Part], Iterator[str]]] = {
+    Dense: _dense,
+    Activation: _activation,
+    BatchNorm: _batch_norm,
+    LayerNorm: _layer_norm,
+    Dropout: _nothing,
+    GaussianNoise: _nothing,
+    Residual: _residual,
+}
+ACTIVATIONS = {name: "" if name == "identity" else name for name in NAMES}  # of the functions in numpy_functions

@@ -1,0 +1,140 @@
+"""Models to and from scikit-learn's multilayer perceptrons: needs scikit-learn, the extra `sklearn`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastbp import activations
+from fastbp.data import Array
+from fastbp.exchange.chains import joined
+from fastbp.exchange.parts import ExchangeError, Part, activation, activation_of, as_floats, model_of, need, parts_of
+from fastbp.layers import Activation, Dense, Dropout, GaussianNoise
+from fastbp.model import Sequential
+
+CLASSES_KEY = "sklearn.classes"  # in a model's metadata: the labels, as JSON text, in the order of the outputs
+ACTIVATIONS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
+OUTPUTS = {"identity": "identity", "sigmoid": "logistic", "softmax": "softmax"}
+NOTHING = (Dropout, GaussianNoise)  # in inference
+
+
+def from_sklearn(mlp: Any, *, seed: int = 0) -> Sequential:
+    """The model with the weights of a fitted MLPClassifier or MLPRegressor; not compiled.
+
+    Its outputs are those of predict_proba (of the second class alone where there are two), or of predict of a
+    regressor. A classifier's labels are in the metadata, as JSON text under "sklearn.classes". alpha, an L2 penalty on
+    the weights divided by the rows of a batch, stays behind, as does the solver. seed: of shuffling in training.
+    Raises TypeError for what is no such estimator, ExchangeError where it is not fitted, and for what fastbp has not.
+
+    >>> from sklearn.neural_network import MLPRegressor
+    >>> mlp = MLPRegressor(hidden_layer_sizes=[3], activation="tanh", tol=1.0, random_state=0)
+    >>> model = from_sklearn(mlp.fit([[0.0], [1.0]], [0.0, 1.0]))
+    >>> [(layer.units, layer.activation.name) for layer in model.layers]
+    [(3, 'tanh'), (1, 'identity')]
+    """
+    network = need("sklearn.neural_network", "sklearn")
+    if not isinstance(mlp, network.MLPClassifier | network.MLPRegressor):
+        came = type(mlp).__name__
+        raise TypeError(f"from_sklearn takes an MLPClassifier or an MLPRegressor, but {came} came: pass the estimator")
+    if not hasattr(mlp, "coefs_"):
+        raise ExchangeError("from_sklearn takes a fitted estimator, but this one has no coefs_: call fit first")
+    names = {theirs: ours for ours, theirs in (ACTIVATIONS | OUTPUTS).items()}
+    wanted = [mlp.activation] * (len(mlp.coefs_) - 1) + [mlp.out_activation_]
+    parts = []
+    for place, (W, b, name) in enumerate(zip(mlp.coefs_, mlp.intercepts_, wanted, strict=True)):
+        if name not in names:
+            raise ExchangeError(
+                f"from_sklearn knows the activations {', '.join(names)}, but layer {place} has {name!r}: fit the "
+                "estimator with another loss or activation"
+            )
+        weights = {"kernel": as_floats(W), "bias": as_floats(b)}
+        parts.append(Part(str(place), Dense(W.shape[1], names[name]), W.shape[0], W.shape[1], weights))
+    classes = getattr(mlp, "classes_", None)
+    metadata = {} if classes is None else {CLASSES_KEY: json.dumps(np.asarray(classes).tolist())}
+    return model_of(parts, seed=seed, metadata=metadata)
+
+
+def to_sklearn(model: Sequential, *, classes: Sequence[Any] | None = None) -> Any:
+    """A fitted MLPClassifier or MLPRegressor that predicts as the model does.
+
+    The model's hidden layers must be Dense with one activation of identity, sigmoid, tanh and relu; the last one's
+    makes the estimator: softmax and sigmoid a classifier (of one unit, of two classes; of several, of many labels at
+    once; a softmax of two becomes the sigmoid that scikit-learn has there), identity a regressor. Dropout and
+    GaussianNoise, which do nothing in inference, are left out; `fastbp.fold` takes BatchNorm out beforehand.
+    classes: the labels in ascending order; by default those in the metadata of `from_sklearn`, or 0, 1, …
+    Its partial_fit goes on from these weights, with a new optimizer. Loss curves are empty.
+    Raises ExchangeError for what the estimators cannot hold, ValueError for another number of classes and where the
+    input size is not known yet, ImportError, with the command that installs it, where scikit-learn is missing.
+
+    >>> model = Sequential([Dense(3, "softmax", kernel_initializer="zeros")], input_size=2)
+    >>> model.set_weights([np.zeros((2, 3)), [0.0, 1.0, 0.0]])
+    >>> to_sklearn(model, classes=["a", "b", "c"]).predict([[5.0, 6.0]])
+    array(['b'], dtype='<U1')
+    """
+    network = need("sklearn.neural_network", "sklearn")
+    parts = [part for part in parts_of(model, "to_sklearn") if not isinstance(part.layer, NOTHING)]
+    parts = joined(part for part in parts if not _is_identity(part))
+    for part in parts:
+        if not isinstance(part.layer, Dense):
+            raise ExchangeError(
+                f"scikit-learn's perceptrons hold Dense layers only, but {part.label} came: use fastbp.fold for "
+                "BatchNorm, or keep the model in fastbp's own file (Sequential.save)"
+            )
+    parts[-1] = _one_output(parts[-1])
+    *hidden, last = parts
+    kinds = {activation(ACTIVATIONS, part, "scikit-learn") for part in hidden} or {"relu"}
+    if len(kinds) > 1:
+        raise ExchangeError(
+            f"scikit-learn's perceptrons have one activation for all hidden layers, but {', '.join(sorted(kinds))} "
+            "came: keep the model in fastbp's own file (Sequential.save)"
+        )
+    output = activation(OUTPUTS, last, "scikit-learn's output")
+    widths, kind = [part.units for part in hidden], kinds.pop()
+    if output == "identity":
+        mlp = network.MLPRegressor(hidden_layer_sizes=widths, activation=kind)
+        targets, options = np.zeros((2, last.units)), {}
+        targets = targets if last.units > 1 else targets[:, 0]
+    else:
+        mlp = network.MLPClassifier(hidden_layer_sizes=widths, activation=kind)
+        labels = _labels(model, classes, last.units)
+        one_each = output == "softmax" or last.units == 1
+        targets, options = (labels if one_each else np.eye(2, last.units, dtype=int)), {"classes": labels}
+    X = np.zeros((len(targets), parts[0].inputs), model._dtype)
+    mlp.partial_fit(X, targets, **options)  # makes all attributes, in every version of scikit-learn
+    _fill(mlp, parts)
+    return mlp
+
+
+def _one_output(part: Part) -> Part:
+    """A softmax of two as scikit-learn has it: p_1 = sigmoid(z_1 - z_0)."""
+    if activation_of(part).name != "softmax" or part.units != 2:
+        return part
+    weights = {name: values[..., 1:] - values[..., :1] for name, values in part.weights.items()}
+    return part._replace(layer=Dense(1, "sigmoid", use_bias="bias" in weights), units=1, weights=weights)
+
+
+def _is_identity(part: Part) -> bool:
+    return isinstance(part.layer, Activation) and activation_of(part) == activations.get("identity")
+
+
+def _labels(model: Sequential, classes: Sequence[Any] | None, units: int) -> Array:
+    """The classes, one an output; two for a single sigmoid."""
+    n = 2 if units == 1 else units
+    given = classes if classes is not None else json.loads(model.metadata.get(CLASSES_KEY, json.dumps([*range(n)])))
+    labels = np.asarray(given)
+    if labels.shape != (n,) or len(np.unique(labels)) != n or (np.unique(labels) != labels).any():
+        raise ValueError(f"classes must be {n} labels in ascending order, one an output, but {given!r} came: sort them")
+    return labels
+
+
+def _fill(mlp: Any, parts: list[Part]) -> None:
+    """Give an estimator the weights, and forget what the step that made it left behind."""
+    for place, part in enumerate(parts):
+        mlp.coefs_[place][...] = part.weights["kernel"]
+        mlp.intercepts_[place][...] = part.weights.get("bias", 0.0)
+    del mlp._optimizer
+    mlp.loss_curve_, mlp.n_iter_, mlp.t_ = [], 0, 0
+    mlp.loss_ = mlp.best_loss_ = np.inf

@@ -1,0 +1,230 @@
+"""Models and weights to and from PyTorch: needs torch, the extra `torch`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastbp.data import Array
+from fastbp.exchange.parts import (
+    ExchangeError,
+    Part,
+    activation,
+    activation_of,
+    as_floats,
+    need,
+    parts_of,
+    translation,
+)
+from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Residual
+from fastbp.model import Sequential
+
+NAMES = {  # of the arrays of a layer, ours and PyTorch's
+    "kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias",
+    "moving_mean": "running_mean", "moving_variance": "running_var", "projection": "projection.weight",
+}  # fmt: skip
+BATCHES = "num_batches_tracked"
+
+
+def to_torch(model: Sequential) -> Any:
+    """The model as a torch.nn.Sequential in eval mode, with the same weights, on the CPU and of the model's dtype.
+
+    A Dense becomes a Linear and, unless its activation is the identity, the module of that. Residual and GaussianNoise,
+    which PyTorch has not, become modules of fastbp.exchange.torch_layers. trainable=False becomes requires_grad=False.
+    Regularizers, constraints, learning-rate multipliers, loss and optimizer stay behind. A last softmax is part of the
+    module: PyTorch's CrossEntropyLoss, which wants logits, is for `to_torch(model)[:-1]`.
+    Raises ExchangeError for a CustomActivation and for layers without a translation, ValueError where the input size is
+    not known yet, ImportError, with the command that installs it, where torch is missing.
+
+    >>> to_torch(Sequential([Dense(3, "tanh"), Dense(1)], input_size=2))
+    Sequential(
+      (0): Linear(in_features=2, out_features=3, bias=True)
+      (1): Tanh()
+      (2): Linear(in_features=3, out_features=1, bias=True)
+    )
+    """
+    torch = need("torch", "torch")
+    parts = parts_of(model, "to_torch")
+    module = _sequence(torch, parts, getattr(torch, model._dtype.name))
+    module.load_state_dict(_tensors(torch, model, parts))
+    for entry in _entries(parts):
+        if not getattr(entry.part.layer, "trainable", True) and entry.name in ("kernel", "bias", "gamma", "beta"):
+            module.get_parameter(entry.key).requires_grad_(False)
+    return module.eval()
+
+
+def state_dict(model: Sequential) -> dict[str, Any]:
+    """The weights as tensors under the names, and in the layout, (out, in), of `to_torch(model).state_dict()`.
+
+    Errors as in `to_torch`.
+
+    >>> {name: tuple(tensor.shape) for name, tensor in state_dict(Sequential([Dense(3)], input_size=2)).items()}
+    {'0.weight': (3, 2), '0.bias': (3,)}
+    """
+    return _tensors(need("torch", "torch"), model, parts_of(model, "state_dict"))
+
+
+def load_state_dict(model: Sequential, state: Mapping[str, Any], *, by: str = "name") -> None:
+    """Replace the model's weights by those of a PyTorch state_dict: of tensors, or of NumPy arrays.
+
+    by: "name" takes the names of `state_dict(model)`; "order" takes the entries one after another whatever their
+    names, for modules that are no nn.Sequential, such as one with fc1 and fc2. Shapes must be right in either case.
+    Raises ExchangeError, before anything changed, for names that are missing or too many, and for shapes that differ;
+    errors besides as in `to_torch` and `Sequential.set_weights`.
+
+    >>> model = Sequential([Dense(1)], input_size=2)
+    >>> load_state_dict(model, {"fc.weight": np.array([[1.0, 2.0]]), "fc.bias": np.array([3.0])}, by="order")
+    >>> model.predict([[10.0, 100.0]])
+    array([[213.]], dtype=float32)
+    """
+    if by not in ("name", "order"):
+        raise ValueError(f"by must be 'name' or 'order', but {by!r} came: pass one of these")
+    parts = parts_of(model, "load_state_dict")
+    entries = list(_entries(parts))
+    given = {name: as_floats(value) for name, value in state.items() if not name.endswith(BATCHES)}
+    if by == "order" and len(given) == len(entries):
+        given = dict(zip((entry.key for entry in entries), given.values(), strict=True))
+    wanted = [entry.key for entry in entries]
+    if missing := [key for key in wanted if key not in given]:
+        raise ExchangeError(_missing(missing, wanted, state))
+    if extra := [key for key in given if key not in wanted]:
+        raise ExchangeError(f"the state has {extra[0]!r}, which the model has not: its names are {', '.join(wanted)}")
+    arrays = []
+    for entry in entries:
+        array = given[entry.key].T if entry.transposed else given[entry.key]
+        if array.shape != entry.values.shape:
+            raise ExchangeError(
+                f"{entry.key} of {entry.part.label} must have PyTorch's shape "
+                f"{entry.values.shape[:: -1 if entry.transposed else 1]}, but {given[entry.key].shape} came: "
+                "pass the state of a module with these layers"
+            )
+        arrays.append(array)
+    model.set_weights(arrays)
+
+
+def _missing(missing: list[str], wanted: list[str], state: Mapping[str, Any]) -> str:
+    came = ", ".join(map(str, state)) or "nothing"
+    return (
+        f"the state must hold {', '.join(wanted)}, but {missing[0]!r} is missing; {came} came: rename the entries, or "
+        f"pass by='order' for {len(wanted)} entries in this order"
+    )
+
+
+class Entry(NamedTuple):
+    """An array of a layer: its own name, the state_dict's, and whether PyTorch has it transposed."""
+
+    part: Part
+    name: str
+    key: str
+    values: Array
+    transposed: bool
+
+
+def _entries(parts: Iterable[Part], prefix: str = "") -> Iterator[Entry]:
+    """Every array in the order of `Sequential.get_weights`, under the names that `to_torch` gives rise to."""
+    place = 0
+    for part in parts:
+        yield from _entries(part.within, f"{prefix}{place}.layers.")
+        for name, values in part.weights.items():
+            yield Entry(part, name, f"{prefix}{place}.{NAMES[name]}", values, name in ("kernel", "projection"))
+        place += _n_modules(part)
+
+
+def _n_modules(part: Part) -> int:
+    """How many modules of a Sequential a layer becomes: an activation is one of its own, the identity none."""
+    if isinstance(part.layer, Dense | Activation):
+        return isinstance(part.layer, Dense) + (activation_of(part).name != "identity")
+    return 1
+
+
+def _tensors(torch: Any, model: Sequential, parts: Iterable[Part]) -> dict[str, Any]:
+    """As module.state_dict(): the number of batches after the statistics of each BatchNorm, a projection after F."""
+    state = {}
+    for entry in _entries(parts):
+        values = np.array(entry.values.T if entry.transposed else entry.values, order="C")
+        state[entry.key] = torch.from_numpy(values)
+        if entry.name == "moving_variance":
+            place = entry.key.rpartition(".")[0]
+            state[f"{place}.{BATCHES}"] = torch.tensor(model._known("state_dict").steps_trained)
+    return state
+
+
+# ---------------------------------------------------------------- our layers as modules
+
+
+def _sequence(torch: Any, parts: Iterable[Part], dtype: Any) -> Any:
+    """The modules, whose weights are any."""
+    modules: list[Any] = []
+    for part in parts:
+        modules += translation(LAYERS, part, "PyTorch")(torch, part, dtype)
+    return torch.nn.Sequential(*modules)
+
+
+def _dense(torch: Any, part: Part, dtype: Any) -> list[Any]:
+    return [_linear(torch, part.inputs, part.units, "bias" in part.weights, dtype), *_activation(torch, part, dtype)]
+
+
+def _linear(torch: Any, inputs: int, units: int, bias: bool, dtype: Any) -> Any:
+    return torch.nn.utils.skip_init(torch.nn.Linear, inputs, units, bias=bias, dtype=dtype)
+
+
+def _activation(torch: Any, part: Part, dtype: Any) -> list[Any]:
+    return activation(ACTIVATIONS, part, "PyTorch")(torch.nn, activation_of(part).alpha)
+
+
+def _batch_norm(torch: Any, part: Part, dtype: Any) -> list[Any]:
+    assert isinstance(part.layer, BatchNorm)
+    return [torch.nn.BatchNorm1d(part.units, part.layer.epsilon, part.layer.momentum, dtype=dtype)]
+
+
+def _layer_norm(torch: Any, part: Part, dtype: Any) -> list[Any]:
+    assert isinstance(part.layer, LayerNorm)
+    return [torch.nn.LayerNorm(part.units, part.layer.epsilon, dtype=dtype)]
+
+
+def _dropout(torch: Any, part: Part, dtype: Any) -> list[Any]:
+    assert isinstance(part.layer, Dropout)
+    return [torch.nn.Dropout(part.layer.rate)]
+
+
+def _noise(torch: Any, part: Part, dtype: Any) -> list[Any]:
+    from fastbp.exchange import torch_layers
+
+    assert isinstance(part.layer, GaussianNoise)
+    return [torch_layers.GaussianNoise(part.layer.stddev)]
+
+
+def _residual(torch: Any, part: Part, dtype: Any) -> list[Any]:
+    from fastbp.exchange import torch_layers
+
+    projection = _linear(torch, part.inputs, part.units, False, dtype) if part.weights else None
+    return [torch_layers.Residual(_sequence(torch, part.within, dtype), projection)]
+
+
+LAYERS: dict[type, Callable[[Any, Part, Any], list[Any]]] = {
+    Dense: _dense,
+    Activation: _activation,
+    BatchNorm: _batch_norm,
+    LayerNorm: _layer_norm,
+    Dropout: _dropout,
+    GaussianNoise: _noise,
+    Residual: _residual,
+}
+LINEAR_FROM = 40.0  # PyTorch's Softplus is z from its threshold, which of 20 would cost 2e-9
+ACTIVATIONS: dict[str, Callable[[Any, float], list[Any]]] = {
+    "identity": lambda nn, _: [],
+    "sigmoid": lambda nn, _: [nn.Sigmoid()],
+    "tanh": lambda nn, _: [nn.Tanh()],
+    "relu": lambda nn, _: [nn.ReLU()],
+    "leaky_relu": lambda nn, alpha: [nn.LeakyReLU(alpha)],
+    "elu": lambda nn, alpha: [nn.ELU(alpha)],
+    "selu": lambda nn, _: [nn.SELU()],
+    "gelu": lambda nn, _: [nn.GELU()],
+    "gelu_tanh": lambda nn, _: [nn.GELU(approximate="tanh")],
+    "silu": lambda nn, _: [nn.SiLU()],
+    "mish": lambda nn, _: [nn.Mish()],
+    "softplus": lambda nn, _: [nn.Softplus(threshold=LINEAR_FROM)],
+    "softmax": lambda nn, _: [nn.Softmax(dim=1)],
+}

@@ -1,0 +1,279 @@
+"""PyTorch's modules as models: needs torch, the extra `torch`. torch.fx tells what a module does with its input."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastbp import activations
+from fastbp.data import Array
+from fastbp.exchange.chains import Sum, chain, joined, residual
+from fastbp.exchange.parts import ExchangeError, Part, as_floats, model_of, need
+from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, Layer, LayerNorm
+from fastbp.model import Sequential
+
+
+def from_torch(module: Any, *, output_activation: str | None = None, seed: int = 0) -> Sequential:
+    """The model that does what a PyTorch module does, with its weights; not compiled.
+
+    module: an nn.Sequential, or any module whose forward takes one tensor (n, features) and is made of Linear,
+    BatchNorm1d, LayerNorm, Dropout, Flatten, Identity, the activations of fastbp as modules or functions, and sums of a
+    branch with its input, which become Residual. Modules within modules are flattened. output_activation: appended,
+    such as "softmax" to a network that ends in logits (which a loss of fastbp takes as they are, too). seed: of
+    shuffling and random masks in training. float16 and bfloat16 become float32; weights that need no gradient make
+    their layer trainable=False. What hooks do is not seen.
+    Raises TypeError for what is no module, ExchangeError, naming the module, for what fastbp does not have, and
+    ImportError, with the command that installs it, where torch is missing. Warns where training would differ. That
+    PyTorch's Softplus is linear above 20 by default, which makes 2e-9, is not told.
+
+    >>> from torch import nn
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    >>> [(layer.units, layer.activation.name) for layer in from_torch(net, output_activation="softmax").layers]
+    [(8, 'relu'), (3, 'softmax')]
+    """
+    torch = need("torch", "torch")
+    if not isinstance(module, torch.nn.Module):
+        came = type(module).__name__
+        raise TypeError(f"from_torch takes a torch.nn.Module, but {came} came: pass the network itself")
+    whole = torch.nn.Sequential(module)  # names begin with "0."
+    nodes, last = _trace(torch, whole)
+    reading = _Reading(torch, whole)
+    parts = reading.parts(chain(nodes, _inputs, last), reading.width(nodes))
+    if output_activation is not None:
+        width = parts[-1].units if parts else 0
+        parts.append(Part("output_activation", Activation(output_activation), width, width, {}))
+    return model_of(joined(parts), seed=seed)
+
+
+def _trace(torch: Any, module: Any) -> tuple[list[Any], Any]:
+    """The nodes of the module's forward, and the one it returns."""
+    from fastbp.exchange import torch_layers
+
+    class Tracer(torch.fx.Tracer):  # type: ignore[misc]
+        def is_leaf_module(self, m: Any, module_qualified_name: str) -> bool:
+            leaf: bool = super().is_leaf_module(m, module_qualified_name)
+            return leaf or isinstance(m, torch_layers.GaussianNoise)
+
+    remedy = "put its layers into an nn.Sequential, or take its weights alone with load_state_dict(…, by='order')"
+    try:
+        nodes = list(Tracer().trace(module).nodes)
+    except Exception as error:  # whatever forward may raise when it is run on a stand-in
+        raise ExchangeError(
+            f"from_torch must be able to follow the module's forward, but torch.fx says: {error}; {remedy}"
+        ) from error
+    returned = nodes.pop().args[0]
+    if not isinstance(returned, torch.fx.Node):
+        raise ExchangeError(f"from_torch takes a module that returns one tensor, but this returns {returned}: {remedy}")
+    return nodes, returned
+
+
+FLATTENING = ("flatten", "view", "reshape")
+SUMS = ("add", "iadd", "add_")
+
+
+def _called(node: Any) -> str:
+    """The name of the function, or method, that a node calls."""
+    return str(getattr(node.target, "__name__", node.target))
+
+
+def _inputs(node: Any) -> list[Any]:
+    """The tensors a node reads, in their order; of X + X, X twice. A size in a view is none."""
+    nodes = [each for each in node.args if hasattr(each, "all_input_nodes")]
+    return nodes[:1] if _called(node) in FLATTENING else nodes or list(node.all_input_nodes)
+
+
+def _flattens(name: str, arguments: Any, options: Any, width: int) -> bool:
+    """Whether a call makes rows, (n, width), of what is rows already."""
+    if name == "flatten":
+        return options.get("start_dim", *arguments[:1]) == 1 if options or arguments else False
+    shape = arguments[0] if len(arguments) == 1 and isinstance(arguments[0], tuple | list) else arguments
+    return len(shape) == 2 and shape[1] in (-1, width)
+
+
+class _Reading:
+    """Nodes as parts."""
+
+    def __init__(self, torch: Any, module: Any):
+        self.torch, self.module = torch, module
+        self.read: dict[int, str] = {}  # modules with weights, where they were met
+
+    def width(self, nodes: list[Any]) -> int:
+        """Of the input: what the first module that has a width wants, as those below it keep the width."""
+        for node in nodes:
+            if node.op == "call_module":
+                module = self.module.get_submodule(node.target)
+                shape = getattr(module, "normalized_shape", (0,))
+                width = getattr(module, "in_features", getattr(module, "num_features", shape[-1]))
+                if width:
+                    return int(width)
+        return 0  # where no module can be right
+
+    def parts(self, items: list[Any], width: int) -> list[Part]:
+        """What the items of a chain do to an input of this width."""
+        result: list[Part] = []
+        for item in items:
+            if isinstance(item, Sum):
+                if _called(item.node) not in SUMS or item.node.kwargs.get("alpha", 1) != 1:
+                    raise self.unknown(str(item.node), _called(item.node))
+                found = [residual(str(item.node), width, [joined(self.parts(each, width)) for each in item.branches])]
+            else:
+                found = self.node(item, width)
+            result += found
+            width = result[-1].units if result else width
+        return result
+
+    def node(self, node: Any, width: int) -> list[Part]:
+        """The parts, none or one, of a node with one input."""
+        if node.op == "call_module":
+            module = self.module.get_submodule(node.target)
+            where = type(module).__name__ if node.target == "0" else node.target.removeprefix("0.")
+        else:
+            where = str(node)
+            module = self.as_module(node, width)
+        kind = type(module).__name__
+        self.check(node, where, module)
+        if kind not in READERS or type(module).__module__.partition(".")[0] not in ("torch", "fastbp"):
+            raise self.unknown(where, kind)
+        read = READERS[kind](module, where, width)
+        if read is None:
+            return []
+        layer, weights = read
+        return [Part(where, layer, width, layer.units if isinstance(layer, Dense) else width, weights)]
+
+    def check(self, node: Any, where: str, module: Any) -> None:
+        """Refuse a module whose weights are used twice, and one that overwrites what others read."""
+        if any(True for _ in module.parameters()):
+            before = self.read.setdefault(id(module), where)
+            if before != where or len([n for n in node.graph.nodes if n.target == node.target]) > 1:
+                raise ExchangeError(
+                    f"every layer of fastbp has weights of its own, but {where!r} is used more than once: use a copy"
+                )
+        if getattr(module, "inplace", False) and len(_inputs(node)[0].users) > 1:
+            raise ExchangeError(f"{where!r} works in place on what another module reads, too: pass inplace=False")
+
+    def as_module(self, node: Any, width: int) -> Any:
+        """The module that does what a function, or a method of a tensor, does."""
+        nn, name, arguments = self.torch.nn, _called(node), node.args[1:]
+        options = {key: value for key, value in node.kwargs.items() if key not in ("training", "_stacklevel", "dtype")}
+        if name in FLATTENING:
+            if _flattens(name, arguments, options, width):
+                return nn.Identity()
+            raise _wrong(str(node), f"makes another shape than (n, {width})", "use flatten(X, 1) or leave it out")
+        if node.op == "get_attr" or name not in FUNCTIONS:
+            raise self.unknown(str(node), name)
+        return getattr(nn, FUNCTIONS[name])(*arguments, **options)
+
+    def unknown(self, where: str, kind: str) -> ExchangeError:
+        """Of what is none of fastbp's layers."""
+        return ExchangeError(
+            f"from_torch reads {', '.join(READERS)}, as modules or functions, and sums, but {where!r} is {kind}: use "
+            "one of these instead, or take it out"
+        )
+
+
+# ---------------------------------------------------------------- modules
+
+Read = Callable[[Any, str, int], tuple[Layer, dict[str, Array]] | None]
+
+
+def _wrong(where: str, what: str, remedy: str) -> ExchangeError:
+    return ExchangeError(f"{where!r} {what}, which fastbp does not have: {remedy}")
+
+
+def _trainable(module: Any, where: str) -> bool:
+    needs = {parameter.requires_grad for parameter in module.parameters()}
+    if len(needs) == 2:
+        warnings.warn(f"{where!r} has weights that are trained and others that are not: here all will be", stacklevel=6)
+    return any(needs)
+
+
+def _check_width(where: str, wants: int, width: int) -> None:
+    if wants != width:
+        raise ExchangeError(f"{where!r} takes {wants} features, but {width} come from below: correct the module")
+
+
+def _linear(module: Any, where: str, width: int) -> tuple[Layer, dict[str, Array]]:
+    _check_width(where, module.in_features, width)
+    weights = {"kernel": np.ascontiguousarray(as_floats(module.weight).T)}
+    if module.bias is not None:
+        weights["bias"] = as_floats(module.bias)
+    return Dense(module.out_features, use_bias=len(weights) == 2, trainable=_trainable(module, where)), weights
+
+
+def _affine(module: Any, where: str, width: int) -> tuple[dict[str, Array], bool]:
+    """gamma and beta, and whether they are trained; 1 and 0 where a module has none."""
+    weights = {"gamma": np.ones(width, np.float32), "beta": np.zeros(width, np.float32)}
+    given = {"gamma": module.weight, "beta": module.bias}
+    weights |= {name: as_floats(values) for name, values in given.items() if values is not None}
+    if module.weight is not None and module.bias is None:
+        warnings.warn(f"{where!r} has no bias: here it has one, 0, which training would change", stacklevel=6)
+    return weights, _trainable(module, where)
+
+
+def _batch_norm(module: Any, where: str, width: int) -> tuple[Layer, dict[str, Array]]:
+    _check_width(where, module.num_features, width)
+    if module.running_mean is None:
+        raise _wrong(where, "has no running statistics", "pass track_running_stats=True")
+    if module.momentum is None:
+        raise _wrong(where, "has momentum=None, a plain average,", "pass a number such as 0.1")
+    weights, trainable = _affine(module, where, width)
+    weights["moving_mean"], weights["moving_variance"] = as_floats(module.running_mean), as_floats(module.running_var)
+    return BatchNorm(module.momentum, module.eps, trainable=trainable), weights
+
+
+def _layer_norm(module: Any, where: str, width: int) -> tuple[Layer, dict[str, Array]]:
+    if len(module.normalized_shape) != 1:
+        raise _wrong(where, f"normalises over the shape {tuple(module.normalized_shape)}", "normalise over one axis")
+    _check_width(where, module.normalized_shape[0], width)
+    weights, trainable = _affine(module, where, width)
+    return LayerNorm(module.eps, trainable=trainable), weights
+
+
+def _flatten(module: Any, where: str, width: int) -> None:
+    if (module.start_dim, module.end_dim) != (1, -1):
+        raise _wrong(where, f"flattens from {module.start_dim} to {module.end_dim}", "flatten from 1, or leave it out")
+
+
+def _softmax(module: Any, where: str, width: int) -> tuple[Layer, dict[str, Array]]:
+    if module.dim not in (1, -1):
+        raise _wrong(where, f"is a softmax along the axis {module.dim}", "pass dim=1")
+    return Activation("softmax"), {}
+
+
+def _softplus(module: Any, where: str, width: int) -> tuple[Layer, dict[str, Array]]:
+    if module.beta != 1 or module.threshold < 20:
+        raise _wrong(where, f"has beta={module.beta} and threshold={module.threshold}", "pass 1 and at least 20")
+    return Activation("softplus"), {}
+
+
+def _activation(make: Callable[[Any], str | activations.Activation]) -> Read:
+    return lambda module, where, width: (Activation(make(module)), {})
+
+
+READERS: dict[str, Read] = {
+    "Linear": _linear,
+    "BatchNorm1d": _batch_norm,
+    "LayerNorm": _layer_norm,
+    "Dropout": lambda module, where, width: (Dropout(module.p), {}),
+    "GaussianNoise": lambda module, where, width: (GaussianNoise(module.stddev), {}),
+    "Flatten": _flatten,
+    "Identity": lambda module, where, width: None,
+    "Sigmoid": _activation(lambda module: "sigmoid"),
+    "Tanh": _activation(lambda module: "tanh"),
+    "ReLU": _activation(lambda module: "relu"),
+    "LeakyReLU": _activation(lambda module: activations.LeakyReLU(module.negative_slope)),
+    "ELU": _activation(lambda module: activations.ELU(module.alpha)),
+    "SELU": _activation(lambda module: "selu"),
+    "GELU": _activation(lambda module: "gelu" if module.approximate == "none" else "gelu_tanh"),
+    "SiLU": _activation(lambda module: "silu"),
+    "Mish": _activation(lambda module: "mish"),
+    "Softplus": _softplus,
+    "Softmax": _softmax,
+}
+FUNCTIONS = {
+    "sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "ReLU", "leaky_relu": "LeakyReLU", "elu": "ELU", "selu": "SELU",
+    "gelu": "GELU", "silu": "SiLU", "mish": "Mish", "softplus": "Softplus", "softmax": "Softmax", "dropout": "Dropout",
+}  # fmt: skip

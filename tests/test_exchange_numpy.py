@@ -1,0 +1,166 @@
+"""Modules of NumPy alone: they compute what models do, where fastbp is not to be had."""
+
+import os
+import runpy
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from exchange_cases import CASES, INPUTS, assert_alike, make, rows
+
+import fastbp
+from fastbp import CustomActivation, Dense, Sequential, exchange
+from fastbp.datasets import Split
+from fastbp.exchange import ExchangeError, numpy_functions, numpy_module
+from fastbp.preparation import learn
+
+# NumPy's exp, tanh and log1p are good to an ulp or so; what is made of several of them, to some.
+OWN = dict.fromkeys(("sigmoid", "silu", "gelu_tanh", "mish", "softplus", "selu", "softmax"), 4.0)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "net.py"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_module_computes_what_the_model_does(case, dtype, path):
+    model, X = make(case, dtype), rows(dtype)
+    exchange.to_numpy(model, path)
+    outputs = runpy.run_path(path)["predict"](X)
+    assert outputs.dtype == dtype
+    assert_alike(model, X, outputs, dtype, OWN)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", [name for name in fastbp.activations.NAMES if name != "softmax"])
+def test_the_ends_of_curves_are_finite_and_right(name, dtype, path):
+    model = Sequential([fastbp.Activation(name), Dense(1, use_bias=False)], input_size=1, dtype=dtype)
+    model.set_weights([[[1.0]]])
+    X = np.array([[-1e4], [-800.0], [-90.0], [-30.0], [-1e-3], [0.0], [1e-3], [30.0], [90.0], [800.0], [1e4]], dtype)
+    exchange.to_numpy(model, path)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        outputs = runpy.run_path(path)["predict"](X)
+    # what is below the smallest normal number, the engine flushes to 0; where z is rounded, exp(-z^2 / 2) is off by z^2 u
+    tiny = np.finfo(dtype).tiny * 1e5
+    np.testing.assert_allclose(outputs, model.predict(X), rtol=1000 * np.finfo(dtype).eps, atol=tiny)
+
+
+ALONE = """
+import sys
+assert sys.path.pop(0) == ""
+sys.path.insert(0, sys.argv[1])
+import net, numpy as np
+outputs = net.predict(np.load("X.npy"))
+assert not [name for name in sys.modules if name.startswith(("fastbp", "numba", "llvmlite", "safetensors"))]
+np.save("outputs.npy", outputs)
+print(net.METADATA, net.predict.__doc__)
+"""
+
+
+@pytest.mark.parametrize("inside", [True, False, None])
+def test_a_module_needs_numpy_alone(inside, path, tmp_path, monkeypatch):
+    model, X = make("deep"), rows()
+    model.metadata = {"note": 'a "quoted" ünïcode\n\\line {brace}'}
+    monkeypatch.setattr(numpy_module, "INSIDE", 100)
+    exchange.to_numpy(model, path, inside=inside)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["net.npz", "net.py"][inside is True :]
+    np.save(tmp_path / "X.npy", X)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", ALONE, str(tmp_path)], cwd=tmp_path, env=environment, check=False,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(repr(model.metadata))
+    assert f"The outputs (n, 5) for X (n, {INPUTS})" in done.stdout
+    assert_alike(model, X, np.load(tmp_path / "outputs.npy"), "float32", OWN)
+
+
+def test_only_what_is_used_is_in_the_module(path):
+    exchange.to_numpy(make("Dense relu"), path)
+    text = path.read_text(encoding="utf-8")
+    assert "def relu(Z):" in text
+    assert not any(f"def {name}" in text for name in ("gelu", "layer_norm", "softmax", "predict_raw"))
+    assert "import math" not in text
+    assert f"A network of fastbp {fastbp.__version__}" in text
+    assert "Dense(7, relu)" in text
+    exchange.to_numpy(make("Dense mish"), path)  # which calls another
+    assert "def softplus(Z):" in path.read_text(encoding="utf-8")
+
+
+def test_every_activation_has_a_function():
+    assert set(numpy_module.ACTIVATIONS) == set(fastbp.activations.NAMES)
+    assert all(hasattr(numpy_functions, name) for name in numpy_module.ACTIVATIONS.values() if name)
+
+
+def test_another_file_beside_a_module_is_refused(path, tmp_path):
+    exchange.to_numpy(make("Residual"), path, inside=False)
+    first = path.read_text(encoding="utf-8")
+    exchange.to_numpy(make("deep"), path, inside=False)
+    path.write_text(first, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"net\.npz is damaged, or was not written with .*net\.py: export both again"):
+        runpy.run_path(path)
+
+
+@pytest.mark.parametrize("X", [np.zeros(INPUTS), np.zeros((2, INPUTS + 1)), np.zeros((1, 2, 3)), [["a"] * INPUTS], 3])
+def test_a_module_says_what_it_wants(X, path):
+    exchange.to_numpy(make("no bias"), path)
+    with pytest.raises(ValueError, match=r"X must be numbers of the shape \(n, 6\), got .*: reshape it"):
+        runpy.run_path(path)["predict"](X)
+
+
+@pytest.mark.parametrize("kind", ["texts", "numbers", "targets", "scale"])
+def test_what_a_preparation_adds(kind, path):
+    """From the data's own units to labels or targets: what `fastbp predict` would print."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(5, [1.0, 10.0, 100.0], (60, 3))
+    y = {"texts": np.where(X[:, 0] > 5, "it's", 'a "b"'), "numbers": (X[:, 0] > 5) * 4 + 3,
+         "targets": X @ rng.normal(size=(3, 2)), "scale": (X[:, 0] > 5) * 1}[kind]  # fmt: skip
+    split = Split(X, y, X, y, columns=("a", "b", "c"), scale=255.0 if kind == "scale" else None)
+    preparation = learn(split)
+    features, targets = preparation.features(X), preparation.targets(y)
+    outputs = 2 if kind == "targets" else len(preparation.classes)
+    model = Sequential([Dense(8, "tanh"), Dense(outputs, "identity" if kind == "targets" else "softmax")])
+    model.compile("adam", "mse" if kind == "targets" else "cross_entropy")
+    model.fit(features, targets, epochs=20, batch_size=10)
+    model.metadata |= preparation.to_metadata()
+    exchange.to_numpy(model, path)
+    module = runpy.run_path(path)
+    expected = preparation.answers(model.predict(features))
+    if kind == "targets":
+        np.testing.assert_allclose(module["predict_raw"](X), expected, rtol=1e-5, atol=1e-4)  # some 100 u
+    else:
+        np.testing.assert_array_equal(module["predict_raw"](X), expected)
+        assert len(set(expected.tolist())) == 2
+    assert module["COLUMNS"] == ("a", "b", "c")
+    assert "predict_raw(X)" in module["__doc__"]
+
+
+def own():
+    return CustomActivation(lambda z: z * z, lambda z: 2 * z, name="square")
+
+
+REFUSED = {
+    "a custom activation": (lambda p: exchange.to_numpy(Sequential([Dense(3, own())], input_size=2), p), "'square'"),
+    "no weights yet": (lambda p: exchange.to_numpy(Sequential([Dense(3)]), p), "to_numpy needs the weights"),
+    "no module": (lambda p: exchange.to_numpy(make("held"), p.with_name("net.npz")), "must name a module.*'net.npz'"),
+    "no name": (lambda p: exchange.to_numpy(make("held"), p.with_name("my-net.py")), "such as net.py, but 'my-net.py'"),
+    "a keyword": (lambda p: exchange.to_numpy(make("held"), p.with_name("class.py")), "such as net.py, but 'class.py'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_written_is_refused(case, path, tmp_path):
+    call, text = REFUSED[case]
+    with pytest.raises(ValueError, match=text):
+        call(path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_layer_that_the_table_lacks_is_named(monkeypatch, path):
+    monkeypatch.delitem(numpy_module.LAYERS, fastbp.BatchNorm)
+    with pytest.raises(ExchangeError, match=r"a module of NumPy must be given .* but layer 0, BatchNorm\(6\) came"):
+        exchange.to_numpy(make("BatchNorm"), path)
