@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TextIO
@@ -16,6 +17,7 @@ import fastbp
 from fastbp import datasets
 from fastbp.bench import step_flops
 from fastbp.datasets import Array, Split
+from fastbp.plots.report import TrainingPicture, check_picture
 from fastbp.preparation import Preparation, learn
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class TrainJob:
     threads: int | None = None
     output: str | None = None
     quiet: bool = False
+    plot: str | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -120,6 +123,9 @@ class Outcome(NamedTuple):
 def train(job: TrainJob) -> int:
     """Run `fastbp train`: load, train, save, report; the exit code, 130 after Ctrl-C, which saves the model too."""
     _check_output(job.path)
+    if job.plot is not None:
+        _check_output(Path(job.plot))
+        check_picture(job.plot)
     split = datasets.load_named(job.data, seed=job.seed) if job.data in NAMED else _read_split(job)
     preparation = learn(split, job.task)
     X = preparation.features(split.x_train, "the training rows")
@@ -130,9 +136,19 @@ def train(job: TrainJob) -> int:
     _print_header(job, split, preparation, model)
     _warm_up(job, X, y, preparation)
     print(_steps_to_come(job), flush=True)
-    outcome = _fit(model, X, y, job)
+    picture = None
+    if job.plot is not None:
+        soft = soft_targets(y_test, preparation, job.recipe)
+        picture = TrainingPicture(x_test, soft, y_test, preparation.classes)
+    outcome = _fit(model, X, y, job, [] if picture is None else [picture])
     model.metadata |= {**preparation.to_metadata(), SEED_KEY: str(job.seed)}
     model.save(job.path)
+    if picture is not None:
+        outputs = model.predict(x_test)
+        if preparation.classes:
+            picture.draw(outputs, y_test, job.plot)
+        else:  # in the target's own unit
+            picture.draw(preparation.answers(outputs), split.y_test.reshape(outputs.shape), job.plot)
     _print_report(job, preparation, model, (x_test, y_test), len(X), outcome)
     return 130 if outcome.interrupted else 0
 
@@ -217,13 +233,18 @@ def _warm_up(job: TrainJob, X: Array, y: Array, preparation: Preparation) -> Non
     build(job, X.shape[1], y, preparation).train_on_batch(X[:1], y[:1])
 
 
-def _fit(model: fastbp.Sequential, X: NDArray[np.float32], y: Array, job: TrainJob) -> Outcome:
+def _fit(
+    model: fastbp.Sequential, X: NDArray[np.float32], y: Array, job: TrainJob, callbacks: Sequence[fastbp.Callback]
+) -> Outcome:
     recipe = job.recipe
     batch_size = min(recipe.batch_size, len(X)) if job.batch_size is None else recipe.batch_size
     start, interrupted = time.perf_counter(), False
     verbose = 0 if job.quiet else "auto"
     try:
-        model.fit(X, y, batch_size=batch_size, epochs=recipe.epochs, n_threads=job.threads, verbose=verbose)
+        model.fit(
+            X, y, batch_size=batch_size, epochs=recipe.epochs, n_threads=job.threads, verbose=verbose,
+            callbacks=callbacks,
+        )  # fmt: skip
     except KeyboardInterrupt:
         interrupted = True
     return Outcome(time.perf_counter() - start, recipe.epochs, interrupted)
@@ -270,6 +291,8 @@ def _print_report(
         print(f"{'samples/s':<15}{rate:,.0f}")
         print(f"{'speed':<15}{flops / 1e9:.1f} GFLOP/s{_share_of_peak(flops, job.threads)}")
     print(f"{'model':<15}{job.path}")
+    if job.plot is not None:
+        print(f"{'picture':<15}{job.plot}")
 
 
 def _share_of_peak(flops: float, threads: int | None) -> str:

@@ -8,6 +8,8 @@ from fastbp.callbacks.averaging import StochasticWeightAveraging
 from fastbp.callbacks.base import Callback, LambdaCallback
 from fastbp.callbacks.files import BackupAndRestore, CSVLogger, ModelCheckpoint
 from fastbp.callbacks.health import GradientHealth
+from fastbp.callbacks.mlflow import MLflow
+from fastbp.callbacks.optuna import OptunaPruning
 from fastbp.callbacks.rates import LearningRateScheduler, ReduceLROnPlateau
 from fastbp.callbacks.stopping import EarlyStopping, TerminateOnNaN
 from fastbp.callbacks.tensorboard import TensorBoard
@@ -20,7 +22,9 @@ __all__ = [
     "GradientHealth",
     "LambdaCallback",
     "LearningRateScheduler",
+    "MLflow",
     "ModelCheckpoint",
+    "OptunaPruning",
     "ReduceLROnPlateau",
     "StochasticWeightAveraging",
     "TensorBoard",

@@ -23,9 +23,9 @@ class MLflow(Callback):
     the file of model.save, as model.safetensors, unless log_model is False.
     Where a run is active (``with mlflow.start_run():``) that one is written to and left open. Otherwise a run of its
     own, called run_name, begins in experiment_name and ends with the fit: FINISHED, KILLED after Ctrl-C, FAILED after
-    an error. Both are found at tracking_uri, by default where ``mlflow.set_tracking_uri`` or MLFLOW_TRACKING_URI say; a
-    folder or "sqlite:///runs.db" needs no server. run_id: the run's, once there is one; a fit resumed from a file of
-    BackupAndRestore goes on with its run.
+    an error. It is kept where ``mlflow.set_tracking_uri`` or MLFLOW_TRACKING_URI say, or at tracking_uri, which then
+    takes no active run; "sqlite:///runs.db" needs no server. run_id: the run's, once there is one; a fit resumed from a
+    file of BackupAndRestore goes on with its run.
     Needs the package mlflow, or mlflow-skinny; ImportError, with the command that installs it, where that is missing.
 
     >>> tracking = MLflow("digits", params={"scaled": True})
@@ -57,12 +57,11 @@ class MLflow(Callback):
         self._begin()  # not earlier: a fit that goes on has by now said with which run
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        from mlflow.entities import Metric
-
         self._begin()
+        metric = _mlflow().entities.Metric
         now = int(time.time() * 1000)
         figures = {"learning_rate": self.model.learning_rate, **logs}
-        self._client.log_batch(self.run_id, [Metric(name, float(v), now, epoch) for name, v in figures.items()])
+        self._client.log_batch(self.run_id, [metric(name, float(v), now, epoch) for name, v in figures.items()])
 
     def on_train_end(self, logs: Logs) -> None:
         if self._client is None:  # nothing was left to train
@@ -93,12 +92,11 @@ class MLflow(Callback):
             self.run_id = active.info.run_id
         else:
             self._own = True
-            self.run_id = client.create_run(
-                _experiment(client, self.experiment_name), run_name=self.run_name
-            ).info.run_id
+            experiment = _experiment(mlflow, client, self.experiment_name, self.tracking_uri)
+            self.run_id = client.create_run(experiment, run_name=self.run_name).info.run_id
         self._client = client
-        for name, value in self._parameters().items():
-            client.log_param(self.run_id, name, value)
+        params = [mlflow.entities.Param(name, str(value)) for name, value in self._parameters().items()]
+        client.log_batch(self.run_id, params=params)
 
     def _parameters(self) -> dict[str, Any]:
         model, recipe = self.model, self.model._compiled()
@@ -130,14 +128,14 @@ class MLflow(Callback):
         self.run_id = state["run_id"]
 
 
-def _experiment(client: Any, name: str | None) -> str:
-    """The number of the experiment of this name, made where there is none; without a name the one MLflow would take."""
-    if name is None:
-        from mlflow.tracking.fluent import _get_experiment_id
-
-        return str(_get_experiment_id())
-    found = client.get_experiment_by_name(name)
-    return str(client.create_experiment(name) if found is None else found.experiment_id)
+def _experiment(mlflow: Any, client: Any, name: str | None, tracking_uri: str | None) -> str:
+    """The number of the experiment of this name, made where there is none; without a name that which MLflow takes."""
+    if name is not None:
+        found = client.get_experiment_by_name(name)
+        return str(client.create_experiment(name) if found is None else found.experiment_id)
+    if tracking_uri is not None:
+        return "0"  # "Default", which every store has
+    return str(mlflow.tracking.fluent._get_experiment_id())  # by set_experiment or the environment
 
 
 def _mlflow() -> Any:

@@ -32,10 +32,10 @@ def plot_history(history: History | Mapping[str, Sequence[float]], path: str | o
     return done(figure, path)
 
 
-def draw_history(figure: Any, history: History | Mapping[str, Sequence[float]]) -> None:
-    """The same in a figure, or a part of one, that is there."""
+def draw_history(figure: Any, history: History | Mapping[str, Sequence[float]], held_out: str = "validation") -> None:
+    """The same in a figure, or a part of one, that is there; held_out: what to call the rows not trained on."""
     shown = _panels(_columns(history))
-    _draw(panels_in(figure, len(shown)), shown)
+    _draw(panels_in(figure, len(shown)), shown, held_out)
 
 
 def plot_learning_rate(search: RateSearch, path: str | os.PathLike[str] | None = None) -> Any:
@@ -90,16 +90,15 @@ def _keys(names: Sequence[str], columns: Columns) -> list[str]:
     return [key for name in names for key in (name, f"val_{name}") if key in columns]
 
 
-def _draw(axes: Sequence[Any], shown: Sequence[tuple[str, Columns]]) -> None:
-    """Fill a panel for each part; one colour for a name, dashed on validation data."""
+def _draw(axes: Sequence[Any], shown: Sequence[tuple[str, Columns]], held_out: str = "validation") -> None:
+    """Fill a panel for each part; one colour for a name, dashed on data held out."""
     for axis, (title, columns) in zip(axes, shown, strict=True):
         names = list(dict.fromkeys(key.removeprefix("val_") for key in columns))
         colours = dict(zip(names, cycle(len(names)), strict=True))
         for key, column in columns.items():
             name, values = key.removeprefix("val_"), np.asarray(column, np.float64)
-            label, style = (
-                (name.replace("_", " "), "-") if key == name else (f"{name.replace('_', ' ')}, validation", "--")
-            )
+            words = name.replace("_", " ")
+            label, style = (words, "-") if key == name else (f"{words}, {held_out}", "--")
             line(axis, np.arange(1, len(values) + 1), values, label, colours[name], style)
         axis.set_ylabel(title.replace("_", " "))
         if title in ("loss", "learning rate"):

@@ -160,7 +160,7 @@ def _write_cells(axis: Any, counts: Array, shares: Array) -> None:
 def _name_classes(axis: Any, names: Sequence[str]) -> None:
     """Names at both axes: slanted where they would touch, small where there are many, and of too many every nth."""
     every = -(-len(names) // NAMED)
-    places = np.arange(0, len(names), every)
+    places = list(range(0, len(names), every))
     labels = [names[i] if len(names[i]) <= 18 else names[i][:17] + "…" for i in places]
     size = float(np.clip(620 / len(places) / 2.2, 4.5, 9.0))
     slanted = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if max(map(len, labels)) > 3 else {}
