@@ -112,6 +112,7 @@ def _confusion(y_true: Any, y_pred: Any, class_names: Sequence[Any] | None) -> t
                 f"class_names names the classes 0 to {len(names) - 1}, but labels are {np.unique(numbers)[:5]} and so "
                 "on: number the classes so, or leave class_names out"
             )
+    numbers = np.asarray(numbers, np.int64)  # booleans would choose instead of counting
     counts = np.zeros((len(names), len(names)), np.int64)
     np.add.at(counts, (numbers[: len(truth)], numbers[len(truth) :]), 1)
     return counts, names
@@ -178,9 +179,8 @@ def _regressed(y_true: Any, y_pred: Any) -> tuple[Array, Array]:
     """Both as (n, outputs) of float64."""
     truth, predicted = np.asarray(y_true, np.float64), np.asarray(y_pred, np.float64)
     shapes = f"{truth.shape} and {predicted.shape}"
-    truth = truth.reshape(len(truth), -1) if truth.ndim else truth
-    predicted = predicted.reshape(len(predicted), -1) if predicted.ndim else predicted
-    if truth.shape != predicted.shape or not truth.size:
+    truth, predicted = (a[:, np.newaxis] if a.ndim == 1 else a for a in (truth, predicted))
+    if truth.shape != predicted.shape or truth.ndim != 2 or not truth.size:
         raise ValueError(f"y_true and y_pred must be (n,) or (n, outputs) both, but shapes {shapes} came: pass as many")
     if not (np.isfinite(truth).all() and np.isfinite(predicted).all()):
         raise ValueError("y_true and y_pred must be finite, but NaN or infinity came: leave out such rows")
