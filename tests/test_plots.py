@@ -16,7 +16,7 @@ import fastbp
 from fastbp import bench, plots
 from fastbp.cli import main
 from fastbp.diagnosis import Diagnosis, LayerDiagnosis
-from fastbp.plots import report
+from fastbp.plots import figures, report
 from fastbp.rate_finder import RateSearch
 
 pytest.importorskip("matplotlib")
@@ -401,6 +401,10 @@ def test_nothing_global_is_touched():
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=120)
 
 
+def test_notebooks_show_a_figure_by_itself():
+    assert plots.plot_history(HISTORY)._repr_png_().startswith(STARTS["png"])
+
+
 def test_import_stays_light():
     program = "import sys, fastbp; assert not {'matplotlib', 'numba'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, env={"PATH": "", "PYTHONPATH": ":".join(sys.path)})
@@ -415,6 +419,7 @@ def test_without_matplotlib_the_remedy_is_named(what, monkeypatch):
             raise ImportError(name)
         return real(name, *arguments, **options)
 
+    figures._figure_class.cache_clear()
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ImportError, match=r'pip install "fastbp\[plot\]"'):
         DRAWN[what]()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import math
 import os
 from collections.abc import Sequence
@@ -18,13 +20,27 @@ MANY = 40  # points from which markers would hide the line
 
 def new_figure(width: float, height: float) -> Any:
     """An empty figure of so many inches; ImportError with the remedy where matplotlib is missing."""
+    return _figure_class()(figsize=(width, height), layout="constrained")
+
+
+@functools.cache
+def _figure_class() -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
             'plots need matplotlib, which is not installed: pip install "fastbp[plot]" installs it'
         ) from error
-    return Figure(figsize=(width, height), layout="constrained")
+
+    class Picture(Figure):
+        """A figure that a notebook shows by itself, whatever backend is chosen or none."""
+
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png")
+            return buffer.getvalue()
+
+    return Picture
 
 
 def panels(n: int, width: float, height: float, ratios: Sequence[float] | None = None) -> tuple[Any, list[Any]]:
