@@ -6,7 +6,8 @@ between two turns all are idle long enough for their thread pools to stop spinni
 have reached the same loss after a few steps (dropout, whose masks are every library's own, is left out of these).
 
 The ratio of a row is the best peer's time over fastbp's, taken in each round and given as median (lowest to highest).
-A run of all rows with all peers writes docs/performance.md; ``--json`` writes what was measured by any run.
+A run of all rows with all peers writes docs/performance.md; ``--json`` writes what was measured by any run, ``--plot``
+draws it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from benchmarks.peers import PEERS
 from benchmarks.rows import ROWS, row_flops
 from benchmarks.tables import machine, markdown_table, replace_generated, versions
 from fastbp.bench import CLIP_NORM, SETTLE_SECONDS, WEIGHT_DECAY
+from fastbp.plots import plot_speed
+from fastbp.plots.report import check_picture
+from fastbp.plots.speed import Times
 
 PAGE = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "benchmarks" / "results" / "compare.json"
@@ -33,6 +37,11 @@ QUICK = Plan(rounds=3, seconds=0.05)
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure the chosen rows; exit code 1 where a row could not be measured."""
     args = make_parser().parse_args(argv)
+    if args.plot is not None:
+        check_picture(args.plot)
+    if args.read is not None:
+        draw(read_times(args.read), args.plot or args.read.with_suffix(".png"))
+        return 0
     names = [name for name in PEERS if name in (args.peers or PEERS) or name == "fastbp"]
     plan = (QUICK if args.quick else Plan())._replace(threads=args.threads)
     plan = plan._replace(rounds=args.rounds) if args.rounds else plan
@@ -44,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except WorkerError as error:
             failures += 1
             print(f"{row.title}\n    failed: {error}", file=sys.stderr, flush=True)
+    if args.plot is not None and measured:
+        draw({m.row.title: m.times for m in measured}, args.plot)
     whole = len(args.rows) == len(ROWS) and len(names) == len(PEERS) and not args.quick and not failures
     write(measured, plan, args.json or (RESULTS if whole else None), whole)
     return 1 if failures else 0
@@ -66,7 +77,28 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help=f"default, for a whole run: {RESULTS.relative_to(ROOT)}"
     )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios: .png, .pdf or .svg")
+    parser.add_argument(
+        "--read", type=Path, metavar="FILE", help="measure nothing: draw such a JSON file (default: beside it, as .png)"
+    )
     return parser
+
+
+def read_times(path: Path) -> Times:
+    """{row: {peer: seconds a step, round by round}} of a JSON file that a run has written."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return {row["title"]: row["seconds_per_step"] for row in rows}
+
+
+def draw(times: Times, path: Path) -> None:
+    """The picture of the table: how many times as long each peer takes for a step."""
+    named = {title: {_title(name): seconds for name, seconds in peers.items()} for title, peers in times.items()}
+    plot_speed(named, path)
+    print(f"picture {path}")
+
+
+def _title(name: str) -> str:
+    return PEERS[name].title if name in PEERS else name
 
 
 def describe(m: Measurement) -> str:

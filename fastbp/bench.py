@@ -197,7 +197,10 @@ def specs(row: Row) -> list[tuple[int, str]]:
 
 
 class Result(NamedTuple):
-    """One line of `fastbp bench`: microseconds a step for each side, and the median ratio with its extremes."""
+    """One line of `fastbp bench`: microseconds a step for each side, and the median ratio with its extremes.
+
+    numpy_s, fastbp_s: seconds a step, round by round.
+    """
 
     row: Row
     numpy_us: float
@@ -205,6 +208,8 @@ class Result(NamedTuple):
     ratio: float
     lowest: float
     highest: float
+    numpy_s: tuple[float, ...] = ()
+    fastbp_s: tuple[float, ...] = ()
 
 
 def compare_with_numpy(row: Row, *, rounds: int = 5, seconds: float = 0.2, n_threads: int | None = None) -> Result:
@@ -219,7 +224,8 @@ def compare_with_numpy(row: Row, *, rounds: int = 5, seconds: float = 0.2, n_thr
     times = [[_turn(runner, n) for runner, n in zip(runners, steps, strict=True)] for _ in range(rounds)]
     ratios = [slow / fast for slow, fast in times]
     medians = [statistics.median(column) * 1e6 for column in zip(*times, strict=True)]
-    return Result(row, medians[0], medians[1], statistics.median(ratios), min(ratios), max(ratios))
+    columns = [tuple(column) for column in zip(*times, strict=True)]
+    return Result(row, medians[0], medians[1], statistics.median(ratios), min(ratios), max(ratios), *columns)
 
 
 def _turn(runner: Runner, steps: int) -> float:

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as in `fastbp predict … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, TypeError, OSError, MemoryError) as error:
+    except (ValueError, TypeError, OSError, MemoryError, ImportError) as error:
         print(f"fastbp {args.command}: {_message(error)}", file=sys.stderr)
         return 2
 
@@ -136,6 +136,10 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--output", "-o", metavar="FILE", help="where the model goes (default: DATA's name.safetensors)"
     )
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress bar")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw the learning curves, with the test rows' after every epoch, and "
+        "the confusion matrix, or predictions over the truth, of the test rows: .png, .pdf or .svg",
+    )  # fmt: skip
     parser.set_defaults(run=_run_train)
 
 
@@ -156,6 +160,7 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--threads", type=_positive, metavar="N", help="default: chosen from network and machine")
     parser.add_argument("--quick", action="store_true", help="the small networks only, shorter measurements")
+    parser.add_argument("--plot", metavar="FILE", help="draw the ratios: .png, .pdf or .svg")
     parser.set_defaults(run=_run_bench)
 
 
@@ -174,8 +179,16 @@ def _run_predict(args: argparse.Namespace) -> int:
 
 def _run_bench(args: argparse.Namespace) -> int:
     from fastbp.bench import report
+    from fastbp.plots import plot_speed
+    from fastbp.plots.report import check_picture
 
-    report(rounds=args.rounds, n_threads=args.threads, quick=args.quick)
+    if args.plot is not None:
+        check_picture(args.plot)
+    results = report(rounds=args.rounds, n_threads=args.threads, quick=args.quick)
+    if args.plot is not None:
+        times = {result.row.title: {"NumPy": result.numpy_s, "fastbp": result.fastbp_s} for result in results}
+        plot_speed(times, args.plot, title="fastbp beside NumPy, one step")
+        print(f"picture {args.plot}")
     return 0
 
 

@@ -43,6 +43,7 @@ import numpy.typing as npt
 
 from fastbp import inspection
 from fastbp.data import Array
+from fastbp.html import table
 from fastbp.inspection import Node, Output
 
 if TYPE_CHECKING:
@@ -111,6 +112,12 @@ class Diagnosis:
     def __str__(self) -> str:
         head = f"{self.verdict}: loss {self.loss:.4g} over {self.rows} rows"
         return "\n".join([head, "", *_table(self.layers), "", *self.findings]).rstrip()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the same table, and the findings below it."""
+        header, *rows = _cells(self.layers)
+        caption = f"{self.verdict}: loss {self.loss:.4g} over {self.rows} rows"
+        return table(header, rows, caption=caption, notes=self.findings, left=2)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draw the figures over the layers: into a file, or returned as a figure. Needs matplotlib."""
@@ -351,7 +358,8 @@ _MOST_LINES = 40  # a longer table leaves out layers like their neighbours
 _LONGEST_BLOCK = 12  # of layers that repeat together
 
 
-def _table(layers: Sequence[LayerDiagnosis]) -> list[str]:
+def _cells(layers: Sequence[LayerDiagnosis]) -> list[list[str]]:
+    """The lines of the table, its header first."""
     head = ["layer", "", *(name.replace("_", " ") for name in _COLUMNS), "verdict"]
     cells, left_out = [head], 0
     for layer in layers:
@@ -363,7 +371,12 @@ def _table(layers: Sequence[LayerDiagnosis]) -> list[str]:
             left_out = 0
         figures = [_cell(name, getattr(layer, name)) for name in _COLUMNS]
         cells.append([str(layer.number), layer.label, *figures, layer.verdict])
-    wide = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    return cells
+
+
+def _table(layers: Sequence[LayerDiagnosis]) -> list[str]:
+    cells = _cells(layers)
+    wide = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     lines = []
     for row in cells:
         numbers = [cell.rjust(w) for cell, w in zip(row, wide, strict=True)]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fastbp import inspection
 from fastbp.arguments import count
 from fastbp.data import Array
+from fastbp.html import table
 from fastbp.inspection import Node
 
 if TYPE_CHECKING:
@@ -67,18 +68,22 @@ class GradientCheck:
         if not self.ok:
             raise AssertionError(f"gradients and differences of the loss disagree\n{self}")
 
-    def __str__(self) -> str:
-        word = "right" if self.ok else "WRONG"
-        rows = [("array", "shape", "checked", "kinks", "too small", "error", "")]
+    def _cells(self) -> list[tuple[str, ...]]:
+        """The lines of the table, its header first."""
+        rows: list[tuple[str, ...]] = [("array", "shape", "checked", "kinks", "too small", "error", "")]
         for array in self.arrays:
             shape, verdict = " × ".join(map(str, array.shape)), "ok" if array.error <= self.tolerance else "WRONG"
             counts = (str(array.checked), str(array.kinks), str(array.too_small))
             rows.append((array.name, shape, *counts, f"{array.error:.1e}", verdict))
-        wide = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = [f"gradients {word}: largest relative error {self.error:.1e}, tolerance {self.tolerance:.0e}", ""]
-        for row in rows:
-            name, shape, *numbers, verdict = (cell.rjust(w) for cell, w in zip(row, wide, strict=True))
-            lines.append("  ".join([row[0].ljust(len(name)), row[1].ljust(len(shape)), *numbers, row[-1]]).rstrip())
+        return rows
+
+    def _head(self) -> str:
+        word = "right" if self.ok else "WRONG"
+        return f"gradients {word}: largest relative error {self.error:.1e}, tolerance {self.tolerance:.0e}"
+
+    def _notes(self) -> list[str]:
+        """What is wrong, and what the columns mean."""
+        lines = []
         for array in self.arrays:
             if array.error > self.tolerance:
                 lines.append(
@@ -92,7 +97,21 @@ class GradientCheck:
             )
         if any(array.too_small for array in self.arrays):
             lines.append("too small: gradients that rounding hides from differences of the loss")
-        return "\n".join(lines)
+        return lines
+
+    def __str__(self) -> str:
+        rows = self._cells()
+        wide = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = [self._head(), ""]
+        for row in rows:
+            name, shape, *numbers, _ = (cell.rjust(w) for cell, w in zip(row, wide, strict=True))
+            lines.append("  ".join([row[0].ljust(len(name)), row[1].ljust(len(shape)), *numbers, row[-1]]).rstrip())
+        return "\n".join([*lines, *self._notes()])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the same table, and the same notes below it."""
+        header, *rows = self._cells()
+        return table(header, rows, caption=self._head(), notes=self._notes(), left=2)
 
 
 class Point(NamedTuple):

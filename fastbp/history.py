@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from fastbp.html import table
+
+_SHOWN = 10  # epochs that a notebook shows
+
 
 class DivergenceWarning(RuntimeWarning):
     """Training stopped since a loss or a weight would have become infinite or not a number."""
@@ -29,3 +33,13 @@ class History:
     def __repr__(self) -> str:
         last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self.history.items())
         return f"History({len(self.epoch)} epochs{': ' + last if last else ''})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: some epochs, evenly spaced, the last among them; epochs are counted from 1."""
+        n = len(self.epoch)
+        columns = {name: values for name, values in self.history.items() if len(values) == n}
+        shown = sorted({n - 1 - round(i * (n - 1) / (_SHOWN - 1)) for i in range(_SHOWN)}) if n else []
+        rows = [[str(self.epoch[i] + 1), *(f"{values[i]:.4g}" for values in columns.values())] for i in shown]
+        stopped = [] if self.stopped is None else [f"stopped: {self.stopped}"]
+        caption = f"History of {n} epoch{'s' * (n != 1)}"
+        return table(["epoch", *columns], rows, caption=caption, notes=stopped, left=0)

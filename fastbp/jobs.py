@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
@@ -18,6 +19,7 @@ from fastbp import datasets, losses, optimizers
 from fastbp.bench import step_flops
 from fastbp.datasets import Array, Split
 from fastbp.column_rules import Category
+from fastbp.plots.report import TrainingPicture, check_picture
 from fastbp.preprocessor import Preprocessor
 from fastbp.tables import Columns
 
@@ -100,6 +102,7 @@ class TrainJob:
     batch_norm: bool = False
     schedule: str | None = None
     base: Recipe | None = None  # in the place of that of the data set
+    plot: str | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -146,6 +149,9 @@ class Outcome(NamedTuple):
 def train(job: TrainJob) -> int:
     """Run `fastbp train`: load, train, save, report; the exit code, 130 after Ctrl-C, which saves the model too."""
     _check_output(job.path)
+    if job.plot is not None:
+        _check_output(Path(job.plot))
+        check_picture(job.plot)
     split = datasets.load_named(job.data, seed=job.seed) if job.data in NAMED else _read_split(job)
     job = _for_categories(job, split)
     preprocessor = learn(split, job)
@@ -157,11 +163,21 @@ def train(job: TrainJob) -> int:
     _print_header(job, split, preprocessor, model)
     _warm_up(job, X, y, preprocessor)
     print(_steps_to_come(job), flush=True)
-    outcome = _fit(model, X, y, job)
+    picture = None
+    if job.plot is not None:
+        soft = soft_targets(y_test, preprocessor, job.recipe)
+        picture = TrainingPicture(x_test, soft, y_test, preprocessor.classes)
+    outcome = _fit(model, X, y, job, [] if picture is None else [picture])
     model.metadata |= {**preprocessor.to_metadata(), SEED_KEY: str(job.seed)}
     if job.target is not None:
         model.metadata[TARGET_KEY] = job.target
     model.save(job.path)
+    if picture is not None:
+        outputs = model.predict(x_test)
+        if preprocessor.classes:
+            picture.draw(outputs, y_test, job.plot)
+        else:  # in the target's own unit
+            picture.draw(preprocessor.answers(outputs), split.y_test.reshape(outputs.shape), job.plot)
     _print_report(job, preprocessor, model, (x_test, y_test), len(X), outcome)
     return 130 if outcome.interrupted else 0
 
@@ -300,13 +316,18 @@ def _warm_up(job: TrainJob, X: Array, y: Array, preprocessor: Preprocessor) -> N
     build(job, X.shape[1], y, preprocessor).train_on_batch(X[:1], y[:1])
 
 
-def _fit(model: fastbp.Sequential, X: NDArray[np.float32], y: Array, job: TrainJob) -> Outcome:
+def _fit(
+    model: fastbp.Sequential, X: NDArray[np.float32], y: Array, job: TrainJob, callbacks: Sequence[fastbp.Callback]
+) -> Outcome:
     recipe = job.recipe
     batch_size = min(recipe.batch_size, len(X)) if job.batch_size is None else recipe.batch_size
     start, interrupted = time.perf_counter(), False
     verbose = 0 if job.quiet else "auto"
     try:
-        model.fit(X, y, batch_size=batch_size, epochs=recipe.epochs, n_threads=job.threads, verbose=verbose)
+        model.fit(
+            X, y, batch_size=batch_size, epochs=recipe.epochs, n_threads=job.threads, verbose=verbose,
+            callbacks=callbacks,
+        )  # fmt: skip
     except KeyboardInterrupt:
         interrupted = True
     return Outcome(time.perf_counter() - start, recipe.epochs, interrupted)
@@ -361,6 +382,8 @@ def _print_report(
         print(f"{'samples/s':<15}{rate:,.0f}")
         print(f"{'speed':<15}{flops / 1e9:.1f} GFLOP/s{_share_of_peak(flops, job.threads)}")
     print(f"{'model':<15}{job.path}")
+    if job.plot is not None:
+        print(f"{'picture':<15}{job.plot}")
 
 
 def _share_of_peak(flops: float, threads: int | None) -> str:

@@ -18,8 +18,9 @@ from fastbp.arguments import count
 from fastbp.codes import check_codes
 from fastbp.data import Array, Rows
 from fastbp.feeds import Arrays, Chunks, Feed
+from fastbp.html import table
 from fastbp.layers import Block, Layer, checked
-from fastbp.network import blocks_of, check_statistics, parameters, specs_of, summary
+from fastbp.network import blocks_of, check_statistics, parameters, specs_of, summary, summary_rows
 from fastbp.prefetch import ahead
 from fastbp.progress import wanted
 from fastbp.seeds import Purpose, generator, mask_key
@@ -405,6 +406,14 @@ class Sequential:
     def __repr__(self) -> str:
         given = f"input_size={self._input_size}, seed={self._seed}, dtype={self._dtype.name!r}"
         return f"Sequential({list(self._layers)!r}, {given})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the summary, and how it is trained."""
+        header, *rows = summary_rows(self._blocks, self._input_size)
+        recipe = self._recipe
+        how = "not compiled" if recipe is None else f"{recipe.optimizer!r}, loss {recipe.loss.name}"
+        note = f"{how}; {self._dtype.name}, seed {self._seed}"
+        return table(header, rows, caption="Sequential", notes=[note], left=2)
 
     def _rows(
         self, X: Any, y: Any, sample_weight: Any, what: str = "", where: str = "", width: int | None = None

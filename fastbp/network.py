@@ -186,6 +186,13 @@ def summary(blocks: tuple[Block, ...], input_size: int | None) -> str:
     total                                       82
     of these not trained                         8
     """
+    rows = summary_rows(blocks, input_size)
+    left, middle, right = (max(len(row[column]) for row in rows) for column in range(3))
+    return "\n".join(f"{name:<{left}}  {shape:<{middle}}  {size:>{right}}" for name, shape, size in rows)
+
+
+def summary_rows(blocks: tuple[Block, ...], input_size: int | None) -> list[tuple[str, str, str]]:
+    """The lines of that table, its header first."""
     sizes, held = [0] * len(blocks), 0
     for parameter in parameters(blocks):
         size = math.prod(parameter.shape)
@@ -201,8 +208,7 @@ def summary(blocks: tuple[Block, ...], input_size: int | None) -> str:
     rows.append(("total", "", "?" if input_size is None else f"{sum(sizes):,}"))
     if held and input_size is not None:
         rows.append(("of these not trained", "", f"{held:,}"))
-    left, middle, right = (max(len(row[column]) for row in rows) for column in range(3))
-    return "\n".join(f"{name:<{left}}  {shape:<{middle}}  {size:>{right}}" for name, shape, size in rows)
+    return rows
 
 
 def _place(name: str) -> list[float]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from fastbp import arguments, inspection
 from fastbp.arguments import count
 from fastbp.data import Array
+from fastbp.html import table
 from fastbp.seeds import Shuffler
 from fastbp.training import DivergenceWarning
 
@@ -58,6 +59,15 @@ class RateSearch:
             f"where it is least is {self.tenth_of_minimum:.1e}{hardly}; "
             f"after {len(self.rates)} steps, at {self.rates[-1]:.1e}, training {end}"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the rates to choose from, and what is said of the search."""
+        rows = [
+            ("suggestion", f"{self.suggestion:.1e}"),
+            ("steepest descent", f"{self.steepest:.1e}"),
+            ("a tenth of the minimum's", f"{self.tenth_of_minimum:.1e}"),
+        ]
+        return table(("learning rate", ""), rows, caption="RateSearch", notes=[str(self)])
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draw the loss over the rate: into a file, or returned as a figure. Needs matplotlib."""

@@ -257,6 +257,9 @@ class TestCompare:
         row = json.loads(path.read_text(encoding="utf-8"))["rows"][0]
         assert set(row["seconds_per_step"]) == {"numpy", "fastbp"}
         assert len(row["ratios"]) == compare.QUICK.rounds
+        assert compare.main(["--read", str(path)]) == 0
+        assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+        assert compare.read_times(path) == {row["title"]: row["seconds_per_step"]}
 
     def test_a_row_that_fails_is_reported(self, monkeypatch, capsys):
         monkeypatch.setattr(

@@ -358,7 +358,10 @@ def test_tensorboard_makes_a_run_for_training_and_one_for_validation(tmp_path):
             scalars = [value.simple_value for value in values if value.tag == f"epoch_{name}"]
             assert scalars == pytest.approx(history[before + name], rel=2**-24)
         histograms = {value.tag for value in values if value.HasField("histo")}
-        assert histograms == (set() if before else {f"weights/{place}" for place in range(4)})
+        named = {f"weights/{layer}.{array}" for layer in "01" for array in ("kernel", "bias")}
+        assert histograms == (set() if before else named)
+        rates = [value.simple_value for value in values if value.tag == "epoch_learning_rate"]
+        assert rates == ([] if before else pytest.approx([0.01] * 3, rel=2**-24))
 
 
 def test_tensorboard_names_the_command_that_installs_it(monkeypatch):

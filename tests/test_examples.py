@@ -69,6 +69,15 @@ def test_deep():
     assert "exploding before training, healthy after it" in clipped
 
 
+def test_tune():
+    printed = run("tune.py")
+    trials, pruned, epochs, most = map(int, re.findall(r"\d+", printed.splitlines()[0]))
+    assert 0 < pruned < trials
+    assert epochs < most
+    # as in test_digits; a trial picked by 360 rows may be somewhat less good than the mean
+    assert float(re.search(r"test accuracy (\S+)%", printed)[1]) > 94
+
+
 def test_each_script_is_run():
     tested = Path(__file__).read_text()
     assert [path.name for path in EXAMPLES.glob("*.py") if f'run("{path.name}"' not in tested] == []

@@ -2,6 +2,9 @@
 
 import builtins
 import doctest
+import importlib
+import itertools
+import pkgutil
 import subprocess
 import sys
 import warnings
@@ -10,8 +13,10 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import plots
+from fastbp import bench, plots
+from fastbp.cli import main
 from fastbp.diagnosis import Diagnosis, LayerDiagnosis
+from fastbp.plots import figures, report
 from fastbp.rate_finder import RateSearch
 
 pytest.importorskip("matplotlib")
@@ -44,34 +49,55 @@ def search():
     return RateSearch(tuple(rates), tuple(losses), tuple(np.sort(losses)[::-1]), 1e-3, 2e-2, True)
 
 
-DRAWN = {
+def health(layers=4, epochs=(0, 1, 2), verdict="vanishing"):
+    """A GradientHealth that saw gradients fade towards the input, an exact 0, and at last nothing finite."""
+    seen = fastbp.GradientHealth(np.eye(2), [0.0, 1.0])
+    seen.layers, seen.epochs = [f"Dense({i + 1}, tanh)" for i in range(layers)], list(epochs)
+    figures = np.tile(10.0 ** np.arange(-layers, 0), (4, 1))
+    seen._looks = [figures.copy() for _ in epochs]
+    seen._looks[0][1, 0], seen._looks[-1][1, 1] = 0.0, np.inf
+    seen.verdicts = [[verdict, *["healthy"] * (layers - 1)] for _ in epochs]
+    return seen
+
+
+TIMES = {"10-5-1": {"NumPy": [2e-5, 3e-5], "fastbp": [2e-6, 2e-6]}, "large": {"NumPy": [0.4], "fastbp": [0.3]}}
+KERNEL = np.random.default_rng(0).normal(size=(12, 5))
+CURVES = {
     "history": lambda path=None: plots.plot_history(HISTORY, path),
     "diagnosis": lambda path=None: diagnosis(5).plot(path),
     "200 layers": lambda path=None: diagnosis(200).plot(path),
     "learning rate": lambda path=None: search().plot(path),
 }
+DRAWN = CURVES | {
+    "confusion": lambda path=None: plots.plot_confusion_matrix([0, 1, 1], [0, 1, 0], path),
+    "many classes": lambda path=None: plots.plot_confusion_matrix(np.arange(40), np.arange(40) // 2 * 2, path),
+    "predictions": lambda path=None: plots.plot_predictions([1.0, 2.0], [1.0, 2.5], path),
+    "many predictions": lambda path=None: plots.plot_predictions(*np.ones((2, 6000, 2)) * [1.0, 2.0], path),
+    "gradient health": lambda path=None: plots.plot_gradient_health(health(), path),
+    "weights": lambda path=None: plots.plot_weights(KERNEL, path, shape=(3, 4)),
+    "speed": lambda path=None: plots.plot_speed(TIMES, path),
+}
 
 
-@pytest.mark.parametrize("what", DRAWN)
-@pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
+STARTS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
+FILES = [(what, "png") for what in DRAWN] + [(what, end) for what in ("history", "confusion") for end in ("pdf", "svg")]
+
+
+@pytest.mark.parametrize(("what", "ending"), FILES)
 def test_a_path_gets_a_file(what, ending, tmp_path):
     path = tmp_path / f"picture.{ending}"
-    assert DRAWN[what](path) is None
-    start = path.read_bytes()[:8]
-    assert start.startswith({"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}[ending])
-    again = tmp_path / f"again.{ending}"
-    assert DRAWN[what](str(again)) is None
-    assert again.stat().st_size > 1000
+    assert DRAWN[what](path if ending == "png" else str(path)) is None
+    assert path.read_bytes().startswith(STARTS[ending])
+    assert path.stat().st_size > 1000
 
 
-@pytest.mark.parametrize("what", DRAWN)
+@pytest.mark.parametrize("what", CURVES)
 def test_without_a_path_there_is_a_figure_with_labels(what):
     figure = DRAWN[what]()
     assert figure.axes[-1].get_xlabel()
     for axis in figure.axes:
         assert axis.get_ylabel()
         assert axis.get_legend().get_texts()
-    figure.canvas.draw()  # whatever warns while drawing is an error here
 
 
 def test_history_draws_what_it_was_given():
@@ -142,6 +168,228 @@ def test_the_suggested_rate_is_marked():
     assert texts[2:] == ["1.0e-03: steepest descent, suggested", "2.0e-02: a tenth of the minimum's"]
 
 
+def test_the_learning_rate_has_a_panel_of_its_own():
+    columns = HISTORY | {"learning_rate": [1e-2, 1e-3, 1e-4]}
+    _, accuracy, rate = plots.plot_history(columns).axes
+    assert (rate.get_ylabel(), rate.get_yscale(), len(accuracy.lines)) == ("learning rate", "log", 2)
+
+
+# ---------------------------------------------------------------- outcomes
+
+
+def texts(axis):
+    """What the cells of a matrix say, by row and column."""
+    return {(round(t.get_position()[1]), round(t.get_position()[0])): t.get_text() for t in axis.texts}
+
+
+def test_a_confusion_matrix_holds_counts_and_shares():
+    truth, predicted = [0, 0, 0, 0, 1, 1, 2], [0, 0, 0, 2, 1, 0, 2]
+    matrix, scale = plots.plot_confusion_matrix(truth, predicted, class_names=["ash", "oak", "yew", "fir"]).axes
+    assert texts(matrix) == {
+        (0, 0): "3\n75.0 %", (0, 2): "1\n25.0 %", (1, 0): "1\n50.0 %", (1, 1): "1\n50.0 %", (2, 2): "1\n100.0 %",
+    }  # fmt: skip
+    shares = matrix.images[0].get_array()
+    np.testing.assert_array_equal(shares[:3], [[0.75, 0, 0.25, 0], [0.5, 0.5, 0, 0], [0, 0, 1, 0]])
+    assert shares.mask[3].all()  # no fir was there
+    assert [label.get_text() for label in matrix.get_xticklabels()] == ["ash", "oak", "yew", "fir"]
+    assert (matrix.get_xlabel(), matrix.get_ylabel(), scale.get_ylabel()) == ("predicted", "true", "share of the class")
+    assert matrix.get_title() == "accuracy 71.4 % of 7 rows"
+
+
+PREDICTED = {  # the same predictions in the forms in which they come
+    "labels": ([0, 1, 1], [0, 1, 0], None),
+    "texts": (["no", "yes", "yes"], ["no", "yes", "no"], None),
+    "outputs": ([0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], None),
+    "one output": ([0, 1, 1], [[0.1], [0.8], [0.4]], None),
+    "booleans": ([False, True, True], [False, True, False], ["no", "yes"]),
+}
+
+
+@pytest.mark.parametrize("form", PREDICTED)
+def test_predictions_come_as_labels_or_outputs(form):
+    truth, predicted, names = PREDICTED[form]
+    matrix = plots.plot_confusion_matrix(truth, predicted, class_names=names).axes[0]
+    assert texts(matrix) == {(0, 0): "1\n100.0 %", (1, 0): "1\n50.0 %", (1, 1): "1\n50.0 %"}
+
+
+def test_agrees_with_scikit_learn():
+    confusion_matrix = pytest.importorskip("sklearn.metrics").confusion_matrix
+    truth, predicted = np.random.default_rng(1).integers(0, 26, size=(2, 500))
+    counted = {place: int(text) for place, text in texts(plots.plot_confusion_matrix(truth, predicted).axes[0]).items()}
+    expected = confusion_matrix(truth, predicted)
+    assert counted == {place: n for place, n in np.ndenumerate(expected) if n}
+
+
+@pytest.mark.parametrize("names", [["a"] * 31, ["a long name of a class"] * 12, [f"c{i}" for i in range(250)]])
+def test_names_of_classes_do_not_overlap(names):
+    classes = np.arange(len(names))
+    figure = plots.plot_confusion_matrix(classes, classes, class_names=names)
+    figure.set_dpi(150)
+    figure.canvas.draw()
+    labels = figure.axes[0].get_yticklabels()
+    heights = [label.get_window_extent() for label in labels if label.get_text()]
+    assert all(a.y0 >= b.y1 or b.y0 >= a.y1 for a, b in itertools.pairwise(heights))
+    assert labels[0].get_fontsize() >= 4.5
+
+
+def test_predictions_are_drawn_over_the_truth():
+    y = np.array([[1.0, 10.0], [2.0, 20.0], [4.0, 30.0]])
+    first, second = plots.plot_predictions(y, y + np.array([0.5, 0.0]), names=["width", "height"]).axes
+    np.testing.assert_array_equal(first.collections[0].get_offsets(), np.column_stack([y[:, 0], y[:, 0] + 0.5]))
+    r2 = 1 - 3 * 0.25 / ((y[:, 0] - y[:, 0].mean()) ** 2).sum()
+    assert first.get_title() == f"width\nR² {r2:.3f}, root mean square error 0.5"
+    assert second.get_title() == "height\nR² 1.000, root mean square error 0"
+    assert first.get_xlim() == first.get_ylim()
+
+
+def test_weights_are_images_in_the_order_of_units():
+    *units, scale = plots.plot_weights(KERNEL, shape=(3, 4), most=4).axes
+    assert scale.get_ylabel() == "weight"
+    for number, axis in enumerate(units):
+        np.testing.assert_array_equal(axis.images[0].get_array(), KERNEL[:, number].reshape(3, 4))
+    assert len(units) == 4
+    low, high = units[0].images[0].get_clim()
+    assert -low == high
+
+
+def test_speeds_are_ratios_round_by_round():
+    (axis,) = plots.plot_speed(TIMES).axes
+    spread, median = axis.lines[1], axis.lines[2]
+    np.testing.assert_allclose(spread.get_xdata(), [10, 15], rtol=1e-12)
+    np.testing.assert_allclose(median.get_xdata(), [12.5], rtol=1e-12)
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["10-5-1", "large"]
+    assert {text.get_text() for text in axis.texts} == {"fastbp", "2 µs", "300 ms"}
+
+
+WRONG = {
+    "lengths": (lambda: plots.plot_confusion_matrix([0, 1], [0]), "as many"),
+    "no rows": (lambda: plots.plot_confusion_matrix([], []), "shapes"),
+    "too few names": (lambda: plots.plot_confusion_matrix([0, 2], [0, 1], class_names=["a", "b"]), "0 to 1"),
+    "shapes": (lambda: plots.plot_predictions([1.0, 2.0], [1.0]), r"shapes \(2,\) and \(1,\)"),
+    "nothing": (lambda: plots.plot_predictions([], []), "as many"),
+    "not finite": (lambda: plots.plot_predictions([1.0, NAN], [1.0, 2.0]), "finite"),
+    "names of outputs": (lambda: plots.plot_predictions([1.0], [1.0], names=["a", "b"]), "each of 1 outputs"),
+    "no square": (lambda: plots.plot_weights(KERNEL), "12 inputs must make images .* no square"),
+    "another shape": (lambda: plots.plot_weights(KERNEL, shape=(2, 5)), "12 inputs"),
+    "no kernel": (lambda: plots.plot_weights([1.0, 2.0]), "inputs, units"),
+    "not built": (lambda: plots.plot_weights(fastbp.Sequential([fastbp.Dense(1)])), "not known yet"),
+    "no base": (lambda: plots.plot_speed({"a": {"NumPy": [1.0]}}), "must hold 'fastbp'"),
+    "no task": (lambda: plots.plot_speed({}), "hold a task"),
+    "rounds": (lambda: plots.plot_speed({"a": {"NumPy": [1.0], "fastbp": [1.0, 2.0]}}), "as many rounds"),
+    "no time": (lambda: plots.plot_speed({"a": {"NumPy": [0.0], "fastbp": [1.0]}}), "positive"),
+    "no look": (lambda: plots.plot_gradient_health(fastbp.GradientHealth([[1.0]], [1.0])), "hold a look"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_be_drawn_is_refused(case):
+    draw, text = WRONG[case]
+    with pytest.raises(ValueError, match=text):
+        draw()
+
+
+# ---------------------------------------------------------------- gradient health
+
+
+def test_gradient_health_shows_lines_zeros_and_what_is_not_finite():
+    gradients, updates, verdicts = plots.plot_gradient_health(health()).axes
+    assert gradients.get_yscale() == updates.get_yscale() == "log"
+    lines = [line for line in gradients.lines if line.get_marker() == "o"]
+    np.testing.assert_array_equal(lines[0].get_ydata(), [NAN, 1e-4, 1e-4])
+    (zero,) = [line for line in gradients.lines if line.get_marker() == "v"]
+    (lost,) = [line for line in gradients.lines if line.get_marker() == "x"]
+    assert (list(zero.get_xdata()), list(lost.get_xdata())) == ([0], [2])
+    names = [text.get_text() for text in gradients.get_legend().get_texts()]
+    assert names == [f"Dense({i}, tanh)" for i in (4, 3, 2, 1)]  # from the output down
+    assert {text.get_text() for text in verdicts.get_legend().get_texts()} == {"vanishing", "healthy"}
+
+
+@pytest.mark.parametrize(
+    ("options", "axes"),
+    [({"verdict": "healthy"}, 2), ({"epochs": (0,)}, 3), ({"layers": 30}, 4), ({"epochs": (0, 5, 50)}, 3)],
+)
+def test_gradient_health_of_other_trainings(options, axes):
+    figure = health(**options).plot()
+    figure.canvas.draw()
+    assert len(figure.axes) == axes
+
+
+# ---------------------------------------------------------------- from the command line
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty working folder with a file of two classes, and one of numbers."""
+    monkeypatch.chdir(tmp_path)
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    np.savez("numbers.npz", X=X, y=1000 + 10 * X[:, 0])
+    lines = [f"{a:.6f},{b:.6f},{'iris' if a > 0 else 'rose'}" for a, b in X[:, :2]]
+    (tmp_path / "flowers.csv").write_text("a,b,kind\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+def train(*arguments):
+    return main(["train", *arguments, "--layers", "4", "--epochs", "3", "--quiet", "--plot", "run.png"])
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+def test_training_draws_its_curves_and_a_confusion_matrix(folder, capsys, monkeypatch, loss):
+    figures = []
+    monkeypatch.setattr(report, "done", lambda figure, path: figures.append(figure))
+    assert train("flowers.csv", "--target", "kind", "--loss", loss) == 0
+    out = capsys.readouterr().out
+    assert "picture        run.png" in out
+    curves, accuracy, matrix, _ = figures[0].axes
+    assert [line.get_label() for line in curves.lines] == ["loss", "loss, test"]
+    assert matrix.get_title() == f"accuracy {float(out.split('test accuracy')[1].split()[0]):.1f} % of 12 rows"
+    assert 100 * accuracy.lines[0].get_ydata()[-1] == pytest.approx(float(matrix.get_title().split()[1]), abs=0.05)
+    assert [label.get_text() for label in matrix.get_xticklabels()] == ["iris", "rose"]
+
+
+def test_training_on_numbers_draws_predictions_in_their_own_unit(folder, monkeypatch):
+    figures = []
+    monkeypatch.setattr(report, "done", lambda figure, path: figures.append(figure))
+    assert train("numbers.npz") == 0
+    _, predictions = figures[0].axes
+    truth = predictions.collections[0].get_offsets()[:, 0]
+    assert 950 < truth.min() < truth.max() < 1050
+    assert len(truth) == 12
+
+
+def test_the_picture_changes_no_bit_of_the_model(folder):
+    assert train("flowers.csv", "--target", "kind", "--output", "with") == 0
+    assert (folder / "run.png").read_bytes().startswith(STARTS["png"])
+    options = ["--layers", "4", "--epochs", "3", "--quiet", "--output", "without"]
+    assert main(["train", "flowers.csv", "--target", "kind", *options]) == 0
+    assert (folder / "with").read_bytes() == (folder / "without").read_bytes()
+
+
+def test_a_training_that_ended_within_its_first_epoch_has_no_curves():
+    picture = report.TrainingPicture(np.eye(2), np.eye(2), np.arange(2), ["a", "b"])
+    matrix, _ = picture.draw(np.eye(2), np.arange(2)).axes
+    assert matrix.get_title() == "accuracy 100.0 % of 2 rows"
+
+
+@pytest.mark.parametrize("command", [["train", "digits"], ["bench"]])
+@pytest.mark.parametrize("name", ["picture.doc", "picture"])
+def test_a_picture_that_cannot_be_is_refused_before_any_work(folder, capsys, command, name):
+    assert main([*command, "--plot", name]) == 2
+    assert f"cannot draw {name}: the ending must be one of" in capsys.readouterr().err
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_bench_draws_its_ratios(folder, capsys, monkeypatch):
+    row = bench.Row((3, 4, 1), 8, "sgd", "mse")
+    monkeypatch.setattr(bench, "ROWS", (row,))
+    monkeypatch.setattr(bench, "SETTLE_SECONDS", 0.0)
+    assert main(["bench", "--quick", "--rounds", "2", "--plot", "bench.svg"]) == 0
+    assert "picture bench.svg" in capsys.readouterr().out
+    assert (folder / "bench.svg").read_bytes().startswith(STARTS["svg"])
+
+
+# ---------------------------------------------------------------- what all keep to
+
+
 def test_nothing_global_is_touched():
     """No pyplot, no backend, no figure kept, no setting changed."""
     program = (
@@ -151,6 +399,10 @@ def test_nothing_global_is_touched():
         "assert matplotlib.rcParams.copy() == before"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=120)
+
+
+def test_notebooks_show_a_figure_by_itself():
+    assert plots.plot_history(HISTORY)._repr_png_().startswith(STARTS["png"])
 
 
 def test_import_stays_light():
@@ -167,6 +419,7 @@ def test_without_matplotlib_the_remedy_is_named(what, monkeypatch):
             raise ImportError(name)
         return real(name, *arguments, **options)
 
+    figures._figure_class.cache_clear()
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ImportError, match=r'pip install "fastbp\[plot\]"'):
         DRAWN[what]()
@@ -174,4 +427,6 @@ def test_without_matplotlib_the_remedy_is_named(what, monkeypatch):
 
 def test_examples_in_docstrings_run():
     with warnings.catch_warnings():
-        assert doctest.testmod(plots).failed == 0
+        for module in pkgutil.iter_modules(plots.__path__, "fastbp.plots."):
+            names = {"np": np, **{name: getattr(fastbp, name) for name in fastbp.__all__}}
+            assert doctest.testmod(importlib.import_module(module.name), extraglobs=names).failed == 0, module.name

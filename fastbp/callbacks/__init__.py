@@ -7,6 +7,9 @@ steps run in slices, many to one call of compiled code, and `on_slice_end` comes
 from fastbp.callbacks.averaging import StochasticWeightAveraging
 from fastbp.callbacks.base import Callback, LambdaCallback
 from fastbp.callbacks.files import BackupAndRestore, CSVLogger, ModelCheckpoint
+from fastbp.callbacks.health import GradientHealth
+from fastbp.callbacks.mlflow import MLflow
+from fastbp.callbacks.optuna import OptunaPruning
 from fastbp.callbacks.rates import LearningRateScheduler, ReduceLROnPlateau
 from fastbp.callbacks.stopping import EarlyStopping, TerminateOnNaN
 from fastbp.callbacks.tensorboard import TensorBoard
@@ -16,9 +19,12 @@ __all__ = [
     "CSVLogger",
     "Callback",
     "EarlyStopping",
+    "GradientHealth",
     "LambdaCallback",
     "LearningRateScheduler",
+    "MLflow",
     "ModelCheckpoint",
+    "OptunaPruning",
     "ReduceLROnPlateau",
     "StochasticWeightAveraging",
     "TensorBoard",

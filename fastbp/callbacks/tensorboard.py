@@ -8,13 +8,15 @@ from typing import Any
 
 from fastbp.arguments import count
 from fastbp.callbacks.base import Callback, Logs
+from fastbp.network import parameters
 
 
 class TensorBoard(Callback):
     """Write the figures of every epoch for TensorBoard, those on validation data as a run of their own.
 
-    log_dir: the folder; its runs are train and validation, the tags epoch_loss, epoch_accuracy, ….
-    histogram_freq: after every so many epochs histograms of all weights; 0 for none.
+    log_dir: the folder; its runs are train and validation, the tags epoch_loss, epoch_accuracy, …, and
+    epoch_learning_rate, of the step to come. histogram_freq: after every so many epochs histograms of all weights, by
+    the names of their arrays, such as weights/0.kernel; 0 for none.
     Needs the package tensorboardX; ImportError, with the command that installs it, where that is missing.
 
     >>> board = TensorBoard("logs", histogram_freq=5)
@@ -30,12 +32,13 @@ class TensorBoard(Callback):
         _writer_class()  # fails before the first epoch rather than after it
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        for name, value in logs.items():
+        for name, value in {"learning_rate": self.model.learning_rate, **logs}.items():
             run = "validation" if name.startswith("val_") else "train"
             self._writer(run, epoch).add_scalar(f"epoch_{name.removeprefix('val_')}", value, epoch)
         if self.histogram_freq and (epoch + 1) % self.histogram_freq == 0:
-            for position, W in enumerate(self.model.get_weights()):
-                self._writer("train", epoch).add_histogram(f"weights/{position}", W, epoch)
+            names = [parameter.name for parameter in parameters(self.model._blocks)]
+            for name, W in zip(names, self.model.get_weights(), strict=True):
+                self._writer("train", epoch).add_histogram(f"weights/{name}", W, epoch)
         for writer in self._writers.values():
             writer.flush()
 

@@ -1,0 +1,125 @@
+"""What all pictures share: figures and their panels, lines, scales, legends, colours."""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+# Okabe and Ito 2008: colours that the colour-blind tell apart.
+BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#777777"
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, GREY)
+LOG_FROM = 10.0  # a range of values this wide is drawn on a logarithmic scale
+MANY = 40  # points from which markers would hide the line
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure of so many inches; ImportError with the remedy where matplotlib is missing."""
+    return _figure_class()(figsize=(width, height), layout="constrained")
+
+
+@functools.cache
+def _figure_class() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            'plots need matplotlib, which is not installed: pip install "fastbp[plot]" installs it'
+        ) from error
+
+    class Picture(Figure):
+        """A figure that a notebook shows by itself, whatever backend is chosen or none."""
+
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png")
+            return buffer.getvalue()
+
+    return Picture
+
+
+def panels(n: int, width: float, height: float, ratios: Sequence[float] | None = None) -> tuple[Any, list[Any]]:
+    """A figure with n panels one above another that share their x axis."""
+    figure = new_figure(width, height * n if n > 1 else max(height, 3.6))
+    return figure, panels_in(figure, n, ratios)
+
+
+def panels_in(figure: Any, n: int, ratios: Sequence[float] | None = None) -> list[Any]:
+    """n panels one above another, in a figure or a part of one."""
+    grid = {"height_ratios": ratios} if ratios is not None else None
+    axes = figure.subplots(n, 1, sharex=True, squeeze=False, gridspec_kw=grid)[:, 0]
+    for axis in axes:
+        plain(axis)
+    return list(axes)
+
+
+def plain(axis: Any) -> Any:
+    """A pale grid behind the data, and no frame above and to the right."""
+    axis.grid(True, which="major", color="#DDDDDD", linewidth=0.6)
+    axis.set_axisbelow(True)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    return axis
+
+
+def done(figure: Any, path: str | os.PathLike[str] | None) -> Any:
+    if path is None:
+        return figure
+    figure.savefig(os.fspath(path), dpi=150)
+    figure.clear()
+    return None
+
+
+def line(axis: Any, x: Any, values: Any, label: str, colour: str, style: str) -> None:
+    """A line, with markers where points are few or stand alone; none where there is nothing to show."""
+    if np.isnan(values).all():
+        return
+    marker = "o" if len(x) <= MANY else None
+    axis.plot(x, values, style, color=colour, label=label, linewidth=1.6, marker=marker, markersize=3.5)
+
+
+def logarithmic_line(axis: Any, x: Any, values: Any, label: str, colour: str, style: str, foot: float) -> None:
+    """A line of what is positive, and triangles for what is 0, at a height of their own near the foot of the panel."""
+    line(axis, x, np.where(values > 0, values, math.nan), label, colour, style)
+    zeros = x[values == 0]
+    if len(zeros):
+        new = None if (values > 0).any() else label
+        heights = np.full(len(zeros), foot)
+        axis.plot(zeros, heights, "v", color=colour, markersize=3.5, transform=axis.get_xaxis_transform(), label=new)
+
+
+def log_scale(axis: Any) -> None:
+    """A logarithmic scale of two decades at least; without anything positive on it, of 0.001 to 1."""
+    positive = np.concatenate(
+        [[], *(np.asarray(line.get_ydata(), np.float64) for line in axis.lines if _has_data(line))]
+    )
+    positive = positive[positive > 0]
+    low, high = (float(positive.min()), float(positive.max())) if len(positive) else (1e-2, 1e-1)
+    room = max(10**0.5, (100 * low / high) ** 0.5, (high / low) ** 0.05)
+    axis.set_yscale("log")
+    axis.set_ylim(low / room, high * room)
+
+
+def _has_data(line: Any) -> bool:
+    """Whether a line's heights are data, and not places in the panel."""
+    return str(line.get_label())[:1] != "_" and line.get_marker() != "v"
+
+
+def log_if_wide(axis: Any, values: Sequence[float]) -> None:
+    finite = [value for value in values if math.isfinite(value)]
+    if finite and min(finite) > 0 and max(finite) > LOG_FROM * min(finite):
+        axis.set_yscale("log")
+
+
+def cycle(n: int) -> list[str]:
+    return [COLOURS[i % len(COLOURS)] for i in range(n)]
+
+
+def legend_beside(axis: Any, handles: list[Any]) -> None:
+    if handles:  # an empty legend is a warning
+        axis.legend(handles=handles, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
