@@ -128,6 +128,7 @@ def diagnose(model: Sequential, X: npt.ArrayLike, y: npt.ArrayLike, *, rows: int
     it is looked at and makes the one step. Gradients are those of `Sequential.gradients`.
     Raises TypeError or ValueError for X, y or rows that cannot be right, RuntimeError where compile was not called.
 
+    >>> from fastbp.initializers import RandomNormal
     >>> model = Sequential([Dense(8, "relu", bias_initializer=RandomNormal(-10.0, 0.1)), Dense(1)], input_size=3)
     >>> model.compile("sgd", "mse")
     >>> diagnosis = diagnose(model, np.eye(3), [1.0, 2.0, 3.0])

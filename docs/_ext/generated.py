@@ -42,7 +42,8 @@ class Public(SphinxDirective):
         optional = [name for name in self.options.get("optional", "").split() if exists(name)]
         more = [line.strip() for line in self.content if line.strip()]
         names = {id(resolve(name)): name for name in [*optional, *more, *public_names(modules)][::-1]}
-        text = StringList(list(reference(names.values(), self.env.ref_context.get("py:module") or "")), source="public names")
+        current = self.env.ref_context.get("py:module") or ""
+        text = StringList(list(reference(names.values(), current)), source="public names")
         node = nodes.section()
         node.document = self.state.document
         self.state.nested_parse(text, self.content_offset, node, match_titles=1)
@@ -80,7 +81,7 @@ def own_names(module: str) -> list[str]:
 
 
 def reference(names: Iterable[str], module: str) -> Iterable[str]:
-    """The lines of a page's reference: a table with a line for each name, then each in full; module: the current one."""
+    """The lines of a page's reference: a table of the names, then each in full; module: the current one."""
     names = list(names)
     rows = [f"   {name.removeprefix(module + '.')}" for name in names]
     yield from (".. autosummary::", "   :nosignatures:", "", *rows, "")
