@@ -17,12 +17,13 @@ version = release = fastbp.__version__
 extensions = [
     "docstrings",
     "generated",
+    "mathematics",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "numpydoc",
     "myst_nb",
 ]
-exclude_patterns = ["_build", "_ext"]
+exclude_patterns = ["_build", "_ext", "jupyter_execute"]
 default_role = "py:obj"
 highlight_language = "text"
 
@@ -42,10 +43,14 @@ numpydoc_xref_param_type = False
 
 # the look of it
 smartquotes = False  # "sgd" is code
+html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
 html_title = "fastbp"
 html_static_path = ["_static"]
 html_css_files = ["fastbp.css"]
+html_sidebars = {"index": [], "coming-from": []}  # they have no pages below them
+if not any((HERE.parent / "notebooks").glob("*.ipynb")):
+    html_sidebars["tutorial"] = []
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

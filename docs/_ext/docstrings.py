@@ -202,13 +202,13 @@ def _returned(parts: list[str]) -> list[str]:
 
 
 def escaped(text: str, *, names: bool = True) -> str:
-    """Prose in which reStructuredText finds nothing but `code`: no emphasis, no substitutions, no references."""
-    parts = re.split(r"(``[^`]+``|`[^`]+`)", text)
+    """Prose in which reStructuredText finds nothing but `code` and *Titles*: no substitutions, no references."""
+    parts = re.split(r"(``[^`]+``|`[^`]+`|(?<!\S)\*[A-Z][^*]+\*)", text)
     for i in range(0, len(parts), 2):
         parts[i] = re.sub(r"([*|\\])", r"\\\1", parts[i]) if names else parts[i]
         parts[i] = re.sub(r"(?<=\w)_(?=\W|$)", r"\_", parts[i])
     for i in range(1, len(parts), 2):
-        if not parts[i].startswith("``") and not re.fullmatch(r"`[\w.]+`", parts[i]):
+        if parts[i][0] != "*" and not parts[i].startswith("``") and not re.fullmatch(r"`[\w.]+`", parts[i]):
             parts[i] = f"`{parts[i]}`"  # no name that could be looked up: plain code
     return "".join(parts)
 
@@ -216,9 +216,8 @@ def escaped(text: str, *, names: bool = True) -> str:
 def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Sphinx's autodoc-process-docstring; before numpydoc's."""
     text = "\n".join(lines)
-    if what == "module" or not text.strip():
-        return
-    lines[:] = converted(text, known_arguments(obj))
+    if text.strip():
+        lines[:] = converted(text, () if what == "module" else known_arguments(obj))
 
 
 def known_arguments(obj: Any) -> set[str]:

@@ -41,7 +41,9 @@ class Public(SphinxDirective):
         modules = self.arguments[0].split() if self.arguments else []
         optional = [name for name in self.options.get("optional", "").split() if exists(name)]
         more = [line.strip() for line in self.content if line.strip()]
-        names = {id(resolve(name)): name for name in [*optional, *more, *public_names(modules)][::-1]}
+        names: dict[int, str] = {}
+        for name in [*public_names(modules), *more, *optional]:
+            names.setdefault(id(resolve(name)), name)
         current = self.env.ref_context.get("py:module") or ""
         text = StringList(list(reference(names.values(), current)), source="public names")
         node = nodes.section()
@@ -51,23 +53,37 @@ class Public(SphinxDirective):
 
 
 def public_names(modules: Iterable[str]) -> list[str]:
-    """The full names of the classes and functions that modules make public, each by the shortest it has."""
-    found: dict[int, str] = {}
+    """The full names of the classes and functions that modules make public, in the order of their sources."""
+    found: list[str] = []
     for module in modules:
-        for name in fastbp.__all__:
-            thing = getattr(fastbp, name)
-            if f"{getattr(thing, '__module__', '')}.".startswith(f"{module}.") and documented(name, thing):
-                found.setdefault(id(thing), f"fastbp.{name}")
-        for name in own_names(module):
-            thing = resolve(f"{module}.{name}")
-            if documented(name, thing):
-                found.setdefault(id(thing), f"{module}.{name}")
-    return list(found.values())
+        full = [f"fastbp.{name}" for name in fastbp.__all__] + [f"{module}.{name}" for name in own_names(module)]
+        mine = [(defined_at(resolve(name)), name) for name in full if documented(name, resolve(name))]
+        inside = sorted(pair for pair in mine if f"{pair[0][0]}.".startswith(f"{module}."))
+        found += [name for _, name in inside]
+    return found
+
+
+def defined_at(thing: Any) -> tuple[str, int]:
+    """The module and the line where a class or function is defined; the line 0 where that cannot be told."""
+    try:
+        return thing.__module__, inspect.getsourcelines(inspect.unwrap(thing))[1]
+    except (OSError, TypeError):
+        return getattr(thing, "__module__", ""), 0
+
+
+def own_names(module: str) -> list[str]:
+    """A module's __all__; nothing where there is no such module."""
+    try:
+        return list(getattr(importlib.import_module(module), "__all__", ()))
+    except ModuleNotFoundError as error:
+        if error.name != module:  # it is there, but what it imports is not
+            raise
+        return []
 
 
 def documented(name: str, thing: Any) -> bool:
     """Classes and functions are, but tables, aliases of types and the look-up of names are not."""
-    return (inspect.isclass(thing) or inspect.isroutine(thing)) and name != "get"
+    return (inspect.isclass(thing) or inspect.isroutine(thing)) and not name.endswith(".get")
 
 
 def own_names(module: str) -> list[str]:
