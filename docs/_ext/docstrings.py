@@ -207,6 +207,8 @@ def escaped(text: str, *, names: bool = True) -> str:
     for i in range(0, len(parts), 2):
         parts[i] = re.sub(r"([*|\\])", r"\\\1", parts[i]) if names else parts[i]
         parts[i] = re.sub(r"(?<=\w)_(?=\W|$)", r"\_", parts[i])
+    if names:
+        parts[0] = re.sub(r"^(\w{1,3}[.)]) ", r"\\\1 ", parts[0])  # "E. Somebody" is no list
     for i in range(1, len(parts), 2):
         if parts[i][0] != "*" and not parts[i].startswith("``") and not re.fullmatch(r"`[\w.]+`", parts[i]):
             parts[i] = f"`{parts[i]}`"  # no name that could be looked up: plain code

@@ -9,10 +9,9 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from docutils import nodes
-from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from sphinx.directives.other import TocTree
 from sphinx.util import docname_join
@@ -27,23 +26,23 @@ WIDTH = "96"  # columns of the help's text
 class Public(SphinxDirective):
     """``.. public:: MODULE …``: a table of, and then all about, what these modules make public.
 
-    That is what they define of fastbp.__all__, and what their own __all__ names. The content names more, one a line, in
-    full. Modules that do not exist, and names under ``:optional:``, may be missing.
+    That is what they define of fastbp.__all__, and what their own __all__ names; a module may be missing. The content
+    names more, one a line, in full.
     """
 
     optional_arguments = 1
     final_argument_whitespace = True
     has_content = True
-    option_spec: ClassVar[dict[str, Any]] = {"optional": directives.unchanged}
 
     def run(self) -> list[nodes.Node]:
         """The nodes of what `text` writes."""
         modules = self.arguments[0].split() if self.arguments else []
-        optional = [name for name in self.options.get("optional", "").split() if exists(name)]
         more = [line.strip() for line in self.content if line.strip()]
         names: dict[int, str] = {}
-        for name in [*public_names(modules), *more, *optional]:
+        for name in [*public_names(modules), *more]:
             names.setdefault(id(resolve(name)), name)
+        if not names:
+            return []
         current = self.env.ref_context.get("py:module") or ""
         text = StringList(list(reference(names.values(), current)), source="public names")
         node = nodes.section()
@@ -53,13 +52,15 @@ class Public(SphinxDirective):
 
 
 def public_names(modules: Iterable[str]) -> list[str]:
-    """The full names of the classes and functions that modules make public, in the order of their sources."""
+    """The full names of what modules make public: of a module in its order, of a package by name."""
     found: list[str] = []
     for module in modules:
-        full = [f"fastbp.{name}" for name in fastbp.__all__] + [f"{module}.{name}" for name in own_names(module)]
-        mine = [(defined_at(resolve(name)), name) for name in full if documented(name, resolve(name))]
-        inside = sorted(pair for pair in mine if f"{pair[0][0]}.".startswith(f"{module}."))
-        found += [name for _, name in inside]
+        own = [name for name in own_names(module) if name not in fastbp.__all__]
+        full = [*(f"fastbp.{name}" for name in fastbp.__all__), *(f"{module}.{name}" for name in own)]
+        mine = {name: defined_at(resolve(name)) for name in full if documented(name, resolve(name))}
+        mine = {name: place for name, place in mine.items() if f"{place[0]}.".startswith(f"{module}.")}
+        one_file = len({place[0] for place in mine.values()}) == 1
+        found += sorted(mine, key=mine.__getitem__ if one_file else last_name)
     return found
 
 
@@ -69,6 +70,11 @@ def defined_at(thing: Any) -> tuple[str, int]:
         return thing.__module__, inspect.getsourcelines(inspect.unwrap(thing))[1]
     except (OSError, TypeError):
         return getattr(thing, "__module__", ""), 0
+
+
+def last_name(name: str) -> str:
+    """What names are sorted by."""
+    return name.rpartition(".")[2].lower()
 
 
 def own_names(module: str) -> list[str]:
@@ -84,16 +90,6 @@ def own_names(module: str) -> list[str]:
 def documented(name: str, thing: Any) -> bool:
     """Classes and functions are, but tables, aliases of types and the look-up of names are not."""
     return (inspect.isclass(thing) or inspect.isroutine(thing)) and not name.endswith(".get")
-
-
-def own_names(module: str) -> list[str]:
-    """A module's __all__; nothing where there is no such module."""
-    try:
-        return list(getattr(importlib.import_module(module), "__all__", ()))
-    except ModuleNotFoundError as error:
-        if error.name != module:  # it is there, but what it imports is not
-            raise
-        return []
 
 
 def reference(names: Iterable[str], module: str) -> Iterable[str]:
@@ -118,15 +114,6 @@ def resolve(name: str) -> Any:
     """The object of a full name."""
     module, _, last = name.rpartition(".")
     return getattr(importlib.import_module(module), last)
-
-
-def exists(name: str) -> bool:
-    """Whether there is such an object."""
-    try:
-        resolve(name)
-    except (ImportError, AttributeError):
-        return False
-    return True
 
 
 class Pages(TocTree):
