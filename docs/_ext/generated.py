@@ -6,6 +6,7 @@ import argparse
 import importlib
 import inspect
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -164,6 +165,11 @@ def helps() -> Iterable[tuple[str, str]]:
             os.environ["COLUMNS"] = before
 
 
+def left_out(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """autodoc-skip-member: what scikit-learn makes for its metadata routing is told of there."""
+    return True if re.fullmatch(r"set_\w+_request", name) else None
+
+
 def copy_notebooks(app: Any, config: Any) -> None:
     """The notebooks of the repository into the folder of the pages, which alone Sphinx reads."""
     here = Path(app.srcdir)
@@ -182,5 +188,7 @@ def setup(app: Any) -> dict[str, bool]:
     app.add_directive("public", Public)
     app.add_directive("pages", Pages)
     app.add_directive("command-line", CommandLine)
+    app.setup_extension("sphinx.ext.autodoc")
+    app.connect("autodoc-skip-member", left_out)
     app.connect("config-inited", copy_notebooks)
     return {"parallel_read_safe": True}
