@@ -56,8 +56,10 @@ def public_names(modules: Iterable[str]) -> list[str]:
     """The full names of what modules make public: of a module in its order, of a package by name."""
     found: list[str] = []
     for module in modules:
-        own = [name for name in own_names(module) if name not in fastbp.__all__]
-        full = [*(f"fastbp.{name}" for name in fastbp.__all__), *(f"{module}.{name}" for name in own)]
+        full = [f"fastbp.{name}" for name in fastbp.__all__]
+        for name in own_names(module):
+            short = getattr(fastbp, name, None) is resolve(f"{module}.{name}")
+            full.append(f"fastbp.{name}" if short else f"{module}.{name}")
         mine = {name: defined_at(resolve(name)) for name in full if documented(name, resolve(name))}
         mine = {name: place for name, place in mine.items() if f"{place[0]}.".startswith(f"{module}.")}
         one_file = len({place[0] for place in mine.values()}) == 1
