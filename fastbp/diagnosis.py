@@ -143,6 +143,7 @@ def diagnose(
     looked at and makes the one step. Gradients are those of `Sequential.gradients`.
     Raises TypeError or ValueError for arguments that cannot be right, RuntimeError where compile was not called.
 
+    >>> from fastbp.initializers import RandomNormal
     >>> model = Sequential([Dense(8, "relu", bias_initializer=RandomNormal(-10.0, 0.1)), Dense(1)], input_size=3)
     >>> model.compile("sgd", "mse")
     >>> diagnosis = diagnose(model, np.eye(3), [1.0, 2.0, 3.0])

@@ -177,7 +177,7 @@ def train(job: TrainJob) -> int:
         if preprocessor.classes:
             picture.draw(outputs, y_test, job.plot)
         else:  # in the target's own unit
-            picture.draw(preprocessor.answers(outputs), split.y_test.reshape(outputs.shape), job.plot)
+            picture.draw(preprocessor.inverse_target(outputs), split.y_test.reshape(outputs.shape), job.plot)
     _print_report(job, preprocessor, model, (x_test, y_test), len(X), outcome)
     return 130 if outcome.interrupted else 0
 

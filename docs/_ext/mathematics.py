@@ -1,0 +1,41 @@
+"""Formulas as MathML, which browsers draw themselves: MathJax would be fetched from the net whenever a page is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from docutils import nodes
+from docutils.utils.math import MathError, latex2mathml
+from sphinx.util import logging
+
+LOG = logging.getLogger(__name__)
+
+
+def visit_math(translator: Any, node: nodes.math) -> None:
+    """A formula within a line."""
+    translator.body.append(mathml(node, as_block=False))
+    raise nodes.SkipNode
+
+
+def visit_math_block(translator: Any, node: nodes.math_block) -> None:
+    """A formula that stands alone."""
+    translator.body.append(f'<div class="math">{mathml(node, as_block=True)}</div>\n')
+    raise nodes.SkipNode
+
+
+def mathml(node: nodes.Element, *, as_block: bool) -> str:
+    """The formula of a node; what cannot be turned into MathML is a warning."""
+    code = node.astext().strip()
+    if as_block and r"\\" in code and r"\begin" not in code:
+        code = rf"\begin{{aligned}}{code}\end{{aligned}}"
+    try:
+        return str(latex2mathml.tex2mathml(code, as_block=as_block))
+    except (MathError, SyntaxError) as error:
+        LOG.warning("the formula %r cannot be shown: %s", code, error, location=node)
+        return code
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
