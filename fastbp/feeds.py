@@ -51,6 +51,9 @@ class Window(NamedTuple):
 
     def slices(self, pace: Pace, most_rows: int) -> Iterator[Slice]:
         """The schedule's slices, counted as steps and epochs of the fit."""
+        if self.ends and not self.first and not self.epoch:  # of arrays, or of a source that one window holds
+            yield from self.schedule.slices(pace, most_rows, self.start)
+            return
         for piece in self.schedule.slices(pace, most_rows, self.start):
             epochs = self.epoch + (piece.epochs if self.ends else np.zeros_like(piece.epochs))
             yield piece._replace(first=self.first + piece.first, epochs=epochs)
@@ -78,6 +81,9 @@ class Arrays:
 
     def parts(self, size: int) -> Generator[Rows, None, None]:
         """All rows in their order, at most so many at a time."""
+        if size >= len(self.first.X):
+            yield self.first
+            return
         for part in parts(len(self.first.X), size):
             yield self.first.part(part)
 

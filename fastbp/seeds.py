@@ -50,6 +50,7 @@ class Shuffler:
     def order(self, epoch: int, window: int = 0) -> npt.NDArray[np.int64]:
         """The rows 0 … n - 1 in the order of this epoch, int64 (n,); of a window of it, if it has several."""
         # The lowest word of the counter runs within an order, the highest name it: streams never overlap.
-        self._start["state"]["counter"][2:] = window, epoch
+        counter = self._start["state"]["counter"]
+        counter[2], counter[3] = window, epoch
         self._philox.state = self._start
         return self._generator.permutation(self._n)

@@ -31,14 +31,17 @@ def array_of(table: Any, name: str) -> Any:
         import narwhals
     except ImportError:
         return table
-    frame = narwhals.from_native(_whole(table), allow_series=True, pass_through=True)
+    try:
+        frame = narwhals.from_native(_whole(table), allow_series=True, pass_through=True)
+    except narwhals.exceptions.DuplicateError:  # two columns of one name, which matters to no network
+        return table
     if isinstance(frame, narwhals.LazyFrame):
         raise TypeError(f"{name} must be in memory, but a {type(table).__name__} came: pass {name}.collect()")
     if isinstance(frame, narwhals.Series):
         return _column(frame, name, narwhals)
     if not isinstance(frame, narwhals.DataFrame):
         return table
-    columns = [_column(frame[column], name, narwhals) for column in frame.columns]
+    columns = [_column(column, name, narwhals) for column in frame.iter_columns()]
     if not columns:
         return np.empty((len(frame), 0))
     result = np.empty((len(frame), len(columns)), np.result_type(*columns))
