@@ -23,6 +23,7 @@ from fastbp import (
     Dense,
     Sequential,
     StochasticWeightAveraging,
+    intake,
     prefetch,
     streams,
     training,
@@ -199,7 +200,7 @@ NUMBERS = np.arange(N, dtype=np.float32)[:, None]
 def feed_of(chunks, window):
     model = Sequential([Dense(1)], input_size=1)
     model.compile("sgd", "mse")
-    return model._chunks(chunks, window=window)
+    return intake.chunks(model, chunks, window=window)
 
 
 def epoch_of(feed, number, *, shuffle=True, batch_size=BATCH):
@@ -623,6 +624,6 @@ def test_examples_in_docstrings_run(name):
 
 
 def test_feeds_are_named_as_they_are():
-    assert isinstance(build()._chunks(CHUNKS), Chunks)
+    assert isinstance(intake.chunks(build(), CHUNKS), Chunks)
     assert streams.is_source(io.StringIO("a"))
     assert not streams.is_source(io.StringIO)  # a class makes nothing
