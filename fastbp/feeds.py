@@ -17,6 +17,9 @@ from fastbp.slices import Pace, Schedule, Slice, parts
 from fastbp.streams import Stream, window_rows
 
 
+_PASS = 512  # rows that go through the network at once where nothing is trained; its loss is rounded once for each
+
+
 class Deal(NamedTuple):
     """How rows are dealt out to steps; see `Schedule`."""
 
@@ -126,7 +129,7 @@ class Chunks:
 
     def parts(self, size: int) -> Generator[Rows, None, None]:
         """All rows in their order, at most so many, and so many as memory allows, at a time."""
-        size = min(size, window_rows(self.first, None, 1))
+        size = min(size, window_rows(self.first, None, _PASS))
         with closing(ahead(lambda stop: self.stream.windows(size, stop=stop))) as windows:
             for rows, _ in windows:
                 yield rows

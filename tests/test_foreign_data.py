@@ -214,6 +214,14 @@ def test_chunks_may_be_tables():
         model.fit([(frame.with_columns(c=pl.lit("x")), Y)])
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_source_of_any_form_gives_its_rows(tmp_path, form):
+    source = fastbp.sources.ArraySource(FORMS[form](X, tmp_path), FORMS[form](Y, tmp_path), chunk_rows=7)
+    x, y = (np.concatenate(column) for column in zip(*source, strict=True))
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(y, Y)
+
+
 def test_arrays_and_lists_import_no_library():
     code = """
 import sys, numpy as np, fastbp
