@@ -16,7 +16,6 @@ from fastbp.prefetch import ahead
 from fastbp.slices import Pace, Schedule, Slice, parts
 from fastbp.streams import Stream, window_rows
 
-
 _PASS = 512  # rows that go through the network at once where nothing is trained; its loss is rounded once for each
 
 

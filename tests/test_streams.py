@@ -486,7 +486,7 @@ def test_an_error_in_a_callback_ends_the_thread(stop):
     watcher.on_slice_end = raise_it
     model = build()
     with pytest.raises(stop):
-        model.fit(endless, callbacks=[watcher])
+        model.fit(endless, shuffle_window=4000, callbacks=[watcher])
     assert all(thread.name != "fastbp-prefetch" for thread in threading.enumerate())
 
 
@@ -509,7 +509,7 @@ def test_ctrl_c_leaves_the_weights_of_a_finished_step_and_no_thread():
 
 
 def test_a_time_limit_ends_an_endless_stream():
-    assert build().fit(endless, time_limit=0.2).stopped == "time_limit"
+    assert build().fit(endless, shuffle_window=4000, time_limit=0.2).stopped == "time_limit"
 
 
 @pytest.mark.jit
@@ -608,7 +608,8 @@ del X
 model = fastbp.Sequential([fastbp.Dense(64, "relu"), fastbp.Dense(10, "softmax")], input_size=784)
 model.compile("adam", "cross_entropy", ["accuracy"])
 fastbp.streams.WINDOW_BYTES = 1 << 20
-model.fit(np.zeros((256, 784), np.float32), np.zeros(256))
+zeros = np.zeros((1024, 784), np.float32), np.zeros(1024)
+model.fit(*zeros), model.evaluate(*zeros), model.predict(zeros[0])  # what the network itself needs
 source = fastbp.sources.open(sys.argv[1] + "/X.npy", sys.argv[1] + "/y.npy", chunk_rows=128)
 for data in ((source, None), (np.load(sys.argv[1] + "/X.npy", mmap_mode="r"), np.load(sys.argv[1] + "/y.npy"))):
     before = anonymous_memory()
