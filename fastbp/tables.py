@@ -65,7 +65,7 @@ def _whole(table: Any) -> Any:
 def _column(series: Any, name: str, narwhals: Any) -> Array:
     kind = series.dtype
     which = f"column {series.name!r}" if series.name not in (None, "") else "the column"
-    if not (kind.is_numeric() or kind in (narwhals.Boolean, narwhals.Object)):
+    if not (kind.is_numeric() or kind in (narwhals.Boolean, narwhals.Object, narwhals.Unknown)):
         raise TypeError(
             f"{name} must hold numbers or booleans, but {which} holds {kind}: use fastbp.Preprocessor, which makes "
             "numbers of text and categories, or leave the column out"
@@ -76,9 +76,9 @@ def _column(series: Any, name: str, narwhals: Any) -> Array:
             f"{name} must have no missing values, but {which} has one at row {row}: use fastbp.Preprocessor, which "
             "fills them in, or drop those rows"
         )
-    if kind == narwhals.Object:
-        return _of_objects(series.to_numpy(), name, which)
     array: Array = np.asarray(series.to_numpy())
+    if kind in (narwhals.Object, narwhals.Unknown):  # float16 is unknown to older versions
+        return array if array.dtype.kind == "f" else _of_objects(array, name, which)
     if array.dtype.kind not in "biuf":  # decimals, integers of 128 bits
         array = np.asarray(series.cast(narwhals.Float64).to_numpy())
     return array
