@@ -16,6 +16,8 @@ from fastbp.prefetch import ahead
 from fastbp.slices import Pace, Schedule, Slice, parts
 from fastbp.streams import Stream, window_rows
 
+_PASS = 512  # rows that go through the network at once where nothing is trained; its loss is rounded once for each
+
 
 class Deal(NamedTuple):
     """How rows are dealt out to steps; see `Schedule`."""
@@ -51,6 +53,9 @@ class Window(NamedTuple):
 
     def slices(self, pace: Pace, most_rows: int) -> Iterator[Slice]:
         """The schedule's slices, counted as steps and epochs of the fit."""
+        if self.ends and not self.first and not self.epoch:  # of arrays, or of a source that one window holds
+            yield from self.schedule.slices(pace, most_rows, self.start)
+            return
         for piece in self.schedule.slices(pace, most_rows, self.start):
             epochs = self.epoch + (piece.epochs if self.ends else np.zeros_like(piece.epochs))
             yield piece._replace(first=self.first + piece.first, epochs=epochs)
@@ -78,6 +83,9 @@ class Arrays:
 
     def parts(self, size: int) -> Generator[Rows, None, None]:
         """All rows in their order, at most so many at a time."""
+        if size >= len(self.first.X):
+            yield self.first
+            return
         for part in parts(len(self.first.X), size):
             yield self.first.part(part)
 
@@ -120,7 +128,7 @@ class Chunks:
 
     def parts(self, size: int) -> Generator[Rows, None, None]:
         """All rows in their order, at most so many, and so many as memory allows, at a time."""
-        size = min(size, window_rows(self.first, None, 1))
+        size = min(size, window_rows(self.first, None, _PASS))
         with closing(ahead(lambda stop: self.stream.windows(size, stop=stop))) as windows:
             for rows, _ in windows:
                 yield rows

@@ -31,14 +31,17 @@ def array_of(table: Any, name: str) -> Any:
         import narwhals
     except ImportError:
         return table
-    frame = narwhals.from_native(_whole(table), allow_series=True, pass_through=True)
+    try:
+        frame = narwhals.from_native(_whole(table), allow_series=True, pass_through=True)
+    except narwhals.exceptions.DuplicateError:  # two columns of one name, which matters to no network
+        return table
     if isinstance(frame, narwhals.LazyFrame):
         raise TypeError(f"{name} must be in memory, but a {type(table).__name__} came: pass {name}.collect()")
     if isinstance(frame, narwhals.Series):
         return _column(frame, name, narwhals)
     if not isinstance(frame, narwhals.DataFrame):
         return table
-    columns = [_column(frame[column], name, narwhals) for column in frame.columns]
+    columns = [_column(column, name, narwhals) for column in frame.iter_columns()]
     if not columns:
         return np.empty((len(frame), 0))
     result = np.empty((len(frame), len(columns)), np.result_type(*columns))
@@ -62,7 +65,7 @@ def _whole(table: Any) -> Any:
 def _column(series: Any, name: str, narwhals: Any) -> Array:
     kind = series.dtype
     which = f"column {series.name!r}" if series.name not in (None, "") else "the column"
-    if not (kind.is_numeric() or kind in (narwhals.Boolean, narwhals.Object)):
+    if not (kind.is_numeric() or kind in (narwhals.Boolean, narwhals.Object, narwhals.Unknown)):
         raise TypeError(
             f"{name} must hold numbers or booleans, but {which} holds {kind}: use fastbp.Preprocessor, which makes "
             "numbers of text and categories, or leave the column out"
@@ -73,9 +76,9 @@ def _column(series: Any, name: str, narwhals: Any) -> Array:
             f"{name} must have no missing values, but {which} has one at row {row}: use fastbp.Preprocessor, which "
             "fills them in, or drop those rows"
         )
-    if kind == narwhals.Object:
-        return _of_objects(series.to_numpy(), name, which)
     array: Array = np.asarray(series.to_numpy())
+    if kind in (narwhals.Object, narwhals.Unknown):  # float16 is unknown to older versions
+        return array if array.dtype.kind == "f" else _of_objects(array, name, which)
     if array.dtype.kind not in "biuf":  # decimals, integers of 128 bits
         array = np.asarray(series.cast(narwhals.Float64).to_numpy())
     return array

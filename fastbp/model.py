@@ -6,27 +6,24 @@ import os
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import arguments, checkpoint, data, losses, metrics, optimizers, pickles, training
+from fastbp import arguments, checkpoint, data, intake, losses, metrics, optimizers, pickles, training
 from fastbp import mixup as mixing
 from fastbp.arguments import count
 from fastbp.codes import check_codes
 from fastbp.data import Array, Rows
-from fastbp.feeds import Arrays, Chunks, Feed
 from fastbp.html import table
 from fastbp.layers import Block, Layer, checked
 from fastbp.network import blocks_of, check_statistics, parameters, specs_of, summary, summary_rows
-from fastbp.prefetch import ahead
 from fastbp.progress import wanted
 from fastbp.seeds import Purpose, generator, mask_key
 from fastbp.slices import chunks
 from fastbp.snapshot import Recipe, Snapshot, from_contents, to_contents
-from fastbp.streams import Stream, features_of, is_list_of_chunks, is_source, unpacked
+from fastbp.streams import is_source
 
 if TYPE_CHECKING:
     from fastbp.kernels.engine import Engine
@@ -140,16 +137,16 @@ class Sequential:
     ) -> training.History:
         """Train for a number of epochs, each over all rows in batches, in an order drawn from the seed and the epoch.
 
-        X: (n, input_size) of real numbers, an array, a tensor on the CPU or a table of pandas, polars or pyarrow;
-        C-contiguous and of the model's dtype it is not copied. Or, without y, a source of chunks (X, y) or
-        (X, y, sample_weight): one of `fastbp.sources`, a list, anything to iterate over again and again, such as a
-        torch DataLoader, or a function that returns an iterator; validation_data may be one too. A few windows of rows
-        are then held at a time, of shuffle_window rows, by default those that 64 MiB hold. Pieces that can be read in
-        any order come in an order drawn from seed and epoch, and rows are shuffled within their window; if that holds
-        all, or with shuffle=False, to the same bits as from arrays. A scipy.sparse
-        matrix stays sparse: if a Dense comes first, zeros cost nothing, and with SGD without weight decay or momentum
-        only the weights of features that occur in a batch are touched. y: (n, outputs), or
-        (n,) for one output or for class labels. validation_data: (X, y) or (X, y, weights); validation_split: the last
+        X: (n, input_size) of real numbers: an array, a tensor on the CPU, a table of pandas, polars or pyarrow;
+        C-contiguous and of the model's dtype it is not copied. A scipy.sparse matrix stays sparse: if a Dense comes
+        first, zeros cost nothing, and with SGD without weight decay or momentum only the weights of features that occur
+        in a batch are touched. y: (n, outputs), or (n,) for one output or for class labels.
+        Or, without y, X is a source of chunks (X, y) or (X, y, sample_weight): one of `fastbp.sources`, a list,
+        anything to iterate over again and again, such as a torch DataLoader, or a function that returns an iterator.
+        Two windows of shuffle_window rows are then held at a time, by default of as many as 64 MiB hold. Rows are
+        shuffled within windows, and chunks that can be read in any order come in one drawn from seed and epoch; if one
+        window holds all, or with shuffle=False, the bits are those of arrays.
+        validation_data: (X, y), (X, y, weights) or a source; validation_split: the last
         fraction of the rows, taken before shuffling. sample_weight: (n,); class_weight: {class: weight}. callbacks:
         of `fastbp.callbacks`, or any objects with a method such as on_epoch_end(epoch, logs). verbose: 1 shows a
         progress bar, 0 nothing, "auto" a bar on a terminal. n_threads: at most so many; by default, as many as pay.
@@ -173,15 +170,9 @@ class Sequential:
         As Keras's fit. Goodfellow et al. 2016, section 8.1.3.
         """
         recipe, epochs = self._compiled(), count(epochs, "epochs")
-        if shuffle_window is not None:
-            shuffle_window = count(shuffle_window, "shuffle_window")
-        if self._is_source(X, y, sample_weight):
-            feed, held_out = self._streamed(X, validation_split, epochs, class_weight, shuffle_window)
-        else:
-            rows = self._rows(X, y, sample_weight)
-            feed, held_out = self._divided(rows, validation_data, validation_split, class_weight, shuffle_window)
-        if validation_data is not None:
-            held_out = self._validation(validation_data, feed, epochs)
+        feed, held_out = intake.training_feeds(
+            self, X, y, sample_weight, class_weight, validation_data, validation_split, epochs, shuffle_window
+        )
         given = batch_size is not _BATCH_SIZE
         job = training.Job(
             feed,
@@ -243,7 +234,7 @@ class Sequential:
         array([[0., 0.]], dtype=float32)
         """
         if type(X) is not np.ndarray and is_source(X):
-            return self._predict_chunks(X, n_threads)
+            return intake.predict(self, X, n_threads)
         rows = data.features(X, self._input_size, self._dtype)
         check_codes(rows, self._layers[0], "X")
         engine = self._engine or self._built(rows.shape[1])
@@ -256,16 +247,6 @@ class Sequential:
         for part in chunks(len(rows), 2.0 * engine.n_parameters):
             engine.predict(rows[part], outputs[part], n_threads=n_threads)
         return outputs
-
-    def _predict_chunks(self, source: Any, n_threads: int | None) -> Array:
-        def convert(chunk: Any, where: str) -> Rows:
-            X = data.features(features_of(chunk), self._input_size, self._dtype, "X" + where)
-            return Rows(X, np.empty(0), None)
-
-        stream = Stream(source, convert)
-        with closing(ahead(lambda stop: stream.chunks(stop=stop))) as coming:
-            outputs = [self.predict(rows.X, n_threads=n_threads) for _, rows in coming]
-        return np.concatenate(outputs) if outputs else np.empty((0, self._output_size), self._dtype)
 
     def evaluate(
         self, X: Any, y: Any = None, *, sample_weight: Any = None, n_threads: int | None = None
@@ -280,11 +261,8 @@ class Sequential:
         {'loss': 5.0, 'mae': 2.0}
         """
         n_threads = arguments.threads(n_threads)
-        feed: Feed
-        if self._is_source(X, y, sample_weight):
-            feed = self._chunks(X)
-        else:
-            feed = Arrays(self._rows(X, y, sample_weight))
+        self._compiled()
+        feed = intake.feed(self, X, y, sample_weight)
         return training.evaluate(self._ready(feed.first.X.shape[1]), feed, n_threads)
 
     def summary(self) -> str:
@@ -428,91 +406,6 @@ class Sequential:
             name = f"{what}sample_weight{where}"
             sample_weight = data.weights(sample_weight, n, self._dtype, name, positive=not where)
         return Rows(X, y, sample_weight)
-
-    def _divided(
-        self, rows: Rows, validation: Any, fraction: Any, class_weight: Any, window: int | None
-    ) -> tuple[Feed, Feed | None]:
-        """Arrays to train on and, without validation data, some to validate on."""
-        if window is not None:
-            came = f"shuffle_window={window} is for sources of chunks, but arrays came"
-            raise ValueError(f"{came}, which are shuffled as a whole: leave it out")
-        rest = None
-        if validation is None:
-            rows, rest = data.split(rows, fraction)
-        return Arrays(self._by_class(rows, class_weight)), None if rest is None else Arrays(rest)
-
-    def _streamed(
-        self, source: Any, fraction: Any, epochs: int, class_weight: Any, window: int | None
-    ) -> tuple[Feed, None]:
-        """A source to train on."""
-        if fraction:
-            came = f"validation_split={fraction} needs arrays, but a source of chunks came"
-            raise ValueError(f"{came}: pass validation_data, which may be a source too")
-        return self._chunks(source, epochs, class_weight=class_weight, window=window), None
-
-    def _by_class(self, rows: Rows, class_weight: Any, *, positive: bool = True) -> Rows:
-        """The rows with their weights times those of their classes."""
-        if class_weight is None:
-            return rows
-        by_class = data.class_weights(class_weight, rows.y, self._output_size, self._compiled().loss)
-        return rows._replace(weight=data.combine(rows.weight, by_class, self._dtype, positive=positive))
-
-    def _is_source(self, X: Any, y: Any, sample_weight: Any) -> bool:
-        """Whether X gives chunks that hold y and weights too; a list does so if y is left out."""
-        self._compiled()
-        if type(X) is np.ndarray or not (is_source(X) or (y is None and isinstance(X, list | tuple))):
-            return False
-        for name, value in (("y", y), ("sample_weight", sample_weight)):
-            if value is not None:
-                raise ValueError(
-                    f"{name} must be left out where X is a source of chunks, as {type(X).__name__} is, but "
-                    f"{type(value).__name__} came: let the chunks be (X, y) or (X, y, sample_weight)"
-                )
-        return True
-
-    def _chunks(
-        self,
-        source: Any,
-        epochs: int = 1,
-        what: str = "",
-        *,
-        width: int | None = None,
-        class_weight: Any = None,
-        window: int | None = None,
-    ) -> Chunks:
-        """A source of chunks, of which the first is read and checked."""
-
-        def convert(chunk: Any, where: str) -> Rows:
-            rows = self._rows(*unpacked(chunk, where), what, where, width)
-            return self._by_class(rows, class_weight, positive=False)
-
-        stream = Stream(source, convert, what + "source")
-        if stream.once and epochs > 1:
-            raise ValueError(
-                f"the {what}source must give its chunks anew for each of the {epochs} epochs, but "
-                f"{type(source).__name__} can be read once: pass a function that returns a fresh one"
-            )
-        return Chunks(stream, window)
-
-    def _validation(self, given: Any, feed: Feed, epochs: int) -> Feed:
-        held_out: Feed
-        width = feed.first.X.shape[1]
-        if is_source(given) or is_list_of_chunks(given):
-            held_out = self._chunks(given, epochs, "validation ", width=self._input_size or width)
-        elif not isinstance(given, tuple | list) or len(given) not in (2, 3):
-            raise ValueError(
-                f"validation_data must be (X, y) or (X, y, sample_weight), or a source of such chunks, but "
-                f"{type(given).__name__} {f'of {len(given)} ' if isinstance(given, tuple | list) else ''}came: "
-                "pass such a tuple"
-            )
-        else:
-            held_out = Arrays(self._rows(given[0], given[1], given[2] if len(given) == 3 else None, "validation "))
-        if held_out.first.X.shape[1] != width:
-            raise ValueError(
-                f"validation X must have the {width} columns of X, but its shape is {held_out.first.X.shape}: "
-                "pass the same features"
-            )
-        return held_out
 
     def _compiled(self) -> Recipe:
         if self._recipe is None:

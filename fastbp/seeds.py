@@ -49,7 +49,8 @@ class Stream:
     def at(self, index: int, window: int = 0) -> np.random.Generator:
         """The generator of this index, and of a window of it if it has several, until the next call."""
         # The lowest word of the counter runs with what is drawn, the highest name the index: they never overlap.
-        self._start["state"]["counter"][2:] = window, index
+        counter = self._start["state"]["counter"]
+        counter[2], counter[3] = window, index
         self._philox.state = self._start
         return self._generator
 

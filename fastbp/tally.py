@@ -47,9 +47,10 @@ class Tally:
         self._weight = np.bincount(place, np.concatenate([[self._weight[-1] * goes_on], weight]))
         self._first = first
         if outputs is not None:
-            edges = np.minimum(np.searchsorted(epoch, np.arange(first, past + 1)), report.steps)
-            for e, (begin, end) in enumerate(pairwise(bounds[edges].tolist()), first):
-                self._measure(rows, e, piece.order[begin:end], outputs[begin:end])
+            edges = [0, *np.flatnonzero(np.diff(epoch)) + 1, seen] if past > first + 1 else [0, seen]
+            for e, (begin, end) in enumerate(pairwise(edges), first):
+                part = slice(int(bounds[begin]), int(bounds[min(end, report.steps)]))
+                self._measure(rows, e, piece.order[part], outputs[part])
 
     def _measure(self, rows: Rows, epoch: int, order: Indices, outputs: Array) -> None:
         trainer = self._trainer

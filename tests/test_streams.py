@@ -17,18 +17,21 @@ import pytest
 import scipy.sparse
 
 import fastbp
+from benchmarks import streaming
 from fastbp import (
     BackupAndRestore,
     BatchNorm,
     Dense,
     Sequential,
     StochasticWeightAveraging,
+    intake,
     prefetch,
     streams,
     training,
 )
 from fastbp.feeds import Arrays, Chunks, Deal, Place
 from fastbp.prefetch import ahead
+from fastbp.seeds import Purpose, Shuffler
 
 N, FEATURES, BATCH = 203, 5, 16
 X = np.random.default_rng(3).normal(size=(N, FEATURES)).astype(np.float32)
@@ -199,7 +202,7 @@ NUMBERS = np.arange(N, dtype=np.float32)[:, None]
 def feed_of(chunks, window):
     model = Sequential([Dense(1)], input_size=1)
     model.compile("sgd", "mse")
-    return model._chunks(chunks, window=window)
+    return intake.chunks(model, chunks, window=window)
 
 
 def epoch_of(feed, number, *, shuffle=True, batch_size=BATCH):
@@ -247,6 +250,15 @@ def test_chunks_come_in_an_order_of_their_own_where_there_is_a_choice():
     assert firsts(feed_of(lambda: iter(chunks), 16)) == sorted(by_number)
 
 
+def test_orders_differ_by_window_epoch_and_purpose():
+    orders = {
+        (epoch, window, purpose): tuple(Shuffler(1, 30, purpose).order(epoch, window))
+        for epoch in (0, 1, 2) for window in (0, 1, 2) for purpose in (Purpose.SHUFFLE, Purpose.CHUNKS)
+    }  # fmt: skip
+    assert len(set(orders.values())) == len(orders)
+    assert all(sorted(order) == list(range(30)) for order in orders.values())
+
+
 def test_windows_hold_as_many_rows_as_memory_allows(monkeypatch):
     monkeypatch.setattr(streams, "WINDOW_BYTES", 4 * 40)
     windows = epoch_of(feed_of(cut(NUMBERS, NUMBERS), None), 0)
@@ -269,6 +281,16 @@ def test_evaluate_and_predict_are_those_of_arrays(form):
     assert model.evaluate(FORMS[form]()) == model.evaluate(X, LABELS)
     if form not in ("list", "tuple", "one chunk", "lists of lists"):  # lists are arrays to predict
         np.testing.assert_array_equal(model.predict(FORMS[form]()), model.predict(X))
+
+
+def test_evaluate_in_smaller_windows_is_the_same_but_for_rounding(monkeypatch):
+    model = build(("accuracy",))
+    model.fit(X, LABELS)
+    whole = model.evaluate(np.tile(X, (10, 1)), np.tile(LABELS, 10))
+    monkeypatch.setattr(streams, "WINDOW_BYTES", 4 * FEATURES * 30)
+    parts = model.evaluate(CHUNKS * 10)
+    assert parts["loss"] == pytest.approx(whole["loss"], rel=1e-12)  # the same terms, added in float64 in another order
+    assert parts["accuracy"] == whole["accuracy"]
 
 
 @pytest.mark.parametrize("chunks", [[x for x, _ in CHUNKS], [(x,) for x, _ in CHUNKS], cut(X, LABELS, WEIGHT)])
@@ -389,7 +411,7 @@ REFUSED = {
     "no row": (lambda m: m.fit([(X[:0], LABELS[:0])]), "source must have a row at least"),
     "numbers": (lambda m: m.fit([[0.0, 1.0], [1.0, 2.0]]), "X of chunk 0 must have two dimensions"),
     "rows": (lambda m: m.fit(X.tolist()), r"chunks must be \(X, y\).* a list of 5.*pass y as well"),
-    "validation": (lambda m: m.fit(CHUNKS, validation_data=[(X[:, :2], LABELS)]), "validation X of chunk 0 must have 5"),
+    "validation": (lambda m: m.fit(CHUNKS, validation_data=[(X[:, :2], LABELS)]), "validation X of chunk 0 must have"),
     "weights of 0": (lambda m: m.evaluate(cut(X, LABELS, 0 * WEIGHT)), "sample_weight must have a positive entry"),
 }  # fmt: skip
 
@@ -464,7 +486,7 @@ def test_an_error_in_a_callback_ends_the_thread(stop):
     watcher.on_slice_end = raise_it
     model = build()
     with pytest.raises(stop):
-        model.fit(endless, callbacks=[watcher])
+        model.fit(endless, shuffle_window=4000, callbacks=[watcher])
     assert all(thread.name != "fastbp-prefetch" for thread in threading.enumerate())
 
 
@@ -487,7 +509,7 @@ def test_ctrl_c_leaves_the_weights_of_a_finished_step_and_no_thread():
 
 
 def test_a_time_limit_ends_an_endless_stream():
-    assert build().fit(endless, time_limit=0.2).stopped == "time_limit"
+    assert build().fit(endless, shuffle_window=4000, time_limit=0.2).stopped == "time_limit"
 
 
 @pytest.mark.jit
@@ -586,7 +608,8 @@ del X
 model = fastbp.Sequential([fastbp.Dense(64, "relu"), fastbp.Dense(10, "softmax")], input_size=784)
 model.compile("adam", "cross_entropy", ["accuracy"])
 fastbp.streams.WINDOW_BYTES = 1 << 20
-model.fit(np.zeros((256, 784), np.float32), np.zeros(256))
+zeros = np.zeros((1024, 784), np.float32), np.zeros(1024)
+model.fit(*zeros), model.evaluate(*zeros), model.predict(zeros[0])  # what the network itself needs
 source = fastbp.sources.open(sys.argv[1] + "/X.npy", sys.argv[1] + "/y.npy", chunk_rows=128)
 for data in ((source, None), (np.load(sys.argv[1] + "/X.npy", mmap_mode="r"), np.load(sys.argv[1] + "/y.npy"))):
     before = anonymous_memory()
@@ -614,6 +637,39 @@ def test_data_of_64_megabytes_train_within_8(tmp_path):
     assert by_map < bound
 
 
+# ---------------------------------------------------------------- the benchmark
+
+
+@pytest.mark.jit
+def test_the_benchmark_measures_and_describes(tmp_path):
+    rows, forms = 1000, streaming.LARGE[::3]
+    streaming.make_arrays(tmp_path, rows)
+    turns = streaming.measure(forms, tmp_path, 1, 1)
+    assert [len(taken) for taken in turns] == [1, 1]
+    assert all(turn.wall > 0 and turn.cpu > 0 and 10e6 < turn.anonymous < 1e9 for taken in turns for turn in taken)
+    lines = streaming.table(forms, turns, rows).splitlines()
+    assert len(lines) == 4
+    assert "| 100% | 100% |" in lines[2]
+
+
+def test_all_forms_of_the_benchmark_hold_the_same_rows(tmp_path):
+    streaming.make_arrays(tmp_path, 300)
+    streaming.make_tables(tmp_path)
+    images, labels = np.load(tmp_path / "X.npy"), np.load(tmp_path / "y.npy")
+    for form in (*streaming.LARGE[2:3], *streaming.SMALL[1:]):
+        x, y = (np.concatenate(column) for column in zip(*form.load(tmp_path)[0], strict=True))
+        np.testing.assert_array_equal(y, labels)
+        np.testing.assert_allclose(x, images, atol=1 / 255 if "uint8" in form.title else 0)
+
+
+def test_the_benchmark_knows_its_goals():
+    fast, slow = (streaming.Turn(seconds, 1.0, 400_000_000) for seconds in (1.0, 1.2))
+    large = fast._replace(anonymous=600_000_000)
+    assert streaming.met([[large], [fast], [fast], [slow]])
+    assert not streaming.met([[large], [fast], [slow], [fast]])
+    assert not streaming.met([[fast], [large], [fast], [fast]])
+
+
 # ---------------------------------------------------------------- examples
 
 
@@ -623,6 +679,6 @@ def test_examples_in_docstrings_run(name):
 
 
 def test_feeds_are_named_as_they_are():
-    assert isinstance(build()._chunks(CHUNKS), Chunks)
+    assert isinstance(intake.chunks(build(), CHUNKS), Chunks)
     assert streams.is_source(io.StringIO("a"))
     assert not streams.is_source(io.StringIO)  # a class makes nothing

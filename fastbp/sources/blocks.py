@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.data import numeric
 from fastbp.sources.base import Chunk, Path_, Source, check_weight, needs
-
-Triple = tuple[Any, Any, Any]
+from fastbp.frames import is_table
+from fastbp.tensors import is_tensor
 
 
 class ArraySource(Source):
     """Arrays of any real type, such as memory maps: what is read of them is converted, a chunk at a time.
 
-    X: (n, …), of which each row is laid out flat. y: (n,) or (n, outputs), or None. sample_weight: (n,).
+    X: (n, …), of which each row is laid out flat; whatever has a shape and a dtype and can be sliced like an array will
+    do, such as a dataset of zarr. y: (n,) or (n, outputs), or None. sample_weight: (n,).
     scale: a number that X is multiplied by, for example 1 / 255 for images. chunk_rows: by default so many that X has
     4 MiB in float32. Raises TypeError or ValueError for what is no array of numbers, or of another length.
 
@@ -41,7 +43,8 @@ class ArraySource(Source):
     ) -> None:
         super().__init__(files, scale, chunk_rows)
         check_weight(y, sample_weight)
-        self._arrays = tuple(_array(array) for array in (X, y, sample_weight))
+        given = {"X": X, "y": y, "sample_weight": sample_weight}
+        self._arrays = tuple(_array(values, name) for name, values in given.items())
         self._measure(self._arrays)
 
     def _measure(self, arrays: tuple[Any, ...]) -> None:
@@ -85,8 +88,10 @@ class ArraySource(Source):
         return self.files[0].name if self.files else "the arrays"
 
 
-def _array(values: Any) -> Any:
-    return values if values is None or hasattr(values, "dtype") else np.asarray(values)
+def _array(values: Any, name: str) -> Any:
+    """What can be sliced as it is; the rest as an array."""
+    foreign = isinstance(values, list | tuple) or is_table(values) or is_tensor(values)
+    return numeric(values, name) if foreign and not isinstance(values, np.ndarray) else values
 
 
 def npy(
