@@ -60,6 +60,7 @@ def columns_of(X: Any, what: str = "X") -> Columns:
         raise TypeError(f"{what} must be a dense table, but sparse {type(X).__name__} came: pass {what}.toarray()")
     if X is None or isinstance(X, str | bytes):
         raise TypeError(f"{what} must be a table, but {X!r} came: pass an array, a dict of columns or a DataFrame")
+    _check_masks(X, what)
     try:
         array: Array = np.asarray(X, None if isinstance(X, np.ndarray) or not _mixed(X) else object)
     except ValueError as error:
@@ -83,6 +84,7 @@ def _mixed(X: Any) -> bool:
 def _column(values: Any, what: str) -> Array:
     if type(values).__module__.partition(".")[0] == "polars":  # whose missing values NumPy would make texts of
         values = values.to_list()
+    _check_masks(values, what)
     if isinstance(values, str) or not hasattr(values, "__len__"):
         raise TypeError(f"{what} must be an array or a list, but {type(values).__name__} came: pass its values")
     array = values if isinstance(values, np.ndarray) else np.asarray(values, object if _mixed([list(values)]) else None)
@@ -91,10 +93,13 @@ def _column(values: Any, what: str) -> Array:
     return _as_known(array, what)
 
 
+def _check_masks(values: Any, what: str) -> None:
+    if np.ma.isMaskedArray(values) and np.ma.is_masked(values):
+        raise ValueError(f"{what} must have no masked values, but a masked array came: fill them with NaN")
+
+
 def _as_known(array: Array, what: str) -> Array:
     """Numbers and booleans as they are, anything else as objects."""
-    if np.ma.is_masked(array):
-        raise ValueError(f"{what} must have no masked values, but a masked array came: fill them with NaN")
     if array.dtype.kind in "biuf":
         return array
     if array.dtype.kind in "UTO":
@@ -130,7 +135,8 @@ def _from_frame(X: Any, what: str) -> Columns:
     try:
         frame = narwhals.from_native(X, eager_only=True)
     except TypeError as error:
-        raise TypeError(f"{what} must be a DataFrame that is in memory, but {type(X).__name__} came: {error}") from error
+        came = type(X).__name__
+        raise TypeError(f"{what} must be a DataFrame that is in memory, but {came} came: {error}") from error
     columns = []
     for name in frame.columns:
         values, kind = frame[name], frame[name].dtype
@@ -178,8 +184,8 @@ def numbers_of(values: Array, label: str) -> Array:
     if values.dtype.kind == "f" and np.isinf(values).any():
         row = int(np.isinf(values).argmax())
         raise ValueError(
-            f"{label} must hold finite numbers, but holds {values[row]} at row {row}: leave it empty where the value is "
-            "not known, or bound it"
+            f"{label} must hold finite numbers, but holds {values[row]} at row {row}: leave it empty where the value "
+            "is not known, or bound it"
         )
     return values.astype(np.float64) if values.dtype.kind == "b" else values
 
@@ -201,7 +207,7 @@ def _parsed(values: Array, label: str) -> Array:
 
 
 def looks_numeric(values: Array) -> bool:
-    """Whether a column's values, but for those that are missing, are numbers: none of them a boolean or another text."""
+    """Whether a column's values, but for those that are missing, are numbers: none a boolean or another text."""
     if values.dtype.kind != "O":
         return values.dtype.kind != "b"
     return all(_is_number(value) for value in values if not is_missing(value))
