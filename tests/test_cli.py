@@ -1,6 +1,7 @@
 """The command line: what it prints, what it writes, its exit codes, Ctrl-C."""
 
 import io
+import json
 import os
 import re
 import signal
@@ -114,6 +115,17 @@ class TestTrainAndPredict:
     def test_losses(self, flowers, loss):
         assert run("train", flowers, "--target", "kind", *TINY, "--loss", loss) == 0
 
+    def test_a_model_of_version_0_1(self, flowers, capsys):
+        """Its file holds what was learnt in another form."""
+        model = fastbp.Sequential([fastbp.Dense(2, "softmax")], input_size=3)
+        model.set_weights([[[9.0, -9.0], [0.0, 0.0], [0.0, 0.0]], [0.0, 0.0]])
+        old = {"shift": [0.0] * 3, "scale": [1.0, 10.0, 100.0], "columns": ["a", "b", "c"], "classes": ["iris", "rose"]}
+        model.metadata["fastbp.preparation"] = json.dumps(old | {"y_shift": [], "y_scale": []})
+        model.save("old.safetensors")
+        assert run("predict", "old.safetensors", flowers) == 0
+        truth = [line.rsplit(",")[-1] for line in flowers.read_text(encoding="utf-8").splitlines()[1:]]
+        assert capsys.readouterr().out.split() == ["prediction", *truth]
+
     def test_a_model_without_a_preprocessor(self, folder, capsys):
         fastbp.Sequential([fastbp.Dense(2)], input_size=3).save("raw.safetensors")
         np.savez("rows.npz", X=np.eye(3))
@@ -163,6 +175,7 @@ def people(folder) -> Path:
 
 
 class TestTablesWithCategories:
+    @pytest.mark.jit
     def test_raw_columns_in_and_answers_out(self, people, capsys):
         assert run("train", people, "--target", "income", "--quiet", "--threads", "1", "--epochs", "30") == 0
         out = capsys.readouterr().out
