@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import bench, cli, jobs
+from fastbp import bench, cli, job_network, jobs
 from fastbp.bench import ROWS, Row, Runner, make_workload, step_flops
 from fastbp.cli import main
 from fastbp.jobs import RECIPES, TrainJob
@@ -111,7 +111,7 @@ class TestTrainAndPredict:
     def test_activations(self, flowers, activation):
         assert run("train", flowers, "--target", "kind", *TINY, "--activation", activation) == 0
 
-    @pytest.mark.parametrize("loss", jobs.CLASS_LOSSES)
+    @pytest.mark.parametrize("loss", job_network.CLASS_LOSSES)
     def test_losses(self, flowers, loss):
         assert run("train", flowers, "--target", "kind", *TINY, "--loss", loss) == 0
 
@@ -253,7 +253,7 @@ class TestTablesWithCategories:
         assert run("predict", "people.safetensors", "few.csv") == 2
         assert "few.csv has no column trade, zone: the model was trained on age, town, trade" in capsys.readouterr().err
 
-    @pytest.mark.parametrize("loss", jobs.REGRESSION_LOSSES)
+    @pytest.mark.parametrize("loss", job_network.REGRESSION_LOSSES)
     def test_losses_of_regressions(self, people, loss):
         arguments = ["--target", "age", "--task", "regression", "--loss", loss, *TINY]
         text = people.read_text(encoding="utf-8").replace("?", "40")
