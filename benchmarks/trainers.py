@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 import fastbp
 from fastbp.bench import Row, glorot_weights
 from fastbp.datasets import Array
-from fastbp.jobs import TrainJob, build, soft_targets
+from fastbp.job_network import build, soft_targets
+from fastbp.jobs import TrainJob
 from fastbp.preprocessor import Preprocessor
 
 TITLES = {"fastbp": "fastbp", "sklearn": "scikit-learn", "torch": "PyTorch"}

@@ -92,7 +92,8 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=TRAIN_EXAMPLES,
     )
-    from fastbp.jobs import ACTIVATIONS, CLASS_LOSSES, OPTIMIZERS, REGRESSION_LOSSES, SCHEDULES
+    from fastbp.job_network import CLASS_LOSSES, REGRESSION_LOSSES
+    from fastbp.jobs import ACTIVATIONS, OPTIMIZERS, SCHEDULES
     from fastbp.preprocessor import SCALINGS
     from fastbp.targets import TASKS
 

@@ -12,7 +12,7 @@ from fastbp.rows import SparseRows
 
 
 def check_codes(X: Any, first: Layer, name: str) -> None:
-    """Raise ValueError unless the columns of X, rows as the engine takes them, hold codes that the first layer knows."""
+    """Raise ValueError unless the columns of X, rows as the engine takes them, hold codes the first layer knows."""
     if not isinstance(first, ColumnEmbedding):
         return
     first.units_of(X.shape[1])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from fastbp.columns import categories_of, numbers_of
 from fastbp.data import Array
-from fastbp.tables import categories_of, numbers_of
 
 CLIP = 3.0  # where smooth clipping bends: results lie within ±3
 OTHER, ABSENT, FIRST = 0, 1, 2  # codes: rare or not known, missing, the first category
@@ -78,7 +79,8 @@ class Category:
 
     def write(self, values: Array, label: str, out: Array, clip: bool) -> None:
         """Fill out (rows, width)."""
-        code = {None: ABSENT, **{category: FIRST + i for i, category in enumerate(self.categories)}}
+        code: dict[str | None, int] = {category: FIRST + i for i, category in enumerate(self.categories)}
+        code[None] = ABSENT
         codes = np.array([code.get(category, OTHER) for category in categories_of(values, label)])
         if self.coded:
             out[:, 0] = codes
@@ -152,8 +154,8 @@ def _of_present(values: Array, scaling: str) -> tuple[Array, Array, Array]:
     """The same of what is there; 0, 0 and 1 for a column of which nothing is."""
     found = []
     for column in values.T:
-        present = column[~np.isnan(column)]
-        found.append([float(a[0]) for a in _plain(present[:, np.newaxis], scaling)] if len(present) else [0.0, 0.0, 1.0])
+        present = column[~np.isnan(column)][:, np.newaxis]
+        found.append([float(a[0]) for a in _plain(present, scaling)] if len(present) else [0.0, 0.0, 1.0])
     fill, shift, scale = np.array(found).T
     return fill, shift, scale
 
@@ -168,6 +170,29 @@ def learn_category(
     rare = sum(counts.values()) - sum(counts[category] for category in frequent)
     coded = encoding == "codes" or (encoding == "auto" and len(frequent) > most_one_hot)
     return Category(name, frequent, absent / len(values), rare / len(values), coded)
+
+
+# ---------------------------------------------------------------- in words
+
+
+def described(rules: Sequence[Numeric | Category]) -> str:
+    """A table with a line for each column."""
+    lines = [("column", "kind", "becomes", "missing")]
+    for i, rule in enumerate(rules):
+        name = f"{i}" if rule.name is None else rule.name
+        lines.append((name, *_described(rule), f"{100 * rule.missing:.1f} %" if rule.missing else ""))
+    wide = [max(len(line[i]) for line in lines) for i in range(4)]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(x, wide, strict=True)).rstrip() for x in lines)
+
+
+def _described(rule: Numeric | Category) -> tuple[str, str]:
+    if isinstance(rule, Numeric):
+        middle = f"(x - {rule.shift:.4g}) / {rule.scale:.4g}"
+        return "number", f"{middle}, and whether it is missing" if rule.indicator else middle
+    rare = f", {100 * rule.others:.1f} % rare" if rule.others else ""
+    n = len(rule.categories)
+    kind = f"{n} categor{'y' if n == 1 else 'ies'}{rare}"
+    return kind, "codes" if rule.coded else f"{rule.width} feature{'s' * (rule.width != 1)}"
 
 
 # ---------------------------------------------------------------- as JSON values

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import frames, losses, tensors
+from fastbp import losses, tables, tensors
 from fastbp.rows import SparseRows
 
 Array = npt.NDArray[Any]
@@ -111,8 +111,8 @@ def numeric(value: Any, name: str) -> Array:
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{name} must have no masked values, but a masked array came: fill or drop them")
     if not isinstance(value, np.ndarray | list | tuple):
-        if frames.is_table(value):
-            value = frames.array_of(value, name)
+        if tables.is_table(value):
+            value = tables.array_of(value, name)
         elif tensors.is_tensor(value):
             value = tensors.array_of(value, name)
     try:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.tables import is_missing
+from fastbp.columns import is_missing
 
 Array = NDArray[Any]
 
@@ -92,7 +92,8 @@ def load_named(name: str, *, seed: int = 0) -> Split:
 def split_table(table: Table, *, fraction: float = 0.2, seed: int = 0, scale: float | None = None) -> Split:
     """Hold out ``fraction`` of the rows as the test, stratified where y holds classes (integers, texts, booleans)."""
     if table.y is None:
-        raise ValueError("the data hold no target: give y in a .npz file, or --target COLUMN for a .csv file")
+        known = f", one of {', '.join(table.columns)}" if table.columns else ""
+        raise ValueError(f"the data hold no target: give y in a .npz file, or --target COLUMN for a .csv file{known}")
     train, test = stratified_split(table.y, fraction=fraction, seed=seed)
     return Split(table.X[train], table.y[train], table.X[test], table.y[test], table.columns, scale)
 

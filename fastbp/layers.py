@@ -193,10 +193,10 @@ class ColumnEmbedding:
     X: (n, in), of which the columns c1 < c2 < … hold whole numbers from 0 to their number of codes - 1. Ei: (codes,
     dimension). A: (n, in - embedded columns + sum of dimensions).
     cardinalities: {column: number of codes}, as `Preprocessor.cardinalities`, or a list of numbers for the columns
-    0, 1, …. dimensions: one for all, or one for each in the order of the columns; None takes min(600, round(1.6 n^0.56))
-    of n codes. embeddings_initializer: a name or object; embeddings_regularizer, trainable, learning_rate_multiplier:
-    as Dense's. Weights: E1, E2, …. Data with another code, or half of one, are refused before anything changes; an
-    optimizer without memory or decay moves the rows of codes that occur, any other all of them.
+    0, 1, …, or for `columns`. dimensions: one for all, or one for each in the order of the cardinalities; None takes
+    min(600, round(1.6 n^0.56)) of n codes. embeddings_initializer: a name or object; embeddings_regularizer, trainable,
+    learning_rate_multiplier: as Dense's. Weights: E1, E2, …. Data with another code, or half of one, are refused before
+    anything changes. An optimizer without memory or decay moves the rows of codes that occur, any other all of them.
     Raises TypeError or ValueError for no columns, a column named twice, and numbers that are no whole ones of at least
     1; codes past 2^24 - 1 would not be exact in float32, so there may be as many at most.
     Goodfellow et al. 2016, section 12.4.2; Guo and Berkhahn 2016. The default dimension is fastai's (Howard and Gugger

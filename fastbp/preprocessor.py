@@ -5,21 +5,20 @@ It is learnt from the training rows alone, and travels with the model, in the me
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import column_rules
+from fastbp import column_rules, preprocessor_files
 from fastbp.arguments import count, flag
 from fastbp.column_rules import Category, Numeric
+from fastbp.columns import Columns, columns_of, label_of, looks_numeric, numbers_of
 from fastbp.data import Array
 from fastbp.parameters import set_fields
-from fastbp.tables import Columns, columns_of, label_of, looks_numeric, numbers_of
 from fastbp.targets import TASKS, Targets, learn_targets
 
 if TYPE_CHECKING:
@@ -27,10 +26,11 @@ if TYPE_CHECKING:
 
 SCALINGS, ENCODINGS = ("standard", "robust", "none"), ("one_hot", "codes", "auto")
 METADATA_KEY, OLD_KEY = "fastbp.preprocessor", "fastbp.preparation"
-VERSION = 1
 
 
-class _Learnt(NamedTuple):
+class Learnt(NamedTuple):
+    """What fit leaves: a rule for each column, whether these have names, and the targets' rule."""
+
     rules: tuple[Numeric | Category, ...]
     named: bool
     targets: Targets | None
@@ -47,7 +47,7 @@ class Preprocessor:
 
     A table is an array (rows, columns), a dict of columns, or a DataFrame of pandas, polars or what else narwhals knows
     (extra `dataframe`). Columns of texts and booleans are categorical, all others are numbers, as are texts that are
-    numbers throughout. Missing are None, NaN, and the texts ``""``, ``?``, ``NaN``, ``NA``, ``N/A``, ``null``, ``None``.
+    numbers throughout. Missing are None, NaN, and texts such as ``""``, ``?``, ``NaN``, ``NA``, ``null`` and ``None``.
 
     task: "classification" or "regression"; None takes texts, booleans and at most 100 different integers for classes.
     categorical: columns, by name or number, whose values are categories though they are numbers.
@@ -73,8 +73,8 @@ class Preprocessor:
     >>> preprocessor.inverse_target(np.array([[0.2, 0.8]]))
     array(['yes'], dtype='<U3')
 
-    Goodfellow et al. 2016, section 12.2; robust scaling and smooth clipping as in RealMLP (Holzmüller et al. 2024). Does
-    what scikit-learn composes of ColumnTransformer, SimpleImputer, StandardScaler and OneHotEncoder.
+    Goodfellow et al. 2016, section 12.2; robust scaling and smooth clipping as in RealMLP (Holzmüller et al. 2024).
+    Does what scikit-learn composes of ColumnTransformer, SimpleImputer, StandardScaler and OneHotEncoder.
     """
 
     task: str | None = field(default=None, kw_only=True)
@@ -86,14 +86,15 @@ class Preprocessor:
     clip: bool = field(default=False, kw_only=True)
     missing_indicator: bool = field(default=True, kw_only=True)
     classes: tuple[Any, ...] | None = field(default=None, kw_only=True)
-    _learnt: _Learnt | None = field(default=None, init=False, repr=False)
+    _learnt: Learnt | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, allowed in (("task", (None, *TASKS)), ("encoding", ENCODINGS)):
             if getattr(self, name) not in allowed:
                 listed = ", ".join(map(repr, allowed))
                 raise ValueError(f"{name} must be one of {listed}, but {getattr(self, name)!r} came: choose one")
-        given = [self.categorical] if isinstance(self.categorical, str | int) else self.categorical
+        chosen: Any = self.categorical
+        given = [chosen] if isinstance(chosen, str | int) else chosen
         set_fields(
             self,
             categorical=tuple(_column_key(each) for each in given),
@@ -120,7 +121,7 @@ class Preprocessor:
             raise ValueError(
                 f"y must have a target for each row of X, but {len(y)} came for {table.rows} rows: pass as many"
             )
-        set_fields(self, _learnt=_Learnt(self._rules(table), bool(table.names), targets))
+        set_fields(self, _learnt=Learnt(self._rules(table), bool(table.names), targets))
         if targets is not None:
             set_fields(self, classes=targets.classes)
         return self
@@ -263,7 +264,7 @@ class Preprocessor:
         return np.array(self._targets().scale)
 
     def transform_target(self, y: Any) -> Array:
-        """Targets as a network learns them: class numbers, int64 (rows,), or scaled quantities, float32 (rows, targets).
+        """Targets as a network learns them: class numbers, int64 (rows,), or quantities, float32 (rows, n_outputs).
 
         ValueError for a class that was not learnt, and for what is missing.
         """
@@ -282,7 +283,7 @@ class Preprocessor:
             raise RuntimeError("this Preprocessor has learnt no targets: call fit(X, y)")
         return targets
 
-    def _known(self) -> _Learnt:
+    def _known(self) -> Learnt:
         if self._learnt is None:
             raise RuntimeError("this Preprocessor has not learnt yet: call fit with the training rows")
         return self._learnt
@@ -298,48 +299,27 @@ class Preprocessor:
         >>> Preprocessor.of(model) == preprocessor
         True
         """
-        learnt = self._known()
-        options = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
-        rules = [column_rules.to_json(rule) for rule in learnt.rules]
-        targets = None if learnt.targets is None else learnt.targets.to_json()
-        content = {"version": VERSION, "options": options, "named": learnt.named, "columns": rules, "targets": targets}
-        return {METADATA_KEY: json.dumps(content, allow_nan=False)}
+        return {METADATA_KEY: preprocessor_files.to_text(self)}
 
     @classmethod
     def of(cls, model: Sequential) -> Preprocessor | None:
-        """The Preprocessor that a model was saved with, None where there is none; ValueError where it is damaged."""
+        """The Preprocessor that a model was saved with, None without one; ValueError where it cannot be read."""
         metadata = model.metadata
         if METADATA_KEY not in metadata and OLD_KEY not in metadata:
             return None
         key = METADATA_KEY if METADATA_KEY in metadata else OLD_KEY
         try:
-            content = json.loads(metadata[key])
-            version = content.get("version", VERSION)
-            if version == VERSION:
-                return _from_json(content) if key == METADATA_KEY else _from_old(content, model.input_size or 0)
+            if key == OLD_KEY:
+                return preprocessor_files.from_old(metadata[key], model.input_size or 0)
+            return preprocessor_files.from_text(metadata[key])
         except (TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
             raise ValueError(
-                f"the model's metadata {key!r} are damaged: {error}; use another copy of its file"
+                f"the model's metadata {key!r} cannot be read: {error}; use another copy of its file, or a later fastbp"
             ) from error
-        raise ValueError(f"the model's metadata {key!r} have the version {version!r}, not {VERSION}: upgrade fastbp")
 
     def __str__(self) -> str:
         """A line for each column: its kind, and what becomes of it."""
-        lines = [("column", "kind", "becomes", "missing")]
-        for i, rule in enumerate(self.rules):
-            name = f"{i}" if rule.name is None else rule.name
-            lines.append((name, *_described(rule), f"{100 * rule.missing:.1f} %" if rule.missing else ""))
-        wide = [max(len(line[i]) for line in lines) for i in range(4)]
-        return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, wide, strict=True)).rstrip() for line in lines)
-
-
-def _described(rule: Numeric | Category) -> tuple[str, str]:
-    if isinstance(rule, Numeric):
-        middle = f"(x - {rule.shift:.4g}) / {rule.scale:.4g}"
-        return "number", f"{middle}, and whether it is missing" if rule.indicator else middle
-    rare = f", {100 * rule.others:.1f} % rare" if rule.others else ""
-    kind = f"{len(rule.categories)} categories{rare}"
-    return kind, "codes" if rule.coded else "1 feature" if rule.width == 1 else f"{rule.width} features"
+        return column_rules.described(self.rules)
 
 
 def _continues(rule: Numeric | Category, step: int) -> bool:
@@ -358,43 +338,10 @@ def _column_key(value: Any) -> str | int:
 
 
 def _scaling(value: Any) -> str | float:
-    if isinstance(value, str):
-        if value in SCALINGS:
-            return value
-    elif isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
-        if 0 < value < math.inf:
-            return float(value)
+    if isinstance(value, str) and value in SCALINGS:
+        return value
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if is_number and 0 < value < math.inf:
+        return float(value)
     allowed = ", ".join(map(repr, SCALINGS))
     raise ValueError(f"scaling must be one of {allowed} or a positive number, but {value!r} came: choose one")
-
-
-def _from_json(content: Mapping[str, Any]) -> Preprocessor:
-    options = {key: tuple(value) if isinstance(value, list) else value for key, value in content["options"].items()}
-    targets = None if content["targets"] is None else Targets.from_json(content["targets"])
-    rules = tuple(column_rules.from_json(rule) for rule in content["columns"])
-    if not rules:
-        raise ValueError("it has no columns")
-    result = Preprocessor(**options)
-    set_fields(result, _learnt=_Learnt(rules, bool(content["named"]), targets))
-    return result
-
-
-def _from_old(content: Mapping[str, Iterable[Any]], inputs: int) -> Preprocessor:
-    """What version 0.1.0 wrote: means and deviations, or one number to divide by, and classes or scaled targets."""
-    parts = {name: tuple(value) for name, value in content.items()}
-    shift, scale, columns = parts["shift"], parts["scale"], parts["columns"]
-    n = max(len(shift), len(scale), 1)
-    width = inputs if n == 1 else n
-    shifts, scales = (values * width if len(values) == 1 else values for values in (shift, scale))
-    rules = tuple(
-        Numeric(columns[i] if columns else None, float(shifts[i]), float(shifts[i]), float(scales[i]), False, 0.0)
-        for i in range(width)
-    )
-    if width < 1 or not all(math.isfinite(rule.shift) and rule.scale for rule in rules):
-        raise ValueError("it has no columns, or no scale")
-    classes = parts["classes"]
-    y_shift, y_scale = (tuple(map(float, parts[name])) for name in ("y_shift", "y_scale"))
-    targets = Targets(classes, y_shift, y_scale, False)
-    result = Preprocessor(task="classification" if classes else "regression", classes=classes or None)
-    set_fields(result, _learnt=_Learnt(rules, bool(columns), targets))
-    return result

@@ -1,253 +1,90 @@
-"""Tables in whatever form they come, as columns: arrays, dicts of columns, DataFrames, what was read from a file."""
+"""Data frames and series of pandas, polars, pyarrow and others as NumPy arrays, through narwhals."""
 
 from __future__ import annotations
 
-import math
-import numbers
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from fastbp.data import Array
+Array = npt.NDArray[Any]
 
-# As texts, without spaces around them and in any case: what pandas takes for missing, and the question mark.
-MISSING = frozenset({"", "?", "nan", "na", "n/a", "null", "none"})
-_FRAMES = ("pandas", "polars", "pyarrow", "modin", "cudf", "narwhals")
+_LIBRARIES = frozenset({"pandas", "polars", "pyarrow", "modin", "narwhals"})
 
 
-class Columns(NamedTuple):
-    """A table: names of its columns (none for an array), and an array of numbers, booleans or objects for each.
+def is_table(value: Any) -> bool:
+    """Whether value is of a library of tables.
 
-    matrix: all of it, where it came as an array of numbers.
+    >>> is_table({"a": [1.0]})
+    False
     """
-
-    names: tuple[str, ...]
-    arrays: Sequence[Array]
-    matrix: Array | None = None
-
-    @property
-    def rows(self) -> int:
-        """How many there are."""
-        return len(self.arrays[0])
-
-    def label(self, column: int) -> str:
-        """What messages call it."""
-        return label_of(self.names[column] if self.names else None, column)
+    return any(cls.__module__.partition(".")[0] in _LIBRARIES for cls in type(value).__mro__)
 
 
-def label_of(name: str | None, column: int) -> str:
-    """A column's name in quotes, or its number."""
-    return f"column {column}" if name is None else f"column {name!r}"
+def array_of(table: Any, name: str) -> Any:
+    """A frame as an array (rows, columns) of the type that holds all its columns, a series as one of one dimension.
 
-
-def columns_of(X: Any, what: str = "X") -> Columns:
-    """X as columns; TypeError or ValueError says what is wrong with it.
-
-    >>> columns_of({"age": [39, 50], "work": ["State-gov", None]}).names
-    ('age', 'work')
+    What is neither, or any where narwhals is not installed, comes back as it is, for NumPy to convert.
+    Raises TypeError for a column that holds no numbers or booleans, ValueError for a missing value, naming the place.
     """
-    if isinstance(X, Columns):
-        return _checked(X, what)
-    if isinstance(X, Mapping):
-        names = tuple(str(name) for name in X)
-        columns = [_column(values, f"{what}, {label_of(name, 0)},") for name, values in zip(names, X.values(),
-                                                                                           strict=True)]  # fmt: skip
-        return _checked(Columns(names, columns), what)
-    if type(X).__module__.partition(".")[0] in _FRAMES:
-        return _checked(_from_frame(X, what), what)
-    if hasattr(X, "toarray"):
-        raise TypeError(f"{what} must be a dense table, but sparse {type(X).__name__} came: pass {what}.toarray()")
-    if X is None or isinstance(X, str | bytes):
-        raise TypeError(f"{what} must be a table, but {X!r} came: pass an array, a dict of columns or a DataFrame")
-    try:
-        array: Array = np.asarray(X, None if isinstance(X, np.ndarray) or not _mixed(X) else object)
-    except ValueError as error:
-        raise ValueError(f"{what} must have rows of one length, but NumPy says: {error}") from error
-    if array.ndim != 2:
-        raise ValueError(
-            f"{what} must have two dimensions, (rows, columns), but its shape is {array.shape}: "
-            f"{what}.reshape(-1, 1) makes it one column"
-        )
-    array = _as_known(array, what)
-    matrix = array if array.dtype.kind in "iuf" else None
-    return _checked(Columns((), list(array.T), matrix), what)
-
-
-def _mixed(X: Any) -> bool:
-    """Whether a list of rows holds texts or nothing at all, of which NumPy would make texts of everything."""
-    return any(isinstance(value, str | bool) or value is None for row in X if isinstance(row, list | tuple)
-               for value in row)  # fmt: skip
-
-
-def _column(values: Any, what: str) -> Array:
-    if type(values).__module__.partition(".")[0] == "polars":  # whose missing values NumPy would make texts of
-        values = values.to_list()
-    if isinstance(values, str) or not hasattr(values, "__len__"):
-        raise TypeError(f"{what} must be an array or a list, but {type(values).__name__} came: pass its values")
-    array = values if isinstance(values, np.ndarray) else np.asarray(values, object if _mixed([list(values)]) else None)
-    if array.ndim != 1:
-        raise ValueError(f"{what} must have one dimension, but its shape is {array.shape}: pass a column for each")
-    return _as_known(array, what)
-
-
-def _as_known(array: Array, what: str) -> Array:
-    """Numbers and booleans as they are, anything else as objects."""
-    if np.ma.is_masked(array):
-        raise ValueError(f"{what} must have no masked values, but a masked array came: fill them with NaN")
-    if array.dtype.kind in "biuf":
-        return array
-    if array.dtype.kind in "UTO":
-        return array.astype(object)
-    raise TypeError(f"{what} must hold numbers, texts or booleans, but its type is {array.dtype}: convert it to these")
-
-
-def _checked(table: Columns, what: str) -> Columns:
-    if not table.arrays or not len(table.arrays[0]):
-        rows = len(table.arrays[0]) if table.arrays else 0
-        raise ValueError(f"{what} must have a row and a column at least, but {rows} rows of {len(table.arrays)} came")
-    if len(set(table.names)) < len(table.names):
-        twice = next(name for name in table.names if table.names.count(name) > 1)
-        raise ValueError(f"{what} must have columns of different names, but {twice!r} came twice: rename one")
-    for column, array in enumerate(table.arrays):
-        if len(array) != table.rows:
-            raise ValueError(
-                f"{what} must have columns of one length, but {table.label(0)} has {table.rows} rows and "
-                f"{table.label(column)} has {len(array)}: pass whole rows"
-            )
-    return table
-
-
-def _from_frame(X: Any, what: str) -> Columns:
-    """The columns of a DataFrame of pandas, polars or anything else that narwhals knows."""
     try:
         import narwhals
-    except ImportError as error:
-        raise ImportError(
-            f'a {type(X).__name__} of {type(X).__module__.partition(".")[0]} is read through narwhals, which is not '
-            'installed: pip install "fastbp[dataframe]", or pass a dict of columns'
-        ) from error
+    except ImportError:
+        return table
     try:
-        frame = narwhals.from_native(X, eager_only=True)
-    except TypeError as error:
-        raise TypeError(f"{what} must be a DataFrame that is in memory, but {type(X).__name__} came: {error}") from error
-    columns = []
-    for name in frame.columns:
-        values, kind = frame[name], frame[name].dtype
-        if kind.is_numeric():
-            columns.append(values.cast(narwhals.Float64).to_numpy().astype(np.float64))
-        elif kind in (narwhals.String, narwhals.Categorical, narwhals.Enum, narwhals.Object, narwhals.Boolean,
-                      narwhals.Unknown):  # fmt: skip
-            column = np.empty(len(values), object)
-            column[:] = values.to_list()
-            columns.append(column)
-        else:
-            raise TypeError(
-                f"{what}, column {name!r}, must hold numbers, texts or booleans, but its type is {kind}: convert it to "
-                "numbers, or drop it"
-            )
-    return Columns(tuple(map(str, frame.columns)), columns)
-
-
-# ---------------------------------------------------------------- values
-
-
-def is_missing(value: Any) -> bool:
-    """None, NaN and their like, and the texts that stand for a missing value.
-
-    >>> [is_missing(value) for value in (None, math.nan, " ? ", "", 0, "no")]
-    [True, True, True, True, False, False]
-    """
-    if isinstance(value, str):
-        return value.strip().lower() in MISSING
-    # pandas' NA and NaT are equal to nothing, and say neither yes nor no to whether they are
-    return value is None or bool(isinstance(value, numbers.Real) and value != value) or _unequal(value)
-
-
-def _unequal(value: Any) -> bool:
-    return type(value).__name__ in ("NAType", "NaTType")
-
-
-def numbers_of(values: Array, label: str) -> Array:
-    """A column as numbers, NaN where one is missing: integers and floats as they are, objects as float64.
-
-    ValueError for what is no number, and for infinity, each with its row.
-    """
-    if values.dtype.kind == "O":
-        values = _parsed(values, label)
-    if values.dtype.kind == "f" and np.isinf(values).any():
-        row = int(np.isinf(values).argmax())
-        raise ValueError(
-            f"{label} must hold finite numbers, but holds {values[row]} at row {row}: leave it empty where the value is "
-            "not known, or bound it"
-        )
-    return values.astype(np.float64) if values.dtype.kind == "b" else values
-
-
-def _parsed(values: Array, label: str) -> Array:
-    result = np.empty(len(values))
-    for row, value in enumerate(values):
-        if is_missing(value):
-            result[row] = math.nan
-            continue
-        try:
-            result[row] = value
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"{label} must hold numbers, but holds {value!r} at row {row}: correct it, leave it empty where the "
-                "value is not known, or learn the column as categorical"
-            ) from None
+        frame = narwhals.from_native(_whole(table), allow_series=True, pass_through=True)
+    except narwhals.exceptions.DuplicateError:  # two columns of one name, which matters to no network
+        return table
+    if isinstance(frame, narwhals.LazyFrame):
+        raise TypeError(f"{name} must be in memory, but a {type(table).__name__} came: pass {name}.collect()")
+    if isinstance(frame, narwhals.Series):
+        return _column(frame, name, narwhals)
+    if not isinstance(frame, narwhals.DataFrame):
+        return table
+    columns = [_column(column, name, narwhals) for column in frame.iter_columns()]
+    if not columns:
+        return np.empty((len(frame), 0))
+    result = np.empty((len(frame), len(columns)), np.result_type(*columns))
+    for place, column in enumerate(columns):
+        result[:, place] = column
     return result
 
 
-def looks_numeric(values: Array) -> bool:
-    """Whether a column's values, but for those that are missing, are numbers: none of them a boolean or another text."""
-    if values.dtype.kind != "O":
-        return values.dtype.kind != "b"
-    return all(_is_number(value) for value in values if not is_missing(value))
+def _whole(table: Any) -> Any:
+    """pyarrow's smaller things as the larger ones, which narwhals knows."""
+    if type(table).__module__.partition(".")[0] == "pyarrow":
+        import pyarrow
+
+        if isinstance(table, pyarrow.RecordBatch):
+            return pyarrow.Table.from_batches([table])
+        if isinstance(table, pyarrow.Array):
+            return pyarrow.chunked_array([table])
+    return table
 
 
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool | np.bool_):
-        return False
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def categories_of(values: Array, label: str = "the column") -> list[str | None]:
-    """A column as texts, None where one is missing; a number is the same category however it came.
-
-    >>> categories_of(np.array([3.0, np.nan, 2.5]))
-    ['3', None, '2.5']
-    >>> categories_of(np.array([" Private", "?", True, 3], object))
-    ['Private', None, 'True', '3']
-    """
-    if values.dtype.kind == "O":
-        known: dict[Any, str | None] = {}
-        return [known[key] if (key := _key(value, row, label)) in known else known.setdefault(key, _text(value))
-                for row, value in enumerate(values)]  # fmt: skip
-    distinct, places = np.unique(values, return_inverse=True)
-    texts = [_text(value) for value in distinct.tolist()]
-    return [texts[place] for place in places]
-
-
-def _key(value: Any, row: int, label: str) -> Any:
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, numbers.Real | np.bool_) and not is_missing(value):
+def _column(series: Any, name: str, narwhals: Any) -> Array:
+    kind = series.dtype
+    which = f"column {series.name!r}" if series.name not in (None, "") else "the column"
+    if not (kind.is_numeric() or kind in (narwhals.Boolean, narwhals.Object, narwhals.Unknown)):
         raise TypeError(
-            f"{label} must hold texts, numbers or booleans, but holds {value!r} ({type(value).__name__}) at row {row}: "
-            "convert it to one of these"
+            f"{name} must hold numbers or booleans, but {which} holds {kind}: use fastbp.Preprocessor, which makes "
+            "numbers of text and categories, or leave the column out"
         )
-    return type(value), value
+    if series.null_count():
+        row = int(series.is_null().to_numpy().argmax())
+        raise ValueError(
+            f"{name} must have no missing values, but {which} has one at row {row}: use fastbp.Preprocessor, which "
+            "fills them in, or drop those rows"
+        )
+    array: Array = np.asarray(series.to_numpy())
+    if kind in (narwhals.Object, narwhals.Unknown):  # float16 is unknown to older versions
+        return array if array.dtype.kind == "f" else _of_objects(array, name, which)
+    if array.dtype.kind not in "biuf":  # decimals, integers of 128 bits
+        array = np.asarray(series.cast(narwhals.Float64).to_numpy())
+    return array
 
 
-def _text(value: Any) -> str | None:
-    if is_missing(value):
-        return None
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value).strip()
+def _of_objects(values: Array, name: str, which: str) -> Array:
+    from fastbp.data import numeric
+
+    return numeric(np.asarray(values, object), f"{which} of {name}")

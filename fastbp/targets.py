@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastbp.columns import is_missing
 from fastbp.data import Array
-from fastbp.tables import is_missing
 
 MAX_INTEGER_CLASSES = 100  # more distinct integers than this are taken for a quantity, not for classes
 TASKS = ("classification", "regression")
@@ -90,7 +90,7 @@ def learn_targets(y: Any, task: str | None, classes: tuple[Any, ...] | None) -> 
     if (task or ("classification" if classes else guess_task(values))) == "regression":
         if values.dtype.kind not in "biuf":
             raise ValueError(
-                f"regression needs a numeric target, but y holds texts such as {values.flat[0]!r}: use "
+                f"regression needs a numeric target, but y holds texts such as {str(values.flat[0])!r}: use "
                 "task='classification' (--task classification)"
             )
         columns = values.reshape(len(values), -1)
@@ -153,7 +153,7 @@ def _of_objects(values: Array) -> Array:
 def _distinct(values: Array) -> tuple[list[Any], Array]:
     """The different labels of a classification, as Python's values, and of each row which it is."""
     if values.ndim != 1:
-        raise ValueError(f"y must hold one class a row, but its shape is {values.shape}: pass labels, not rows of 0 and 1")
+        raise ValueError(f"y must hold one class a row, but its shape is {values.shape}: pass labels, not rows of 0, 1")
     if values.dtype.kind == "f":
         if not (np.isfinite(values) & (np.floor(values) == values)).all():
             row = int((~(np.isfinite(values) & (np.floor(values) == values))).argmax())
@@ -168,7 +168,7 @@ def _distinct(values: Array) -> tuple[list[Any], Array]:
 
 def _check_quantities(columns: Array) -> None:
     if columns.dtype.kind not in "biuf":
-        raise ValueError(f"y must hold numbers, but holds {columns.flat[0]!r}: pass the quantity that was learnt")
+        raise ValueError(f"y must hold numbers, but holds {str(columns.flat[0])!r}: pass the quantity that was learnt")
     if columns.dtype.kind == "f" and not (finite := np.isfinite(columns)).all():
         row, column = (int(i) for i in np.argwhere(~finite)[0])
         raise ValueError(f"y must be finite, but holds {columns[row, column]} at row {row}: drop or correct it")

@@ -1,6 +1,8 @@
 """The command line: what it prints, what it writes, its exit codes, Ctrl-C."""
 
 import io
+import json
+import os
 import re
 import signal
 import subprocess
@@ -13,11 +15,11 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import bench, cli, jobs
+from fastbp import bench, cli, job_network, jobs
 from fastbp.bench import ROWS, Row, Runner, make_workload, step_flops
 from fastbp.cli import main
 from fastbp.jobs import RECIPES, TrainJob
-from fastbp.preparation import Preparation
+from fastbp.preprocessor import Preprocessor
 
 OPTIONS = ["--layers", "8", "--epochs", "60", "--learning-rate", "0.03", "--quiet"]
 TINY = ["--layers", "4", "--epochs", "2", "--batch-size", "8", "--quiet"]
@@ -89,10 +91,10 @@ class TestTrainAndPredict:
     def test_the_saved_model_is_an_ordinary_one(self, flowers):
         run("train", flowers, "--target", "kind", *TINY)
         model = fastbp.load("flowers.safetensors")
-        preparation = Preparation.from_metadata(model.metadata)
-        assert preparation is not None
-        assert preparation.classes == ("iris", "rose")
-        assert preparation.columns == ("a", "b", "c")
+        preprocessor = Preprocessor.of(model)
+        assert preprocessor is not None
+        assert preprocessor.classes == ("iris", "rose")
+        assert preprocessor.columns == ("a", "b", "c")
 
     def test_the_seed_decides_all(self, flowers):
         for name, seed in (("one", 5), ("two", 5), ("three", 6)):
@@ -109,11 +111,22 @@ class TestTrainAndPredict:
     def test_activations(self, flowers, activation):
         assert run("train", flowers, "--target", "kind", *TINY, "--activation", activation) == 0
 
-    @pytest.mark.parametrize("loss", jobs.CLASS_LOSSES)
+    @pytest.mark.parametrize("loss", job_network.CLASS_LOSSES)
     def test_losses(self, flowers, loss):
         assert run("train", flowers, "--target", "kind", *TINY, "--loss", loss) == 0
 
-    def test_a_model_without_preparation(self, folder, capsys):
+    def test_a_model_of_version_0_1(self, flowers, capsys):
+        """Its file holds what was learnt in another form."""
+        model = fastbp.Sequential([fastbp.Dense(2, "softmax")], input_size=3)
+        model.set_weights([[[9.0, -9.0], [0.0, 0.0], [0.0, 0.0]], [0.0, 0.0]])
+        old = {"shift": [0.0] * 3, "scale": [1.0, 10.0, 100.0], "columns": ["a", "b", "c"], "classes": ["iris", "rose"]}
+        model.metadata["fastbp.preparation"] = json.dumps(old | {"y_shift": [], "y_scale": []})
+        model.save("old.safetensors")
+        assert run("predict", "old.safetensors", flowers) == 0
+        truth = [line.rsplit(",")[-1] for line in flowers.read_text(encoding="utf-8").splitlines()[1:]]
+        assert capsys.readouterr().out.split() == ["prediction", *truth]
+
+    def test_a_model_without_a_preprocessor(self, folder, capsys):
         fastbp.Sequential([fastbp.Dense(2)], input_size=3).save("raw.safetensors")
         np.savez("rows.npz", X=np.eye(3))
         assert run("predict", "raw.safetensors", "rows.npz") == 0
@@ -145,6 +158,124 @@ def _array_of(name: str) -> np.ndarray:
         return data["prediction"]
 
 
+@pytest.fixture
+def people(folder) -> Path:
+    """A table of numbers and categories with gaps; income depends on the trade alone, of which there are twelve."""
+    rng = np.random.default_rng(0)
+    trades = rng.integers(0, 12, 400)
+    ages = rng.integers(18, 80, 400)
+    lines = [
+        f"{'?' if i % 10 == 0 else age},{'' if i % 7 == 0 else rng.choice(['Kiel', 'Ulm'])},trade {trade},"
+        f"{100 + trade % 3},{'high' if trade % 3 == 1 else 'low'}"
+        for i, (age, trade) in enumerate(zip(ages, trades, strict=True))
+    ]
+    path = folder / "people.csv"
+    path.write_text("age,town,trade,zone,income\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+class TestTablesWithCategories:
+    @pytest.mark.jit
+    def test_raw_columns_in_and_answers_out(self, people, capsys):
+        assert run("train", people, "--target", "income", "--quiet", "--threads", "1", "--epochs", "30") == 0
+        out = capsys.readouterr().out
+        for pattern in (
+            r"people.csv: 320 training rows, 80 test rows, 4 features, 2 classes$",
+            r"^age     number         \(x - \S+\) / \S+, and whether it is missing +\d+\.\d %$",
+            r"^town    2 categories   3 features +\d+\.\d %$",
+            r"^trade   12 categories  codes$",
+            r"^zone    number         \(x - \S+\) / \S+$",
+            r"^embedded: trade in 7 numbers each$",
+            r"^network 13-128-64-2 relu, 10,276 weights$",
+            r"^adam, rate 0.002, batch 32, 30 epochs, seed 0$",
+            r"^test accuracy  100.00 %$",
+        ):
+            assert re.search(pattern, out, re.MULTILINE), pattern
+
+        assert run("predict", "people.safetensors", people, "-o", "p.csv") == 0
+        assert capsys.readouterr().err == "accuracy 100.00 %\n"
+        header, *rows = (line.split(",") for line in people.read_text(encoding="utf-8").splitlines())
+        order = [header.index(name) for name in ("zone", "trade", "age", "town")]
+        lines = [",".join([*(row[i] for i in order), "more"]) for row in [header, *rows]]
+        Path("others.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        assert run("predict", "people.safetensors", "others.csv", "-o", "q.csv") == 0
+        assert capsys.readouterr().err == ""  # there is no target to compare with
+        assert Path("q.csv").read_bytes() == Path("p.csv").read_bytes()
+
+    def test_new_categories_and_labels_with_a_full_stop(self, people, capsys):
+        """As UCI's test rows of Adult have them."""
+        run("train", people, "--target", "income", *TINY)
+        text = people.read_text(encoding="utf-8").replace("Ulm", "Bonn").replace("high\n", "high.\n")
+        Path("new.csv").write_text(text.replace("low\n", "low.\n"), encoding="utf-8")
+        capsys.readouterr()
+        assert run("predict", "people.safetensors", "new.csv") == 0
+        captured = capsys.readouterr()
+        assert set(captured.out.split()[1:]) <= {"high", "low"}
+        assert captured.err.startswith("accuracy ")
+
+    def test_numbers_that_are_categories(self, people, capsys):
+        run("train", people, "--target", "income", "--categorical", "zone, age", *TINY)
+        out = capsys.readouterr().out
+        assert re.search(r"^zone    3 categories +3 features", out, re.MULTILINE)
+        assert re.search(r"^age     \d+ categories, \d+\.\d % rare +codes", out, re.MULTILINE)
+        assert run("predict", "people.safetensors", people, "-o", "p.csv") == 0
+
+    def test_regression_and_options(self, people, capsys):
+        options = ["--dropout", "0.1", "--batch-norm", "--scaling", "robust", "--no-clip", "--schedule", "cosine"]
+        assert run("train", people, "--target", "zone", "--task", "regression", *options, *TINY) == 0
+        assert "1 target to regress" in capsys.readouterr().out
+        model = fastbp.load("people.safetensors")
+        kinds = [type(layer).__name__ for layer in model.layers]
+        assert kinds == ["ColumnEmbedding", "Dense", "BatchNorm", "Activation", "Dropout", "Dense"]
+        preprocessor = Preprocessor.of(model)
+        assert preprocessor is not None
+        assert (preprocessor.scaling, preprocessor.clip) == ("robust", False)
+        assert model.metadata[jobs.TARGET_KEY] == "zone"
+        assert run("predict", "people.safetensors", people) == 0
+        assert capsys.readouterr().err.startswith("R² ")
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--loss", "mse"], "--loss mse does not fit classes: choose one of cross_entropy, categorical_focal"),
+            (["--task", "regression", "--loss", "hinge"], "numeric target"),
+            (["--categorical", "colour"], "categorical names 'colour', which is not a column of X"),
+            (["--dropout", "1"], "rate must be"),
+        ],
+    )
+    def test_errors(self, people, capsys, options, message):
+        assert run("train", people, "--target", "income", *options) == 2
+        assert message in capsys.readouterr().err
+
+    def test_predicting_what_lacks_a_column(self, people, capsys):
+        run("train", people, "--target", "income", *TINY)
+        Path("few.csv").write_text("age,town\n3,Ulm\n", encoding="utf-8")
+        assert run("predict", "people.safetensors", "few.csv") == 2
+        assert "few.csv has no column trade, zone: the model was trained on age, town, trade" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("loss", job_network.REGRESSION_LOSSES)
+    def test_losses_of_regressions(self, people, loss):
+        arguments = ["--target", "age", "--task", "regression", "--loss", loss, *TINY]
+        text = people.read_text(encoding="utf-8").replace("?", "40")
+        people.write_text(text, encoding="utf-8")
+        assert run("train", people, *arguments) == 0
+
+    @pytest.mark.data
+    @pytest.mark.jit
+    def test_adult(self, folder, capsys):
+        """No worse than logistic regression on one-hot categories, which reaches 85.3 %; five seeds came to 85.6 on."""
+        data = Path(os.environ.get("FASTBP_DATA", "/nowhere"))
+        if not (data / "adult_train.csv.gz").is_file():
+            pytest.skip("FASTBP_DATA names no folder with adult_train.csv.gz")
+        train = data / "adult_train.csv.gz"
+        assert run("train", train, "--target", "income", "--quiet", "-o", "adult.safetensors") == 0
+        capsys.readouterr()
+        assert run("predict", "adult.safetensors", data / "adult_test.csv.gz", "-o", "p.csv") == 0
+        accuracy = re.search(r"accuracy ([\d.]+) %", capsys.readouterr().err)
+        assert accuracy is not None
+        assert float(accuracy[1]) >= 85.3
+
+
 class TestErrors:
     """One line on stderr that says what to do, exit code 2, no traceback, nothing written."""
 
@@ -153,7 +284,7 @@ class TestErrors:
         [
             (["train", "nowhere.csv"], "no file nowhere.csv"),
             (["train", "flowers.csv", "--target", "colour"], "'colour' is not a column"),
-            (["train", "flowers.csv"], "column 'kind' .* must be numeric"),
+            (["train", "flowers.csv"], "the data hold no target: .* --target COLUMN .*, one of a, b, c, kind"),
             (["train", "flowers.csv", "--target", "kind", "--output", "no/m"], "there is no folder no"),
             (["train", "flowers.csv", "--target", "kind", "--output", "."], "it is a folder"),
             (["train", "flowers.csv", "--target", "kind", "--learning-rate", "-1", *TINY], "learning_rate"),
@@ -202,7 +333,7 @@ class TestErrors:
         run("train", flowers, "--target", "kind", *TINY)
         np.savez("wide.npz", X=np.zeros((2, 5)))
         assert run("predict", "flowers.safetensors", "wide.npz") == 2
-        assert "3 features the model was trained on, got 5" in capsys.readouterr().err
+        assert "X must have the 3 columns that were learnt, but 5 came" in capsys.readouterr().err
 
     def test_a_folder_that_may_not_be_written(self, flowers, capsys, monkeypatch):
         monkeypatch.setattr(jobs.os, "access", lambda *arguments: False)

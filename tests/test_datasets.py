@@ -1,4 +1,4 @@
-"""Data sets and preparation: what is bundled, what is read, how rows are split, and every message of an error."""
+"""Data sets: what is bundled, what is read, how rows are split, and every message of an error."""
 
 import gzip
 import io
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from fastbp import datasets
 from fastbp.datasets import Split, Table, read_csv, read_file, read_idx, read_npz, split_table, stratified_split
-from fastbp.preparation import Preparation, guess_task, learn
 
 FASHION = datasets.FOLDERS["fashion-mnist"][0]
 
@@ -172,7 +171,6 @@ class TestCsv:
         ("text", "target", "message"),
         [
             (TEXT, "weight", "'weight' is not a column of .*: its columns are width, height, kind"),
-            (TEXT, "width", "column 'kind' of .* must be numeric, got 'cat' in row 2"),
             ("", "y", "must begin with a line of distinct column names"),
             ("a,a\n1,2\n", "a", "distinct column names"),
             ("x,y\n", "y", "no rows"),
@@ -184,6 +182,35 @@ class TestCsv:
     def test_errors(self, tmp_path, text, target, message):
         with pytest.raises(ValueError, match=message):
             read_csv(write_csv(tmp_path / "a.csv", text), target=target)
+
+    def test_numbers_with_gaps(self, tmp_path):
+        path = write_csv(tmp_path / "a.csv", "a,b,kind\n1,?,x\n NA ,2,y\n,nan,x\n")
+        table = read_csv(path, target="kind")
+        assert table.X.dtype == np.float64
+        np.testing.assert_array_equal(table.X, [[1, np.nan], [np.nan, 2], [np.nan, np.nan]])
+
+    def test_texts_among_numbers(self, tmp_path):
+        path = write_csv(tmp_path / "a.csv", "a,town,zip,kind\n1,Ulm,007,x\n?,?,12,y\n")
+        table = read_csv(path, target="kind", texts=["zip"])
+        assert table.X.dtype == object
+        assert table.X[0].tolist() == [1.0, "Ulm", "007"]
+        assert table.X[1, 1:].tolist() == ["?", "12"]
+        assert np.isnan(table.X[1, 0])
+
+    @pytest.mark.parametrize("text", ["a,kind\n1,\n2,x\n", "a,kind\n1,?\n2,x\n"])
+    def test_gaps_in_the_target(self, tmp_path, text):
+        """Nothing to learn from; rows to predict may have them."""
+        path = write_csv(tmp_path / "a.csv", text)
+        with pytest.raises(ValueError, match=r"the target column 'kind' .* has empty values"):
+            read_csv(path, target="kind")
+        assert read_csv(path, target="kind", columns=["a"]).y is None
+
+    def test_rows_to_predict_need_no_target(self, tmp_path):
+        path = write_csv(tmp_path / "a.csv", self.TEXT)
+        assert read_csv(path, target="price", columns=["width"]).y is None
+        table = read_csv(path, target="kind", columns=["height"])
+        assert table.y is not None
+        assert table.columns == ("height",)
 
     def test_a_column_the_model_needs_is_missing(self, tmp_path):
         with pytest.raises(ValueError, match="has no column depth: the model was trained on width, depth"):
@@ -272,96 +299,6 @@ class TestImages:
         split = datasets.load_fashion_mnist()
         assert split.x_train.shape == (60000, 784)
         assert np.bincount(split.y_train).tolist() == [6000] * 10
-
-
-def make_split(X, y, **fields) -> Split:
-    X, y = np.asarray(X), np.asarray(y)
-    return Split(X, y, X, y, **fields)
-
-
-class TestPreparation:
-    def test_standardises_with_the_training_rows_alone(self):
-        X = np.random.default_rng(0).normal(7, 3, (50, 4))
-        p = learn(Split(X, np.arange(50) % 2, X + 100, np.arange(50) % 2))
-        scaled = p.features(X)
-        assert scaled.dtype == np.float32
-        np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-6)
-        np.testing.assert_allclose(scaled.std(axis=0), 1, rtol=1e-6)
-
-    def test_constant_columns_become_zero(self):
-        p = learn(make_split([[1e9, 0.1]] * 7, [0, 1, 0, 1, 0, 1, 0]))
-        np.testing.assert_allclose(p.features(np.array([[1e9, 0.1]])), 0, atol=1e-15)
-
-    def test_fixed_scale(self):
-        p = learn(make_split(np.array([[0, 128, 255]] * 2, np.uint8), [0, 1], scale=255.0))
-        np.testing.assert_array_equal(p.features(np.array([[255, 0, 51]], np.uint8)), np.float32([[1, 0, 0.2]]))
-
-    @pytest.mark.parametrize(
-        ("labels", "classes"),
-        [
-            (["b", "a", "b"], ("a", "b")),
-            ([7, 3, 7], (3, 7)),
-            ([True, False, True], (False, True)),
-            ([[2], [0], [2]], (0, 2)),
-        ],
-    )
-    def test_classes_there_and_back(self, labels, classes):
-        p = learn(make_split([[0.0], [1.0], [2.0]], labels))
-        assert p.classes == classes
-        np.testing.assert_array_equal(p.targets(np.array(labels)), [1, 0, 1])
-        np.testing.assert_array_equal(p.answers(np.eye(2)[[1, 0, 1]]), np.ravel(labels))
-
-    def test_targets_there_and_back(self):
-        y = np.random.default_rng(0).normal(1e5, 1e4, (20, 2))
-        p = learn(make_split(np.zeros((20, 1)), y))
-        assert p.classes == ()
-        np.testing.assert_allclose(p.answers(p.targets(y)), y, rtol=1e-5)
-
-    @pytest.mark.parametrize(
-        ("y", "task"),
-        [
-            (np.arange(100) % 100, "classification"),
-            (np.arange(101), "regression"),
-            (np.array([0.0, 1.0]), "regression"),
-            (np.zeros((4, 2), int), "regression"),
-            (np.array(["a"]), "classification"),
-            (np.array([True]), "classification"),
-        ],
-    )
-    def test_task(self, y, task):
-        assert guess_task(y) == task
-
-    def test_metadata_are_exact(self):
-        X = np.random.default_rng(0).normal(size=(9, 3))
-        for split in (make_split(X, ["x", "y", "z"] * 3, columns=("a", "b", "c")), make_split(X, X)):
-            p = learn(split)
-            assert Preparation.from_metadata(p.to_metadata()) == p
-        assert Preparation.from_metadata({}) is None
-
-    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"shift": 1}', '{"shift": [], "none": []}'])
-    def test_damaged_metadata(self, text):
-        with pytest.raises(ValueError, match="damaged"):
-            Preparation.from_metadata({"fastbp.preparation": text})
-
-    def test_values_that_are_not_finite_are_named(self):
-        X = np.zeros((5, 2))
-        X[3, 1] = np.nan
-        X[4, 0] = np.inf
-        with pytest.raises(ValueError, match=r"got 2 values that are not \(first: row 3, column 'b'\)"):
-            learn(make_split(X, np.arange(5) % 2, columns=("a", "b")))
-        with pytest.raises(ValueError, match="the target must be finite"):
-            learn(make_split(np.zeros((5, 2)), X[:, 1]))
-
-    def test_other_errors(self):
-        with pytest.raises(ValueError, match="one class only"):
-            learn(make_split(np.zeros((3, 1)), [1, 1, 1]))
-        with pytest.raises(ValueError, match="numeric target"):
-            learn(make_split(np.zeros((2, 1)), ["a", "b"]), "regression")
-        p = learn(make_split(np.zeros((2, 3)), ["a", "b"]))
-        with pytest.raises(ValueError, match="holds the class c, the model knows a, b"):
-            p.targets(np.array(["a", "c"]))
-        with pytest.raises(ValueError, match="3 features the model was trained on, got 2"):
-            p.features(np.zeros((2, 2)))
 
 
 def test_split_table_without_a_target():

@@ -121,7 +121,6 @@ def test_any_rule_and_treatment_moves_tables_as_the_reference_does(optimizer: st
 def test_rules_that_look_at_whole_arrays(optimizer) -> None:
     """LAMB in the engine, with norms of each table; Muon, which leaves tables to AdamW."""
     results = []
-    inputs, layers = NETWORKS["all"]
     for kind in (Engine, ReferenceEngine):
         engine, X, y = make("all", "float64", kind=kind)
         engine.configure("mse", optimizer.rule, treatment=optimizer.treatment)
@@ -315,8 +314,8 @@ def test_weights_and_summary() -> None:
 def test_frozen_scaled_and_penalised_tables() -> None:
     X, y = make_rows()
     first = make_model().get_weights()[0]
-    steps = {}
-    for name, options in {"plain": {}, "frozen": {"trainable": False}, "half": {"learning_rate_multiplier": 0.5}}.items():
+    steps, frozen, half = {}, {"trainable": False}, {"learning_rate_multiplier": 0.5}
+    for name, options in {"plain": {}, "frozen": frozen, "half": half}.items():
         model = make_model(**options)
         model.compile(fastbp.SGD(0.1), "cross_entropy")
         model.train_on_batch(X, y)

@@ -8,8 +8,9 @@ weights are (in, out) and every product is read from left to right. dT is the de
     backward, algorithm 6.4       dZ = dA f'(Z)           dW = A_below' dZ    db = column sums of dZ, dA_below = dZ W'
     update, chapter 8             W <- W - step(dW)
 
-A layer is a node of a graph: dense as above, an activation alone, a normalisation, dropout, noise, or the sum of a
-residual block. Everything is computed in the dtype of its arrays. Nothing here is checked: callers do.
+A layer is a node of a graph: dense as above, an activation alone, a normalisation, dropout, noise, the sum of a
+residual block, or the embedding of codes. Everything is computed in the dtype of its arrays. Nothing here is checked:
+callers do.
 
 Read in this order: `activations`, `losses`, `normalization`, `random`, `network` (forward and backward), `optimizers`,
 `engine` (training).

@@ -31,8 +31,9 @@ class LayerSpec(NamedTuple):
 
     kind: "dense", "activation", "batch_norm", "layer_norm", "dropout", "noise", "add" or "embedding", which reads the
     network's input. values: of batch_norm (momentum, epsilon), of layer_norm (epsilon,), of dropout (rate,), of noise
-    (standard deviation,). tables: of embedding (column, codes, dimension), columns ascending. below: the node whose output it reads, None for the one before, -1 for the network's input; skip: the node whose output "add" adds
-    to that. multiplier: times the learning rate. l1, l2: penalties l1 sum |W| + l2 sum W^2 of a kernel; max_norm: no
+    (standard deviation,). tables: of embedding (column, codes, dimension), columns ascending. below: the node whose
+    output it reads, None for the one before, -1 for the network's input; skip: the node whose output "add" adds to
+    that. multiplier: times the learning rate. l1, l2: penalties l1 sum |W| + l2 sum W^2 of a kernel; max_norm: no
     unit's incoming weights have a larger norm, 0 for any.
     """
 
@@ -96,7 +97,8 @@ class Layer:
     """A node: its place in the graph, its weights and their gradients, views of two flat arenas, and its statistics.
 
     weights: kernel and bias of "dense", gamma and beta of "batch_norm" and "layer_norm", tables of "embedding";
-    statistics: moving mean and variance of "batch_norm". passes: whether the derivatives by what it reads (below, skip) are wanted.
+    statistics: moving mean and variance of "batch_norm". passes: whether the derivatives by what it reads (below, skip)
+    are wanted.
     """
 
     def __init__(
@@ -239,7 +241,7 @@ def _pass(derivatives: dict[int, Array], node: int, dA: Array) -> None:
 
 
 def embed(X: Array, spec: LayerSpec, tables: Sequence[Array]) -> Array:
-    """The columns that hold no codes, then of every code its row of the table. Goodfellow et al. 2016, section 12.4.2."""
+    """The columns that hold no codes, then every code's row of its table. Goodfellow et al. 2016, section 12.4.2."""
     passing = np.delete(X, [column for column, *_ in spec.tables], axis=1)
     vectors = [E[X[:, column].astype(np.int64)] for E, (column, *_) in zip(tables, spec.tables, strict=True)]
     return np.concatenate([passing, *vectors], axis=1)

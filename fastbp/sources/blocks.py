@@ -11,7 +11,7 @@ import numpy as np
 
 from fastbp.data import numeric
 from fastbp.sources.base import Chunk, Path_, Source, check_weight, needs
-from fastbp.frames import is_table
+from fastbp.tables import is_table
 from fastbp.tensors import is_tensor
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastbp import frames
+from fastbp import tables
 from fastbp.sources.base import Chunk, Source, check_weight, needs
 from fastbp.sources.texts import Columns
 
@@ -54,11 +54,11 @@ class Parquet(Source):
             # one thread, this one: the others of the machine train
             for batch in file.iter_batches(step, row_groups=[group], columns=chosen.all, use_threads=False):
                 place = f"{path.name} from row {start}"
-                X = frames.array_of(batch.select(chosen.features), f"X of {place}")
+                X = tables.array_of(batch.select(chosen.features), f"X of {place}")
                 y = None
                 if chosen.targets:
                     only = batch.column(chosen.targets[0]) if chosen.single else batch.select(chosen.targets)
-                    y = frames.array_of(only, f"y of {place}")
-                w = frames.array_of(batch.column(chosen.weights[0]), f"weights of {place}") if chosen.weights else None
+                    y = tables.array_of(only, f"y of {place}")
+                w = tables.array_of(batch.column(chosen.weights[0]), f"weights of {place}") if chosen.weights else None
                 yield place, self.chunk(X, y, w)
                 start += len(batch)
