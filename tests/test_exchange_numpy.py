@@ -43,7 +43,7 @@ def test_the_ends_of_curves_are_finite_and_right(name, dtype, path):
     exchange.to_numpy(model, path)
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         outputs = runpy.run_path(path)["predict"](X)
-    # what is below the smallest normal number, the engine flushes to 0; where z is rounded, exp(-z^2 / 2) is off by z^2 u
+    # what is below the smallest normal number, the engine flushes to 0; z rounded puts exp(-z^2 / 2) off by z^2 u
     tiny = np.finfo(dtype).tiny * 1e5
     np.testing.assert_allclose(outputs, model.predict(X), rtol=1000 * np.finfo(dtype).eps, atol=tiny)
 
