@@ -1,5 +1,6 @@
 """Keras 3, over PyTorch: models that compute what ours do, there, back, and through its own files."""
 
+import doctest
 import os
 import sys
 
@@ -22,7 +23,7 @@ from fastbp import (
     Sequential,
     exchange,
 )
-from fastbp.exchange import ExchangeError, keras_models
+from fastbp.exchange import ExchangeError, keras_models, keras_reading
 
 keras = pytest.importorskip("keras")
 layers, ops = keras.layers, keras.ops
@@ -241,3 +242,11 @@ def test_other_mistakes(monkeypatch):
     for call in (exchange.to_keras, exchange.from_keras):
         with pytest.raises(ImportError, match=r'needs keras, which is missing: pip install "fastbp\[keras\]"'):
             call(make("held"))
+
+
+def test_the_examples_run():
+    for module in (
+        keras_models,
+        keras_reading,
+    ):
+        assert doctest.testmod(module).failed == 0

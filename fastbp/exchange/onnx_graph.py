@@ -212,7 +212,7 @@ ACTIVATIONS: dict[str, Rule] = {
 }
 
 
-# The standard has these operators in float64, onnxruntime has not: they are composed of what it has.
+# The standard has these in float64, onnxruntime has not: they are composed of what it has.
 def _leaky_relu_64(g: Graph, z: str, alpha: float) -> str:
     """max(z, 0) + alpha min(z, 0)."""
     zero = g.number(0.0)
@@ -238,6 +238,11 @@ def _elu_64(g: Graph, z: str, alpha: float) -> str:
 
 def _selu_64(g: Graph, z: str, _: float) -> str:
     return g.add("Mul", _elu_64(g, z, SELU_ALPHA), g.number(SELU_SCALE))
+
+
+def _silu_64(g: Graph, z: str, _: float) -> str:
+    """z / (1 + exp(-z)): z sigmoid(z) onnxruntime 1.20 makes one operation of, which it has not in float64."""
+    return g.add("Div", z, g.add("Add", g.add("Exp", g.add("Neg", z)), g.number(1.0)))
 
 
 def _softplus_64(g: Graph, z: str, _: float) -> str:
@@ -282,6 +287,7 @@ IN_FLOAT64: dict[str, Rule] = {
     "leaky_relu": _leaky_relu_64,
     "elu": _elu_64,
     "selu": _selu_64,
+    "silu": _silu_64,
     "softplus": _softplus_64,
     "mish": _mish_64,
     "gelu": _gelu_64,
