@@ -106,7 +106,7 @@ def _text(model: Sequential, name: str, body: list[str], archive: bytes, inside:
     """The module's text: what it is and predict first, the functions it needs, the weights last."""
     from fastbp import __version__
 
-    raw_source = raw.source_of(model.metadata, model.input_size or 0)
+    raw_source = raw.source_of(model.metadata)
     lines = "\n".join("    " + line for line in body)
     functions = "\n\n\n".join(_functions(lines))
     imports = ["base64", "io"] if inside else ["hashlib", "io"]

@@ -28,8 +28,8 @@ def to_onnx(model: Sequential, path: str | os.PathLike[str] | None = None) -> An
     Its input "input" has the shape ("batch", features), its output "output" ("batch", outputs), both of the model's
     dtype; any number of rows may come. Weights are named by layer, such as "0.kernel". Dropout and GaussianNoise, which
     do nothing in inference, leave no trace. Opset 18. The file's metadata are the model's own, and the version of
-    fastbp. The file is checked by onnx.checker before it takes the place of an older one. Weights of 2 GB or more, which
-    one file cannot hold, go into a second one beside it, path + ".data".
+    fastbp. The file is checked by onnx.checker before it takes the place of an older one. Weights of 2 GB or more,
+    which one file cannot hold, go into a second one beside it, path + ".data".
     Raises ExchangeError for a CustomActivation and for layers that ONNX has no translation of, ValueError where the
     input size is not known yet, ImportError, with the command that installs it, where onnx is missing, OSError where
     the file cannot be written.
