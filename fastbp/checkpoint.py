@@ -15,7 +15,6 @@ import os
 import struct
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -79,6 +78,8 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
 @cache
 def versions() -> dict[str, str]:
     """Of what the numbers of a file come from: for people, who look for what changed; nothing depends on them."""
+    from importlib.metadata import version  # 20 ms, which `import fastbp` need not wait for
+
     from fastbp import __version__
 
     return {"fastbp": __version__, "numpy": np.__version__, "numba": version("numba")}

@@ -1,4 +1,4 @@
-"""The command line: ``fastbp train | predict | bench | info``.
+"""The command line: ``fastbp train | predict | export | bench | info``.
 
 Exit codes: 0 done; 2 wrong options, files or data, with a line on stderr; 130 after Ctrl-C, `train` having saved its
 model.
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser with its four commands."""
+    """The parser with its five commands."""
     from fastbp import __version__
 
     parser = argparse.ArgumentParser(prog="fastbp", description="Train multilayer perceptrons on the CPU.")
@@ -54,6 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_predict(commands)
+    _add_export(commands)
     _add_bench(commands)
     info = commands.add_parser("info", help="instruction set, threads, cache folder, measured peak")
     info.set_defaults(run=lambda args: show_info())
@@ -154,6 +155,23 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=_run_predict)
 
 
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from fastbp.exchange.command import EXAMPLES, FORMATS
+
+    parser = commands.add_parser(
+        "export",
+        help="write a saved model in the format of another tool",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXAMPLES,
+    )
+    parser.add_argument("model", metavar="MODEL", help="a file written by fastbp train or Sequential.save")
+    parser.add_argument("--to", required=True, choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
+    parser.add_argument(
+        "--output", "-o", metavar="FILE", help="where it goes (default: MODEL's name with the format's ending)"
+    )
+    parser.set_defaults(run=_run_export)
+
+
 def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("bench", help="time the NumPy reference against fastbp on this machine")
     parser.add_argument(
@@ -176,6 +194,12 @@ def _run_predict(args: argparse.Namespace) -> int:
     from fastbp.jobs import predict
 
     return predict(args.model, args.data, args.output)
+
+
+def _run_export(args: argparse.Namespace) -> int:
+    from fastbp.exchange.command import export
+
+    return export(args.model, args.to, args.output)
 
 
 def _run_bench(args: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """Modules of NumPy alone: they compute what models do, where fastbp is not to be had."""
 
+import doctest
 import os
 import runpy
 import subprocess
@@ -43,7 +44,7 @@ def test_the_ends_of_curves_are_finite_and_right(name, dtype, path):
     exchange.to_numpy(model, path)
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         outputs = runpy.run_path(path)["predict"](X)
-    # what is below the smallest normal number, the engine flushes to 0; where z is rounded, exp(-z^2 / 2) is off by z^2 u
+    # what is below the smallest normal number, the engine flushes to 0; z rounded puts exp(-z^2 / 2) off by z^2 u
     tiny = np.finfo(dtype).tiny * 1e5
     np.testing.assert_allclose(outputs, model.predict(X), rtol=1000 * np.finfo(dtype).eps, atol=tiny)
 
@@ -164,3 +165,7 @@ def test_a_layer_that_the_table_lacks_is_named(monkeypatch, path):
     monkeypatch.delitem(numpy_module.LAYERS, fastbp.BatchNorm)
     with pytest.raises(ExchangeError, match=r"a module of NumPy must be given .* but layer 0, BatchNorm\(6\) came"):
         exchange.to_numpy(make("BatchNorm"), path)
+
+
+def test_the_examples_run():
+    assert doctest.testmod(numpy_module).failed == 0

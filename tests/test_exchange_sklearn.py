@@ -1,5 +1,6 @@
 """scikit-learn's perceptrons: the same predictions there and back, fitted estimators that go on."""
 
+import doctest
 import pickle
 import sys
 
@@ -9,12 +10,12 @@ from exchange_cases import assert_alike, assert_same_weights
 
 import fastbp
 from fastbp import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Sequential, exchange
-from fastbp.exchange import ExchangeError
+from fastbp.exchange import ExchangeError, sklearn_mlp
 
 pytest.importorskip("sklearn")
-from sklearn.base import clone  # noqa: E402
-from sklearn.exceptions import ConvergenceWarning  # noqa: E402
-from sklearn.neural_network import MLPClassifier, MLPRegressor  # noqa: E402
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 X = np.random.default_rng(0).normal(size=(90, 4))
 LABELS = {
@@ -61,7 +62,9 @@ OURS = {
     "sigmoids": ([Dense(6, "sigmoid"), Dense(4, "sigmoid")], MLPClassifier),
     "no bias": ([Dense(6, "relu", use_bias=False), Dense(2)], MLPRegressor),
     "noise, dropout, activations apart": (
-        [GaussianNoise(0.1), Dense(6), Activation("tanh"), Dropout(0.3), Activation("identity"), Dense(1)], MLPRegressor),
+        [GaussianNoise(0.1), Dense(6), Activation("tanh"), Dropout(0.3), Activation("identity"), Dense(1)],
+        MLPRegressor,
+    ),
 }  # fmt: skip
 
 
@@ -101,7 +104,7 @@ def test_estimators_are_fitted_go_on_and_are_cloned():
     for _ in range(20):
         mlp.partial_fit(X, LABELS["three"])
     assert mlp.score(X, LABELS["three"]) > score
-    assert all((W != old).any() for W, old in zip(mlp.coefs_, before, strict=True))
+    assert all((old != W).any() for W, old in zip(mlp.coefs_, before, strict=True))
     assert len(mlp.loss_curve_) == 20
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(mlp)).predict(X), mlp.predict(X))
     assert not hasattr(clone(mlp), "coefs_")
@@ -129,7 +132,7 @@ def test_labels_are_the_models_or_given():
 
 
 REFUSED = {
-    "activations": (lambda: [Dense(3, "relu"), Dense(3, "tanh"), Dense(1)], "one activation for all hidden .* relu, tanh"),
+    "activations": (lambda: [Dense(3, "relu"), Dense(3, "tanh"), Dense(1)], "one activation for all .* relu, tanh"),
     "an activation": (lambda: [Dense(3, "gelu"), Dense(1)], r"scikit-learn has .* but layer 0, Dense\(3\) has 'gelu'"),
     "the output": (lambda: [Dense(3, "relu"), Dense(1, "tanh")], "scikit-learn's output has .* layer 1, .* 'tanh'"),
     "a layer": (lambda: [LayerNorm(), Dense(1)], r"layer 0, LayerNorm\(4\) came"),
@@ -154,9 +157,13 @@ def test_other_mistakes(monkeypatch):
         exchange.from_sklearn(MLPRegressor())
     mlp = fitted(MLPRegressor, TARGETS["one"])
     mlp.out_activation_ = "exp"
-    with pytest.raises(ExchangeError, match="knows the activations identity, .* layer 2 has 'exp'"):
+    with pytest.raises(ExchangeError, match=r"knows the activations identity, .* layer 2 has 'exp'"):
         exchange.from_sklearn(mlp)
     monkeypatch.setitem(sys.modules, "sklearn.neural_network", None)
     for call in (exchange.from_sklearn, exchange.to_sklearn):
         with pytest.raises(ImportError, match=r'needs sklearn, which is missing: pip install "fastbp\[sklearn\]"'):
             call(mlp)
+
+
+def test_the_examples_run():
+    assert doctest.testmod(sklearn_mlp).failed == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -119,6 +119,7 @@ def _part(node: Node, width: int) -> list[Part]:
     for layer, weights in READERS[kind](operation, width):
         units = layer.units if isinstance(layer, Dense) else width
         parts.append(Part(operation.name, layer, width, units, weights))
+        width = units
     return parts
 
 
@@ -136,8 +137,13 @@ def _wrong(operation: Any, what: str, remedy: str) -> ExchangeError:
 # ---------------------------------------------------------------- layers
 
 
+def _arrays(layer: Any) -> Iterator[Array]:
+    """The weights; get_weights would warn, over PyTorch with NumPy 2."""
+    return (as_floats(variable.value) for variable in layer.weights)
+
+
 def _dense(layer: Any, width: int) -> list[Found]:
-    weights = dict(zip(("kernel", "bias"), map(as_floats, layer.get_weights()), strict=False))
+    weights = dict(zip(("kernel", "bias"), _arrays(layer), strict=False))
     for name in ("bias_regularizer", "activity_regularizer", "bias_constraint"):
         if getattr(layer, name, None) is not None:
             warnings.warn(
@@ -189,7 +195,7 @@ def _affine(layer: Any, names: tuple[str, ...], width: int) -> dict[str, Array]:
             f"{layer.name!r} has no gamma or no beta: here it has both, which training would change", stacklevel=6
         )
     own = [name for name, has in (("gamma", layer.scale), ("beta", layer.center)) if has]
-    return weights | dict(zip((*own, *names), map(as_floats, layer.get_weights()), strict=True))
+    return weights | dict(zip((*own, *names), _arrays(layer), strict=True))
 
 
 def _batch_norm(layer: Any, width: int) -> list[Found]:

@@ -28,8 +28,8 @@ def to_onnx(model: Sequential, path: str | os.PathLike[str] | None = None) -> An
     Its input "input" has the shape ("batch", features), its output "output" ("batch", outputs), both of the model's
     dtype; any number of rows may come. Weights are named by layer, such as "0.kernel". Dropout and GaussianNoise, which
     do nothing in inference, leave no trace. Opset 18. The file's metadata are the model's own, and the version of
-    fastbp. Weights of 2 GB or more go into a second file beside it, path + ".data". The file is checked by onnx.checker
-    before it takes the place of an older one.
+    fastbp. The file is checked by onnx.checker before it takes the place of an older one. Weights of 2 GB or more,
+    which one file cannot hold, go into a second one beside it, path + ".data".
     Raises ExchangeError for a CustomActivation and for layers that ONNX has no translation of, ValueError where the
     input size is not known yet, ImportError, with the command that installs it, where onnx is missing, OSError where
     the file cannot be written.
@@ -212,7 +212,7 @@ ACTIVATIONS: dict[str, Rule] = {
 }
 
 
-# The standard has these operators in float64, onnxruntime has not: they are composed of what it has.
+# The standard has these in float64, onnxruntime has not: they are composed of what it has.
 def _leaky_relu_64(g: Graph, z: str, alpha: float) -> str:
     """max(z, 0) + alpha min(z, 0)."""
     zero = g.number(0.0)
@@ -238,6 +238,11 @@ def _elu_64(g: Graph, z: str, alpha: float) -> str:
 
 def _selu_64(g: Graph, z: str, _: float) -> str:
     return g.add("Mul", _elu_64(g, z, SELU_ALPHA), g.number(SELU_SCALE))
+
+
+def _silu_64(g: Graph, z: str, _: float) -> str:
+    """z / (1 + exp(-z)): z sigmoid(z) onnxruntime 1.20 makes one operation of, which it has not in float64."""
+    return g.add("Div", z, g.add("Add", g.add("Exp", g.add("Neg", z)), g.number(1.0)))
 
 
 def _softplus_64(g: Graph, z: str, _: float) -> str:
@@ -282,6 +287,7 @@ IN_FLOAT64: dict[str, Rule] = {
     "leaky_relu": _leaky_relu_64,
     "elu": _elu_64,
     "selu": _selu_64,
+    "silu": _silu_64,
     "softplus": _softplus_64,
     "mish": _mish_64,
     "gelu": _gelu_64,

@@ -157,6 +157,11 @@ def need(module: str, extra: str) -> Any:
         return import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
+        if error.name is not None and error.name.partition(".")[0] != package:  # such as the backend of Keras
+            raise ImportError(
+                f"this needs {package}, which cannot be imported, because {error}: install that"
+                + ", or name another backend in the variable KERAS_BACKEND, such as torch" * (package == "keras")
+            ) from error
         raise ImportError(f'this needs {package}, which is missing: pip install "fastbp[{extra}]"') from error
 
 

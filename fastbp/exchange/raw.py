@@ -1,42 +1,106 @@
-"""The preparation in a model's metadata as source text for a module of NumPy alone: the one place that knows it."""
+"""How a model's data were prepared, as source text for a module of NumPy alone.
+
+This is the one place that knows what the metadata of `fastbp train` hold, and it knows them as JSON text alone:
+"fastbp.preparation", means and deviations of numbers, and "fastbp.preprocessor", rules for the columns of a table.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+import json
+from collections.abc import Mapping, Sequence
 from pprint import pformat
+from typing import Any
 
-from fastbp.preparation import Preparation
+from fastbp.exchange import numpy_tables
+from fastbp.exchange.parts import ExchangeError
 
-TEMPLATE = '''
-COLUMNS = {columns}
+SCALED, TABLE = "fastbp.preparation", "fastbp.preprocessor"
+TABLE_VERSION = 1  # of the rules' text
+
+_SCALED = '''COLUMNS = {columns}
 SHIFT = np.array({shift})
 SCALE = np.array({scale})
-{constants}
+
+
+def prepare(X):
+    """The features (n, INPUTS) of X (n, INPUTS) in the data's own units."""
+    return (np.asarray(X) - SHIFT) / SCALE
+'''
+_RAW = '''
 
 def predict_raw(X):
-    """{what} for X (n, {inputs}), both in the units of the data that the network was trained on."""
-    outputs = predict((np.asarray(X) - SHIFT) / SCALE)
+    """{what} for rows in the data's own units."""
+    outputs = predict(prepare(X))
     return {answers}
 '''
 
 
-def source_of(metadata: Mapping[str, str], inputs: int) -> str:
-    """Constants and a function predict_raw, which calls predict; empty where the metadata hold no preparation."""
-    preparation = Preparation.from_metadata(dict(metadata))
-    if preparation is None:
+def source_of(metadata: Mapping[str, str]) -> str:
+    """Constants and the functions prepare and predict_raw; empty where the metadata hold no preparation.
+
+    Raises ExchangeError for metadata that are damaged, or of a later version.
+    """
+    key = next((key for key in (TABLE, SCALED) if key in metadata), None)
+    if key is None:
         return ""
-    if preparation.classes:
-        what, answers = "Labels (n,)", "CLASSES[outputs.argmax(axis=1)]"
-        constants = f"CLASSES = np.array({_text(preparation.classes)})\n"
-    else:
-        what, answers = f"Targets (n, {len(preparation.y_scale)})", "outputs * Y_SCALE + Y_SHIFT"
-        constants = (
-            f"Y_SHIFT = np.array({_text(preparation.y_shift)})\nY_SCALE = np.array({_text(preparation.y_scale)})\n"
+    try:
+        content = json.loads(metadata[key])
+        return _of_table(content) if key == TABLE else _of_scaled(content)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, ExchangeError):
+            raise
+        raise ExchangeError(
+            f"the model's metadata {key!r} cannot be read: {error!r}; use another copy of its file, or delete the entry"
+        ) from error
+
+
+def _of_scaled(content: Mapping[str, Any]) -> str:
+    shift, scale = (_text(tuple(map(float, content[name]))) for name in ("shift", "scale"))
+    return _SCALED.format(columns=_text(tuple(content["columns"])), shift=shift, scale=scale) + _answers(
+        content["classes"], content["y_shift"], content["y_scale"], flat=False
+    )
+
+
+def _of_table(content: Mapping[str, Any]) -> str:
+    if content["version"] != TABLE_VERSION:
+        raise ExchangeError(
+            f"the model's metadata {TABLE!r} have the version {content['version']!r}, but this fastbp knows "
+            f"{TABLE_VERSION}: upgrade fastbp"
         )
-    return TEMPLATE.format(
-        columns=_text(preparation.columns), shift=_text(preparation.shift), scale=_text(preparation.scale),
-        constants=constants, what=what, inputs=inputs, answers=answers,
+    rules = tuple(map(_rule, content["columns"]))
+    constants = f"RULES = {_text(rules)}\nCLIP, NAMED = {bool(content['options']['clip'])}, {bool(content['named'])}\n"
+    functions = inspect.getsource(numpy_tables).partition("import numpy as np\n")[2].strip("\n") + "\n"
+    targets = content["targets"]
+    answers = "" if targets is None else _answers(
+        targets["classes"], targets["shift"], targets["scale"], flat=bool(targets["flat"])
     )  # fmt: skip
+    return constants + functions + answers
+
+
+def _rule(column: Sequence[Any]) -> tuple[Any, ...]:
+    """A column's rule without the shares of the training rows, of which only whether they are 0 matters."""
+    kind, name, *rest = column
+    if kind == "number":
+        fill, shift, scale, indicator, _ = rest
+        return kind, name, float(fill), float(shift), float(scale), bool(indicator)
+    if kind != "category":
+        raise ValueError(f"a column is of the kind {kind!r}")
+    categories, missing, others, coded = rest
+    return kind, name, tuple(map(str, categories)), missing > 0, others > 0, bool(coded)
+
+
+def _answers(classes: Sequence[Any], shift: Sequence[float], scale: Sequence[float], *, flat: bool) -> str:
+    """predict_raw, which turns outputs into labels or quantities."""
+    if classes:
+        constants = f"\nCLASSES = np.array({_text(tuple(classes))})\n"
+        chosen = "outputs.argmax(axis=1) if OUTPUTS > 1 else (outputs[:, 0] >= 0.5).astype(int)"
+        return constants + _RAW.format(what="Labels (n,)", answers=f"CLASSES[{chosen}]")
+    offset, factor = (_text(tuple(map(float, values))) for values in (shift, scale))
+    constants = f"\nY_SHIFT = np.array({offset})\nY_SCALE = np.array({factor})\n"
+    answers = "outputs * Y_SCALE + Y_SHIFT"
+    what = "Targets (n,)" if flat else f"Targets (n, {len(scale)})"
+    return constants + _RAW.format(what=what, answers=f"({answers})[:, 0]" if flat else answers)
 
 
 def _text(values: tuple[object, ...]) -> str:
