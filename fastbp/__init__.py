@@ -72,7 +72,8 @@ from fastbp.schedules import (
 from fastbp.training import DivergenceWarning, History
 
 __version__ = "0.1.0"
-_LATER = ("datasets", "kernels", "reference")  # imported when first asked for; Numba alone takes 0.25 s
+_LATER = ("datasets", "estimators", "kernels", "reference")  # imported when first asked for; Numba alone takes 0.25 s
+_ESTIMATORS = ("MLPClassifier", "MLPRegressor")  # these need scikit-learn
 if os.environ.get("FASTBP_ISA", "").strip():  # is checked, and takes effect, before Numba compiles anything
     importlib.import_module("fastbp.kernels.jit")
 
@@ -159,4 +160,6 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name in _LATER:
         return importlib.import_module(f"fastbp.{name}")
+    if name in _ESTIMATORS:
+        return getattr(importlib.import_module("fastbp.estimators"), name)
     raise AttributeError(f"module 'fastbp' has no attribute {name!r}")

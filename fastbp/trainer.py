@@ -57,11 +57,18 @@ class Trainer:
         return metrics.add_all(self.metrics, known, y, predictions, weight, self.loss.name, self.activation)
 
     def train(
-        self, rows: Rows, order: Indices, bounds: Indices, outputs: Array | None = None, n_threads: int | None = None
+        self,
+        rows: Rows,
+        order: Indices,
+        bounds: Indices,
+        outputs: Array | None = None,
+        n_threads: int | None = None,
+        scalars: npt.NDArray[np.float64] | None = None,
     ) -> tuple[Report, npt.NDArray[np.float64]]:
-        """Run len(bounds) - 1 steps; the engine's report and the loss of each."""
+        """Run len(bounds) - 1 steps; the engine's report and the loss of each. scalars: instead of the optimizer's."""
         steps = len(bounds) - 1
-        scalars = self.rates.of(self.step, steps)
+        if scalars is None:
+            scalars = self.rates.of(self.step, steps)
         losses = np.empty(steps) if steps > 1 else self._loss  # one for all single steps: new arrays take their time
         losses.fill(math.nan)
         done, born = -1, self.engine.steps_trained

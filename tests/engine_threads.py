@@ -52,6 +52,8 @@ CASES = {
     "clipped": (40, RESIDUAL, "cross_entropy", "adamw", "float64", 37, Treatment(global_clipnorm=0.1)),
     "regular": (60, REGULAR, "mse", "momentum", "float32", 48,
                 Treatment(clipvalue=0.5, clipnorm=0.2, accumulation=2, ema_momentum=0.9, decay_kernels_only=True)),
+    "reported": (64, [spec(100, "relu"), spec(40, "tanh"), spec(10, "softmax")], "cross_entropy", "adam decay",
+                 "float32", 64, Treatment(decay_kernels_only=True, reported_decay=1.0)),
     "double": (50, [spec(77, "selu"), spec(9, "softplus")], "mse", "momentum", "float64", 40),
 }  # fmt: skip
 

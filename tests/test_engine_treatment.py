@@ -57,6 +57,33 @@ def make_engines(name: str, case: str, rule: str, dtype: str) -> list[Any]:
     return engines
 
 
+@pytest.mark.parametrize("rule", ["sgd", "adam"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layers", ["plain", "all nodes"])
+def test_losses_include_the_penalty_of_the_decay(layers: str, dtype: str, rule: str) -> None:
+    engines, treatment = make_engines(layers, "nothing", rule, dtype), Treatment(decay_kernels_only=True)
+    X, y = make_data(140, INPUTS[layers], NETWORKS[layers][-1].units)
+    found = []
+    for engine in engines:
+        own, answers = X.astype(engine.dtype), y.astype(engine.dtype)
+        weights = engine.get_weights()
+        for part in (0.0, 1.0, 3.0):
+            engine.configure("mse", RULES[rule].rule, treatment=treatment._replace(reported_decay=part))
+            engine.reset_state(RULES[rule].n_states)
+            engine.set_weights(weights)
+            engine.steps_trained = 0
+            scalars, losses = RULES[rule].scalars(np.arange(len(BOUNDS) - 1)).copy(), np.zeros(len(BOUNDS) - 1)
+            scalars[:, 1] = np.linspace(0.1, 0.3, len(scalars))
+            engine.train(own, answers, np.arange(140), BOUNDS, scalars, losses)
+            found.append(losses)
+    exact, reference = found[:3], found[3:]
+    for ours, theirs in zip(exact, reference, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=LIMITS[dtype])
+    extra = exact[1] - exact[0]  # the weights do not depend on what is reported
+    np.testing.assert_allclose(exact[2] - exact[0], 3 * extra, rtol=LIMITS[dtype])
+    assert extra.min() > 0.01
+
+
 def slices(engine: Any, X: Array, y: Array, rule: str) -> tuple[list[Array], list[Array]]:
     """Losses, weights, average, and the loss and gradient after nine steps in two calls; what is accumulated between
     them, beside penalties, which are added when it is used."""

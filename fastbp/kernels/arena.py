@@ -33,8 +33,9 @@ from fastbp.kernels.updates import fold
 # Fields of a piece: its node, its offset, its lines, its array, the array of the line behind them (-1: none), and
 # whether it is trained; frozen ones have penalties and averages all the same.
 NODE, PLACE, LINES, ARRAY, BIAS_ARRAY, TRAINED, N_PIECE = range(7)
-# Columns of an array's settings: times the rate, times the decay, penalties, the norm that units may have; its pieces.
-MULTIPLIER, DECAYS, L1, L2, MAX_NORM, FIRST, COUNT, N_SETTINGS = range(8)
+# Columns of an array's settings: times the rate, times the decay, penalties, the norm that units may have; its pieces;
+# how much of the penalty whose gradient the decay is counts in the loss.
+MULTIPLIER, DECAYS, L1, L2, MAX_NORM, FIRST, COUNT, REPORTED, N_SETTINGS = range(9)
 # Of the whole network.
 CLIPVALUE, CLIPNORM, GLOBAL_CLIPNORM, ACCUMULATION, EMA_MOMENTUM, AVERAGE, N_TREATMENT = range(7)
 # Columns of a piece's sums: squares of the gradient, |w| and w^2, its penalty; LAMB's w^2 and r^2. Those of the line
@@ -83,12 +84,13 @@ def fold_groups(mem, arena, code, scalars):
 
 
 @kernel
-def penalty(mem, arena, i):
-    """l1 sum |W| + l2 sum W^2 of a piece."""
+def penalty(mem, arena, decay, i):
+    """l1 sum |W| + l2 sum W^2 of a piece; decay: of this step."""
     piece, s, total = arena.pieces[i], arena.settings[arena.pieces[i, ARRAY]], 0.0
-    if s[L1] != 0.0 or s[L2] != 0.0:
+    l2 = s[L2] + 0.5 * decay * s[REPORTED]
+    if s[L1] != 0.0 or l2 != 0.0:
         penalties(mem.table, piece[LINES], mem.P, piece[PLACE], arena.sums, i * N_SUMS + SIZES)
-        total = s[L1] * arena.sums[i * N_SUMS + SIZES] + s[L2] * arena.sums[i * N_SUMS + SIZES + 1]
+        total = s[L1] * arena.sums[i * N_SUMS + SIZES] + l2 * arena.sums[i * N_SUMS + SIZES + 1]
     arena.sums[i * N_SUMS + PENALTY] = total
 
 

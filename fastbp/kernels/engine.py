@@ -34,6 +34,8 @@ CHUNK = 512
 # Multiply-adds of a step, per layer and worker, from which another worker pays for barriers: 64-100-10 with 64 rows,
 # 237,000 for each of two, takes 17.6 us alone and 16 to 21 us shared, as the machine's other guests will have it.
 WORTH_SHARING = 150_000
+# Bytes of a workspace for gradients up to which it is kept for the next call.
+WORTH_KEEPING = 1 << 26
 UNTREATED = Treatment()
 NOT_TREATED = np.zeros(arena.N_TREATMENT)
 NOT_TREATED[arena.ACCUMULATION] = 1
@@ -68,6 +70,7 @@ class Engine:
         self._multiply_adds = sum(x.inputs * x.outputs for x in self._layers if x.dense)
         self._training: Workspace | None = None
         self._idle: list[Workspace] = []
+        self._gradient_space: Workspace | None = None
 
     # -- description ---------------------------------------------------------------------------------------------
     def _describe(self) -> list[plan.Node]:
@@ -115,7 +118,7 @@ class Engine:
         wanted = loss, rule, tuple(loss_parameters), treatment
         if wanted != (self.loss, self.rule, self.loss_parameters, self._treatment):
             self.loss, self.rule, self.loss_parameters, self._treatment = wanted
-            self._layers, self._training, self._idle = self._describe(), None, []
+            self._layers, self._training, self._idle, self._gradient_space = self._describe(), None, [], None
             self._network = self._connect()
 
     def _loss_code(self) -> int:
@@ -298,15 +301,20 @@ class Engine:
             space = self._training = self._space(network, batch, workers, training=True)
         return space
 
-    def gradients(self, X: Rows, y: Array, *, sample_weight: Array | None = None) -> tuple[float, list[Array | None]]:
+    def gradients(self, X: Rows, y: Array, *, sample_weight: Array | None = None,
+                  n_threads: int | None = None) -> tuple[float, list[Array | None]]:
         """The mean loss of one batch and its gradient, by the unfused path; parameters and states stay as they are."""
         batch, gradient = len(X), aligned(self._stride, self.dtype)
-        network = self._network_for(isinstance(X, SparseRows), False)
-        space = self._space(network, batch, self._workers(batch, None), training=True)
+        network, workers = self._network_for(isinstance(X, SparseRows), False), self._workers(batch, n_threads)
+        space, self._gradient_space = self._gradient_space, None  # nobody else's while it is used
+        if space is None or space.batch < batch or space.workers != workers or space.network is not network:
+            space = self._space(network, batch, workers, training=True)
         losses = np.zeros(1)
         self._random[2] = self.steps_trained
         space.point("treatment", NOT_TREATED)
         self._one_pass(space, "gradients", X, y, losses, sample_weight, EMPTY, backward=1, G=gradient)
+        if space.M.nbytes <= WORTH_KEEPING:  # quasi-Newton methods ask again and again
+            self._gradient_space = space
         return float(losses[0]), self._with_gaps(gradient)
 
     def _with_gaps(self, gradient: Array) -> list[Array | None]:

@@ -139,7 +139,7 @@ def run_arena(mem, data, rule, arena, what, step, piece):
     """One piece of what is done to parameters and to gradients in their arena."""
     row = data.scalars[step] if data.scalars.shape[0] > 1 else data.scalars[0]
     if what == op.PENALTIES:
-        penalty(mem, arena, piece)
+        penalty(mem, arena, row[1], piece)
     elif what == op.PREPARE:
         prepare_piece(mem, arena, rule.training, piece)
     elif what == op.FACTORS:

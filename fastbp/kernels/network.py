@@ -23,8 +23,9 @@ class Network:
                  rule: str, lanes: int, sparse: bool = False, every_weight: bool = False):
         self.lamb, self.sparse = rule == "lamb", sparse
         self.penalties = any(spec.dense and (spec.l1 or spec.l2) for spec in specs)
+        self.reports = treatment.reported_decay != 0
         limits = any(spec.dense and spec.max_norm for spec in specs)
-        plain = treatment._replace(decay_kernels_only=False) == Treatment()
+        plain = treatment._replace(decay_kernels_only=False, reported_decay=0.0) == Treatment()
         self.treated = self.lamb or self.penalties or limits or not plain or (sparse and every_weight)
         arrays = [(index, j) for index, spec in enumerate(specs)
                   if spec.dense or nodes[index].columns
@@ -37,6 +38,8 @@ class Network:
         rows = list(settings.values()) if self.treated else alike
         self.settings = np.zeros((max(1, len(rows)), arena.N_SETTINGS))
         self.settings[:, : arena.FIRST] = rows or [(1.0, 1.0, 0.0, 0.0, 0.0)]
+        kernels = {group for (index, j), group in number.items() if specs[index].dense and j == 0}
+        self.settings[list(kernels), arena.REPORTED] = treatment.reported_decay
         self.pieces = _pieces(self.nodes, layout, lanes)
         for group in range(len(rows) if self.treated else 0):
             mine = np.flatnonzero((self.pieces[:, [arena.ARRAY, arena.BIAS_ARRAY]] == group).any(axis=1))
@@ -47,7 +50,8 @@ class Network:
     def options(self, training: bool) -> dict[str, bool]:
         """What the program must know, if anything."""
         if training:
-            chosen = {"penalties": self.penalties, "treated": self.treated, "lamb": self.lamb, "sparse": self.sparse}
+            chosen = {"penalties": self.penalties, "treated": self.treated, "lamb": self.lamb, "sparse": self.sparse,
+                      "reported": self.reports}
         else:
             chosen = {"penalties": self.penalties, "sparse": self.sparse}
         return {name: True for name, value in chosen.items() if value}

@@ -49,15 +49,17 @@ def gathers_alone(layers: Sequence[Node], panels: int, lanes: int, workers: int)
 
 
 def program(layers: Sequence[Node], mode: str, panels: int, lanes: int, workers: int, *, penalties: bool = False,
-            treated: bool = False, lamb: bool = False, sparse: bool = False) -> np.ndarray:
+            treated: bool = False, lamb: bool = False, sparse: bool = False, reported: bool = False) -> np.ndarray:
     """The operations of one step: "train", "gradients", "evaluate" or "predict".
 
     penalties: the loss includes those of the weights; treated: gradients go to their arena, and weights are updated
     when all of them are known; lamb: by a rule that needs norms of whole arrays; sparse: the first layer reads rows
-    where they are.
+    where they are; reported: the loss includes the penalty whose gradient the weight decay is.
     """
-    if not plain(layers) or penalties or treated or sparse:
-        return _general(layers, mode, penalties, treated, lamb, sparse)
+    if reported and len(layers) > 1 and plain(layers) and not (penalties or treated or sparse):
+        return _with_penalties(program(layers, mode, panels, lanes, workers))
+    if not plain(layers) or penalties or treated or sparse or reported:
+        return _general(layers, mode, penalties or reported, treated, lamb, sparse)
     last, splits = len(layers) - 1, _splits(layers, panels, lanes, workers)
     start = EVERYONE if gathers_alone(layers, panels, lanes, workers) else BY_BATCH
     steps = [(GATHER, 0, start), *((FORWARD, i, split) for i, split in enumerate(splits))]
@@ -122,6 +124,13 @@ def _general(layers: Sequence[Node], mode: str, penalties: bool, treated: bool, 
         steps += [(MEASURE, 0, 1, HELPING), (TRUST, 0, 0, EVERYONE)] if lamb else []
         steps += [(APPLY, 0, 1, HELPING)]
     return np.array(steps, np.int64)
+
+
+def _with_penalties(steps: np.ndarray) -> np.ndarray:
+    """The same program with penalties, before the loss: updates of the step before are done by then, since a barrier
+    follows them or the first layer, and the barrier before CHECK lets everyone know the sums."""
+    loss = np.flatnonzero(steps[:, WHAT] == LOSS)
+    return np.insert(steps, loss, (PENALTIES, 0, 0, FIXED), axis=0)
 
 
 def _wants_weights(node: Node, mode: str) -> bool:

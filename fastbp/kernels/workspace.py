@@ -100,7 +100,7 @@ class Workspace:
         lanes = LINE // dtype.itemsize
         n_panels, nodes = plan.ceil_div(batch, lanes), network.nodes
         options = network.options(training)
-        alone = not options and program.gathers_alone(nodes, n_panels, lanes, workers)
+        alone = not options.keys() - {"reported"} and program.gathers_alone(nodes, n_panels, lanes, workers)
         self.plan = plan.make(nodes, batch, dtype, workers, training, len(network.settings), alone,
                               network.sparse)
         self.batch, self.workers, self.dtype = batch, workers, dtype
@@ -119,7 +119,8 @@ class Workspace:
         self.numbers = self.context[2 * len(run.ARRAYS) :]
         self.numbers[[run.SCRATCH, run.SCRATCH_SIZE]] = self.plan.scratch, self.plan.scratch_size
         self.numbers[run.GROUPS] = self.plan.scratch_size - plan.GROUP_LINES * len(network.settings) * lanes
-        self.numbers[[run.PENALISED, run.LAMB]] = options.get("penalties", 0), options.get("lamb", 0)
+        self.numbers[run.PENALISED] = bool(options.keys() & {"penalties", "reported"})
+        self.numbers[run.LAMB] = options.get("lamb", 0)
         self.numbers[run.WORKERS] = workers
         self.numbers[run.SPINS] = parallel.SPINS if workers <= usable_cores() else 0
         self._arrays: dict[str, Array] = {}

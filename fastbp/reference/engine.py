@@ -195,7 +195,7 @@ class ReferenceEngine:
                 w = None if sample_weight is None else sample_weight.take(batch)
                 A, tape = forward(x, self._trunk, Draw(self.key, self.steps_trained))
                 losses[s], dA = self._loss_and_delta(A, y.take(batch, axis=0), w)
-                losses[s] += self._updates.penalty(self._W)
+                losses[s] += self._updates.penalty(self._W) + self._updates.reported(self._W, row[1])
                 if outputs is not None:
                     outputs[ends[s] : ends[s + 1]] = self._outputs(A)
                 if not math.isfinite(losses[s]):

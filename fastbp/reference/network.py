@@ -60,7 +60,9 @@ class Treatment(NamedTuple):
     """What happens to gradients before the rule and to weights after it; 0 means nothing.
 
     clipvalue bounds every element, clipnorm the norm of every array, global_clipnorm that of all together;
-    accumulation: the mean gradient of so many steps makes one update; ema_momentum: of the average of the weights.
+    accumulation: the mean gradient of so many steps makes one update; ema_momentum: of the average of the weights;
+    reported_decay: how much of the penalty decay / 2 sum W^2, whose gradient the weight decay is, the losses of
+    training steps include, those of a step by its own decay.
     """
 
     clipvalue: float = 0.0
@@ -69,6 +71,7 @@ class Treatment(NamedTuple):
     accumulation: int = 1
     ema_momentum: float = 0.0
     decay_kernels_only: bool = False
+    reported_decay: float = 0.0
 
     @property
     def n_states(self) -> int:

@@ -81,6 +81,15 @@ class Updates:
                 total += float(p.spec.l1 * np.abs(values).sum() + p.spec.l2 * np.square(values).sum())
         return total
 
+    def reported(self, W: Array, decay: float) -> float:
+        """The part of the penalty decay / 2 sum W^2 over kernels that a step's loss includes."""
+        if not self.treatment.reported_decay:
+            return 0.0
+        wide = np.result_type(W.dtype, np.float64)
+        return self.treatment.reported_decay * sum(
+            float(decay / 2 * np.square(p.of(W).astype(wide)).sum()) for p in self.kernels
+        )
+
     def add_penalty_gradients(self, W: Array, dW: Array) -> None:
         """dW <- dW + l1 sign(W) + 2 l2 W."""
         for p in self.kernels:

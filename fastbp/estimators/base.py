@@ -1,0 +1,411 @@
+"""What the classifier and the regressor share: fitting, the weights by scikit-learn's names, pickling."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import warnings
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from joblib.parallel import get_active_backend
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+import fastbp
+from fastbp import data, optimizers
+from fastbp.data import Rows
+from fastbp.estimators import design as designs
+from fastbp.estimators import parameters
+from fastbp.estimators.design import Design
+from fastbp.estimators.epochs import Epochs, Rules, takes_penalty
+from fastbp.estimators.lbfgs import Objective, minimise
+from fastbp.estimators.stochastic import Stochastic
+from fastbp.estimators.validation import Held, Validation, deviance_constants
+from fastbp.model import Sequential
+
+Array = npt.NDArray[Any]
+
+_DTYPES = (np.float64, np.float32)
+_ALMOST_1 = 1 - 2.0**-52  # for a momentum of 1, which scikit-learn allows
+
+
+class Given(NamedTuple):
+    """Checked data: X an array or a sparse matrix, y as the user has it, weight (n,) or None."""
+
+    X: Any
+    y: Array
+    weight: Array | None
+
+    def take(self, part: Array) -> Given:
+        """Some of the rows."""
+        return Given(self.X[part], self.y[part], None if self.weight is None else self.weight[part])
+
+
+class BaseMLP(BaseEstimator, ABC):
+    """Base of the two estimators; scikit-learn's names, so that users and its tools find them."""
+
+    _parameter_constraints = parameters.CONSTRAINTS
+    _numeric_y = False  # whether y must be numbers
+
+    # ---------------------------------------------------------------- what the two differ in
+
+    @abstractmethod
+    def _check_y(self, y: Array, incremental: bool, first: bool) -> Array:
+        """y, checked; a classifier also notes down its classes."""
+
+    @abstractmethod
+    def _design(self, y: Array) -> Design:
+        """The outputs, for such a y."""
+
+    @abstractmethod
+    def _targets(self, y: Array, design: Design, dtype: Any) -> Array:
+        """y as the engine takes it."""
+
+    @abstractmethod
+    def _score_outputs(self, outputs: Array, y: Array, weight: Array | None) -> float:
+        """How good outputs are."""
+
+    def _weigh(self, y: Array, weight: Array | None, incremental: bool) -> Array | None:
+        """The weights of rows."""
+        return weight
+
+    def _strata(self, y: Array) -> Array | None:
+        """What rows held out are to be drawn evenly from."""
+        return None
+
+    # ---------------------------------------------------------------- fitting
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, held_out: tuple[Any, Any, Any], incremental: bool) -> Any:
+        self._validate_params()
+        parameters.check_together(self)
+        sizes = designs.hidden_sizes(self.hidden_layer_sizes)
+        known = self.__sklearn_is_fitted__() or "_known" in self.__dict__  # users may set coefs_ themselves
+        first = not known or (not self.warm_start and not incremental)
+        if incremental and self.early_stopping and held_out[0] is None:
+            raise ValueError(
+                "partial_fit does not support early_stopping=True without rows to look at: pass X_val and y_val"
+            )
+        given = self._check_data(X, y, sample_weight, incremental, first)
+        held = self._check_held_out(held_out)
+        random_state = check_random_state(self.random_state)
+        dtype = given.X.dtype if first or not hasattr(self, "model_") else self.model_._dtype
+        design = self._design(given.y)
+        batch_size = min(200 if self.batch_size == "auto" else self.batch_size, given.X.shape[0])
+        weight = batch_size * (1.0 if given.weight is None else float(given.weight.mean()) or 1.0)
+        self._network(given.X.shape[1], sizes, design, dtype, weight, first, random_state)
+        if self.solver == "lbfgs":
+            self._fit_lbfgs(given, design)
+        else:
+            self._fit_stochastic(given, held, design, random_state, incremental)
+        return self
+
+    def _check_data(self, X: Any, y: Any, sample_weight: Any, incremental: bool, first: bool) -> Given:
+        X, y = validate_data(
+            self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=_DTYPES, reset=first,
+            y_numeric=self._numeric_y,
+        )  # fmt: skip
+        y = self._check_y(y, incremental, first)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+        return Given(X.tocsr() if hasattr(X, "tocsr") else X, y, self._weigh(y, sample_weight, incremental))
+
+    def _check_held_out(self, held_out: tuple[Any, Any, Any]) -> Given | None:
+        """X_val, y_val and sample_weight_val, or None where there are none."""
+        X, y, weight = held_out
+        if X is None and y is None and weight is None:
+            return None
+        if X is None or y is None:
+            raise ValueError("X_val and y_val must both be given, or none of them")
+        if self.solver == "lbfgs":
+            raise ValueError("X_val needs epochs, which solver='lbfgs' has not: pass solver='adam' or 'sgd'")
+        X, y = validate_data(
+            self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=_DTYPES, reset=False,
+            y_numeric=self._numeric_y,
+        )  # fmt: skip
+        y = self._check_y(y, True, False)
+        if weight is not None:
+            weight = _check_sample_weight(weight, X, dtype=X.dtype, ensure_non_negative=True)
+        return Given(X.tocsr() if hasattr(X, "tocsr") else X, y, weight)
+
+    def _network(
+        self,
+        inputs: int,
+        sizes: list[int],
+        design: Design,
+        dtype: Any,
+        batch_weight: float,
+        first: bool,
+        random_state: np.random.RandomState,
+    ) -> None:
+        """The model, new or the one there is, and the attributes that tell of it."""
+        functions = [designs.activation_of(f) for f in designs.each(self.activation, len(sizes), "activation")]
+        rates = designs.each(self.dropout, len(sizes), "dropout")
+        named = self.solver in parameters.SGD_AND_ADAM
+        own = not named and self.solver != "lbfgs" and not takes_penalty(self._optimizer_object())
+        l2 = self.alpha / (2 * design.gradient_scale * batch_weight) if own else 0.0
+        layers = designs.layers_of(sizes, functions, rates, self.batch_norm, design, l2)
+        if first:
+            units = [inputs, *sizes, design.units]
+            names = [function.name for function in functions]
+            kernels, biases = designs.initial_weights(random_state, units, [*names, names[-1] if names else ""], dtype)
+            self._reset(design, len(units))
+            seed = int(random_state.randint(np.iinfo(np.int32).max)) if any(rates) else 0
+            self.model_ = Sequential(layers, input_size=inputs, seed=seed, dtype=dtype)
+            self._put(kernels, biases)
+            return
+        if not hasattr(self, "model_"):  # weights were set, but none were learnt
+            coefs, intercepts = self.coefs_, self.intercepts_
+            self._reset(design, len(sizes) + 2)
+            self.model_ = Sequential(layers, input_size=inputs, dtype=dtype)
+            self._put(coefs, intercepts)
+        self._synchronise()
+        recipe = self.model_._recipe
+        if tuple(layers) != self.model_.layers or (recipe is not None and design.loss != recipe.loss):
+            self._rebuild(layers)
+
+    def _rebuild(self, layers: list[Any]) -> None:
+        """A model of other layers with the same weights, after set_params."""
+        old = self.model_
+        new = Sequential(layers, input_size=old.input_size, seed=old._seed, dtype=old._dtype)
+        before, after = ([W.shape for W in model.get_weights()] for model in (old, new))
+        if before != after:
+            raise ValueError(
+                f"warm_start and partial_fit go on with the weights there are, of shapes {before}, but the parameters "
+                f"now want {after}: keep hidden_layer_sizes and batch_norm, or fit with warm_start=False"
+            )
+        new.set_weights(old.get_weights())
+        self.model_ = new
+
+    def _reset(self, design: Design, n_layers: int) -> None:
+        for name in ("_known", "_best_weights", "stopped_early_"):
+            self.__dict__.pop(name, None)
+        self.n_iter_, self.t_ = 0, 0
+        self.n_layers_, self.n_outputs_, self.out_activation_ = n_layers, design.units, design.out_activation
+        if self.solver != "lbfgs":
+            self.loss_curve_: list[float] = []
+            self._no_improvement_count = 0
+            self.best_loss_ = None if self.early_stopping else np.inf
+            self.validation_scores_: list[float] | None = None
+            self.validation_loss_curve_: list[float] | None = None
+            self.best_validation_score_: float | None = None
+
+    def _compile(self, design: Design, batch_size: int, anew: bool) -> None:
+        """Have the model train by this solver; anew: from states of 0."""
+        model, c = self.model_, design.gradient_scale
+        if anew or model._trainer is None:
+            optimizer = self._optimizer_object()
+            if takes_penalty(optimizer):
+                decay = self.alpha / (c * batch_size)
+                optimizer = dataclasses.replace(optimizer, weight_decay=decay, weight_decay_on="kernels")
+            model.compile(optimizer, design.loss)
+        optimizer, loss = model._recipe.optimizer, model._recipe.loss
+        reported = c / design.loss_scale if optimizer.weight_decay_on == "kernels" and self.alpha else 0.0
+        model._trainer.engine.configure(
+            loss.rule, optimizer.rule, loss_parameters=loss.parameters,
+            treatment=optimizer.treatment._replace(reported_decay=reported),
+        )  # fmt: skip
+
+    def _optimizer_object(self) -> optimizers.Optimizer:
+        solver, rate = self.solver, self.learning_rate_init
+        if isinstance(solver, optimizers.Optimizer):
+            return solver
+        if solver == "sgd":
+            momentum = min(float(self.momentum), _ALMOST_1)
+            return optimizers.SGD(rate, momentum=momentum, nesterov=bool(self.nesterovs_momentum) and momentum > 0)
+        if solver == "adam":
+            return optimizers.Adam(rate, float(self.beta_1), float(self.beta_2), float(self.epsilon))
+        make: Any = optimizers.BY_NAME[solver]
+        return make(rate)
+
+    def _rows(self, given: Given, design: Design, dtype: Any) -> Rows:
+        """As the engine takes it."""
+        X = data.features(given.X, None, np.dtype(dtype)) if hasattr(given.X, "tocsr") else given.X
+        X = np.require(X, dtype, ["C", "A"]) if isinstance(X, np.ndarray) else X
+        weight = None if given.weight is None else np.require(given.weight, dtype, ["C", "A"])
+        return Rows(X, self._targets(given.y, design, dtype), weight)
+
+    def _fit_stochastic(
+        self, given: Given, held: Given | None, design: Design, random_state: np.random.RandomState, incremental: bool
+    ) -> None:
+        if self.early_stopping and held is None:
+            given, held = self._split(given, random_state)
+        n = given.X.shape[0]
+        batch_size = min(200, n) if self.batch_size == "auto" else int(self.batch_size)
+        if batch_size > n:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=4
+            )
+            batch_size = n
+        self._compile(design, batch_size, anew=not incremental)
+        model = self.model_
+        trainer, n_threads = model._trainer, self._threads()
+        validation = self._watch(held, design, n_threads)
+        if incremental and getattr(self, "stopped_early_", False):
+            return
+        named = self.solver in parameters.SGD_AND_ADAM
+        alpha = self.alpha if named or trainer.optimizer.weight_decay_on == "kernels" else 0.0
+        rows = self._rows(given, design, model._dtype)
+        epochs = Epochs(
+            trainer, rows, batch_size, random_state if self.shuffle else None,
+            Rules(self.solver if named else "", alpha, design),
+            deviance_constants(rows.y) if design.deviance else None, n_threads,
+        )  # fmt: skip
+        Stochastic(self, epochs, validation, incremental).run()
+        self.__dict__.pop("_known", None)
+        if incremental and self.early_stopping and self._no_improvement_count > self.n_iter_no_change:
+            model.set_weights(self._best_weights)
+            self.stopped_early_ = True
+
+    def _split(self, given: Given, random_state: np.random.RandomState) -> tuple[Given, Given]:
+        """Rows to train on, and rows held out: the same as scikit-learn's."""
+        rows, held = train_test_split(
+            np.arange(given.X.shape[0]), random_state=random_state, test_size=self.validation_fraction,
+            stratify=self._strata(given.y),
+        )  # fmt: skip
+        if len(held) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+            )
+        return given.take(rows), given.take(held)
+
+    def _watch(self, held: Given | None, design: Design, n_threads: int | None) -> Validation | None:
+        """What measures the model on rows held out, where there are any."""
+        if held is None:
+            return None
+        if self.validation_scores_ is None:
+            self.validation_scores_, self.validation_loss_curve_ = [], []
+            self.best_validation_score_ = -np.inf
+        rows = self._rows(held, design, self.model_._dtype)
+        return Validation(Held(rows, held.X, held.y), design, self.scoring, n_threads)
+
+    def _fit_lbfgs(self, given: Given, design: Design) -> None:
+        model = self.model_
+        wide = model
+        if model._dtype != np.float64:
+            wide = Sequential(model.layers, input_size=model.input_size, dtype=np.float64)
+            wide.set_weights(model.get_weights())
+        wide.compile(optimizers.SGD(), design.loss)
+        rows = self._rows(given, design, given.X.dtype)
+        constant = float(np.average(deviance_constants(rows.y), weights=rows.weight)) if design.deviance else 0.0
+        objective = Objective(wide._trainer.engine, rows, design, self.alpha, constant, self._threads())
+        weights = minimise(objective, model.get_weights(), self)
+        if not all(np.isfinite(W).all() for W in weights):
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+                "preprocessed."
+            )
+        model.set_weights(weights)
+        if wide is not model:
+            model.compile(optimizers.SGD(), design.loss)
+        self.__dict__.pop("_known", None)
+
+    def _threads(self) -> int | None:
+        """How many threads the engine may have, None for as many as pay.
+
+        joblib's processes have a limit of their own, which Numba knows; where its threads fit side by side each has one.
+        """
+        if self.n_threads is not None:
+            return int(self.n_threads)
+        backend, _ = get_active_backend()
+        nested = (getattr(backend, "nesting_level", 0) or 0) > 0
+        return 1 if nested and threading.current_thread() is not threading.main_thread() else None
+
+    # ---------------------------------------------------------------- asking
+
+    def _outputs(self, X: Any) -> Array:
+        """The network's outputs for X, checked."""
+        check_is_fitted(self, "model_")
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=_DTYPES, reset=False)
+        self._synchronise()
+        outputs: Array = self.model_.predict(X, n_threads=self._threads())
+        return outputs
+
+    # ---------------------------------------------------------------- weights
+
+    @property
+    def coefs_(self) -> list[Array]:
+        """The kernels, layer by layer, (in, out); they may be changed, or others put in their place."""
+        return self._weights_known()[0]
+
+    @coefs_.setter
+    def coefs_(self, value: Any) -> None:
+        self._known = (list(value), self.__dict__.get("_known", (None, None))[1] or self._from_model()[1])
+
+    @property
+    def intercepts_(self) -> list[Array]:
+        """The biases, layer by layer; they may be changed, or others put in their place."""
+        return self._weights_known()[1]
+
+    @intercepts_.setter
+    def intercepts_(self, value: Any) -> None:
+        self._known = (self.__dict__.get("_known", (None, None))[0] or self._from_model()[0], list(value))
+
+    @property
+    def _optimizer(self) -> Any:
+        """Where scikit-learn's users look for the learning rate."""
+        return self.model_._trainer
+
+    def _weights_known(self) -> tuple[list[Array], list[Array]]:
+        """Copies of kernels and biases, made when first asked for."""
+        if "_known" not in self.__dict__:
+            if "model_" not in self.__dict__:
+                raise AttributeError(f"{type(self).__name__} has no weights yet: call fit first")
+            self._known = self._from_model()
+        return self._known
+
+    def _from_model(self) -> tuple[list[Array], list[Array]]:
+        if "model_" not in self.__dict__:
+            return [], []
+        weights, places = self.model_.get_weights(), designs.places(self.model_.layers)
+        return [weights[place] for place in places], [weights[place + 1] for place in places]
+
+    def _put(self, coefs: list[Array], intercepts: list[Array]) -> None:
+        """Make these the model's weights."""
+        weights = self.model_.get_weights()
+        for place, W, b in zip(designs.places(self.model_.layers), coefs, intercepts, strict=True):
+            weights[place], weights[place + 1] = W, b
+        self.model_.set_weights(weights)
+
+    def _synchronise(self) -> None:
+        """Take over what was done to coefs_ and intercepts_ since they were looked at."""
+        known = self.__dict__.get("_known")
+        if known is None or "model_" not in self.__dict__:
+            return
+        for mine, theirs in zip(known, self._from_model(), strict=True):
+            if len(mine) != len(theirs) or not all(map(np.array_equal, mine, theirs)):
+                self._put(*known)
+                return
+
+    # ---------------------------------------------------------------- pickling
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._synchronise()
+        state = dict(super().__getstate__())
+        state.pop("_known", None)
+        state["_fastbp_version"] = fastbp.__version__
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        version = state.pop("_fastbp_version", "unknown")
+        if version != fastbp.__version__:
+            warnings.warn(
+                f"{type(self).__name__} was pickled by fastbp {version} and is read by {fastbp.__version__}: it may "
+                "predict otherwise, or not at all. model_.save() writes files that carry a format and a checksum",
+                UserWarning,
+                stacklevel=2,
+            )
+        super().__setstate__(state)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "model_" in self.__dict__
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

@@ -1,0 +1,101 @@
+"""Rows held out: the loss and the score on them, epoch after epoch."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import check_scoring
+
+from fastbp.data import Rows
+from fastbp.estimators.design import Design
+
+Array = npt.NDArray[Any]
+
+
+class Held(NamedTuple):
+    """Rows held out: as the engine takes them, and X and y as a scorer takes them."""
+
+    rows: Rows
+    X: Any
+    y: Array
+
+
+class Validation:
+    """Measures an estimator on rows held out, in one pass of its engine.
+
+    The score is that of scikit-learn's MLP (accuracy, or R²), or what `scoring` says.
+    """
+
+    def __init__(self, held: Held, design: Design, scoring: Any, n_threads: int | None) -> None:
+        self.held, self.design, self.scoring, self.n_threads = held, design, scoring, n_threads
+        self.constant = 0.0
+        if design.deviance:
+            terms = deviance_constants(held.rows.y)
+            self.constant = float(np.average(terms, weights=held.rows.weight))
+
+    def measure(self, estimator: Any) -> float:
+        """The score now; noted down with the loss."""
+        rows, engine = self.held.rows, estimator.model_._trainer.engine
+        outputs = np.empty((len(rows.X), self.design.units), engine.dtype)
+        loss = engine.evaluate(rows.X, rows.y, sample_weight=rows.weight, outputs=outputs, n_threads=self.n_threads)
+        loss = self.design.loss_scale * loss + self.constant
+        score = self._score(estimator, outputs, loss)
+        self.note(estimator, score, loss)
+        if estimator.verbose:
+            print(f"Validation score: {score:f}")
+        return score
+
+    def note(self, estimator: Any, score: float, loss: float) -> None:
+        """Append to the validation curves."""
+        estimator.validation_scores_.append(float(score))
+        estimator.validation_loss_curve_.append(float(loss))
+
+    def _score(self, estimator: Any, outputs: Array, loss: float) -> float:
+        if self.scoring == "loss":
+            return -loss
+        if self.scoring is not None:
+            unnamed = unchecked(estimator)
+            scorer = check_scoring(unnamed, scoring=self.scoring)
+            weight = {} if self.held.rows.weight is None else {"sample_weight": self.held.rows.weight}
+            return float(scorer(unnamed, self.held.X, self.held.y, **weight))
+        if not np.isfinite(outputs).all():
+            return np.nan
+        return float(estimator._score_outputs(outputs, self.held.y, self.held.rows.weight))
+
+
+def unchecked(estimator: Any) -> Any:
+    """The same estimator, model and all, without the names of its features: X lost them when it was checked."""
+    result = object.__new__(type(estimator))
+    vars(result).update({name: value for name, value in vars(estimator).items() if name != "feature_names_in_"})
+    return result
+
+
+def deviance_constants(y: Array) -> Array:
+    """What the Poisson deviance of a row has beyond exp(z) - y z: the sum of y log y - y."""
+    wide = y.astype(np.float64)
+    logarithms = np.log(np.where(wide > 0, wide, 1.0))
+    constants: Array = (wide * logarithms - wide).sum(axis=1)
+    return constants
+
+
+def accuracy(right: Array, weight: Array | None) -> float:
+    """The (weighted) share of rows that are right."""
+    return float(np.average(right, weights=weight))
+
+
+def r2(y: Array, predicted: Array, weight: Array | None) -> float:
+    """scikit-learn's R²: 1 - residual / total sum of squares, the mean over outputs; a constant y has 0, or 1 if met.
+
+    >>> r2(np.array([[1.0], [2.0], [3.0]]), np.array([[1.0], [2.0], [4.0]]), None)
+    0.5
+    """
+    w = np.ones((len(y), 1)) if weight is None else weight[:, np.newaxis].astype(np.float64)
+    y = y.astype(np.float64)
+    residual = (w * (y - predicted) ** 2).sum(axis=0)
+    total = (w * (y - np.average(y, axis=0, weights=None if weight is None else weight)) ** 2).sum(axis=0)
+    scores = np.where(residual == 0, 1.0, 0.0)
+    varied = (total != 0) & (residual != 0)
+    scores[varied] = 1 - residual[varied] / total[varied]
+    return float(scores.mean())

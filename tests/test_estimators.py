@@ -1,0 +1,146 @@
+"""The scikit-learn estimators beside scikit-learn's MLP, whose weights they have, and what they add."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+sklearn = pytest.importorskip("sklearn")
+
+from scipy import sparse
+from sklearn import neural_network
+from sklearn.base import clone
+from sklearn.datasets import load_digits, make_multilabel_classification, make_regression
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import compute_class_weight
+
+import fastbp
+from fastbp import MLPClassifier, MLPRegressor
+from fastbp.estimators.validation import r2
+
+pytestmark = [pytest.mark.jit, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
+Array = np.ndarray
+
+X_DIGITS, Y_DIGITS = load_digits(return_X_y=True)
+X_DIGITS = X_DIGITS[:400] / 16
+Y_DIGITS = Y_DIGITS[:400]
+BINARY = Y_DIGITS < 2
+X_REAL, Y_REAL = make_regression(300, 8, noise=5, random_state=0)
+Y_REAL = Y_REAL / 100
+Y_THREE = np.column_stack([Y_REAL, -Y_REAL, Y_REAL**2])
+COUNTS = np.abs(3 * Y_REAL).round()
+X_MANY, Y_MANY = make_multilabel_classification(200, random_state=0)
+WEIGHTS = np.random.default_rng(0).uniform(0.1, 2, 400)
+
+DATA = {
+    "classes": (X_DIGITS, Y_DIGITS),
+    "two classes": (X_DIGITS[BINARY], Y_DIGITS[BINARY]),
+    "texts": (X_DIGITS, np.array([f"digit {y}" for y in Y_DIGITS])),
+    "multilabel": (X_MANY, Y_MANY),
+    "number": (X_REAL, Y_REAL),
+    "numbers": (X_REAL, Y_THREE),
+    "counts": (X_REAL, COUNTS),
+    "sparse": (sparse.csr_matrix(np.where(X_DIGITS > 0.5, X_DIGITS, 0)), Y_DIGITS),
+}
+SGD = {"solver": "sgd", "learning_rate_init": 0.1}
+# Data, parameters, and whether rows have weights.
+SAME = {
+    "adam": ("classes", {}, False),
+    "sgd": ("classes", SGD, False),
+    "without momentum": ("classes", SGD | {"momentum": 0}, False),
+    "classical momentum": ("classes", SGD | {"nesterovs_momentum": False}, False),
+    "invscaling": ("classes", SGD | {"learning_rate": "invscaling", "power_t": 0.1}, False),
+    "adaptive": ("classes", SGD | {"learning_rate": "adaptive", "n_iter_no_change": 1, "tol": 0.2}, False),
+    "converged": ("classes", {"tol": 0.05, "n_iter_no_change": 2, "max_iter": 200}, False),
+    "penalised": ("classes", {"alpha": 3.0}, False),
+    "unpenalised": ("classes", {"alpha": 0.0}, False),
+    "batches": ("classes", {"batch_size": 37, "shuffle": False}, False),
+    "weights": ("classes", {"batch_size": 70, "alpha": 1.0}, True),
+    "deep": ("classes", {"hidden_layer_sizes": (20, 15, 10), "activation": "tanh"}, False),
+    "logistic": ("classes", {"activation": "logistic"}, False),
+    "linear": ("classes", {"activation": "identity", "hidden_layer_sizes": ()}, False),
+    "early stopping": ("classes", {"early_stopping": True, "n_iter_no_change": 3, "max_iter": 60}, False),
+    "weighted stopping": ("classes", {"early_stopping": True, "n_iter_no_change": 3, "max_iter": 60}, True),
+    "two classes": ("two classes", {"early_stopping": True, "n_iter_no_change": 2, "alpha": 1.0}, False),
+    "texts": ("texts", {"early_stopping": True}, False),
+    "multilabel": ("multilabel", {"alpha": 0.1, "early_stopping": True}, False),
+    "multilabel sgd": ("multilabel", SGD | {"learning_rate_init": 0.01, "alpha": 0.1}, False),
+    "sparse": ("sparse", {"alpha": 0.1}, False),
+    "number": ("number", {"alpha": 1.0}, False),
+    "number sgd": ("number", SGD | {"learning_rate_init": 0.01, "alpha": 0.3}, True),
+    "numbers": ("numbers", {"alpha": 1.0, "early_stopping": True}, False),
+    "numbers sgd": ("numbers", SGD | {"learning_rate_init": 0.01, "alpha": 0.3}, False),
+    "counts": ("counts", {"loss": "poisson", "alpha": 0.1, "batch_size": 77}, True),
+    "lbfgs": ("classes", {"solver": "lbfgs", "alpha": 0.1}, True),
+    "lbfgs number": ("number", {"solver": "lbfgs"}, False),
+    "lbfgs counts": ("counts", {"solver": "lbfgs", "loss": "poisson"}, True),
+}  # fmt: skip
+
+
+def estimators(data: str, **parameters: Any) -> tuple[Any, Any]:
+    """scikit-learn's and fastbp's of the same parameters."""
+    name = "MLPRegressor" if data in ("number", "numbers", "counts") else "MLPClassifier"
+    parameters = {"random_state": 3, "max_iter": 12} | parameters
+    if not hasattr(neural_network.MLPRegressor(), "loss"):  # scikit-learn 1.6
+        parameters.pop("loss", None)
+    return getattr(neural_network, name)(**parameters), getattr(fastbp, name)(**parameters)
+
+
+def distance(one: Any, other: Any) -> float:
+    """The largest difference between weights."""
+    pairs = zip(one.coefs_ + one.intercepts_, other.coefs_ + other.intercepts_, strict=True)
+    return max(float(np.abs(a - b).max()) for a, b in pairs)
+
+
+# ---------------------------------------------------------------- as scikit-learn's
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_training_gives_the_weights_of_scikit_learn(case: str) -> None:
+    data, parameters, weighted = SAME[case]
+    X, y = DATA[data]
+    fit = {"sample_weight": WEIGHTS[: X.shape[0]]} if weighted else {}
+    theirs, ours = estimators(data, **parameters)
+    if fit and "sample_weight" not in theirs.fit.__code__.co_varnames and sklearn.__version__ < "1.7":
+        pytest.skip("scikit-learn 1.6 takes no weights")
+    theirs.fit(X, y, **fit)
+    ours.fit(X, y, **fit)
+    # Every step multiplies a rounding error by a factor near 1; L-BFGS's line searches enlarge it more.
+    limit = 1e-8 if parameters.get("solver") == "lbfgs" else 1e-10
+    assert distance(theirs, ours) < limit
+    for name in ("n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    assert ours.loss_ == pytest.approx(theirs.loss_, rel=1e-9)
+    if parameters.get("solver") != "lbfgs":
+        assert ours.loss_curve_ == pytest.approx(theirs.loss_curve_, rel=1e-9)
+        assert ours.best_loss_ == pytest.approx(theirs.best_loss_)
+        assert ours.validation_scores_ == pytest.approx(theirs.validation_scores_)
+        assert ours.best_validation_score_ == pytest.approx(theirs.best_validation_score_)
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-7) if "number" in data or data == "counts" \
+        else np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
+    if hasattr(theirs, "predict_proba"):
+        np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=1e-7, atol=1e-12)
+
+
+@pytest.mark.parametrize("data", ["classes", "two classes", "multilabel", "number", "numbers"])
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_partial_fit_and_warm_start_go_on_as_scikit_learns(data: str, solver: str) -> None:
+    X, y = DATA[data]
+    pair = estimators(data, solver=solver, warm_start=True, momentum=0.8)
+    more = {"classes": np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y)}
+    for estimator in pair:
+        for part in (slice(0, 50), slice(50, 100), slice(0, 30)):
+            estimator.partial_fit(X[part], y[part], **(more if data not in ("number", "numbers") else {}))
+        estimator.fit(X, y)
+        estimator.set_params(learning_rate_init=0.01).fit(X, y)
+        estimator.partial_fit(X, y)
+    assert distance(*pair) < 1e-10
+    assert pair[1].loss_curve_ == pytest.approx(pair[0].loss_curve_, rel=1e-9)
+    assert pair[1].t_ == pair[0].t_
