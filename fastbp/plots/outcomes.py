@@ -43,10 +43,15 @@ def plot_confusion_matrix(
     As scikit-learn's ConfusionMatrixDisplay.from_predictions, which shows one of count and share.
     """
     counts, names = _confusion(y_true, y_pred, class_names)
-    side = min(max(4.2, 0.62 * len(names) if len(names) <= SHARES else 0.36 * len(names)), 12.0) + 1.6
-    figure = new_figure(side + 0.9, side)
+    side = matrix_side(len(names))
+    figure = new_figure(side + 2.5, side + 1.6)
     _draw_confusion(figure, counts, names)
     return done(figure, path)
+
+
+def matrix_side(classes: int) -> float:
+    """Inches that the cells of so many classes take, for their numbers to be legible."""
+    return float(np.clip((0.62 if classes <= SHARES else 0.36) * classes, 4.2, 12.0))
 
 
 def draw_confusion_matrix(figure: Any, y_true: Array, y_pred: Array, class_names: Sequence[Any]) -> None:
@@ -164,9 +169,9 @@ def _name_classes(axis: Any, names: Sequence[str]) -> None:
     places = list(range(0, len(names), every))
     labels = [names[i] if len(names[i]) <= 18 else names[i][:17] + "…" for i in places]
     size = float(np.clip(620 / len(places) / 2.2, 4.5, 9.0))
-    slanted = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if max(map(len, labels)) > 3 else {}
-    if len(places) > SHARES and not slanted and max(map(len, labels)) > 1:
-        slanted = {"rotation": 90}
+    letters = 72 * matrix_side(len(names)) / len(places) / (0.65 * size)  # as many as fit beside each other
+    wide = max(map(len, labels)) + 1 > letters
+    slanted = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if wide else {}
     axis.set_xticks(places, labels, fontsize=size, **slanted)
     axis.set_yticks(places, labels, fontsize=size)
     axis.tick_params(length=0 if every == 1 else 2)
@@ -202,7 +207,7 @@ def _draw_predictions(figure: Any, truth: Array, predicted: Array, columns: int,
             cells = axis.hexbin(y, a, gridsize=60, bins="log", mincnt=1, cmap="viridis", extent=(*limits, *limits))
             figure.colorbar(cells, ax=axis, label="rows", shrink=0.8)
         else:
-            size, alpha = (18, 0.75) if len(y) <= 300 else (8, 0.45)
+            size, alpha = (18, 0.75) if len(y) <= 300 else (11, 0.5)
             axis.scatter(y, a, s=size, color=BLUE, alpha=alpha, linewidths=0)
         axis.plot(limits, limits, color=ORANGE, linewidth=1.4, label="prediction = truth")
         axis.set(xlim=limits, ylim=limits, aspect="equal", xlabel="truth", ylabel="prediction")

@@ -13,7 +13,7 @@ from fastbp.callbacks.base import Callback, Logs
 from fastbp.data import Array
 from fastbp.plots.curves import draw_history
 from fastbp.plots.figures import done, new_figure
-from fastbp.plots.outcomes import NAMED, SHARES, draw_confusion_matrix, draw_predictions
+from fastbp.plots.outcomes import draw_confusion_matrix, draw_predictions, matrix_side
 
 
 def check_picture(path: str | os.PathLike[str]) -> None:
@@ -44,7 +44,7 @@ class TrainingPicture(Callback):
     def draw(self, outputs: Array, y: Array, path: str | os.PathLike[str] | None = None) -> Any:
         """The curves, and beside them the confusion matrix or the predictions; outputs, y: of the test rows."""
         classes = len(self.class_names)
-        side = float(np.clip((0.62 if classes <= SHARES else 0.36) * min(classes, NAMED), 5.0, 12.0)) + 0.6
+        side = max(matrix_side(classes), 5.0) + 0.6
         if not self.columns:  # ended within the first epoch
             figure = new_figure(side + 1.0, side)
             right = figure
