@@ -49,7 +49,7 @@ class Public(SphinxDirective):
         node = nodes.section()
         node.document = self.state.document
         self.state.nested_parse(text, self.content_offset, node, match_titles=1)
-        return node.children
+        return list(node.children)
 
 
 def public_names(modules: Iterable[str]) -> list[str]:
