@@ -77,7 +77,7 @@ def test_the_site_fetches_nothing(site):
         assert re.findall(r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(https?:[^"]*)"', text) == [], page.name
 
 
-WRITTEN = '''
+WRITTEN = """
 Do something to X.
 
     Y = f(X)        for all of it
@@ -91,9 +91,9 @@ is there. As PyTorch's.
 2
 
 Somebody 2001.
-'''
+"""
 
-SHOWN = r'''
+SHOWN = r"""
 Do something to X.
 
 ::
@@ -128,7 +128,7 @@ Examples
 --------
 >>> 1 + 1
 2
-'''
+"""
 
 
 def test_a_docstring_of_prose_gets_sections(docstrings):

@@ -66,7 +66,7 @@ def converted(text: str, known: Iterable[str] = ()) -> list[str]:
 
 def _headed(text: str) -> Iterable[tuple[str, str]]:
     """(header, text below it), the first with an empty header."""
-    header, body = "", []
+    header, body = "", list[str]()
     for line in text.split("\n"):
         match = HEADER.match(line)
         if match:
@@ -107,7 +107,7 @@ def _sort(found: Sections, paragraph: str, known: set[str], *, remarks: bool) ->
 
 def _sort_sentences(found: Sections, paragraph: str, known: set[str], *, remarks: bool) -> None:
     text = re.sub(r"(?<=[.:]) ?\n(?=[A-Z]|[a-z_]+: )", f" {SENTENCE}", paragraph).replace("\n", " ")
-    marks = []
+    marks: list[tuple[int, int, str]] = []
     for m in ARGUMENT.finditer(text):  # after one argument, what is told of at a line's begin is another
         if _all_known(m[1], known) or (marks and m.start() and text[m.start() - 1] == SENTENCE):
             marks.append((m.start(), m.end(), m[1]))

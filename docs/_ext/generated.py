@@ -22,6 +22,7 @@ from sphinx.util.matching import patfilter
 import fastbp
 
 WIDTH = "96"  # columns of the help's text
+WITHIN = ("get", "check_output")  # that modules keep for each other
 
 
 class Public(SphinxDirective):
@@ -49,7 +50,7 @@ class Public(SphinxDirective):
         node = nodes.section()
         node.document = self.state.document
         self.state.nested_parse(text, self.content_offset, node, match_titles=1)
-        return node.children
+        return list(node.children)
 
 
 def public_names(modules: Iterable[str]) -> list[str]:
@@ -91,8 +92,8 @@ def own_names(module: str) -> list[str]:
 
 
 def documented(name: str, thing: Any) -> bool:
-    """Classes and functions are, but tables, aliases of types and the look-up of names are not."""
-    return (inspect.isclass(thing) or inspect.isroutine(thing)) and not name.endswith(".get")
+    """Classes and functions are, but tables, aliases of types and what modules keep for each other are not."""
+    return (inspect.isclass(thing) or inspect.isroutine(thing)) and last_name(name) not in WITHIN
 
 
 def reference(names: Iterable[str], module: str) -> Iterable[str]:

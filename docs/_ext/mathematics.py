@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from docutils import nodes
@@ -29,10 +30,11 @@ def mathml(node: nodes.Element, *, as_block: bool) -> str:
     if as_block and r"\\" in code and r"\begin" not in code:
         code = rf"\begin{{aligned}}{code}\end{{aligned}}"
     try:
-        return str(latex2mathml.tex2mathml(code, as_block=as_block))
+        math: str = latex2mathml.tex2mathml(code, as_block=as_block)
     except (MathError, SyntaxError) as error:
         LOG.warning("the formula %r cannot be shown: %s", code, error, location=node)
-        return code
+        return f"<code>{escape(code)}</code>"
+    return math
 
 
 def setup(app: Any) -> dict[str, bool]:
