@@ -159,7 +159,7 @@ def train(job: TrainJob) -> int:
     picture = None
     if job.plot is not None:
         soft = soft_targets(y_test, preprocessor, job.recipe)
-        picture = TrainingPicture(x_test, soft, y_test, preprocessor.classes)
+        picture = TrainingPicture(x_test, soft, y_test, preprocessor.classes or ())
     outcome = _fit(model, X, y, job, [] if picture is None else [picture])
     model.metadata |= {**preprocessor.to_metadata(), SEED_KEY: str(job.seed)}
     if job.target is not None:

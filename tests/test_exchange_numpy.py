@@ -1,6 +1,7 @@
 """Modules of NumPy alone: they compute what models do, where fastbp is not to be had."""
 
 import doctest
+import json
 import os
 import runpy
 import subprocess
@@ -11,10 +12,8 @@ import pytest
 from exchange_cases import CASES, INPUTS, assert_alike, make, rows
 
 import fastbp
-from fastbp import CustomActivation, Dense, Sequential, exchange
-from fastbp.datasets import Split
+from fastbp import CustomActivation, Dense, Preprocessor, Sequential, exchange
 from fastbp.exchange import ExchangeError, numpy_functions, numpy_module
-from fastbp.preparation import learn
 
 # NumPy's exp, tanh and log1p are good to an ulp or so; what is made of several of them, to some.
 OWN = dict.fromkeys(("sigmoid", "silu", "gelu_tanh", "mish", "softplus", "selu", "softmax"), 4.0)
@@ -113,30 +112,45 @@ def test_a_module_says_what_it_wants(X, path):
         runpy.run_path(path)["predict"](X)
 
 
-@pytest.mark.parametrize("kind", ["texts", "numbers", "targets", "scale"])
-def test_what_a_preparation_adds(kind, path):
+def scaled(X, y):
+    """The metadata of earlier files, and what they say of X and y: features, targets, answers by outputs."""
+    shift, scale, classes = X.mean(axis=0), X.std(axis=0), [] if y.ndim == 2 else np.unique(y).tolist()
+    y_shift, y_scale = (y.mean(axis=0), y.std(axis=0)) if y.ndim == 2 else (np.zeros(0), np.zeros(0))
+    content = {"shift": shift.tolist(), "scale": scale.tolist(), "columns": ["a", "b", "c"], "classes": classes,
+               "y_shift": y_shift.tolist(), "y_scale": y_scale.tolist()}  # fmt: skip
+    targets = (y - y_shift) / y_scale if y.ndim == 2 else np.searchsorted(classes, y)
+    return {"fastbp.preparation": json.dumps(content)}, (X - shift) / scale, targets
+
+
+@pytest.mark.parametrize("kind", ["texts", "numbers", "targets"])
+@pytest.mark.parametrize("made_by", ["Preprocessor", "an earlier version"])
+def test_what_a_preparation_adds(made_by, kind, path):
     """From the data's own units to labels or targets: what `fastbp predict` would print."""
     rng = np.random.default_rng(0)
     X = rng.normal(5, [1.0, 10.0, 100.0], (60, 3))
     y = {"texts": np.where(X[:, 0] > 5, "it's", 'a "b"'), "numbers": (X[:, 0] > 5) * 4 + 3,
-         "targets": X @ rng.normal(size=(3, 2)), "scale": (X[:, 0] > 5) * 1}[kind]  # fmt: skip
-    split = Split(X, y, X, y, columns=("a", "b", "c"), scale=255.0 if kind == "scale" else None)
-    preparation = learn(split)
-    features, targets = preparation.features(X), preparation.targets(y)
-    outputs = 2 if kind == "targets" else len(preparation.classes)
-    model = Sequential([Dense(8, "tanh"), Dense(outputs, "identity" if kind == "targets" else "softmax")])
+         "targets": X @ rng.normal(size=(3, 2))}[kind]  # fmt: skip
+    if made_by == "Preprocessor":
+        table = {name: X[:, i] for i, name in enumerate("abc")}
+        preprocessor = Preprocessor().fit(table, y)
+        metadata = preprocessor.to_metadata()
+        features, targets = preprocessor.transform(table), preprocessor.transform_target(y)
+    else:
+        metadata, features, targets = scaled(X, y)
+    model = Sequential([Dense(8, "tanh"), Dense(2, "identity" if kind == "targets" else "softmax")])
     model.compile("adam", "mse" if kind == "targets" else "cross_entropy")
     model.fit(features, targets, epochs=20, batch_size=10)
-    model.metadata |= preparation.to_metadata()
+    model.metadata |= metadata
     exchange.to_numpy(model, path)
     module = runpy.run_path(path)
-    expected = preparation.answers(model.predict(features))
+    answers = Preprocessor.of(model).inverse_target(model.predict(features))
     if kind == "targets":
-        np.testing.assert_allclose(module["predict_raw"](X), expected, rtol=1e-5, atol=1e-4)  # some 100 u
+        np.testing.assert_allclose(module["predict_raw"](X), answers, rtol=1e-5, atol=1e-4)  # some 100 u
     else:
-        np.testing.assert_array_equal(module["predict_raw"](X), expected)
-        assert len(set(expected.tolist())) == 2
-    assert module["COLUMNS"] == ("a", "b", "c")
+        np.testing.assert_array_equal(module["predict_raw"](X), answers)
+        assert len(set(answers.tolist())) == 2
+    names = [rule[1] for rule in module["RULES"]] if made_by == "Preprocessor" else module["COLUMNS"]
+    assert list(names) == ["a", "b", "c"]
     assert "predict_raw(X)" in module["__doc__"]
 
 

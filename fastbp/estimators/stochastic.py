@@ -81,7 +81,8 @@ class Stochastic:
             count = self._at_once(estimator.max_iter - estimator.n_iter_)
             losses, report = self.epochs.run(count)
             stops = self._account(losses)
-            progress.update(self.epochs.n * len(losses), estimator.n_iter_ - 1, self._figures() if losses else {})
+            figures = self._figures() if losses else {}
+            progress.update(self.epochs.n * len(losses), estimator.n_iter_ - 1, figures, None)
             if report is not None:
                 self._diverged()
                 return report
