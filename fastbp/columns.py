@@ -191,14 +191,17 @@ def numbers_of(values: Array, label: str) -> Array:
 
 
 def _parsed(values: Array, label: str) -> Array:
-    result = np.empty(len(values))
+    try:
+        return values.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):  # None among them, or texts such as "?"
+        result = np.empty(len(values))
     for row, value in enumerate(values):
         if is_missing(value):
             result[row] = math.nan
             continue
         try:
             result[row] = value
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(
                 f"{label} must hold numbers, but holds {value!r} at row {row}: correct it, leave it empty where the "
                 "value is not known, or learn the column as categorical"
@@ -220,6 +223,8 @@ def _is_number(value: Any) -> bool:
         float(value)
     except (TypeError, ValueError):
         return False
+    except OverflowError:  # an integer past 1e308, which is refused later
+        return True
     return True
 
 

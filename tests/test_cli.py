@@ -253,6 +253,13 @@ class TestTablesWithCategories:
         assert run("predict", "people.safetensors", "few.csv") == 2
         assert "few.csv has no column trade, zone: the model was trained on age, town, trade" in capsys.readouterr().err
 
+    def test_texts_for_a_model_without_a_preprocessor(self, people, capsys):
+        fastbp.Sequential([fastbp.Dense(2)], input_size=5).save("raw.safetensors")
+        assert run("predict", "raw.safetensors", people) == 2
+        assert "holds no Preprocessor, so people.csv must hold numbers alone" in capsys.readouterr().err.replace(
+            f"{people.parent}/", ""
+        )
+
     @pytest.mark.parametrize("loss", job_network.REGRESSION_LOSSES)
     def test_losses_of_regressions(self, people, loss):
         arguments = ["--target", "age", "--task", "regression", "--loss", loss, *TINY]

@@ -436,11 +436,12 @@ def test_options_that_cannot_be(options, error, message: str) -> None:
         ({"a": [[1], [2]]}, ValueError, "one dimension"),
         ({"a": objects([{}, "x"])}, TypeError, r"texts, numbers or booleans, but holds \{\} \(dict\) at row 0"),
         ({"a": [1e308, -1e308]}, ValueError, "column 'a' holds numbers too large"),
+        ({"a": [10**400, 1]}, ValueError, "column 'a' must hold numbers, but holds 1000"),
         (np.ma.masked_array([[1.0, 2.0]], [[True, False]]), ValueError, "masked"),
         (pl.DataFrame({"a": ["2020-01-01"]}).with_columns(pl.col("a").str.to_date()), TypeError, "'a'.* type is Date"),
         (pl.DataFrame({"a": [1]}).lazy(), TypeError, "DataFrame that is in memory"),
     ],
-    ids=range(20),
+    ids=range(21),
 )
 def test_tables_that_cannot_be(X, error, message: str) -> None:
     with pytest.raises(error, match=message), np.errstate(all="ignore"):
