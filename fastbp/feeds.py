@@ -81,8 +81,8 @@ class Arrays:
         schedule = Schedule(len(self.first.X), *deal[:4], shuffle=deal.shuffle, pause=deal.pause)
         yield Window(self.first, schedule, place.step)
 
-    def parts(self, size: int) -> Generator[Rows, None, None]:
-        """All rows in their order, at most so many at a time."""
+    def parts(self, size: int, whole: int = _PASS) -> Generator[Rows, None, None]:
+        """All rows in their order, so many at a time."""
         if size >= len(self.first.X):
             yield self.first
             return
@@ -126,9 +126,9 @@ class Chunks:
                 yield Window(rows, schedule, 0, first, epoch, last)
                 first += schedule.steps
 
-    def parts(self, size: int) -> Generator[Rows, None, None]:
-        """All rows in their order, at most so many, and so many as memory allows, at a time."""
-        size = min(size, window_rows(self.first, None, _PASS))
+    def parts(self, size: int, whole: int = _PASS) -> Generator[Rows, None, None]:
+        """All rows in their order, so many at a time, or fewer where memory is short: then multiples of `whole`."""
+        size = min(size, window_rows(self.first, None, whole))
         with closing(ahead(lambda stop: self.stream.windows(size, stop=stop))) as windows:
             for rows, _ in windows:
                 yield rows
