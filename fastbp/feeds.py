@@ -14,7 +14,7 @@ import numpy as np
 from fastbp.data import Rows
 from fastbp.prefetch import ahead
 from fastbp.slices import Pace, Schedule, Slice, parts
-from fastbp.streams import Stream, window_rows
+from fastbp.streams import Stream, row_bytes, window_rows
 
 _PASS = 512  # rows that go through the network at once where nothing is trained; its loss is rounded once for each
 
@@ -81,8 +81,8 @@ class Arrays:
         schedule = Schedule(len(self.first.X), *deal[:4], shuffle=deal.shuffle, pause=deal.pause)
         yield Window(self.first, schedule, place.step)
 
-    def parts(self, size: int) -> Generator[Rows, None, None]:
-        """All rows in their order, at most so many at a time."""
+    def parts(self, size: int, whole: int = _PASS) -> Generator[Rows, None, None]:
+        """All rows in their order, so many at a time."""
         if size >= len(self.first.X):
             yield self.first
             return
@@ -91,11 +91,14 @@ class Arrays:
 
 
 class Chunks:
-    """Rows of a stream, of which a few windows are held at a time. first: the rows of its first chunk."""
+    """Rows of a stream, of which a few windows are held at a time. first: its first row."""
 
     def __init__(self, stream: Stream, window: int | None = None) -> None:
         self.stream, self.window = stream, window
-        self.first = stream.first()
+        first = stream.first()
+        self._row_bytes = row_bytes(first.X)
+        row = np.zeros(1, np.int64)  # copies it, so that the chunk can go
+        self.first = Rows(first.X[row], first.y[row], None if first.weight is None else first.weight[row])
         self.rows = stream.rows
 
     def steps_per_epoch(self, batch_size: int) -> int | None:
@@ -116,7 +119,7 @@ class Chunks:
             self.rows = rows
 
     def _epoch(self, deal: Deal, epoch: int, first: int) -> Generator[Window, None, None]:
-        size, number = window_rows(self.first, self.window, deal.batch_size), deal.first_epoch + epoch
+        size, number = window_rows(self._row_bytes, self.window, deal.batch_size), deal.first_epoch + epoch
         order = self.stream.order(deal.seed, number) if deal.shuffle else None
         with closing(ahead(lambda stop: self.stream.windows(size, order, stop))) as windows:
             for place, (rows, last) in enumerate(windows):
@@ -126,9 +129,9 @@ class Chunks:
                 yield Window(rows, schedule, 0, first, epoch, last)
                 first += schedule.steps
 
-    def parts(self, size: int) -> Generator[Rows, None, None]:
-        """All rows in their order, at most so many, and so many as memory allows, at a time."""
-        size = min(size, window_rows(self.first, None, _PASS))
+    def parts(self, size: int, whole: int = _PASS) -> Generator[Rows, None, None]:
+        """All rows in their order, so many at a time, or fewer where memory is short: then multiples of `whole`."""
+        size = min(size, window_rows(self._row_bytes, None, whole))
         with closing(ahead(lambda stop: self.stream.windows(size, stop=stop))) as windows:
             for rows, _ in windows:
                 yield rows

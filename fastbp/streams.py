@@ -176,14 +176,15 @@ class Stream:
         return None if pieces is None else Shuffler(seed, pieces, Purpose.CHUNKS).order(epoch).tolist()
 
 
-def window_rows(first: Rows, given: int | None, batch_size: int) -> int:
+def window_rows(bytes_a_row: int, given: int | None, batch_size: int) -> int:
     """Rows of a window: so many as were given, else what 64 MiB hold, rounded up to whole batches."""
     if given is None:
-        given = max(1, WINDOW_BYTES // _row_bytes(first.X))
+        given = max(1, WINDOW_BYTES // bytes_a_row)
     return -(-given // batch_size) * batch_size
 
 
-def _row_bytes(X: Any) -> int:
+def row_bytes(X: Any) -> int:
+    """The bytes that a row of X takes."""
     if isinstance(X, SparseRows):  # those of the first chunk stand for all
         return max(1, int(X.starts[-1] - X.starts[0]) * (X.dtype.itemsize + 4) // len(X)) + 8
     return int(X.shape[1]) * int(X.dtype.itemsize)

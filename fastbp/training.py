@@ -87,9 +87,10 @@ class Fit:
 
     def renew_statistics(self) -> None:
         """Estimate what batch normalisation needs anew from the training data, for weights no step has made."""
-        size = -(-_STATISTICS_ROWS // self.job.batch_size) * self.job.batch_size
-        with closing(self.job.feed.parts(size)) as parts:
-            renew_statistics(self.trainer, parts, self.job.batch_size)
+        batch_size = self.job.batch_size
+        size = -(-_STATISTICS_ROWS // batch_size) * batch_size
+        with closing(self.job.feed.parts(size, batch_size)) as parts:
+            renew_statistics(self.trainer, parts, batch_size)
 
     def run(self) -> Report | None:
         """Train until the last epoch is done, something wants to stop, or the training diverged; its report then."""

@@ -147,6 +147,15 @@ def test_what_looks_at_rows_sees_those_of_the_window(options):
     assert_same(streamed, whole)
 
 
+def test_statistics_come_from_whole_batches_of_any_window(monkeypatch):
+    whole, streamed = (build(layers=[Dense(8), BatchNorm(), Dense(3, "softmax")]) for _ in range(2))
+    whole.fit(X, LABELS, batch_size=BATCH, shuffle=False, callbacks=[StochasticWeightAveraging()])
+    monkeypatch.setattr(streams, "WINDOW_BYTES", 4 * FEATURES * 30)
+    monkeypatch.setattr(training, "_STATISTICS_ROWS", 100)
+    streamed.fit(CHUNKS, batch_size=BATCH, shuffle=False, callbacks=[StochasticWeightAveraging()])
+    assert_same(streamed, whole)
+
+
 def test_one_hot_chunks_beside_soft_ones_are_rows_of_probabilities():
     soft = np.eye(3, dtype=np.float32)[LABELS]
     soft[-20:] = 0.25, 0.25, 0.5
