@@ -11,6 +11,7 @@ from numbers import Real
 from typing import Any, final
 
 from fastbp.functions import Functions, checked_functions
+from fastbp.parameters import set_fields
 from fastbp.reference.activations import ScalarFunctions
 
 DEFAULT_ALPHA = {
@@ -59,7 +60,7 @@ class Activation:
             raise ValueError(
                 f"activation {self.name!r} has no alpha, but got {alpha!r}; only {' and '.join(PARAMETRIC)} do"
             )
-        object.__setattr__(self, "alpha", float(alpha))
+        set_fields(self, alpha=float(alpha))
 
     @property
     def rule(self) -> str | ScalarFunctions:
@@ -78,8 +79,8 @@ class CustomActivation(Activation):
     arithmetic with the functions of `math`. name is what files and summaries call it, the function's own name by
     default: `fastbp.load` asks for it among custom_objects. Unless check is False, the derivative is compared with
     central differences at some fifty points, of which nine in ten must agree: kinks are allowed. Raises TypeError for
-    what is no function, ValueError where the two do not belong together (naming the worst point) and for a name that
-    an activation of fastbp has.
+    what is no function, ValueError where the two do not belong together (naming the worst point), for a name that an
+    activation of fastbp has, and for a lambda without a name.
 
     >>> def square(z):
     ...     return z * z
@@ -100,8 +101,7 @@ class CustomActivation(Activation):
         label, functions = checked_functions(function, derivative, name, 1, check)
         if label in DEFAULT_ALPHA:
             raise ValueError(f"a custom activation needs a name of its own, but {label!r} is fastbp's: pass name=")
-        for field_name, value in (("name", label), ("alpha", 0.0), ("functions", functions)):
-            object.__setattr__(self, field_name, value)
+        set_fields(self, name=label, alpha=0.0, functions=functions)
 
     @property
     def rule(self) -> ScalarFunctions:

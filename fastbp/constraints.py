@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from fastbp.arguments import real
+from fastbp.parameters import set_fields
 
 
 @final
@@ -28,7 +29,7 @@ class MaxNorm:
     def __post_init__(self) -> None:
         rule, remedy = "above 0 and finite", "pass a bound such as 2"
         value = real(self.max_value, "max_value", rule, lambda v: 0 < v < math.inf, remedy)
-        object.__setattr__(self, "max_value", value)
+        set_fields(self, max_value=value)
 
 
 def get(constraint: Any) -> MaxNorm | None:

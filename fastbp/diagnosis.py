@@ -119,14 +119,22 @@ class Diagnosis:
         return plot_diagnosis(self, path)
 
 
-def diagnose(model: Sequential, X: npt.ArrayLike, y: npt.ArrayLike, *, rows: int = 256) -> Diagnosis:
+def diagnose(
+    model: Sequential,
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    sample_weight: npt.ArrayLike | None = None,
+    rows: int = 256,
+) -> Diagnosis:
     """Say which layers of a compiled model learn, and what ails the others.
 
     That is: vanishing or exploding gradients and activations, dead or saturated units.
-    X, y: as for fit; of more than `rows` rows so many are taken, evenly spaced. What is measured, the criteria, their
-    reasons and their sources stand at the head of the module `fastbp.diagnosis`. The model is not changed: a twin of
-    it is looked at and makes the one step. Gradients are those of `Sequential.gradients`.
-    Raises TypeError or ValueError for X, y or rows that cannot be right, RuntimeError where compile was not called.
+    X, y: as for fit; of more than `rows` rows so many are taken, evenly spaced. sample_weight: as for fit, of the loss,
+    its gradients and the step; outputs are measured of all rows alike. What is measured, the criteria, their reasons
+    and their sources stand at the head of the module `fastbp.diagnosis`. The model is not changed: a twin of it is
+    looked at and makes the one step. Gradients are those of `Sequential.gradients`.
+    Raises TypeError or ValueError for arguments that cannot be right, RuntimeError where compile was not called.
 
     >>> model = Sequential([Dense(8, "relu", bias_initializer=RandomNormal(-10.0, 0.1)), Dense(1)], input_size=3)
     >>> model.compile("sgd", "mse")
@@ -136,20 +144,20 @@ def diagnose(model: Sequential, X: npt.ArrayLike, y: npt.ArrayLike, *, rows: int
 
     Glorot and Bengio 2010; He et al. 2015; Goodfellow et al. 2016, sections 8.2.4 and 8.2.5.
     """
-    X, y = inspection.some_rows(model, X, y, rows)
-    twin = inspection.twin(model, width=X.shape[1])
+    few = inspection.some_weighted_rows(model, X, y, sample_weight, rows)
+    twin = inspection.twin(model, width=few.X.shape[1])
     network, weights = inspection.nodes_of(twin), twin.get_weights()
-    loss, gradients = twin._known("diagnose").gradients(X, y)
-    outputs = inspection.outputs(network, weights, X)
-    after = _after_a_step(twin, X, y)
+    loss, gradients = twin._known("diagnose").gradients(few.X, few.y, sample_weight=few.weight)
+    outputs = inspection.outputs(network, weights, few.X)
+    after = _after_a_step(twin, few.X, few.y, few.weight)
     fused = _loss_undoes(twin, network[-1])
     figures = []
     for node, output in zip(network, outputs, strict=True):
         shares = (math.nan, math.nan) if node is network[-1] and fused else _shares(node, output)
         first = slice(node.arrays.start, min(node.arrays.start + 1, node.arrays.stop))  # the kernel, or gamma
         figures.append(_figures(node, output, weights[first], after[first], gradients[first], shares))
-    layers = _judged(figures, X, loss)
-    return Diagnosis(loss, len(X), layers, _worst(layers), tuple(_findings(layers, X, y)))
+    layers = _judged(figures, few.X, loss)
+    return Diagnosis(loss, len(few.X), layers, _worst(layers), tuple(_findings(layers, few.X, few.y)))
 
 
 # ---------------------------------------------------------------- figures
@@ -215,19 +223,19 @@ def _loss_undoes(model: Sequential, last: Node) -> bool:
     from fastbp.reference import LOSSES
 
     loss: Any = model._compiled().loss
-    known = LOSSES.get(getattr(loss, "rule", loss.name))  # not of a user's own
+    known = LOSSES.get(loss.rule)  # not of a user's own
     return known is not None and last.spec.activation in known.fused
 
 
-def _after_a_step(twin: Sequential, X: Array, y: Array) -> list[Array]:
+def _after_a_step(twin: Sequential, X: Array, y: Array, weight: Array | None) -> list[Array]:
     """The weights after the optimizer's next update; of steps of accumulation it takes several."""
     from fastbp.training import DivergenceWarning
 
-    steps = getattr(twin._compiled().optimizer, "gradient_accumulation_steps", 1) or 1
+    steps = twin._compiled().optimizer.gradient_accumulation_steps
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)
         for _ in range(steps):
-            twin.train_on_batch(X, y)
+            twin.train_on_batch(X, y, sample_weight=weight)
     return twin.get_weights()
 
 

@@ -14,6 +14,7 @@ _POINTS = tuple(round(0.0371 + 0.15 * i, 4) for i in range(-27, 27))
 _TARGETS = (0.0, 1.0, -1.0, 0.3, 2.0)
 _STEP = 1e-5  # of central differences: both their errors are about 1e-10
 _CLOSE = 1e-4
+_LAMBDA = (lambda: None).__name__
 _AGREE = 0.9  # of the points: at kinks, and near poles, differences tell nothing
 
 
@@ -40,6 +41,9 @@ def checked_functions(
     functions = Functions(function, derivative)
     if flag(check, "check"):
         _compare(functions, arguments, label)
+    if name is None and label == _LAMBDA:
+        raise ValueError(f"a custom function must have a name, by which files call it, but {label!r} came, which all "
+                         "lambdas have: pass name=")
     return label, functions
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastbp.arguments import count
-from fastbp.data import Array
+from fastbp.data import Array, Rows
 from fastbp.rows import SparseRows
 
 if TYPE_CHECKING:
@@ -46,11 +46,18 @@ def twin(model: Sequential, *, width: int, dtype: Any = None) -> Sequential:
 
 def some_rows(model: Sequential, X: Any, y: Any, rows: int) -> tuple[Array, Array]:
     """X and y, checked as fit checks them; of more than `rows` rows so many, evenly spaced (sorted data stay mixed)."""
-    checked = model._rows(X, y, None)
-    n, most = len(checked.X), count(rows, "rows")
-    chosen = np.linspace(0, n - 1, min(n, most)).round().astype(np.int64)
-    few = checked.X if n <= most else checked.X[chosen]
-    return few.toarray() if isinstance(few, SparseRows) else few, checked.y if n <= most else checked.y[chosen]
+    few = some_weighted_rows(model, X, y, None, rows)
+    return few.X, few.y
+
+
+def some_weighted_rows(model: Sequential, X: Any, y: Any, sample_weight: Any, rows: int) -> Rows:
+    """The same with their weights; X dense."""
+    X, y, weight = model._rows(X, y, sample_weight)
+    n, most = len(X), count(rows, "rows")
+    if n > most:
+        chosen = np.linspace(0, n - 1, most).round().astype(np.int64)
+        X, y, weight = X[chosen], y[chosen], None if weight is None else weight[chosen]
+    return Rows(X.toarray() if isinstance(X, SparseRows) else X, y, weight)
 
 
 # ---------------------------------------------------------------- nodes

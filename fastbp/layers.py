@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, final
 
 from fastbp import activations, constraints, initializers, regularizers
 from fastbp.arguments import count, flag, real
+from fastbp.parameters import set_fields
 
 
 @final
@@ -44,13 +45,16 @@ class Dense:
     learning_rate_multiplier: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        _set(self, "use_bias", flag(self.use_bias, "use_bias"))
-        _set(self, "units", count(self.units, "units"))
-        _set(self, "activation", activations.get(self.activation))
-        for name in ("kernel_initializer", "bias_initializer"):
-            _set(self, name, initializers.get(getattr(self, name)))
-        _set(self, "kernel_regularizer", regularizers.get(self.kernel_regularizer))
-        _set(self, "kernel_constraint", constraints.get(self.kernel_constraint))
+        set_fields(
+            self,
+            use_bias=flag(self.use_bias, "use_bias"),
+            units=count(self.units, "units"),
+            activation=activations.get(self.activation),
+            kernel_initializer=initializers.get(self.kernel_initializer),
+            bias_initializer=initializers.get(self.bias_initializer),
+            kernel_regularizer=regularizers.get(self.kernel_regularizer),
+            kernel_constraint=constraints.get(self.kernel_constraint),
+        )
         _check_training(self)
 
 
@@ -71,7 +75,7 @@ class Activation:
     activation: str | activations.Activation
 
     def __post_init__(self) -> None:
-        _set(self, "activation", activations.get(self.activation))
+        set_fields(self, activation=activations.get(self.activation))
 
 
 @final
@@ -103,7 +107,7 @@ class BatchNorm:
     def __post_init__(self) -> None:
         remedy = "pass the weight of the newest batch, such as 0.1 (where Keras has 0.9)"
         momentum = real(self.momentum, "momentum", "at least 0 and at most 1", lambda v: 0 <= v <= 1, remedy)
-        _set(self, "momentum", momentum)
+        set_fields(self, momentum=momentum)
         _check_epsilon(self)
         _check_training(self)
 
@@ -153,7 +157,7 @@ class Dropout:
 
     def __post_init__(self) -> None:
         remedy = "pass the share of outputs to drop, such as 0.5"
-        _set(self, "rate", real(self.rate, "rate", "at least 0 and below 1", lambda v: 0 <= v < 1, remedy))
+        set_fields(self, rate=real(self.rate, "rate", "at least 0 and below 1", lambda v: 0 <= v < 1, remedy))
 
 
 @final
@@ -176,7 +180,7 @@ class GaussianNoise:
     def __post_init__(self) -> None:
         remedy = "pass the noise's standard deviation, such as 0.1"
         rule = "at least 0 and finite"
-        _set(self, "stddev", real(self.stddev, "stddev", rule, lambda v: 0 <= v < math.inf, remedy))
+        set_fields(self, stddev=real(self.stddev, "stddev", rule, lambda v: 0 <= v < math.inf, remedy))
 
 
 @final
@@ -200,7 +204,7 @@ class Residual:
     layers: tuple[Layer, ...]
 
     def __init__(self, layers: Iterable[Layer]) -> None:
-        _set(self, "layers", _sequence(layers, "the layers of a Residual"))
+        set_fields(self, layers=_sequence(layers, "the layers of a Residual"))
         if not self.layers:
             raise ValueError(
                 "a Residual must hold at least one layer, but none came: write, for example, Residual([Dense(64)])"
@@ -243,23 +247,19 @@ class Block(NamedTuple):
 PROJECTION = ".projection"
 
 
-def _set(layer: Any, name: str, value: Any) -> None:
-    object.__setattr__(layer, name, value)  # the layers are frozen
-
-
 def _check_training(layer: Any) -> None:
     """The arguments of all layers that have weights."""
-    _set(layer, "trainable", flag(layer.trainable, "trainable"))
+    trainable = flag(layer.trainable, "trainable")
     name, remedy = "learning_rate_multiplier", "pass 1 for no change, or trainable=False to hold the weights"
     multiplier = real(getattr(layer, name), name, "at least 0 and finite", lambda v: 0 <= v < math.inf, remedy)
-    _set(layer, name, multiplier)
+    set_fields(layer, trainable=trainable, learning_rate_multiplier=multiplier)
 
 
 def _check_epsilon(layer: Any) -> None:
     # A float32 of the square root of less than 1e-38 would be 0, and a unit that never varies would be divided by it.
     remedy = "pass a small number such as 1e-5"
     rule = "at least 1e-30 and finite"
-    _set(layer, "epsilon", real(layer.epsilon, "epsilon", rule, lambda v: 1e-30 <= v < math.inf, remedy))
+    set_fields(layer, epsilon=real(layer.epsilon, "epsilon", rule, lambda v: 1e-30 <= v < math.inf, remedy))
 
 
 def checked(layers: Any) -> tuple[Layer, ...]:

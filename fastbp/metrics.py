@@ -16,6 +16,7 @@ import numpy as np
 
 from fastbp.arguments import count, instead, meant
 from fastbp.data import Array
+from fastbp.parameters import set_fields
 
 # Losses that work from the logits of probabilities.
 _SIGMOID = ("binary_cross_entropy", "binary_focal")
@@ -104,7 +105,7 @@ class TopKAccuracy(Mean):
     k: int = 5
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "k", count(self.k, "k"))
+        set_fields(self, k=count(self.k, "k"))
 
     def row_values(self, y: Array, outputs: Array, loss: str) -> Array:
         label = y if y.ndim == 1 else y.argmax(axis=1)

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.arguments import real
 from fastbp.data import Rows
 from fastbp.rows import SparseRows
-from fastbp.seeds import Purpose
+from fastbp.seeds import Purpose, Stream
 
 Indices = npt.NDArray[np.int64]
 
@@ -25,11 +26,7 @@ class Mixup:
     """Blends the rows of steps; the same steps are blended alike, however they are cut into slices."""
 
     def __init__(self, alpha: float, seed: int, classes: int) -> None:
-        key = np.random.SeedSequence(seed, spawn_key=(Purpose.MIXUP,)).generate_state(2, np.uint64)
-        self._philox = np.random.Philox(key=key)
-        self._generator = np.random.Generator(self._philox)
-        self._start = self._philox.state  # of a stream from which nothing was drawn
-        self._alpha, self._classes = alpha, classes
+        self._stream, self._alpha, self._classes = Stream(seed, Purpose.MIXUP), alpha, classes
 
     @staticmethod
     def most_rows(rows: Rows) -> int:
@@ -41,10 +38,9 @@ class Mixup:
         """The blended rows of steps step, step + 1, …, one after another as they are trained on."""
         partners, shares = np.empty_like(order), np.empty(len(order))
         for number, (begin, end) in enumerate(pairwise(bounds.tolist())):
-            self._start["state"]["counter"][3] = step + number
-            self._philox.state = self._start
-            shares[begin:end] = self._generator.beta(self._alpha, self._alpha)
-            partners[begin:end] = order[begin:end][self._generator.permutation(end - begin)]
+            generator = self._stream.at(step + number)
+            shares[begin:end] = generator.beta(self._alpha, self._alpha)
+            partners[begin:end] = order[begin:end][generator.permutation(end - begin)]
         share = shares.astype(rows.X.dtype)[:, np.newaxis]
         y = rows.y
         if y.dtype == np.int64:
@@ -64,15 +60,12 @@ def _blend(values: Any, order: Indices, partners: Indices, share: Any) -> Any:
 
 def check(alpha: Any, rows: Rows, loss: str) -> float:
     """alpha as fit's argument mixup: 0 for none; else a positive number, rows that are not sparse, targets to blend."""
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float | np.integer | np.floating):
-        raise TypeError(f"mixup must be a number, but {alpha!r} came: pass 0 for none, or 0.2")
-    if not 0 <= alpha < np.inf:
-        raise ValueError(f"mixup must be at least 0 and finite, but {alpha!r} came: pass 0 for none, or 0.2")
-    if alpha and isinstance(rows.X, SparseRows):
+    share = real(alpha, "mixup", "at least 0 and finite", lambda v: 0 <= v < np.inf, "pass 0 for none, or 0.2")
+    if share and isinstance(rows.X, SparseRows):
         raise ValueError("mixup blends dense rows, but X is sparse: pass X.toarray(), or leave mixup out")
-    if alpha and loss in NOT_BLENDED:
+    if share and loss in NOT_BLENDED:
         raise ValueError(f"mixup needs targets that can be blended, which those of {loss} cannot: leave mixup out")
-    return float(alpha)
+    return share
 
 
 NOT_BLENDED = ("hinge", "categorical_hinge")

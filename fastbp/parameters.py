@@ -16,14 +16,19 @@ def set_fields(item: Any, **values: Any) -> None:
         object.__setattr__(item, name, value)
 
 
+def any_number(value: Any, name: str) -> float:
+    """value as a float, if it is a number."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} must be a number, but {value!r} came: pass a float")
+    return float(value)
+
+
 def number(
     value: Any, name: str, *, above: float = -math.inf, below: float = math.inf, least: float = -math.inf,
     most: float = math.inf,
 ) -> float:  # fmt: skip
     """value as a float within these bounds."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{name} must be a number, but {value!r} came: pass a float")
-    result = float(value)
+    result = any_number(value, name)
     if not (math.isfinite(result) and above < result < below and least <= result <= most):
         bounds = (
             f"above {above:g}" * (above > -math.inf), f"below {below:g}" * (below < math.inf),

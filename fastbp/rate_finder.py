@@ -106,7 +106,7 @@ def find_learning_rate(
     rates = low * (high / low) ** (np.arange(steps) / (steps - 1))
     rising = dataclasses.replace(recipe.optimizer, learning_rate=lambda t: rates[np.minimum(t, steps - 1)])
     twin.compile(rising, recipe.loss)
-    micro_steps = getattr(recipe.optimizer, "gradient_accumulation_steps", 1) or 1
+    micro_steps = recipe.optimizer.gradient_accumulation_steps
     batches = _batches(len(rows.X), size, seed)
     losses: list[float] = []
     smoothed: list[float] = []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 from fastbp.arguments import real
+from fastbp.parameters import set_fields
 
 
 @final
@@ -36,7 +37,7 @@ class L1L2:
                 lambda v: 0 <= v < math.inf,
                 "pass a small number such as 1e-4",
             )
-            object.__setattr__(self, name, value)
+            set_fields(self, **{name: value})
 
 
 def L1(l1: float = 0.01) -> L1L2:

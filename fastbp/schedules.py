@@ -17,6 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.arguments import flag
+from fastbp.parameters import any_number, set_fields
+
 Steps = npt.NDArray[np.int64]
 Rates = npt.NDArray[np.float64]
 
@@ -36,8 +39,7 @@ class Schedule(ABC):
 
 def _number(name: str, value: Any, low: float = 0.0, high: float = math.inf) -> None:
     """low <= value <= high, finite."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{name} must be a number, but {value!r} came: pass one")
+    any_number(value, name)
     if not (low <= value <= high and math.isfinite(value)):
         bounds = f"at least {low:g} and finite" if high == math.inf else f"from {low:g} to {high:g}"
         raise ValueError(f"{name} must be {bounds}, but {value!r} came: pass such a number")
@@ -48,11 +50,6 @@ def _count(name: str, value: Any, minimum: int = 1) -> None:
         raise TypeError(f"{name} must be a whole number, but {value!r} came: pass an int")
     if value < minimum:
         raise ValueError(f"{name} must be at least {minimum}, but {value!r} came: pass a larger number")
-
-
-def _flag(name: str, value: Any) -> None:
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, but {value!r} came: pass one of them")
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ class PiecewiseConstant(Schedule):
     def __post_init__(self) -> None:
         for name in ("boundaries", "values"):
             try:
-                object.__setattr__(self, name, tuple(getattr(self, name)))
+                set_fields(self, **{name: tuple(getattr(self, name))})
             except TypeError:
                 raise TypeError(f"{name} must be a list, but {getattr(self, name)!r} came: put it in a list") from None
         for boundary in self.boundaries:
@@ -135,7 +132,7 @@ class ExponentialDecay(Schedule):
         _number("initial_learning_rate", self.initial_learning_rate)
         _count("decay_steps", self.decay_steps)
         _number("decay_rate", self.decay_rate, 0.0, 1.0)
-        _flag("staircase", self.staircase)
+        flag(self.staircase, "staircase")
 
     def _rates(self, t: Rates) -> Rates:
         exponent = t / self.decay_steps

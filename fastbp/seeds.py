@@ -32,23 +32,33 @@ def mask_key(seed: int) -> tuple[int, int]:
     return first, second
 
 
-class Shuffler:
-    """The order of n rows in any epoch, from (seed, epoch) alone.
+class Stream:
+    """The random numbers of one purpose, a generator for each index from 0.
 
-    Philox is keyed once and its counter set for each epoch; a new PCG64 costs 9 µs, as much as ten steps of a small
+    Philox is keyed once and its counter set for each index; a new PCG64 costs 9 µs, as much as ten steps of a small
     network.
     """
 
-    def __init__(self, seed: int, n: int) -> None:
-        key = np.random.SeedSequence(seed, spawn_key=(Purpose.SHUFFLE,)).generate_state(2, np.uint64)
+    def __init__(self, seed: int, purpose: Purpose) -> None:
+        key = np.random.SeedSequence(seed, spawn_key=(purpose,)).generate_state(2, np.uint64)
         self._philox = np.random.Philox(key=key)
         self._generator = np.random.Generator(self._philox)
         self._start = self._philox.state  # of a stream from which nothing was drawn
-        self._n = n
+
+    def at(self, index: int) -> np.random.Generator:
+        """The generator of this index, until the next call."""
+        # The lowest word of the counter runs with what is drawn, the highest names the index: they never overlap.
+        self._start["state"]["counter"][3] = index
+        self._philox.state = self._start
+        return self._generator
+
+
+class Shuffler:
+    """The order of n rows in any epoch, from (seed, epoch) alone."""
+
+    def __init__(self, seed: int, n: int) -> None:
+        self._stream, self._n = Stream(seed, Purpose.SHUFFLE), n
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """The rows 0 … n - 1 in the order of this epoch, int64 (n,)."""
-        # The lowest word of the counter runs within an epoch, the highest names it: streams never overlap.
-        self._start["state"]["counter"][3] = epoch
-        self._philox.state = self._start
-        return self._generator.permutation(self._n)
+        return self._stream.at(epoch).permutation(self._n)

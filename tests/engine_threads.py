@@ -50,6 +50,8 @@ CASES = {
              "cross_entropy", "adam decay", "float32", 257),
     "residual": (40, RESIDUAL, "cross_entropy", "adam", "float32", 50),
     "clipped": (40, RESIDUAL, "cross_entropy", "adamw", "float64", 37, Treatment(global_clipnorm=0.1)),
+    "clipped, wide": (300, [spec(200, "relu"), spec(200, "tanh"), spec(10)],  # units of work end within runs of lines
+                      "cross_entropy", "adam", "float32", 70, Treatment(clipnorm=0.1, global_clipnorm=0.1)),
     "regular": (60, REGULAR, "mse", "momentum", "float32", 48,
                 Treatment(clipvalue=0.5, clipnorm=0.2, accumulation=2, ema_momentum=0.9, decay_kernels_only=True)),
     "double": (50, [spec(77, "selu"), spec(9, "softplus")], "mse", "momentum", "float64", 40),

@@ -68,14 +68,18 @@ def all_penalties(dtype: str) -> Iterator[Case]:
 def limits(dtype: str) -> Iterator[Case]:
     """Lanes within the bound keep their bits; a unit without weights too. w min(1, c / |w|) has no jump at the bound.
 
-    The norm: n squares in one chain, a root; then a quotient and a product.
+    The norm: n squares in one chain, a root; then a quotient and a product. Weights may be so large or small that the
+    squares of float32 numbers, or the quotient, would be inf or 0.
     """
     u = unit(dtype)
     for n in LINES:
         w = lines_of(dtype, n, 1)
         w[:, 1] = 0
         w[:, 2] *= np.dtype(dtype).type(1e-3)
-        for bound in (0.5, 5.0, 1e6):
+        w[:, 3] *= np.dtype(dtype).type(1e25)
+        w[:, 4] *= np.dtype(dtype).type(1e-25)
+        w[:, 5] = np.copysign(3e38, w[:, 5])
+        for bound in (1e-26, 0.5, 5.0, 1e6):
             W, most = whole(Operand(dtype, w.size, w)), np.array([bound], dtype)
 
             def check(w=w, W=W, most=most, n=n):

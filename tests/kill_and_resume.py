@@ -42,8 +42,10 @@ def child(folder):
     rng = np.random.default_rng(5)
     X = rng.normal(size=(N, 6)).astype(np.float32)
     labels = (X[:, 0] * X[:, 1] > 0) + (X[:, 2] > 1).astype(np.int64)
-    model = Sequential([Dense(16, "tanh"), Dense(3, "softmax")], seed=3)
-    model.compile(fastbp.Adam(lambda steps: 0.01 / (1 + 1e-3 * steps)), "cross_entropy", ["accuracy", "auc"])
+    hidden = [Dense(16), fastbp.BatchNorm(), fastbp.Activation("tanh"), fastbp.Dropout(0.2)]
+    model = Sequential([*hidden, Dense(3, "softmax")], seed=3)
+    optimizer = fastbp.Adam(lambda steps: 0.01 / (1 + 1e-3 * steps), global_clipnorm=1.0, use_ema=True)
+    model.compile(optimizer, "cross_entropy", ["accuracy", "auc"])
     callbacks = [
         CSVLogger(folder / "table.csv"),
         EarlyStopping(patience=1000, restore_best_weights=True),

@@ -12,7 +12,8 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # benchmarks/ lies beside the package and is not installed
 
-from benchmarks import accuracy, compare, goals, measure, tables, worker, xor  # noqa: E402
+import fastbp  # noqa: E402
+from benchmarks import accuracy, compare, costs, goals, measure, tables, worker, xor  # noqa: E402
 from benchmarks.measure import Check, Measurement, WorkerError, WorkerProcess, check_losses  # noqa: E402
 from benchmarks.peers import PEERS, can_train, fastest, make_peer, torch_compiled, torch_csr  # noqa: E402
 from benchmarks.rows import ROWS, checked_row, layer_specs, loss_of, make_workload, row_flops  # noqa: E402
@@ -395,3 +396,22 @@ class TestGoals:
         assert "## MNIST, 784-800-10" in text
         assert f"| at most 1.70% | {value:.2%} |" in text
         assert "mnist-plain, seed 2" in capsys.readouterr().out
+
+
+class TestCosts:
+    def test_ratios_are_medians_over_rounds(self):
+        times = {"base": iter([1.0, 2.0, 4.0]), "dear": iter([2.0, 3.0, 8.0])}
+        found = costs.ratios({name: values.__next__ for name, values in times.items()}, 3)
+        assert found == {"base": (2.0, 1.0, 0.0), "dear": (3.0, 2.0, 0.5)}
+
+    @pytest.mark.jit
+    def test_a_network_with_every_option(self, capsys):
+        network = costs.Network(8, (16, 16), 4, "adam")
+        runs = {
+            name: costs.stepper(network, hidden, fastbp.Adam(global_clipnorm=costs.CLIP), 1, 1e-8)
+            for name, hidden in ({"plain": costs.plain(network)} | costs.options(network)).items()
+        }
+        table = costs.table(network, runs, 1)
+        assert table.startswith("| 8-16-16-10, batch 4, Adam | µs a step |")
+        assert len(table.splitlines()) == 2 + 7
+        assert capsys.readouterr().out.count("8-16-16-10") == 7

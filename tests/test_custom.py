@@ -236,6 +236,8 @@ REFUSED = {
     "a loss's name": (lambda: CustomLoss(squared, squared_slope, name="mse"), ValueError, "'mse' is fastbp's"),
     "an activation's": (lambda: CustomActivation(squash, squash_slope, name="tanh"), ValueError, "'tanh' is fastbp's"),
     "no name": (lambda: CustomLoss(squared, squared_slope, name=""), TypeError, "name must be a string"),
+    "a lambda": (lambda: CustomLoss(lambda a, y: a - y, lambda a, y: 1.0), ValueError, "but '<lambda>' came"),
+    "a lambda too": (lambda: CustomActivation(lambda z: z, lambda z: 1.0), ValueError, "must have a name"),
     "check": (lambda: CustomLoss(squared, squared_slope, check=1), TypeError, "check must be True or False"),
 }
 

@@ -95,6 +95,23 @@ def test_of_many_rows_some_evenly_spaced_are_looked_at():
         fastbp.diagnose(model, X, Y, rows=0)
 
 
+def test_weights_of_rows_are_those_of_loss_gradients_and_step():
+    """Rows of weight 0 count for none of these; that of the others may be any."""
+    model = classifier(Dense(16, "tanh"), Dense(16, "relu"))
+    weight = np.where(np.arange(200) % 2, 0.0, 3.0)
+    found = fastbp.diagnose(model, X[:200], Y[:200], sample_weight=weight)
+    alone, plain = fastbp.diagnose(model, X[:200:2], Y[:200:2]), fastbp.diagnose(model, X[:200], Y[:200])
+    assert found.loss == pytest.approx(alone.loss, rel=1e-5)
+    assert found.loss != pytest.approx(plain.loss, rel=1e-3)
+    for layer, same, other in zip(found.layers, alone.layers, plain.layers, strict=True):
+        assert (layer.gradient, layer.update) == pytest.approx((same.gradient, same.update), rel=1e-3)
+        assert (layer.activation, layer.dead) == pytest.approx((other.activation, other.dead), nan_ok=True)
+    few = inspection.some_weighted_rows(model, X[:200], Y[:200], np.arange(200.0), 3).weight
+    np.testing.assert_array_equal(few, [0, 100, 199])
+    with pytest.raises(ValueError, match="sample_weight must have the shape"):
+        fastbp.diagnose(model, X[:200], Y[:200], sample_weight=weight[1:])
+
+
 # ---------------------------------------------------------------- nodes
 
 LAYERS = {

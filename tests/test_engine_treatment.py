@@ -111,6 +111,26 @@ def test_in_double_precision(case: str, rule: str, name: str) -> None:
     assert_as_the_reference(name, case, rule, "float64", LIMITS["float64"])
 
 
+def test_lamb_without_epsilon_where_gradients_are_zero() -> None:
+    """An input that is always 0 has gradients of 0, which without epsilon are divided by 0; the ratio of norms and all
+    other weights know nothing of it."""
+    X, y = make_data(20, 4, 3)
+    X[:, 2] = 0
+    found = []
+    for kind, dtype in ((Engine, "float32"), (ReferenceEngine, "float64")):
+        engine, rng = kind(4, [spec(6, "tanh"), spec(3)], dtype=dtype), np.random.default_rng(0)
+        engine.set_weights([rng.normal(0, 2, W.shape).astype(dtype) for W in engine.get_weights()])
+        engine.configure("mse", "lamb")
+        engine.reset_state(2)
+        scalars = optimizers.LAMB(0.01, epsilon=0.0, weight_decay=0.1).scalars(np.arange(4))
+        order, bounds = np.tile(np.arange(20), 4), np.arange(5) * 20
+        report = engine.train(X.astype(dtype), y.astype(dtype), order, bounds, scalars, np.zeros(4))
+        assert report == Report(4, 0, -1)
+        found.append(engine.get_weights())
+    for got, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=LIMITS["float32"], atol=LIMITS["float32"])
+
+
 @pytest.mark.parametrize("treatment", [Treatment(global_clipnorm=0.1), Treatment(clipnorm=0.1, global_clipnorm=0.1)])
 def test_a_norm_that_is_not_finite_changes_no_bit(treatment: Treatment) -> None:
     """Of finite losses: an input of weight 0 whose products overflow. Arrays whose own gradient is finite stay, too."""

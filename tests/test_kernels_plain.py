@@ -157,7 +157,7 @@ def test_two_layers_of_the_same_shape_do_not_mix(rng):
     np.testing.assert_allclose(kernels.dense_forward(*larger[:3], "identity"), larger.Z(), rtol=1e-13, atol=1e-14)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=[f"{type(o).__name__}{i}" for i, o in enumerate(OPTIMIZERS)])
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (16,), (37, 11), (5, 3, 40)])
 @each_dtype
 def test_update_takes_the_references_steps(rng, dtype, shape, optimizer):

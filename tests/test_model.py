@@ -29,6 +29,7 @@ MODULES = [
     *("progress", "regularizers", "seeds", "slices", "snapshot", "training", "trainer", "tally", "history", "rates"),
     *("trees",),
     *(f"callbacks.{name}" for name in ("averaging", "base", "files", "rates", "stopping", "tensorboard")),
+    *(f"losses.{name}" for name in ("base", "by_name", "classes", "custom", "numbers")),
 ]
 
 

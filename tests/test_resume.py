@@ -117,8 +117,11 @@ def test_an_interrupted_fit_goes_on(tmp_path, monkeypatch, case, watched, metric
     assert_same(resumed, whole)
 
 
-@pytest.mark.parametrize("optimizer", [fastbp.SGD(0.1), fastbp.SGD(0.1, momentum=0.9), fastbp.AdamW(0.01),
-                                       fastbp.Adam(lambda step: 0.1 / (1 + step))], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "optimizer",
+    [fastbp.SGD(0.1), fastbp.SGD(0.1, momentum=0.9), fastbp.AdamW(0.01), fastbp.Adam(lambda step: 0.1 / (1 + step))],
+    ids=["sgd", "momentum", "adamw", "function"],
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_optimizers_go_on(tmp_path, monkeypatch, optimizer, dtype):
     monkeypatch.setattr(training, "Pace", lambda flops: Steady(4))

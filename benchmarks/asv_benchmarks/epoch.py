@@ -1,6 +1,8 @@
-"""Whole training steps: every row of `fastbp bench` for the compiled engine, and the calls of online use."""
+"""Whole training steps: every row of `fastbp bench`, parts a step may have besides, and the calls of online use."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -31,6 +33,44 @@ class Epoch:
     def time_epoch(self, title: str) -> None:
         """A pass over the data."""
         self.runner.train(self.runner.work.steps)
+
+
+def _network(above: Sequence[fastbp.layers.Layer] = ()) -> list[fastbp.layers.Layer]:
+    """256-256-256-10, these layers above each hidden one."""
+    hidden = [fastbp.Dense(256), *above, fastbp.Activation("relu")]
+    return [*hidden, *hidden, fastbp.Dense(10, "softmax")]
+
+
+# What a step may have besides products and the commonest updates, each alone beside "plain".
+PARTS: dict[str, tuple[list[fastbp.layers.Layer], fastbp.optimizers.Optimizer]] = {
+    "plain": (_network(), fastbp.SGD(0.01)),
+    "batch norm": (_network([fastbp.BatchNorm()]), fastbp.SGD(0.01)),
+    "layer norm": (_network([fastbp.LayerNorm()]), fastbp.SGD(0.01)),
+    "dropout": (_network([fastbp.Dropout(0.5)]), fastbp.SGD(0.01)),
+    "clipped by global norm": (_network(), fastbp.SGD(0.01, global_clipnorm=1.0)),
+    "rmsprop": (_network(), fastbp.RMSprop(0.001)),
+    "lion": (_network(), fastbp.Lion(0.0001)),
+}
+
+
+class Parts:
+    """A hundred steps of batch 128 with one part more; their cost is the difference from those of "plain"."""
+
+    params = tuple(PARTS)
+    param_names = ("part",)
+
+    def setup(self, part: str) -> None:
+        """Random rows, labels and weights; one epoch."""
+        layers, optimizer = PARTS[part]
+        rng = np.random.default_rng(0)
+        self.X, self.y = rng.random((12_800, 256), np.float32), rng.integers(0, 10, 12_800)
+        self.model = fastbp.Sequential(layers, input_size=256)
+        self.model.compile(optimizer, loss="cross_entropy")
+        self.time_steps(part)
+
+    def time_steps(self, part: str) -> None:
+        """An epoch."""
+        self.model.fit(self.X, self.y, batch_size=128, shuffle=False, verbose=0)
 
 
 class Fit:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from fastbp.isa.emit import I64, PTR, Lines, define, loop
+from fastbp.isa.emit import I64, PTR, Lines, declare, define, loop
 from fastbp.isa.outputs import at_line
+from fastbp.isa.rules import averages
 
 DOUBLE = ir.DoubleType()
 
@@ -19,10 +20,22 @@ class Doubles:
 
     def __init__(self, x: Lines):
         self.x, self.kind = x, ir.VectorType(DOUBLE, x.lanes)
-        self.zero = ir.Constant(self.kind, [0.0] * x.lanes)
+        self.zero, self.one = (ir.Constant(self.kind, [value] * x.lanes) for value in (0.0, 1.0))
 
     def wide(self, v):
         return v if self.x.bits == 64 else self.x.b.fpext(v, self.kind)
+
+    def narrow(self, v):
+        return v if self.x.bits == 64 else self.x.b.fptrunc(v, self.x.vector)
+
+    def plus_square(self, total, v):
+        """total + v^2, lane by lane."""
+        wide = self.wide(v)
+        return self.x.b.fadd(total, self.x.b.fmul(wide, wide))
+
+    def root(self, v):
+        kind = ir.FunctionType(self.kind, [self.kind])
+        return self.x.b.call(declare(self.x.b.module, f"llvm.sqrt.v{self.x.lanes}f64", kind), [v])
 
     def store(self, total, pointer, index: int):
         b = self.x.b
@@ -49,8 +62,7 @@ def prepare(module: ir.Module, bits: int, table) -> ir.Function:
             value = b.select(b.fcmp_ordered(">", value, bound), bound, value)
             value = b.select(b.fcmp_ordered("<", value, lowest), lowest, value)
             x.store(value, g, at_line(x, i))
-            wide = sums.wide(value)
-            return [b.fadd(values[0], b.fmul(wide, wide))]
+            return [sums.plus_square(values[0], value)]
 
         sums.store(loop(b, n, [sums.zero], line)[0], total, 0)
 
@@ -65,8 +77,7 @@ def squares(module: ir.Module, bits: int, table) -> ir.Function:
         sums = Doubles(x)
 
         def line(i, values):
-            wide = sums.wide(x.load(g, at_line(x, i)))
-            return [b.fadd(values[0], b.fmul(wide, wide))]
+            return [sums.plus_square(values[0], x.load(g, at_line(x, i)))]
 
         sums.store(loop(b, n, [sums.zero], line)[0], total, 0)
 
@@ -81,9 +92,9 @@ def penalties(module: ir.Module, bits: int, table) -> ir.Function:
         sums = Doubles(x)
 
         def line(i, values):
-            wide = sums.wide(x.load(w, at_line(x, i)))
-            size = sums.wide(x.call("fabs", x.load(w, at_line(x, i))))
-            return [b.fadd(values[0], size), b.fadd(values[1], b.fmul(wide, wide))]
+            weight = x.load(w, at_line(x, i))
+            size = sums.wide(x.call("fabs", weight))
+            return [b.fadd(values[0], size), sums.plus_square(values[1], weight)]
 
         for index, total in enumerate(loop(b, n, [sums.zero] * 2, line)):
             sums.store(total, totals, index)
@@ -92,23 +103,27 @@ def penalties(module: ir.Module, bits: int, table) -> ir.Function:
 
 
 def limit(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, w, bound): every lane's n weights are scaled to a norm of at most *bound."""
+    """void (n, w, bound): every lane's n weights are scaled to a norm of at most *bound.
+
+    Norm and factor are doubles: a float32's square may overflow or vanish, and a factor of 1e-38 counts as 0.
+    """
 
     def body(builder, n, w, bound):
         x, b = Lines(builder, bits), builder
-        most = x.splat(x.load_scalar(bound))
+        sums = Doubles(x)
+        most = sums.wide(x.splat(x.load_scalar(bound)))
 
         def square(i, values):
-            weight = x.load(w, at_line(x, i))
-            return [x.fma(weight, weight, values[0])]
+            return [sums.plus_square(values[0], x.load(w, at_line(x, i)))]
 
         def scale(i, _):
-            x.store(b.fmul(factor, x.load(w, at_line(x, i))), w, at_line(x, i))
+            weight = sums.wide(x.load(w, at_line(x, i)))
+            x.store(sums.narrow(b.fmul(factor, weight)), w, at_line(x, i))
             return []
 
-        (total,) = loop(b, n, [x.const(0.0)], square)
-        norm = x.call("sqrt", total)
-        factor = b.select(b.fcmp_ordered(">", norm, most), b.fdiv(most, norm), x.const(1.0))
+        (total,) = loop(b, n, [sums.zero], square)
+        norm = sums.root(total)
+        factor = b.select(b.fcmp_ordered(">", norm, most), b.fdiv(most, norm), sums.one)
         loop(b, n, [], scale)
 
     return define(module, f"fastbp_limit_f{bits}", [I64, PTR, PTR], body)
@@ -133,7 +148,10 @@ def average(module: ir.Module, bits: int, table) -> ir.Function:
 
 def lamb(module: ir.Module, bits: int, table) -> ir.Function:
     """void (n, g, w, stride, s, sums): sums[0] <- sum w^2, sums[1] <- sum r^2 of LAMB's direction r, from the states
-    stride and 2 stride behind w, which stay as they are. s: decay, beta_1, beta_2, epsilon', alpha' (see `rules`)."""
+    stride and 2 stride behind w, which stay as they are. s: decay, beta_1, beta_2, epsilon', alpha' (see `rules`).
+
+    r is the direction that the update takes: where all gradients were 0, so is its quotient, epsilon' or no epsilon'.
+    """
 
     def body(builder, n, g, w, stride, s, totals):
         x, b = Lines(builder, bits), builder
@@ -143,13 +161,11 @@ def lamb(module: ir.Module, bits: int, table) -> ir.Function:
         def line(i, values):
             at = at_line(x, i)
             gradient, weight = x.load(g, at), x.load(w, at)
-            m = x.fma(beta_1, x.load(w, b.add(at, stride)), gradient)
-            v = b.fmul(beta_2, x.load(w, b.add(at, b.mul(stride, I64(2)))))
-            v = x.fma(gradient, gradient, v)
+            states = [x.load(w, b.add(at, b.mul(stride, I64(i)))) for i in (1, 2)]
+            m, v = averages(x, gradient, states, (decay, beta_1, beta_2))
             step = b.fdiv(b.fmul(alpha, m), b.fadd(x.call("sqrt", v), epsilon))
-            direction = sums.wide(x.fma(decay, weight, step))
-            wide = sums.wide(weight)
-            return [b.fadd(values[0], b.fmul(wide, wide)), b.fadd(values[1], b.fmul(direction, direction))]
+            direction = x.fma(decay, weight, step)
+            return [sums.plus_square(values[0], weight), sums.plus_square(values[1], direction)]
 
         for index, total in enumerate(loop(b, n, [sums.zero] * 2, line)):
             sums.store(total, totals, index)

@@ -6,6 +6,7 @@ import math
 
 from fastbp.isa.emit import LINE
 from fastbp.isa.masks import ERFINV_CENTRE, ERFINV_TAIL, MULTIPLIERS, ROUNDS, SQRT_2, WEYL
+from fastbp.isa.rules import TINY_32, TINY_64
 
 FACTOR_0, FACTOR_1 = MULTIPLIERS
 WEYL_0, WEYL_1 = WEYL
@@ -237,14 +238,13 @@ def limit(table, n, W, w, bound, o):
     """Every lane's n weights are scaled to a norm of at most the bound."""
     L = LINE // W.itemsize
     for lane in range(L):
-        total = W.dtype.type(0)
+        total, most = 0.0, 1.0 * float(bound[o])
         for at in range(lane, n * L, L):
-            total += W[w + at] * W[w + at]
-        norm = W.dtype.type(math.sqrt(total))
-        if norm > bound[o]:
-            factor = bound[o] / norm
+            total += wide_square(W[w + at])
+        norm = math.sqrt(total)
+        if norm > most:
             for at in range(lane, n * L, L):
-                W[w + at] *= factor
+                W[w + at] = most / norm * float(W[w + at])
 
 
 def average(table, n, W, w, M, m, momentum, o):
@@ -255,11 +255,11 @@ def average(table, n, W, w, M, m, momentum, o):
 
 def lamb(table, n, G, g, W, w, stride, S, s, sums, o):
     """Sums of w^2 and of the squares of LAMB's direction."""
-    total, moved = 0.0, 0.0
+    total, moved, tiny = 0.0, 0.0, W.dtype.type(TINY_32 if W.itemsize == 4 else TINY_64)
     for i in range(n * (LINE // G.itemsize)):
         weight, gradient = W[w + i], G[g + i]
         m = S[s + 1] * W[w + stride + i] + gradient
-        v = S[s + 2] * W[w + 2 * stride + i] + gradient * gradient
+        v = S[s + 2] * W[w + 2 * stride + i] + tiny + gradient * gradient
         direction = S[s] * weight + S[s + 4] * m / (W.dtype.type(math.sqrt(v)) + S[s + 3])
         total += wide_square(weight)
         moved += wide_square(direction)

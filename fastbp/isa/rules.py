@@ -18,7 +18,8 @@ from llvmlite import ir
 from fastbp.isa.emit import I64, PTR, Lines, declare, define, loop
 
 # Added to v', so that 0 / 0 cannot arise when epsilon is 0; far below what epsilon or any real gradient adds.
-TINY = {32: 1e-36, 64: 1e-290}
+TINY_32, TINY_64 = 1e-36, 1e-290
+TINY = {32: TINY_32, 64: TINY_64}
 
 
 def sgd(x: Lines, g, w, states, s, table):

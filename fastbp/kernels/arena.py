@@ -4,6 +4,7 @@ Gradients lie in an arena of their own, cut into pieces: a panel of a kernel wit
 beta of a normalisation. Who does which piece is no matter: sums of squares are kept by piece and added in one order.
 
     PREPARE   a piece's gradient: mean over accumulated steps, penalties, clipping by value; the sum of its squares
+              (of a gradient that stays as it is most squares are added before, where it still is in the caches)
     FACTORS   every worker: the factors that clip by norm, from all sums
     MEASURE   LAMB: applies the factors, sums of squares of weights and of directions; TRUST: every worker: their ratios
     APPLY     a piece's update, limit and average
@@ -30,19 +31,19 @@ from fastbp.kernels.microkernels import (
 from fastbp.kernels.parallel import STATUS
 from fastbp.kernels.updates import fold
 
-# Fields of a piece: its node, its offset, its lines, its array, the array of the line behind them (-1: none), and
-# whether it is trained; frozen ones have penalties and averages all the same.
-NODE, PLACE, LINES, ARRAY, BIAS_ARRAY, TRAINED, N_PIECE = range(7)
+# Fields of a piece: its node, its offset, its lines, its array, the array of the line behind them (-1: none), whether
+# it is trained (frozen ones have penalties and averages all the same), and where the sums of its runs begin.
+NODE, PLACE, LINES, ARRAY, BIAS_ARRAY, TRAINED, RUNS, N_PIECE = range(8)
 # Columns of an array's settings: times the rate, times the decay, penalties, the norm that units may have; its pieces.
 MULTIPLIER, DECAYS, L1, L2, MAX_NORM, FIRST, COUNT, N_SETTINGS = range(8)
 # Of the whole network.
 CLIPVALUE, CLIPNORM, GLOBAL_CLIPNORM, ACCUMULATION, EMA_MOMENTUM, AVERAGE, N_TREATMENT = range(7)
 # Columns of a piece's sums: squares of the gradient, |w| and w^2, its penalty; LAMB's w^2 and r^2. Those of the line
-# behind it follow.
+# behind it follow. Behind those of all pieces stand the sums of squares of their runs of RUN lines.
 SQUARES, SIZES, PENALTY, NORMS, N_SUMS = 0, 2, 4, 5, 9
 # Numbers in the second line of an array's group: those of `prepare`, then a bound, a momentum and 0; the third line is
 # a factor in every lane, the fourth LAMB's.
-SHARE, BOUND, MOMENTUM, NOTHING = 0, 4, 5, 6
+BOUND, MOMENTUM, NOTHING = 4, 5, 6
 RUN = 64  # lines that stay in the first-level cache from one pass over them to the next
 
 
@@ -92,25 +93,63 @@ def penalty(mem, arena, i):
     arena.sums[i * N_SUMS + PENALTY] = total
 
 
-@kernel
-def prepare_piece(mem, arena, training, i):
-    piece, place = arena.pieces[i], i * N_SUMS + SQUARES
-    if training and not piece[TRAINED]:
-        arena.sums[place] = arena.sums[place + 1] = 0.0
-        return
-    prepare_run(mem, arena, piece[ARRAY], piece[PLACE], piece[LINES], place)
-    arena.sums[place + 1] = 0.0
-    if piece[BIAS_ARRAY] >= 0:
-        prepare_run(mem, arena, piece[BIAS_ARRAY], piece[PLACE] + piece[LINES] * mem.L, 1, place + 1)
+@inlined
+def stays(arena, array):
+    """Whether there is nothing to change about an array's gradient but its norm."""
+    s, t = arena.settings[array], arena.treatment
+    return s[L1] == 0.0 and s[L2] == 0.0 and t[ACCUMULATION] == 1.0 and t[CLIPVALUE] == 0.0
 
 
 @inlined
-def prepare_run(mem, arena, array, at, lines, place):
-    s, t = arena.settings[array], arena.treatment
-    if s[L1] == 0.0 and s[L2] == 0.0 and t[ACCUMULATION] == 1.0 and t[CLIPVALUE] == 0.0:  # nothing to change
-        squares(mem.table, lines, mem.G, at, arena.sums, place)
-    else:
-        prepare(mem.table, lines, mem.G, at, mem.P, at, mem.M, group_of(mem, arena, array) + mem.L, arena.sums, place)
+def clips(arena):
+    """Whether norms are wanted."""
+    return arena.treatment[CLIPNORM] > 0.0 or arena.treatment[GLOBAL_CLIPNORM] > 0.0
+
+
+@kernel
+def square_runs(mem, row, arena, p0, p1, k0, k1):
+    """Squares of the runs that lie within panels p0 ... p1, lines k0 ... k1 of a kernel's gradient."""
+    K = row[field.K]
+    for i in range(row[field.PIECE] + p0, row[field.PIECE] + p1):
+        piece = arena.pieces[i]
+        for run in range((k0 + RUN - 1) // RUN, (min(k1, K) + RUN - 1) // RUN):
+            end = min(run * RUN + RUN, K)
+            if end <= k1 and stays(arena, piece[ARRAY]):
+                squares(mem.table, end - run * RUN, mem.G, piece[PLACE] + run * RUN * mem.L, arena.sums,
+                        piece[RUNS] + run)
+
+
+@inlined
+def squared(row, start, end):
+    """Whether `square_runs` has seen these lines: one unit of work wrote them all."""
+    size = row[field.WEIGHTS_UNITS + field.SIZE]
+    return row[field.IS_DENSE] and not row[field.SPARSE] and start // size == (end - 1) // size
+
+
+@kernel
+def prepare_piece(mem, layers, arena, training, i):
+    piece, place = arena.pieces[i], i * N_SUMS + SQUARES
+    at, lines, bias = piece[PLACE], piece[LINES], piece[BIAS_ARRAY]
+    arena.sums[place] = arena.sums[place + 1] = 0.0
+    if training and not piece[TRAINED]:
+        return
+    if not stays(arena, piece[ARRAY]):
+        change(mem, arena, piece[ARRAY], at, lines, place)
+    elif clips(arena):
+        for run in range((lines + RUN - 1) // RUN):
+            start, end = run * RUN, min(run * RUN + RUN, lines)
+            if not squared(layers[piece[NODE]], start, end):
+                squares(mem.table, end - start, mem.G, at + start * mem.L, arena.sums, piece[RUNS] + run)
+            arena.sums[place] += arena.sums[piece[RUNS] + run]
+    if bias >= 0 and stays(arena, bias):
+        squares(mem.table, 1, mem.G, at + lines * mem.L, arena.sums, place + 1)
+    elif bias >= 0:
+        change(mem, arena, bias, at + lines * mem.L, 1, place + 1)
+
+
+@inlined
+def change(mem, arena, array, at, lines, place):
+    prepare(mem.table, lines, mem.G, at, mem.P, at, mem.M, group_of(mem, arena, array) + mem.L, arena.sums, place)
 
 
 @inlined
@@ -140,7 +179,7 @@ def clip(bound, square):
 def factors(mem, arena):
     """What brings the norm of each array within a bound, then that of all of them together within another."""
     own, together, total = arena.treatment[CLIPNORM], arena.treatment[GLOBAL_CLIPNORM], 0.0
-    if own == 0.0 and together == 0.0:
+    if not clips(arena):
         return
     for array in range(arena.settings.shape[0]):
         square = sum_of(arena, array, SQUARES, 1)

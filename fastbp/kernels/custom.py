@@ -64,56 +64,50 @@ def _address(wrap: Any, functions: ScalarFunctions, dtype: str) -> Any:
 def _activate(functions: ScalarFunctions, dtype: str) -> Any:
     """void (n, z, a, slopes, alpha): a = f(z), slopes = f'(z), over n lines; z and a may be the same."""
     f, derivative = _compiled(functions)
-    if not jit.JIT:
-
-        def plain(n, Z, z, A, a, slopes, s, alpha, o):
-            for i in range(n * (LINE // A.itemsize)):
-                value = float(Z[z + i])
-                slopes[s + i], A[a + i] = derivative(value), f(value)
-
-        return plain
     real, lanes = np.dtype(dtype).type, LINE // np.dtype(dtype).itemsize
 
-    def run(n, z, a, slopes, alpha):
-        Z, A, S = carray(z, n * lanes, real), carray(a, n * lanes, real), carray(slopes, n * lanes, real)
-        for i in range(n * lanes):
-            value = np.float64(Z[i])
+    @jit.kernel
+    def each(Z, A, S):
+        for i in range(Z.size):
+            value = 1.0 * float(Z[i])  # a double: Numba's float() leaves a float32 what it is
             S[i], A[i] = derivative(value), f(value)
 
-    return _callback(run, 4, "activation")
+    def plain(n, Z, z, A, a, slopes, s, alpha, o):
+        size = n * lanes
+        each(Z[z : z + size], A[a : a + size], slopes[s : s + size])
+
+    def run(n, z, a, slopes, alpha):
+        size = n * lanes
+        each(carray(z, size, real), carray(a, size, real), carray(slopes, size, real))
+
+    return _callback(run, 4, "activation") if jit.JIT else plain
 
 
 @cache
 def _loss(functions: ScalarFunctions, dtype: str) -> Any:
     """void (n, z, t, d, weights, loss, extra, parameters): a mean over elements, see `isa.losses`."""
     f, derivative = _compiled(functions)
-    if not jit.JIT:
-
-        def plain(n, Z, z, T, t, D, d, weights, w, loss, o, extra, e, P, p):
-            L = LINE // Z.itemsize
-            for lane in range(L):
-                total = 0.0
-                for i in range(lane, n * L, L):
-                    a, y = float(Z[z + i]), float(T[t + i])
-                    total += f(a, y) / n
-                    D[d + i] = derivative(a, y) / n * float(weights[w + lane])
-                loss[o + lane] = total
-
-        return plain
     real, lanes = np.dtype(dtype).type, LINE // np.dtype(dtype).itemsize
 
-    def run(n, z, t, d, weights, loss, extra, parameters):
-        Z, T, D = carray(z, n * lanes, real), carray(t, n * lanes, real), carray(d, n * lanes, real)
-        W, losses = carray(weights, lanes, real), carray(loss, lanes, real)
+    @jit.kernel
+    def each(n, Z, T, D, weights, losses):
         for lane in range(lanes):
-            total = 0.0
+            total, weight = 0.0, 1.0 * float(weights[lane])
             for i in range(lane, n * lanes, lanes):
-                a, y = np.float64(Z[i]), np.float64(T[i])
+                a, y = 1.0 * float(Z[i]), 1.0 * float(T[i])
                 total += f(a, y) / n
-                D[i] = derivative(a, y) / n * W[lane]
+                D[i] = derivative(a, y) / n * weight
             losses[lane] = total
 
-    return _callback(run, 7, "loss")
+    def plain(n, Z, z, T, t, D, d, weights, w, loss, o, extra, e, P, p):
+        each(n, Z[z:], T[t:], D[d:], weights[w:], loss[o : o + lanes])
+
+    def run(n, z, t, d, weights, loss, extra, parameters):
+        size = n * lanes
+        Z, T, D = carray(z, size, real), carray(t, size, real), carray(d, size, real)
+        each(n, Z, T, D, carray(weights, lanes, real), carray(loss, lanes, real))
+
+    return _callback(run, 7, "loss") if jit.JIT else plain
 
 
 def _compiled(functions: ScalarFunctions) -> tuple[Any, Any]:

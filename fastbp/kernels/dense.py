@@ -109,8 +109,14 @@ def curve(mem, row, z, height, columns):
         return
     for j in range(columns):
         at = z + j * row[field.ZPITCH]
-        slopes = at - row[field.Z] + row[field.F] if row[field.F] >= 0 else row[field.SINK]
-        activate(mem.table, code, height, mem.M, at, mem.M, at, mem.M, slopes, mem.M, row[field.ALPHA])
+        activation(mem, row, height, at, at)
+
+
+@inlined
+def activation(mem, row, lines, a, z):
+    """The activation from lines at `a` to lines of Z, and its slopes where they are kept."""
+    slopes = z - row[field.Z] + row[field.F] if row[field.F] >= 0 else row[field.SINK]
+    activate(mem.table, row[field.CODE], lines, mem.M, a, mem.M, z, mem.M, slopes, mem.M, row[field.ALPHA])
 
 
 @kernel
@@ -158,6 +164,13 @@ def deltas(mem, below, batch, b, q, height):
     if below[field.IS_DENSE]:
         dt = below[field.DT] + b * below[field.TPITCH] + q * L * L
         transpose(mem.table, height, batch - q * L, mem.M, e, mem.M, dt)
+
+
+@inlined
+def all_deltas(mem, row, batch, q):
+    """Finishes a whole panel's deltas."""
+    for b in range(row[field.PANELS]):
+        deltas(mem, row, batch, b, q, min(mem.L, row[field.N] - b * mem.L))
 
 
 @kernel

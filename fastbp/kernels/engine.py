@@ -59,8 +59,8 @@ class Engine:
         self._own = list(dict.fromkeys(s.activation for s in self.specs if isinstance(s.activation, ScalarFunctions)))
         self.steps_trained = self.steps_since_compile = 0  # the second tells when accumulated gradients are due
         self._random = np.array([*key, 0], np.int64)
-        self._layout, length = plan.parameter_layout(self._describe(), self.lanes)
         self._layers = self._describe()
+        self._layout, length = plan.parameter_layout(self._layers, self.lanes)
         self._network = self._connect()
         self._stride = (length // self.lanes // 64 * 64 + 64 + 21) * self.lanes  # not a multiple of a page: see docs
         self._P = aligned(self._stride, self.dtype)
@@ -181,10 +181,13 @@ class Engine:
         for index, state in enumerate(states):
             self._write(self._arena(1 + index), state, 2)
 
+    def _arenas(self, n_states: int, treated: bool) -> int:
+        """Weights, states and, for updates that need all of it, the gradient; accumulated, it is among the states."""
+        return 1 + n_states + self._treatment.n_states + (treated and self._treatment.accumulation == 1)
+
     def reset_state(self, n_states: int) -> None:
         """States of 0, and an average that the first update sets."""
-        gradient = self._network.treated and self._treatment.accumulation == 1  # else it is among the extras
-        size = (1 + n_states + self._treatment.n_states + gradient) * self._stride
+        size = self._arenas(n_states, self._network.treated) * self._stride
         if size == len(self._P):
             self._P[self._stride :] = 0
         else:
@@ -286,9 +289,9 @@ class Engine:
 
     def _reserve_gradient(self) -> None:
         """Room for gradients, where reset_state could not know of their need."""
-        arenas = 1 + self.n_states + self._treatment.n_states + (self._treatment.accumulation == 1)
-        if len(self._P) < arenas * self._stride:
-            values = aligned(arenas * self._stride, self.dtype)
+        size = self._arenas(self.n_states, True) * self._stride
+        if len(self._P) < size:
+            values = aligned(size, self.dtype)
             values[: len(self._P)] = self._P
             self._P = values
 

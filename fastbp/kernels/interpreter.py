@@ -21,12 +21,14 @@ from fastbp.kernels import program as op
 from fastbp.kernels.arena import (
     Arena,
     apply_piece,
+    clips,
     direction_scalars,
     factors,
     fold_groups,
     measure_piece,
     penalty,
     prepare_piece,
+    square_runs,
     trust,
 )
 from fastbp.kernels.dense import Memory, Rule, backward, forward, weights
@@ -124,6 +126,8 @@ def run_unit(mem, layers, data, rule, arena, scratch, what, layer, unit, span, s
             k0, k1, p0 = k * size, min(k * size + size, lines), g * field.WEIGHTS_PANELS
             p1 = min(p0 + field.WEIGHTS_PANELS, p1)
         weights(mem, row, rule, scratch, batch, p0, p1, k0, k1)
+        if not rule.fused and rule.training and clips(arena):  # while it is in the second-level cache
+            square_runs(mem, row, arena, p0, p1, k0, k1)
     elif what == op.GATHER:
         gather_inputs(mem, row, data, first, batch, unit)
     elif what == op.LOSS:
@@ -131,17 +135,17 @@ def run_unit(mem, layers, data, rule, arena, scratch, what, layer, unit, span, s
     elif what == op.OUTPUT:
         predict(mem, row, data, first, batch, unit)
     else:
-        run_arena(mem, data, rule, arena, what, step, unit)
+        run_arena(mem, layers, data, rule, arena, what, step, unit)
 
 
 @called
-def run_arena(mem, data, rule, arena, what, step, piece):
+def run_arena(mem, layers, data, rule, arena, what, step, piece):
     """One piece of what is done to parameters and to gradients in their arena."""
     row = data.scalars[step] if data.scalars.shape[0] > 1 else data.scalars[0]
     if what == op.PENALTIES:
         penalty(mem, arena, piece)
     elif what == op.PREPARE:
-        prepare_piece(mem, arena, rule.training, piece)
+        prepare_piece(mem, layers, arena, rule.training, piece)
     elif what == op.FACTORS:
         factors(mem, arena)
         if arena.lamb:
@@ -298,66 +302,36 @@ def pointer(typing_context: Any, address: Any) -> Any:
 
 
 @inlined
-def integers(context, i):
-    return carray(pointer(context[2 * i]), context[2 * i + 1], np.int64)
-
-
-@inlined
-def small_integers(context, i):
-    return carray(pointer(context[2 * i]), context[2 * i + 1], np.int32)
-
-
-@inlined
-def doubles(context, i):
-    return carray(pointer(context[2 * i]), context[2 * i + 1], np.float64)
-
-
-@inlined
-def singles(context, i):
-    return carray(pointer(context[2 * i]), context[2 * i + 1], np.float32)
+def array(context, i, dtype):
+    return carray(pointer(context[2 * i]), context[2 * i + 1], dtype)
 
 
 # Rows are made here, not by `reshape`: of its results Numba no longer sees that nobody counts references to them, and
 # does so at every use, which doubled the time of a small network's step.
 @inlined
-def integer_rows(context, i, columns):
-    return carray(pointer(context[2 * i]), (context[2 * i + 1] // columns, columns), np.int64)
+def rows(context, i, columns, dtype):
+    return carray(pointer(context[2 * i]), (context[2 * i + 1] // columns, columns), dtype)
 
 
 @inlined
-def double_rows(context, i, columns):
-    return carray(pointer(context[2 * i]), (context[2 * i + 1] // columns, columns), np.float64)
-
-
-@inlined
-def context_at(address):
-    return carray(pointer(address), CONTEXT, np.int64)
-
-
-@inlined
-def numbers_of(context):
-    return context[2 * len(ARRAYS):]
+def work_at(me, address, real):
+    """The part of worker `me` in the slice whose context stands at `address`, of a network of type `real`."""
+    c = carray(pointer(address), CONTEXT, np.int64)
+    work(me, c[2 * len(ARRAYS):], array(c, 0, np.int64), rows(c, 1, op.N_PROGRAM, np.int64),
+         rows(c, 2, field.ROW, np.int64), array(c, 3, np.int64), array(c, 4, np.int64), array(c, 5, np.int64),
+         array(c, 6, np.int64), array(c, 7, np.int64), rows(c, 8, treat.N_PIECE, np.int64),
+         array(c, 9, np.float64), array(c, 10, np.float64), rows(c, 11, 8, np.float64), array(c, 12, np.float64),
+         rows(c, 13, treat.N_SETTINGS, np.float64), array(c, 14, np.float64), array(c, 15, np.float64),
+         array(c, 16, real), array(c, 17, real), array(c, 18, real), array(c, 19, real), array(c, 20, real),
+         array(c, 21, real), array(c, 22, real), array(c, 23, np.int64), array(c, 24, np.int32))
 
 
 def worker_float32(me, address):
-    """Worker `me` of the slice whose context stands at `address`."""
-    c = context_at(address)
-    work(me, numbers_of(c), integers(c, 0), integer_rows(c, 1, op.N_PROGRAM), integer_rows(c, 2, field.ROW),
-         integers(c, 3), integers(c, 4), integers(c, 5), integers(c, 6), integers(c, 7),
-         integer_rows(c, 8, treat.N_PIECE), doubles(c, 9), doubles(c, 10), double_rows(c, 11, 8), doubles(c, 12),
-         double_rows(c, 13, treat.N_SETTINGS), doubles(c, 14), doubles(c, 15),
-         singles(c, 16), singles(c, 17), singles(c, 18), singles(c, 19), singles(c, 20), singles(c, 21), singles(c, 22),
-         integers(c, 23), small_integers(c, 24))
+    work_at(me, address, np.float32)
 
 
 def worker_float64(me, address):
-    c = context_at(address)
-    work(me, numbers_of(c), integers(c, 0), integer_rows(c, 1, op.N_PROGRAM), integer_rows(c, 2, field.ROW),
-         integers(c, 3), integers(c, 4), integers(c, 5), integers(c, 6), integers(c, 7),
-         integer_rows(c, 8, treat.N_PIECE), doubles(c, 9), doubles(c, 10), double_rows(c, 11, 8), doubles(c, 12),
-         double_rows(c, 13, treat.N_SETTINGS), doubles(c, 14), doubles(c, 15),
-         doubles(c, 16), doubles(c, 17), doubles(c, 18), doubles(c, 19), doubles(c, 20), doubles(c, 21), doubles(c, 22),
-         integers(c, 23), small_integers(c, 24))
+    work_at(me, address, np.float64)
 
 
 @intrinsic

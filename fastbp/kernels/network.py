@@ -38,11 +38,18 @@ class Network:
         self.settings = np.zeros((max(1, len(rows)), arena.N_SETTINGS))
         self.settings[:, : arena.FIRST] = rows or [(1.0, 1.0, 0.0, 0.0, 0.0)]
         self.pieces = _pieces(self.nodes, layout, lanes)
+        runs = -(-self.pieces[:, arena.LINES] // arena.RUN)
+        self.n_sums = len(self.pieces) * arena.N_SUMS + int(runs.sum())
+        self.pieces[:, arena.RUNS] = self.n_sums - np.cumsum(runs[::-1])[::-1]
         for group in range(len(rows) if self.treated else 0):
             mine = np.flatnonzero((self.pieces[:, [arena.ARRAY, arena.BIAS_ARRAY]] == group).any(axis=1))
             self.settings[group, [arena.FIRST, arena.COUNT]] = (mine[0], len(mine)) if len(mine) else (0, 0)
         self.treatment = np.zeros(arena.N_TREATMENT)
         self.treatment[: arena.AVERAGE] = treatment[: arena.AVERAGE]
+
+    def first_pieces(self) -> Array:
+        """The number of every node's first piece, if it has any."""
+        return np.searchsorted(self.pieces[:, arena.NODE], np.arange(len(self.nodes)))
 
     def options(self, training: bool) -> dict[str, bool]:
         """What the program must know, if anything."""
@@ -68,7 +75,7 @@ def _pieces(nodes: Sequence[plan.Node], layout: Array, lanes: int) -> Array:
         trained = int(node.trainable)
         if node.dense:
             other = second if node.bias else -1
-            pieces += [(index, offset + p * pitch, node.inputs, first, other, trained) for p in range(panels)]
+            pieces += [(index, offset + p * pitch, node.inputs, first, other, trained, 0) for p in range(panels)]
         elif node.columns:
-            pieces += [(index, offset + j * pitch, panels, node.rules[j], -1, trained) for j in range(2)]
+            pieces += [(index, offset + j * pitch, panels, node.rules[j], -1, trained, 0) for j in range(2)]
     return np.array(pieces, np.int64).reshape(-1, arena.N_PIECE)

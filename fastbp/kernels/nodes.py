@@ -10,7 +10,7 @@ import numpy as np
 
 from fastbp.isa.curves_portable import CODES
 from fastbp.kernels import plan as field
-from fastbp.kernels.dense import deltas
+from fastbp.kernels.dense import activation, all_deltas, deltas
 from fastbp.kernels.jit import called, inlined
 from fastbp.kernels.microkernels import (
     activate,
@@ -61,10 +61,9 @@ def node_forward(mem, row, data, step, batch, layer, unit):
 
 @inlined
 def curve(mem, row, lines, a, z):
-    """The activation over lines of Z, and its slopes where they are kept."""
+    """The activation over lines of Z, unless it would leave them as they are."""
     if a != z or row[field.CODE] != IDENTITY:
-        slopes = z - row[field.Z] + row[field.F] if row[field.F] >= 0 else row[field.SINK]
-        activate(mem.table, row[field.CODE], lines, mem.M, a, mem.M, z, mem.M, slopes, mem.M, row[field.ALPHA])
+        activation(mem, row, lines, a, z)
 
 
 @inlined
@@ -99,18 +98,12 @@ def node_backward(mem, row, layers, batch, unit):
                             mem.P, row[field.W], M, row[field.STATS] + unit * L, M, target)
     else:
         copy(mem, row, N, source, target)
-    finish(mem, below, batch, unit)
+    all_deltas(mem, below, batch, unit)
 
 
 @inlined
 def copy(mem, row, lines, source, target):
     activate(mem.table, IDENTITY, lines, mem.M, source, mem.M, target, mem.M, row[field.SINK], mem.M, row[field.ALPHA])
-
-
-@inlined
-def finish(mem, below, batch, q):
-    for b in range(below[field.PANELS]):
-        deltas(mem, below, batch, b, q, min(mem.L, below[field.N] - b * mem.L))
 
 
 @inlined
@@ -127,7 +120,7 @@ def send(mem, row, layers, target, how, batch, q):
     else:
         copy(mem, row, N, source, place)
     if how == field.FINISHED:
-        finish(mem, below, batch, q)
+        all_deltas(mem, below, batch, q)
 
 
 @inlined

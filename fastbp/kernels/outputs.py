@@ -7,7 +7,7 @@ from typing import NamedTuple
 from fastbp.isa.curves_portable import CODES
 from fastbp.isa.losses_portable import CATEGORICAL, CROSS_ENTROPY, GAUSSIAN_NLL, QUANTILE
 from fastbp.kernels import plan as field
-from fastbp.kernels.dense import deltas, inputs_of
+from fastbp.kernels.dense import all_deltas, inputs_of
 from fastbp.kernels.jit import called, inlined, kernel
 from fastbp.kernels.microkernels import activate, gather, loss, scale, scatter, softmax, softmax_slope, zero
 from fastbp.kernels.plan import GRADIENT_LINES
@@ -169,12 +169,6 @@ def finish(mem, row, data, factors, losses, batch, q):
     data.partials[q] = total
     if data.backward:
         all_deltas(mem, row, batch, q)
-
-
-@inlined
-def all_deltas(mem, row, batch, q):
-    for b in range(row[field.PANELS]):
-        deltas(mem, row, batch, b, q, min(mem.L, row[field.N] - b * mem.L))
 
 
 @kernel

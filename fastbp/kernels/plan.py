@@ -30,7 +30,7 @@ INPUT, NOWHERE = -1, -2  # as numbers of nodes
 # Fields of a node's row.
 (KIND, K, N, BLOCKS, PANELS, IS_DENSE, BIAS, CODE, OUTPUT_CODE, ALPHA, W, WPITCH, A, APITCH, Z, ZPITCH, F, SINK, D,
  DPITCH, DT, TPITCH, OWN, BELOW, SKIP, B, BPITCH, SKIP_D, RAW, SEND_BELOW, SEND_SKIP, KNOWN, STATS, GRADS, THRESHOLD,
- KERNEL_RULE, BIAS_RULE, TRAINABLE, SPARSE, N_FIELDS) = range(40)
+ KERNEL_RULE, BIAS_RULE, TRAINABLE, SPARSE, PIECE, N_FIELDS) = range(41)
 # Behind them, for each of the three products: lines or panels in a unit, how many units that makes, batch panels in
 # one.
 FORWARD_UNITS, BACKWARD_UNITS, WEIGHTS_UNITS = (N_FIELDS + 3 * i for i in range(3))
@@ -39,7 +39,6 @@ ROW = N_FIELDS + 9
 # What becomes of the deltas that a node has for one that it reads: nothing, they are all of them, they are written or
 # added to the others.
 NOT_SENT, FINISHED, WRITTEN, ADDED = range(4)
-NO_TRANSPOSE = -1
 # Lines of k that a tile's operands take from memory before it starts on the next: they stay in the first-level cache.
 BLOCK = 256
 # Where the workspace holds the loss's parameters: how many there are, then each; at most MOST_PARAMETERS besides one
@@ -177,7 +176,6 @@ def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, train
         rows = _deltas(rows, nodes, panels, pitch_of, room, lanes, updates_wait(nodes, panels))
     else:
         rows[-1, D], rows[-1, DPITCH] = room.take(panels * pitch_of(nodes[-1].outputs)), pitch_of(nodes[-1].outputs)
-        rows[-1, DT] = NO_TRANSPOSE
     sink, values = room.take(pitch_of(widest)), room.take(ceil_div(VALUES * len(rows), lanes) * lanes)
     for index, row in enumerate(rows):
         row[SINK], row[ALPHA] = sink, values + VALUES * index

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fastbp.isa.rules import LIMIT, RULES, TINY
+from fastbp.isa.rules import LIMIT, RULES, TINY_32, TINY_64
 from fastbp.kernels.jit import kernel
 
 (SGD, MOMENTUM, NESTEROV, ADAM, ADAM_DECAY, ADAMW, AMSGRAD, NADAM, RMSPROP, RMSPROP_MOMENTUM, RMSPROP_CENTERED, ADAGRAD,
@@ -13,7 +13,6 @@ from fastbp.kernels.jit import kernel
 SAFE_32, SAFE_64 = 1e32, 1e290
 # The same for rules that divide by as little as the root of TINY, or add up squares without end.
 SAFER_32 = 1e16
-TINY_32, TINY_64 = TINY[32], TINY[64]
 LARGEST_RATE = 1e6
 
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from fastbp.isa import LINE
 from fastbp.isa.detect import usable_cores
-from fastbp.kernels import arena, jit, parallel, plan, program
 from fastbp.kernels import interpreter as run
+from fastbp.kernels import jit, parallel, plan, program
 from fastbp.kernels.network import Network
 
 Array = np.ndarray
@@ -108,12 +108,13 @@ class Workspace:
         self.M[plan.LOSS_PARAMETERS] = len(loss_parameters)
         self.M[plan.LOSS_PARAMETERS + 1 :][: len(loss_parameters)] = loss_parameters
         self.partials = np.zeros(n_panels)
+        self.plan.layers[: len(nodes), plan.PIECE] = network.first_pieces()
         self._write_values(nodes)
         self._write_ones(len(nodes))
         modes = ("train", "gradients") if training else ("predict", "evaluate")
         self.programs = {mode: program.program(nodes, mode, n_panels, lanes, workers, **options) for mode in modes}
         self.sync = aligned(max(parallel.words(len(p), workers) for p in self.programs.values()), np.int64)
-        self.sums = np.zeros(len(network.pieces) * arena.N_SUMS)
+        self.sums = np.zeros(network.n_sums)
         self.network = network
         self.context = np.zeros(run.CONTEXT, np.int64)
         self.numbers = self.context[2 * len(run.ARRAYS) :]

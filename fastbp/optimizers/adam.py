@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.optimizers.base import Optimizer, Schedule, check, check_flag
+from fastbp.arguments import flag
+from fastbp.optimizers.base import Optimizer, Schedule, check
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,7 +80,7 @@ class Adam(AdamLike):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_flag("amsgrad", self.amsgrad)
+        flag(self.amsgrad, "amsgrad")
 
     @property
     def rule(self) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import KW_ONLY, dataclass
 
-from fastbp.optimizers.base import Optimizer, Schedule, check, check_flag
+from fastbp.arguments import flag
+from fastbp.optimizers.base import Optimizer, Schedule, check
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,7 +48,7 @@ class RMSprop(Optimizer):
         check("rho", self.rho, 0.0, 1.0)
         check("momentum", self.momentum, 0.0, 1.0)
         check("epsilon", self.epsilon, 0.0, math.inf)
-        check_flag("centered", self.centered)
+        flag(self.centered, "centered")
 
     @property
     def rule(self) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.arguments import count, flag
+from fastbp.parameters import any_number
 from fastbp.reference.network import Treatment
 
 Schedule = Callable[[npt.NDArray[np.int64]], Any]
@@ -72,8 +74,8 @@ class Optimizer(ABC):
         if len(given) > 1:
             came = " and ".join(given)
             raise ValueError(f"at most one of {', '.join(CLIPS)} can be given, but {came} came: choose one")
-        check_count("gradient_accumulation_steps", self.gradient_accumulation_steps)
-        check_flag("use_ema", self.use_ema)
+        count(self.gradient_accumulation_steps, "gradient_accumulation_steps")
+        flag(self.use_ema, "use_ema")
         check_positive("ema_momentum", self.ema_momentum, 1.0)
         if self.weight_decay_on not in ("all", "kernels"):
             raise ValueError(f"weight_decay_on must be 'all' or 'kernels', but {self.weight_decay_on!r} came: pass one")
@@ -139,38 +141,19 @@ class Optimizer(ABC):
 
 def check(name: str, value: Any, low: float, below: float) -> None:
     """low <= value < below, or an error that says so."""
-    _check_number(name, value)
+    any_number(value, name)
     if not low <= value < below:
         raise ValueError(f"{name} must be at least {low:g} and {_up_to(below)}, but {value!r} came: pass such a number")
 
 
 def check_positive(name: str, value: Any, below: float = math.inf) -> None:
     """0 < value < below."""
-    _check_number(name, value)
+    any_number(value, name)
     if not 0 < value < below:
         raise ValueError(
             f"{name} must be above 0 and {_up_to(below)}, but {value!r} came: leave it out, or pass such one"
         )
 
 
-def _check_number(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number, but {value!r} came: pass a float")
-
-
 def _up_to(below: float) -> str:
     return f"below {below:g}" if below < math.inf else "finite"
-
-
-def check_count(name: str, value: Any, minimum: int = 1) -> None:
-    """A whole number of at least minimum."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be a whole number, but {value!r} came: pass an int")
-    if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, but {value!r} came: pass a larger number")
-
-
-def check_flag(name: str, value: Any) -> None:
-    """True or False."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, but {value!r} came: pass one of them")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 
-from fastbp.optimizers.base import Optimizer, Schedule, check, check_flag
+from fastbp.arguments import flag
+from fastbp.optimizers.base import Optimizer, Schedule, check
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,7 +40,7 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         check("momentum", self.momentum, 0.0, 1.0)
-        check_flag("nesterov", self.nesterov)
+        flag(self.nesterov, "nesterov")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov=True needs momentum above 0, but momentum=0 came: pass for example 0.9")
 

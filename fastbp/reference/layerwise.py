@@ -29,14 +29,16 @@ def norm(X: Array) -> float:
 def lamb(W: Array, G: Array, states: list[Array], row: list[float]) -> None:
     """r = m/c1 / (sqrt(v/c2) + epsilon) + weight_decay W; W <- W - learning_rate |W| / |r| r. You et al. 2020.
 
-    Where |W| or |r| is 0 their ratio counts as 1. m, v, c1 and c2 are Adam's.
+    Where |W| or |r| is 0 their ratio counts as 1; where v and epsilon are 0, so is the quotient. m, v, c1 and c2 are
+    Adam's.
     """
     learning_rate, weight_decay, beta_1, beta_2, epsilon, correction_1, correction_2 = row[:7]
     m, v = states
     T = np.empty_like(W)
     accumulate(m, G, beta_1, T)
     accumulate(v, G * G, beta_2, T)
-    R = m / correction_1 / (np.sqrt(v / correction_2) + epsilon) + weight_decay * W
+    root = np.sqrt(v / correction_2) + epsilon
+    R = np.divide(m / correction_1, root, out=np.zeros_like(W), where=root != 0) + weight_decay * W
     size, length = norm(W), norm(R)
     trust = size / length if size and length else 1.0
     W -= learning_rate * trust * R
