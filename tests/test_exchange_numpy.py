@@ -12,7 +12,7 @@ import pytest
 from exchange_cases import CASES, INPUTS, assert_alike, make, rows
 
 import fastbp
-from fastbp import CustomActivation, Dense, Preprocessor, Sequential, exchange
+from fastbp import CustomActivation, Dense, Sequential, exchange
 from fastbp.exchange import ExchangeError, numpy_functions, numpy_module
 
 # NumPy's exp, tanh and log1p are good to an ulp or so; what is made of several of them, to some.
@@ -112,46 +112,109 @@ def test_a_module_says_what_it_wants(X, path):
         runpy.run_path(path)["predict"](X)
 
 
-def scaled(X, y):
-    """The metadata of earlier files, and what they say of X and y: features, targets, answers by outputs."""
-    shift, scale, classes = X.mean(axis=0), X.std(axis=0), [] if y.ndim == 2 else np.unique(y).tolist()
-    y_shift, y_scale = (y.mean(axis=0), y.std(axis=0)) if y.ndim == 2 else (np.zeros(0), np.zeros(0))
-    content = {"shift": shift.tolist(), "scale": scale.tolist(), "columns": ["a", "b", "c"], "classes": classes,
-               "y_shift": y_shift.tolist(), "y_scale": y_scale.tolist()}  # fmt: skip
-    targets = (y - y_shift) / y_scale if y.ndim == 2 else np.searchsorted(classes, y)
-    return {"fastbp.preparation": json.dumps(content)}, (X - shift) / scale, targets
+PREPARED = {  # as `fastbp train` writes them: numbers by means and deviations, or by one divisor
+    "labels": {"shift": [5.0, 5.0, 5.0], "scale": [1.0, 10.0, 100.0], "columns": ["a", "b", "c"],
+               "classes": ["it's", 'a "b"'], "y_shift": [], "y_scale": []},
+    "numbers": {"shift": [0.0], "scale": [255.0], "columns": [], "classes": [3, 7], "y_shift": [], "y_scale": []},
+    "targets": {"shift": [5.0, 5.0, 5.0], "scale": [1.0, 10.0, 100.0], "columns": ["a", "b", "c"], "classes": [],
+                "y_shift": [1.0, -20.0], "y_scale": [3.0, 0.5]},
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["texts", "numbers", "targets"])
-@pytest.mark.parametrize("made_by", ["Preprocessor", "an earlier version"])
-def test_what_a_preparation_adds(made_by, kind, path):
-    """From the data's own units to labels or targets: what `fastbp predict` would print."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(5, [1.0, 10.0, 100.0], (60, 3))
-    y = {"texts": np.where(X[:, 0] > 5, "it's", 'a "b"'), "numbers": (X[:, 0] > 5) * 4 + 3,
-         "targets": X @ rng.normal(size=(3, 2))}[kind]  # fmt: skip
-    if made_by == "Preprocessor":
-        table = {name: X[:, i] for i, name in enumerate("abc")}
-        preprocessor = Preprocessor().fit(table, y)
-        metadata = preprocessor.to_metadata()
-        features, targets = preprocessor.transform(table), preprocessor.transform_target(y)
-    else:
-        metadata, features, targets = scaled(X, y)
-    model = Sequential([Dense(8, "tanh"), Dense(2, "identity" if kind == "targets" else "softmax")])
-    model.compile("adam", "mse" if kind == "targets" else "cross_entropy")
-    model.fit(features, targets, epochs=20, batch_size=10)
-    model.metadata |= metadata
+@pytest.mark.parametrize("kind", PREPARED)
+def test_what_a_preparation_adds(kind, path):
+    """From the data's own units to labels or targets."""
+    X, content = np.random.default_rng(0).normal(5, [1.0, 10.0, 100.0], (60, 3)), PREPARED[kind]
+    model = Sequential([Dense(8, "tanh"), Dense(2, "softmax" if content["classes"] else "identity")], input_size=3)
+    model.metadata["fastbp.preparation"] = json.dumps(content)
     exchange.to_numpy(model, path)
     module = runpy.run_path(path)
-    answers = Preprocessor.of(model).inverse_target(model.predict(features))
-    if kind == "targets":
-        np.testing.assert_allclose(module["predict_raw"](X), answers, rtol=1e-5, atol=1e-4)  # some 100 u
+    outputs = model.predict((X - content["shift"]) / content["scale"])
+    if content["classes"]:
+        expected = np.array(content["classes"])[outputs.argmax(axis=1)]
+        np.testing.assert_array_equal(module["predict_raw"](X), expected)
+        assert len(set(expected.tolist())) == 2
     else:
-        np.testing.assert_array_equal(module["predict_raw"](X), answers)
-        assert len(set(answers.tolist())) == 2
-    names = [rule[1] for rule in module["RULES"]] if made_by == "Preprocessor" else module["COLUMNS"]
-    assert list(names) == ["a", "b", "c"]
+        expected = outputs * content["y_scale"] + content["y_shift"]
+        np.testing.assert_allclose(module["predict_raw"](X), expected, rtol=1e-5, atol=1e-5)  # some 10 u
+    assert module["COLUMNS"] == tuple(content["columns"])
     assert "predict_raw(X)" in module["__doc__"]
+
+
+RULES = [
+    ["number", "age", 38.0, 40.0, 10.0, True, 0.1],
+    ["category", "work", ["Private", "State-gov"], 0.1, 0.2, False],
+    ["category", "code", ["1", "2.5", "True"], 0.0, 0.0, False],
+    ["number", "gain", 0.0, 100.0, 2.0, False, 0.0],
+    ["category", "place", ["here", "there"], 0.0, 0.0, True],
+]
+TABLE = {
+    "place": ["there", "here", "?", "elsewhere"],
+    "age": [50, None, float("nan"), "30"],
+    "work": [" Private ", "?", "State-gov", "never seen"],
+    "code": [1.0, 2.5, True, None],
+    "gain": [100, 102, 98, 110],
+    "more": [0, 0, 0, 0],
+}
+FEATURES = [  # age, its gap; Private, State-gov, missing, others; 1, 2.5, True; gain; the code of place
+    [1.0, 0, 1, 0, 0, 0, 1, 0, 0, 0.0, 3],
+    [-0.2, 1, 0, 0, 1, 0, 0, 1, 0, 1.0, 2],
+    [-0.2, 1, 0, 1, 0, 0, 0, 0, 1, -1.0, 1],
+    [-1.0, 0, 0, 0, 0, 1, 0, 0, 0, 5.0, 0],
+]
+
+
+def table_model(targets, clip=False, units=2, version=1):
+    content = {"version": version, "options": {"clip": clip}, "named": True, "columns": RULES, "targets": targets}
+    model = Sequential([Dense(units, "sigmoid" if targets["classes"] else "identity")], input_size=11)
+    model.metadata["fastbp.preprocessor"] = json.dumps(content)
+    return model
+
+
+LABELS = {"classes": ["<=50K", ">50K"], "shift": [], "scale": [], "flat": True}
+
+
+@pytest.mark.parametrize("units", [1, 2])
+@pytest.mark.parametrize("clip", [False, True])
+def test_columns_of_a_table_become_features(clip, units, path):
+    """As dict and as rows; missing values, categories never seen, numbers as texts."""
+    model = table_model(LABELS, clip, units)
+    exchange.to_numpy(model, path)
+    module, features = runpy.run_path(path), np.array(FEATURES, np.float32)
+    if clip:
+        for column in (0, 9):
+            features[:, column] /= np.sqrt(1 + (features[:, column] / 3) ** 2)
+    names = [rule[1] for rule in RULES]
+    for table in (TABLE, [list(row) for row in zip(*(TABLE[name] for name in names), strict=True)]):
+        found = module["prepare"](table)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, features, rtol=2e-7)
+        outputs = model.predict(found)
+        chosen = outputs.argmax(axis=1) if units == 2 else (outputs[:, 0] >= 0.5).astype(int)
+        np.testing.assert_array_equal(module["predict_raw"](table), np.array(LABELS["classes"])[chosen])
+    with pytest.raises(ValueError, match=r"X must have 5 columns, but its shape is .*: pass the columns of training"):
+        module["predict_raw"]([[1, 2, 3]])
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_quantities_go_back_into_their_units(flat, path):
+    model = table_model({"classes": [], "shift": [100.0], "scale": [8.0], "flat": flat}, units=1)
+    exchange.to_numpy(model, path)
+    expected = model.predict(FEATURES) * 8.0 + 100
+    found = runpy.run_path(path)["predict_raw"](TABLE)
+    assert found.shape == ((4,) if flat else (4, 1))
+    np.testing.assert_allclose(found.reshape(4, 1), expected, rtol=1e-5)  # some 10 u of 100
+
+
+def test_metadata_that_cannot_be_read_are_named(path):
+    model = table_model(LABELS, version=7)
+    with pytest.raises(ExchangeError, match=r"preprocessor' have the version 7, but this fastbp knows 1: upgrade"):
+        exchange.to_numpy(model, path)
+    for text in ("{", "{}", "[]", '{"version": 1, "columns": [["picture", null]], "options": {}}'):
+        model.metadata["fastbp.preprocessor"] = text
+        with pytest.raises(ExchangeError, match=r"'fastbp.preprocessor' cannot be read: .*use another copy"):
+            exchange.to_numpy(model, path)
+    assert not path.exists()
 
 
 def own():

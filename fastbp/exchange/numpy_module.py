@@ -63,9 +63,9 @@ def to_numpy(model: Sequential, path: str | os.PathLike[str], *, inside: bool | 
 
     path: a file such as net.py; `import net` then gives net.predict(X), the outputs (n, outputs) for X (n, features),
     computed in the model's dtype. A model that `fastbp train` saved, which holds how its data were prepared, also gives
-    predict_raw(X), from the data's own units to labels, or to targets in theirs. METADATA are the model's. inside:
-    whether the weights are part of the text, or of net.npz beside it, which is then checked by its SHA-256; by default
-    up to 16 MB are.
+    predict_raw(X), from rows in the data's own units to labels, or to targets in theirs. METADATA are the model's.
+    inside: whether the weights are part of the text, or of net.npz beside it, which is then checked by its SHA-256; by
+    default up to 16 MB are.
     Raises ExchangeError for a CustomActivation and for layers without a translation, ValueError for a name that Python
     could not import and where the input size is not known yet, OSError where a file cannot be written.
 
