@@ -1,8 +1,8 @@
 """fastbp's estimators beside scikit-learn's MLP on real data: ``python -m benchmarks.estimators`` writes a table.
 
 Both get the same parameters, random_state and prepared rows, and are fitted in turns, in an order that alternates from
-seed to seed. Seconds are those of `fit` alone, in a process that has fitted each once before. The data are in the folder
-that the environment variable FASTBP_DATA names; digits come with scikit-learn.
+seed to seed. Seconds are those of `fit` alone, in a process that has fitted each once before. The data are in the
+folder that the environment variable FASTBP_DATA names; digits come with scikit-learn.
 """
 
 from __future__ import annotations
@@ -226,8 +226,8 @@ Scores are accuracies, and R² of california, on rows held out: means ± standar
 which splits the data, where they have no test rows of their own, and starts the networks. Seconds are medians of
 `fit` in float64; the last column is the median of the seeds' ratios.
 
-Measured on {date.today().isoformat()} by `python -m benchmarks.estimators` on {here["processor"]}, {here["cores"]} cores, {each},
-Python {here["python"]}; {packages}.
+Measured on {date.today().isoformat()} by `python -m benchmarks.estimators` on {here["processor"]},
+{here["cores"]} cores, {each}, Python {here["python"]}; {packages}.
 """
 
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import pickle
 import warnings
 from typing import Any
 
 import numpy as np
 import pytest
-
-sklearn = pytest.importorskip("sklearn")
-
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import r2_score
 from sklearn.utils import compute_class_weight
+from test_estimators import DATA, distance
 
 import fastbp
 from fastbp import MLPClassifier, MLPRegressor, losses
 from fastbp.estimators.validation import r2
-from test_estimators import DATA, distance
 
 pytestmark = [pytest.mark.jit, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
@@ -173,7 +173,8 @@ def test_rows_of_ones_own_to_validate_on() -> None:
     own = classifier(max_iter=30).fit(X[:300], Y[:300], **parts)
     assert len(own.validation_scores_) == len(own.validation_loss_curve_) == own.n_iter_ == 30
     assert own.validation_scores_[-1] == own.score(X[300:], Y[300:])
-    assert own.validation_loss_curve_[-1] == pytest.approx(-np.log(own.predict_proba(X[300:])[range(100), Y[300:]]).mean())
+    right = own.predict_proba(X[300:])[range(100), Y[300:]]
+    assert own.validation_loss_curve_[-1] == pytest.approx(-np.log(right).mean())
     assert distance(own, classifier(max_iter=30).fit(X[:300], Y[:300])) == 0
     stopped = classifier(max_iter=100, early_stopping=True, n_iter_no_change=3).fit(X[:300], Y[:300], **parts)
     assert stopped.n_iter_ < 100
@@ -198,11 +199,11 @@ def test_what_early_stopping_goes_by(scoring: Any) -> None:
 
 def test_partial_fit_stops_early() -> None:
     own = classifier(early_stopping=True, n_iter_no_change=2, tol=0.01, learning_rate_init=0.02)
-    for calls in range(1, 60):
+    for _ in range(60):
         own.partial_fit(X[:300], Y[:300], classes=np.unique(Y), X_val=X[300:], y_val=Y[300:])
         if getattr(own, "stopped_early_", False):
             break
-    assert 3 < calls < 59
+    assert 3 < len(own.loss_curve_) < 60
     assert own.score(X[300:], Y[300:]) == own.best_validation_score_ == max(own.validation_scores_)
     before = own.model_.get_weights()
     own.partial_fit(X[:300], Y[:300], X_val=X[300:], y_val=Y[300:])
@@ -210,6 +211,25 @@ def test_partial_fit_stops_early() -> None:
     many = MLPClassifier(early_stopping=True, max_iter=5)
     many.partial_fit(X_MANY, Y_MANY, classes=np.arange(5), X_val=X_MANY, y_val=Y_MANY)
     assert len(many.validation_scores_) == 1
+
+
+def test_scores_of_texts_and_sparse_labels_are_those_of_numbers() -> None:
+    stopped = [classifier(early_stopping=True).fit(X, y) for y in (Y, np.array([f"{y}" for y in Y]))]
+    assert stopped[0].validation_scores_ == stopped[1].validation_scores_
+    assert set(stopped[1].predict(X)) <= set("0123456789")
+    several = classifier(early_stopping=True).fit(X_MANY, sparse.csr_matrix(Y_MANY))
+    assert several.validation_scores_ == classifier(early_stopping=True).fit(X_MANY, Y_MANY).validation_scores_
+    assert sparse.issparse(several.predict(X_MANY))
+    with pytest.raises(ValueError, match="scoring"):
+        classifier(early_stopping=True, scoring="nothing").fit(X, Y)
+
+
+def test_solvers_may_follow_each_other() -> None:
+    own = classifier(solver="lbfgs", warm_start=True).fit(X, Y)
+    loss = own.loss_
+    own.set_params(solver="adam", max_iter=1, batch_size=400).fit(X, Y)
+    assert own.loss_curve_ == [pytest.approx(loss, rel=1e-6)]
+    assert own.set_params(solver="lbfgs", max_iter=10).fit(X, Y).loss_ < loss
 
 
 def test_r2_is_scikit_learns(rng: np.random.Generator) -> None:
@@ -238,7 +258,8 @@ def test_callbacks_and_progress(capsys: pytest.CaptureFixture[str]) -> None:
     halving = fastbp.LearningRateScheduler(lambda epoch, rate: rate / 2)
     own = classifier(solver="sgd", callbacks=[halving], max_iter=3).fit(X, Y)
     assert own.model_.learning_rate == 0.001 / 8
-    own = classifier(callbacks=[fastbp.StochasticWeightAveraging(2)], batch_norm=True, max_iter=20, learning_rate_init=0.02)
+    averaging = fastbp.StochasticWeightAveraging(2)
+    own = classifier(callbacks=[averaging], batch_norm=True, max_iter=20, learning_rate_init=0.02)
     assert own.fit(X, Y).score(X, Y) > 0.8
     with pytest.raises(ValueError, match="BackupAndRestore is for"):
         classifier(callbacks=[fastbp.BackupAndRestore("file")]).fit(X, Y)
@@ -330,7 +351,10 @@ def test_pickles_go_on_where_they_were() -> None:
 
 def test_clones_and_representations() -> None:
     own = classifier(
-        solver=fastbp.AdamW(1e-3), activation=("relu",), callbacks=[fastbp.TerminateOnNaN()], loss=fastbp.CrossEntropy(0.1)
+        solver=fastbp.AdamW(1e-3),
+        activation=("relu",),
+        callbacks=[fastbp.TerminateOnNaN()],
+        loss=fastbp.CrossEntropy(0.1),
     )
     copy = clone(own)
     assert str(copy.get_params()) == str(own.get_params())
@@ -380,3 +404,9 @@ def test_networks_that_cannot_go_on() -> None:
         classifier().fit(X, Y, sample_weight=np.full(len(Y), -1.0))
     with pytest.raises(ValueError, match="early_stopping=True"), warnings.catch_warnings():
         classifier(early_stopping=True).partial_fit(X, Y, classes=np.unique(Y))
+
+
+@pytest.mark.parametrize("module", ["classifier", "regressor", "validation"])
+def test_examples_of_the_docstrings(module: str) -> None:
+    found = importlib.import_module(f"fastbp.estimators.{module}")
+    assert doctest.testmod(found).failed == 0

@@ -4,8 +4,6 @@ import importlib
 
 import pytest
 
-pytest.importorskip("sklearn")
-
 from fastbp import MLPClassifier, MLPRegressor
 
 pytestmark = [pytest.mark.jit, pytest.mark.filterwarnings("default")]
@@ -35,7 +33,7 @@ globals().update(
     {
         name: value
         for name, value in vars(_module()).items()
-        if name.startswith("test_") and name not in PRIVATE or name.endswith("datasets")
+        if (name.startswith("test_") and name not in PRIVATE) or name.endswith("datasets")
     }
 )
 

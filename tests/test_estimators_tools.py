@@ -1,4 +1,4 @@
-"""The estimators within scikit-learn's tools: pipelines, searches, processes and threads of joblib, metadata routing."""
+"""The estimators in scikit-learn's tools: pipelines, searches, processes and threads of joblib, metadata routing."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
-
-pytest.importorskip("sklearn")
-
 import sklearn
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
@@ -22,10 +20,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from test_estimators import DATA
 
 import fastbp
 from fastbp import MLPClassifier, MLPRegressor
-from test_estimators import DATA
 
 pytestmark = [pytest.mark.jit, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
@@ -82,7 +80,6 @@ def test_many_threads_fit_and_predict_at_once() -> None:
 
 
 def test_pipelines_and_columns() -> None:
-    pd = pytest.importorskip("pandas")
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"size": rng.normal(size=300), "kind": rng.choice(["a", "b", "c"], 300)})
     y = (table["size"] + (table["kind"] == "a") > 0).map({True: "yes", False: "no"})
@@ -101,11 +98,13 @@ def test_pipelines_and_columns() -> None:
 
 
 def test_meta_estimators() -> None:
-    stack = StackingClassifier([("ours", classifier()), ("tanh", classifier(activation="tanh"))], LogisticRegression(), cv=2)
+    pair = [("relu", classifier()), ("tanh", classifier(activation="tanh"))]
+    stack = StackingClassifier(pair, LogisticRegression(), cv=2)
     assert stack.fit(X, Y).score(X, Y) > 0.9
     calibrated = CalibratedClassifierCV(classifier(), cv=2).fit(X, Y)
     np.testing.assert_allclose(calibrated.predict_proba(X).sum(axis=1), 1)
-    scores = cross_validate(MLPRegressor(hidden_layer_sizes=(20,), solver="lbfgs", random_state=0), X_REAL, Y_REAL, cv=2)
+    own = MLPRegressor(hidden_layer_sizes=(20,), solver="lbfgs", random_state=0)
+    scores = cross_validate(own, X_REAL, Y_REAL, cv=2)
     assert scores["test_score"].min() > 0.8
     voting = VotingRegressor([(name, MLPRegressor(hidden_layer_sizes=(5,), max_iter=5)) for name in ("one", "other")])
     assert voting.fit(X_REAL, Y_REAL).predict(X_REAL).shape == Y_REAL.shape
@@ -135,7 +134,8 @@ def test_scikit_learn_is_imported_when_it_is_needed() -> None:
 
 
 def test_without_scikit_learn_the_message_names_the_command() -> None:
-    code = "import sys; sys.modules['sklearn'] = None; import fastbp\ntry: fastbp.MLPRegressor\nexcept ImportError as e: print(e)"
+    code = "import sys; sys.modules['sklearn'] = None; import fastbp\n"
+    code += "try: fastbp.MLPRegressor\nexcept ImportError as error: print(error)"
     assert 'pip install "fastbp[sklearn]"' in run(code)
 
 

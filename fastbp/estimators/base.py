@@ -68,7 +68,7 @@ class BaseMLP(BaseEstimator, ABC):
 
     @abstractmethod
     def _score_outputs(self, outputs: Array, y: Array, weight: Array | None) -> float:
-        """How good outputs are."""
+        """How good outputs are; y as the engine takes it."""
 
     def _weigh(self, y: Array, weight: Array | None, incremental: bool) -> Array | None:
         """The weights of rows."""
@@ -187,12 +187,16 @@ class BaseMLP(BaseEstimator, ABC):
         self.n_iter_, self.t_ = 0, 0
         self.n_layers_, self.n_outputs_, self.out_activation_ = n_layers, design.units, design.out_activation
         if self.solver != "lbfgs":
-            self.loss_curve_: list[float] = []
-            self._no_improvement_count = 0
-            self.best_loss_ = None if self.early_stopping else np.inf
-            self.validation_scores_: list[float] | None = None
-            self.validation_loss_curve_: list[float] | None = None
-            self.best_validation_score_: float | None = None
+            self._start_curves()
+
+    def _start_curves(self) -> None:
+        """What is noted down of every epoch."""
+        self.loss_curve_: list[float] = []
+        self._no_improvement_count = 0
+        self.best_loss_ = None if self.early_stopping else np.inf
+        self.validation_scores_: list[float] | None = None
+        self.validation_loss_curve_: list[float] | None = None
+        self.best_validation_score_: float | None = None
 
     def _compile(self, design: Design, batch_size: int, anew: bool) -> None:
         """Have the model train by this solver; anew: from states of 0."""
@@ -203,9 +207,9 @@ class BaseMLP(BaseEstimator, ABC):
                 decay = self.alpha / (c * batch_size)
                 optimizer = dataclasses.replace(optimizer, weight_decay=decay, weight_decay_on="kernels")
             model.compile(optimizer, design.loss)
-        optimizer, loss = model._recipe.optimizer, model._recipe.loss
+        optimizer, loss = model._compiled().optimizer, model._compiled().loss
         reported = c / design.loss_scale if optimizer.weight_decay_on == "kernels" and self.alpha else 0.0
-        model._trainer.engine.configure(
+        model._training().engine.configure(
             loss.rule, optimizer.rule, loss_parameters=loss.parameters,
             treatment=optimizer.treatment._replace(reported_decay=reported),
         )  # fmt: skip
@@ -232,6 +236,8 @@ class BaseMLP(BaseEstimator, ABC):
     def _fit_stochastic(
         self, given: Given, held: Given | None, design: Design, random_state: np.random.RandomState, incremental: bool
     ) -> None:
+        if not hasattr(self, "loss_curve_"):  # after solver="lbfgs"
+            self._start_curves()
         if self.early_stopping and held is None:
             given, held = self._split(given, random_state)
         n = given.X.shape[0]
@@ -243,7 +249,7 @@ class BaseMLP(BaseEstimator, ABC):
             batch_size = n
         self._compile(design, batch_size, anew=not incremental)
         model = self.model_
-        trainer, n_threads = model._trainer, self._threads()
+        trainer, n_threads = model._training(), self._threads()
         validation = self._watch(held, design, n_threads)
         if incremental and getattr(self, "stopped_early_", False):
             return
@@ -281,7 +287,7 @@ class BaseMLP(BaseEstimator, ABC):
             self.validation_scores_, self.validation_loss_curve_ = [], []
             self.best_validation_score_ = -np.inf
         rows = self._rows(held, design, self.model_._dtype)
-        return Validation(Held(rows, held.X, held.y), design, self.scoring, n_threads)
+        return Validation(Held(rows, held.X, held.y), design, self, n_threads)
 
     def _fit_lbfgs(self, given: Given, design: Design) -> None:
         model = self.model_
@@ -292,7 +298,7 @@ class BaseMLP(BaseEstimator, ABC):
         wide.compile(optimizers.SGD(), design.loss)
         rows = self._rows(given, design, given.X.dtype)
         constant = float(np.average(deviance_constants(rows.y), weights=rows.weight)) if design.deviance else 0.0
-        objective = Objective(wide._trainer.engine, rows, design, self.alpha, constant, self._threads())
+        objective = Objective(wide._training().engine, rows, design, self.alpha, constant, self._threads())
         weights = minimise(objective, model.get_weights(), self)
         if not all(np.isfinite(W).all() for W in weights):
             raise ValueError(
@@ -307,7 +313,8 @@ class BaseMLP(BaseEstimator, ABC):
     def _threads(self) -> int | None:
         """How many threads the engine may have, None for as many as pay.
 
-        joblib's processes have a limit of their own, which Numba knows; where its threads fit side by side each has one.
+        joblib's processes have a limit of their own, which Numba knows; of its threads, fitting side by side, each has
+        one.
         """
         if self.n_threads is not None:
             return int(self.n_threads)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d, compute_sample_weight
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
@@ -69,12 +70,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     >>> classifier.score(X[1000:] / 16, y[1000:]) > 0.9
     True
 
-    Goodfellow et al. 2016, chapters 6 and 8; docs/estimators.md says what differs from scikit-learn, and how fast it is.
+    Goodfellow et al. 2016, chapters 6 and 8; docs/estimators.md says what differs from scikit-learn.
     """
 
     _parameter_constraints = parameters.CONSTRAINTS | {
         "loss": parameters.CLASSIFIER_LOSSES,
-        "class_weight": [None, dict, parameters.StrOptions({"balanced"}), list],
+        "class_weight": [None, dict, StrOptions({"balanced"}), list],
     }
 
     def __init__(
@@ -131,7 +132,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         sample_weight: (n,), not negative. X_val, y_val, sample_weight_val: rows to validate on instead of
         validation_fraction of X; without early_stopping they are only measured. All three can be routed as metadata.
         """
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)  # type: ignore[no-any-return]
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
 
     @available_if(_by_minibatches)
     def partial_fit(
@@ -158,7 +159,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if _check_partial_fit_first_call(self, classes):
             multilabel = type_of_target(y).startswith("multilabel")
             self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)  # type: ignore[no-any-return]
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
 
     def _check_y(self, y: Array, incremental: bool, first: bool) -> Array:
         if y.ndim == 2 and y.shape[1] == 1:
@@ -246,10 +247,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return np.asarray(self.classes_[np.minimum(codes, len(self.classes_) - 1)])
 
     def _score_outputs(self, outputs: Array, y: Array, weight: Array | None) -> float:
-        if self._multilabel:
-            threshold = 0.5 if self.out_activation_ == "logistic" else 0.0
-            return accuracy(((outputs > threshold) == (y != 0)).all(axis=1), weight)
-        return accuracy(self._labels(outputs) == y, weight)
+        if y.ndim == 1:
+            return accuracy(outputs.argmax(axis=1) == y, weight)
+        if y.shape[1] > 1 and not self._multilabel:
+            return accuracy(outputs.argmax(axis=1) == y.argmax(axis=1), weight)
+        threshold = 0.5 if self.out_activation_ == "logistic" else 0.0
+        right = ((outputs > threshold) == (y > 0)).all(axis=1)
+        return accuracy(right | (len(self.classes_) == 1), weight)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -55,7 +55,7 @@ class Rules(NamedTuple):
         elif self.solver == "adam":
             scalars[:, 4] /= c * np.sqrt(scalars[:, 6])
         if self.alpha:
-            # Adam's rule looks for a decay in the first step of a slice: rows that weigh nothing have none worth mentioning.
+            # Adam's rule looks for a decay in the first step of a slice: also where its rows weigh nothing.
             scalars[:, 1] = np.where(weights > 0, self.alpha / (c * np.where(weights > 0, weights, 1)), 1e-300)
 
 

@@ -57,8 +57,8 @@ def check_together(estimator: Any) -> None:
         for name, used in (("dropout", _any(estimator.dropout)), ("batch_norm", estimator.batch_norm)):
             if used:
                 raise ValueError(
-                    f"{name} needs a solver of minibatches, but solver='lbfgs' looks at all rows at once, and at the same "
-                    "function each time: pass solver='adam' or 'sgd'"
+                    f"{name} needs a solver of minibatches, but solver='lbfgs' looks at all rows at once, and at the "
+                    "same function each time: pass solver='adam' or 'sgd'"
                 )
         for name in ("callbacks", "progress"):
             if getattr(estimator, name):

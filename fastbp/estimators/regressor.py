@@ -38,7 +38,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     >>> regressor.score(X, np.abs(X[:, 0])) > 0.99
     True
 
-    Goodfellow et al. 2016, chapters 6 and 8; docs/estimators.md says what differs from scikit-learn, and how fast it is.
+    Goodfellow et al. 2016, chapters 6 and 8; docs/estimators.md says what differs from scikit-learn.
     """
 
     _parameter_constraints = parameters.CONSTRAINTS | {"loss": parameters.REGRESSOR_LOSSES}
@@ -97,7 +97,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         sample_weight: (n,), not negative. X_val, y_val, sample_weight_val: rows to validate on instead of
         validation_fraction of X; without early_stopping they are only measured. All three can be routed as metadata.
         """
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)  # type: ignore[no-any-return]
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
 
     @available_if(_by_minibatches)
     def partial_fit(
@@ -111,7 +111,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         sample_weight_val: Any = None,
     ) -> MLPRegressor:
         """Train for one epoch over X and y; with early_stopping as MLPClassifier.partial_fit."""
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)  # type: ignore[no-any-return]
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
 
     def _check_y(self, y: Array, incremental: bool, first: bool) -> Array:
         if y.ndim == 2 and y.shape[1] == 1:
@@ -166,7 +166,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     @property
     def _fitted_loss(self) -> losses.Loss:
-        loss: losses.Loss = self.model_._recipe.loss
+        loss: losses.Loss = self.model_._compiled().loss
         return loss
 
     def _predictions(self, outputs: Array) -> Array:
@@ -177,4 +177,4 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return np.ascontiguousarray(values[:, 0] if values.shape[1] == 1 else values)
 
     def _score_outputs(self, outputs: Array, y: Array, weight: Array | None) -> float:
-        return r2(y.reshape(len(y), -1), self._predictions(outputs), weight)
+        return r2(y, self._predictions(outputs), weight)

@@ -147,9 +147,8 @@ class Stochastic:
         """Whether to stop now; else the learning rate was lowered and the count starts anew."""
         estimator = self.estimator
         what = "Validation score" if self.early_stopping else "Training loss"
-        message = (
-            f"{what} did not improve more than tol={estimator.tol:f} for {estimator.n_iter_no_change} consecutive epochs."
-        )
+        patience = estimator.n_iter_no_change
+        message = f"{what} did not improve more than tol={estimator.tol:f} for {patience} consecutive epochs."
         if not (self.sgd and estimator.learning_rate == "adaptive"):
             self._say(message + " Stopping.")
             return True
@@ -180,8 +179,8 @@ class Stochastic:
             self.validation.note(estimator, np.nan, np.nan)
         if self.early_stopping:
             warnings.warn(
-                f"Stochastic Optimizer: training diverged in iteration {estimator.n_iter_}; the weights are those of the "
-                "best iteration before. Lower learning_rate_init, or scale X and y.",
+                f"Stochastic Optimizer: training diverged in iteration {estimator.n_iter_}; the weights are those of "
+                "the best iteration before. Lower learning_rate_init, or scale X and y.",
                 ConvergenceWarning,
                 stacklevel=7,
             )

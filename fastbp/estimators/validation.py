@@ -28,8 +28,11 @@ class Validation:
     The score is that of scikit-learn's MLP (accuracy, or R²), or what `scoring` says.
     """
 
-    def __init__(self, held: Held, design: Design, scoring: Any, n_threads: int | None) -> None:
-        self.held, self.design, self.scoring, self.n_threads = held, design, scoring, n_threads
+    def __init__(self, held: Held, design: Design, estimator: Any, n_threads: int | None) -> None:
+        self.held, self.design, self.n_threads = held, design, n_threads
+        self.by_loss = estimator.scoring == "loss"
+        scored = estimator.scoring is not None and not self.by_loss
+        self.scorer = check_scoring(estimator, scoring=estimator.scoring) if scored else None
         self.constant = 0.0
         if design.deviance:
             terms = deviance_constants(held.rows.y)
@@ -53,16 +56,14 @@ class Validation:
         estimator.validation_loss_curve_.append(float(loss))
 
     def _score(self, estimator: Any, outputs: Array, loss: float) -> float:
-        if self.scoring == "loss":
+        if self.by_loss:
             return -loss
-        if self.scoring is not None:
-            unnamed = unchecked(estimator)
-            scorer = check_scoring(unnamed, scoring=self.scoring)
+        if self.scorer is not None:
             weight = {} if self.held.rows.weight is None else {"sample_weight": self.held.rows.weight}
-            return float(scorer(unnamed, self.held.X, self.held.y, **weight))
+            return float(self.scorer(unchecked(estimator), self.held.X, self.held.y, **weight))
         if not np.isfinite(outputs).all():
             return np.nan
-        return float(estimator._score_outputs(outputs, self.held.y, self.held.rows.weight))
+        return float(estimator._score_outputs(outputs, self.held.rows.y, self.held.rows.weight))
 
 
 def unchecked(estimator: Any) -> Any:
