@@ -1,4 +1,4 @@
-"""Tables for notebooks: plain HTML without colours, so that it reads in light and in dark; all text is escaped."""
+"""Tables for notebooks: plain HTML in the page's own colours, light or dark; all text is escaped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def table(
     True
     """
     head = f"<p><strong>{html.escape(caption)}</strong></p>" if caption else ""
-    lines = [f"<div>{head}<table><thead>", _row(header, "th", left), "</thead><tbody>"]
+    lines = [f'<div>{head}<table style="color: inherit;"><thead>', _row(header, "th", left), "</thead><tbody>"]
     lines += [_row(row, "td", left) for row in rows]
     below = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
     return "\n".join([*lines, f"</tbody></table>{below}</div>"])

@@ -17,7 +17,6 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 RUNNER = Path(__file__).with_name("run_notebook.py")
 MOST_BYTES, MOST_LINES = 300_000, 16
 SLOW = ("02", "03", "05", "06")  # more than about ten seconds on a busy core
-IMAGES = next(path for path in NOTEBOOKS if path.name.startswith("02"))
 
 
 def name_of(path):
@@ -45,7 +44,7 @@ def texts(cell):
 
 
 def execute(path, tmp_path, data):
-    """The executed notebook's code cells, MNIST being looked for in the folder `data`."""
+    """The executed notebook's code cells; MNIST and Adult are looked for in the folder `data`, if any."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
     environment.pop("FASTBP_DATA", None)
     if data:
@@ -98,5 +97,6 @@ def test_runs_without_other_data(path, tmp_path):
 @pytest.mark.jit
 @pytest.mark.slow
 @pytest.mark.data
-def test_runs_on_mnist(tmp_path):
-    check_run(IMAGES, tmp_path, os.environ["FASTBP_DATA"])
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.name.startswith(("02", "05"))], ids=name_of)
+def test_runs_on_the_data_of_a_folder(path, tmp_path):
+    check_run(path, tmp_path, os.environ["FASTBP_DATA"])

@@ -171,7 +171,7 @@ def test_mlflow_writes_to_the_active_run_and_leaves_it_open(mlflow):
 
 def test_mlflow_takes_the_experiment_that_is_set(mlflow):
     experiment = mlflow.set_experiment("chosen")
-    tracking = callbacks.MLflow(log_model=False)
+    tracking = callbacks.MLflow(log_model=False, params={"long": "x" * 7000})
     build().fit(X, Y, callbacks=[tracking])
     assert mlflow.get_run(tracking.run_id).info.experiment_id == experiment.experiment_id
 

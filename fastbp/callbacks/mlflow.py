@@ -95,7 +95,7 @@ class MLflow(Callback):
             experiment = _experiment(mlflow, client, self.experiment_name, self.tracking_uri)
             self.run_id = client.create_run(experiment, run_name=self.run_name).info.run_id
         self._client = client
-        params = [mlflow.entities.Param(name, str(value)) for name, value in self._parameters().items()]
+        params = [mlflow.entities.Param(name, _short(str(value))) for name, value in self._parameters().items()]
         client.log_batch(self.run_id, params=params)
 
     def _parameters(self) -> dict[str, Any]:
@@ -136,6 +136,11 @@ def _experiment(mlflow: Any, client: Any, name: str | None, tracking_uri: str | 
     if tracking_uri is not None:
         return "0"  # "Default", which every store has
     return str(mlflow.tracking.fluent._get_experiment_id())  # by set_experiment or the environment
+
+
+def _short(text: str) -> str:
+    """At most as long as every release of MLflow takes a parameter's value."""
+    return text if len(text) <= 500 else text[:499] + "…"
 
 
 def _mlflow() -> Any:

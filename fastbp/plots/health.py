@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fastbp.diagnosis import Diagnosis
 
 VERDICT_COLOURS = {"exploding": RED, "dead": "#000000", "saturated": PURPLE, "vanishing": ORANGE}
+FEW = 10  # layers up to which each has its name in the legend
 
 
 def plot_diagnosis(diagnosis: Diagnosis, path: str | os.PathLike[str] | None = None) -> Any:
@@ -148,9 +149,6 @@ def _verdict_legend(axis: Any, diagnosis: Diagnosis) -> None:
         if diagnosis.ill(verdict):
             handles.append(Patch(color=colour, alpha=0.15, label=verdict))
     legend_beside(axis, handles)
-
-
-FEW = 10  # layers up to which each has its name in the legend
 
 
 def _shade(number: int, layers: int) -> Any:
