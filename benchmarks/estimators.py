@@ -104,7 +104,7 @@ def encoder() -> Any:
     def is_number(table: Any) -> list[Any]:
         return [name for name in table.columns if pd.api.types.is_numeric_dtype(table[name])]
 
-    categories = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    categories = OneHotEncoder(handle_unknown="ignore")
     return make_column_transformer((categories, is_text), (StandardScaler(), is_number))
 
 
