@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from threading import Event
@@ -69,6 +70,40 @@ def by_number(source: Any) -> bool:
     return hasattr(source, "__getitem__") and hasattr(source, "__len__")
 
 
+class Room:
+    """Memory for windows that is used again once nobody holds it: fresh pages cost as much as what is copied there.
+
+    >>> room = Room()
+    >>> first = room.take((2, 3), np.dtype("float32"))
+    >>> second, address = room.take((2, 3), np.dtype("float32")), first.ctypes.data
+    >>> del first
+    >>> room.take((1, 3), np.dtype("float32")).ctypes.data == address != second.ctypes.data
+    True
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[Array] = []
+
+    def take(self, shape: tuple[int, int], dtype: np.dtype[Any]) -> Array:
+        """An array of this shape, of any content."""
+        kept, size = self._kept, shape[0] * shape[1]
+        for place in range(len(kept)):
+            # Every view of an array holds it, so the count tells whether any is left.
+            if sys.getrefcount(kept[place]) <= _UNUSED and kept[place].size >= size and kept[place].dtype == dtype:
+                return kept[place][:size].reshape(shape)
+        kept[:] = [array for array in kept if sys.getrefcount(array) > _UNUSED + 1]  # held by the loop, too
+        kept.append(np.empty(size, dtype))
+        return kept[-1][:size].reshape(shape)
+
+
+def _unused() -> int:
+    kept = [np.empty(1)]
+    return sys.getrefcount(kept[0])
+
+
+_UNUSED = _unused()
+
+
 class Stream:
     """The chunks of a source, epoch after epoch, made rows by `convert(chunk, where)`.
 
@@ -80,6 +115,7 @@ class Stream:
     def __init__(self, source: Any, convert: Convert, what: str = "the source") -> None:
         self.source, self.convert, self.what = source, convert, what
         self.rows: int | None = getattr(source, "rows", None) if hasattr(source, "read_piece") else None
+        self._room = Room()
         self._begun: Iterator[tuple[Key, str, Any]] | None = None
 
     @property
@@ -161,14 +197,14 @@ class Stream:
             held += len(rows.X)
             del rows
             while held > size:  # more than a window: so the last is known to be the last
-                yield joined(_taken(parts, size)), False
+                yield joined(_taken(parts, size), self._room), False
                 held -= size
         if not held:
             raise ValueError(
                 f"{self.what} gave no chunks when it was read again: pass a thing that can be iterated over again and "
                 "again, or a function that returns a fresh iterator"
             )
-        yield joined(parts), True
+        yield joined(parts, self._room), True
 
     def order(self, seed: int, epoch: int) -> list[int] | None:
         """The pieces in the order of an epoch; None where there is no choice."""
@@ -207,7 +243,7 @@ def _taken(parts: list[tuple[Key, Rows]], size: int) -> list[tuple[Key, Rows]]:
     return taken
 
 
-def joined(parts: list[tuple[Key, Rows]]) -> Rows:
+def joined(parts: list[tuple[Key, Rows]], room: Room) -> Rows:
     """The parts in the order of their keys as one; a single one is not copied. The list is empty afterwards."""
     parts.sort(key=lambda part: part[0])
     if len(parts) == 1:
@@ -219,17 +255,17 @@ def joined(parts: list[tuple[Key, Rows]]) -> Rows:
         )
     y = _joined_targets([rows.y for _, rows in parts])
     weight = np.concatenate([rows.weight for _, rows in parts]) if any(weighted) else None
-    return Rows(_joined_features(parts), y, weight)
+    return Rows(_joined_features(parts, room), y, weight)
 
 
-def _joined_features(parts: list[tuple[Key, Rows]]) -> Any:
+def _joined_features(parts: list[tuple[Key, Rows]], room: Room) -> Any:
     sparse = [isinstance(rows.X, SparseRows) for _, rows in parts]
     if any(sparse) and not all(sparse):
         raise ValueError("all chunks must be sparse, or none, but both came: use .toarray() on those that are sparse")
     if all(sparse):
         return SparseRows.concatenate([rows.X for _, rows in parts])
     n, (_, first) = sum(len(rows.X) for _, rows in parts), parts[0]
-    X, at = np.empty((n, first.X.shape[1]), first.X.dtype), 0
+    X, at = room.take((n, first.X.shape[1]), first.X.dtype), 0
     parts.reverse()
     while parts:  # each is let go when it is copied, so that no two copies of all are there
         _, rows = parts.pop()

@@ -261,6 +261,20 @@ def test_chunks_come_in_an_order_of_their_own_where_there_is_a_choice():
     assert firsts(feed_of(lambda: iter(chunks), 16)) == sorted(by_number)
 
 
+def test_memory_of_windows_is_used_again_but_never_while_anyone_holds_it():
+    stream = feed_of(cut(NUMBERS, NUMBERS, sizes=(10,) * 20), None).stream
+    kept = [rows for rows, _ in stream.windows(16)]
+    np.testing.assert_array_equal(np.concatenate([rows.X for rows in kept]), NUMBERS[:200])
+    parts = [rows.X[:3] for rows in kept]
+    del kept
+    list(stream.windows(16))
+    for start, part in zip(range(0, 200, 16), parts, strict=True):
+        np.testing.assert_array_equal(part, NUMBERS[start : start + 3])
+    del part, parts
+    addresses = {rows.X.ctypes.data for rows, _ in stream.windows(16)}
+    assert len(addresses) == 3  # one is filled while the caller holds the other; the last, of 8 rows, is a chunk's
+
+
 def test_orders_differ_by_window_epoch_and_purpose():
     orders = {
         (epoch, window, purpose): tuple(Shuffler(1, 30, purpose).order(epoch, window))
