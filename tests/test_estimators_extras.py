@@ -265,6 +265,19 @@ def test_callbacks_and_progress(capsys: pytest.CaptureFixture[str]) -> None:
         classifier(callbacks=[fastbp.BackupAndRestore("file")]).fit(X, Y)
 
 
+def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    own = classifier(solver="lbfgs", verbose=True, max_iter=3).fit(X, Y)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines] == [f"Iteration {i}" for i in range(1, own.n_iter_ + 1)]
+    own = classifier(verbose=True, early_stopping=True, tol=1.0, n_iter_no_change=1, max_iter=5).fit(X, Y)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        f"Iteration 1, loss = {own.loss_curve_[0]:.8f}",
+        f"Validation score: {own.validation_scores_[0]:f}",
+    ]
+    assert lines[-1] == "Validation score did not improve more than tol=1.000000 for 1 consecutive epochs. Stopping."
+
+
 def test_ctrl_c_keeps_what_was_learnt() -> None:
     def interrupt(epoch: int, logs: dict[str, float]) -> None:
         if epoch == 2:
@@ -402,6 +415,9 @@ def test_networks_that_cannot_go_on() -> None:
         regressor(loss="poisson").fit(X_REAL, Y_REAL)
     with pytest.raises(ValueError, match="Negative values"):
         classifier().fit(X, Y, sample_weight=np.full(len(Y), -1.0))
+    for solver in ("adam", "lbfgs"):
+        with pytest.raises(ValueError, match="at least one non-zero number"):
+            classifier(solver=solver).fit(X, Y, sample_weight=np.zeros(len(Y)))
     with pytest.raises(ValueError, match="early_stopping=True"), warnings.catch_warnings():
         classifier(early_stopping=True).partial_fit(X, Y, classes=np.unique(Y))
 

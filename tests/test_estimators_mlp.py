@@ -6,7 +6,7 @@ import pytest
 
 from fastbp import MLPClassifier, MLPRegressor
 
-pytestmark = [pytest.mark.jit, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.jit, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
 # Tests that look at private parts, and why they cannot run.
 PRIVATE = {
@@ -42,6 +42,10 @@ def test_only_what_is_private_is_left_out():
     module = _module()
     assert set(PRIVATE) <= set(vars(module))
     assert module.MLPClassifier is MLPClassifier
+    marks = [mark for function in vars(module).values() for mark in getattr(function, "pytestmark", [])]
+    given = [value for mark in marks if mark.name == "parametrize" for value in mark.args[1]]
+    assert MLPRegressor in [value for value in given if isinstance(value, type)]
+    assert not [value for value in given if "sklearn" in getattr(value, "__module__", "")]
 
 
 @pytest.fixture

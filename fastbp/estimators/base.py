@@ -113,6 +113,8 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         y = self._check_y(y, incremental, first)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+            if not sample_weight.any():  # later versions of scikit-learn have found that out by now
+                raise ValueError("Sample weights must contain at least one non-zero number.")
         return Given(X.tocsr() if hasattr(X, "tocsr") else X, y, self._weigh(y, sample_weight, incremental))
 
     def _check_held_out(self, held_out: tuple[Any, Any, Any]) -> Given | None:
