@@ -104,7 +104,7 @@ def encoder() -> Any:
     def is_number(table: Any) -> list[Any]:
         return [name for name in table.columns if pd.api.types.is_numeric_dtype(table[name])]
 
-    categories = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    categories = OneHotEncoder(handle_unknown="ignore")
     return make_column_transformer((categories, is_text), (StandardScaler(), is_number))
 
 
@@ -219,7 +219,7 @@ def page_text(rows: Sequence[Sequence[str]], threads: int | None) -> str:
     """The table, and where it was measured."""
     here = machine()
     packages = ", ".join(f"{k} {v}" for k, v in versions(["fastbp", "numpy", "numba", "scikit-learn", "scipy"]).items())
-    each = "each library's own choice of threads" if threads is None else f"{threads} threads each"
+    each = "each library's own choice of threads" if threads is None else f"on {threads} thread{'s' * (threads > 1)}"
     return f"""{markdown_table(HEADER, rows, left=2)}
 
 Scores are accuracies, and R² of california, on rows held out: means ± standard deviations over {SEEDS} seeds, each of

@@ -31,6 +31,7 @@ import fastbp
 from benchmarks.measure import ROOT
 from benchmarks.tables import machine, markdown_table, replace_generated, versions
 from fastbp import sources
+from fastbp.jobs import counted
 
 PAGE = ROOT / "docs" / "data.md"
 FEATURES, CLASSES, BATCH = 784, 10, 128
@@ -255,9 +256,9 @@ def page_text(large: str, small: str, args: argparse.Namespace) -> str:
     here, used = machine(), versions(["fastbp", "numpy", "numba", "pyarrow", "h5py"])
     packages = ", ".join(f"{name} {version}" for name, version in used.items())
     gigabytes, megabytes = (4e-9 * FEATURES * args.rows, 4e-6 * FEATURES * args.table_rows)
-    threads = f"{args.threads} threads" if args.threads else "as many threads as pay"
+    threads = counted(args.threads, "thread") if args.threads else "as many threads as pay"
     return f"""784-512-512-10, batch {BATCH}, Adam; speed and work (the time of all threads) beside arrays in memory,
-medians of {args.rounds} rounds of an epoch each. {args.rows:,} rows, {gigabytes:.2f} GB:
+medians of {counted(args.rounds, "round")} of an epoch each. {args.rows:,} rows, {gigabytes:.2f} GB:
 
 {large}
 

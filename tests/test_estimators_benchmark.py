@@ -38,7 +38,7 @@ def test_the_table_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert estimators.main(["--threads", "1"]) == 0
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert "| small |" in text
-    assert "1 threads each" in text
+    assert "cores, on 1 thread, Python" in text
 
 
 def test_digits_need_no_folder() -> None:

@@ -139,7 +139,7 @@ def test_sparse_chunks_are_sparse_rows(dtype):
     assert_same(streamed, whole)
 
 
-@pytest.mark.parametrize("options", [{"mixup": 0.3}, {"callbacks": [StochasticWeightAveraging()]}], ids=str)
+@pytest.mark.parametrize("options", [{"mixup": 0.3}, {"callbacks": [StochasticWeightAveraging()]}], ids=["mixup", "averages"])
 def test_what_looks_at_rows_sees_those_of_the_window(options):
     whole, streamed = (build(layers=[Dense(8), BatchNorm(), Dense(3, "softmax")]) for _ in range(2))
     whole.fit(X, LABELS, batch_size=BATCH, epochs=2, **options)

@@ -19,8 +19,8 @@ class GradientHealth(Callback):
     """Diagnose the layers on the same rows before training and at the ends of epochs: who learns, vanishes, explodes.
 
     X, y: as for fit; of more than `rows` rows so many are taken, evenly spaced, the same each time. every: epochs from
-    one look to the next. Each look costs a copy of the model, two passes over these rows and one step, as
-    `fastbp.diagnose`, whose figures these are; training itself is not changed by a bit.
+    one look to the next. Each look costs a copy of the model and about three steps on these rows; its
+    figures are those of `fastbp.diagnose`. Training itself is not changed by a bit.
     After training, with a row for each look and a column for each layer, from the input: `gradient`, rms of dL/dW;
     `update`, |W_after - W| / |W| of the step to come, 0.001 or so where all is well; `passed_back` and `activation`,
     see `fastbp.diagnosis`; `verdicts`. epochs: how many were done at each look; layers: the layers' labels. NaN is in

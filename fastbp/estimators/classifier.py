@@ -17,7 +17,6 @@ from fastbp.estimators import design as designs
 from fastbp.estimators import parameters
 from fastbp.estimators.base import BaseMLP
 from fastbp.estimators.design import Design
-from fastbp.estimators.names import set_parameters
 from fastbp.estimators.validation import accuracy
 
 Array = npt.NDArray[Any]
@@ -113,7 +112,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         progress: bool = False,
         n_threads: int | None = None,
     ) -> None:
-        set_parameters(self, locals())
+        parameters.set_parameters(self, locals())
 
     # ---------------------------------------------------------------- fitting
 

@@ -82,3 +82,10 @@ def check_together(estimator: Any) -> None:
 
 def _any(rates: Any) -> bool:
     return any(rates) if hasattr(rates, "__len__") else bool(rates)
+
+
+def set_parameters(estimator: Any, given: dict[str, Any]) -> None:
+    """Keep a constructor's arguments, its `locals()`, as attributes: all that scikit-learn lets it do."""
+    for name, value in given.items():
+        if name != "self":
+            setattr(estimator, name, value)

@@ -16,7 +16,6 @@ from fastbp.estimators import parameters
 from fastbp.estimators.base import BaseMLP
 from fastbp.estimators.classifier import _by_minibatches
 from fastbp.estimators.design import Design
-from fastbp.estimators.names import set_parameters
 from fastbp.estimators.validation import r2
 
 Array = npt.NDArray[Any]
@@ -78,7 +77,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         progress: bool = False,
         n_threads: int | None = None,
     ) -> None:
-        set_parameters(self, locals())
+        parameters.set_parameters(self, locals())
 
     # ---------------------------------------------------------------- fitting
 

@@ -8,7 +8,7 @@ from typing import Any
 from fastbp import regularizers
 from fastbp.data import Array
 from fastbp.exchange.parts import Part, activation, activation_of, need, parts_of, translation
-from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Residual
+from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.model import Sequential
 
 
@@ -108,6 +108,17 @@ def _residual(build: _Building, part: Part, X: Any) -> Any:
     return build.layer("Add", part)([below, build.layers(part.within, X)])
 
 
+def _embedding(build: _Building, part: Part, X: Any) -> Any:
+    layer, ops = part.layer, build.keras.ops
+    assert isinstance(layer, ColumnEmbedding)
+    passing = [column for column in range(part.inputs) if column not in layer.columns]
+    found = [ops.take(X, passing, axis=1)] if passing else []
+    for (column, codes, dimension), E in zip(layer.tables, part.weights.values(), strict=True):
+        table = build.layer("Embedding", part, f"_{column}", [E], input_dim=codes, output_dim=dimension)
+        found.append(table(ops.cast(X[:, column], "int32")))
+    return ops.concatenate(found, axis=1) if len(found) > 1 else found[0]
+
+
 LAYERS: dict[type, Callable[[_Building, Part, Any], Any]] = {
     Dense: _dense,
     Activation: _activation,
@@ -116,6 +127,7 @@ LAYERS: dict[type, Callable[[_Building, Part, Any], Any]] = {
     Dropout: _dropout,
     GaussianNoise: _noise,
     Residual: _residual,
+    ColumnEmbedding: _embedding,
 }
 
 

@@ -8,6 +8,19 @@ import math
 import numpy as np
 
 
+def embed(A, tables):
+    """The columns that hold no codes, then every code's row of its table; tables: {column: table}, ascending."""
+    vectors = []
+    for column, table in tables.items():
+        codes = A[:, column].astype(np.int64)
+        if not np.array_equal(codes, A[:, column]) or (codes < 0).any() or (codes >= len(table)).any():
+            raise ValueError(
+                f"column {column} of X must hold codes, whole numbers from 0 to {len(table) - 1}: correct it"
+            )
+        vectors.append(table[codes])
+    return np.concatenate([np.delete(A, list(tables), axis=1), *vectors], axis=1)
+
+
 def batch_norm(A, gamma, beta, mean, variance, epsilon):
     """gamma (A - mean) / sqrt(variance + epsilon) + beta, with the moving statistics."""
     return (A - mean) * (gamma / np.sqrt(variance + A.dtype.type(epsilon))) + beta

@@ -21,7 +21,7 @@ from fastbp.activations import NAMES, PARAMETRIC
 from fastbp.data import Array
 from fastbp.exchange import numpy_functions, raw
 from fastbp.exchange.parts import Part, activation, activation_of, parts_of, translation
-from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Residual
+from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.model import Sequential
 from fastbp.whole import replaced
 
@@ -222,6 +222,12 @@ def _residual(part: Part) -> Iterator[str]:
     yield f"A = {below} @ {_array(part, 'projection')} + A" if part.weights else f"A = {below} + A"
 
 
+def _embedding(part: Part) -> Iterator[str]:
+    assert isinstance(part.layer, ColumnEmbedding)
+    pairs = zip(part.layer.columns, part.weights, strict=True)
+    yield _called("embed", "{" + ", ".join(f"{column}: {_array(part, name)}" for column, name in pairs) + "}")
+
+
 def _nothing(part: Part) -> Iterator[str]:
     return iter(())
 
@@ -234,5 +240,6 @@ LAYERS: dict[type, Callable[[Part], Iterator[str]]] = {
     Dropout: _nothing,
     GaussianNoise: _nothing,
     Residual: _residual,
+    ColumnEmbedding: _embedding,
 }
 ACTIVATIONS = {name: "" if name == "identity" else name for name in NAMES}  # of the functions in numpy_functions

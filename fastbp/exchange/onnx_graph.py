@@ -12,7 +12,7 @@ import numpy as np
 
 from fastbp.data import Array
 from fastbp.exchange.parts import Part, activation, activation_of, need, parts_of, translation
-from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Residual
+from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.model import Sequential
 from fastbp.reference.activations import SELU_ALPHA, SELU_SCALE
 from fastbp.whole import replaced
@@ -102,8 +102,11 @@ class Graph:
 
     def axis(self) -> str:
         """The axis of the features."""
-        name = "features"
-        self.weights[name] = self.onnx.numpy_helper.from_array(np.array([1], np.int64), name)
+        return self.indices("features", [1])
+
+    def indices(self, name: str, values: int | list[int]) -> str:
+        """Whole numbers: axes, columns."""
+        self.weights[name] = self.onnx.numpy_helper.from_array(np.array(values, np.int64), name)
         return name
 
     def model(self, output: str, inputs: int, outputs: int) -> Any:
@@ -164,6 +167,18 @@ def _residual(graph: Graph, part: Part, x: str) -> str:
     return graph.add("Add", below, above)
 
 
+def _embedding(graph: Graph, part: Part, x: str) -> str:
+    """The columns without codes, then every code's row of its table."""
+    assert isinstance(part.layer, ColumnEmbedding)
+    columns = part.layer.columns
+    passing = [column for column in range(part.inputs) if column not in columns]
+    found = [graph.add("Gather", x, graph.indices(f"{part.name}.passing", passing), axis=1)] if passing else []
+    for column, table in zip(columns, _weights(graph, part), strict=True):
+        codes = graph.add("Gather", x, graph.indices(f"column {column}", column), axis=1)
+        found.append(graph.add("Gather", table, graph.add("Cast", codes, to=graph.onnx.TensorProto.INT64), axis=0))
+    return graph.add("Concat", *found, axis=1)
+
+
 def _nothing(graph: Graph, part: Part, x: str) -> str:
     return x
 
@@ -176,6 +191,7 @@ LAYERS: dict[type, Callable[[Graph, Part, str], str]] = {
     Dropout: _nothing,
     GaussianNoise: _nothing,
     Residual: _residual,
+    ColumnEmbedding: _embedding,
 }
 
 

@@ -1,7 +1,8 @@
-"""The two layers of fastbp that PyTorch has not, as modules of it; imported only where PyTorch is wanted."""
+"""The layers of fastbp that PyTorch has not, as modules of it; imported only where PyTorch is wanted."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -20,6 +21,22 @@ class Residual(nn.Module):
         """A for X."""
         below = X if self.projection is None else self.projection(X)
         return below + self.layers(X)
+
+
+class ColumnEmbedding(nn.Module):
+    """A = [columns without codes, E1[X[:, c1]], E2[X[:, c2]], …], tables of (column, codes, dimension)."""
+
+    def __init__(self, in_features: int, tables: Iterable[tuple[int, int, int]], dtype: Any = None):
+        super().__init__()
+        self.in_features, self.tables = in_features, tuple(tables)
+        self.columns = [column for column, *_ in self.tables]
+        self.passing = [column for column in range(in_features) if column not in self.columns]
+        self.embeddings = nn.ModuleList(nn.Embedding(codes, width, dtype=dtype) for _, codes, width in self.tables)
+
+    def forward(self, X: Any) -> Any:
+        """A for X."""
+        pairs = zip(self.columns, self.embeddings, strict=True)
+        return torch.cat([X[:, self.passing], *(table(X[:, column].long()) for column, table in pairs)], 1)
 
 
 class GaussianNoise(nn.Module):

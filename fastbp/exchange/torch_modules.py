@@ -18,7 +18,7 @@ from fastbp.exchange.parts import (
     parts_of,
     translation,
 )
-from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Residual
+from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.model import Sequential
 
 NAMES = {  # of the arrays of a layer, ours and PyTorch's
@@ -50,7 +50,7 @@ def to_torch(model: Sequential) -> Any:
     module = _sequence(torch, parts, getattr(torch, model._dtype.name))
     module.load_state_dict(_tensors(torch, model, parts))
     for entry in _entries(parts):
-        if not getattr(entry.part.layer, "trainable", True) and entry.name in ("kernel", "bias", "gamma", "beta"):
+        if not getattr(entry.part.layer, "trainable", True) and not entry.name.startswith("moving_"):
             module.get_parameter(entry.key).requires_grad_(False)
     return module.eval()
 
@@ -128,7 +128,8 @@ def _entries(parts: Iterable[Part], prefix: str = "") -> Iterator[Entry]:
     for part in parts:
         yield from _entries(part.within, f"{prefix}{place}.layers.")
         for name, values in part.weights.items():
-            yield Entry(part, name, f"{prefix}{place}.{NAMES[name]}", values, name in ("kernel", "projection"))
+            theirs = NAMES.get(name) or f"embeddings.{list(part.weights).index(name)}.weight"
+            yield Entry(part, name, f"{prefix}{place}.{theirs}", values, name in ("kernel", "projection"))
         place += _n_modules(part)
 
 
@@ -203,6 +204,13 @@ def _residual(torch: Any, part: Part, dtype: Any) -> list[Any]:
     return [torch_layers.Residual(_sequence(torch, part.within, dtype), projection)]
 
 
+def _embedding(torch: Any, part: Part, dtype: Any) -> list[Any]:
+    from fastbp.exchange import torch_layers
+
+    assert isinstance(part.layer, ColumnEmbedding)
+    return [torch_layers.ColumnEmbedding(part.inputs, part.layer.tables, dtype)]
+
+
 LAYERS: dict[type, Callable[[Any, Part, Any], list[Any]]] = {
     Dense: _dense,
     Activation: _activation,
@@ -211,6 +219,7 @@ LAYERS: dict[type, Callable[[Any, Part, Any], list[Any]]] = {
     Dropout: _dropout,
     GaussianNoise: _noise,
     Residual: _residual,
+    ColumnEmbedding: _embedding,
 }
 LINEAR_FROM = 40.0  # PyTorch's Softplus is z from its threshold, which of 20 would cost 2e-9
 ACTIVATIONS: dict[str, Callable[[Any, float], list[Any]]] = {

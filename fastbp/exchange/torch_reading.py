@@ -12,7 +12,7 @@ from fastbp import activations
 from fastbp.data import Array
 from fastbp.exchange.chains import Sum, chain, joined, residual
 from fastbp.exchange.parts import ExchangeError, Part, as_floats, model_of, need
-from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, Layer, LayerNorm
+from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, Layer, LayerNorm
 from fastbp.model import Sequential
 
 
@@ -55,7 +55,7 @@ def _trace(torch: Any, module: Any) -> tuple[list[Any], Any]:
     class Tracer(torch.fx.Tracer):  # type: ignore[misc]
         def is_leaf_module(self, m: Any, module_qualified_name: str) -> bool:
             leaf: bool = super().is_leaf_module(m, module_qualified_name)
-            return leaf or isinstance(m, torch_layers.GaussianNoise)
+            return leaf or isinstance(m, torch_layers.GaussianNoise | torch_layers.ColumnEmbedding)
 
     remedy = "put its layers into an nn.Sequential, or take its weights alone with load_state_dict(…, by='order')"
     try:
@@ -141,7 +141,10 @@ class _Reading:
         if read is None:
             return []
         layer, weights = read
-        return [Part(where, layer, width, layer.units if isinstance(layer, Dense) else width, weights)]
+        units = layer.units if isinstance(layer, Dense) else width
+        if isinstance(layer, ColumnEmbedding):
+            units = layer.units_of(width)
+        return [Part(where, layer, width, units, weights)]
 
     def check(self, node: Any, where: str, module: Any) -> None:
         """Refuse a module whose weights are used twice, and one that overwrites what others read."""
@@ -232,6 +235,12 @@ def _layer_norm(module: Any, where: str, width: int) -> tuple[Layer, dict[str, A
     return LayerNorm(module.eps, trainable=trainable), weights
 
 
+def _embedding(module: Any, where: str, width: int) -> tuple[Layer, dict[str, Array]]:
+    columns, sizes, dimensions = zip(*module.tables, strict=True)
+    weights = {f"embedding_{c}": as_floats(E.weight) for c, E in zip(columns, module.embeddings, strict=True)}
+    return ColumnEmbedding(sizes, dimensions, columns, trainable=_trainable(module, where)), weights
+
+
 def _flatten(module: Any, where: str, width: int) -> None:
     if (module.start_dim, module.end_dim) != (1, -1):
         raise _wrong(where, f"flattens from {module.start_dim} to {module.end_dim}", "flatten from 1, or leave it out")
@@ -258,6 +267,7 @@ READERS: dict[str, Read] = {
     "BatchNorm1d": _batch_norm,
     "LayerNorm": _layer_norm,
     "Dropout": lambda module, where, width: (Dropout(module.p), {}),
+    "ColumnEmbedding": _embedding,
     "GaussianNoise": lambda module, where, width: (GaussianNoise(module.stddev), {}),
     "Flatten": _flatten,
     "Identity": lambda module, where, width: None,
