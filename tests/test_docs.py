@@ -29,7 +29,7 @@ BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TABLE = re.compile(r"^\|[^|\n]+\| fastbp \| what differs \|\n\| ---[^\n]*\n((?:\|[^\n]*\n)+)", re.MULTILINE)
 LANGUAGES = {"python", "sh", "text"}  # what cannot run is marked as text
 SPHINX = re.compile(r"\{(toctree|pages|eval-rst)\}")
-LONG = {"tutorial.md", "coming-from.md"}  # ten seconds each on a busy machine
+LONG = {"tutorial.md", "coming-from.md", "exchange.md", "resume.md"}  # ten seconds each on a busy machine
 NOT_HERE = ("pip ", "python -m benchmarks.", "python -m sphinx ")  # install things, or take minutes
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
