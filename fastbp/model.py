@@ -155,6 +155,7 @@ class Sequential:
         mixup: alpha of the Beta distribution from which every step draws how to blend its rows with each other and
         their targets alike, 0 for none; metrics of training then compare outputs with the targets before.
         time_limit: seconds after which training stops, at the end of a slice of some 0.1 s; history.stopped says so.
+        Compiling on a fresh machine does not count.
         The loss and metrics of an epoch are those of its steps, each before its update. The rows of a batch weigh
         Σ w l / Σ w. fit twice for one epoch equals fit for two. After Ctrl-C the weights are those of a finished step.
         Raises TypeError or ValueError, before anything changed, for data and arguments that cannot be right or are not

@@ -65,7 +65,10 @@ class Fit:
         self.tally = Tally(trainer)
         self._piece: Slice | None = None  # the last one that was begun
         self._mixup = Mixup(job.mixup, trainer.seed, trainer.engine.output_size) if job.mixup else None
-        self._deadline = None if job.time_limit is None else time.monotonic() + job.time_limit
+        self._deadline: float | None = None
+        if job.time_limit is not None:
+            trainer.engine.warm_up()  # a fresh machine's compiling is no training
+            self._deadline = time.monotonic() + job.time_limit
         # Why training stops, if a callback wants it to: that is part of the run. And what stops it from outside: the
         # clock or another thread, without which it would have gone on.
         self.stopped: str | None = None

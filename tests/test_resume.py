@@ -16,6 +16,7 @@ import safetensors.numpy
 import fastbp
 from fastbp import CheckpointError, Dense, Sequential, callbacks, checkpoint, training
 from fastbp.callbacks import BackupAndRestore
+from fastbp.kernels.engine import Engine
 
 pytestmark = pytest.mark.jit  # fits by the hundred
 
@@ -267,6 +268,11 @@ def test_models_in_files_count_all_their_steps(tmp_path):
 
 
 # ---------------------------------------------------------------- time
+
+
+def test_compiling_does_not_count(monkeypatch):
+    monkeypatch.setattr(Engine, "warm_up", lambda engine: time.sleep(1.5))
+    assert build().fit(X, LABELS, epochs=1, time_limit=1.0).stopped is None
 
 
 @pytest.mark.jit

@@ -129,6 +129,12 @@ class Engine:
         table = custom.table(self.dtype.name, self._own, loss)
         return Workspace(network, batch, self.dtype, workers, training, table, self.loss_parameters)
 
+    def warm_up(self) -> None:
+        """Compile, or load from the cache, what a step runs, which the first step would else do."""
+        run.serial_entry(self.dtype.name)
+        if THREADS.limit(None) > 1:
+            run.parallel_entry()
+
     @property
     def n_parameters(self) -> int:
         tables = sum(codes * width for x in self._layers for _, codes, width in x.tables)
