@@ -28,7 +28,7 @@ from benchmarks.tables import machine, markdown_table, replace_generated, versio
 from fastbp import datasets
 from fastbp.datasets import Array, Split
 from fastbp.layers import Layer
-from fastbp.preprocessor import Preprocessor
+from fastbp.preprocessing.preprocessor import Preprocessor
 
 PAGE = ROOT / "docs" / "goals.md"
 SEEDS = 3

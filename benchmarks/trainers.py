@@ -13,7 +13,7 @@ from fastbp.bench import Row, glorot_weights
 from fastbp.datasets import Array
 from fastbp.job_network import build, soft_targets
 from fastbp.jobs import TrainJob
-from fastbp.preprocessor import Preprocessor
+from fastbp.preprocessing.preprocessor import Preprocessor
 
 TITLES = {"fastbp": "fastbp", "sklearn": "scikit-learn", "torch": "PyTorch"}
 

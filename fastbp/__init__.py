@@ -57,7 +57,7 @@ from fastbp.losses import (
 from fastbp.model import Sequential, load
 from fastbp.optimizers import LAMB, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, Muon, NAdam, RMSprop
 from fastbp.plots import plot_history
-from fastbp.preprocessor import Preprocessor
+from fastbp.preprocessing.preprocessor import Preprocessor
 from fastbp.rate_finder import RateSearch, find_learning_rate
 from fastbp.regularizers import L1, L1L2, L2
 from fastbp.schedules import (

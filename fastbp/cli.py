@@ -95,8 +95,8 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     from fastbp.job_network import CLASS_LOSSES, REGRESSION_LOSSES
     from fastbp.jobs import ACTIVATIONS, OPTIMIZERS, SCHEDULES
-    from fastbp.preprocessor import SCALINGS
-    from fastbp.targets import TASKS
+    from fastbp.preprocessing.preprocessor import SCALINGS
+    from fastbp.preprocessing.targets import TASKS
 
     parser.add_argument("data", metavar="DATA", help="digits, mnist, fashion-mnist, or a .npz, .csv or .csv.gz file")
     parser.add_argument("--target", metavar="COLUMN", help="the column of a .csv file to predict")

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import losses, tables, tensors
+from fastbp import losses
+from fastbp.intake import tables, tensors
 from fastbp.rows import SparseRows
 
 Array = npt.NDArray[Any]

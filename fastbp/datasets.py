@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.columns import is_missing
+from fastbp.preprocessing.columns import is_missing
 
 Array = NDArray[Any]
 

@@ -9,10 +9,10 @@ import numpy as np
 
 import fastbp
 from fastbp import losses, optimizers
-from fastbp.columns import Columns
 from fastbp.datasets import Array, Split
-from fastbp.preprocessor import Preprocessor
-from fastbp.targets import guess_task, target_array
+from fastbp.preprocessing.columns import Columns
+from fastbp.preprocessing.preprocessor import Preprocessor
+from fastbp.preprocessing.targets import guess_task, target_array
 
 if TYPE_CHECKING:
     from fastbp.jobs import Recipe, TrainJob

@@ -17,12 +17,12 @@ import numpy as np
 import fastbp
 from fastbp import datasets, optimizers
 from fastbp.bench import step_flops
-from fastbp.column_rules import Category
-from fastbp.columns import Columns
 from fastbp.datasets import Array, Split
 from fastbp.job_network import PLAIN_SGD_RATE, build, dense_sizes, learn, soft_targets, table_of
 from fastbp.plots.report import TrainingPicture, check_picture
-from fastbp.preprocessor import Preprocessor
+from fastbp.preprocessing.column_rules import Category
+from fastbp.preprocessing.columns import Columns
+from fastbp.preprocessing.preprocessor import Preprocessor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

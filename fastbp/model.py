@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import arguments, checkpoint, data, intake, losses, metrics, optimizers, pickles, training
+from fastbp import arguments, checkpoint, data, losses, metrics, optimizers, pickles, training
 from fastbp import mixup as mixing
 from fastbp.arguments import count
-from fastbp.codes import check_codes
 from fastbp.data import Array, Rows
 from fastbp.html import table
+from fastbp.intake import forms
+from fastbp.intake.codes import check_codes
+from fastbp.intake.streams import is_source
 from fastbp.layers import Block, Layer, checked
 from fastbp.network import blocks_of, check_statistics, parameters, specs_of, summary, summary_rows
 from fastbp.progress import wanted
 from fastbp.seeds import Purpose, generator, mask_key
 from fastbp.slices import chunks
 from fastbp.snapshot import Recipe, Snapshot, from_contents, to_contents
-from fastbp.streams import is_source
 
 if TYPE_CHECKING:
     from fastbp.kernels.engine import Engine
@@ -171,7 +172,7 @@ class Sequential:
         As Keras's fit. Goodfellow et al. 2016, section 8.1.3.
         """
         recipe, epochs = self._compiled(), count(epochs, "epochs")
-        feed, held_out = intake.training_feeds(
+        feed, held_out = forms.training_feeds(
             self, X, y, sample_weight, class_weight, validation_data, validation_split, epochs, shuffle_window
         )
         given = batch_size is not _BATCH_SIZE
@@ -235,7 +236,7 @@ class Sequential:
         array([[0., 0.]], dtype=float32)
         """
         if type(X) is not np.ndarray and is_source(X):
-            return intake.predict(self, X, n_threads)
+            return forms.predict(self, X, n_threads)
         rows = data.features(X, self._input_size, self._dtype)
         check_codes(rows, self._layers[0], "X")
         engine = self._engine or self._built(rows.shape[1])
@@ -263,7 +264,7 @@ class Sequential:
         """
         n_threads = arguments.threads(n_threads)
         self._compiled()
-        feed = intake.feed(self, X, y, sample_weight)
+        feed = forms.feed(self, X, y, sample_weight)
         return training.evaluate(self._ready(feed.first.X.shape[1]), feed, n_threads)
 
     def summary(self) -> str:

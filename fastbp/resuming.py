@@ -17,7 +17,7 @@ from fastbp import checkpoint, trees
 from fastbp.arguments import count
 from fastbp.checkpoint import CheckpointError, Contents, to_config
 from fastbp.data import Array
-from fastbp.feeds import Chunks, Feed, Place
+from fastbp.intake.feeds import Chunks, Feed, Place
 from fastbp.rows import SparseRows
 from fastbp.snapshot import Snapshot, from_contents, rate_set, to_contents
 

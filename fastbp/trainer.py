@@ -19,7 +19,7 @@ from fastbp.rates import Rates
 from fastbp.slices import Indices, chunk_rows
 
 if TYPE_CHECKING:
-    from fastbp.feeds import Feed
+    from fastbp.intake.feeds import Feed
     from fastbp.kernels.engine import Engine
     from fastbp.losses import Loss
     from fastbp.optimizers import Optimizer

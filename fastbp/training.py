@@ -15,8 +15,8 @@ import numpy as np
 from fastbp import checkpoint, resuming
 from fastbp.callbacks.base import hook, overrides
 from fastbp.data import Rows
-from fastbp.feeds import Deal, Feed, Place
 from fastbp.history import DivergenceWarning, History
+from fastbp.intake.feeds import Deal, Feed, Place
 from fastbp.mixup import Mixup
 from fastbp.normalising import renew_statistics
 from fastbp.progress import Progress

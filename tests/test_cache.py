@@ -348,6 +348,7 @@ def test_code_is_damaged_only_if_no_digest_fits(lines: str | None, stored: tuple
 
 
 # -- import --------------------------------------------------------------------------------------------------------
+@pytest.mark.timing
 def test_import_compiles_nothing_and_is_quick() -> None:
     script = PRELUDE + """
 import numba

@@ -19,7 +19,7 @@ from fastbp import bench, cli, job_network, jobs
 from fastbp.bench import ROWS, Row, Runner, make_workload, step_flops
 from fastbp.cli import main
 from fastbp.jobs import RECIPES, TrainJob
-from fastbp.preprocessor import Preprocessor
+from fastbp.preprocessing.preprocessor import Preprocessor
 
 OPTIONS = ["--layers", "8", "--epochs", "60", "--learning-rate", "0.03", "--quiet"]
 TINY = ["--layers", "4", "--epochs", "2", "--batch-size", "8", "--quiet"]

@@ -201,6 +201,7 @@ def test_outputs_are_the_engine_s(dtype):
 # ---------------------------------------------------------------- diagnose
 
 
+@pytest.mark.timing
 @pytest.mark.jit
 def test_200_sigmoid_layers_vanish():
     model = classifier(*[Dense(64, "sigmoid")] * N_LAYERS)

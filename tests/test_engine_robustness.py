@@ -45,6 +45,7 @@ def with_denormal_states(engine) -> None:
     engine.set_state([[np.full_like(v, DENORMAL) for v in state] for state in engine.get_state()])
 
 
+@pytest.mark.timing
 @jit
 def test_a_dead_unit_costs_no_more_than_a_live_one() -> None:
     """Denormal states of Adam, inputs and weights: microcode takes some 150 cycles for each that is not flushed."""
@@ -314,6 +315,7 @@ def test_a_forked_child_trains_on_one_thread_with_the_same_bits(busy: bool, tmp_
                NUMBA_NUM_THREADS="2")  # fmt: skip
 
 
+@pytest.mark.timing
 @jit
 def test_16_workers_on_fewer_cores_take_at_most_three_times_as_long_as_2() -> None:
     ratios: list[float] = []

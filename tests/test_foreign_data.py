@@ -16,7 +16,8 @@ import pytest
 import torch
 
 import fastbp
-from fastbp import Dense, Sequential, data, tables, tensors
+from fastbp import Dense, Sequential, data
+from fastbp.intake import tables, tensors
 
 F4, F8 = np.dtype("float32"), np.dtype("float64")
 N = 60

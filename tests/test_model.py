@@ -542,6 +542,7 @@ class Idle:
         pass
 
 
+@pytest.mark.timing
 @pytest.mark.jit
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_row_at_a_time_costs_a_few_microseconds_besides_the_engine(optimizer):

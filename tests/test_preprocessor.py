@@ -13,10 +13,11 @@ import pytest
 from sklearn.preprocessing import OneHotEncoder, RobustScaler, StandardScaler
 
 import fastbp
-from fastbp import Preprocessor, column_rules, columns, preprocessor, targets
-from fastbp.columns import categories_of, is_missing, looks_numeric
+from fastbp import Preprocessor
 from fastbp.datasets import read_csv
-from fastbp.targets import guess_task
+from fastbp.preprocessing import column_rules, columns, preprocessor, targets
+from fastbp.preprocessing.columns import categories_of, is_missing, looks_numeric
+from fastbp.preprocessing.targets import guess_task
 
 ROWS = {
     "age": [39, 50, None, 53, 28, 39],

@@ -275,6 +275,7 @@ def test_compiling_does_not_count(monkeypatch):
     assert build().fit(X, LABELS, epochs=1, time_limit=1.0).stopped is None
 
 
+@pytest.mark.timing
 @pytest.mark.jit
 def test_a_time_limit_stops_in_time_and_what_follows_is_exact(tmp_path):
     model, history = build(), None

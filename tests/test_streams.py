@@ -24,13 +24,11 @@ from fastbp import (
     Dense,
     Sequential,
     StochasticWeightAveraging,
-    intake,
-    prefetch,
-    streams,
     training,
 )
-from fastbp.feeds import Arrays, Chunks, Deal, Place
-from fastbp.prefetch import ahead
+from fastbp.intake import forms, prefetch, streams
+from fastbp.intake.feeds import Arrays, Chunks, Deal, Place
+from fastbp.intake.prefetch import ahead
 from fastbp.seeds import Purpose, Shuffler
 
 N, FEATURES, BATCH = 203, 5, 16
@@ -213,7 +211,7 @@ NUMBERS = np.arange(N, dtype=np.float32)[:, None]
 def feed_of(chunks, window):
     model = Sequential([Dense(1)], input_size=1)
     model.compile("sgd", "mse")
-    return intake.chunks(model, chunks, window=window)
+    return forms.chunks(model, chunks, window=window)
 
 
 def epoch_of(feed, number, *, shuffle=True, batch_size=BATCH):
@@ -515,6 +513,7 @@ def test_an_error_in_a_callback_ends_the_thread(stop):
     assert all(thread.name != "fastbp-prefetch" for thread in threading.enumerate())
 
 
+@pytest.mark.timing
 @pytest.mark.jit
 def test_ctrl_c_leaves_the_weights_of_a_finished_step_and_no_thread():
     model, replay = build(input_size=FEATURES), build()
@@ -632,7 +631,7 @@ np.save(sys.argv[1] + "/y.npy", rng.integers(0, 10, rows))
 del X
 model = fastbp.Sequential([fastbp.Dense(64, "relu"), fastbp.Dense(10, "softmax")], input_size=784)
 model.compile("adam", "cross_entropy", ["accuracy"])
-fastbp.streams.WINDOW_BYTES = 1 << 20
+fastbp.intake.streams.WINDOW_BYTES = 1 << 20
 zeros = np.zeros((1024, 784), np.float32), np.zeros(1024)
 model.fit(*zeros), model.evaluate(*zeros), model.predict(zeros[0])  # what the network itself needs
 source = fastbp.sources.open(sys.argv[1] + "/X.npy", sys.argv[1] + "/y.npy", chunk_rows=128)
@@ -700,10 +699,10 @@ def test_the_benchmark_knows_its_goals():
 
 @pytest.mark.parametrize("name", ["feeds", "prefetch", "streams"])
 def test_examples_in_docstrings_run(name):
-    assert doctest.testmod(importlib.import_module(f"fastbp.{name}")).failed == 0
+    assert doctest.testmod(importlib.import_module(f"fastbp.intake.{name}")).failed == 0
 
 
 def test_feeds_are_named_as_they_are():
-    assert isinstance(intake.chunks(build(), CHUNKS), Chunks)
+    assert isinstance(forms.chunks(build(), CHUNKS), Chunks)
     assert streams.is_source(io.StringIO("a"))
     assert not streams.is_source(io.StringIO)  # a class makes nothing

@@ -116,6 +116,7 @@ def test_chunks_cover_every_row_once(rows, flops, most, longest):
     assert max(len(part) for part in parts) == min(rows, longest)
 
 
+@pytest.mark.timing
 @pytest.mark.jit
 def test_fit_regains_control_every_tenth_of_a_second():
     model = regressor(input_size=4)
@@ -456,6 +457,7 @@ def test_an_interrupted_model_goes_on_as_if_nothing_had_been():
     assert_same_bits(interrupted, whole)
 
 
+@pytest.mark.timing
 @pytest.mark.jit
 @pytest.mark.parametrize("after", [0.05, 0.3, 0.6])
 def test_ctrl_c_at_any_time_leaves_the_weights_of_a_finished_step(after):

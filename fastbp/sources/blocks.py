@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from fastbp.data import numeric
+from fastbp.intake.tables import is_table
+from fastbp.intake.tensors import is_tensor
 from fastbp.sources.base import Chunk, Path_, Source, check_weight, needs
-from fastbp.tables import is_table
-from fastbp.tensors import is_tensor
 
 
 class ArraySource(Source):

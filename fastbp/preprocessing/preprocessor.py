@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import column_rules, preprocessor_files
 from fastbp.arguments import count, flag
-from fastbp.column_rules import Category, Numeric
-from fastbp.columns import Columns, columns_of, label_of, looks_numeric, numbers_of
 from fastbp.data import Array
 from fastbp.parameters import set_fields
-from fastbp.targets import TASKS, Targets, learn_targets
+from fastbp.preprocessing import column_rules, files
+from fastbp.preprocessing.column_rules import Category, Numeric
+from fastbp.preprocessing.columns import Columns, columns_of, label_of, looks_numeric, numbers_of
+from fastbp.preprocessing.targets import TASKS, Targets, learn_targets
 
 if TYPE_CHECKING:
     from fastbp.model import Sequential
@@ -299,7 +299,7 @@ class Preprocessor:
         >>> Preprocessor.of(model) == preprocessor
         True
         """
-        return {METADATA_KEY: preprocessor_files.to_text(self)}
+        return {METADATA_KEY: files.to_text(self)}
 
     @classmethod
     def of(cls, model: Sequential) -> Preprocessor | None:
@@ -310,8 +310,8 @@ class Preprocessor:
         key = METADATA_KEY if METADATA_KEY in metadata else OLD_KEY
         try:
             if key == OLD_KEY:
-                return preprocessor_files.from_old(metadata[key], model.input_size or 0)
-            return preprocessor_files.from_text(metadata[key])
+                return files.from_old(metadata[key], model.input_size or 0)
+            return files.from_text(metadata[key])
         except (TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
             raise ValueError(
                 f"the model's metadata {key!r} cannot be read: {error}; use another copy of its file, or a later fastbp"

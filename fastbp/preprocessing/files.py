@@ -7,13 +7,13 @@ import math
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from fastbp import column_rules
-from fastbp.column_rules import Numeric
 from fastbp.parameters import set_fields
-from fastbp.targets import Targets
+from fastbp.preprocessing import column_rules
+from fastbp.preprocessing.column_rules import Numeric
+from fastbp.preprocessing.targets import Targets
 
 if TYPE_CHECKING:
-    from fastbp.preprocessor import Preprocessor
+    from fastbp.preprocessing.preprocessor import Preprocessor
 
 VERSION = 1
 
@@ -33,7 +33,7 @@ def to_text(preprocessor: Preprocessor) -> str:
 
 def from_text(text: str) -> Preprocessor:
     """The Preprocessor that `to_text` described; one of several errors where there is none."""
-    from fastbp.preprocessor import Learnt, Preprocessor
+    from fastbp.preprocessing.preprocessor import Learnt, Preprocessor
 
     content = json.loads(text)
     if content["version"] != VERSION:
@@ -50,7 +50,7 @@ def from_text(text: str) -> Preprocessor:
 
 def from_old(text: str, inputs: int) -> Preprocessor:
     """What version 0.1.0 wrote: means and deviations, or one number to divide by, and classes or scaled targets."""
-    from fastbp.preprocessor import Learnt, Preprocessor
+    from fastbp.preprocessing.preprocessor import Learnt, Preprocessor
 
     parts = {name: tuple(value) for name, value in json.loads(text).items()}
     shift, scale, columns = parts["shift"], parts["scale"], parts["columns"]

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbp.data import Rows
-from fastbp.prefetch import ahead
+from fastbp.intake.prefetch import ahead
+from fastbp.intake.streams import Stream, row_bytes, window_rows
 from fastbp.slices import Pace, Schedule, Slice, parts
-from fastbp.streams import Stream, row_bytes, window_rows
 
 _PASS = 512  # rows that go through the network at once where nothing is trained; its loss is rounded once for each
 

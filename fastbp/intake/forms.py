@@ -10,9 +10,9 @@ import numpy as np
 from fastbp import data
 from fastbp.arguments import count
 from fastbp.data import Array, Rows
-from fastbp.feeds import Arrays, Chunks, Feed
-from fastbp.prefetch import ahead
-from fastbp.streams import Stream, features_of, is_list_of_chunks, is_source, unpacked
+from fastbp.intake.feeds import Arrays, Chunks, Feed
+from fastbp.intake.prefetch import ahead
+from fastbp.intake.streams import Stream, features_of, is_list_of_chunks, is_source, unpacked
 
 if TYPE_CHECKING:
     from fastbp.model import Sequential
