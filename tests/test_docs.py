@@ -30,7 +30,7 @@ TABLE = re.compile(r"^\|[^|\n]+\| fastbp \| what differs \|\n\| ---[^\n]*\n((?:\
 LANGUAGES = {"python", "sh", "text"}  # what cannot run is marked as text
 SPHINX = re.compile(r"\{(toctree|pages|eval-rst)\}")
 LONG = {"tutorial.md", "coming-from.md", "exchange.md", "resume.md"}  # ten seconds each on a busy machine
-NOT_HERE = ("pip ", "python -m benchmarks.", "python -m sphinx ")  # install things, or take minutes
+NOT_HERE = ("pip ", "pytest ", "python -m benchmarks.", "python -m sphinx ")  # install things, or take minutes
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
 pytestmark = pytest.mark.jit
