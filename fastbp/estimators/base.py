@@ -6,7 +6,7 @@ import dataclasses
 import threading
 import warnings
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +80,23 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         return None
 
     # ---------------------------------------------------------------- fitting
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
+        """Train on X and y until converged, or for max_iter epochs.
+
+        sample_weight: (n,), not negative. X_val, y_val, sample_weight_val: rows to validate on instead of
+        validation_fraction of X; without early_stopping they are only measured. All three can be routed as metadata.
+        """
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, held_out: tuple[Any, Any, Any], incremental: bool) -> Any:
         self._validate_params()

@@ -116,23 +116,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     # ---------------------------------------------------------------- fitting
 
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        X_val: Any = None,
-        y_val: Any = None,
-        sample_weight_val: Any = None,
-    ) -> MLPClassifier:
-        """Train on X and y until converged, or for max_iter epochs.
-
-        sample_weight: (n,), not negative. X_val, y_val, sample_weight_val: rows to validate on instead of
-        validation_fraction of X; without early_stopping they are only measured. All three can be routed as metadata.
-        """
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
-
     @available_if(_by_minibatches)
     def partial_fit(
         self,
