@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.preprocessing.columns import is_missing
+from fastbp.preprocessing.columns import is_missing, is_number
 
 Array = NDArray[Any]
 
@@ -331,17 +331,9 @@ def _number_or_gap(value: str) -> float:
 def _target(values: Sequence[str], name: str, path: object) -> Array:
     if any(is_missing(value) for value in values):
         raise ValueError(f"the target column {name!r} of {path} has empty values: fill them or drop those rows")
-    if not all(_is_number(value) for value in values):
+    if not all(is_number(value) for value in values):
         return np.array([value.strip() for value in values])
     try:
         return np.array([int(value) for value in values], np.int64)
     except (ValueError, OverflowError):
         return np.array([float(value) for value in values])
-
-
-def _is_number(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True

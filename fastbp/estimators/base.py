@@ -123,6 +123,13 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         return self
 
     def _check_data(self, X: Any, y: Any, sample_weight: Any, incremental: bool, first: bool) -> Given:
+        given = self._checked(X, y, sample_weight, incremental, first)
+        if given.weight is not None and not given.weight.any():  # later versions of scikit-learn have found that out
+            raise ValueError("Sample weights must contain at least one non-zero number.")
+        return given._replace(weight=self._weigh(given.y, given.weight, incremental))
+
+    def _checked(self, X: Any, y: Any, sample_weight: Any, incremental: bool, first: bool) -> Given:
+        """Rows as scikit-learn checks them, whatever they are for."""
         X, y = validate_data(
             self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=_DTYPES, reset=first,
             y_numeric=self._numeric_y,
@@ -130,9 +137,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         y = self._check_y(y, incremental, first)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
-            if not sample_weight.any():  # later versions of scikit-learn have found that out by now
-                raise ValueError("Sample weights must contain at least one non-zero number.")
-        return Given(X.tocsr() if hasattr(X, "tocsr") else X, y, self._weigh(y, sample_weight, incremental))
+        return Given(X.tocsr() if hasattr(X, "tocsr") else X, y, sample_weight)
 
     def _check_held_out(self, held_out: tuple[Any, Any, Any]) -> Given | None:
         """X_val, y_val and sample_weight_val, or None where there are none."""
@@ -143,14 +148,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
             raise ValueError("X_val and y_val must both be given, or none of them")
         if self.solver == "lbfgs":
             raise ValueError("X_val needs epochs, which solver='lbfgs' has not: pass solver='adam' or 'sgd'")
-        X, y = validate_data(
-            self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=_DTYPES, reset=False,
-            y_numeric=self._numeric_y,
-        )  # fmt: skip
-        y = self._check_y(y, True, False)
-        if weight is not None:
-            weight = _check_sample_weight(weight, X, dtype=X.dtype, ensure_non_negative=True)
-        return Given(X.tocsr() if hasattr(X, "tocsr") else X, y, weight)
+        return self._checked(X, y, weight, True, False)
 
     def _network(
         self,

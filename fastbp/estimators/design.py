@@ -27,8 +27,7 @@ NOT_OF_CLASSES = ("poisson", "quantile", "gaussian_nll")
 class Design(NamedTuple):
     """What the outputs are: the loss, the last activation, the units, and what becomes of them.
 
-    link: whether outputs are logarithms of what is predicted; threshold: from which an output of one class means yes;
-    out_activation: what scikit-learn calls it.
+    link: whether outputs are logarithms of what is predicted; out_activation: what scikit-learn calls the activation.
     """
 
     loss: losses.Loss
@@ -43,16 +42,6 @@ class Design(NamedTuple):
     def out_activation(self) -> str:
         """The name that scikit-learn has for the last activation."""
         return "exp" if self.link else {"sigmoid": "logistic"}.get(self.activation, self.activation)
-
-    @property
-    def probabilities(self) -> bool:
-        """Whether the outputs are probabilities."""
-        return self.activation in ("softmax", "sigmoid")
-
-    @property
-    def threshold(self) -> float:
-        """From where on an output means yes."""
-        return 0.5 if self.probabilities else 0.0
 
 
 def classification(loss: str | losses.Loss, n_classes: int, multilabel: bool) -> Design:

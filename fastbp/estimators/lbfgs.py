@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -47,9 +48,13 @@ class Objective:
         self.alpha, self.constant = alpha / self.weight, constant
         width = engine.input_size + 2 * sum(spec.units for spec in engine.specs)
         self.chunk = max(_CHUNK_ROWS, _CHUNK_BYTES // (8 * width) // _CHUNK_ROWS * _CHUNK_ROWS)
-        self.parts = [self._part(slice(start, start + self.chunk)) for start in range(0, n, self.chunk)]
-        if len(self.parts) > 1 and rows.X.dtype != engine.dtype:  # else each is copied when it is used, and let go
-            self.parts = []
+        # Several parts of another type are not kept: each is copied when it is used, and let go.
+        kept = n <= self.chunk or rows.X.dtype == engine.dtype
+        self.parts = list(self._parts()) if kept else []
+
+    def _parts(self) -> Iterator[tuple[Any, Array, Array | None, float]]:
+        """All rows, so many at a time."""
+        return (self._part(slice(start, start + self.chunk)) for start in range(0, len(self.rows.X), self.chunk))
 
     def _part(self, part: slice) -> tuple[Any, Array, Array | None, float]:
         """Some rows as the engine takes them, and their share of all."""
@@ -74,11 +79,8 @@ class Objective:
         """J and its gradient."""
         weights = self.unpack(vector)
         self.engine.set_weights(weights)
-        parts = self.parts or (
-            self._part(slice(start, start + self.chunk)) for start in range(0, len(self.rows.X), self.chunk)
-        )
         total, gradient, c = 0.0, np.zeros(len(vector)), self.design.gradient_scale
-        for X, y, w, share in parts:
+        for X, y, w, share in self.parts or self._parts():
             if share:
                 loss, found = self.engine.gradients(X, y, sample_weight=w, n_threads=self.n_threads)
                 total += share * loss

@@ -213,10 +213,11 @@ def looks_numeric(values: Array) -> bool:
     """Whether a column's values, but for those that are missing, are numbers: none a boolean or another text."""
     if values.dtype.kind != "O":
         return values.dtype.kind != "b"
-    return all(_is_number(value) for value in values if not is_missing(value))
+    return all(is_number(value) for value in values if not is_missing(value))
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value, or what a string says, is a number; booleans are not."""
     if isinstance(value, bool | np.bool_):
         return False
     try:

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from fastbp.preprocessing.columns import is_number
 from fastbp.sources.base import Chunk, Source, check_weight
 
 
@@ -33,7 +34,7 @@ class CSV(Source):
         check_weight(target, weight)
         with _opened(paths[0]) as file:
             first = next(csv.reader(file), [])
-        self._named = not all(map(_is_number, first))
+        self._named = not all(map(is_number, first))
         names = [name.strip() for name in first] if self._named else [str(place) for place in range(len(first))]
         if not names or len(set(names)) != len(names):
             raise ValueError(
@@ -75,7 +76,7 @@ class CSV(Source):
                     f"mend the line {','.join(fields)[:60]!r}"
                 )
             for place in places:
-                if not _is_number(fields[place]):
+                if not is_number(fields[place]):
                     raise ValueError(
                         f"{where} must hold numbers, but column {self._names[place]!r} holds {fields[place]!r} in the "
                         f"line {','.join(fields)[:60]!r}: leave the column out by features=, or use "
@@ -120,11 +121,3 @@ def _opened(path: Path) -> TextIO:
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
