@@ -21,7 +21,8 @@ import torch
 
 from benchmarks import tables
 from fastbp.kernels import program
-from fastbp.kernels.engine import Engine, LayerSpec
+from fastbp.kernels.engine import Engine
+from fastbp.spec import LayerSpec
 
 SHAPES = ((128, 512, 512), (128, 1024, 1024), (256, 2048, 2048), (256, 2500, 2000))
 PASSES = {"forward": program.FORWARD, "backward data": program.BACKWARD, "weight gradient + Adam": program.WEIGHTS}

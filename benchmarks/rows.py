@@ -14,7 +14,7 @@ import numpy as np
 from fastbp import bench
 from fastbp.bench import MAX_STEPS, Row, Workload, glorot_weights, specs, step_flops
 from fastbp.datasets import Array
-from fastbp.reference import LayerSpec
+from fastbp.spec import LayerSpec
 
 ROWS = (
     *bench.ROWS,

@@ -11,7 +11,8 @@ import numpy as np
 
 import fastbp
 from fastbp.datasets import Array
-from fastbp.reference import LayerSpec, ReferenceEngine
+from fastbp.reference import ReferenceEngine
+from fastbp.spec import LayerSpec
 
 X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
 Y = np.array([[0], [1], [1], [0]], np.float32)

@@ -12,7 +12,7 @@ from typing import Any, final
 
 from fastbp.functions import Functions, checked_functions
 from fastbp.parameters import set_fields
-from fastbp.reference.activations import ScalarFunctions
+from fastbp.spec import ScalarFunctions
 
 DEFAULT_ALPHA = {
     "identity": 0.0,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fastbp import optimizers
 from fastbp.datasets import Array
-from fastbp.reference import Treatment
+from fastbp.spec import UpdateSpec
 
 LEARNING_RATES = {"sgd": 0.01, "adam": 0.001, "adamw": 0.001}
 WEIGHT_DECAY, CLIP_NORM = 0.01, 1.0  # of adamw: decoupled decay of all weights, gradients clipped by their global norm
@@ -101,7 +101,7 @@ class TrainingEngine(Protocol):
 
     def set_weights(self, weights: list[Array]) -> None: ...
     def reset_state(self, n_states: int) -> None: ...
-    def configure(self, loss: str, rule: str, *, treatment: Treatment) -> None: ...
+    def configure(self, loss: str, rule: str, *, update_spec: UpdateSpec) -> None: ...
     def train(
         self,
         X: Array,
@@ -123,7 +123,7 @@ class Runner:
         self.engine, self.work, self.n_threads, self.done = engine, work, n_threads, 0
         engine.set_weights([w.copy() for w in work.weights])
         engine.reset_state(self.optimizer.n_states)
-        engine.configure(work.row.loss, self.optimizer.rule, treatment=self.optimizer.treatment)
+        engine.configure(work.row.loss, self.optimizer.rule, update_spec=self.optimizer.update_spec)
 
     def train(self, steps: int) -> float:
         """Train so many steps, batch after batch through the data and round again; the last step's loss."""
@@ -215,7 +215,8 @@ class Result(NamedTuple):
 def compare_with_numpy(row: Row, *, rounds: int = 5, seconds: float = 0.2, n_threads: int | None = None) -> Result:
     """Time the NumPy reference and fastbp in turn on one row; ratios are of neighbours in time."""
     from fastbp.kernels.engine import Engine
-    from fastbp.reference import LayerSpec, ReferenceEngine
+    from fastbp.reference import ReferenceEngine
+    from fastbp.spec import LayerSpec
 
     work = make_workload(row)
     layers = [LayerSpec(units, activation) for units, activation in specs(row)]

@@ -14,7 +14,7 @@ from fastbp.rows import SparseRows
 
 if TYPE_CHECKING:
     from fastbp.model import Sequential
-    from fastbp.reference import LayerSpec
+    from fastbp.spec import LayerSpec
 
 
 class Node(NamedTuple):

@@ -51,7 +51,7 @@ def _configure(engine: Engine, recipe: Recipe) -> None:
     """Let an engine train so, from states of 0."""
     loss, optimizer = recipe.loss, recipe.optimizer
     engine.configure(
-        loss.rule, optimizer.rule, loss_parameters=loss.parameters, treatment=optimizer.treatment
+        loss.rule, optimizer.rule, loss_parameters=loss.parameters, update_spec=optimizer.update_spec
     )
     engine.reset_state(recipe.optimizer.n_states)
 
@@ -335,7 +335,7 @@ class Sequential:
         Polyak and Juditsky 1992. Keras puts the average into the model itself when fit ends.
         """
         recipe = self._compiled()
-        if not recipe.optimizer.treatment.ema_momentum:
+        if not recipe.optimizer.update_spec.ema_momentum:
             raise ValueError("averaged needs an average, but the optimizer keeps none: compile with use_ema=True")
         snapshot = self._snapshot()
         wanted = parameters(blocks_of(self._layers, self._known("averaged").input_size))

@@ -25,7 +25,7 @@ from fastbp.layers import (
 )
 
 if TYPE_CHECKING:
-    from fastbp.reference import LayerSpec
+    from fastbp.spec import LayerSpec
 
 IDENTITY = activations.get("identity")
 WEIGHTY = Dense | BatchNorm | LayerNorm | ColumnEmbedding
@@ -87,7 +87,7 @@ def _append_residual(blocks: list[Block], residual: Residual, name: str, width: 
 
 def specs_of(blocks: Iterable[Block]) -> list[LayerSpec]:
     """What an engine is made of; widths must be known."""
-    from fastbp.reference import LayerSpec
+    from fastbp.spec import LayerSpec
 
     result = []
     for block in blocks:

@@ -12,7 +12,7 @@ from fastbp.data import Array, Rows
 from fastbp.trainer import Trainer
 
 if TYPE_CHECKING:
-    from fastbp.reference import LayerSpec
+    from fastbp.spec import LayerSpec
 
 
 def renew_statistics(trainer: Trainer, rows: Rows | Iterable[Rows], batch_size: int) -> None:

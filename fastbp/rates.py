@@ -32,7 +32,7 @@ class Rates:
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
         self._changed: float | None = None
-        self._steps_per_update = optimizer.treatment.accumulation
+        self._steps_per_update = optimizer.update_spec.accumulation
         self._row = np.zeros((1, 8))
         self._start, self._table = -_AHEAD, self._row
 

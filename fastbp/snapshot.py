@@ -143,7 +143,7 @@ def _from_contents(contents: Contents, custom: Mapping[str, Any] | None, objects
         losses.check_output(recipe.loss, blocks[-1].activation)
     states = [
         [_tensor(tensors, _state_name(number, p.name), p.shape, dtype) for p in wanted if not p.statistic]
-        for number in range(recipe.optimizer.n_states + recipe.optimizer.treatment.n_states if recipe else 0)
+        for number in range(recipe.optimizer.n_states + recipe.optimizer.update_spec.n_states if recipe else 0)
     ]
     if tensors:
         raise CheckpointError(f"the file holds the tensor {next(iter(tensors))[:50]!r}, which its model does not have")

@@ -12,7 +12,7 @@ from fastbp.data import Array, Rows
 from fastbp.slices import Indices, Slice
 
 if TYPE_CHECKING:
-    from fastbp.reference import Report
+    from fastbp.spec import Report
     from fastbp.trainer import Trainer
 
 

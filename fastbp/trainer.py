@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastbp.kernels.engine import Engine
     from fastbp.losses import Loss
     from fastbp.optimizers import Optimizer
-    from fastbp.reference import Report
+    from fastbp.spec import Report
 
 _OUTPUT_BYTES = 1 << 23  # of a slice, kept for the metrics
 

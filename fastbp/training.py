@@ -25,7 +25,7 @@ from fastbp.tally import Tally
 from fastbp.trainer import Trainer, evaluate, most_rows
 
 if TYPE_CHECKING:
-    from fastbp.reference import Report
+    from fastbp.spec import Report
 
 __all__ = ["DivergenceWarning", "Fit", "History", "Job", "Trainer", "evaluate", "fit"]
 

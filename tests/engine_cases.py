@@ -21,7 +21,8 @@ import numpy as np
 
 from fastbp import optimizers
 from fastbp.kernels.engine import Engine
-from fastbp.reference import ACTIVATIONS, LayerSpec, Report, Treatment
+from fastbp.reference import ACTIVATIONS
+from fastbp.spec import LayerSpec, Report, UpdateSpec
 
 Array = np.ndarray
 TESTS = Path(__file__).absolute().parent
@@ -85,7 +86,7 @@ def with_codes(X: Array, layers: Sequence[LayerSpec], seed: int = 5) -> Array:
 
 def make_engine(
     inputs: int, layers: Sequence[LayerSpec], *, dtype: str = "float32", seed: int = 0, loss: str = "mse",
-    optimizer: str = "sgd", kind: Callable[..., Engine] = Engine, treatment: Treatment | None = None,
+    optimizer: str = "sgd", kind: Callable[..., Engine] = Engine, update_spec: UpdateSpec | None = None,
 ) -> Engine:  # fmt: skip
     """An engine with weights of size 1 / sqrt(inputs of the layer), so that signals keep their size."""
     rng = np.random.default_rng(seed)
@@ -94,7 +95,7 @@ def make_engine(
     if any(layer.kind == "batch_norm" for layer in layers):  # no variance is negative
         weights = [np.abs(W) if W.ndim == 1 else W for W in weights]
     engine.set_weights([W.astype(dtype) for W in weights])
-    options = {} if treatment is None else {"treatment": treatment}
+    options = {} if update_spec is None else {"update_spec": update_spec}
     engine.configure(loss, OPTIMIZERS[optimizer].rule, **options)
     engine.reset_state(OPTIMIZERS[optimizer].n_states)
     return engine

@@ -31,7 +31,7 @@ from engine_cases import (
 from fastbp.kernels import engine as engine_module
 from fastbp.kernels import parallel
 from fastbp.kernels.engine import Engine
-from fastbp.reference import Treatment
+from fastbp.spec import UpdateSpec
 
 WORKERS = (1, 2, 3, 7, 16)
 BLOCK = [spec(70, "relu"), spec(70, **BATCH_NORM), spec(70, **DROPOUT), spec(70), spec(70, "relu", skip=0, **ADD)]
@@ -39,8 +39,8 @@ PROJECTED = [spec(33, "tanh"), spec(33, **LAYER_NORM), spec(50), spec(50, use_bi
              spec(50, skip=8, **ADD)]  # fmt: skip
 RESIDUAL = [spec(70, "silu"), *BLOCK, *PROJECTED, spec(50, **NOISE), spec(7, "softmax")]
 REGULAR = [spec(90, "relu", l1=1e-4, l2=1e-3, max_norm=1.5), spec(90, "gelu", **BATCH_NORM), spec(9, multiplier=0.5)]
-# name -> inputs, layers, loss, optimizer, dtype, rows in a batch[, treatment]. More units of work than workers, fewer,
-# and one.
+# name -> inputs, layers, loss, optimizer, dtype, rows in a batch[, update_spec]. More units of work than workers,
+# fewer, and one.
 CASES = {
     "small": (10, [spec(5, "tanh"), spec(1)], "mse", "sgd", "float32", 3),
     "softmax": (64, [spec(100, "relu"), spec(10, "softmax")], "cross_entropy", "adam", "float32", 64),
@@ -51,17 +51,17 @@ CASES = {
     "wide": (784, [spec(600, "relu"), spec(300, "leaky_relu"), spec(10)],
              "cross_entropy", "adam decay", "float32", 257),
     "residual": (40, RESIDUAL, "cross_entropy", "adam", "float32", 50),
-    "clipped": (40, RESIDUAL, "cross_entropy", "adamw", "float64", 37, Treatment(global_clipnorm=0.1)),
+    "clipped": (40, RESIDUAL, "cross_entropy", "adamw", "float64", 37, UpdateSpec(global_clipnorm=0.1)),
     "clipped, wide": (300, [spec(200, "relu"), spec(200, "tanh"), spec(10)],  # units of work end within runs of lines
-                      "cross_entropy", "adam", "float32", 70, Treatment(clipnorm=0.1, global_clipnorm=0.1)),
+                      "cross_entropy", "adam", "float32", 70, UpdateSpec(clipnorm=0.1, global_clipnorm=0.1)),
     "regular": (60, REGULAR, "mse", "momentum", "float32", 48,
-                Treatment(clipvalue=0.5, clipnorm=0.2, accumulation=2, ema_momentum=0.9, decay_kernels_only=True)),
+                UpdateSpec(clipvalue=0.5, clipnorm=0.2, accumulation=2, ema_momentum=0.9, decay_kernels_only=True)),
     "embedding": (9, [embedding(9, (0, 5, 2), (4, 3000, 3), (7, 40, 17)), spec(33, "tanh"), spec(3)], "mse", "adamw",
                   "float32", 40),
     "embedding, clipped": (3, [embedding(3, (1, 2000, 20), l2=1e-4), spec(9, "relu"), spec(3)], "mse", "adam decay",
-                           "float64", 40, Treatment(clipnorm=0.1, accumulation=2)),
+                           "float64", 40, UpdateSpec(clipnorm=0.1, accumulation=2)),
     "reported": (64, [spec(100, "relu"), spec(40, "tanh"), spec(10, "softmax")], "cross_entropy", "adam decay",
-                 "float32", 64, Treatment(decay_kernels_only=True, reported_decay=1.0)),
+                 "float32", 64, UpdateSpec(decay_kernels_only=True, reported_decay=1.0)),
     "double": (50, [spec(77, "selu"), spec(9, "softplus")], "mse", "momentum", "float64", 40),
 }  # fmt: skip
 
@@ -80,9 +80,9 @@ class Arrivals:
 
 def trained(name: str, workers: int, bounds: list[int] | None = None) -> tuple[Engine, list, np.ndarray, list]:
     """A network after six steps on batches of three sizes, with sample weights: engine, report, losses, arrivals."""
-    inputs, layers, loss, optimizer, dtype, rows, *treatment = CASES[name]
+    inputs, layers, loss, optimizer, dtype, rows, *update_spec = CASES[name]
     engine = make_engine(inputs, layers, loss=loss, optimizer=optimizer, dtype=dtype,
-                         treatment=next(iter(treatment), None))  # fmt: skip
+                         update_spec=next(iter(update_spec), None))  # fmt: skip
     X, y = make_data(2 * rows, inputs, layers[-1].units, loss=loss, dtype=dtype)
     X = with_codes(X, layers)
     rng = np.random.default_rng(3)

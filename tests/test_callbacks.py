@@ -14,8 +14,7 @@ from fastbp import Dense, Sequential, callbacks, checkpoint
 from fastbp.callbacks.base import Monitor
 from fastbp.normalising import renew_statistics
 from fastbp.rates import Rates
-from fastbp.reference import LayerSpec, Report
-from fastbp.reference.network import Treatment
+from fastbp.spec import LayerSpec, Report, UpdateSpec
 
 N = 40
 X = np.random.default_rng(7).normal(size=(N, 3)).astype(np.float32)
@@ -226,7 +225,7 @@ def test_a_rate_keeps_the_row_of_a_constant_one_a_single_row():
 
 def test_scalars_are_those_of_the_updates_that_the_steps_belong_to():
     class Accumulating(fastbp.SGD):
-        treatment = Treatment(accumulation=3)
+        update_spec = UpdateSpec(accumulation=3)
 
     rates = Rates(Accumulating(lambda update: 1.0 + update))
     assert rates.of(4, 6)[:, 0].tolist() == [2, 2, 3, 3, 3, 4]

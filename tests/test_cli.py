@@ -454,8 +454,9 @@ class TestBench:
         assert step_flops((784, 128, 10), 32) == 2 * 32 * (2 * 784 * 128 + 3 * 128 * 10)
 
     def test_the_reference_and_the_engine_take_the_same_steps(self):
-        from fastbp.kernels.engine import Engine, LayerSpec
+        from fastbp.kernels.engine import Engine
         from fastbp.reference import ReferenceEngine
+        from fastbp.spec import LayerSpec
 
         row = Row((5, 7, 3), 4)
         work = make_workload(row, max_steps=6)

@@ -16,7 +16,8 @@ import fastbp
 import fastbp.kernels
 from fastbp import CheckpointError, CustomActivation, CustomLoss, Dense, LeakyReLU, Sequential, activations, losses
 from fastbp.kernels.engine import Engine
-from fastbp.reference import LayerSpec, ReferenceEngine
+from fastbp.reference import ReferenceEngine
+from fastbp.spec import LayerSpec
 
 N = 40
 X = np.random.default_rng(8).normal(size=(N, 3)).astype(np.float32)

@@ -15,7 +15,7 @@ import fastbp
 from fastbp import SGD, Dense, Sequential, diagnosis, gradient_check, inspection, rate_finder
 from fastbp.datasets import load_digits
 from fastbp.initializers import Constant, VarianceScaling
-from fastbp.reference import LayerSpec
+from fastbp.spec import LayerSpec
 
 DIGITS = load_digits()
 X, Y = DIGITS.X / 16, DIGITS.y

@@ -30,7 +30,8 @@ from test_reference import EPS, central_differences
 
 import fastbp
 from fastbp.kernels.engine import Engine
-from fastbp.reference import ReferenceEngine, Report, Treatment
+from fastbp.reference import ReferenceEngine
+from fastbp.spec import Report, UpdateSpec
 
 DTYPES = ["float64", "float32"]
 # Codes in the first, the last and all columns; tables of one code, of less than a line and of several units; what reads
@@ -93,22 +94,22 @@ def test_the_engine_is_the_reference(name: str, dtype: str) -> None:
         np.testing.assert_allclose(got, expected, rtol=0, atol=300 * np.finfo(dtype).eps)
 
 
-TREATMENTS = {
-    "clipped": Treatment(clipvalue=0.1, clipnorm=0.05), "together": Treatment(global_clipnorm=0.1),
-    "accumulated": Treatment(accumulation=2), "averaged": Treatment(ema_momentum=0.9),
-    "kernels alone": Treatment(decay_kernels_only=True),
+UPDATE_SPECS = {
+    "clipped": UpdateSpec(clipvalue=0.1, clipnorm=0.05), "together": UpdateSpec(global_clipnorm=0.1),
+    "accumulated": UpdateSpec(accumulation=2), "averaged": UpdateSpec(ema_momentum=0.9),
+    "kernels alone": UpdateSpec(decay_kernels_only=True),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "treatment"),
-    [(name, None) for name in OPTIMIZERS] + [("adamw", name) for name in TREATMENTS] + [("sgd decay", "clipped")],
+    ("optimizer", "update_spec"),
+    [(name, None) for name in OPTIMIZERS] + [("adamw", name) for name in UPDATE_SPECS] + [("sgd decay", "clipped")],
 )
-def test_any_rule_and_treatment_moves_tables_as_the_reference_does(optimizer: str, treatment: str | None) -> None:
+def test_any_rule_and_treatment_moves_tables_as_the_reference_does(optimizer: str, update_spec: str | None) -> None:
     """Six steps in float64: quotients of small gradients and their roots magnify roundings most."""
     results = []
     for kind in (Engine, ReferenceEngine):
-        chosen = {} if treatment is None else {"treatment": TREATMENTS[treatment]}
+        chosen = {} if update_spec is None else {"update_spec": UPDATE_SPECS[update_spec]}
         engine, X, y = make("all", "float64", kind=kind, optimizer=optimizer, **chosen)
         report, losses = train(engine, X, y, optimizer, [0, 20, 37, 40, 60, 70, 74], order=np.arange(74) % 37)
         assert report == Report(6, 0, -1)
@@ -123,7 +124,7 @@ def test_rules_that_look_at_whole_arrays(optimizer) -> None:
     results = []
     for kind in (Engine, ReferenceEngine):
         engine, X, y = make("all", "float64", kind=kind)
-        engine.configure("mse", optimizer.rule, treatment=optimizer.treatment)
+        engine.configure("mse", optimizer.rule, update_spec=optimizer.update_spec)
         engine.reset_state(optimizer.n_states)
         losses = np.zeros(4)
         engine.train(X, y, np.arange(36), np.arange(0, 37, 9), optimizer.scalars(np.arange(4)), losses)

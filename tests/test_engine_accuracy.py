@@ -19,8 +19,9 @@ from engine_cases import (
     train,
 )
 
-from fastbp.reference import ACTIVATIONS, LayerSpec, Report
+from fastbp.reference import ACTIVATIONS
 from fastbp.reference import update as reference_update
+from fastbp.spec import LayerSpec, Report
 
 jit = pytest.mark.jit
 NAMES = [*ACTIVATIONS, "softmax"]

@@ -19,7 +19,7 @@ from engine_threads import CASES, WORKERS
 
 from fastbp.kernels import engine as engine_module
 from fastbp.kernels import parallel
-from fastbp.reference import Report
+from fastbp.spec import Report
 
 pytestmark = pytest.mark.jit
 
@@ -61,9 +61,9 @@ def test_workers_are_chosen_by_the_work() -> None:
 
 # -- repetition and slices -----------------------------------------------------------------------------------------
 def fresh(name: str):
-    inputs, layers, loss, optimizer, dtype, rows, *treatment = CASES[name]
+    inputs, layers, loss, optimizer, dtype, rows, *update_spec = CASES[name]
     engine = make_engine(inputs, layers, loss=loss, optimizer=optimizer, dtype=dtype,
-                         treatment=next(iter(treatment), None))  # fmt: skip
+                         update_spec=next(iter(update_spec), None))  # fmt: skip
     X, y = make_data(5 * rows, inputs, layers[-1].units, loss=loss, dtype=dtype)
     return engine, with_codes(X, layers), y, optimizer, rows
 

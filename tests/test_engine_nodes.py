@@ -24,8 +24,9 @@ from test_reference_nodes import NETWORKS as FOUR_INPUTS
 
 from fastbp import optimizers
 from fastbp.kernels.engine import Engine
-from fastbp.reference import LayerSpec, ReferenceEngine, Report, Treatment
+from fastbp.reference import ReferenceEngine
 from fastbp.reference.random import Draw, kept, normal
+from fastbp.spec import LayerSpec, Report, UpdateSpec
 
 jit = pytest.mark.jit
 Array = np.ndarray
@@ -261,10 +262,10 @@ def normalized_inputs(engine: Engine, X: Array) -> Array:
     return np.tanh(X.astype("float64") @ W + b)
 
 
-@pytest.mark.parametrize("treatment", [None, Treatment(clipnorm=1.0)])
+@pytest.mark.parametrize("update_spec", [None, UpdateSpec(clipnorm=1.0)])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_statistics_move_by_completed_steps_alone(dtype: str, treatment: Treatment | None) -> None:
-    engine = make_engine(7, NORMALIZED, dtype=dtype, treatment=treatment)
+def test_statistics_move_by_completed_steps_alone(dtype: str, update_spec: UpdateSpec | None) -> None:
+    engine = make_engine(7, NORMALIZED, dtype=dtype, update_spec=update_spec)
     X, y = make_data(23, 7, 3, dtype=dtype)
     before, steps = everything(engine), engine.steps_trained
     engine.gradients(X, y)
@@ -317,17 +318,17 @@ FROZEN = [
     spec(18, trainable=False, **LAYER_NORM), spec(3),
 ]  # fmt: skip
 STILL = [2, 3, 4, 5, 10, 11]  # the places of what does not learn; 6 and 7 are moving statistics
-TREATMENTS = {
-    "fused": None, "clipped": Treatment(clipvalue=0.1, clipnorm=0.5), "global": Treatment(global_clipnorm=0.1),
-    "accumulated": Treatment(accumulation=2), "averaged": Treatment(ema_momentum=0.9),
+UPDATE_SPECS = {
+    "fused": None, "clipped": UpdateSpec(clipvalue=0.1, clipnorm=0.5), "global": UpdateSpec(global_clipnorm=0.1),
+    "accumulated": UpdateSpec(accumulation=2), "averaged": UpdateSpec(ema_momentum=0.9),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("optimizer", ["sgd decay", "adamw"])
-@pytest.mark.parametrize("treatment", TREATMENTS)
-def test_what_is_frozen_keeps_its_bits(treatment: str, optimizer: str) -> None:
+@pytest.mark.parametrize("update_spec", UPDATE_SPECS)
+def test_what_is_frozen_keeps_its_bits(update_spec: str, optimizer: str) -> None:
     """Statistics move nevertheless."""
-    engine = make_engine(7, FROZEN, optimizer=optimizer, treatment=TREATMENTS[treatment])
+    engine = make_engine(7, FROZEN, optimizer=optimizer, update_spec=UPDATE_SPECS[update_spec])
     X, y = make_data(40, 7, 3)
     before = engine.get_weights()
     assert train(engine, X, y, optimizer, [0, 20, 40])[0] == Report(2, 0, -1)
@@ -336,15 +337,15 @@ def test_what_is_frozen_keeps_its_bits(treatment: str, optimizer: str) -> None:
     assert all((after[i] != before[i]).any() for i in range(len(after)) if i not in STILL)
 
 
-@pytest.mark.parametrize("treatment", [None, Treatment(clipvalue=1e6)])
-def test_a_multiplier_scales_the_step(treatment: Treatment | None) -> None:
+@pytest.mark.parametrize("update_spec", [None, UpdateSpec(clipvalue=1e6)])
+def test_a_multiplier_scales_the_step(update_spec: UpdateSpec | None) -> None:
     """Of kernel, bias, gamma and beta; to four roundings of the weight, whose size is about 1, and some of the step."""
     layers = [spec(19, "tanh"), spec(19, **BATCH_NORM), spec(19, **LAYER_NORM), spec(3)]
     X, y = make_data(20, 7, 3)
     steps = []
     for factors in ((1, 1, 1, 1), (0.5, 2, 3, 0)):
         scaled = [layer._replace(multiplier=factor) for layer, factor in zip(layers, factors, strict=True)]
-        engine = make_engine(7, scaled, treatment=treatment)
+        engine = make_engine(7, scaled, update_spec=update_spec)
         before = engine.get_weights()
         train(engine, X, y, "sgd", [0, 20])
         steps.append([b - a for a, b in zip(before, engine.get_weights(), strict=True)])

@@ -28,8 +28,9 @@ from engine_cases import (
 )
 
 from fastbp.kernels import engine as engine_module
-from fastbp.reference import RULES, Report
+from fastbp.reference import RULES
 from fastbp.reference import update as reference_update
+from fastbp.spec import Report
 
 jit = pytest.mark.jit
 X86_LINUX = platform.machine() in ("x86_64", "AMD64") and sys.platform == "linux"

@@ -29,7 +29,8 @@ from fastbp import (
     seeds,
     snapshot,
 )
-from fastbp.reference import LayerSpec, ReferenceEngine, Report
+from fastbp.reference import ReferenceEngine
+from fastbp.spec import LayerSpec, Report
 
 N = 20
 X = np.random.default_rng(8).normal(size=(N, 3)).astype(np.float32)

@@ -17,7 +17,8 @@ import pytest
 
 import fastbp
 from fastbp import Activation, Dense, Sequential, activations, layers, network
-from fastbp.reference import LayerSpec, ReferenceEngine, Report
+from fastbp.reference import ReferenceEngine
+from fastbp.spec import LayerSpec, Report
 
 N = 20
 X = np.random.default_rng(8).normal(size=(N, 3)).astype(np.float32)

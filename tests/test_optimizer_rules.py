@@ -16,8 +16,9 @@ from engine_cases import make_engine as make_compiled
 from fastbp import kernels, optimizers
 from fastbp.kernels.engine import Engine
 from fastbp.kernels.microkernels import PORTABLE
-from fastbp.reference import LayerSpec, ReferenceEngine, Report
+from fastbp.reference import ReferenceEngine
 from fastbp.reference import update as reference_update
+from fastbp.spec import LayerSpec, Report
 
 jit = pytest.mark.jit
 STEPS = 1000

@@ -10,7 +10,8 @@ import fastbp
 from fastbp import optimizers
 from fastbp.isa.rules import RULES as COMPILED
 from fastbp.optimizers import LAMB, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, Muon, NAdam, RMSprop
-from fastbp.reference import RULES, Treatment
+from fastbp.reference import RULES
+from fastbp.spec import UpdateSpec
 
 MOMENTUM, NESTEROV = SGD(0.1, momentum=0.9), SGD(0.1, momentum=0.9, nesterov=True)
 OBJECTS = [SGD(), MOMENTUM, NESTEROV, Adam(), Adam(weight_decay=0.1), AdamW()]
@@ -120,15 +121,15 @@ def test_rules_are_those_of_the_engines(optimizer, rule, n_states):
     assert set(COMPILED) - {"adam_decay"} == set(RULES)
 
 
-def test_every_optimizer_takes_the_same_treatment():
+def test_every_optimizer_takes_the_same_update_spec():
     for kind in {type(each) for each, _, _ in EVERY}:
-        assert kind().treatment == Treatment()
-        assert kind(clipvalue=0.5).treatment == Treatment(clipvalue=0.5)
-        assert kind(clipnorm=2).treatment == Treatment(clipnorm=2.0)
-        assert kind(global_clipnorm=1.0).treatment == Treatment(global_clipnorm=1.0)
+        assert kind().update_spec == UpdateSpec()
+        assert kind(clipvalue=0.5).update_spec == UpdateSpec(clipvalue=0.5)
+        assert kind(clipnorm=2).update_spec == UpdateSpec(clipnorm=2.0)
+        assert kind(global_clipnorm=1.0).update_spec == UpdateSpec(global_clipnorm=1.0)
         rest = kind(gradient_accumulation_steps=4, use_ema=True, ema_momentum=0.9, weight_decay_on="kernels")
-        assert rest.treatment == Treatment(accumulation=4, ema_momentum=0.9, decay_kernels_only=True)
-        assert rest.treatment.n_states == 2
+        assert rest.update_spec == UpdateSpec(accumulation=4, ema_momentum=0.9, decay_kernels_only=True)
+        assert rest.update_spec.n_states == 2
         assert kind(weight_decay=0.3).weight_decay == 0.3
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from fastbp.reference import ACTIVATIONS, LOSSES, LayerSpec, ReferenceEngine, Report
+from fastbp.reference import ACTIVATIONS, LOSSES, ReferenceEngine
+from fastbp.spec import LayerSpec, Report
 
 EPS = 2.0**-52
 ALPHAS = {"leaky_relu": 0.01, "elu": 0.7}

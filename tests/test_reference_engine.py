@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fastbp.reference import RULES, LayerSpec, ReferenceEngine, Report
+from fastbp.reference import RULES, ReferenceEngine
+from fastbp.spec import LayerSpec, Report
 
 STATES = {
     "sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2, "amsgrad": 3, "nadam": 2, "rmsprop": 1,

@@ -5,8 +5,9 @@ import pytest
 import torch
 from test_reference import EPS, central_differences, make_data
 
-from fastbp.reference import LayerSpec, ReferenceEngine, Report
+from fastbp.reference import ReferenceEngine
 from fastbp.reference.random import Draw, kept, normal, philox, random_words
+from fastbp.spec import LayerSpec, Report
 
 BATCH_NORM = {"kind": "batch_norm", "values": (0.1, 1e-5)}
 LAYER_NORM = {"kind": "layer_norm", "values": (1e-5,)}

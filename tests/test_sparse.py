@@ -44,7 +44,7 @@ def trained(name: str, optimizer: fastbp.optimizers.Optimizer, dtype: str, *, sp
     X = rows if sparse else rows.toarray()
     layers, rng = NETWORKS[name], np.random.default_rng(1)
     engine = Engine(WIDTH, layers, dtype=dtype, key=(1, 2))
-    engine.configure("mse", optimizer.rule, treatment=optimizer.treatment)
+    engine.configure("mse", optimizer.rule, update_spec=optimizer.update_spec)
     engine.reset_state(optimizer.n_states)
     weights = [rng.normal(0, 0.3, W.shape) if W.ndim == 2 else rng.uniform(0.5, 1.5, W.shape) for W in
                engine.get_weights()]  # fmt: skip
@@ -52,7 +52,7 @@ def trained(name: str, optimizer: fastbp.optimizers.Optimizer, dtype: str, *, sp
     y = rng.normal(size=(len(X), layers[-1].units)).astype(dtype)
     total, gradients = engine.gradients(X, y)
     losses, order = np.zeros(STEPS), rng.permutation(len(X))
-    scalars = optimizer.scalars(np.arange(STEPS) // optimizer.treatment.accumulation)
+    scalars = optimizer.scalars(np.arange(STEPS) // optimizer.update_spec.accumulation)
     report = engine.train(X, y, order, np.arange(STEPS + 1) * ROWS, scalars, losses, n_threads=workers)
     assert report.steps == STEPS
     predictions = np.zeros((len(X), layers[-1].units), dtype)

@@ -229,7 +229,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         reported = c / design.loss_scale if optimizer.weight_decay_on == "kernels" and self.alpha else 0.0
         model._training().engine.configure(
             loss.rule, optimizer.rule, loss_parameters=loss.parameters,
-            treatment=optimizer.treatment._replace(reported_decay=reported),
+            update_spec=optimizer.update_spec._replace(reported_decay=reported),
         )  # fmt: skip
 
     def _optimizer_object(self) -> optimizers.Optimizer:

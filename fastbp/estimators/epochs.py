@@ -15,7 +15,7 @@ from fastbp.slices import Pace
 from fastbp.trainer import Trainer
 
 if TYPE_CHECKING:
-    from fastbp.reference import Report
+    from fastbp.spec import Report
 
 Array = npt.NDArray[Any]
 

@@ -15,7 +15,7 @@ from fastbp.normalising import renew_statistics
 from fastbp.progress import Progress
 
 if TYPE_CHECKING:
-    from fastbp.reference import Report
+    from fastbp.spec import Report
 
 _SMALLEST_RATE = 1e-6  # with learning_rate="adaptive": not divided any further
 

@@ -38,7 +38,7 @@ NODE, PLACE, LINES, ARRAY, BIAS_ARRAY, TRAINED, RUNS, N_PIECE = range(8)
 # how much of the penalty whose gradient the decay is counts in the loss.
 MULTIPLIER, DECAYS, L1, L2, MAX_NORM, FIRST, COUNT, REPORTED, N_SETTINGS = range(9)
 # Of the whole network.
-CLIPVALUE, CLIPNORM, GLOBAL_CLIPNORM, ACCUMULATION, EMA_MOMENTUM, AVERAGE, N_TREATMENT = range(7)
+CLIPVALUE, CLIPNORM, GLOBAL_CLIPNORM, ACCUMULATION, EMA_MOMENTUM, AVERAGE, N_UPDATE_SPEC = range(7)
 # Columns of a piece's sums: squares of the gradient, |w| and w^2, its penalty; LAMB's w^2 and r^2. Those of the line
 # behind it follow. Behind those of all pieces stand the sums of squares of their runs of RUN lines.
 SQUARES, SIZES, PENALTY, NORMS, N_SUMS = 0, 2, 4, 5, 9
@@ -51,7 +51,7 @@ RUN = 64  # lines that stay in the first-level cache from one pass over them to 
 class Arena(NamedTuple):
     pieces: object  # (pieces, N_PIECE)
     settings: object  # (arrays, N_SETTINGS), one for every group
-    treatment: object  # N_TREATMENT numbers
+    update_spec: object  # N_UPDATE_SPEC numbers
     sums: object  # float64, N_SUMS for each piece
     groups: int  # where this worker's groups lie in M
     penalised: bool
@@ -66,7 +66,7 @@ def group_of(mem, arena, array):
 @inlined
 def start(mem, arena):
     """What does not change from step to step."""
-    M, L, t = mem.M, mem.L, arena.treatment
+    M, L, t = mem.M, mem.L, arena.update_spec
     for array in range(arena.settings.shape[0]):
         s, at = arena.settings[array], group_of(mem, arena, array) + L
         M[at], M[at + 1], M[at + 2] = 1.0 / t[ACCUMULATION], s[L1], 2.0 * s[L2]
@@ -98,14 +98,14 @@ def penalty(mem, arena, decay, i):
 @inlined
 def stays(arena, array):
     """Whether there is nothing to change about an array's gradient but its norm."""
-    s, t = arena.settings[array], arena.treatment
+    s, t = arena.settings[array], arena.update_spec
     return s[L1] == 0.0 and s[L2] == 0.0 and t[ACCUMULATION] == 1.0 and t[CLIPVALUE] == 0.0
 
 
 @inlined
 def clips(arena):
     """Whether norms are wanted."""
-    return arena.treatment[CLIPNORM] > 0.0 or arena.treatment[GLOBAL_CLIPNORM] > 0.0
+    return arena.update_spec[CLIPNORM] > 0.0 or arena.update_spec[GLOBAL_CLIPNORM] > 0.0
 
 
 @kernel
@@ -180,7 +180,7 @@ def clip(bound, square):
 @kernel
 def factors(mem, arena):
     """What brings the norm of each array within a bound, then that of all of them together within another."""
-    own, together, total = arena.treatment[CLIPNORM], arena.treatment[GLOBAL_CLIPNORM], 0.0
+    own, together, total = arena.update_spec[CLIPNORM], arena.update_spec[GLOBAL_CLIPNORM], 0.0
     if not clips(arena):
         return
     for array in range(arena.settings.shape[0]):
@@ -249,7 +249,7 @@ def apply_piece(mem, arena, rule, i):
             apply_run(mem, arena, rule, piece[BIAS_ARRAY], piece[PLACE] + lines * mem.L, 1)
     lines += piece[BIAS_ARRAY] >= 0
     if mem.M[group + MOMENTUM] > 0.0:
-        mean = piece[PLACE] + int(arena.treatment[AVERAGE])
+        mean = piece[PLACE] + int(arena.update_spec[AVERAGE])
         momentum = group + (NOTHING if rule.first else MOMENTUM)
         average(mem.table, lines, mem.P, piece[PLACE], mem.P, mean, mem.M, momentum)
     if rule.sync[rule.flag]:

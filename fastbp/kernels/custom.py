@@ -23,7 +23,7 @@ from numba.core.errors import NumbaError
 from fastbp.isa import LINE
 from fastbp.isa.microkernels import SLOTS
 from fastbp.kernels import jit, microkernels
-from fastbp.reference import ScalarFunctions
+from fastbp.spec import ScalarFunctions
 
 FIRST_ACTIVATE, FIRST_SLOPE = SLOTS["activate_identity"], SLOTS["slope_identity"]
 FIRST_LOSS = min(slot for name, slot in SLOTS.items() if name.startswith("loss_"))

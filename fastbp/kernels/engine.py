@@ -20,10 +20,8 @@ from fastbp.kernels import arena, custom, panels, parallel, plan
 from fastbp.kernels import interpreter as run
 from fastbp.kernels.network import Network
 from fastbp.kernels.workspace import EMPTY, THREADS, Workspace, aligned, first_rows
-from fastbp.reference import LayerSpec, Report, ScalarFunctions, Treatment
 from fastbp.rows import SparseRows
-
-__all__ = ["Engine", "LayerSpec", "Report"]
+from fastbp.spec import LayerSpec, Report, ScalarFunctions, UpdateSpec
 
 Array = np.ndarray
 Rows = Array | SparseRows
@@ -36,8 +34,8 @@ CHUNK = 512
 WORTH_SHARING = 150_000
 # Bytes of a workspace for gradients up to which it is kept for the next call.
 WORTH_KEEPING = 1 << 26
-UNTREATED = Treatment()
-NOT_TREATED = np.zeros(arena.N_TREATMENT)
+UNTREATED = UpdateSpec()
+NOT_TREATED = np.zeros(arena.N_UPDATE_SPEC)
 NOT_TREATED[arena.ACCUMULATION] = 1
 
 
@@ -56,7 +54,7 @@ class Engine:
         self.specs = list(layers)
         self.lanes = LINE // self.dtype.itemsize
         self.loss: str | ScalarFunctions = "mse"
-        self.rule, self.n_states, self._treatment = "sgd", 0, UNTREATED
+        self.rule, self.n_states, self._update_spec = "sgd", 0, UNTREATED
         self.loss_parameters: tuple[float, ...] = ()
         self._own = list(dict.fromkeys(s.activation for s in self.specs if isinstance(s.activation, ScalarFunctions)))
         self.steps_trained = self.steps_since_compile = 0  # the second tells when accumulated gradients are due
@@ -102,7 +100,7 @@ class Engine:
         sparse = sparse and readers == [self._layers[0]] and self._layers[0].dense
         key = sparse, sparse and every_weight
         if key not in self._networks:
-            self._networks[key] = Network(self._layers, self.specs, self._layout, self._treatment, self.rule,
+            self._networks[key] = Network(self._layers, self.specs, self._layout, self._update_spec, self.rule,
                                           self.lanes, *key)
         return self._networks[key]
 
@@ -112,12 +110,12 @@ class Engine:
         return custom.activation_code(self._own.index(activation))
 
     def configure(self, loss: str | ScalarFunctions, rule: str, *, loss_parameters: tuple[float, ...] = (),
-                  treatment: Treatment = UNTREATED) -> None:
+                  update_spec: UpdateSpec = UNTREATED) -> None:
         """Chooses what train, evaluate and gradients compute: a loss by name, with its parameters (see
         `reference.losses`), or a user's own."""
-        wanted = loss, rule, tuple(loss_parameters), treatment
-        if wanted != (self.loss, self.rule, self.loss_parameters, self._treatment):
-            self.loss, self.rule, self.loss_parameters, self._treatment = wanted
+        wanted = loss, rule, tuple(loss_parameters), update_spec
+        if wanted != (self.loss, self.rule, self.loss_parameters, self._update_spec):
+            self.loss, self.rule, self.loss_parameters, self._update_spec = wanted
             self._layers, self._training, self._idle, self._gradient_space = self._describe(), None, [], None
             self._network = self._connect()
 
@@ -187,18 +185,18 @@ class Engine:
 
         In this engine's own form. Momentum: v. Adam: m / (1 - beta_1) and v / (1 - beta_2), which saves two
         multiplications a weight. Behind them the average of the weights and the gradient accumulated so far, where the
-        treatment has these.
+        update spec has these.
         """
-        return [self._read(self._arena(1 + i), 2) for i in range(self.n_states + self._treatment.n_states)]
+        return [self._read(self._arena(1 + i), 2) for i in range(self.n_states + self._update_spec.n_states)]
 
     def set_state(self, states: Sequence[Sequence[Array]]) -> None:
-        self.reset_state(len(states) - self._treatment.n_states)
+        self.reset_state(len(states) - self._update_spec.n_states)
         for index, state in enumerate(states):
             self._write(self._arena(1 + index), state, 2)
 
     def _arenas(self, n_states: int, treated: bool) -> int:
         """Weights, states and, for updates that need all of it, the gradient; accumulated, it is among the states."""
-        return 1 + n_states + self._treatment.n_states + (treated and self._treatment.accumulation == 1)
+        return 1 + n_states + self._update_spec.n_states + (treated and self._update_spec.accumulation == 1)
 
     def reset_state(self, n_states: int) -> None:
         """States of 0, and an average that the first update sets."""
@@ -244,7 +242,7 @@ class Engine:
             scalars = scalars[:1]
         if network.treated:
             self._reserve_gradient()
-        network.treatment[arena.AVERAGE] = (1 + self.n_states) * self._stride
+        network.update_spec[arena.AVERAGE] = (1 + self.n_states) * self._stride
         self._random[2], space.sync[parallel.STEPS] = self.steps_trained, 0
         try:
             space.run("train", {
@@ -264,21 +262,21 @@ class Engine:
     def _train_by_arrays(self, X: Rows, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array,
                          sample_weight: Array | None, outputs: Array | None, n_threads: int | None) -> Report:
         """Rules that look at whole matrices: gradients from the engine, updates as the reference makes them."""
-        from fastbp.reference.treatment import Updates
-        from fastbp.reference.treatment import parameters as arrays_of
+        from fastbp.reference.updates import Updates
+        from fastbp.reference.updates import parameters as arrays_of
 
-        gradient, n = aligned(self._stride, self.dtype), self.n_states + self._treatment.n_states
+        gradient, n = aligned(self._stride, self.dtype), self.n_states + self._update_spec.n_states
         most = int(np.diff(bounds).max())
         space = self._space_for_training(most, self._workers(most, n_threads))
         shapes = iter([array.shape for array in self._read(self._arena(0), 2)])
         every = arrays_of(self.specs, [[next(shapes) for _ in range(node.arrays)] for node in self._layers])
-        updates = Updates(every, self.rule, self._treatment)
+        updates = Updates(every, self.rule, self._update_spec)
         updates.steps = self.steps_since_compile
         for s, (start, end) in enumerate(pairwise(bounds.tolist())):
             rows = order[start:end]
             weight = None if sample_weight is None else sample_weight[rows]
             self._random[2] = self.steps_trained
-            space.point("treatment", NOT_TREATED)
+            space.point("update_spec", NOT_TREATED)
             self._one_pass(space, "gradients", X[rows], y[rows], losses[s : s + 1], weight,
                            EMPTY if outputs is None else outputs[start:end], backward=1, G=gradient, train=1)
             if not np.isfinite(losses[s]):
@@ -325,7 +323,7 @@ class Engine:
             space = self._space(network, batch, workers, training=True)
         losses = np.zeros(1)
         self._random[2] = self.steps_trained
-        space.point("treatment", NOT_TREATED)
+        space.point("update_spec", NOT_TREATED)
         self._one_pass(space, "gradients", X, y, losses, sample_weight, EMPTY, backward=1, G=gradient)
         if space.M.nbytes <= WORTH_KEEPING:  # quasi-Newton methods ask again and again
             self._gradient_space = space

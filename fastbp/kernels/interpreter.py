@@ -42,7 +42,7 @@ from fastbp.kernels.sparse import run_sparse
 
 # Arrays of a call, in the order of their addresses and lengths in its context; then its numbers.
 ARRAYS = ("sync", "program", "layers", "bounds", "labels", "order", "table", "random", "pieces",  # int64
-          "partials", "totals", "scalars", "losses", "settings", "treatment", "sums",  # float64
+          "partials", "totals", "scalars", "losses", "settings", "update_spec", "sums",  # float64
           "P", "M", "G", "X", "y", "weight", "outputs",  # of the network's type
           "starts", "columns")  # int64, int32
 # Those of rows.
@@ -262,7 +262,7 @@ def run_slice(numbers, layers, program, sync, mem, data, arena, bounds, losses, 
     me = mem.me
     scratch = numbers[SCRATCH] + me * numbers[SCRATCH_SIZE]
     fused, training, code = numbers[FUSED] != 0, numbers[TRAIN] != 0, numbers[RULE]
-    every = int(arena.treatment[treat.ACCUMULATION])  # steps that make an update
+    every = int(arena.update_spec[treat.ACCUMULATION])  # steps that make an update
     if not fused:
         treat.start(mem, arena)
     done = 0
@@ -283,7 +283,7 @@ def run_slice(numbers, layers, program, sync, mem, data, arena, bounds, losses, 
 
 @inlined
 def work(me, numbers, sync, program, layers, bounds, labels, order, table, random, pieces, partials, totals,
-         scalars, losses, settings, treatment, sums, P, M, G, X, y, weight, outputs, starts, columns):
+         scalars, losses, settings, update_spec, sums, P, M, G, X, y, weight, outputs, starts, columns):
     """One worker's part in a slice, with denormals as zero; the caller's control word is restored."""
     control = flush_denormals()
     workers = numbers[WORKERS]
@@ -295,7 +295,7 @@ def work(me, numbers, sync, program, layers, bounds, labels, order, table, rando
         data = Data(X, y, labels, weight, totals, order, outputs, numbers[LOSS], numbers[BACKWARD] != 0, partials,
                     random, scalars, starts, columns)
         groups = numbers[SCRATCH] + me * numbers[SCRATCH_SIZE] + numbers[GROUPS]
-        arena = Arena(pieces, settings, treatment, sums, groups, numbers[PENALISED] != 0, numbers[LAMB] != 0)
+        arena = Arena(pieces, settings, update_spec, sums, groups, numbers[PENALISED] != 0, numbers[LAMB] != 0)
         run_slice(numbers, layers, program, sync, mem, data, arena, bounds, losses, workers)
     restore_denormals(control)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastbp.kernels import arena, plan
-from fastbp.reference import LayerSpec, Treatment
+from fastbp.spec import LayerSpec, UpdateSpec
 
 Array = np.ndarray
 PIECE = 1024  # lines of a table that a worker takes at a time
@@ -20,16 +20,16 @@ class Network:
     nothing needs the whole gradient, arrays of one rate and decay; else each array is its own.
     """
 
-    def __init__(self, nodes: list[plan.Node], specs: Sequence[LayerSpec], layout: Array, treatment: Treatment,
+    def __init__(self, nodes: list[plan.Node], specs: Sequence[LayerSpec], layout: Array, update_spec: UpdateSpec,
                  rule: str, lanes: int, sparse: bool = False, every_weight: bool = False):
         self.lamb, self.sparse = rule == "lamb", sparse
         self.penalties = any(spec.l1 or spec.l2 for spec in specs)
-        self.reports = treatment.reported_decay != 0
+        self.reports = update_spec.reported_decay != 0
         limits = any(spec.dense and spec.max_norm for spec in specs)
-        plain = treatment._replace(decay_kernels_only=False, reported_decay=0.0) == Treatment()
+        plain = update_spec._replace(decay_kernels_only=False, reported_decay=0.0) == UpdateSpec()
         self.treated = self.lamb or self.penalties or limits or not plain or (sparse and every_weight)
         arrays = [(index, j) for index, node in enumerate(nodes) for j in range(node.arrays)]
-        settings = {array: _settings(specs[array[0]], array[1], treatment) for array in arrays}
+        settings = {array: _settings(specs[array[0]], array[1], update_spec) for array in arrays}
         alike = list(dict.fromkeys(settings.values()))
         number = {array: i if self.treated else alike.index(settings[array]) for i, array in enumerate(arrays)}
         self.nodes = [node._replace(rules=tuple(number.get((i, j), number.get((i, 0), 0))
@@ -38,7 +38,7 @@ class Network:
         self.settings = np.zeros((max(1, len(rows)), arena.N_SETTINGS))
         self.settings[:, : arena.FIRST] = rows or [(1.0, 1.0, 0.0, 0.0, 0.0)]
         kernels = {group for (index, j), group in number.items() if specs[index].dense and j == 0}
-        self.settings[list(kernels), arena.REPORTED] = treatment.reported_decay
+        self.settings[list(kernels), arena.REPORTED] = update_spec.reported_decay
         self.pieces = _pieces(self.nodes, layout, lanes)
         runs = -(-self.pieces[:, arena.LINES] // arena.RUN)
         self.n_sums = len(self.pieces) * arena.N_SUMS + int(runs.sum())
@@ -46,8 +46,8 @@ class Network:
         for group in range(len(rows) if self.treated else 0):
             mine = np.flatnonzero((self.pieces[:, [arena.ARRAY, arena.BIAS_ARRAY]] == group).any(axis=1))
             self.settings[group, [arena.FIRST, arena.COUNT]] = (mine[0], len(mine)) if len(mine) else (0, 0)
-        self.treatment = np.zeros(arena.N_TREATMENT)
-        self.treatment[: arena.AVERAGE] = treatment[: arena.AVERAGE]
+        self.update_spec = np.zeros(arena.N_UPDATE_SPEC)
+        self.update_spec[: arena.AVERAGE] = update_spec[: arena.AVERAGE]
 
     def first_pieces(self) -> Array:
         """The number of every node's first piece, if it has any."""
@@ -63,11 +63,11 @@ class Network:
         return {name: True for name, value in chosen.items() if value}
 
 
-def _settings(spec: LayerSpec, which: int, treatment: Treatment) -> tuple[float, ...]:
+def _settings(spec: LayerSpec, which: int, update_spec: UpdateSpec) -> tuple[float, ...]:
     """An array's row but for its pieces: kernels and tables alone have penalties, and decay if only kernels do."""
     kernel = (spec.dense and which == 0) or spec.kind == "embedding"
     penalties = (spec.l1, spec.l2, spec.max_norm) if kernel else (0.0, 0.0, 0.0)
-    return (spec.multiplier, float(kernel or not treatment.decay_kernels_only), *penalties)
+    return (spec.multiplier, float(kernel or not update_spec.decay_kernels_only), *penalties)
 
 
 def _pieces(nodes: Sequence[plan.Node], layout: Array, lanes: int) -> Array:

@@ -22,7 +22,7 @@ from fastbp.kernels.arguments import array, writable
 from fastbp.kernels.engine import Engine, keeps_slopes
 from fastbp.kernels.outputs import LINEAR
 from fastbp.kernels.workspace import EMPTY, Workspace, aligned
-from fastbp.reference import LayerSpec
+from fastbp.spec import LayerSpec
 
 Array = np.ndarray
 

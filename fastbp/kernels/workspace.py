@@ -130,7 +130,7 @@ class Workspace:
         for name in ("sync", "M", "partials", "table", "sums"):
             self.point(name, getattr(self, name))
         self.point("layers", self.plan.layers)
-        for name in ("pieces", "settings", "treatment"):
+        for name in ("pieces", "settings", "update_spec"):
             self.point(name, getattr(network, name))
         for name in run.ARRAYS:
             if name not in self._arrays:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy.typing as npt
 
 from fastbp.parameters import set_fields, smoothing
-from fastbp.reference import ScalarFunctions
+from fastbp.spec import ScalarFunctions
 
 Array = npt.NDArray[Any]
 CUSTOM = "custom"  # the name of every loss of a user's own

@@ -10,7 +10,7 @@ from fastbp.functions import Functions, checked_functions
 from fastbp.losses.base import CUSTOM, Loss
 from fastbp.losses.by_name import NAMES
 from fastbp.parameters import set_fields
-from fastbp.reference import ScalarFunctions
+from fastbp.spec import ScalarFunctions
 
 
 @final

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from fastbp.arguments import count, flag
 from fastbp.parameters import any_number
-from fastbp.reference.network import Treatment
+from fastbp.spec import UpdateSpec
 
 Schedule = Callable[[npt.NDArray[np.int64]], Any]
 N_SCALARS = 8
@@ -23,7 +23,7 @@ CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 
 @dataclass(frozen=True, repr=False)
 class Optimizer(ABC):
-    """What all optimizers share: a learning rate, a number or a schedule, and the treatment of gradients and weights.
+    """What all optimizers share: a learning rate, a number or a schedule, and the options around every update.
 
         every gradient_accumulation_steps steps:  g <- their mean gradient
         clipvalue c:        g <- min(max(g, -c), c)                      element by element
@@ -46,7 +46,7 @@ class Optimizer(ABC):
 
     Example:
         >>> from fastbp import SGD
-        >>> SGD(0.1, global_clipnorm=1.0).treatment.global_clipnorm
+        >>> SGD(0.1, global_clipnorm=1.0).update_spec.global_clipnorm
         1.0
 
     Source: Pascanu et al. 2013 (norms), Polyak and Juditsky 1992 (averages). Names are Keras's, formulas PyTorch's
@@ -88,12 +88,12 @@ class Optimizer(ABC):
     @property
     @abstractmethod
     def n_states(self) -> int:
-        """Numbers that the rule remembers of each weight; those of the treatment are besides."""
+        """Numbers that the rule remembers of each weight; those of the update spec are besides."""
 
     @property
-    def treatment(self) -> Treatment:
+    def update_spec(self) -> UpdateSpec:
         """What happens to gradients before the rule and to weights after it."""
-        return Treatment(
+        return UpdateSpec(
             clipvalue=float(self.clipvalue or 0),
             clipnorm=float(self.clipnorm or 0),
             global_clipnorm=float(self.global_clipnorm or 0),

@@ -16,11 +16,12 @@ Read in this order: `activations`, `losses`, `normalization`, `random`, `network
 `engine` (training).
 """
 
-from fastbp.reference.activations import ACTIVATIONS, ActivationFunctions, ScalarFunctions
-from fastbp.reference.engine import ReferenceEngine, Report
+from fastbp.reference.activations import ACTIVATIONS, ActivationFunctions
+from fastbp.reference.engine import ReferenceEngine
 from fastbp.reference.losses import LOSSES, LossFunctions
-from fastbp.reference.network import Layer, LayerSpec, Treatment, backward, forward
+from fastbp.reference.network import Layer, backward, forward
 from fastbp.reference.optimizers import RULES, update
+from fastbp.spec import LayerSpec, Report, ScalarFunctions, UpdateSpec
 
 __all__ = [
     "ACTIVATIONS",
@@ -33,7 +34,7 @@ __all__ = [
     "ReferenceEngine",
     "Report",
     "ScalarFunctions",
-    "Treatment",
+    "UpdateSpec",
     "backward",
     "forward",
     "update",

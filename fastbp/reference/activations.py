@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.spec import ScalarFunctions
+
 Array = npt.NDArray[Any]
 
 
@@ -110,13 +112,6 @@ ACTIVATIONS: dict[str, ActivationFunctions] = {
     "mish": ActivationFunctions(lambda Z, _: Z * np.tanh(softplus(Z)), lambda Z, A, _: mish_derivative(Z)),
     "softplus": ActivationFunctions(lambda Z, _: softplus(Z), lambda Z, A, _: sigmoid(Z)),
 }  # softmax, which is not elementwise, is told apart in `activate` and `activation_delta`
-
-
-class ScalarFunctions(NamedTuple):
-    """A user's own activation f(z), or loss l(a, y), of numbers, and its derivative by the first of them."""
-
-    function: Callable[..., float]
-    derivative: Callable[..., float]
 
 
 def functions_of(activation: str | ScalarFunctions) -> ActivationFunctions:

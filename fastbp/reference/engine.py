@@ -2,47 +2,20 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.reference.activations import ScalarFunctions
 from fastbp.reference.losses import LOSSES, own
-from fastbp.reference.network import (
-    Layer,
-    LayerSpec,
-    Tape,
-    Treatment,
-    activate,
-    backward,
-    forward,
-    move_statistics,
-    passes,
-    shapes,
-)
+from fastbp.reference.network import Layer, Tape, activate, backward, forward, move_statistics, passes, shapes
 from fastbp.reference.optimizers import BLOCK
 from fastbp.reference.random import Draw
-from fastbp.reference.treatment import Updates, parameters
+from fastbp.reference.updates import Updates, parameters
+from fastbp.spec import LayerSpec, Report, ScalarFunctions, UpdateSpec
 
 Array = npt.NDArray[Any]
 CHUNK = 1024  # rows that predict and evaluate pass forward at a time: their memory does not grow with X
-
-
-class Report(NamedTuple):
-    """How a call of train ended: steps completed; status; the layer at fault, -1 for none or unknown.
-
-    status 0: all steps done. 1: the loss of the next step was not finite; that step was dropped whole. 2: in the last
-    of the steps, weights would have become not finite; those kept their values and states, the others were updated.
-
-    layer counts the engine's `layers` from 0 at the input, activations standing alone included. It is known for status
-    2 alone; where several layers are at fault it is the lowest here, and in the compiled engine the first that was
-    updated, which with several threads may be any of them.
-    """
-
-    steps: int
-    status: int
-    layer: int
 
 
 class ReferenceEngine:
@@ -74,7 +47,7 @@ class ReferenceEngine:
         self.key, self.steps_trained = (int(key[0]), int(key[1])), 0
         self.input_size, self.output_size = input_size, layers[-1].units
         self._build(self.specs)
-        self._updates = Updates(self._parameters, "sgd", Treatment())
+        self._updates = Updates(self._parameters, "sgd", UpdateSpec())
         self.reset_state(0)
 
     def _build(self, specs: list[LayerSpec]) -> None:
@@ -124,14 +97,14 @@ class ReferenceEngine:
 
     def set_state(self, states: Sequence[Sequence[Array]]) -> None:
         """Copy in states as get_state() returns them."""
-        self.reset_state(len(states) - self._updates.treatment.n_states)
+        self.reset_state(len(states) - self._updates.update_spec.n_states)
         for state, arrays in zip(self._states, states, strict=True):
             _fill(self._views(state), arrays)
 
     def reset_state(self, n_states: int) -> None:
-        """Start the states at 0: n_states of the rule (sgd has none, adam 2), and those of the treatment."""
+        """Start the states at 0: n_states of the rule (sgd has none, adam 2), and those of the update spec."""
         self._n_states = n_states
-        total = n_states + self._updates.treatment.n_states
+        total = n_states + self._updates.update_spec.n_states
         self._states = [np.zeros(self.n_parameters, self.dtype) for _ in range(total)]
 
     def configure(
@@ -140,17 +113,17 @@ class ReferenceEngine:
         rule: str,
         *,
         loss_parameters: tuple[float, ...] = (),
-        treatment: Treatment = Treatment(),  # noqa: B008 - it is immutable
+        update_spec: UpdateSpec = UpdateSpec(),  # noqa: B008 - it is immutable
     ) -> None:
         """Choose what train, evaluate and gradients compute; steps_since_compile starts at 0.
 
         loss: a name in LOSSES, with its parameters in their order, or a user's own; rule: one in RULES, or "lamb" or
-        "muon"; treatment: what happens around the rule.
+        "muon"; update_spec: what happens around the rule.
         """
         self._loss = LOSSES[loss] if isinstance(loss, str) else own(loss)
         self._loss_parameters = loss_parameters
-        self._updates = Updates(self._parameters, rule, treatment)
-        if len(self._states) != self._n_states + treatment.n_states:
+        self._updates = Updates(self._parameters, rule, update_spec)
+        if len(self._states) != self._n_states + update_spec.n_states:
             self.reset_state(self._n_states)
         # A loss that works from logits sees a network that ends in them.
         below, last = self._layers[:-1], self._layers[-1]

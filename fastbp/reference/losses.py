@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.reference.activations import ScalarFunctions, sigmoid
+from fastbp.reference.activations import sigmoid
+from fastbp.spec import ScalarFunctions
 
 Array = npt.NDArray[Any]
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.reference.activations import ScalarFunctions, functions_of, softmax
+from fastbp.reference.activations import functions_of, softmax
 from fastbp.reference.normalization import (
     COLUMNS,
     ROWS,
@@ -22,66 +22,9 @@ from fastbp.reference.normalization import (
     normalize_with,
 )
 from fastbp.reference.random import Draw, kept, normal
+from fastbp.spec import INPUT, LayerSpec
 
 Array = npt.NDArray[Any]
-
-
-class LayerSpec(NamedTuple):
-    """One node of a network: what it computes, from which nodes, and how its weights are to be trained.
-
-    kind: "dense", "activation", "batch_norm", "layer_norm", "dropout", "noise", "add" or "embedding", which reads the
-    network's input. values: of batch_norm (momentum, epsilon), of layer_norm (epsilon,), of dropout (rate,), of noise
-    (standard deviation,). tables: of embedding (column, codes, dimension), columns ascending. below: the node whose
-    output it reads, None for the one before, -1 for the network's input; skip: the node whose output "add" adds to
-    that. multiplier: times the learning rate. l1, l2: penalties l1 sum |W| + l2 sum W^2 of a kernel; max_norm: no
-    unit's incoming weights have a larger norm, 0 for any.
-    """
-
-    units: int
-    activation: str | ScalarFunctions = "identity"
-    alpha: float = 0.0
-    use_bias: bool = True
-    kind: str = "dense"
-    values: tuple[float, ...] = ()
-    below: int | None = None
-    skip: int | None = None
-    multiplier: float = 1.0
-    trainable: bool = True
-    l1: float = 0.0
-    l2: float = 0.0
-    max_norm: float = 0.0
-    tables: tuple[tuple[int, int, int], ...] = ()
-
-    @property
-    def dense(self) -> bool:
-        """Whether it has a kernel."""
-        return self.kind == "dense"
-
-
-class Treatment(NamedTuple):
-    """What happens to gradients before the rule and to weights after it; 0 means nothing.
-
-    clipvalue bounds every element, clipnorm the norm of every array, global_clipnorm that of all together;
-    accumulation: the mean gradient of so many steps makes one update; ema_momentum: of the average of the weights;
-    reported_decay: how much of the penalty decay / 2 sum W^2, whose gradient the weight decay is, the losses of
-    training steps include, those of a step by its own decay.
-    """
-
-    clipvalue: float = 0.0
-    clipnorm: float = 0.0
-    global_clipnorm: float = 0.0
-    accumulation: int = 1
-    ema_momentum: float = 0.0
-    decay_kernels_only: bool = False
-    reported_decay: float = 0.0
-
-    @property
-    def n_states(self) -> int:
-        """Numbers it remembers of each weight, behind those of the rule: the average, the gradient accumulated."""
-        return (self.ema_momentum > 0) + (self.accumulation > 1)
-
-
-INPUT = -1  # as a node's number: the network's input
 
 
 def shapes(spec: LayerSpec, inputs: int) -> list[tuple[int, ...]]:

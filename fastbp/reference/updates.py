@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from fastbp.reference import layerwise
 from fastbp.reference.layerwise import norm
-from fastbp.reference.network import LayerSpec, Treatment
 from fastbp.reference.optimizers import update
+from fastbp.spec import LayerSpec, UpdateSpec
 
 Array = npt.NDArray[Any]
 # Rules that cannot overflow where the squares of all gradients times the rate have a finite sum.
@@ -50,25 +50,25 @@ def parameters(specs: Sequence[LayerSpec], shapes: Sequence[Sequence[tuple[int, 
 
 
 class Updates:
-    """A rule and the treatment around it, for arenas of weights W, their gradients dW and the states.
+    """A rule and the update spec around it, for arenas of weights W, their gradients dW and the states.
 
     states: those of the rule, then with ema_momentum the average, then with accumulation the gradients' sum so far.
     steps counts the calls of `step`.
     """
 
-    def __init__(self, every: Sequence[Parameter], rule: str, treatment: Treatment) -> None:
-        self.rule, self.treatment, self.steps = rule, treatment, 0
+    def __init__(self, every: Sequence[Parameter], rule: str, update_spec: UpdateSpec) -> None:
+        self.rule, self.update_spec, self.steps = rule, update_spec, 0
         self.every, self.trained = every, [p for p in every if p.spec.trainable]
         self.kernels = [p for p in every if p.kernel]
         self.runs = self._runs()
         alike = all(p.spec.trainable and p.spec.multiplier == 1 and not p.spec.max_norm for p in every)
-        self.plain = alike and rule in PREDICTABLE and treatment == Treatment()
+        self.plain = alike and rule in PREDICTABLE and update_spec == UpdateSpec()
 
     def _runs(self) -> list[tuple[slice, float, bool]]:
         """What an elementwise rule may do at once: place, multiplier of the rate, whether weights decay."""
 
         def kind(p: Parameter) -> tuple[bool, float, bool]:
-            return p.spec.trainable, p.spec.multiplier, p.kernel or not self.treatment.decay_kernels_only
+            return p.spec.trainable, p.spec.multiplier, p.kernel or not self.update_spec.decay_kernels_only
 
         groups = ((key, list(group)) for key, group in groupby(self.every, kind))
         return [(slice(g[0].place.start, g[-1].place.stop), key[1], key[2]) for key, g in groups if key[0]]
@@ -84,10 +84,10 @@ class Updates:
 
     def reported(self, W: Array, decay: float) -> float:
         """The part of the penalty decay / 2 sum W^2 over kernels that a step's loss includes."""
-        if not self.treatment.reported_decay:
+        if not self.update_spec.reported_decay:
             return 0.0
         wide = np.result_type(W.dtype, np.float64)
-        return self.treatment.reported_decay * sum(
+        return self.update_spec.reported_decay * sum(
             float(decay / 2 * np.square(p.of(W).astype(wide)).sum()) for p in self.kernels
         )
 
@@ -102,17 +102,17 @@ class Updates:
     def step(self, W: Array, dW: Array, states: list[Array], row: list[float], T: Array) -> int:
         """One step; returns the node whose weights would have become not finite, or -1. T: scratch of `update`."""
         self.steps += 1
-        treatment = self.treatment
+        update_spec = self.update_spec
         if self.plain and self._is_safe(dW, row):
             update(self.rule, W, dW, states, row, T)
             return -1
-        own = states[: len(states) - treatment.n_states]
+        own = states[: len(states) - update_spec.n_states]
         layer = -1
-        if treatment.accumulation > 1:
+        if update_spec.accumulation > 1:
             layer = self._accumulate(dW, states[-1])
-            if self.steps % treatment.accumulation:
+            if self.steps % update_spec.accumulation:
                 return layer
-            np.multiply(states[-1], 1 / treatment.accumulation, out=dW)
+            np.multiply(states[-1], 1 / update_spec.accumulation, out=dW)
             states[-1][:] = 0
         self.clip(dW)
         arenas = [W, *own]
@@ -122,7 +122,7 @@ class Updates:
         for p in self.trained:
             if p.kernel and p.spec.max_norm:
                 limit_norms(p.of(W), p.spec.max_norm)
-        if treatment.ema_momentum:
+        if update_spec.ema_momentum:
             self._average(W, states[len(own)])
         return layer
 
@@ -147,7 +147,7 @@ class Updates:
 
     def clip(self, dW: Array) -> None:
         """Bound the elements or the norms of the gradients of what is trained."""
-        value, own, together = self.treatment[:3]
+        value, own, together = self.update_spec[:3]
         gradients = [p.of(dW) for p in self.trained]
         if value:
             for G in gradients:
@@ -165,7 +165,7 @@ class Updates:
         if self.rule in layerwise.RULES:
             hidden = [p for p in self.kernels if p.spec.dense][1:-1]
             for p in self.trained:
-                decays = p.kernel or not self.treatment.decay_kernels_only
+                decays = p.kernel or not self.update_spec.decay_kernels_only
                 own = [p.of(state) for state in states]
                 scalars = _row(row, p.spec.multiplier, decays)
                 layerwise.update(self.rule, p.of(W), p.of(dW), own, scalars, hidden=p in hidden)
@@ -176,11 +176,11 @@ class Updates:
 
     def _average(self, W: Array, average: Array) -> None:
         """average <- momentum average + (1 - momentum) W; W itself after the first update."""
-        if self.steps <= self.treatment.accumulation:
+        if self.steps <= self.update_spec.accumulation:
             average[:] = W
             return
-        average *= self.treatment.ema_momentum
-        average += (1 - self.treatment.ema_momentum) * W
+        average *= self.update_spec.ema_momentum
+        average += (1 - self.update_spec.ema_momentum) * W
 
 
 def _row(row: list[float], multiplier: float, decays: bool) -> list[float]:

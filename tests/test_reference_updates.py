@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from fastbp import optimizers
-from fastbp.reference import RULES, LayerSpec, ReferenceEngine, Report, Treatment
+from fastbp.reference import RULES, ReferenceEngine
 from fastbp.reference.layerwise import norm
+from fastbp.spec import LayerSpec, Report, UpdateSpec
 
 BATCH, ROWS = 5, 40
 NOTHING: dict[str, Any] = {}
-# name -> options of the two layers, the treatment
+# name -> options of the two layers, the update_spec
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "nothing": (NOTHING, NOTHING, {}),
     "clipvalue": (NOTHING, NOTHING, {"clipvalue": 0.05}),
@@ -52,13 +53,13 @@ def make_specs(lower: dict[str, Any], upper: dict[str, Any]) -> list[LayerSpec]:
 
 
 def make_engine(
-    specs: list[LayerSpec], optimizer: optimizers.Optimizer, treatment: Treatment, dtype: str = "float64"
+    specs: list[LayerSpec], optimizer: optimizers.Optimizer, update_spec: UpdateSpec, dtype: str = "float64"
 ) -> ReferenceEngine:
     rng = np.random.default_rng(0)
     engine = ReferenceEngine(4, specs, dtype=dtype)
     engine.set_weights([rng.normal(0, 0.7, W.shape) for W in engine.get_weights()])
     engine.reset_state(optimizer.n_states)
-    engine.configure("mse", optimizer.rule, treatment=treatment)
+    engine.configure("mse", optimizer.rule, update_spec=update_spec)
     return engine
 
 
@@ -71,24 +72,24 @@ def train(engine: ReferenceEngine, optimizer: optimizers.Optimizer, steps: int, 
     """Steps first, first + 1, ... on batches of the data in turn; their losses."""
     X, y = make_data(engine.dtype.name)
     order = np.arange(BATCH * first, BATCH * (first + steps)) % ROWS
-    updates = np.arange(first, first + steps) // engine._updates.treatment.accumulation
+    updates = np.arange(first, first + steps) // engine._updates.update_spec.accumulation
     losses, bounds = np.full(steps, -1.0), np.arange(0, BATCH * steps + 1, BATCH)
     assert engine.train(X, y, order, bounds, optimizer.scalars(updates), losses) == Report(steps, 0, -1)
     return losses
 
 
 class TorchTwin:
-    """The same network, its penalties and its treatment, in PyTorch's own words."""
+    """The same network, its penalties and its update_spec, in PyTorch's own words."""
 
-    def __init__(self, weights: list[np.ndarray], specs: list[LayerSpec], treatment: Treatment, make: Any) -> None:
+    def __init__(self, weights: list[np.ndarray], specs: list[LayerSpec], update_spec: UpdateSpec, make: Any) -> None:
         self.W = [torch.nn.Parameter(torch.tensor(W)) for W in weights]
-        self.specs, self.treatment = specs, treatment
+        self.specs, self.update_spec = specs, update_spec
         self.trained = [W for i, W in enumerate(self.W) if specs[i // 2].trainable]
         self.update = make([{"params": [W]} for W in self.trained])
         for group in self.update.param_groups:
             index = next(i for i, W in enumerate(self.W) if W is group["params"][0])
             group["lr"] *= specs[index // 2].multiplier
-            if treatment.decay_kernels_only and index % 2:
+            if update_spec.decay_kernels_only and index % 2:
                 group["weight_decay"] = 0.0
         self.averages = [W.detach().clone() for W in self.W]
         self.losses: list[float] = []
@@ -103,7 +104,7 @@ class TorchTwin:
 
     def steps(self, steps: int) -> None:
         X, y = make_data()
-        n = self.treatment.accumulation
+        n = self.update_spec.accumulation
         for step in range(steps):
             rows = np.arange(BATCH * step, BATCH * step + BATCH) % ROWS
             loss = self.loss(X[rows], y[rows])
@@ -115,7 +116,7 @@ class TorchTwin:
     def step(self) -> None:
         for W in self.W:
             W.grad = None if all(W is not trained for trained in self.trained) else W.grad
-        value, own, together = self.treatment[:3]
+        value, own, together = self.update_spec[:3]
         if value:
             torch.nn.utils.clip_grad_value_(self.trained, value)
         if own:
@@ -130,7 +131,7 @@ class TorchTwin:
                 if spec.max_norm:
                     lengths = W.norm(dim=0)
                     W.mul_(torch.where(lengths > spec.max_norm, spec.max_norm / lengths, 1.0))
-            momentum = self.treatment.ema_momentum if self.updates else 0.0
+            momentum = self.update_spec.ema_momentum if self.updates else 0.0
             for average, W in zip(self.averages, self.W, strict=True):
                 average.mul_(momentum).add_(W, alpha=1 - momentum)
         self.updates += 1
@@ -140,31 +141,31 @@ class TorchTwin:
 @pytest.mark.parametrize("case", CASES)
 def test_treatments_beside_pytorch(case: str, rule: str) -> None:
     lower, upper, options = CASES[case]
-    specs, treatment = make_specs(lower, upper), Treatment(**options)
+    specs, update_spec = make_specs(lower, upper), UpdateSpec(**options)
     optimizer, make = RULES_BESIDE_TORCH[rule]
-    engine = make_engine(specs, optimizer, treatment)
-    twin = TorchTwin(engine.get_weights(), specs, treatment, make)
+    engine = make_engine(specs, optimizer, update_spec)
+    twin = TorchTwin(engine.get_weights(), specs, update_spec, make)
     losses = train(engine, optimizer, 60)
     twin.steps(60)
     # some 100 roundings a step on values of order 1; Adam's and RMSprop's steps enlarge those of small gradients
     np.testing.assert_allclose(losses, twin.losses, rtol=1e-10)
     for W, expected in zip(engine.get_weights(), twin.W, strict=True):
         np.testing.assert_allclose(W, expected.detach().numpy(), rtol=1e-10, atol=1e-10)
-    if treatment.ema_momentum:
+    if update_spec.ema_momentum:
         for average, expected_average in zip(engine.get_state()[optimizer.n_states], twin.averages, strict=True):
             np.testing.assert_allclose(average, expected_average.numpy(), rtol=1e-10, atol=1e-10)
 
 
 def test_penalties_are_part_of_the_loss_and_of_its_gradient() -> None:
     specs = make_specs({"l1": 0.3, "l2": 0.2}, {"l2": 0.5, "trainable": False})
-    engine, X, y = make_engine(specs, optimizers.SGD(), Treatment()), *make_data()
-    bare = make_engine(make_specs({}, {}), optimizers.SGD(), Treatment())
+    engine, X, y = make_engine(specs, optimizers.SGD(), UpdateSpec()), *make_data()
+    bare = make_engine(make_specs({}, {}), optimizers.SGD(), UpdateSpec())
     kernels = engine.get_weights()[::2]
     penalty = 0.3 * np.abs(kernels[0]).sum() + 0.2 * np.square(kernels[0]).sum() + 0.5 * np.square(kernels[1]).sum()
     loss, gradient = engine.gradients(X, y)
     assert loss == pytest.approx(bare.gradients(X, y)[0] + penalty, rel=1e-14)
     assert engine.evaluate(X, y) == pytest.approx(loss, rel=1e-14)
-    twin = TorchTwin(engine.get_weights(), specs, Treatment(), RULES_BESIDE_TORCH["sgd"][1])
+    twin = TorchTwin(engine.get_weights(), specs, UpdateSpec(), RULES_BESIDE_TORCH["sgd"][1])
     twin.loss(X, y).backward()
     for dW, W in zip(gradient, twin.W, strict=True):
         np.testing.assert_allclose(dW, W.grad.numpy(), rtol=1e-12, atol=1e-14)  # type: ignore[union-attr]
@@ -174,7 +175,7 @@ def test_penalties_are_part_of_the_loss_and_of_its_gradient() -> None:
 def test_frozen_layers_keep_every_bit_whatever_the_rule(rule: str) -> None:
     optimizer = next(each for each in EVERY if each.rule == rule)
     specs = [LayerSpec(6, "tanh", trainable=False), LayerSpec(5, "tanh"), LayerSpec(3, trainable=False, max_norm=0.1)]
-    engine = make_engine(specs, optimizer, Treatment(clipnorm=0.1, ema_momentum=0.9))
+    engine = make_engine(specs, optimizer, UpdateSpec(clipnorm=0.1, ema_momentum=0.9))
     before = engine.get_weights()
     train(engine, optimizer, 5)
     for index, (W, old) in enumerate(zip(engine.get_weights(), before, strict=True)):
@@ -193,8 +194,8 @@ EVERY = [
 
 @pytest.mark.parametrize("optimizer", EVERY, ids=repr)
 def test_going_on_amid_an_accumulation_gives_the_same_bits(optimizer: optimizers.Optimizer) -> None:
-    specs, treatment = make_specs({"l2": 0.01}, {"max_norm": 1.0}), Treatment(accumulation=3, ema_momentum=0.9)
-    whole, begun, resumed = (make_engine(specs, optimizer, treatment) for _ in range(3))
+    specs, update_spec = make_specs({"l2": 0.01}, {"max_norm": 1.0}), UpdateSpec(accumulation=3, ema_momentum=0.9)
+    whole, begun, resumed = (make_engine(specs, optimizer, update_spec) for _ in range(3))
     train(whole, optimizer, 11)
     train(begun, optimizer, 7)
     assert begun.steps_since_compile == 7
@@ -212,8 +213,8 @@ def test_going_on_amid_an_accumulation_gives_the_same_bits(optimizer: optimizers
 
 def test_accumulated_batches_are_one_batch() -> None:
     optimizer = optimizers.Adam(0.01)
-    engine = make_engine(make_specs({}, {}), optimizer, Treatment(accumulation=ROWS // BATCH))
-    twin, (X, y) = make_engine(make_specs({}, {}), optimizer, Treatment()), make_data()
+    engine = make_engine(make_specs({}, {}), optimizer, UpdateSpec(accumulation=ROWS // BATCH))
+    twin, (X, y) = make_engine(make_specs({}, {}), optimizer, UpdateSpec()), make_data()
     train(engine, optimizer, 3 * ROWS // BATCH)
     order, bounds = np.tile(np.arange(ROWS), 3), np.arange(0, 3 * ROWS + 1, ROWS)
     twin.train(X, y, order, bounds, optimizer.scalars(np.arange(3)), np.empty(3))
@@ -225,8 +226,8 @@ def test_accumulated_batches_are_one_batch() -> None:
 def test_what_is_not_finite_changes_nothing(optimizer: optimizers.Optimizer) -> None:
     """A gradient that overflows in the lower kernel, through clipping, accumulation and averages."""
     for options in ({"clipvalue": 1.0}, {"clipnorm": 1.0}, {"global_clipnorm": 1.0}, {"accumulation": 2}):
-        treatment = Treatment(**options, ema_momentum=0.9)  # type: ignore[arg-type]
-        engine = make_engine(make_specs({"max_norm": 2.0}, {}), optimizer, treatment, "float32")
+        update_spec = UpdateSpec(**options, ema_momentum=0.9)  # type: ignore[arg-type]
+        engine = make_engine(make_specs({"max_norm": 2.0}, {}), optimizer, update_spec, "float32")
         W0, b0, W1, b1 = engine.get_weights()
         engine.set_weights([0 * W0, b0, 1e20 * W1, b1])
         X, y = make_data("float32")
@@ -239,7 +240,7 @@ def test_what_is_not_finite_changes_nothing(optimizer: optimizers.Optimizer) -> 
 
 
 def test_a_gradient_that_is_no_number_is_not_accumulated() -> None:
-    engine = make_engine(make_specs({}, {}), optimizers.SGD(), Treatment(accumulation=2), "float32")
+    engine = make_engine(make_specs({}, {}), optimizers.SGD(), UpdateSpec(accumulation=2), "float32")
     total = [np.full(W.shape, 1e38, "float32") for W in engine.get_weights()]
     engine.set_state([total])
     engine.steps_since_compile = 0
@@ -267,7 +268,7 @@ def test_norms_neither_overflow_nor_vanish(dtype: str) -> None:
 
 def test_max_norm_bounds_every_units_incoming_weights() -> None:
     specs = make_specs({"max_norm": 0.5}, {"max_norm": 0.25})
-    engine = make_engine(specs, optimizers.SGD(0.5), Treatment(), "float32")
+    engine = make_engine(specs, optimizers.SGD(0.5), UpdateSpec(), "float32")
     W0, *rest = engine.get_weights()
     W0[:, 1], W0[:, 2] = 0, 1e30  # a dead unit, and one whose squares overflow
     engine.set_weights([W0, *rest])

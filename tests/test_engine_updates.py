@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from engine_cases import ADD, BATCH_NORM, DROPOUT, LAYER_NORM, make_data, spec
-from test_reference_treatment import CASES
+from test_reference_update_spec import CASES
 
 from fastbp import optimizers
 from fastbp.kernels.engine import Engine
-from fastbp.reference import LayerSpec, ReferenceEngine, Report, Treatment
+from fastbp.reference import ReferenceEngine
+from fastbp.spec import LayerSpec, Report, UpdateSpec
 
 jit = pytest.mark.jit
 Array = np.ndarray
@@ -39,7 +40,7 @@ FIRST = 5  # steps of the first of two calls, so that one ends between two updat
 
 
 def make_engines(name: str, case: str, rule: str, dtype: str) -> list[Any]:
-    lower, upper, treatment = CASES[case]
+    lower, upper, update_spec = CASES[case]
     layers = list(NETWORKS[name])
     for place, options in zip(PLACES[name], (lower, upper), strict=True):
         layers[place] = layers[place]._replace(**options)
@@ -51,7 +52,7 @@ def make_engines(name: str, case: str, rule: str, dtype: str) -> list[Any]:
             weights = [rng.normal(0, s[0] ** -0.5, s) if len(s) == 2 else rng.uniform(0.3, 1, s) for s in shapes]
             weights = [W.astype(dtype) for W in weights]
         engine.set_weights([W.astype(own) for W in weights])
-        engine.configure("mse", RULES[rule].rule, treatment=Treatment(**treatment))
+        engine.configure("mse", RULES[rule].rule, update_spec=UpdateSpec(**update_spec))
         engine.reset_state(RULES[rule].n_states)
         engines.append(engine)
     return engines
@@ -61,14 +62,14 @@ def make_engines(name: str, case: str, rule: str, dtype: str) -> list[Any]:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("layers", ["plain", "all nodes"])
 def test_losses_include_the_penalty_of_the_decay(layers: str, dtype: str, rule: str) -> None:
-    engines, treatment = make_engines(layers, "nothing", rule, dtype), Treatment(decay_kernels_only=True)
+    engines, update_spec = make_engines(layers, "nothing", rule, dtype), UpdateSpec(decay_kernels_only=True)
     X, y = make_data(140, INPUTS[layers], NETWORKS[layers][-1].units)
     found = []
     for engine in engines:
         own, answers = X.astype(engine.dtype), y.astype(engine.dtype)
         weights = engine.get_weights()
         for part in (0.0, 1.0, 3.0):
-            engine.configure("mse", RULES[rule].rule, treatment=treatment._replace(reported_decay=part))
+            engine.configure("mse", RULES[rule].rule, update_spec=update_spec._replace(reported_decay=part))
             engine.reset_state(RULES[rule].n_states)
             engine.set_weights(weights)
             engine.steps_trained = 0
@@ -88,8 +89,8 @@ def slices(engine: Any, X: Array, y: Array, rule: str) -> tuple[list[Array], lis
     """Losses, weights, average, and the loss and gradient after nine steps in two calls; what is accumulated between
     them, beside penalties, which are added when it is used."""
     X, y = X.astype(engine.dtype), y.astype(engine.dtype)
-    order, treatment = np.random.default_rng(1).integers(0, len(X), BOUNDS[-1]), engine_treatment(engine)
-    n, found = treatment.accumulation, []
+    order, update_spec = np.random.default_rng(1).integers(0, len(X), BOUNDS[-1]), engine_update_spec(engine)
+    n, found = update_spec.accumulation, []
     for start, end in ((0, FIRST), (FIRST, len(BOUNDS) - 1)):
         losses = np.zeros(end - start)
         scalars = RULES[rule].scalars(np.arange(start, end) // n)
@@ -98,15 +99,15 @@ def slices(engine: Any, X: Array, y: Array, rule: str) -> tuple[list[Array], lis
         found.append(losses)
         if start == 0:
             between = engine.get_state()[-1] if n > 1 else []
-    if treatment.ema_momentum:
+    if update_spec.ema_momentum:
         found += engine.get_state()[RULES[rule].n_states]
     total, gradients = engine.gradients(X[:30], y[:30])
     found += [np.array([total]), *(dW for dW in gradients if dW is not None), np.array([engine.evaluate(X, y)])]
     return [*found, *engine.get_weights()], between
 
 
-def engine_treatment(engine: Any) -> Treatment:
-    return engine._treatment if isinstance(engine, Engine) else engine._updates.treatment
+def engine_update_spec(engine: Any) -> UpdateSpec:
+    return engine._update_spec if isinstance(engine, Engine) else engine._updates.update_spec
 
 
 def assert_as_the_reference(name: str, case: str, rule: str, dtype: str, limit: float) -> None:
@@ -158,15 +159,17 @@ def test_lamb_without_epsilon_where_gradients_are_zero() -> None:
         np.testing.assert_allclose(got, expected, rtol=LIMITS["float32"], atol=LIMITS["float32"])
 
 
-@pytest.mark.parametrize("treatment", [Treatment(global_clipnorm=0.1), Treatment(clipnorm=0.1, global_clipnorm=0.1)])
-def test_a_norm_that_is_not_finite_changes_no_bit(treatment: Treatment) -> None:
+@pytest.mark.parametrize(
+    "update_spec", [UpdateSpec(global_clipnorm=0.1), UpdateSpec(clipnorm=0.1, global_clipnorm=0.1)]
+)
+def test_a_norm_that_is_not_finite_changes_no_bit(update_spec: UpdateSpec) -> None:
     """Of finite losses: an input of weight 0 whose products overflow. Arrays whose own gradient is finite stay, too."""
     engine = Engine(4, [spec(6, "tanh"), spec(3)])
     rng = np.random.default_rng(0)
     weights = [rng.normal(size=W.shape).astype("float32") for W in engine.get_weights()]
     weights[0][2] = 0
     engine.set_weights(weights)
-    engine.configure("mse", "sgd", treatment=treatment)
+    engine.configure("mse", "sgd", update_spec=update_spec)
     engine.reset_state(0)
     X, y = make_data(20, 4, 3)
     for value in (np.array([3e38]), np.array([3e38, -3e38])):
