@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import bench
-from fastbp.bench import MAX_STEPS, Row, Workload, glorot_weights, specs, step_flops
+from fastbp.cli import bench
+from fastbp.cli.bench import MAX_STEPS, Row, Workload, glorot_weights, specs, step_flops
 from fastbp.datasets import Array
 from fastbp.spec import LayerSpec
 

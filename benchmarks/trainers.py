@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastbp
-from fastbp.bench import Row, glorot_weights
+from fastbp.cli.bench import Row, glorot_weights
+from fastbp.cli.network import build, soft_targets
+from fastbp.cli.train import TrainJob
 from fastbp.datasets import Array
-from fastbp.job_network import build, soft_targets
-from fastbp.jobs import TrainJob
 from fastbp.preprocessing.preprocessor import Preprocessor
 
 TITLES = {"fastbp": "fastbp", "sklearn": "scikit-learn", "torch": "PyTorch"}

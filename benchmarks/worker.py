@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 from benchmarks.peers import Peer, make_peer
 from benchmarks.rows import loss_of, make_workload
-from fastbp.bench import MAX_STEPS, Row
+from fastbp.cli.bench import MAX_STEPS, Row
 
 
 class Worker:

@@ -18,7 +18,8 @@ import pytest
 import safetensors.numpy
 
 import fastbp
-from fastbp import Activation, CheckpointError, Dense, Sequential, checkpoint
+from fastbp import Activation, CheckpointError, Dense, Sequential
+from fastbp.storage import checkpoint
 
 N = 30
 X = np.random.default_rng(12).normal(size=(N, 3)).astype(np.float32)

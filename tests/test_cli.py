@@ -15,10 +15,13 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import bench, cli, job_network, jobs
-from fastbp.bench import ROWS, Row, Runner, make_workload, step_flops
-from fastbp.cli import main
-from fastbp.jobs import RECIPES, TrainJob
+from fastbp.cli import bench
+from fastbp.cli import main as cli
+from fastbp.cli import network as job_network
+from fastbp.cli import train as jobs
+from fastbp.cli.bench import ROWS, Row, Runner, make_workload, step_flops
+from fastbp.cli.main import main
+from fastbp.cli.train import RECIPES, TrainJob
 from fastbp.preprocessing.preprocessor import Preprocessor
 
 OPTIONS = ["--layers", "8", "--epochs", "60", "--learning-rate", "0.03", "--quiet"]
@@ -397,7 +400,7 @@ class TestInterrupt:
         command = [
             sys.executable,
             "-m",
-            "fastbp.cli",
+            "fastbp.cli.main",
             "train",
             "flowers.csv",
             "--target",

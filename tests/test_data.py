@@ -7,7 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from fastbp import arguments, data
+from fastbp.data import arrays as data
+from fastbp.util import arguments
 
 F4, F8 = np.dtype("float32"), np.dtype("float64")
 MSE, CE, BCE = "mse", "cross_entropy", "binary_cross_entropy"

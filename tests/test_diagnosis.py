@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import SGD, Dense, Sequential, diagnosis, gradient_check, inspection, rate_finder
+from fastbp import SGD, Dense, Sequential
 from fastbp.datasets import load_digits
+from fastbp.diagnosis import diagnose as diagnosis
+from fastbp.diagnosis import gradient_check, inspection
+from fastbp.diagnosis import lr_finder as rate_finder
 from fastbp.initializers import Constant, VarianceScaling
 from fastbp.spec import LayerSpec
 
@@ -159,7 +162,7 @@ def test_networks_of_all_kinds_are_looked_into():
 
 
 def checked_names(model):
-    return [name for _, name, *_ in fastbp.network.parameters(model._blocks)]
+    return [name for _, name, *_ in fastbp.layers.graph.parameters(model._blocks)]
 
 
 def test_outputs_of_every_kind(rng):
@@ -480,7 +483,7 @@ def test_the_search_is_what_it_says():
     model = classifier(Dense(8, "tanh"), optimizer="sgd")
     found = fastbp.find_learning_rate(model, X, Y, low=1e-4, high=0.1, steps=20, batch_size=512, seed=5)
     np.testing.assert_allclose(found.rates, np.geomspace(1e-4, 0.1, 20), rtol=1e-12)
-    shuffler, smoothed = fastbp.seeds.Shuffler(5, len(X)), 0.0
+    shuffler, smoothed = fastbp.util.random_streams.Shuffler(5, len(X)), 0.0
     for step, rate in enumerate(found.rates):
         model.compile(SGD(rate), "cross_entropy")
         rows = shuffler.order(step // 3)[512 * (step % 3) :][:512]  # 1797 rows: three whole batches an epoch

@@ -11,7 +11,7 @@ import pytest
 
 import fastbp
 from fastbp import Dense, Sequential, exchange
-from fastbp.cli import main
+from fastbp.cli.main import main
 from fastbp.exchange.command import FORMATS
 
 

@@ -16,8 +16,10 @@ import pytest
 import torch
 
 import fastbp
-from fastbp import Dense, Sequential, data
-from fastbp.intake import tables, tensors
+from fastbp import Dense, Sequential
+from fastbp.data import arrays as data
+from fastbp.data import frames as tables
+from fastbp.data import tensors
 
 F4, F8 = np.dtype("float32"), np.dtype("float64")
 N = 60

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import html
-from fastbp.diagnosis import Diagnosis, LayerDiagnosis
-from fastbp.gradient_check import ArrayCheck, GradientCheck
-from fastbp.history import History
-from fastbp.rate_finder import RateSearch
+from fastbp.diagnosis.layer_health import Diagnosis, LayerDiagnosis
+from fastbp.diagnosis.gradient_check import ArrayCheck, GradientCheck
+from fastbp.diagnosis.lr_finder import RateSearch
+from fastbp.training.history import History
+from fastbp.util import html_table as html
 
 NAN = float("nan")
 

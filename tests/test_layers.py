@@ -23,14 +23,13 @@ from fastbp import (
     MaxNorm,
     Residual,
     Sequential,
-    checkpoint,
-    network,
     regularizers,
-    seeds,
-    snapshot,
 )
+from fastbp.layers import graph as network
 from fastbp.reference import ReferenceEngine
 from fastbp.spec import LayerSpec, Report
+from fastbp.storage import checkpoint, snapshot
+from fastbp.util import random_streams as seeds
 
 N = 20
 X = np.random.default_rng(8).normal(size=(N, 3)).astype(np.float32)

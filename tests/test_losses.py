@@ -11,7 +11,8 @@ from loss_cases import CASES, OUTPUTS, PER_CLASS, LossCase, torch_loss
 from test_engine_accuracy import central_differences
 
 import fastbp
-from fastbp import Dense, Sequential, data, losses
+from fastbp import Dense, Sequential, losses
+from fastbp.data import arrays as data
 from fastbp.kernels.engine import Engine
 from fastbp.reference import LOSSES, ReferenceEngine
 

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import Activation, Dense, Sequential, activations, layers, network
+from fastbp import Activation, Dense, Sequential, activations, layers
+from fastbp.layers import graph as network
 from fastbp.reference import ReferenceEngine
 from fastbp.spec import LayerSpec, Report
 
@@ -415,8 +416,8 @@ def test_predict_in_chunks_gives_the_same_bits(monkeypatch):
     model = classifier()
     wide = np.random.default_rng(2).normal(size=(3000, 3)).astype(np.float32)
     whole, losses = model.predict(wide), model.evaluate(wide, np.arange(3000) % 4)
-    monkeypatch.setattr(fastbp.model, "_ONE_CALL", 0)
-    monkeypatch.setattr(fastbp.slices, "_CHUNK_FLOPS", 1.0)
+    monkeypatch.setattr(fastbp.model.sequential, "_ONE_CALL", 0)
+    monkeypatch.setattr(fastbp.data.batch_schedule, "_CHUNK_FLOPS", 1.0)
     np.testing.assert_array_equal(model.predict(wide), whole)
     chunked = model.evaluate(wide, np.arange(3000) % 4)
     assert chunked["accuracy"] == losses["accuracy"]

@@ -27,8 +27,8 @@ from fastbp import (
     LayerNorm,
     Residual,
     Sequential,
-    pickles,
 )
+from fastbp.storage import pickles
 
 X = np.random.default_rng(1).normal(size=(24, 3))
 Y = X[:, :2] * 2
@@ -163,7 +163,7 @@ def test_a_pickle_holds_plain_values_and_one_name_of_fastbp():
             return super().find_class(module, name)
 
     Reader(io.BytesIO(pickle.dumps(build("states", input_size=3)))).load()
-    assert {name for name in names if name.startswith("fastbp")} == {"fastbp.pickles.restored"}
+    assert {name for name in names if name.startswith("fastbp")} == {"fastbp.storage.pickles.restored"}
 
 
 def lambdas():
@@ -275,12 +275,12 @@ def test_a_pickle_that_cannot_be_read_says_why(case):
 def test_a_file_cannot_ask_for_objects(tmp_path):
     """What stands for an object in a pickle is damage in a file."""
     with pytest.raises(CheckpointError):
-        fastbp.checkpoint.from_config({"object": 0}, {})
+        fastbp.storage.checkpoint.from_config({"object": 0}, {})
 
 
 def test_pickles_of_the_first_release_are_read():
     """They held a Snapshot, and named the function that makes a model of it."""
     model = build("every layer")
     model.fit(X, Y)
-    text = pickle.dumps(Raw(fastbp.model._restored, model._snapshot()))
+    text = pickle.dumps(Raw(fastbp.model.sequential._restored, model._snapshot()))
     np.testing.assert_array_equal(pickle.loads(text).predict(X), model.predict(X))

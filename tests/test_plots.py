@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import bench, plots
-from fastbp.cli import main
-from fastbp.diagnosis import Diagnosis, LayerDiagnosis
+from fastbp import plots
+from fastbp.cli import bench
+from fastbp.cli.main import main
+from fastbp.diagnosis.layer_health import Diagnosis, LayerDiagnosis
+from fastbp.diagnosis.lr_finder import RateSearch
 from fastbp.plots import figures, report
-from fastbp.rate_finder import RateSearch
 
 pytest.importorskip("matplotlib")
 

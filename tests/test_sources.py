@@ -13,7 +13,7 @@ import pytest
 
 import fastbp
 from fastbp import Dense, Sequential, sources
-from fastbp.intake import forms
+from fastbp.data import inputs as forms
 
 N, FEATURES, BATCH = 211, 6, 16
 X = np.random.default_rng(5).normal(size=(N, FEATURES)).astype(np.float32)

@@ -9,7 +9,7 @@ import pytest
 
 import fastbp
 from fastbp import Dense, Sequential, callbacks
-from fastbp.diagnosis import diagnose
+from fastbp.diagnosis.layer_health import diagnose
 
 N = 40
 X = np.random.default_rng(7).normal(size=(N, 3)).astype(np.float32)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import fastbp
-from fastbp.bench import ROWS, Runner, make_workload, specs, step_flops
+from fastbp.cli.bench import ROWS, Runner, make_workload, specs, step_flops
 from fastbp.kernels.engine import Engine
 from fastbp.spec import LayerSpec
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from fastbp.bench import Row, Workload
+from fastbp.cli.bench import Row, Workload
 from fastbp.datasets import Array
 
 

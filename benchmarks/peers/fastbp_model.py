@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fastbp
 from benchmarks.rows import EPSILON, MOMENTUM
-from fastbp.bench import Row, Workload, make_optimizer, specs
+from fastbp.cli.bench import Row, Workload, make_optimizer, specs
 from fastbp.datasets import Array
 from fastbp.layers import Layer
 

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.peers import Peer, fastest
 from benchmarks.peers.jax_scan import cross_entropy, update
 from benchmarks.rows import EPSILON, MOMENTUM
-from fastbp.bench import CLIP_NORM, Row, Workload
+from fastbp.cli.bench import CLIP_NORM, Row, Workload
 from fastbp.datasets import Array
 
 GENERATORS = ("threefry2x32", "rbg")

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.peers import Peer, fastest
-from fastbp.bench import LEARNING_RATES, WEIGHT_DECAY, Workload
+from fastbp.cli.bench import LEARNING_RATES, WEIGHT_DECAY, Workload
 from fastbp.datasets import Array
 
 State = tuple[list[Any], list[Any], list[Any], Any]  # weights, Adam's m and v, steps done

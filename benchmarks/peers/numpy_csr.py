@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from fastbp.bench import LEARNING_RATES, Workload
+from fastbp.cli.bench import LEARNING_RATES, Workload
 from fastbp.datasets import Array
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.peers import Peer
 from benchmarks.rows import layer_specs
-from fastbp.bench import Runner, Workload
+from fastbp.cli.bench import Runner, Workload
 from fastbp.datasets import Array
 from fastbp.reference import ReferenceEngine
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from fastbp.bench import LEARNING_RATES, Workload
+from fastbp.cli.bench import LEARNING_RATES, Workload
 from fastbp.datasets import Array
 
 

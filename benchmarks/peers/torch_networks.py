@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.rows import EPSILON, MOMENTUM
-from fastbp.bench import Row
+from fastbp.cli.bench import Row
 from fastbp.datasets import Array
 
 

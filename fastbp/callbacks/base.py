@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastbp.model import Sequential
-    from fastbp.training import Fit
+    from fastbp.model.sequential import Sequential
+    from fastbp.training.fit import Fit
 
 Logs = dict[str, float]
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fastbp.arguments import flag
 from fastbp.callbacks.base import Callback, Logs
+from fastbp.util.arguments import flag
 
 
 class MLflow(Callback):

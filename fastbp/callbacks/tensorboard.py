@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from fastbp.arguments import count
 from fastbp.callbacks.base import Callback, Logs
-from fastbp.network import parameters
+from fastbp.layers.graph import parameters
+from fastbp.util.arguments import count
 
 
 class TensorBoard(Callback):

@@ -17,8 +17,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 import fastbp
-from fastbp import data, optimizers
-from fastbp.data import Rows
+from fastbp import optimizers
+from fastbp.data import arrays as data
+from fastbp.data.arrays import Rows
 from fastbp.estimators import design as designs
 from fastbp.estimators import parameters
 from fastbp.estimators.design import Design
@@ -27,7 +28,7 @@ from fastbp.estimators.lbfgs import Objective, minimise
 from fastbp.estimators.stochastic import Stochastic
 from fastbp.estimators.validation import Held, Validation, deviance_constants
 from fastbp.estimators.weights import Weights
-from fastbp.model import Sequential
+from fastbp.model.sequential import Sequential
 
 Array = npt.NDArray[Any]
 

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import optimizers
-from fastbp.data import Rows
+from fastbp.data.arrays import Rows
+from fastbp.data.batch_schedule import Pace
 from fastbp.estimators.design import Design
-from fastbp.slices import Pace
-from fastbp.trainer import Trainer
+from fastbp.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from fastbp.spec import Report

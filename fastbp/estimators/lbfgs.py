@@ -12,7 +12,7 @@ import scipy.optimize
 from sklearn.utils.optimize import _check_optimize_result
 from threadpoolctl import ThreadpoolController
 
-from fastbp.data import Rows
+from fastbp.data.arrays import Rows
 from fastbp.estimators.design import Design
 from fastbp.kernels.engine import Engine
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import check_scoring
 
-from fastbp.data import Rows
+from fastbp.data.arrays import Rows
 from fastbp.estimators.design import Design
 
 Array = npt.NDArray[Any]

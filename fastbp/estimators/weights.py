@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.estimators import design as designs
-from fastbp.model import Sequential
+from fastbp.model.sequential import Sequential
 
 Array = npt.NDArray[Any]
 

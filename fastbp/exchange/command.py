@@ -14,8 +14,8 @@ from fastbp.exchange.onnx_graph import to_onnx
 from fastbp.exchange.parts import need
 from fastbp.exchange.sklearn_mlp import to_sklearn
 from fastbp.exchange.torch_modules import state_dict
-from fastbp.model import Sequential
-from fastbp.whole import replaced
+from fastbp.model.sequential import Sequential
+from fastbp.util.atomic_write import replaced
 
 EXAMPLES = """formats, each needing the package it is named after:
   numpy    NAME.py: a module that needs NumPy alone, with predict(X)

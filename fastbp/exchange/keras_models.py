@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastbp import regularizers
-from fastbp.data import Array
+from fastbp.data.arrays import Array
 from fastbp.exchange.parts import Part, activation, activation_of, need, parts_of, translation
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
-from fastbp.model import Sequential
+from fastbp.model.sequential import Sequential
 
 
 def to_keras(model: Sequential) -> Any:

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from fastbp.activations import NAMES, PARAMETRIC
-from fastbp.data import Array
+from fastbp.data.arrays import Array
 from fastbp.exchange import numpy_functions, raw
 from fastbp.exchange.parts import Part, activation, activation_of, parts_of, translation
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
-from fastbp.model import Sequential
-from fastbp.whole import replaced
+from fastbp.model.sequential import Sequential
+from fastbp.util.atomic_write import replaced
 
 INSIDE = 1 << 24  # bytes of weights up to which they are part of the text: 22 MB of it, which import reads in 0.4 s
 

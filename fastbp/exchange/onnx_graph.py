@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastbp.data import Array
+from fastbp.data.arrays import Array
 from fastbp.exchange.parts import Part, activation, activation_of, need, parts_of, translation
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
-from fastbp.model import Sequential
+from fastbp.model.sequential import Sequential
 from fastbp.reference.activations import SELU_ALPHA, SELU_SCALE
-from fastbp.whole import replaced
+from fastbp.util.atomic_write import replaced
 
 OPSET: Final = 18  # the first with Mish, and with all else that is used here; Gelu (20) is composed
 IR_VERSION: Final = 8  # that of the first release with this opset, so that older runtimes take the file, too

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from fastbp import activations
-from fastbp.data import Array
-from fastbp.layers import PROJECTION, Activation, Block, Dense, Layer, Residual
-from fastbp.model import Sequential
-from fastbp.network import blocks_of, parameters
+from fastbp.data.arrays import Array
+from fastbp.layers import Activation, Dense, Layer, Residual
+from fastbp.layers.graph import PROJECTION, Block, blocks_of, parameters
+from fastbp.model.sequential import Sequential
 
 T = TypeVar("T")
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from fastbp import activations
-from fastbp.data import Array
+from fastbp.data.arrays import Array
 from fastbp.exchange.chains import joined
 from fastbp.exchange.parts import ExchangeError, Part, activation, activation_of, as_floats, model_of, need, parts_of
 from fastbp.layers import Activation, Dense, Dropout, GaussianNoise
-from fastbp.model import Sequential
+from fastbp.model.sequential import Sequential
 
 CLASSES_KEY = "sklearn.classes"  # in a model's metadata: the labels, as JSON text, in the order of the outputs
 ACTIVATIONS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}

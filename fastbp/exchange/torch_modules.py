@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.data import Array
+from fastbp.data.arrays import Array
 from fastbp.exchange.parts import (
     ExchangeError,
     Part,
@@ -19,7 +19,7 @@ from fastbp.exchange.parts import (
     translation,
 )
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
-from fastbp.model import Sequential
+from fastbp.model.sequential import Sequential
 
 NAMES = {  # of the arrays of a layer, ours and PyTorch's
     "kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias",

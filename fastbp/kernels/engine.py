@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from fastbp.data.csr import SparseRows
 from fastbp.isa import LINE
 from fastbp.isa.curves_portable import CODES
 from fastbp.isa.losses_portable import CODES as LOSSES
@@ -20,7 +21,6 @@ from fastbp.kernels import arena, custom, panels, parallel, plan
 from fastbp.kernels import interpreter as run
 from fastbp.kernels.network import Network
 from fastbp.kernels.workspace import EMPTY, THREADS, Workspace, aligned, first_rows
-from fastbp.rows import SparseRows
 from fastbp.spec import LayerSpec, Report, ScalarFunctions, UpdateSpec
 
 Array = np.ndarray

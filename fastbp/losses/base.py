@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy.typing as npt
 
-from fastbp.parameters import set_fields, smoothing
 from fastbp.spec import ScalarFunctions
+from fastbp.util.fields import set_fields, smoothing
 
 Array = npt.NDArray[Any]
 CUSTOM = "custom"  # the name of every loss of a user's own

@@ -26,7 +26,7 @@ from fastbp.plots.figures import (
 
 if TYPE_CHECKING:
     from fastbp.callbacks.health import GradientHealth
-    from fastbp.diagnosis import Diagnosis
+    from fastbp.diagnosis.layer_health import Diagnosis
 
 VERDICT_COLOURS = {"exploding": RED, "dead": "#000000", "saturated": PURPLE, "vanishing": ORANGE}
 FEW = 10  # layers up to which each has its name in the legend

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.data import Array
+from fastbp.data.arrays import Array
 from fastbp.plots.figures import BLUE, GREY, ORANGE, done, new_figure, plain
 
 WRITTEN = 30  # classes up to which cells hold numbers

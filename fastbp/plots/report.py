@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from fastbp.callbacks.base import Callback, Logs
-from fastbp.data import Array
-from fastbp.plots.curves import draw_history
+from fastbp.data.arrays import Array
 from fastbp.plots.figures import done, new_figure
+from fastbp.plots.learning_curves import draw_history
 from fastbp.plots.outcomes import draw_confusion_matrix, draw_predictions, matrix_side
 
 

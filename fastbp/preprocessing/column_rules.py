@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.data import Array
+from fastbp.data.arrays import Array
 from fastbp.preprocessing.columns import categories_of, numbers_of
 
 CLIP = 3.0  # where smooth clipping bends: results lie within ±3

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.arguments import count, flag
-from fastbp.data import Array
-from fastbp.parameters import set_fields
-from fastbp.preprocessing import column_rules, files
+from fastbp.data.arrays import Array
+from fastbp.preprocessing import column_rules
+from fastbp.preprocessing import serialization as files
 from fastbp.preprocessing.column_rules import Category, Numeric
 from fastbp.preprocessing.columns import Columns, columns_of, label_of, looks_numeric, numbers_of
 from fastbp.preprocessing.targets import TASKS, Targets, learn_targets
+from fastbp.util.arguments import count, flag
+from fastbp.util.fields import set_fields
 
 if TYPE_CHECKING:
-    from fastbp.model import Sequential
+    from fastbp.model.sequential import Sequential
 
 SCALINGS, ENCODINGS = ("standard", "robust", "none"), ("one_hot", "codes", "auto")
 METADATA_KEY, OLD_KEY = "fastbp.preprocessor", "fastbp.preparation"

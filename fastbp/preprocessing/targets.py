@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.data import Array
+from fastbp.data.arrays import Array
 from fastbp.preprocessing.columns import is_missing
 
 MAX_INTEGER_CLASSES = 100  # more distinct integers than this are taken for a quantity, not for classes

@@ -1,0 +1,1 @@
+"""`Sequential`, the model that users compose, train and save; and `fold`."""
