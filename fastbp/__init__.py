@@ -32,8 +32,8 @@ from fastbp.callbacks import (
     TerminateOnNaN,
 )
 from fastbp.constraints import MaxNorm
-from fastbp.diagnosis.layer_health import Diagnosis, diagnose
 from fastbp.diagnosis.gradient_check import GradientCheck, check_gradients
+from fastbp.diagnosis.layer_health import Diagnosis, diagnose
 from fastbp.diagnosis.lr_finder import RateSearch, find_learning_rate
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.losses import (
@@ -54,7 +54,8 @@ from fastbp.losses import (
     Quantile,
 )
 from fastbp.model.fold import fold
-from fastbp.model.sequential import Sequential, load
+from fastbp.model.loading import load
+from fastbp.model.sequential import Sequential
 from fastbp.optimizers import LAMB, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, Muon, NAdam, RMSprop
 from fastbp.plots import plot_history
 from fastbp.preprocessing.preprocessor import Preprocessor
@@ -69,10 +70,9 @@ from fastbp.schedules import (
     StepDecay,
     Warmup,
 )
-from fastbp.storage.checkpoint import CheckpointError
-from fastbp.training.fit import DivergenceWarning, History
+from fastbp.storage.errors import CheckpointError
+from fastbp.training.history import DivergenceWarning, History
 
-__version__ = "0.1.0"
 # Imported when first asked for; Numba alone takes 0.25 s.
 _LATER = ("datasets", "estimators", "exchange", "kernels", "reference", "sources")
 _ESTIMATORS = ("MLPClassifier", "MLPRegressor")  # these need scikit-learn

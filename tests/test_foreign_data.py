@@ -19,7 +19,7 @@ import fastbp
 from fastbp import Dense, Sequential
 from fastbp.data import arrays as data
 from fastbp.data import frames as tables
-from fastbp.data import tensors
+from fastbp.data import sample_weights, targets, tensors
 
 F4, F8 = np.dtype("float32"), np.dtype("float64")
 N = 60
@@ -90,7 +90,7 @@ def test_every_kind_of_numbers_is_converted(tmp_path, form, kind):
         np.testing.assert_array_equal(result, values.astype(dtype))
     column = np.ascontiguousarray(values[:, 0])
     column[0] = 1
-    np.testing.assert_array_equal(data.weights(FORMS[form](column, tmp_path), N, F4), column.astype(F4))
+    np.testing.assert_array_equal(sample_weights.weights(FORMS[form](column, tmp_path), N, F4), column.astype(F4))
 
 
 @pytest.mark.parametrize("form", ["torch", "torch, with gradient", "jax", "memory map"])
@@ -182,7 +182,7 @@ def test_a_device_that_numpy_cannot_reach_is_named():
 
 def test_a_column_of_text_as_target_is_named():
     with pytest.raises(TypeError, match="y must hold numbers or booleans, but column 'kind' holds String"):
-        data.targets(pd.Series(["a", "b"], name="kind"), 2, 3, "cross_entropy", F4)
+        targets.targets(pd.Series(["a", "b"], name="kind"), 2, 3, "cross_entropy", F4)
 
 
 def test_without_narwhals_tables_convert_themselves(monkeypatch):

@@ -275,7 +275,7 @@ def test_a_pickle_that_cannot_be_read_says_why(case):
 def test_a_file_cannot_ask_for_objects(tmp_path):
     """What stands for an object in a pickle is damage in a file."""
     with pytest.raises(CheckpointError):
-        fastbp.storage.checkpoint.from_config({"object": 0}, {})
+        fastbp.storage.configs.from_config({"object": 0})
 
 
 def test_pickles_of_the_first_release_are_read():

@@ -15,10 +15,11 @@ import pytest
 import fastbp
 from fastbp import plots
 from fastbp.cli import bench
+from fastbp.cli import picture as report
 from fastbp.cli.main import main
 from fastbp.diagnosis.layer_health import Diagnosis, LayerDiagnosis
 from fastbp.diagnosis.lr_finder import RateSearch
-from fastbp.plots import figures, report
+from fastbp.plots import figures
 
 pytest.importorskip("matplotlib")
 

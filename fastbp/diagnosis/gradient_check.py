@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.data.arrays import Array
 from fastbp.diagnosis import inspection
 from fastbp.diagnosis.inspection import Node
 from fastbp.util.arguments import count
 from fastbp.util.html_table import table
+from fastbp.util.types import Array
 
 if TYPE_CHECKING:
     from fastbp.model.sequential import Sequential
@@ -152,7 +152,7 @@ def check_gradients(
     X, y = inspection.some_rows(model, X, y, rows)
     twin = inspection.twin(model, width=X.shape[1], dtype="float64")
     X, y = inspection.some_rows(twin, X, y, rows)
-    engine, network = twin._known("check_gradients"), inspection.nodes_of(twin)
+    engine, network = twin.require_engine("check_gradients"), inspection.nodes_of(twin)
     gradients = engine.gradients(X, y)[1]
     weights = twin.get_weights()
     outputs = inspection.outputs(network, weights, X)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.data.arrays import Array, Rows
+from fastbp.data.arrays import Rows
 from fastbp.training.trainer import Trainer
+from fastbp.util.types import Array
 
 if TYPE_CHECKING:
     from fastbp.spec import LayerSpec
