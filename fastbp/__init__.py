@@ -72,10 +72,13 @@ from fastbp.schedules import (
 )
 from fastbp.storage.errors import CheckpointError
 from fastbp.training.history import DivergenceWarning, History
+from fastbp.util import old_names
+from fastbp.util.version import __version__
 
 # Imported when first asked for; Numba alone takes 0.25 s.
 _LATER = ("datasets", "estimators", "exchange", "kernels", "reference", "sources")
 _ESTIMATORS = ("MLPClassifier", "MLPRegressor")  # these need scikit-learn
+old_names.install()
 if os.environ.get("FASTBP_ISA", "").strip():  # is checked, and takes effect, before Numba compiles anything
     importlib.import_module("fastbp.kernels.jit")
 

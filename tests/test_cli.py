@@ -20,9 +20,8 @@ from fastbp.cli import main as cli
 from fastbp.cli import network as job_network
 from fastbp.cli import train as jobs
 from fastbp.cli.bench import ROWS, Row, Runner, make_workload, step_flops
-from fastbp.cli.job import TrainJob
+from fastbp.cli.job import RECIPES, TrainJob
 from fastbp.cli.main import main
-from fastbp.cli.train import RECIPES
 from fastbp.preprocessing.preprocessor import Preprocessor
 
 OPTIONS = ["--layers", "8", "--epochs", "60", "--learning-rate", "0.03", "--quiet"]

@@ -1,11 +1,8 @@
 """Tables of pandas, polars and pyarrow, tensors of PyTorch and JAX: the bits of arrays, or an error that helps."""
 
 import decimal
-import doctest
-import importlib
 import subprocess
 import sys
-import types
 
 import jax
 import numpy as np
@@ -18,8 +15,7 @@ import torch
 import fastbp
 from fastbp import Dense, Sequential
 from fastbp.data import arrays as data
-from fastbp.data import frames as tables
-from fastbp.data import sample_weights, targets, tensors
+from fastbp.data import sample_weights, targets
 
 F4, F8 = np.dtype("float32"), np.dtype("float64")
 N = 60
@@ -235,8 +231,3 @@ print(sorted({"narwhals", "pandas", "polars", "pyarrow", "torch", "jax"} & set(s
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-
-
-@pytest.mark.parametrize("module", [tables, tensors])
-def test_examples_in_docstrings_run(module: types.ModuleType):
-    assert doctest.testmod(importlib.import_module(module.__name__), extraglobs={"fastbp": fastbp}).failed == 0

@@ -34,7 +34,7 @@ ORDER = (
     ("callbacks",),
     ("estimators", "exchange"),
     ("",),  # fastbp/__init__.py
-    ("cli", "pickles"),
+    ("cli",),
 )
 FLOOR = {name: floor for floor, names in enumerate(ORDER) for name in names}
 

@@ -356,7 +356,7 @@ def test_a_loaded_model_goes_on_with_its_loss(name: str, tmp_path) -> None:
     model.fit(X, y)
     model.save(tmp_path / "model")
     loaded = fastbp.load(tmp_path / "model")
-    assert loaded._recipe.loss == case.loss
+    assert loaded.loss == case.loss
     assert loaded.fit(X, y).history == model.fit(X, y).history
     for ours, theirs in zip(loaded.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)

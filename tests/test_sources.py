@@ -1,8 +1,6 @@
 """Data on disk: every kind of file trains to the bits of the same arrays and says what is wrong with it."""
 
-import doctest
 import gzip
-import importlib
 import re
 import subprocess
 import sys
@@ -11,7 +9,6 @@ import threading
 import numpy as np
 import pytest
 
-import fastbp
 from fastbp import Dense, Sequential, sources
 from fastbp.data import inputs as forms
 
@@ -285,9 +282,3 @@ def test_sources_import_no_optional_package():
     code = "import fastbp, sys; fastbp.sources; print(sorted({'h5py', 'pyarrow', 'narwhals'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-
-
-@pytest.mark.parametrize("name", ["", ".base", ".blocks", ".archives", ".texts", ".parquet", ".files"])
-def test_examples_in_docstrings_run(name):
-    module = importlib.import_module("fastbp.sources" + name)
-    assert doctest.testmod(module, extraglobs={"fastbp": fastbp}).failed == 0

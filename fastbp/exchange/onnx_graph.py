@@ -13,7 +13,7 @@ import numpy as np
 from fastbp.exchange.parts import Part, activation, activation_of, need, parts_of, translation
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.model.sequential import Sequential
-from fastbp.reference.activations import SELU_ALPHA, SELU_SCALE
+from fastbp.spec import SELU_ALPHA, SELU_SCALE
 from fastbp.util.atomic_write import replaced
 from fastbp.util.types import Array
 

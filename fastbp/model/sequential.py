@@ -333,7 +333,7 @@ class Sequential(Network):
         self.trainer.learning_rate = value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, (pickles.to_state(self.snapshot()),)  # for copies and other processes
+        return restored, (pickles.to_state(self.snapshot()),)  # for copies and other processes
 
     def __repr__(self) -> str:
         given = f"input_size={self._input_size}, seed={self._seed}, dtype={self._dtype.name!r}"
@@ -360,6 +360,6 @@ class Sequential(Network):
         return np.concatenate(outputs) if outputs else np.empty((0, self._output_size), self._dtype)
 
 
-def _unpickled(state: dict[str, Any]) -> Sequential:
+def restored(state: dict[str, Any]) -> Sequential:
     """The model of a pickle."""
     return Sequential.from_snapshot(pickles.snapshot_of(state))
