@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from fastbp import Dense, Sequential, sources
-from fastbp.data import inputs as forms
 
 N, FEATURES, BATCH = 211, 6, 16
 X = np.random.default_rng(5).normal(size=(N, FEATURES)).astype(np.float32)
@@ -138,7 +137,7 @@ def test_windows_mix_chunks_from_everywhere_where_order_is_free(folder, kind):
     for model in models:
         model.fit(source, batch_size=BATCH, epochs=2, shuffle_window=64, n_threads=1)
     assert_same(*models)
-    stream, free = forms.chunks(models[0], source).stream, source.pieces > 1
+    stream, free = models[0].inputs.chunks(source).stream, source.pieces > 1
     assert free == (kind not in ("npz", "packed npz", "csv", "csv without names", "csv.gz"))
     first = next(stream.windows(64, reversed(range(source.pieces))))[0]
     assert (first.X[0].tolist() != X[0].tolist()) == free

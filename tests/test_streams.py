@@ -17,7 +17,6 @@ import scipy.sparse
 import fastbp
 from benchmarks import streaming
 from fastbp import BackupAndRestore, BatchNorm, Dense, Sequential, StochasticWeightAveraging
-from fastbp.data import inputs as forms
 from fastbp.data import prefetch, streams
 from fastbp.data.feeds import Arrays, Chunks, Deal, Place
 from fastbp.data.prefetch import ahead
@@ -691,6 +690,6 @@ def test_the_benchmark_knows_its_goals():
 
 
 def test_feeds_are_named_as_they_are():
-    assert isinstance(forms.chunks(build(), CHUNKS), Chunks)
+    assert isinstance(build().inputs.chunks(CHUNKS), Chunks)
     assert streams.is_source(io.StringIO("a"))
     assert not streams.is_source(io.StringIO)  # a class makes nothing
