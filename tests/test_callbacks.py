@@ -477,7 +477,7 @@ def test_callbacks_that_only_watch_slices_do_not_shorten_these(monkeypatch):
 WRONG = {
     "factor": (lambda: callbacks.ReduceLROnPlateau(factor=1.0), ValueError, "between 0 and 1"),
     "mode": (lambda: callbacks.EarlyStopping(mode="best"), ValueError, "'auto', 'min' or 'max'"),
-    "patience": (lambda: callbacks.EarlyStopping(patience=1.5), TypeError, "patience must be a whole number"),
+    "patience": (lambda: callbacks.EarlyStopping(patience=1.5), TypeError, "patience must be an integer"),
     "a schedule": (lambda: callbacks.LearningRateScheduler(0.1), TypeError, "must be a function"),
     "a function": (lambda: callbacks.LambdaCallback(on_train_end=3), TypeError, "on_train_end must be a function"),
     "save_freq": (

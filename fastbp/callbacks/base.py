@@ -29,8 +29,7 @@ class Callback:
     An object of any class with some of these methods will do as well. As Keras's Callback, without hooks at batches.
 
     >>> class Print(Callback):
-    ...     @does_nothing
-    def on_epoch_end(self, epoch, logs):
+    ...     def on_epoch_end(self, epoch, logs):
     ...         print(epoch, sorted(logs))
     >>> model = Sequential([Dense(1)])
     >>> model.compile("sgd", "mse", ["mae"])
@@ -108,7 +107,7 @@ class LambdaCallback(Callback):
         for name, function in given.items():
             if function is not None:
                 if not callable(function):
-                    raise TypeError(f"{name} must be a function, but {function!r} came: pass one, or None")
+                    raise TypeError(f"{name} must be a function, got {function!r}: pass one, or None")
                 setattr(self, name, function)
 
 
@@ -124,7 +123,7 @@ class Monitor:
 
     def __init__(self, name: str, mode: str = "auto", min_delta: float = 0.0) -> None:
         if mode not in ("auto", "min", "max"):
-            raise ValueError(f"mode must be 'auto', 'min' or 'max', but {mode!r} came: pass one of these")
+            raise ValueError(f"mode must be 'auto', 'min' or 'max', got {mode!r}: pass one of these")
         self.name, self._missed = name, False
         larger = name.endswith(_LARGER_IS_BETTER) if mode == "auto" else mode == "max"
         self._sign, self._min_delta = (1.0 if larger else -1.0), abs(min_delta)

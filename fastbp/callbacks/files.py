@@ -105,7 +105,7 @@ def _frequency(value: str | int, unit: str) -> str | int:
     if value == "epoch":
         return value
     if isinstance(value, str):
-        raise ValueError(f"save_freq must be 'epoch' or a number of {unit}, but {value!r} came: pass one of these")
+        raise ValueError(f"save_freq must be 'epoch' or a number of {unit}, got {value!r}: pass one of these")
     return count(value, "save_freq")
 
 

@@ -25,7 +25,7 @@ class LearningRateScheduler(Callback):
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         if not callable(schedule):
-            raise TypeError(f"schedule must be a function of the epoch, but {schedule!r} came: pass one")
+            raise TypeError(f"schedule must be a function of the epoch, got {schedule!r}: pass one")
         self.schedule, self.verbose = schedule, verbose
         self._takes_rate = _takes_two(schedule)
 
@@ -73,7 +73,7 @@ class ReduceLROnPlateau(Callback):
         min_lr: float = 0.0,
     ) -> None:
         if not 0 < factor < 1:
-            raise ValueError(f"factor must lie between 0 and 1, but {factor!r} came: pass for example 0.1")
+            raise ValueError(f"factor must lie between 0 and 1, got {factor!r}: pass for example 0.1")
         self._monitor = Monitor(monitor, mode, min_delta)
         self.factor, self.min_lr, self.verbose = factor, min_lr, verbose
         self.patience, self.cooldown = count(patience, "patience", 0), count(cooldown, "cooldown", 0)

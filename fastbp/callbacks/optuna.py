@@ -25,7 +25,7 @@ class OptunaPruning(Callback):
 
     def __init__(self, trial: Any, monitor: str = "val_loss") -> None:
         if not (callable(getattr(trial, "report", None)) and callable(getattr(trial, "should_prune", None))):
-            raise TypeError(f"trial must be one of Optuna, but {trial!r} came: pass what the objective is given")
+            raise TypeError(f"trial must be one of Optuna, got {trial!r}: pass what the objective is given")
         self._pruned = _pruned_class()
         self.trial, self.monitor = trial, monitor
         self._monitor = Monitor(monitor)

@@ -59,8 +59,8 @@ def check_training(layer: Any) -> None:
 def as_layers(layers: Any, what: str) -> tuple[Layer, ...]:
     """layers as a tuple, or an error that says what a list of layers must be."""
     if isinstance(layers, Layer) or not isinstance(layers, Iterable):
-        came = f"a single {type(layers).__name__}" if isinstance(layers, Layer) else repr(layers)
-        raise TypeError(f"{what} must be a list of layers, but {came} came: pass a list such as [Dense(10)]")
+        got = f"a single {type(layers).__name__}" if isinstance(layers, Layer) else repr(layers)
+        raise TypeError(f"{what} must be a list of layers, got {got}: pass a list such as [Dense(10)]")
     result = tuple(layers)
     for position, layer in enumerate(result):
         if not isinstance(layer, Layer):

@@ -62,14 +62,17 @@ class ColumnEmbedding(Layer):
     ) -> None:
         if isinstance(cardinalities, Mapping):
             if columns is not None:
-                raise TypeError("columns came beside a dict that names them: leave it out, or pass a list of numbers")
+                raise TypeError(
+                    "columns must not be given with a dict, whose keys are the columns: leave it out, or pass a list "
+                    "of numbers of codes"
+                )
             columns, cardinalities = list(cardinalities), cardinalities.values()
         sizes = [_at_most(count(n, "a number of codes"), 1 << 24, "a number of codes") for n in cardinalities]
         places = [count(c, "a column", 0) for c in (range(len(sizes)) if columns is None else columns)]
         if not sizes or len(set(places)) < len(places) or len(places) != len(sizes):
             raise ValueError(
-                "a ColumnEmbedding must have a number of codes for each of one or more different columns, but "
-                f"{sizes} came for the columns {places}: pass {{column: number of codes}}"
+                "a ColumnEmbedding must have a number of codes for each of one or more different columns, got "
+                f"{sizes} for the columns {places}: pass {{column: number of codes}}"
             )
         if dimensions is None:
             widths = [min(600, round(1.6 * n**0.56)) for n in sizes]
@@ -78,7 +81,7 @@ class ColumnEmbedding(Layer):
             widths = [count(width, "a dimension") for width in several]
         if len(widths) != len(sizes):
             raise ValueError(
-                f"dimensions must be one for each of {len(sizes)} columns, but {len(widths)} came: pass as many, or one"
+                f"dimensions must be one for each of {len(sizes)} columns, got {len(widths)}: pass {len(sizes)} or 1"
             )
         order = sorted(range(len(places)), key=places.__getitem__)
         set_fields(
@@ -104,8 +107,8 @@ class ColumnEmbedding(Layer):
             return None
         if self.columns[-1] >= inputs:
             raise ValueError(
-                f"a ColumnEmbedding of the column {self.columns[-1]} needs {self.columns[-1] + 1} columns of X at "
-                f"least, but there are {inputs}: count columns from 0"
+                f"a ColumnEmbedding of column {self.columns[-1]} needs at least {self.columns[-1] + 1} columns of X, "
+                f"got {inputs}: count columns from 0"
             )
         return inputs - len(self.columns) + sum(self.dimensions)
 
@@ -134,5 +137,5 @@ class ColumnEmbedding(Layer):
 
 def _at_most(value: int, most: int, what: str) -> int:
     if value > most:
-        raise ValueError(f"{what} must be at most {most}, but {value} came: put rare categories together")
+        raise ValueError(f"{what} must be at most {most}, got {value}: merge rare categories")
     return value

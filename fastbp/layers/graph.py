@@ -63,7 +63,7 @@ def checked(layers: Any) -> tuple[Layer, ...]:
     """layers as a tuple, or an error that says what a list of layers must be."""
     result = as_layers(layers, "layers")
     if not any(isinstance(layer, Dense) for layer in flattened(result)):
-        raise ValueError(f"layers must hold at least one Dense, but {list(result)!r} came: add one")
+        raise ValueError(f"layers must hold at least one Dense, got {list(result)!r}: add one")
     for place, layer in enumerate(flattened(result)):
         if isinstance(layer, ColumnEmbedding) and place:
             raise ValueError(

@@ -14,7 +14,7 @@ from fastbp.losses.classes import (
     KLDivergence,
 )
 from fastbp.losses.numbers import MAE, MSE, GaussianNLL, Huber, LogCosh, Poisson, Quantile
-from fastbp.util.arguments import instead, meant
+from fastbp.util.arguments import did_you_mean, remedy_for
 
 _ALL: tuple[Loss, ...] = (
     MSE(), MAE(), Huber(), LogCosh(), Quantile(), Poisson(), GaussianNLL(), Hinge(), CategoricalHinge(), CrossEntropy(),
@@ -60,11 +60,11 @@ def get(loss: str | Loss) -> Loss:
     if not isinstance(loss, str):
         raise TypeError(
             "loss must be a Loss object such as MSE() or CustomLoss(function, derivative), or one of "
-            f"{', '.join(NAMES)}, but got {loss!r}: {instead(loss)}"
+            f"{', '.join(NAMES)}, got {loss!r}: {remedy_for(loss)}"
         )
     if loss not in _LOSSES:
         raise ValueError(
-            f"loss must be one of {', '.join(NAMES)}, but got {loss!r}{meant(loss, NAMES, NAMES_ELSEWHERE)}"
+            f"loss must be one of {', '.join(NAMES)}, got {loss!r}{did_you_mean(loss, NAMES, NAMES_ELSEWHERE)}"
         )
     return _LOSSES[loss]
 
@@ -85,7 +85,7 @@ def check_output(loss: str | Loss, last_activation: str | Activation, outputs: i
     if len(allowed) > 1:
         needs += f", or {allowed[1]!r} where its outputs are logits"
     raise ValueError(
-        f"loss {loss.name!r} needs a last layer with activation {needs}, but got {activation!r}; change the last "
+        f"loss {loss.name!r} needs a last layer with activation {needs}, got {activation!r}; change the last "
         f"layer's activation to {allowed[0]!r}, or the loss to {_remedy(activation)}"
     )
 

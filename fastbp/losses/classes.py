@@ -151,7 +151,7 @@ class CategoricalFocal(Loss):
     def columns(self, outputs: int) -> int:
         if isinstance(self.alpha, tuple) and len(self.alpha) != outputs:
             raise ValueError(
-                f"categorical_focal needs an alpha for each class, but {len(self.alpha)} came for {outputs} outputs: "
+                f"categorical_focal needs an alpha for each class, got {len(self.alpha)} for {outputs} outputs: "
                 "pass one number, or as many as the last layer has units"
             )
         return outputs

@@ -47,7 +47,7 @@ class CustomLoss(Loss):
     ) -> None:
         label, functions = checked_functions(function, derivative, name, 2, check)
         if label in NAMES:
-            raise ValueError(f"a custom loss needs a name of its own, but {label!r} is fastbp's: pass name=")
+            raise ValueError(f"name must differ from those of the built-in losses, got {label!r}: pass name=")
         set_fields(self, label=label, functions=functions)
 
     @property

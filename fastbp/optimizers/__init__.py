@@ -26,7 +26,7 @@ from fastbp.optimizers.adaptive import Adadelta, Adagrad, RMSprop
 from fastbp.optimizers.base import N_SCALARS, Optimizer, Schedule
 from fastbp.optimizers.layerwise import LAMB, Muon
 from fastbp.optimizers.sgd import SGD, Lion
-from fastbp.util.arguments import instead, meant
+from fastbp.util.arguments import did_you_mean, remedy_for
 
 __all__ = [
     "BY_NAME",
@@ -66,7 +66,7 @@ def get(optimizer: str | Optimizer) -> Optimizer:
         return optimizer
     rule = f"optimizer must be an object such as Adam(1e-3), or one of {', '.join(NAMES)}"
     if not isinstance(optimizer, str):
-        raise TypeError(f"{rule}, but {optimizer!r} came: {instead(optimizer)}")
+        raise TypeError(f"{rule}, got {optimizer!r}: {remedy_for(optimizer)}")
     if optimizer.lower() not in BY_NAME:
-        raise ValueError(f"{rule}, but {optimizer!r} came{meant(optimizer, NAMES)}")
+        raise ValueError(f"{rule}, got {optimizer!r}{did_you_mean(optimizer, NAMES)}")
     return BY_NAME[optimizer.lower()]()

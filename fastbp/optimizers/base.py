@@ -72,13 +72,13 @@ class Optimizer(ABC):
         for name in given:
             check_positive(name, getattr(self, name))
         if len(given) > 1:
-            came = " and ".join(given)
-            raise ValueError(f"at most one of {', '.join(CLIPS)} can be given, but {came} came: choose one")
+            got = " and ".join(given)
+            raise ValueError(f"at most one of {', '.join(CLIPS)} can be given, got {got}: choose one")
         count(self.gradient_accumulation_steps, "gradient_accumulation_steps")
         flag(self.use_ema, "use_ema")
         check_positive("ema_momentum", self.ema_momentum, 1.0)
         if self.weight_decay_on not in ("all", "kernels"):
-            raise ValueError(f"weight_decay_on must be 'all' or 'kernels', but {self.weight_decay_on!r} came: pass one")
+            raise ValueError(f"weight_decay_on must be 'all' or 'kernels', got {self.weight_decay_on!r}: pass one")
 
     @property
     @abstractmethod
@@ -143,7 +143,7 @@ def check(name: str, value: Any, low: float, below: float) -> None:
     """low <= value < below, or an error that says so."""
     any_number(value, name)
     if not low <= value < below:
-        raise ValueError(f"{name} must be at least {low:g} and {_up_to(below)}, but {value!r} came: pass such a number")
+        raise ValueError(f"{name} must be at least {low:g} and {_up_to(below)}, got {value!r}: pass such a number")
 
 
 def check_positive(name: str, value: Any, below: float = math.inf) -> None:
@@ -151,7 +151,7 @@ def check_positive(name: str, value: Any, below: float = math.inf) -> None:
     any_number(value, name)
     if not 0 < value < below:
         raise ValueError(
-            f"{name} must be above 0 and {_up_to(below)}, but {value!r} came: leave it out, or pass such one"
+            f"{name} must be above 0 and {_up_to(below)}, got {value!r}: leave it out, or pass such one"
         )
 
 
