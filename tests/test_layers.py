@@ -237,7 +237,7 @@ Residual(elu)         (n, 5)                 0
 Dropout(0.5)          (n, 5)                 0
 Dense(4, softmax)     (n, 4)                24
 total                                      293
-of these not trained                        42"""
+non-trainable                               42"""
     assert model.summary() == table
 
 
