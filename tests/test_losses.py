@@ -327,11 +327,11 @@ def test_bad_parameters_are_refused(case: str) -> None:
 
 
 BAD_OUTPUTS = {
-    "quantiles": (losses.Quantile(QUANTILES), "identity", 4, "give it 3 units for each column of y"),
-    "means and variances": ("gaussian_nll", "identity", 3, "give it two units for each column of y"),
+    "quantiles": (losses.Quantile(QUANTILES), "identity", 4, "use 3 units for each column of y"),
+    "means and variances": ("gaussian_nll", "identity", 3, "use two units for each column of y"),
     "activated variances": ("gaussian_nll", "tanh", 4, "change the last layer's activation to 'identity'"),
     "alphas": (losses.CategoricalFocal(alpha=PER_CLASS), "softmax", 3, "got 6 for 3 outputs"),
-    "focal": ("binary_focal", "softmax", 3, "activation 'sigmoid', or 'identity' where its outputs are logits"),
+    "focal": ("binary_focal", "softmax", 3, "activation 'sigmoid', or 'identity' for logits"),
 }
 
 

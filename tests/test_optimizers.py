@@ -58,7 +58,7 @@ BAD = [
     (lambda: SGD(float("inf")), ValueError, "learning_rate"),
     (lambda: SGD("fast"), TypeError, "learning_rate must be a number"),
     (lambda: SGD(momentum=1.0), ValueError, "momentum must be at least 0 and below 1, got 1.0"),
-    (lambda: SGD(nesterov=True), ValueError, "nesterov=True needs momentum above 0"),
+    (lambda: SGD(nesterov=True), ValueError, "momentum must be above 0 with nesterov=True, got 0"),
     (lambda: Adam(beta_1=1.0), ValueError, "beta_1"),
     (lambda: Adam(beta_2=-0.1), ValueError, "beta_2"),
     (lambda: Adam(epsilon=-1e-8), ValueError, "epsilon"),
