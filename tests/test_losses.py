@@ -304,7 +304,7 @@ BAD_PARAMETERS = {
     "delta NaN": (lambda: losses.Huber(np.nan), ValueError, "delta must be finite"),
     "delta text": (lambda: losses.Huber("1"), TypeError, "delta must be a number, got '1'"),
     "quantile 1": (lambda: losses.Quantile((0.5, 1)), ValueError, "quantiles must be finite and above 0 and below 1"),
-    "no quantiles": (lambda: losses.Quantile(()), ValueError, "quantiles must be a number or several"),
+    "no quantiles": (lambda: losses.Quantile(()), ValueError, "quantiles must be one number or several"),
     "quantiles text": (lambda: losses.Quantile("0.5"), TypeError, "quantiles must be a number"),
     "log_input": (lambda: losses.Poisson(log_input=1), TypeError, "log_input must be True or False"),
     "epsilon": (lambda: losses.GaussianNLL(epsilon=0), ValueError, "epsilon must be finite and above 0"),
