@@ -13,8 +13,8 @@ from sklearn.utils.optimize import _check_optimize_result
 from threadpoolctl import ThreadpoolController
 
 from fastbp.data.arrays import Rows
+from fastbp.engine.engine import Engine
 from fastbp.estimators.design import Design
-from fastbp.kernels.engine import Engine
 
 Array = npt.NDArray[Any]
 

@@ -32,7 +32,7 @@ from fastbp.util.html_table import table
 from fastbp.util.random_streams import Purpose, generator, mask_key
 
 if TYPE_CHECKING:
-    from fastbp.kernels.engine import Engine
+    from fastbp.engine.engine import Engine
 
 _building = threading.Lock()  # many threads may ask a model that none has built yet
 _ONE_CALL = 1 << 24  # multiply-adds of a predict not worth cutting up
@@ -47,7 +47,7 @@ _BATCH_SIZE = _DefaultBatchSize(128)
 
 def _make_engine(input_size: int, blocks: tuple[Block, ...], dtype: str, seed: int) -> Engine:
     """The one place that chooses the engine."""
-    from fastbp.kernels.engine import Engine  # imports Numba, which `import fastbp` need not wait for
+    from fastbp.engine.engine import Engine  # imports Numba, which `import fastbp` need not wait for
 
     return Engine(input_size, specs_of(blocks), dtype=dtype, key=mask_key(seed))
 
