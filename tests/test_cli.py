@@ -457,7 +457,7 @@ class TestBench:
         assert step_flops((784, 128, 10), 32) == 2 * 32 * (2 * 784 * 128 + 3 * 128 * 10)
 
     def test_the_reference_and_the_engine_take_the_same_steps(self):
-        from fastbp.kernels.engine import Engine
+        from fastbp.engine.engine import Engine
         from fastbp.reference import ReferenceEngine
         from fastbp.spec import LayerSpec
 

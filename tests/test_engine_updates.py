@@ -10,7 +10,7 @@ from engine_cases import ADD, BATCH_NORM, DROPOUT, LAYER_NORM, make_data, spec
 from test_reference_updates import CASES
 
 from fastbp import optimizers
-from fastbp.kernels.engine import Engine
+from fastbp.engine.engine import Engine
 from fastbp.reference import ReferenceEngine
 from fastbp.spec import LayerSpec, Report, UpdateSpec
 

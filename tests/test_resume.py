@@ -16,7 +16,7 @@ import safetensors.numpy
 import fastbp
 from fastbp import CheckpointError, Dense, Sequential, callbacks
 from fastbp.callbacks import BackupAndRestore
-from fastbp.kernels.engine import Engine
+from fastbp.engine.engine import Engine
 from fastbp.storage import checkpoint
 from fastbp.training import fit as training
 

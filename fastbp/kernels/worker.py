@@ -15,10 +15,18 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
-from fastbp.kernels import arena as treat
-from fastbp.kernels import plan as field
-from fastbp.kernels import program as op
-from fastbp.kernels.arena import (
+from fastbp.kernels import fields as field
+from fastbp.kernels import operations as op
+from fastbp.kernels import updates as treat
+from fastbp.kernels.dense import Memory, Rule, backward, forward, weights
+from fastbp.kernels.embedding import embed, table_weights
+from fastbp.kernels.jit import callback, called, inlined, kernel, parallel
+from fastbp.kernels.loss_layer import Data, gather_inputs, loss_and_deltas, predict
+from fastbp.kernels.microkernels import atomic_store, exchange_if, flush_denormals, restore_denormals
+from fastbp.kernels.nodes import node_backward, node_forward, node_weights
+from fastbp.kernels.parallel import ALONE, FLAGS, STATUS, STEPS, TOGETHER, WORDS, barrier, counter, gather_workers, take
+from fastbp.kernels.sparse import run_sparse
+from fastbp.kernels.updates import (
     Arena,
     apply_piece,
     clips,
@@ -31,14 +39,6 @@ from fastbp.kernels.arena import (
     square_runs,
     trust,
 )
-from fastbp.kernels.dense import Memory, Rule, backward, forward, weights
-from fastbp.kernels.embedding import embed, table_weights
-from fastbp.kernels.jit import callback, called, inlined, kernel, parallel
-from fastbp.kernels.microkernels import atomic_store, exchange_if, flush_denormals, restore_denormals
-from fastbp.kernels.nodes import node_backward, node_forward, node_weights
-from fastbp.kernels.outputs import Data, gather_inputs, loss_and_deltas, predict
-from fastbp.kernels.parallel import ALONE, FLAGS, STATUS, STEPS, TOGETHER, WORDS, barrier, counter, gather_workers, take
-from fastbp.kernels.sparse import run_sparse
 
 # Arrays of a call, in the order of their addresses and lengths in its context; then its numbers.
 ARRAYS = ("sync", "program", "layers", "bounds", "labels", "order", "table", "random", "pieces",  # int64

@@ -1,4 +1,4 @@
-"""The memory of a slice of work and the threads that do it.
+"""The memory of a slice of work.
 
 A workspace holds activations, deltas and scratch for batches of one size, and the context through which workers find
 them: an array of addresses and numbers.
@@ -6,90 +6,25 @@ them: an array of addresses and numbers.
 
 from __future__ import annotations
 
-import os
-import threading
-import warnings
 from collections.abc import Sequence
-from typing import Any
 
-import numba
 import numpy as np
 
+from fastbp.engine import plan, program
+from fastbp.engine.memory import EMPTY, address, aligned
+from fastbp.engine.network import Network
+from fastbp.engine.threads import THREADS
 from fastbp.isa import LINE
 from fastbp.isa.detect import usable_cores
-from fastbp.kernels import interpreter as run
-from fastbp.kernels import jit, parallel, plan, program
-from fastbp.kernels.network import Network
+from fastbp.kernels import fields as field
+from fastbp.kernels import jit, parallel
+from fastbp.kernels import worker as run
 
 Array = np.ndarray
 # Bytes from which an array of a call is let go when the call ends.
 WORTH_RELEASING = 1 << 16
-EMPTY = np.zeros(0)
 NO_RULE = np.zeros((1, 8))  # scalars where nothing is updated
 SLOT = {name: slot for slot, name in enumerate(run.ARRAYS)}
-
-
-def aligned(n: int, dtype: Any) -> Array:
-    """n zeros that start on a cache line."""
-    lanes = LINE // np.dtype(dtype).itemsize
-    whole = np.zeros(n + lanes, dtype)
-    return whole[-(whole.ctypes.data // whole.itemsize) % lanes :][:n]
-
-
-def first_rows(n: int) -> Array:
-    """0, 1, 2, ... up to n - 1 at least: one array for all calls, because many small ones would each make their own."""
-    global _rows
-    if len(_rows) < n:
-        _rows = np.arange(max(n, 2 * len(_rows)))
-    return _rows
-
-
-_rows = np.arange(1024)
-
-
-def address(array: Array) -> int:
-    return array.__array_interface__["data"][0]
-
-
-class Threads:
-    """One parallel slice at a time; none in a forked child, whose OpenMP runtime did not survive the fork."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.forked = False
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._after_fork)
-
-    def _after_fork(self) -> None:
-        self.lock, self.forked = threading.Lock(), True
-
-    def limit(self, wanted: int | None) -> int:
-        """How many workers a slice may have."""
-        if self.forked or not jit.JIT:
-            return 1
-        most = int(numba.config.NUMBA_NUM_THREADS)
-        if wanted is None:
-            return min(usable_cores(), most)
-        if wanted > most:
-            warnings.warn(f"n_threads={wanted} is more than Numba may start: using {most}. "
-                          f"Set NUMBA_NUM_THREADS={wanted} before the first import.", RuntimeWarning, stacklevel=4)
-        return min(wanted, most)
-
-    def run(self, dtype: str, context: Array, workers: int) -> None:
-        entry = run.serial_entry(dtype)
-        if workers == 1:
-            entry.ctypes(0, address(context))
-            return
-        with self.lock:
-            before = numba.get_num_threads()
-            numba.set_num_threads(workers)
-            try:
-                run.parallel_entry()(entry.address, address(context), workers)
-            finally:
-                numba.set_num_threads(before)
-
-
-THREADS = Threads()
 
 
 class Workspace:
@@ -105,10 +40,10 @@ class Workspace:
                               network.sparse)
         self.batch, self.workers, self.dtype = batch, workers, dtype
         self.M = aligned(self.plan.workspace, dtype)
-        self.M[plan.LOSS_PARAMETERS] = len(loss_parameters)
-        self.M[plan.LOSS_PARAMETERS + 1 :][: len(loss_parameters)] = loss_parameters
+        self.M[field.LOSS_PARAMETERS] = len(loss_parameters)
+        self.M[field.LOSS_PARAMETERS + 1 :][: len(loss_parameters)] = loss_parameters
         self.partials = np.zeros(n_panels)
-        self.plan.layers[: len(nodes), plan.PIECE] = network.first_pieces()
+        self.plan.layers[: len(nodes), field.PIECE] = network.first_pieces()
         self._write_values(nodes)
         self._write_ones(len(nodes))
         modes = ("train", "gradients") if training else ("predict", "evaluate")
@@ -119,7 +54,7 @@ class Workspace:
         self.context = np.zeros(run.CONTEXT, np.int64)
         self.numbers = self.context[2 * len(run.ARRAYS) :]
         self.numbers[[run.SCRATCH, run.SCRATCH_SIZE]] = self.plan.scratch, self.plan.scratch_size
-        self.numbers[run.GROUPS] = self.plan.scratch_size - plan.GROUP_LINES * len(network.settings) * lanes
+        self.numbers[run.GROUPS] = self.plan.scratch_size - field.GROUP_LINES * len(network.settings) * lanes
         self.numbers[run.PENALISED] = bool(options.keys() & {"penalties", "reported"})
         self.numbers[run.LAMB] = options.get("lamb", 0)
         self.numbers[run.WORKERS] = workers
@@ -138,8 +73,8 @@ class Workspace:
 
     def _write_values(self, nodes: Sequence[plan.Node]) -> None:
         for index, node in enumerate(nodes):
-            values = (1 / (1 - node.values[0]),) if node.kind == plan.DROPOUT else node.values
-            if node.kind == plan.LAYER_NORM:
+            values = (1 / (1 - node.values[0]),) if node.kind == field.DROPOUT else node.values
+            if node.kind == field.LAYER_NORM:
                 values = (0.0, *values)  # epsilon stands where it does for batches
             at = self.plan.values + plan.VALUES * index
             self.M[at : at + 1 + len(values)] = node.alpha, *values
@@ -149,7 +84,7 @@ class Workspace:
         lanes = LINE // self.dtype.itemsize
         for row in self.plan.layers[: nodes - 1]:
             for q in range(len(self.partials)):
-                at = row[plan.Z] + q * row[plan.ZPITCH] + row[plan.N] * lanes
+                at = row[field.Z] + q * row[field.ZPITCH] + row[field.N] * lanes
                 self.M[at : at + lanes] = 1
 
     def whole(self, n: int) -> Array:

@@ -1,4 +1,4 @@
-"""A network as compiled arenas and plans: what `Sequential` drives.
+"""A network as a parameter buffer and plans: what `Sequential` drives.
 
 The engine checks nothing; its callers do. A call fills a context, an array of addresses and numbers, and starts workers
 on it. Training has one workspace; predictions take one from a pool, so any number of threads may predict while one
@@ -13,14 +13,20 @@ from itertools import pairwise
 import numpy as np
 
 from fastbp.data.csr import SparseRows
+from fastbp.engine import custom, muon, plan
+from fastbp.engine.memory import EMPTY, aligned, first_rows
+from fastbp.engine.network import Network
+from fastbp.engine.parameters import Parameters
+from fastbp.engine.threads import THREADS
+from fastbp.engine.workspace import Workspace
 from fastbp.isa import LINE
 from fastbp.isa.curves_portable import CODES
 from fastbp.isa.losses_portable import CODES as LOSSES
 from fastbp.isa.rules import RULES
-from fastbp.kernels import arena, custom, panels, parallel, plan
-from fastbp.kernels import interpreter as run
-from fastbp.kernels.network import Network
-from fastbp.kernels.workspace import EMPTY, THREADS, Workspace, aligned, first_rows
+from fastbp.kernels import fields as field
+from fastbp.kernels import parallel
+from fastbp.kernels import updates as columns
+from fastbp.kernels import worker as run
 from fastbp.spec import LayerSpec, Report, ScalarFunctions, UpdateSpec
 
 Array = np.ndarray
@@ -35,8 +41,8 @@ WORTH_SHARING = 150_000
 # Bytes of a workspace for gradients up to which it is kept for the next call.
 WORTH_KEEPING = 1 << 26
 UNTREATED = UpdateSpec()
-NOT_TREATED = np.zeros(arena.N_UPDATE_SPEC)
-NOT_TREATED[arena.ACCUMULATION] = 1
+NOT_TREATED = np.zeros(columns.N_UPDATE_SPEC)
+NOT_TREATED[columns.ACCUMULATION] = 1
 
 
 def keeps_slopes(activation: str | ScalarFunctions) -> bool:
@@ -54,17 +60,14 @@ class Engine:
         self.specs = list(layers)
         self.lanes = LINE // self.dtype.itemsize
         self.loss: str | ScalarFunctions = "mse"
-        self.rule, self.n_states, self._update_spec = "sgd", 0, UNTREATED
+        self.rule, self._update_spec = "sgd", UNTREATED
         self.loss_parameters: tuple[float, ...] = ()
         self._own = list(dict.fromkeys(s.activation for s in self.specs if isinstance(s.activation, ScalarFunctions)))
         self.steps_trained = self.steps_since_compile = 0  # the second tells when accumulated gradients are due
         self._random = np.array([*key, 0], np.int64)
         self._layers = self._describe()
-        self._layout, length = plan.parameter_layout(self._layers, self.lanes)
+        self.parameters = Parameters(self._layers, self.dtype, self.lanes)
         self._network = self._connect()
-        self._stride = (length // self.lanes // 64 * 64 + 64 + 21) * self.lanes  # not a multiple of a page: see docs
-        self._P = aligned(self._stride, self.dtype)
-        self._written = False
         self._multiply_adds = sum(x.inputs * x.outputs for x in self._layers if x.dense)
         self._training: Workspace | None = None
         self._idle: list[Workspace] = []
@@ -79,10 +82,10 @@ class Engine:
                 name, output = "identity", name
             below = index - 1 if spec.below is None else spec.below
             inputs = self.input_size if below < 0 else self.specs[below].units
-            bias, skip = spec.dense and spec.use_bias, plan.NOWHERE if spec.skip is None else spec.skip
+            bias, skip = spec.dense and spec.use_bias, field.NOWHERE if spec.skip is None else spec.skip
             # dropout keeps its mask as slopes, which any activation that keeps them will do to apply
             code = CODES[KEEPS_SLOPES[0]] if spec.kind == "dropout" else self._code(name)
-            described.append(plan.Node(inputs, spec.units, plan.KINDS.index(spec.kind), code, self._code(output),
+            described.append(plan.Node(inputs, spec.units, field.KINDS.index(spec.kind), code, self._code(output),
                                        keeps_slopes(name), bias, spec.alpha, spec.values, below, skip,
                                        spec.trainable, (0, 0), spec.tables))
         return described
@@ -96,12 +99,12 @@ class Engine:
 
         every_weight: a step moves also the weights of features that do not occur.
         """
-        readers = [node for node in self._layers if plan.INPUT in (node.below, node.skip)]
+        readers = [node for node in self._layers if field.INPUT in (node.below, node.skip)]
         sparse = sparse and readers == [self._layers[0]] and self._layers[0].dense
         key = sparse, sparse and every_weight
         if key not in self._networks:
-            self._networks[key] = Network(self._layers, self.specs, self._layout, self._update_spec, self.rule,
-                                          self.lanes, *key)
+            self._networks[key] = Network(self._layers, self.specs, self.parameters.layout, self._update_spec,
+                                          self.rule, self.lanes, *key)
         return self._networks[key]
 
     def _code(self, activation: str | ScalarFunctions) -> int:
@@ -138,47 +141,16 @@ class Engine:
         tables = sum(codes * width for x in self._layers for _, codes, width in x.tables)
         return tables + sum((x.inputs + x.bias if x.dense else x.columns) * x.outputs for x in self._layers)
 
-    def _arrays(self) -> list[tuple[plan.Node, int, int]]:
-        return [(x, int(offset), int(pitch)) for x, (offset, pitch) in zip(self._layers, self._layout, strict=True)
-                if x.arrays]
-
     # -- parameters and states -----------------------------------------------------------------------------------
-    def _read(self, values: Array, columns: int = 4) -> list[Array]:
-        """Copies of an arena's arrays; columns=2: without moving statistics."""
-        arrays: list[Array] = []
-        for node, offset, pitch in self._arrays():
-            if node.dense:
-                kernel, bias = panels.unpack(values, offset, pitch, self.lanes, node.inputs, node.outputs)
-                arrays += [kernel, bias] if node.bias else [kernel]
-            elif node.tables:
-                arrays += [table.copy() for table in panels.tables(values, offset, self.lanes, node)]
-            else:
-                starts = [offset + j * pitch for j in range(min(columns, node.columns))]
-                arrays += [values[start : start + node.outputs].copy() for start in starts]
-        return arrays
-
-    def _write(self, values: Array, arrays: Iterable[Array], columns: int = 4) -> None:
-        rest = iter(arrays)
-        for node, offset, pitch in self._arrays():
-            if node.dense:
-                kernel = next(rest)
-                panels.pack(values, offset, pitch, self.lanes, kernel, next(rest) if node.bias else None)
-            elif node.tables:
-                for table in panels.tables(values, offset, self.lanes, node):
-                    table[:] = next(rest)
-            else:
-                for j in range(min(columns, node.columns)):
-                    values[offset + j * pitch :][: node.outputs] = next(rest)
-
-    def _arena(self, index: int) -> Array:
-        return self._P[index * self._stride : (index + 1) * self._stride]
-
     def get_weights(self) -> list[Array]:
-        return self._read(self._arena(0))
+        return self.parameters.read(self.parameters.copy_at(0))
 
     def set_weights(self, weights: Iterable[Array]) -> None:
-        self._written = True
-        self._write(self._arena(0), weights)
+        self.parameters.set_weights(weights)
+
+    @property
+    def n_states(self) -> int:
+        return self.parameters.n_states
 
     def get_state(self) -> list[list[Array]]:
         """Copies of the optimizer's states, each aligned with get_weights() without moving statistics.
@@ -187,28 +159,19 @@ class Engine:
         multiplications a weight. Behind them the average of the weights and the gradient accumulated so far, where the
         update spec has these.
         """
-        return [self._read(self._arena(1 + i), 2) for i in range(self.n_states + self._update_spec.n_states)]
+        n = self.n_states + self._update_spec.n_states
+        return [self.parameters.read(self.parameters.copy_at(1 + i), 2) for i in range(n)]
 
     def set_state(self, states: Sequence[Sequence[Array]]) -> None:
         self.reset_state(len(states) - self._update_spec.n_states)
         for index, state in enumerate(states):
-            self._write(self._arena(1 + index), state, 2)
-
-    def _arenas(self, n_states: int, treated: bool) -> int:
-        """Weights, states and, for updates that need all of it, the gradient; accumulated, it is among the states."""
-        return 1 + n_states + self._update_spec.n_states + (treated and self._update_spec.accumulation == 1)
+            self.parameters.write(self.parameters.copy_at(1 + index), state, 2)
 
     def reset_state(self, n_states: int) -> None:
         """States of 0, and an average that the first update sets."""
-        size = self._arenas(n_states, self._network.treated) * self._stride
-        if size == len(self._P):
-            self._P[self._stride :] = 0
-        else:
-            values = aligned(size, self.dtype)
-            if self._written:  # else both are zeros that no memory stands behind yet
-                values[: self._stride] = self._arena(0)
-            self._P, self._training = values, None
-        self.n_states, self.steps_since_compile = n_states, 0
+        if self.parameters.reset_states(n_states, self._update_spec, self._network.treated):
+            self._training = None
+        self.steps_since_compile = 0
 
     # -- running ---------------------------------------------------------------------------------------------------
     def _workers(self, batch: int, wanted: int | None) -> int:
@@ -228,7 +191,7 @@ class Engine:
               sample_weight: Array | None = None, outputs: Array | None = None, n_threads: int | None = None) -> Report:
         """Runs len(bounds) - 1 steps of minibatch training; see Report for how it may end early."""
         if self.rule == "muon":
-            return self._train_by_arrays(X, y, order, bounds, scalars, losses, sample_weight, outputs, n_threads)
+            return self._train_with_muon(X, y, order, bounds, scalars, losses, sample_weight, outputs, n_threads)
         steps = len(bounds) - 1
         batch = int(bounds[1] - bounds[0]) if steps == 1 else int(np.diff(bounds).max())
         sparse = isinstance(X, SparseRows)
@@ -237,19 +200,19 @@ class Engine:
         totals = EMPTY
         if sample_weight is not None:
             totals = np.add.reduceat(sample_weight[order[: bounds[-1]]].astype(np.float64), bounds[:-1])
-        large = self._P.nbytes > plan.L2_BYTES
+        large = self.parameters.values.nbytes > plan.L2_BYTES
         if scalars.strides[0] == 0:  # one row for all steps
             scalars = scalars[:1]
         if network.treated:
-            self._reserve_gradient()
-        network.update_spec[arena.AVERAGE] = (1 + self.n_states) * self._stride
+            self.parameters.reserve_gradient(self._update_spec)
+        network.update_spec[columns.AVERAGE] = (1 + self.n_states) * self.parameters.stride
         self._random[2], space.sync[parallel.STEPS] = self.steps_trained, 0
         try:
             space.run("train", {
                 run.N_STEPS: steps, run.LOSS: self._loss_code(), run.BACKWARD: 1, run.FUSED: not network.treated,
                 run.TRAIN: 1, run.RULE: self._rule_code(scalars), run.AHEAD: (1 + self.n_states) * large,
-                run.STRIDE: self._stride, run.FIRST_STEP: self.steps_since_compile,
-            }, P=self._P, G=self._arena(len(self._P) // self._stride - 1) if network.treated else EMPTY,
+                run.STRIDE: self.parameters.stride, run.FIRST_STEP: self.steps_since_compile,
+            }, P=self.parameters.values, G=self.parameters.copy_at(-1) if network.treated else EMPTY,
                 order=order, bounds=bounds, scalars=scalars, losses=losses, totals=totals, random=self._random,
                 **self._inputs(X), weight=EMPTY if sample_weight is None else sample_weight,
                 outputs=EMPTY if outputs is None else outputs, **self._labels(y))
@@ -259,19 +222,15 @@ class Engine:
         status = int(space.sync[parallel.STATUS] or space.sync[parallel.STATUS + 1])
         return Report(int(space.sync[parallel.STEPS]), (status < 0) + 2 * (status > 0), max(status, 0) - 1)
 
-    def _train_by_arrays(self, X: Rows, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array,
+    def _train_with_muon(self, X: Rows, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array,
                          sample_weight: Array | None, outputs: Array | None, n_threads: int | None) -> Report:
-        """Rules that look at whole matrices: gradients from the engine, updates as the reference makes them."""
-        from fastbp.reference.updates import Updates
-        from fastbp.reference.updates import parameters as arrays_of
-
-        gradient, n = aligned(self._stride, self.dtype), self.n_states + self._update_spec.n_states
-        most = int(np.diff(bounds).max())
+        """Gradients from the engine, updates in NumPy (see `muon`)."""
+        own, n = self.parameters, self.n_states + self._update_spec.n_states
+        gradient, most = aligned(own.stride, self.dtype), int(np.diff(bounds).max())
         space = self._space_for_training(most, self._workers(most, n_threads))
-        shapes = iter([array.shape for array in self._read(self._arena(0), 2)])
-        every = arrays_of(self.specs, [[next(shapes) for _ in range(node.arrays)] for node in self._layers])
-        updates = Updates(every, self.rule, self._update_spec)
-        updates.steps = self.steps_since_compile
+        shapes = iter([array.shape for array in own.read(own.copy_at(0), 2)])
+        every = muon.parameters(self.specs, [[next(shapes) for _ in range(node.arrays)] for node in self._layers])
+        optimizer = muon.Muon(every, self._update_spec, self.steps_since_compile)
         for s, (start, end) in enumerate(pairwise(bounds.tolist())):
             rows = order[start:end]
             weight = None if sample_weight is None else sample_weight[rows]
@@ -281,31 +240,20 @@ class Engine:
                            EMPTY if outputs is None else outputs[start:end], backward=1, G=gradient, train=1)
             if not np.isfinite(losses[s]):
                 return Report(s, 1, -1)
-            W, dW, *states = map(self._flat, (self._arena(0), gradient, *map(self._arena, range(1, n + 1))))
+            W, dW, *states = map(own.read_flat, (own.copy_at(0), gradient, *map(own.copy_at, range(1, n + 1))))
             with np.errstate(all="ignore"):
-                layer = updates.step(W, dW, states, scalars[s].tolist(), np.empty_like(W))
+                layer = optimizer.step(W, dW, states, scalars[s].tolist())
             for index, values in enumerate([W, *states]):
-                self._write(self._arena(index), [p.of(values) for p in every], 2)
+                own.write(own.copy_at(index), [p.of(values) for p in every], 2)
             self.steps_trained, self.steps_since_compile = self.steps_trained + 1, self.steps_since_compile + 1
             if layer >= 0:
                 return Report(s + 1, 2, layer)
         return Report(len(bounds) - 1, 0, -1)
 
-    def _flat(self, values: Array) -> Array:
-        return np.concatenate([array.reshape(-1) for array in self._read(values, 2)])
-
     def _rule_code(self, scalars: Array) -> int:
         rule = "adam_decay" if self.rule == "adam" and scalars.reshape(-1)[1] != 0 else self.rule
         rule = "adamw" if rule == "lamb" else rule  # LAMB is AdamW with a rate for every array
         return list(RULES).index(rule)
-
-    def _reserve_gradient(self) -> None:
-        """Room for gradients, where reset_state could not know of their need."""
-        size = self._arenas(self.n_states, True) * self._stride
-        if len(self._P) < size:
-            values = aligned(size, self.dtype)
-            values[: len(self._P)] = self._P
-            self._P = values
 
     def _space_for_training(self, batch: int, workers: int, network: Network | None = None) -> Workspace:
         space, network = self._training, network or self._network
@@ -316,7 +264,7 @@ class Engine:
     def gradients(self, X: Rows, y: Array, *, sample_weight: Array | None = None,
                   n_threads: int | None = None) -> tuple[float, list[Array | None]]:
         """The mean loss of one batch and its gradient, by the unfused path; parameters and states stay as they are."""
-        batch, gradient = len(X), aligned(self._stride, self.dtype)
+        batch, gradient = len(X), aligned(self.parameters.stride, self.dtype)
         network, workers = self._network_for(isinstance(X, SparseRows), False), self._workers(batch, n_threads)
         space, self._gradient_space = self._gradient_space, None  # nobody else's while it is used
         if space is None or space.batch < batch or space.workers != workers or space.network is not network:
@@ -327,17 +275,7 @@ class Engine:
         self._one_pass(space, "gradients", X, y, losses, sample_weight, EMPTY, backward=1, G=gradient)
         if space.M.nbytes <= WORTH_KEEPING:  # quasi-Newton methods ask again and again
             self._gradient_space = space
-        return float(losses[0]), self._with_gaps(gradient)
-
-    def _with_gaps(self, gradient: Array) -> list[Array | None]:
-        """An arena's arrays, None for moving statistics."""
-        arrays: list[Array | None] = []
-        rest = iter(self._read(gradient))
-        for node, _, _ in self._arrays():
-            for j in range(max(node.arrays, node.columns)):
-                array = next(rest)
-                arrays.append(array if j < node.arrays else None)
-        return arrays
+        return float(losses[0]), self.parameters.read_gradient(gradient)
 
     def evaluate(self, X: Rows, y: Array, *, sample_weight: Array | None = None, outputs: Array | None = None,
                  n_threads: int | None = None) -> float:
@@ -362,7 +300,7 @@ class Engine:
         space = self._borrow(chunk, n_threads, isinstance(X, SparseRows))
         bounds = np.append(np.arange(0, n, chunk), n) if n > chunk else space.whole(n)
         space.run("predict", {run.N_STEPS: len(bounds) - 1, run.TRAIN: 0},
-                  P=self._P, order=first_rows(n), bounds=bounds, outputs=out, **self._inputs(X))
+                  P=self.parameters.values, order=first_rows(n), bounds=bounds, outputs=out, **self._inputs(X))
         self._idle.append(space)
 
     def _borrow(self, batch: int, n_threads: int | None, sparse: bool) -> Workspace:
@@ -381,6 +319,7 @@ class Engine:
         totals = EMPTY if sample_weight is None else np.array([sample_weight.sum(dtype=np.float64)])
         numbers = {run.N_STEPS: 1, run.LOSS: self._loss_code(), run.BACKWARD: backward, run.FUSED: 0, run.TRAIN: train,
                    run.RULE: 0}
-        space.run(mode, numbers, P=self._P, G=G, random=self._random, **self._inputs(X), order=first_rows(len(X)),
-                  bounds=space.whole(len(X)), losses=losses, totals=totals, outputs=outputs,
-                  weight=EMPTY if sample_weight is None else sample_weight, **self._labels(y))
+        space.run(mode, numbers, P=self.parameters.values, G=G, random=self._random,
+                  **self._inputs(X), order=first_rows(len(X)), bounds=space.whole(len(X)), losses=losses,
+                  totals=totals, outputs=outputs, weight=EMPTY if sample_weight is None else sample_weight,
+                  **self._labels(y))

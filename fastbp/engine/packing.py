@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastbp.kernels.plan import Node, ceil_div, table_sizes
+from fastbp.engine.plan import Node, ceil_div, table_sizes
 
 
 def pack(arena: np.ndarray, offset: int, pitch: int, lanes: int, kernel: np.ndarray, bias: np.ndarray | None) -> None:

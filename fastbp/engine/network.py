@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastbp.kernels import arena, plan
+from fastbp.engine import plan
+from fastbp.kernels import updates as columns
 from fastbp.spec import LayerSpec, UpdateSpec
 
 Array = np.ndarray
@@ -35,23 +36,23 @@ class Network:
         self.nodes = [node._replace(rules=tuple(number.get((i, j), number.get((i, 0), 0))
                                                 for j in range(max(2, node.arrays)))) for i, node in enumerate(nodes)]
         rows = list(settings.values()) if self.treated else alike
-        self.settings = np.zeros((max(1, len(rows)), arena.N_SETTINGS))
-        self.settings[:, : arena.FIRST] = rows or [(1.0, 1.0, 0.0, 0.0, 0.0)]
+        self.settings = np.zeros((max(1, len(rows)), columns.N_SETTINGS))
+        self.settings[:, : columns.FIRST] = rows or [(1.0, 1.0, 0.0, 0.0, 0.0)]
         kernels = {group for (index, j), group in number.items() if specs[index].dense and j == 0}
-        self.settings[list(kernels), arena.REPORTED] = update_spec.reported_decay
+        self.settings[list(kernels), columns.REPORTED] = update_spec.reported_decay
         self.pieces = _pieces(self.nodes, layout, lanes)
-        runs = -(-self.pieces[:, arena.LINES] // arena.RUN)
-        self.n_sums = len(self.pieces) * arena.N_SUMS + int(runs.sum())
-        self.pieces[:, arena.RUNS] = self.n_sums - np.cumsum(runs[::-1])[::-1]
+        runs = -(-self.pieces[:, columns.LINES] // columns.RUN)
+        self.n_sums = len(self.pieces) * columns.N_SUMS + int(runs.sum())
+        self.pieces[:, columns.RUNS] = self.n_sums - np.cumsum(runs[::-1])[::-1]
         for group in range(len(rows) if self.treated else 0):
-            mine = np.flatnonzero((self.pieces[:, [arena.ARRAY, arena.BIAS_ARRAY]] == group).any(axis=1))
-            self.settings[group, [arena.FIRST, arena.COUNT]] = (mine[0], len(mine)) if len(mine) else (0, 0)
-        self.update_spec = np.zeros(arena.N_UPDATE_SPEC)
-        self.update_spec[: arena.AVERAGE] = update_spec[: arena.AVERAGE]
+            mine = np.flatnonzero((self.pieces[:, [columns.ARRAY, columns.BIAS_ARRAY]] == group).any(axis=1))
+            self.settings[group, [columns.FIRST, columns.COUNT]] = (mine[0], len(mine)) if len(mine) else (0, 0)
+        self.update_spec = np.zeros(columns.N_UPDATE_SPEC)
+        self.update_spec[: columns.AVERAGE] = update_spec[: columns.AVERAGE]
 
     def first_pieces(self) -> Array:
         """The number of every node's first piece, if it has any."""
-        return np.searchsorted(self.pieces[:, arena.NODE], np.arange(len(self.nodes)))
+        return np.searchsorted(self.pieces[:, columns.NODE], np.arange(len(self.nodes)))
 
     def options(self, training: bool) -> dict[str, bool]:
         """What the program must know, if anything."""
@@ -85,4 +86,4 @@ def _pieces(nodes: Sequence[plan.Node], layout: Array, lanes: int) -> Array:
             pieces += [(index, offset + start, min(PIECE, size // lanes - start // lanes), rule, -1, trained, 0)
                        for start in range(0, size, PIECE * lanes)]
             offset += size
-    return np.array(pieces, np.int64).reshape(-1, arena.N_PIECE)
+    return np.array(pieces, np.int64).reshape(-1, columns.N_PIECE)

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from fastbp.isa.curves_portable import CODES
 from fastbp.isa.losses_portable import CATEGORICAL, CROSS_ENTROPY, GAUSSIAN_NLL, QUANTILE
-from fastbp.kernels import plan as field
+from fastbp.kernels import fields as field
 from fastbp.kernels.dense import all_deltas, inputs_of
+from fastbp.kernels.fields import GRADIENT_LINES
 from fastbp.kernels.jit import called, inlined, kernel
 from fastbp.kernels.microkernels import activate, gather, loss, scale, scatter, softmax, softmax_slope, zero
-from fastbp.kernels.plan import GRADIENT_LINES
 
 # LINEAR: sum of a y, whose derivative by the activations a is y; `dense_backward` gives it any derivative so.
 LINEAR = -1

@@ -6,16 +6,31 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fastbp.engine.plan import L2_BYTES, Node, ceil_div, passes_through, plain, updates_wait
 from fastbp.isa import LINE
-from fastbp.kernels.plan import INPUT, L2_BYTES, Node, ceil_div, passes_through, plain, updates_wait
-
-# Operations, and the fields of their rows: what, which node, whether a barrier follows, how the work is split.
-(GATHER, FORWARD, LOSS, CHECK, OUTPUT, BACKWARD, WEIGHTS, PENALTIES, PREPARE, FACTORS, MEASURE, TRUST,
- APPLY) = range(13)
-WHAT, LAYER, BARRIER, SPLIT, N_PROGRAM = range(5)
-# By shares of units, from which workers help each other; by fixed shares of them; everything by every worker; by fixed
-# shares of the batch's panels, of the layer's panels of outputs, or of its blocks of inputs.
-HELPING, FIXED, EVERYONE, BY_BATCH, BY_OUTPUTS, BY_INPUTS = range(6)
+from fastbp.kernels.fields import INPUT
+from fastbp.kernels.operations import (
+    APPLY,
+    BACKWARD,
+    BY_BATCH,
+    BY_INPUTS,
+    BY_OUTPUTS,
+    CHECK,
+    EVERYONE,
+    FACTORS,
+    FIXED,
+    FORWARD,
+    GATHER,
+    HELPING,
+    LOSS,
+    MEASURE,
+    OUTPUT,
+    PENALTIES,
+    PREPARE,
+    TRUST,
+    WEIGHTS,
+    WHAT,
+)
 
 
 def _splits(layers: Sequence[Node], panels: int, lanes: int, workers: int) -> list[int]:

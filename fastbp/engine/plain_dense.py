@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 
 from fastbp import activations
+from fastbp.engine.arguments import array, writable
+from fastbp.engine.engine import Engine, keeps_slopes
+from fastbp.engine.memory import EMPTY, aligned
+from fastbp.engine.workspace import Workspace
 from fastbp.isa.curves_portable import IDENTITY
-from fastbp.kernels import interpreter as run
-from fastbp.kernels import plan, program
-from fastbp.kernels.arguments import array, writable
-from fastbp.kernels.engine import Engine, keeps_slopes
-from fastbp.kernels.outputs import LINEAR
-from fastbp.kernels.workspace import EMPTY, Workspace, aligned
+from fastbp.kernels import fields as field
+from fastbp.kernels import operations as op
+from fastbp.kernels import worker as run
+from fastbp.kernels.loss_layer import LINEAR
 from fastbp.spec import LayerSpec
 
 Array = np.ndarray
@@ -137,7 +139,8 @@ def dense_backward(dA: Array, X: Array, W: Array, A: Array, activation: str | ac
     key = ("backward", W.shape, curve, X.dtype.name)
     with RECENT.borrow(key, lambda: Backward(W.shape[0], W.shape[1], curve, X.dtype.name)) as engine:
         engine.set_weights([W, np.zeros(W.shape[1], W.dtype) if b is None else b])
-        return engine.run(X, dA, A)
+        derivatives: tuple[Array, Array, Array] = engine.run(X, dA, A)
+        return derivatives
 
 
 def _layer(X: Array, W: Array, b: Array | None) -> None:
@@ -155,7 +158,7 @@ class Backward(Engine):
     def __init__(self, inputs: int, outputs: int, curve: activations.Activation, dtype: str):
         below = LayerSpec(inputs, use_bias=False, kind="activation")
         super().__init__(inputs, [below, LayerSpec(outputs, curve.rule, curve.alpha)], dtype=dtype)
-        self._G = aligned(self._stride, self.dtype)
+        self._G = aligned(self.parameters.stride, self.dtype)
         layer = self._layers[1]
         self._runs_forward = layer.slopes
         # with f' = 1 there is nothing to know of A
@@ -167,12 +170,12 @@ class Backward(Engine):
         rows, dX = len(X), np.empty_like(X)
         space = self._prepare(rows)
         numbers = {run.N_STEPS: 1, run.LOSS: LINEAR, run.BACKWARD: 1, run.FUSED: 0, run.TRAIN: 0}
-        space.run("dense_backward", numbers, P=self._P, G=self._G, X=X.reshape(-1), y=dA.reshape(-1),
+        space.run("dense_backward", numbers, P=self.parameters.values, G=self._G, X=X.reshape(-1), y=dA.reshape(-1),
                   weight=A.reshape(-1) if self._reads_A else EMPTY, outputs=dX.reshape(-1), order=np.arange(rows),
                   bounds=np.array([0, rows]))
         for name in ("X", "y", "weight", "outputs"):  # a caller's arrays are not kept alive
             space.point(name, EMPTY)
-        dW, db = self._read(self._G)
+        dW, db = self.parameters.read(self._G)
         return dX, dW, db
 
     def _prepare(self, rows: int) -> Workspace:
@@ -181,13 +184,13 @@ class Backward(Engine):
         if space is self._prepared:
             return space
         below, layer = space.plan.layers
-        layer[[plan.A, plan.APITCH]] = below[[plan.A, plan.APITCH]]
+        layer[[field.A, field.APITCH]] = below[[field.A, field.APITCH]]
         deltas = below.copy()
-        deltas[[plan.Z, plan.ZPITCH]] = below[[plan.D, plan.DPITCH]]
+        deltas[[field.Z, field.ZPITCH]] = below[[field.D, field.DPITCH]]
         space.point("layers", np.array([below, layer, deltas]))
-        steps = [(program.GATHER, 0, 1, program.FIXED), (program.FORWARD, 1, 1, program.HELPING),
-                 (program.LOSS, 1, 1, program.FIXED), (program.BACKWARD, 1, 0, program.HELPING),
-                 (program.WEIGHTS, 1, 1, program.HELPING), (program.OUTPUT, 2, 1, program.FIXED)]
+        steps = [(op.GATHER, 0, 1, op.FIXED), (op.FORWARD, 1, 1, op.HELPING),
+                 (op.LOSS, 1, 1, op.FIXED), (op.BACKWARD, 1, 0, op.HELPING),
+                 (op.WEIGHTS, 1, 1, op.HELPING), (op.OUTPUT, 2, 1, op.FIXED)]
         if not self._runs_forward:
             del steps[1]
         space.programs["dense_backward"] = np.array(steps, np.int64)
