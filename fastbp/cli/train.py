@@ -299,7 +299,7 @@ def _print_report(
 
 
 def _share_of_peak(flops: float, threads: int | None) -> str:
-    from fastbp.isa.detect import usable_cores
+    from fastbp.isa.targets.detect import usable_cores
     from fastbp.kernels.peak import measured_peak
 
     n_threads = min(threads or usable_cores(), usable_cores())

@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 
 from fastbp.isa import detect
-from fastbp.isa.table import Table
+from fastbp.isa.targets.table import Table
 
 LINE = 64
 NAME = detect.choose(os.environ.get("FASTBP_ISA"))

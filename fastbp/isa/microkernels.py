@@ -7,9 +7,9 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from fastbp.isa import arena, elementwise, emit, losses, masks, norms, outputs, panels, peak, rules, sparse
-from fastbp.isa.curves import CURVES
-from fastbp.isa.emit import I64
-from fastbp.isa.table import Table
+from fastbp.isa.emitters.activations import CURVES
+from fastbp.isa.emitters.lines import I64
+from fastbp.isa.targets.table import Table
 
 Emitter = Callable[[ir.Module, int, Table], ir.Function]
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastbp import isa
-from fastbp.isa.curves_portable import CODES
-from fastbp.isa.emit import ACCUMULATE, AHEAD_LINES, BIAS_ROWS, KEEP, RELU, ROUNDS, ZERO
+from fastbp.isa.twins.activations import CODES
+from fastbp.isa.emitters.lines import ACCUMULATE, AHEAD_LINES, BIAS_ROWS, KEEP, RELU, ROUNDS, ZERO
 from fastbp.kernels import plan as field
 from fastbp.kernels.jit import inlined, kernel
 from fastbp.kernels.microkernels import across, activate, add, along, slope, transpose, update

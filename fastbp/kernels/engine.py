@@ -14,9 +14,9 @@ import numpy as np
 
 from fastbp.data.csr import SparseRows
 from fastbp.isa import LINE
-from fastbp.isa.curves_portable import CODES
-from fastbp.isa.losses_portable import CODES as LOSSES
-from fastbp.isa.rules import RULES
+from fastbp.isa.twins.activations import CODES
+from fastbp.isa.twins.losses import CODES as LOSSES
+from fastbp.isa.emitters.optimizers import RULES
 from fastbp.kernels import arena, custom, panels, parallel, plan
 from fastbp.kernels import interpreter as run
 from fastbp.kernels.network import Network

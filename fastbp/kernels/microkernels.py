@@ -17,8 +17,8 @@ from numba.extending import intrinsic, register_jitable
 
 from fastbp import isa
 from fastbp.isa import machine, portable, portable_nodes
-from fastbp.isa.curves_portable import CODES
-from fastbp.isa.losses_portable import NAMES as LOSSES
+from fastbp.isa.twins.activations import CODES
+from fastbp.isa.twins.losses import NAMES as LOSSES
 from fastbp.isa.microkernels import SLOTS, fill
 from fastbp.kernels import jit
 

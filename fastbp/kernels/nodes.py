@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastbp.isa.curves_portable import CODES
+from fastbp.isa.twins.activations import CODES
 from fastbp.kernels import plan as field
 from fastbp.kernels.dense import activation, all_deltas, deltas
 from fastbp.kernels.jit import called, inlined

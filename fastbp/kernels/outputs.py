@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fastbp.isa.curves_portable import CODES
-from fastbp.isa.losses_portable import CATEGORICAL, CROSS_ENTROPY, GAUSSIAN_NLL, QUANTILE
+from fastbp.isa.twins.activations import CODES
+from fastbp.isa.twins.losses import CATEGORICAL, CROSS_ENTROPY, GAUSSIAN_NLL, QUANTILE
 from fastbp.kernels import plan as field
 from fastbp.kernels.dense import all_deltas, inputs_of
 from fastbp.kernels.jit import called, inlined, kernel

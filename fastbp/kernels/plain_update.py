@@ -15,7 +15,7 @@ from numba import carray, types
 
 from fastbp import optimizers
 from fastbp.isa import LINE
-from fastbp.isa.rules import MOST_STATES, RULES
+from fastbp.isa.emitters.optimizers import MOST_STATES, RULES
 from fastbp.kernels import jit, microkernels
 from fastbp.kernels.arguments import array, writable
 from fastbp.kernels.interpreter import pointer

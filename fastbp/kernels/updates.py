@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fastbp.isa.rules import LIMIT, RULES, TINY_32, TINY_64
+from fastbp.isa.emitters.optimizers import LIMIT, RULES, TINY_32, TINY_64
 from fastbp.kernels.jit import kernel
 
 (SGD, MOMENTUM, NESTEROV, ADAM, ADAM_DECAY, ADAMW, AMSGRAD, NADAM, RMSPROP, RMSPROP_MOMENTUM, RMSPROP_CENTERED, ADAGRAD,

@@ -16,7 +16,7 @@ import numba
 import numpy as np
 
 from fastbp.isa import LINE
-from fastbp.isa.detect import usable_cores
+from fastbp.isa.targets.detect import usable_cores
 from fastbp.kernels import interpreter as run
 from fastbp.kernels import jit, parallel, plan, program
 from fastbp.kernels.network import Network

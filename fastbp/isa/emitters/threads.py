@@ -9,7 +9,7 @@ import platform
 
 from llvmlite import ir
 
-from fastbp.isa.emit import I32, I64, declare
+from fastbp.isa.emitters.lines import I32, I64, declare
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 ARM = platform.machine().lower() in ("aarch64", "arm64")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from isa_cases import Case, Operand, assert_within, lanes_of, unit, whole, wide
 
-from fastbp.isa.losses_portable import CATEGORICAL, CODES
+from fastbp.isa.twins.losses import CATEGORICAL, CODES
 from fastbp.reference import LOSSES
 
 LINES = (1, 2, 3, 8, 10, 16, 17, 33)

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from fastbp.isa import vmath
-from fastbp.isa.emit import I32, I64, PTR, Lines, define, loop
-from fastbp.isa.outputs import at_line
-from fastbp.isa.panels import index_at
-from fastbp.isa.vmath import horner
+from fastbp.isa.emitters import transcendental as vmath
+from fastbp.isa.emitters.lines import I32, I64, PTR, Lines, define, loop
+from fastbp.isa.emitters.softmax import at_line
+from fastbp.isa.emitters.panels import index_at
+from fastbp.isa.emitters.transcendental import horner
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)

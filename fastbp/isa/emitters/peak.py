@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from fastbp.isa.emit import I64, PTR, Lines, define, loop
-from fastbp.isa.table import Table
+from fastbp.isa.emitters.lines import I64, PTR, Lines, define, loop
+from fastbp.isa.targets.table import Table
 
 
 def peak(module: ir.Module, bits: int, table: Table) -> ir.Function:

@@ -6,8 +6,8 @@ where NumPy would give an infinity or NaN.
 
 import math
 
-from fastbp.isa.curves_portable import SIGMOID, activate
-from fastbp.isa.emit import LINE
+from fastbp.isa.twins.activations import SIGMOID, activate
+from fastbp.isa.emitters.lines import LINE
 
 LN2 = 0.6931471805599453
 TINY = {32: 2.0**-126, 64: 2.0**-1022}  # the least q of a focal loss's q^gamma

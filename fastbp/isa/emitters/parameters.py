@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from fastbp.isa.emit import I64, PTR, Lines, declare, define, loop
-from fastbp.isa.outputs import at_line
-from fastbp.isa.rules import averages
+from fastbp.isa.emitters.lines import I64, PTR, Lines, declare, define, loop
+from fastbp.isa.emitters.softmax import at_line
+from fastbp.isa.emitters.optimizers import averages
 
 DOUBLE = ir.DoubleType()
 

@@ -8,7 +8,7 @@ import numpy as np
 from isa_cases import Case, Operand, assert_bits, assert_within, lanes_of, same_bits, unit, whole
 from isa_rounded import Rounded
 
-from fastbp.isa.masks import ERFINV_CENTRE, ERFINV_TAIL, SQRT_2
+from fastbp.isa.emitters.dropout import ERFINV_CENTRE, ERFINV_TAIL, SQRT_2
 from fastbp.reference.random import Draw, random_words
 
 SIZES = (1, 15, 16, 17, 31, 33, 100)

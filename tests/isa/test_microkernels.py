@@ -36,8 +36,8 @@ from isa_rounded import Rounded
 
 from fastbp import isa
 from fastbp.isa import losses_portable, portable, portable_nodes, rules
-from fastbp.isa.curves import CURVES
-from fastbp.isa.curves_portable import CODES
+from fastbp.isa.emitters.activations import CURVES
+from fastbp.isa.twins.activations import CODES
 from fastbp.isa.microkernels import SLOTS
 from fastbp.kernels import jit, microkernels
 

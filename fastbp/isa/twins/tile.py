@@ -18,8 +18,8 @@ import math
 
 from fastbp.isa import curves_portable as curves
 from fastbp.isa import losses_portable as losses
-from fastbp.isa.emit import ACCUMULATE, BIAS_COLUMNS, BIAS_ROWS, LINE, RELU
-from fastbp.isa.rules import LIMIT, RULES, TINY_32, TINY_64
+from fastbp.isa.emitters.lines import ACCUMULATE, BIAS_COLUMNS, BIAS_ROWS, LINE, RELU
+from fastbp.isa.emitters.optimizers import LIMIT, RULES, TINY_32, TINY_64
 
 (SGD, MOMENTUM, NESTEROV, ADAM, ADAM_DECAY, ADAMW, AMSGRAD, NADAM, RMSPROP, RMSPROP_MOMENTUM, RMSPROP_CENTERED, ADAGRAD,
  ADADELTA, LION) = range(14)  # positions in rules.RULES

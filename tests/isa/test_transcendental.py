@@ -9,8 +9,8 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from fastbp.isa import curves_portable, vmath
-from fastbp.isa.curves import CURVES, Curve
-from fastbp.isa.emit import Lines, loop
+from fastbp.isa.emitters.activations import CURVES, Curve
+from fastbp.isa.emitters.lines import Lines, loop
 
 jit = pytest.mark.jit
 DTYPES = {"float32": np.float32, "float64": np.float64}

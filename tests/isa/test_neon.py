@@ -22,7 +22,7 @@ from isa_cases import DTYPES, Case, gathers, run_and_check, scatters, tiles, tra
 from llvmlite import ir
 
 from fastbp.isa import neon
-from fastbp.isa.emit import PTR
+from fastbp.isa.emitters.lines import PTR
 from fastbp.isa.microkernels import SLOTS, fill
 
 COMPILER = shutil.which("aarch64-linux-gnu-gcc")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from fastbp.isa.emit import LINE
-from fastbp.isa.masks import ERFINV_CENTRE, ERFINV_TAIL, MULTIPLIERS, ROUNDS, SQRT_2, WEYL
-from fastbp.isa.rules import TINY_32, TINY_64
+from fastbp.isa.emitters.lines import LINE
+from fastbp.isa.emitters.dropout import ERFINV_CENTRE, ERFINV_TAIL, MULTIPLIERS, ROUNDS, SQRT_2, WEYL
+from fastbp.isa.emitters.optimizers import TINY_32, TINY_64
 
 FACTOR_0, FACTOR_1 = MULTIPLIERS
 WEYL_0, WEYL_1 = WEYL

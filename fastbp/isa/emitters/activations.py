@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fastbp.isa import vmath
-from fastbp.isa.curves_portable import (
+from fastbp.isa.emitters import transcendental as vmath
+from fastbp.isa.twins.activations import (
     CODES,
     GELU_TANH_CUBIC,
     GELU_TANH_SLOPE,
@@ -21,7 +21,7 @@ from fastbp.isa.curves_portable import (
     SELU_ALPHA,
     SELU_SCALE,
 )
-from fastbp.isa.vmath import horner, magnitude, product
+from fastbp.isa.emitters.transcendental import horner, magnitude, product
 
 EXP_END = {32: 89.0, 64: 710.0}  # exp(-z) is 0 from here up
 MISH_END = {32: 20.0, 64: 40.0}  # mish(z) is z from here up

@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from fastbp.isa.emit import I64, PTR, Lines, define, loop
-from fastbp.isa.outputs import Sums, at_line
-from fastbp.isa.panels import lane_mask
+from fastbp.isa.emitters.lines import I64, PTR, Lines, define, loop
+from fastbp.isa.emitters.softmax import Sums, at_line
+from fastbp.isa.emitters.panels import lane_mask
 
 
 def over_lanes(x: Lines, v):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from fastbp.isa.emit import I32, I64, PTR, Lines, define, loop
-from fastbp.isa.outputs import at_line
-from fastbp.isa.rules import all_lanes, finite
+from fastbp.isa.emitters.lines import I32, I64, PTR, Lines, define, loop
+from fastbp.isa.emitters.softmax import at_line
+from fastbp.isa.emitters.optimizers import all_lanes, finite
 
 GROUP = 4  # panels whose sums are in registers at once: four chains of multiply-adds
 

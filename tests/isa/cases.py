@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbp.isa import rules
-from fastbp.isa.curves_portable import CODES
-from fastbp.isa.losses_portable import NAMES as LOSSES
+from fastbp.isa.twins.activations import CODES
+from fastbp.isa.twins.losses import NAMES as LOSSES
 
 FAMILIES = {"update": list(rules.RULES), "activate": list(CODES), "slope": list(CODES), "loss": list(LOSSES)}
 DTYPES = ("float32", "float64")

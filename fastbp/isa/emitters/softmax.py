@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from fastbp.isa import vmath
-from fastbp.isa.emit import I64, PTR, Lines, define, loop
+from fastbp.isa.emitters import transcendental as vmath
+from fastbp.isa.emitters.lines import I64, PTR, Lines, define, loop
 
 
 class Sums:

@@ -22,11 +22,11 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from fastbp.isa import vmath
-from fastbp.isa.curves import logistic
-from fastbp.isa.emit import I64, PTR, Lines, define, loop
-from fastbp.isa.losses_portable import LN2, NAMES, TINY
-from fastbp.isa.outputs import at_line
+from fastbp.isa.emitters import transcendental as vmath
+from fastbp.isa.emitters.activations import logistic
+from fastbp.isa.emitters.lines import I64, PTR, Lines, define, loop
+from fastbp.isa.twins.losses import LN2, NAMES, TINY
+from fastbp.isa.emitters.softmax import at_line
 
 
 class Panel(NamedTuple):

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from fastbp.isa.curves import CURVES
-from fastbp.isa.emit import I64, PTR, Lines, define, loop
+from fastbp.isa.emitters.activations import CURVES
+from fastbp.isa.emitters.lines import I64, PTR, Lines, define, loop
 
 
 def activate(name: str) -> Callable:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from fastbp.isa.emit import I64, PTR, Lines, declare, define, loop
+from fastbp.isa.emitters.lines import I64, PTR, Lines, declare, define, loop
 
 # Added to v', so that 0 / 0 cannot arise when epsilon is 0; far below what epsilon or any real gradient adds.
 TINY_32, TINY_64 = 1e-36, 1e-290

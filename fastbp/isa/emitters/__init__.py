@@ -1,0 +1,1 @@
+"""Emitters of LLVM IR: the vocabulary in `lines`, and the microkernels, each with its twin in `twins`."""
