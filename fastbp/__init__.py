@@ -32,8 +32,8 @@ from fastbp.callbacks import (
     TerminateOnNaN,
 )
 from fastbp.constraints import MaxNorm
-from fastbp.diagnosis.layer_health import Diagnosis, diagnose
 from fastbp.diagnosis.gradient_check import GradientCheck, check_gradients
+from fastbp.diagnosis.layer_health import Diagnosis, diagnose
 from fastbp.diagnosis.lr_finder import RateSearch, find_learning_rate
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.losses import (

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.diagnosis.layer_health import Diagnosis, LayerDiagnosis
 from fastbp.diagnosis.gradient_check import ArrayCheck, GradientCheck
+from fastbp.diagnosis.layer_health import Diagnosis, LayerDiagnosis
 from fastbp.diagnosis.lr_finder import RateSearch
 from fastbp.training.history import History
 from fastbp.util import html_table as html

@@ -85,7 +85,7 @@ def _activate(functions: ScalarFunctions, dtype: str) -> Any:
 
 @cache
 def _loss(functions: ScalarFunctions, dtype: str) -> Any:
-    """void (n, z, t, d, weights, loss, extra, parameters): a mean over elements, see `isa.losses`."""
+    """void (n, z, t, d, weights, loss, extra, parameters): a mean over elements, see `isa.emitters.losses`."""
     f, derivative = _compiled(functions)
     real, lanes = np.dtype(dtype).type, LINE // np.dtype(dtype).itemsize
 

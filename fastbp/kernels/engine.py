@@ -14,9 +14,7 @@ import numpy as np
 
 from fastbp.data.csr import SparseRows
 from fastbp.isa import LINE
-from fastbp.isa.twins.activations import CODES
-from fastbp.isa.twins.losses import CODES as LOSSES
-from fastbp.isa.emitters.optimizers import RULES
+from fastbp.isa.codes import ACTIVATIONS, FUSED_WITH_SIGMOID, KEEPS_SLOPES, LOSSES, RULE_CODES
 from fastbp.kernels import arena, custom, panels, parallel, plan
 from fastbp.kernels import interpreter as run
 from fastbp.kernels.network import Network
@@ -25,8 +23,6 @@ from fastbp.spec import LayerSpec, Report, ScalarFunctions, UpdateSpec
 
 Array = np.ndarray
 Rows = Array | SparseRows
-KEEPS_SLOPES = ("gelu", "gelu_tanh", "silu", "mish")
-FUSED_WITH_SIGMOID = ("binary_cross_entropy", "binary_focal")
 # Rows of a prediction that go through the network at once.
 CHUNK = 512
 # Multiply-adds of a step, per layer and worker, from which another worker pays for barriers: 64-100-10 with 64 rows,
@@ -81,7 +77,7 @@ class Engine:
             inputs = self.input_size if below < 0 else self.specs[below].units
             bias, skip = spec.dense and spec.use_bias, plan.NOWHERE if spec.skip is None else spec.skip
             # dropout keeps its mask as slopes, which any activation that keeps them will do to apply
-            code = CODES[KEEPS_SLOPES[0]] if spec.kind == "dropout" else self._code(name)
+            code = ACTIVATIONS[KEEPS_SLOPES[0]] if spec.kind == "dropout" else self._code(name)
             described.append(plan.Node(inputs, spec.units, plan.KINDS.index(spec.kind), code, self._code(output),
                                        keeps_slopes(name), bias, spec.alpha, spec.values, below, skip,
                                        spec.trainable, (0, 0), spec.tables))
@@ -106,7 +102,7 @@ class Engine:
 
     def _code(self, activation: str | ScalarFunctions) -> int:
         if isinstance(activation, str):
-            return CODES[activation]
+            return ACTIVATIONS[activation]
         return custom.activation_code(self._own.index(activation))
 
     def configure(self, loss: str | ScalarFunctions, rule: str, *, loss_parameters: tuple[float, ...] = (),
@@ -297,7 +293,7 @@ class Engine:
     def _rule_code(self, scalars: Array) -> int:
         rule = "adam_decay" if self.rule == "adam" and scalars.reshape(-1)[1] != 0 else self.rule
         rule = "adamw" if rule == "lamb" else rule  # LAMB is AdamW with a rate for every array
-        return list(RULES).index(rule)
+        return RULE_CODES[rule]
 
     def _reserve_gradient(self) -> None:
         """Room for gradients, where reset_state could not know of their need."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fastbp.isa.twins.activations import CODES
-from fastbp.isa.twins.losses import CATEGORICAL, CROSS_ENTROPY, GAUSSIAN_NLL, QUANTILE
+from fastbp.isa.codes import CATEGORICAL, CROSS_ENTROPY, GAUSSIAN_NLL, QUANTILE, SIGMOID, SOFTMAX
 from fastbp.kernels import plan as field
 from fastbp.kernels.dense import all_deltas, inputs_of
 from fastbp.kernels.jit import called, inlined, kernel
@@ -14,7 +13,6 @@ from fastbp.kernels.plan import GRADIENT_LINES
 
 # LINEAR: sum of a y, whose derivative by the activations a is y; `dense_backward` gives it any derivative so.
 LINEAR = -1
-SOFTMAX, SIGMOID, IDENTITY = CODES["softmax"], CODES["sigmoid"], CODES["identity"]
 # Lines of a worker's scratch, behind the tile of gradients and the rule's scalars.
 ROW_WEIGHTS, ROW_LOSSES, LOG_SUMS, TARGETS = (GRADIENT_LINES + i for i in (1, 2, 3, 8))
 

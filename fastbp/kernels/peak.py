@@ -17,7 +17,7 @@ import numpy as np
 from numba import carray, types
 
 from fastbp import isa
-from fastbp.isa.emitters.lines import KEEP, ZERO
+from fastbp.isa.codes import KEEP, ZERO
 from fastbp.isa.microkernels import SLOTS
 from fastbp.kernels import jit, microkernels
 from fastbp.kernels.interpreter import pointer

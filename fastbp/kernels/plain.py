@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import activations
-from fastbp.isa.twins.activations import IDENTITY
+from fastbp.isa.codes import IDENTITY
 from fastbp.kernels import interpreter as run
 from fastbp.kernels import plan, program
 from fastbp.kernels.arguments import array, writable

@@ -22,7 +22,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastbp.isa import LINE, detect
+from fastbp.isa import LINE
+from fastbp.isa.targets import detect
 
 # Kinds of nodes, in the order of their codes.
 KINDS = ("dense", "activation", "batch_norm", "layer_norm", "dropout", "noise", "add", "embedding")

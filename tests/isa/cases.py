@@ -12,11 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.isa import rules
-from fastbp.isa.twins.activations import CODES
-from fastbp.isa.twins.losses import NAMES as LOSSES
+from fastbp.isa.codes import ACCUMULATE, APPLY_RELU, BIAS_COLUMNS, BIAS_ROWS, FAMILIES, KEEP, ZERO
 
-FAMILIES = {"update": list(rules.RULES), "activate": list(CODES), "slope": list(CODES), "loss": list(LOSSES)}
 DTYPES = ("float32", "float64")
 GUARD = 2  # lines around every operand
 
@@ -132,9 +129,6 @@ def assert_bits(got, expected) -> None:
 
 
 # -- the register tile ---------------------------------------------------------------------------------------------
-ZERO, ACCUMULATE, BIAS_ROWS, BIAS_COLUMNS = range(4)
-KEEP, RELU = range(2)
-
 
 class Product:
     """One product of `rows` x k by k x `columns` lines, from whose parts the tiles of all sizes are taken."""
@@ -174,7 +168,7 @@ class Product:
         result = A @ B + begin
         u = unit(self.dtype)
         bound = 2 * (self.k + 1) * u * (np.abs(A) @ np.abs(B) + np.abs(begin)) + 4 * u * np.abs(result)
-        self.answers[key] = np.maximum(result, 0) if post == RELU else result, bound
+        self.answers[key] = np.maximum(result, 0) if post == APPLY_RELU else result, bound
         return self.answers[key]
 
     def scalars(self, form: str, first: int, rows: int) -> tuple[Operand, list[int]]:
@@ -230,7 +224,7 @@ def tiles(table, dtype: str, k: int) -> Iterator[Case]:
     """Every size, form, start and end of the product of k steps; all agree to the bit."""
     product = Product(dtype, k, table.tallest(1), table.columns)
     for start in (ZERO, ACCUMULATE, BIAS_ROWS, BIAS_COLUMNS):
-        for post in (KEEP, RELU):
+        for post in (KEEP, APPLY_RELU):
             for rows, columns in table.sizes:
                 for form in ("across", "along") if rows <= product.L else ("along",):  # across: rows of one panel
                     yield product.tile(form, rows, columns, start, post, apart=(rows + columns) % 3)

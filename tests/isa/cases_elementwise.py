@@ -1,13 +1,17 @@
-"""Cases of softmax, update rules and activations, which work lane by lane. See isa_cases."""
+"""Cases of softmax, update rules and activations, which work lane by lane. See cases."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from isa_cases import Case, Operand, assert_bits, assert_within, lanes_of, unit, whole, wide
 
-from fastbp.isa import curves_portable, rules
+from fastbp.isa.codes import ACTIVATIONS, LIMIT, N_SCALARS, UPDATE_RULES
+from fastbp.isa.codes import ELEMENTWISE as NAMES
+from fastbp.isa.emitters.optimizers import TINY
+from fastbp.isa.twins import activations as twins
+
+from .cases import Case, Operand, assert_bits, assert_within, lanes_of, unit, whole, wide
 
 LINES = (1, 2, 3, 8, 10, 16, 17, 33, 100)
 
@@ -133,7 +137,7 @@ class Exact:
 def exact_rule(rule: str, g, w, states, s) -> list[Exact]:
     """New weights and states."""
     u = unit(w.dtype)
-    tiny = Exact(rules.TINY[8 * w.itemsize] + 0 * wide(g), u)
+    tiny = Exact(TINY[8 * w.itemsize] + 0 * wide(g), u)
     g, w, old = Exact(wide(g), u), Exact(wide(w), u), [Exact(wide(x), u) for x in states]
     if rule == "sgd":
         return [w * s[0] + g * s[1]]
@@ -190,8 +194,8 @@ def exact_lion(g: Exact, w: Exact, m: Exact, s) -> list[Exact]:
 def update_case(rule: str, g: np.ndarray, w: np.ndarray, states: list[np.ndarray], label: str, apart: int = 0) -> Case:
     """g, w and states: (columns, lines, L); in memory columns lie `apart` lines further apart than they must."""
     dtype, (columns, rows, L) = w.dtype.name, w.shape
-    scalars = np.full(rules.N_SCALARS, np.nan, dtype)
-    scalars[: len(SCALARS[rule])], scalars[rules.LIMIT] = SCALARS[rule], SAFE[dtype]
+    scalars = np.full(N_SCALARS, np.nan, dtype)
+    scalars[: len(SCALARS[rule])], scalars[LIMIT] = SCALARS[rule], SAFE[dtype]
     G, pitch = Operand(dtype, columns * (rows + apart) * L), (rows + apart) * L
     G.values.reshape(columns, rows + apart, L)[:, :rows] = g
     old = np.stack([w, *states])
@@ -226,7 +230,7 @@ def random_update(rule: str, dtype: str, columns: int, rows: int):
 
 
 def updates(dtype: str, longest: int = 1000) -> Iterator[Case]:
-    for rule in rules.RULES:
+    for rule in UPDATE_RULES:
         for columns, rows, apart in ((1, 1, 0), (1, 3, 1), (2, 8, 0), (3, 16, 2), (1, longest, 0)):
             g, w, states = random_update(rule, dtype, columns, rows)
             yield update_case(rule, g, w, states, f"{columns} runs of {rows} lines", apart)
@@ -237,7 +241,7 @@ def updates(dtype: str, longest: int = 1000) -> Iterator[Case]:
 def spoilt_updates(dtype: str) -> Iterator[Case]:
     """Gradients that are not finite, or whose squares are not: in some lanes only, which alone keep what they had."""
     rng, big = np.random.default_rng(11), {"float32": 1e30, "float64": 1e300}[dtype]
-    for rule in rules.RULES:
+    for rule in UPDATE_RULES:
         for name, value in {"nan": np.nan, "inf": np.inf, "-inf": -np.inf, "huge": big}.items():
             g, w, states = random_update(rule, dtype, 2, 5)
             g[rng.uniform(size=g.shape) < 0.1] = value
@@ -250,7 +254,6 @@ def spoilt_updates(dtype: str) -> Iterator[Case]:
 
 # -- activations ---------------------------------------------------------------------------------------------------
 ALPHA = {"leaky_relu": 0.01, "elu": 1.3}
-NAMES = [name for name in curves_portable.CODES if name != "softmax"]
 
 
 def pointwise(function: Callable[..., object], *arguments) -> np.ndarray:
@@ -267,15 +270,15 @@ def activations(dtype: str) -> Iterator[Case]:
     """|error| <= 4 eps (2 |f| + |z f'|): two roundings of f and one of an argument, here and in the float64 twin."""
     eps = float(np.finfo(dtype).eps)
     for name in NAMES:
-        code, alpha = curves_portable.CODES[name], np.full(1, ALPHA.get(name, 0.0), dtype)
+        code, alpha = ACTIVATIONS[name], np.full(1, ALPHA.get(name, 0.0), dtype)
         for n, in_place in ((1, False), (5, False), (7, True)):
-            z, pair = activation_inputs(dtype, n), code >= curves_portable.GELU
+            z, pair = activation_inputs(dtype, n), code >= twins.GELU
             parameter = float(alpha[0])
-            f = pointwise(lambda x, c=code, p=parameter: curves_portable.activate(c, x, p), z)
+            f = pointwise(lambda x, c=code, p=parameter: twins.activation(c, x, p), z)
             if pair:
-                df = pointwise(lambda x, c=code: curves_portable.forward_slope(c, x)[1], z)
+                df = pointwise(lambda x, c=code: twins.activation_and_slope(c, x)[1], z)
             else:
-                df = pointwise(lambda a, c=code, p=parameter: curves_portable.slope_from_output(c, a, p), f)
+                df = pointwise(lambda a, c=code, p=parameter: twins.slope_from_output(c, a, p), f)
             with np.errstate(invalid="ignore"):
                 bound = 4 * eps * (2 * np.abs(f) + np.nan_to_num(np.abs(np.ravel(wide(z)) * df)))
             Z = Operand(dtype, z.size, z)
@@ -294,16 +297,16 @@ def activations(dtype: str) -> Iterator[Case]:
 def slopes(dtype: str) -> Iterator[Case]:
     eps = float(np.finfo(dtype).eps)
     for name in NAMES:
-        code, alpha = curves_portable.CODES[name], np.full(1, ALPHA.get(name, 0.0), dtype)
+        code, alpha = ACTIVATIONS[name], np.full(1, ALPHA.get(name, 0.0), dtype)
         for n in (1, 5):
             d = activation_inputs(dtype, n)
             known = np.random.default_rng(13).uniform(0 if name == "softplus" else -1, 1, d.shape).astype(dtype)
             known[0, 4], d[0, 2:4] = 0.0, 1.0
-            if code >= curves_portable.GELU:
+            if code >= twins.GELU:
                 df = np.ravel(wide(known)).astype(np.float64)
             else:
                 p = float(alpha[0])
-                df = pointwise(lambda a, c=code, p=p: curves_portable.slope_from_output(c, a, p), known)
+                df = pointwise(lambda a, c=code, p=p: twins.slope_from_output(c, a, p), known)
             A, D = Operand(dtype, known.size, known), whole(Operand(dtype, d.size, d))
             exact = np.ravel(wide(d)) * df
             bound = 4 * eps * np.maximum(np.abs(df), 1) * np.abs(np.ravel(wide(d)))

@@ -1,4 +1,4 @@
-"""Cases of the losses over a panel, beside the reference's formulas in wider arithmetic. See isa_cases.
+"""Cases of the losses over a panel, beside the reference's formulas in wider arithmetic. See cases.
 
 The bounds follow each value and slope through its operations, u for every rounding, 4 u for an exponential, a logarithm
 or a hyperbolic tangent, and leave room for second order.
@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from isa_cases import Case, Operand, assert_within, lanes_of, unit, whole, wide
 
-from fastbp.isa.twins.losses import CATEGORICAL, CODES
+from fastbp.isa.codes import CATEGORICAL
+from fastbp.isa.codes import LOSSES as CODES
 from fastbp.reference import LOSSES
+
+from .cases import Case, Operand, assert_within, lanes_of, unit, whole, wide
 
 LINES = (1, 2, 3, 8, 10, 16, 17, 33)
 

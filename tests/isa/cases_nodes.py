@@ -1,15 +1,16 @@
-"""Cases of normalisation, residual sums, dropout and noise. See isa_cases; the bounds are those of `Rounded`."""
+"""Cases of normalisation, residual sums, dropout and noise. See cases; the bounds are those of `Rounded`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import numpy as np
-from isa_cases import Case, Operand, assert_bits, assert_within, lanes_of, same_bits, unit, whole
-from isa_rounded import Rounded
 
-from fastbp.isa.emitters.dropout import ERFINV_CENTRE, ERFINV_TAIL, SQRT_2
+from fastbp.isa.twins.dropout import ERFINV_CENTRE, ERFINV_TAIL, SQRT_2
 from fastbp.reference.random import Draw, random_words
+
+from .cases import Case, Operand, assert_bits, assert_within, lanes_of, same_bits, unit, whole
+from .rounded import Rounded
 
 SIZES = (1, 15, 16, 17, 31, 33, 100)
 ALL_PAIRS = [(n, batch) for n in SIZES for batch in SIZES]

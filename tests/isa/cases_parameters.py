@@ -1,12 +1,13 @@
-"""Cases of what is done to runs of parameters and of gradients. See isa_cases; the bounds are those of `Rounded`."""
+"""Cases of what is done to runs of parameters and of gradients. See cases; the bounds are those of `Rounded`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from isa_cases import Case, Operand, assert_bits, assert_within, lanes_of, unit, whole, wide
-from isa_rounded import Rounded
+
+from .cases import Case, Operand, assert_bits, assert_within, lanes_of, unit, whole, wide
+from .rounded import Rounded
 
 LINES = (0, 1, 15, 16, 17, 31, 33, 100)
 
@@ -135,4 +136,4 @@ def lambs(dtype: str) -> Iterator[Case]:
             yield Case("lamb", dtype, arguments, check, f"{n} lines, decay {decay}")
 
 
-ARENA: tuple[Callable[[str], Iterator[Case]], ...] = (prepares, all_squares, all_penalties, limits, averages, lambs)
+PARAMETERS: tuple[Callable[[str], Iterator[Case]], ...] = (prepares, all_squares, all_penalties, limits, averages, lambs)

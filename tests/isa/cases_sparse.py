@@ -1,12 +1,13 @@
-"""Cases of sparse rows against a kernel's panels. See isa_cases; the bounds are those of `Rounded`."""
+"""Cases of sparse rows against a kernel's panels. See cases; the bounds are those of `Rounded`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from isa_cases import Case, Operand, assert_within, lanes_of, whole
-from isa_rounded import Rounded
+
+from .cases import Case, Operand, assert_within, lanes_of, whole
+from .rounded import Rounded
 
 FEATURES = 37
 LENGTHS = (0, 1, 2, 15, 40)

@@ -7,7 +7,8 @@ is of second order. A multiply-add rounds once where the analysis counts two rou
 from __future__ import annotations
 
 import numpy as np
-from isa_cases import unit, wide
+
+from .cases import unit, wide
 
 
 class Rounded:

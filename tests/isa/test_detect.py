@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastbp import isa
-from fastbp.isa import avx2, avx512, detect
+from fastbp.isa.targets import avx2, avx512, detect
 
 ALL = {*avx512.TABLE.features, *avx2.TABLE.features}
 

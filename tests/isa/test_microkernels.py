@@ -7,14 +7,20 @@ import sys
 from functools import cache, partial
 from pathlib import Path
 
-import isa_cases_arena as arena
-import isa_cases_elementwise as elementwise
-import isa_cases_losses as losses
-import isa_cases_nodes as nodes
-import isa_cases_sparse as sparse
 import numpy as np
 import pytest
-from isa_cases import (
+
+from fastbp import isa
+from fastbp.isa.codes import UPDATE_RULES
+from fastbp.isa.microkernels import SLOTS, twin
+from fastbp.kernels import jit, microkernels
+
+from . import cases_elementwise as elementwise
+from . import cases_losses as losses
+from . import cases_nodes as nodes
+from . import cases_parameters as parameters
+from . import cases_sparse as sparse
+from .cases import (
     ACCUMULATE,
     DTYPES,
     KEEP,
@@ -32,14 +38,7 @@ from isa_cases import (
     whole,
     zeros,
 )
-from isa_rounded import Rounded
-
-from fastbp import isa
-from fastbp.isa import losses_portable, portable, portable_nodes, rules
-from fastbp.isa.emitters.activations import CURVES
-from fastbp.isa.twins.activations import CODES
-from fastbp.isa.microkernels import SLOTS
-from fastbp.kernels import jit, microkernels
+from .rounded import Rounded
 
 STEPS = (0, 1, 2, 3, 4, 5, 15, 16, 17, 31, 33, 100)
 
@@ -60,10 +59,6 @@ def emitted(cases: list[Case]) -> None:
     for case in cases:
         family, code = case.family()
         harness(family)(microkernels.addresses(case.dtype), *code, *case.flat())
-
-
-def twin(family: str):
-    return getattr(portable, family, None) or getattr(portable_nodes, family)
 
 
 def plain(cases: list[Case]) -> None:
@@ -159,7 +154,9 @@ def test_losses_of_extreme_outputs(machine, dtype, name):
 @each_machine
 def test_what_is_impossible_and_not_wanted_costs_nothing(machine, dtype):
     run_and_check(machine, losses.impossible(dtype))
-@pytest.mark.parametrize("cases", [*nodes.NODES, *arena.ARENA, *sparse.SPARSE], ids=lambda cases: cases.__name__)
+
+
+@pytest.mark.parametrize("cases", [*nodes.NODES, *parameters.PARAMETERS, *sparse.SPARSE], ids=lambda cases: cases.__name__)
 @each_dtype
 @each_machine
 def test_nodes_and_runs_of_parameters(machine, dtype, cases):
@@ -198,7 +195,7 @@ def test_a_lane_knows_nothing_of_its_neighbours(machine, dtype):
         assert np.isnan(other.lines()[:, -1]).all()
 
 
-@pytest.mark.parametrize("rule", rules.RULES)
+@pytest.mark.parametrize("rule", UPDATE_RULES)
 @each_dtype
 @each_machine
 def test_spoilt_gradients_change_no_bit_of_other_weights(machine, dtype, rule):
@@ -213,20 +210,7 @@ def test_spoilt_gradients_change_no_bit_of_other_weights(machine, dtype, rule):
     assert [case.operands()[3].values[0] for case in cases] == [0, 1]
 
 
-def test_codes_are_positions():
-    for position, name in enumerate(rules.RULES):
-        assert getattr(portable, name.upper()) == position
-    for family in ("activate", "slope"):
-        slots = [SLOTS[f"{family}_{name}"] for name in CODES if name != "softmax"]
-        assert slots == list(range(slots[0], slots[0] + len(slots)))
-    first = SLOTS["loss_" + losses_portable.NAMES[0]]
-    assert [SLOTS[f"loss_{name}"] - first for name in losses_portable.NAMES] == list(losses_portable.CODES.values())
-    assert all(getattr(losses_portable, name.upper()) == code for name, code in losses_portable.CODES.items())
-    assert set(losses.BOUNDS) == set(losses_portable.NAMES)
-    assert all(CURVES[name].code == code for name, code in CODES.items())
-
-
-TABLES = (*elementwise.ELEMENTWISE, *nodes.NODES, *arena.ARENA, *sparse.SPARSE, losses.impossible)
+TABLES = (*elementwise.ELEMENTWISE, *nodes.NODES, *parameters.PARAMETERS, *sparse.SPARSE, losses.impossible)
 
 
 def test_every_microkernel_has_a_twin_and_a_case():
@@ -281,8 +265,9 @@ def test_denormals_are_flushed_in_between_alone(dtype):
 @each_dtype
 def test_nothing_is_read_or_written_behind_the_operands(dtype):
     """Operands that end where a page ends, with nothing mapped behind it: in a process of its own, for it may crash."""
-    command = [sys.executable, "-c", f"import test_isa_microkernels as t; t.touch_every_end({dtype!r})"]
-    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", f"import {__name__} as t; t.touch_every_end({dtype!r})"]
+    root = Path(__file__).parents[__name__.count(".")]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.returncode}: {done.stdout}{done.stderr}"
 
 
@@ -310,7 +295,7 @@ def touch_every_end(dtype: str) -> None:
     pairs = [(17, 31), (1, 1), (33, 16)]
     for table in nodes.NODES:
         cases += table(dtype, pairs) if table in nodes.BY_PAIRS else table(dtype)
-    cases += [case for table in arena.ARENA for case in table(dtype)]
+    cases += [case for table in parameters.PARAMETERS for case in table(dtype)]
     for case in cases:
         print(case.name, case.label, flush=True)
         for operand in case.operands():

@@ -10,20 +10,21 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import isa_cases_arena as arena
-import isa_cases_elementwise as elementwise
-import isa_cases_losses as losses
-import isa_cases_nodes as nodes
-import isa_cases_sparse as sparse
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
-from isa_cases import DTYPES, Case, gathers, run_and_check, scatters, tiles, transposes, zeros
 from llvmlite import ir
 
-from fastbp.isa import neon
 from fastbp.isa.emitters.lines import PTR
 from fastbp.isa.microkernels import SLOTS, fill
+from fastbp.isa.targets import neon
+
+from . import cases_elementwise as elementwise
+from . import cases_losses as losses
+from . import cases_nodes as nodes
+from . import cases_parameters as parameters
+from . import cases_sparse as sparse
+from .cases import DTYPES, Case, gathers, run_and_check, scatters, tiles, transposes, zeros
 
 COMPILER = shutil.which("aarch64-linux-gnu-gcc")
 EMULATOR = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
@@ -118,7 +119,7 @@ def every_loss(dtype):
 
 
 OTHERS = [every_loss, losses.impossible, transposes, zeros, gathers, scatters, *elementwise.ELEMENTWISE, *nodes.NODES,
-          *arena.ARENA, *sparse.SPARSE]  # fmt: skip
+          *parameters.PARAMETERS, *sparse.SPARSE]  # fmt: skip
 
 
 @pytest.mark.parametrize("cases", OTHERS, ids=lambda cases: cases.__name__)

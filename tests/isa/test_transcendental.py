@@ -8,9 +8,11 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from fastbp.isa import curves_portable, vmath
-from fastbp.isa.emitters.activations import CURVES, Curve
+from fastbp.isa.codes import ACTIVATIONS
+from fastbp.isa.emitters import transcendental as vmath
+from fastbp.isa.emitters.activations import FROM_OUTPUT, WITH_SLOPE
 from fastbp.isa.emitters.lines import Lines, loop
+from fastbp.isa.twins import activations as twins
 
 jit = pytest.mark.jit
 DTYPES = {"float32": np.float32, "float64": np.float64}
@@ -253,23 +255,21 @@ def slope_of(form, z):
 
 def lines_curve(name, z):
     """(f, f') through the vector emitters."""
-    curve: Curve = CURVES[name]
     alpha = ALPHA.get(name, 0.0)
-    a, _ = evaluate(curve.forward, z, alpha)
-    if curve.slope_from_output is not None:
-        return a, evaluate(curve.slope_from_output, a, alpha)[0]
-    again, slope = evaluate(curve.forward_with_slope, z, alpha)
-    np.testing.assert_array_equal(again, a)
-    return a, slope
+    if name in FROM_OUTPUT:
+        forward, slope = FROM_OUTPUT[name]
+        a, _ = evaluate(forward, z, alpha)
+        return a, evaluate(slope, a, alpha)[0]
+    return evaluate(WITH_SLOPE[name], z, alpha)
 
 
 def portable_curve(name, z):
     """(f, f') through the plain twins, as Python."""
-    code, alpha = curves_portable.CODES[name], ALPHA.get(name, 0.0)
-    a = np.array([curves_portable.activate(code, v, alpha) for v in z], z.dtype)
-    if CURVES[name].slope_from_output is not None:
-        return a, np.array([curves_portable.slope_from_output(code, v, alpha) for v in a], z.dtype)
-    pairs = np.array([curves_portable.forward_slope(code, v) for v in z], z.dtype)
+    code, alpha = ACTIVATIONS[name], ALPHA.get(name, 0.0)
+    a = np.array([twins.activation(code, v, alpha) for v in z], z.dtype)
+    if name in FROM_OUTPUT:
+        return a, np.array([twins.slope_from_output(code, v, alpha) for v in a], z.dtype)
+    pairs = np.array([twins.activation_and_slope(code, v) for v in z], z.dtype)
     np.testing.assert_allclose(pairs[:, 0], a, rtol=4 * np.finfo(z.dtype).eps, atol=np.finfo(z.dtype).tiny)
     return a, pairs[:, 1]
 
@@ -318,8 +318,8 @@ def test_codes_are_stable():
     """Plans and checkpoints hold them."""
     order = ["identity", "relu", "leaky_relu", "sigmoid", "tanh", "elu", "selu", "softplus"]
     order += ["gelu", "gelu_tanh", "silu", "mish", "softmax"]
-    assert {name: curve.code for name, curve in CURVES.items()} == {name: i for i, name in enumerate(order)}
-    assert {name: i for i, name in enumerate(order)} == curves_portable.CODES
+    assert [*FROM_OUTPUT, *WITH_SLOPE] == order[:-1]
+    assert {name: i for i, name in enumerate(order)} == ACTIVATIONS
 
 
 @jit
@@ -327,14 +327,14 @@ def test_codes_are_stable():
 def test_portable_twin_compiles_to_the_same(dtype):
     activate, slope, pair = map(
         njit(error_model="numpy"),
-        (curves_portable.activate, curves_portable.slope_from_output, curves_portable.forward_slope),
+        (twins.activation, twins.slope_from_output, twins.activation_and_slope),
     )
     for v in np.array([-INF, -50.0, -1.5, -0.0, 0.25, 3.0, 50.0, INF, NAN], dtype):
-        for name, code in curves_portable.CODES.items():
+        for name, code in ACTIVATIONS.items():
             alpha = ALPHA.get(name, 0.0)
-            np.testing.assert_allclose(activate(code, v, alpha), curves_portable.activate(code, v, alpha), rtol=1e-15)
-            if code >= curves_portable.GELU:
-                np.testing.assert_allclose(pair(code, v), curves_portable.forward_slope(code, v), rtol=1e-14)
+            np.testing.assert_allclose(activate(code, v, alpha), twins.activation(code, v, alpha), rtol=1e-15)
+            if code >= twins.GELU:
+                np.testing.assert_allclose(pair(code, v), twins.activation_and_slope(code, v), rtol=1e-14)
             elif v >= 0:
-                expected = curves_portable.slope_from_output(code, v, alpha)
+                expected = twins.slope_from_output(code, v, alpha)
                 np.testing.assert_allclose(slope(code, v, alpha), expected, rtol=1e-15)

@@ -1,8 +1,7 @@
-"""The activations on cache-line vectors: emitters of f and of f', by name.
+"""The activations on cache-line vectors, and the microkernels that apply them and their slopes to runs of lines.
 
-Where f' is a function of the output a alone, `slope_from_output` gives it, and backward needs nothing but a. Elsewhere
-`forward_with_slope` gives f and f' together, for they share their exponential. The plain twins, where the formulas are
-easiest to read: `curves_portable`.
+Where f' is a function of the output a alone, backward needs nothing but a: `FROM_OUTPUT` has f and f'. Elsewhere f and
+f' are made together, for they share their exponential: `WITH_SLOPE`. The formulas are easiest to read in the twins.
 
 At -inf gelu, gelu_tanh, silu and mish are 0, their limit: the factor z stops where the other factor has reached 0.
 """
@@ -10,18 +9,19 @@ At -inf gelu, gelu_tanh, silu and mish are 0, their limit: the factor z stops wh
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+
+from llvmlite import ir
 
 from fastbp.isa.emitters import transcendental as vmath
+from fastbp.isa.emitters.lines import Lines, at_line, define, loop
+from fastbp.isa.emitters.transcendental import horner, magnitude, product
 from fastbp.isa.twins.activations import (
-    CODES,
     GELU_TANH_CUBIC,
     GELU_TANH_SLOPE,
     INV_SQRT_2PI,
     SELU_ALPHA,
     SELU_SCALE,
 )
-from fastbp.isa.emitters.transcendental import horner, magnitude, product
 
 EXP_END = {32: 89.0, 64: 710.0}  # exp(-z) is 0 from here up
 MISH_END = {32: 20.0, 64: 40.0}  # mish(z) is z from here up
@@ -29,7 +29,8 @@ GELU_END = {32: 14.0, 64: 39.0}  # exp(-z^2 / 2) is 0 from here up
 GELU_TANH_END = 40.0
 
 # P, Q of Phi(-z) = exp(-z^2 / 2) (1/2 + z P(z)) / (1 + z Q(z)) for 0 <= z <= GELU_END, Phi the normal distribution:
-# minimax (see vmath), relative error 0.4 units of 2^-24 (0.3 of 2^-53). All terms are positive, so nothing cancels.
+# minimax (see `transcendental`), relative error 0.4 units of 2^-24 (0.3 of 2^-53). All terms are positive: nothing
+# cancels.
 TAIL_P = {
     32: (0.4652325212955475, 0.20245783030986786, 0.04694634675979614, 0.005013932008296251, 6.203489277822882e-09),
     64: (
@@ -182,20 +183,8 @@ def logistic(x, v):
     return x.b.select(negative, small, large), x.b.select(negative, large, small)
 
 
-class Curve(NamedTuple):
-    """An activation: its code, (x, z, alpha) -> a, and either (x, a, alpha) -> f' or (x, z, alpha) -> (a, f')."""
-
-    code: int
-    forward: Callable[..., Any] | None = None
-    slope_from_output: Callable[..., Any] | None = None
-    forward_with_slope: Callable[..., Any] | None = None
-
-
-def _output_of(pair: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x, z, alpha: pair(x, z, alpha)[0]  # LLVM drops the unused slope
-
-
-_BY_OUTPUT = {
+# name -> (x, z, alpha) -> f, (x, a, alpha) -> f'
+FROM_OUTPUT: dict[str, tuple[Callable, Callable]] = {
     "identity": (identity, identity_slope),
     "relu": (relu, relu_slope),
     "leaky_relu": (leaky_relu, leaky_relu_slope),
@@ -205,10 +194,51 @@ _BY_OUTPUT = {
     "selu": (selu, selu_slope),
     "softplus": (softplus, softplus_slope),
 }
-_BY_INPUT = {"gelu": gelu, "gelu_tanh": gelu_tanh, "silu": silu, "mish": mish}
+# name -> (x, z, alpha) -> (f, f')
+WITH_SLOPE: dict[str, Callable] = {"gelu": gelu, "gelu_tanh": gelu_tanh, "silu": silu, "mish": mish}
 
-CURVES: dict[str, Curve] = {
-    **{name: Curve(CODES[name], forward, slope) for name, (forward, slope) in _BY_OUTPUT.items()},
-    **{name: Curve(CODES[name], _output_of(pair), None, pair) for name, pair in _BY_INPUT.items()},
-    "softmax": Curve(CODES["softmax"]),  # over a row, not over an element
-}
+
+# -- over runs of lines --------------------------------------------------------------------------------------------
+def activate(module: ir.Module, bits: int, table, name: str) -> ir.Function:
+    """a = f(z), n lines; z and a may be the same.
+
+    Where f' is no function of a, it goes to `slopes`; elsewhere nothing is written there.
+    """
+
+    def body(builder, n, z, a, slopes, alpha):
+        x, b = Lines(builder, bits), builder
+        parameter = x.splat(x.load_scalar(alpha))
+
+        def line(i, _):
+            at = at_line(x, i)
+            value = x.load(z, at)
+            if name in FROM_OUTPUT:
+                x.store(FROM_OUTPUT[name][0](x, value, parameter), a, at)
+            else:
+                value, slope = WITH_SLOPE[name](x, value, parameter)
+                x.store(value, a, at)
+                x.store(slope, slopes, at)
+            return []
+
+        loop(b, n, [], line)
+
+    return define(module, bits, "activate", body, name)
+
+
+def slope(module: ir.Module, bits: int, table, name: str) -> ir.Function:
+    """d <- d f'(z), n lines; a holds the activations, or the slopes where `activate` wrote them."""
+
+    def body(builder, n, a, d, alpha):
+        x, b = Lines(builder, bits), builder
+        parameter = x.splat(x.load_scalar(alpha))
+
+        def line(i, _):
+            at = at_line(x, i)
+            known = x.load(a, at)
+            slope = FROM_OUTPUT[name][1](x, known, parameter) if name in FROM_OUTPUT else known
+            x.store(b.fmul(slope, x.load(d, at)), d, at)
+            return []
+
+        loop(b, n, [], line)
+
+    return define(module, bits, "slope", body, name)

@@ -11,26 +11,12 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from fastbp.isa.emitters import transcendental as vmath
-from fastbp.isa.emitters.lines import I32, I64, PTR, Lines, define, loop
-from fastbp.isa.emitters.softmax import at_line
+from fastbp.isa.emitters.lines import I32, I64, Lines, at_line, define, loop
 from fastbp.isa.emitters.panels import index_at
 from fastbp.isa.emitters.transcendental import horner
+from fastbp.isa.twins.dropout import ERFINV_CENTRE, ERFINV_TAIL, MULTIPLIERS, ROUNDS, SQRT_2, WEYL
 
-MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-WEYL = (0x9E3779B9, 0xBB67AE85)
-ROUNDS = 10
 LOW = 0xFFFFFFFF
-# Of sqrt(2) erfinv(x) = x p(w), w = -log(1 - x^2): in w - 2.5 below 5, else in sqrt(w) - 3. Giles 2010, table 5, which
-# gives erfinv: good to 1e-6 or so, and noise needs no more.
-ERFINV_CENTRE = (
-    1.50140941, 0.246640727, -0.00417768164, -0.00125372503, 0.000218580870, -4.39150654e-06, -3.5233877e-06,
-    3.43273939e-07, 2.81022636e-08,
-)  # fmt: skip
-ERFINV_TAIL = (
-    2.83297682, 1.00167406, 0.00943887047, -0.0076224613, 0.00573950773, -0.00367342844, 0.00134934322,
-    0.000100950558, -0.000200214257,
-)  # fmt: skip
-SQRT_2 = 1.4142135623730951
 
 
 class Philox:
@@ -93,7 +79,7 @@ def each_unit(x: Lines, n, random: Philox, unit: Callable) -> None:
 
 
 def dropout(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, row, step, node, threshold, keys, a, z, f, scale): one panel of n units; f <- 0 where the unit's random
+    """One panel of n units; f <- 0 where the unit's random
     word is under the threshold, else scale; z <- a f."""
 
     def body(builder, n, row, step, node, threshold, keys, a, z, f, scale):
@@ -108,11 +94,11 @@ def dropout(module: ir.Module, bits: int, table) -> ir.Function:
 
         each_unit(x, n, random, unit)
 
-    return define(module, f"fastbp_dropout_f{bits}", [I64, I64, I64, I64, I64, PTR, PTR, PTR, PTR, PTR], body)
+    return define(module, bits, "dropout", body)
 
 
 def noise(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, row, step, node, keys, a, z, deviation): one panel of n units; z <- a + deviation N(0, 1)."""
+    """One panel of n units; z <- a + deviation N(0, 1)."""
 
     def body(builder, n, row, step, node, keys, a, z, deviation):
         x = Lines(builder, bits)
@@ -123,7 +109,7 @@ def noise(module: ir.Module, bits: int, table) -> ir.Function:
 
         each_unit(x, n, random, unit)
 
-    return define(module, f"fastbp_noise_f{bits}", [I64, I64, I64, I64, PTR, PTR, PTR, PTR], body)
+    return define(module, bits, "noise", body)
 
 
 def normal(x: Lines, words):

@@ -1,18 +1,16 @@
-"""The losses over one panel: a line per output, a lane per row of the batch. One signature for all:
-
-    void (n, z, t, d, weights, loss, extra, parameters)
+"""The losses over one panel: a line per output, a lane per row of the batch. The operands are those of all of them:
 
     z           n lines of the last layer: activations, or logits where the loss is fused with the last activation
     t           lines of targets: n, unless the loss says otherwise
     d           n lines that become weights * dloss/dz; on entry, for the first CATEGORICAL, `softmax`'s probabilities
     weights     a line: what the deltas of each row are multiplied by
-    loss        a line that becomes the rows' losses
+    losses      a line that becomes the rows' losses
     extra       a line: for the first CATEGORICAL, `softmax`'s log-sums of the rows
     parameters  scalars: how many there are, then those of the loss
 
 A loss is a pair of functions of the panel: `prepare` gives what all lines need to know, `line` the value and the slope
-of one line, which the loop of `_emitter` sums up and stores. Every loss is finite wherever its exact value is. The
-plain twins, where the formulas are easiest to read: `losses_portable`.
+of one line, which the loop of `loss` sums up and stores. Every loss is finite wherever its exact value is. The formulas
+are easiest to read in the twins.
 """
 
 from __future__ import annotations
@@ -24,9 +22,8 @@ from llvmlite import ir
 
 from fastbp.isa.emitters import transcendental as vmath
 from fastbp.isa.emitters.activations import logistic
-from fastbp.isa.emitters.lines import I64, PTR, Lines, define, loop
-from fastbp.isa.twins.losses import LN2, NAMES, TINY
-from fastbp.isa.emitters.softmax import at_line
+from fastbp.isa.emitters.lines import I64, Lines, at_line, define, loop
+from fastbp.isa.twins.losses import LN2, TINY
 
 
 class Panel(NamedTuple):
@@ -63,27 +60,27 @@ class Panel(NamedTuple):
         return total
 
 
-def _emitter(name: str, prepare: Callable, line: Callable) -> Callable:
-    def emit(module: ir.Module, bits: int, table) -> ir.Function:
-        def body(builder, n, z, t, d, weights, loss, extra, parameters):
-            x, b = Lines(builder, bits), builder
-            panel = Panel(x, n, z, t, d, extra, parameters)
-            factor, known = x.load(weights), prepare(panel)
+def loss(module: ir.Module, bits: int, table, name: str) -> ir.Function:
+    """The rows' losses and their derivatives; the operands are explained above."""
+    prepare, of_line = LOSSES[name]
 
-            def one(i, sums):
-                value, slope = line(panel, i, known)
-                x.store(b.fmul(slope, factor), d, at_line(x, i))
-                return [b.fadd(sums[0], value)]
+    def body(builder, n, z, t, d, weights, losses, extra, parameters):
+        x, b = Lines(builder, bits), builder
+        panel = Panel(x, n, z, t, d, extra, parameters)
+        factor, known = x.load(weights), prepare(panel)
 
-            (total,) = loop(b, n, [x.const(0.0)], one)
-            x.store(total, loss)
+        def one(i, sums):
+            value, slope = of_line(panel, i, known)
+            x.store(b.fmul(slope, factor), d, at_line(x, i))
+            return [b.fadd(sums[0], value)]
 
-        return define(module, f"fastbp_loss_{name}_f{bits}", [I64, *[PTR] * 7], body)
+        (total,) = loop(b, n, [x.const(0.0)], one)
+        x.store(total, losses)
 
-    return emit
+    return define(module, bits, "loss", body, name)
 
 
-def _elementwise(name: str, element: Callable, n_parameters: int = 0) -> Callable:
+def _elementwise(element: Callable, n_parameters: int = 0) -> tuple[Callable, Callable]:
     """A mean over elements: `element(x, z, t, *parameters)` is the value and the slope of one."""
 
     def prepare(panel: Panel):
@@ -94,7 +91,7 @@ def _elementwise(name: str, element: Callable, n_parameters: int = 0) -> Callabl
         value, slope = element(panel.x, panel.line(panel.z, i), panel.line(panel.t, i), *parameters)
         return panel.x.b.fmul(value, share), panel.x.b.fmul(slope, share)
 
-    return _emitter(name, prepare, line)
+    return prepare, line
 
 
 # -- of one element --------------------------------------------------------------------------------------------------
@@ -327,21 +324,21 @@ def _focal_line(panel: Panel, i, known):
     return value, panel.x.b.fsub(slope, panel.x.b.fmul(panel.line(panel.d, i), total))
 
 
-_EMITTERS: dict[str, Callable] = {
-    "cross_entropy": _emitter("cross_entropy", _cross_entropy_known, _cross_entropy_line),
-    "categorical_focal": _emitter("categorical_focal", _focal_known, _focal_line),
-    "kl_divergence": _emitter("kl_divergence", _divergence_known, _divergence_line),
-    "categorical_hinge": _emitter("categorical_hinge", _categorical_hinge_known, _categorical_hinge_line),
-    "quantile": _emitter("quantile", Panel.share, _quantile_line),
-    "gaussian_nll": _emitter("gaussian_nll", Panel.share, _gaussian_line),
-    "mse": _elementwise("mse", _mse),
-    "mae": _elementwise("mae", _mae),
-    "huber": _elementwise("huber", _huber, 1),
-    "log_cosh": _elementwise("log_cosh", _log_cosh),
-    "poisson": _elementwise("poisson", _poisson, 1),
-    "poisson_log": _elementwise("poisson_log", _poisson_log),
-    "hinge": _elementwise("hinge", _hinge),
-    "binary_cross_entropy": _elementwise("binary_cross_entropy", _binary_cross_entropy, 1),
-    "binary_focal": _elementwise("binary_focal", _binary_focal, 4),
+# name -> (panel) -> what all lines need to know, (panel, i, known) -> (value, slope) of line i
+LOSSES: dict[str, tuple[Callable, Callable]] = {
+    "cross_entropy": (_cross_entropy_known, _cross_entropy_line),
+    "categorical_focal": (_focal_known, _focal_line),
+    "kl_divergence": (_divergence_known, _divergence_line),
+    "categorical_hinge": (_categorical_hinge_known, _categorical_hinge_line),
+    "quantile": (Panel.share, _quantile_line),
+    "gaussian_nll": (Panel.share, _gaussian_line),
+    "mse": _elementwise(_mse),
+    "mae": _elementwise(_mae),
+    "huber": _elementwise(_huber, 1),
+    "log_cosh": _elementwise(_log_cosh),
+    "poisson": _elementwise(_poisson, 1),
+    "poisson_log": _elementwise(_poisson_log),
+    "hinge": _elementwise(_hinge),
+    "binary_cross_entropy": _elementwise(_binary_cross_entropy, 1),
+    "binary_focal": _elementwise(_binary_focal, 4),
 }
-LOSSES = {name: _EMITTERS[name] for name in NAMES}

@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from fastbp.isa.emitters.lines import I64, PTR, Lines, define, loop
-from fastbp.isa.emitters.softmax import Sums, at_line
+from fastbp.isa.emitters.lines import I64, Lines, at_line, define, loop
 from fastbp.isa.emitters.panels import lane_mask
+from fastbp.isa.emitters.softmax import Sums
 
 
 def over_lanes(x: Lines, v):
@@ -67,7 +67,7 @@ def rows_in(x: Lines, batch):
 
 
 def batch_norm(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, batch, a, apitch, z, zpitch, f, gamma, gpitch, stats, spitch, epsilon): n features of all panels.
+    """N features of all panels.
 
     f <- (a - mean) / sqrt(variance + epsilon) over the batch, z <- gamma f + beta. stats <- mean, variance (biased) and
     1 / sqrt(variance + epsilon), spitch apart; beta lies gpitch behind gamma, f is as z.
@@ -104,12 +104,11 @@ def batch_norm(module: ir.Module, bits: int, table) -> ir.Function:
 
         loop(b, n, [], feature)
 
-    kinds = [I64, I64, PTR, I64, PTR, I64, PTR, PTR, I64, PTR, I64, PTR]
-    return define(module, f"fastbp_batch_norm_f{bits}", kinds, body)
+    return define(module, bits, "batch_norm", body)
 
 
 def batch_norm_predict(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, a, z, gamma, gpitch, epsilon): one panel; z <- gamma (a - mean) / sqrt(variance + epsilon) + beta with
+    """One panel; z <- gamma (a - mean) / sqrt(variance + epsilon) + beta with
     moving statistics; beta, mean and variance lie gpitch, 2 gpitch and 3 gpitch behind gamma."""
 
     def body(builder, n, a, z, gamma, gpitch, epsilon):
@@ -124,11 +123,11 @@ def batch_norm_predict(module: ir.Module, bits: int, table) -> ir.Function:
 
         loop(b, n, [], feature)
 
-    return define(module, f"fastbp_batch_norm_predict_f{bits}", [I64, PTR, PTR, PTR, I64, PTR], body)
+    return define(module, bits, "batch_norm_predict", body)
 
 
 def gains(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, batch, d, dpitch, f, fpitch, g, gpitch): the gradients of gamma and beta, n features of all panels:
+    """The gradients of gamma and beta, n features of all panels:
     g[i] <- sum of d f, g[gpitch + i] <- sum of d over the batch."""
 
     def body(builder, n, batch, d, dpitch, f, fpitch, g, gpitch):
@@ -145,11 +144,11 @@ def gains(module: ir.Module, bits: int, table) -> ir.Function:
 
         loop(b, n, [], feature)
 
-    return define(module, f"fastbp_gains_f{bits}", [I64, I64, PTR, I64, PTR, I64, PTR, I64], body)
+    return define(module, bits, "gains", body)
 
 
 def batch_norm_backward(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, batch, d, dpitch, f, fpitch, gamma, inverse, g, gpitch, e, epitch): n features of all panels;
+    """N features of all panels;
     e <- gamma inverse (d - sum(d) / batch - f sum(d f) / batch), the sums as `gains` left them in g."""
 
     def body(builder, n, batch, d, dpitch, f, fpitch, gamma, inverse, g, gpitch, e, epitch):
@@ -173,12 +172,11 @@ def batch_norm_backward(module: ir.Module, bits: int, table) -> ir.Function:
 
         loop(b, n, [], feature)
 
-    kinds = [I64, I64, PTR, I64, PTR, I64, PTR, PTR, PTR, I64, PTR, I64]
-    return define(module, f"fastbp_batch_norm_backward_f{bits}", kinds, body)
+    return define(module, bits, "batch_norm_backward", body)
 
 
 def layer_norm(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, a, z, f, gamma, gpitch, inverse, epsilon): one panel; f <- (a - mean) / sqrt(variance + epsilon) over
+    """One panel; f <- (a - mean) / sqrt(variance + epsilon) over
     each row's n features, z <- gamma f + beta; inverse <- the line of 1 / sqrt(variance + epsilon)."""
 
     def body(builder, n, a, z, f, gamma, gpitch, inverse, epsilon):
@@ -212,11 +210,11 @@ def layer_norm(module: ir.Module, bits: int, table) -> ir.Function:
         x.store(factor, inverse)
         loop(b, n, [], normalise)
 
-    return define(module, f"fastbp_layer_norm_f{bits}", [I64, PTR, PTR, PTR, PTR, I64, PTR, PTR], body)
+    return define(module, bits, "layer_norm", body)
 
 
 def layer_norm_backward(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, d, f, gamma, inverse, e): one panel; with g = gamma d and means over each row's features,
+    """One panel; with g = gamma d and means over each row's features,
     e <- inverse (g - mean(g) - f mean(g f))."""
 
     def body(builder, n, d, f, gamma, inverse, e):
@@ -242,20 +240,4 @@ def layer_norm_backward(module: ir.Module, bits: int, table) -> ir.Function:
         factor = x.load(inverse)
         loop(b, n, [], line)
 
-    return define(module, f"fastbp_layer_norm_backward_f{bits}", [I64, PTR, PTR, PTR, PTR, PTR], body)
-
-
-def add(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, a, s, z): z <- a + s, n lines; z may be either."""
-
-    def body(builder, n, a, s, z):
-        x, b = Lines(builder, bits), builder
-
-        def line(i, _):
-            at = at_line(x, i)
-            x.store(b.fadd(x.load(a, at), x.load(s, at)), z, at)
-            return []
-
-        loop(b, n, [], line)
-
-    return define(module, f"fastbp_add_f{bits}", [I64, PTR, PTR, PTR], body)
+    return define(module, bits, "layer_norm_backward", body)

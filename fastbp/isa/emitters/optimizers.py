@@ -1,7 +1,7 @@
 """Update rules in registers: one line of weights, its gradient and its states at a time.
 
 Adam keeps its averages without their factors, m' = m / (1 - beta_1) and v' = v / (1 - beta_2), so that each costs one
-fused multiply-add fewer; the factors and the bias corrections are in the scalars (see `kernels.updates`):
+fused multiply-add fewer; the factors and the bias corrections are in the scalars (see `fold` in the twins' file):
 
     m' <- beta_1 m' + g        v' <- beta_2 v' + g^2        W <- W - alpha m' / (sqrt(v') + epsilon')
 
@@ -12,119 +12,115 @@ one) is a scalar wherever that is free, since every rule has to be compiled; a s
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 from llvmlite import ir
 
-from fastbp.isa.emitters.lines import I64, PTR, Lines, declare, define, loop
+from fastbp.isa.codes import LIMIT, UPDATE_RULES
+from fastbp.isa.emitters.lines import I64, Lines, declare, define, loop
+from fastbp.isa.twins.optimizers import TINY_32, TINY_64
 
-# Added to v', so that 0 / 0 cannot arise when epsilon is 0; far below what epsilon or any real gradient adds.
-TINY_32, TINY_64 = 1e-36, 1e-290
 TINY = {32: TINY_32, 64: TINY_64}
 
 
 def sgd(x: Lines, g, w, states, s, table):
-    """s: 1 - rate*decay, -rate."""
-    return x.fma(s[1], g, x.b.fmul(s[0], w)), []
+    return x.fma(s.step, g, x.b.fmul(s.kept, w)), []
 
 
 def momentum(x: Lines, g, w, states, s, table):
-    """s: decay, momentum, -rate."""
-    velocity = x.fma(s[1], states[0], x.fma(s[0], w, g))
-    return x.fma(s[2], velocity, w), [velocity]
+    velocity = x.fma(s.momentum, states[0], x.fma(s.decay, w, g))
+    return x.fma(s.step, velocity, w), [velocity]
 
 
 def nesterov(x: Lines, g, w, states, s, table):
-    g = x.fma(s[0], w, g)
-    velocity = x.fma(s[1], states[0], g)
-    return x.fma(s[2], x.fma(s[1], velocity, g), w), [velocity]
+    g = x.fma(s.decay, w, g)
+    velocity = x.fma(s.momentum, states[0], g)
+    return x.fma(s.step, x.fma(s.momentum, velocity, g), w), [velocity]
 
 
 def adam(x: Lines, g, w, states, s, table):
-    """s: (decay), beta_1, beta_2, epsilon', -alpha."""
-    m, v = averages(x, g, states, s)
-    return plus_quotient(x, w, s[4], m, v, s[3], table), [m, v]
+    m, v = averages(x, g, states, s.beta_1, s.beta_2)
+    return plus_quotient(x, w, s.step, m, v, s.epsilon, table), [m, v]
 
 
 def adam_decay(x: Lines, g, w, states, s, table):
-    return adam(x, x.fma(s[0], w, g), w, states, s, table)
+    return adam(x, x.fma(s.decay, w, g), w, states, s, table)
 
 
 def adamw(x: Lines, g, w, states, s, table):
-    """s[0]: 1 - rate*decay."""
-    return adam(x, g, x.b.fmul(s[0], w), states, s, table)
+    """s.kept: 1 - rate*decay."""
+    return adam(x, g, x.b.fmul(s.kept, w), states, s, table)
 
 
 def amsgrad(x: Lines, g, w, states, s, table):
-    """s: Adam's decay, beta_1, beta_2, epsilon', -alpha, 1 - rate*decay of AdamW. The third state is the largest v'."""
-    m, v = averages(x, x.fma(s[0], w, g), states, s)
+    """Adam with `decay`, or AdamW with `kept`. The third state is the largest v'."""
+    m, v = averages(x, x.fma(s.decay, w, g), states, s.beta_1, s.beta_2)
     largest = x.maximum(states[2], v)
-    return plus_quotient(x, x.b.fmul(s[5], w), s[4], m, largest, s[3], table), [m, v, largest]
+    return plus_quotient(x, x.b.fmul(s.kept, w), s.step, m, largest, s.epsilon, table), [m, v, largest]
 
 
 def nadam(x: Lines, g, w, states, s, table):
-    """s: decay, beta_1, beta_2, epsilon', -alpha, weight of m' beside g."""
-    g = x.fma(s[0], w, g)
-    m, v = averages(x, g, states, s)
-    return plus_quotient(x, w, s[4], x.fma(s[5], m, g), v, s[3], table), [m, v]
+    g = x.fma(s.decay, w, g)
+    m, v = averages(x, g, states, s.beta_1, s.beta_2)
+    return plus_quotient(x, w, s.step, x.fma(s.share_of_m, m, g), v, s.epsilon, table), [m, v]
 
 
-def averages(x: Lines, g, states, s):
+def averages(x: Lines, g, states, beta_1, beta_2):
     """Adam's m' and v'."""
-    return x.fma(s[1], states[0], g), x.fma(g, g, x.fma(s[2], states[1], x.const(TINY[x.bits])))
+    return x.fma(beta_1, states[0], g), x.fma(g, g, x.fma(beta_2, states[1], x.const(TINY[x.bits])))
 
 
 def rmsprop(x: Lines, g, w, states, s, table):
-    """s: decay, rho, 1 - rho, epsilon, -rate."""
-    g = x.fma(s[0], w, g)
-    v = mean_square(x, g, x.fma(s[1], states[0], x.const(TINY[x.bits])), s)
-    return plus_quotient(x, w, s[4], g, v, s[3], table), [v]
+    g = x.fma(s.decay, w, g)
+    v = mean_square(x, g, x.fma(s.rho, states[0], x.const(TINY[x.bits])), s)
+    return plus_quotient(x, w, s.step, g, v, s.epsilon, table), [v]
 
 
 def rmsprop_momentum(x: Lines, g, w, states, s, table):
-    """s: also momentum. States: v, velocity."""
-    g = x.fma(s[0], w, g)
-    v = mean_square(x, g, x.fma(s[1], states[0], x.const(TINY[x.bits])), s)
-    velocity = plus_quotient(x, x.b.fmul(s[5], states[1]), x.const(1.0), g, v, s[3], table)
-    return x.fma(s[4], velocity, w), [v, velocity]
+    """States: v, velocity."""
+    g = x.fma(s.decay, w, g)
+    v = mean_square(x, g, x.fma(s.rho, states[0], x.const(TINY[x.bits])), s)
+    velocity = plus_quotient(x, x.b.fmul(s.momentum, states[1]), x.const(1.0), g, v, s.epsilon, table)
+    return x.fma(s.step, velocity, w), [v, velocity]
 
 
 def rmsprop_centered(x: Lines, g, w, states, s, table):
     """States: v, velocity, mean gradient. v - mean^2 may be rounded to less than 0."""
-    g = x.fma(s[0], w, g)
-    v = mean_square(x, g, x.b.fmul(s[1], states[0]), s)
-    mean = x.fma(s[2], g, x.b.fmul(s[1], states[2]))
+    g = x.fma(s.decay, w, g)
+    v = mean_square(x, g, x.b.fmul(s.rho, states[0]), s)
+    mean = x.fma(s.one_minus_rho, g, x.b.fmul(s.rho, states[2]))
     variance = x.maximum(x.const(TINY[x.bits]), x.fma(x.neg(mean), mean, v))
-    velocity = plus_quotient(x, x.b.fmul(s[5], states[1]), x.const(1.0), g, variance, s[3], table)
-    return x.fma(s[4], velocity, w), [v, velocity, mean]
+    velocity = plus_quotient(x, x.b.fmul(s.momentum, states[1]), x.const(1.0), g, variance, s.epsilon, table)
+    return x.fma(s.step, velocity, w), [v, velocity, mean]
 
 
 def mean_square(x: Lines, g, kept, s):
-    return x.fma(x.b.fmul(s[2], g), g, kept)
+    return x.fma(x.b.fmul(s.one_minus_rho, g), g, kept)
 
 
 def adagrad(x: Lines, g, w, states, s, table):
-    """s: decay, initial accumulator value, epsilon, -rate. The state is the sum without its initial value."""
-    g = x.fma(s[0], w, g)
+    """The state is the sum without its initial value."""
+    g = x.fma(s.decay, w, g)
     total = x.fma(g, g, states[0])
-    return plus_quotient(x, w, s[3], g, x.b.fadd(total, s[1]), s[2], table), [total]
+    return plus_quotient(x, w, s.step, g, x.b.fadd(total, s.initial), s.epsilon, table), [total]
 
 
 def adadelta(x: Lines, g, w, states, s, table):
-    """s: decay, rho, 1 - rho, epsilon, -rate. States: mean square of gradients and of steps."""
-    g = x.fma(s[0], w, g)
-    v = mean_square(x, g, x.b.fmul(s[1], states[0]), s)
-    ratio = x.b.fdiv(x.b.fadd(states[1], s[3]), x.b.fadd(v, s[3]))
+    """States: mean square of gradients and of steps."""
+    g = x.fma(s.decay, w, g)
+    v = mean_square(x, g, x.b.fmul(s.rho, states[0]), s)
+    ratio = x.b.fdiv(x.b.fadd(states[1], s.epsilon), x.b.fadd(v, s.epsilon))
     step = x.b.fmul(x.call("sqrt", ratio), g)
-    return x.fma(s[4], step, w), [v, mean_square(x, step, x.b.fmul(s[1], states[1]), s)]
+    return x.fma(s.step, step, w), [v, mean_square(x, step, x.b.fmul(s.rho, states[1]), s)]
 
 
 def lion(x: Lines, g, w, states, s, table):
-    """s: 1 - rate*decay, beta_1, 1 - beta_1, beta_2, 1 - beta_2, rate. Where the average is 0 there is no step."""
-    average = x.fma(s[2], g, x.b.fmul(s[1], states[0]))
-    step = x.call("copysign", s[5], average)
+    """Where the average is 0 there is no step."""
+    average = x.fma(s.one_minus_beta_1, g, x.b.fmul(s.beta_1, states[0]))
+    step = x.call("copysign", s.learning_rate, average)
     step = x.b.select(x.b.fcmp_ordered("==", average, x.const(0.0)), x.const(0.0), step)
-    m = x.fma(s[4], g, x.b.fmul(s[3], states[0]))
-    return x.fma(s[0], w, x.neg(step)), [m]
+    m = x.fma(s.one_minus_beta_2, g, x.b.fmul(s.beta_2, states[0]))
+    return x.fma(s.kept, w, x.neg(step)), [m]
 
 
 def plus_quotient(x: Lines, w, factor, top, v, epsilon, table):
@@ -155,26 +151,12 @@ def estimate(x: Lines, name: str, v):
     return x.b.call(intrinsic, [v, x.const(0.0), ir.IntType(16)(-1)])
 
 
-# rule -> (emitter, number of states). The position is the code that kernels pass.
-RULES: dict[str, tuple[Callable, int]] = {
-    "sgd": (sgd, 0),
-    "momentum": (momentum, 1),
-    "nesterov": (nesterov, 1),
-    "adam": (adam, 2),
-    "adam_decay": (adam_decay, 2),
-    "adamw": (adamw, 2),
-    "amsgrad": (amsgrad, 3),
-    "nadam": (nadam, 2),
-    "rmsprop": (rmsprop, 1),
-    "rmsprop_momentum": (rmsprop_momentum, 2),
-    "rmsprop_centered": (rmsprop_centered, 3),
-    "adagrad": (adagrad, 1),
-    "adadelta": (adadelta, 2),
-    "lion": (lion, 1),
-}
-MOST_STATES = 3
-N_SCALARS = 8
-LIMIT = 7  # scalars[LIMIT] bounds the squared gradients up to which nothing can overflow
+# One line of each rule: (x, g, w, states, s, table) -> the new weights and states; s has the scalars by name.
+RULES: dict[str, Callable] = {
+    rule.__name__: rule
+    for rule in (sgd, momentum, nesterov, adam, adam_decay, adamw, amsgrad, nadam, rmsprop, rmsprop_momentum,
+                 rmsprop_centered, adagrad, adadelta, lion)
+}  # fmt: skip
 
 
 def all_lanes(x: Lines, mask):
@@ -187,17 +169,18 @@ def finite(x: Lines, v):
 
 
 def update(module: ir.Module, bits: int, table, rule: str) -> ir.Function:
-    """void (rows, columns, g, gpitch, w, wpitch, stride, scalars, flag): `columns` runs of `rows` lines.
+    """`columns` runs of `rows` lines.
 
     The states lie `stride` elements behind the weights. One look at the squared gradients decides for the whole run
     whether anything could overflow; only then every line is checked, and a line's weights and states are stored in
     those lanes alone where all of them are finite, and *flag becomes 1.
     """
-    step, n_states = RULES[rule]
+    step, n_states, names = RULES[rule], UPDATE_RULES[rule].n_states, UPDATE_RULES[rule].scalars
 
     def body(builder, rows, columns, g, gpitch, w, wpitch, stride, scalars, flag):
         x, b = Lines(builder, bits), builder
-        s = [x.splat(x.load_scalar(scalars, i)) for i in range(LIMIT)]
+        known = [x.splat(x.load_scalar(scalars, i)) for i in range(LIMIT)]
+        s = SimpleNamespace(**dict(zip(names, known, strict=False)))
 
         def squares(j, values):
             def line(i, values):
@@ -234,8 +217,7 @@ def update(module: ir.Module, bits: int, table, rule: str) -> ir.Function:
             with slow:
                 run(checked=True)
 
-    kinds = [I64, I64, PTR, I64, PTR, I64, I64, PTR, PTR]
-    return define(module, f"fastbp_update_{rule}_f{bits}", kinds, body)
+    return define(module, bits, "update", body, rule)
 
 
 def keep_finite(x: Lines, old: list, new: list, flag) -> list:

@@ -46,7 +46,7 @@ def at_most(b, value, bound: int):
 
 
 def transpose(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (rows, columns, source, target): one L x L block, of which `columns` target lines are wanted; source lines
+    """One L x L block, of which `columns` target lines are wanted; source lines
     from `rows` on count as zero."""
 
     def body(builder, rows, columns, source, target):
@@ -81,11 +81,11 @@ def transpose(module: ir.Module, bits: int, table) -> ir.Function:
                 with part:
                     write([line(i) for i in range(x.lanes)])
 
-    return define(module, f"fastbp_transpose_f{bits}", [I64, I64, PTR, PTR], body)
+    return define(module, bits, "transpose", body)
 
 
 def gather(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (features, count, x, pitch, indices, panel): lane i of the panel becomes row indices[i] of x, zero from
+    """Lane i of the panel becomes row indices[i] of x, zero from
     `count` on. The rest of the panel's last block of lines may be overwritten."""
 
     def body(builder, features, count, source, pitch, indices, panel):
@@ -115,11 +115,11 @@ def gather(module: ir.Module, bits: int, table) -> ir.Function:
             with several:
                 loop(b, features, [], block, step=x.lanes)
 
-    return define(module, f"fastbp_gather_f{bits}", [I64, I64, PTR, I64, PTR, PTR], body)
+    return define(module, bits, "gather", body)
 
 
 def scatter(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (features, count, panel, x, pitch): lane i of the panel becomes row i of x, for i < count."""
+    """Lane i of the panel becomes row i of x, for i < count."""
 
     def body(builder, features, count, panel, target, pitch):
         x, b = Lines(builder, bits), builder
@@ -135,19 +135,4 @@ def scatter(module: ir.Module, bits: int, table) -> ir.Function:
 
         loop(b, features, [], block, step=x.lanes)
 
-    return define(module, f"fastbp_scatter_f{bits}", [I64, I64, PTR, PTR, I64], body)
-
-
-def zero(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, target): n lines of zeros."""
-
-    def body(builder, n, target):
-        x = Lines(builder, bits)
-
-        def line(i, _):
-            x.store(x.const(0.0), target, builder.mul(i, I64(x.lanes)))
-            return []
-
-        loop(builder, n, [], line)
-
-    return define(module, f"fastbp_zero_f{bits}", [I64, PTR], body)
+    return define(module, bits, "scatter", body)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from fastbp.isa.emitters.lines import I64, PTR, Lines, declare, define, loop
-from fastbp.isa.emitters.softmax import at_line
+from fastbp.isa.emitters.lines import I64, Lines, at_line, declare, define, loop
 from fastbp.isa.emitters.optimizers import averages
 
 DOUBLE = ir.DoubleType()
@@ -46,7 +45,7 @@ class Doubles:
 
 
 def prepare(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, g, w, s, sum): g <- clip(s[0] g + s[1] sign(w) + s[2] w) to [-s[3], s[3]]; *sum <- sum of g^2."""
+    """g <- clip(s[0] g + s[1] sign(w) + s[2] w) to [-s[3], s[3]]; *sum <- sum of g^2."""
 
     def body(builder, n, g, w, s, total):
         x, b = Lines(builder, bits), builder
@@ -66,11 +65,11 @@ def prepare(module: ir.Module, bits: int, table) -> ir.Function:
 
         sums.store(loop(b, n, [sums.zero], line)[0], total, 0)
 
-    return define(module, f"fastbp_prepare_f{bits}", [I64, PTR, PTR, PTR, PTR], body)
+    return define(module, bits, "prepare", body)
 
 
 def squares(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, g, sum): *sum <- sum of g^2, as `prepare` adds it up."""
+    """*sum <- sum of g^2, as `prepare` adds it up."""
 
     def body(builder, n, g, total):
         x, b = Lines(builder, bits), builder
@@ -81,11 +80,11 @@ def squares(module: ir.Module, bits: int, table) -> ir.Function:
 
         sums.store(loop(b, n, [sums.zero], line)[0], total, 0)
 
-    return define(module, f"fastbp_squares_f{bits}", [I64, PTR, PTR], body)
+    return define(module, bits, "squares", body)
 
 
 def penalties(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, w, sums): sums[0] <- sum |w|, sums[1] <- sum w^2."""
+    """Sums[0] <- sum |w|, sums[1] <- sum w^2."""
 
     def body(builder, n, w, totals):
         x, b = Lines(builder, bits), builder
@@ -99,11 +98,11 @@ def penalties(module: ir.Module, bits: int, table) -> ir.Function:
         for index, total in enumerate(loop(b, n, [sums.zero] * 2, line)):
             sums.store(total, totals, index)
 
-    return define(module, f"fastbp_penalties_f{bits}", [I64, PTR, PTR], body)
+    return define(module, bits, "penalties", body)
 
 
 def limit(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, w, bound): every lane's n weights are scaled to a norm of at most *bound.
+    """Every lane's n weights are scaled to a norm of at most *bound.
 
     Norm and factor are doubles: a float32's square may overflow or vanish, and a factor of 1e-38 counts as 0.
     """
@@ -126,11 +125,11 @@ def limit(module: ir.Module, bits: int, table) -> ir.Function:
         factor = b.select(b.fcmp_ordered(">", norm, most), b.fdiv(most, norm), sums.one)
         loop(b, n, [], scale)
 
-    return define(module, f"fastbp_limit_f{bits}", [I64, PTR, PTR], body)
+    return define(module, bits, "limit", body)
 
 
 def average(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, w, mean, momentum): mean <- w + momentum (mean - w)."""
+    """Mean <- w + momentum (mean - w)."""
 
     def body(builder, n, w, mean, momentum):
         x, b = Lines(builder, bits), builder
@@ -143,12 +142,12 @@ def average(module: ir.Module, bits: int, table) -> ir.Function:
 
         loop(b, n, [], line)
 
-    return define(module, f"fastbp_average_f{bits}", [I64, PTR, PTR, PTR], body)
+    return define(module, bits, "average", body)
 
 
 def lamb(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, g, w, stride, s, sums): sums[0] <- sum w^2, sums[1] <- sum r^2 of LAMB's direction r, from the states
-    stride and 2 stride behind w, which stay as they are. s: decay, beta_1, beta_2, epsilon', alpha' (see `rules`).
+    """Sums[0] <- sum w^2, sums[1] <- sum r^2 of LAMB's direction r, from the states
+    stride and 2 stride behind w, which stay as they are. s: decay, beta_1, beta_2, epsilon', alpha' (see `optimizers`).
 
     r is the direction that the update takes: where all gradients were 0, so is its quotient, epsilon' or no epsilon'.
     """
@@ -162,7 +161,7 @@ def lamb(module: ir.Module, bits: int, table) -> ir.Function:
             at = at_line(x, i)
             gradient, weight = x.load(g, at), x.load(w, at)
             states = [x.load(w, b.add(at, b.mul(stride, I64(i)))) for i in (1, 2)]
-            m, v = averages(x, gradient, states, (decay, beta_1, beta_2))
+            m, v = averages(x, gradient, states, beta_1, beta_2)
             step = b.fdiv(b.fmul(alpha, m), b.fadd(x.call("sqrt", v), epsilon))
             direction = x.fma(decay, weight, step)
             return [sums.plus_square(values[0], weight), sums.plus_square(values[1], direction)]
@@ -170,4 +169,4 @@ def lamb(module: ir.Module, bits: int, table) -> ir.Function:
         for index, total in enumerate(loop(b, n, [sums.zero] * 2, line)):
             sums.store(total, totals, index)
 
-    return define(module, f"fastbp_lamb_f{bits}", [I64, PTR, PTR, I64, PTR, PTR], body)
+    return define(module, bits, "lamb", body)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from fastbp.isa.emitters.lines import I64, PTR, Lines, define, loop
+from fastbp.isa.emitters.lines import Lines, define, loop
 from fastbp.isa.targets.table import Table
 
 
 def peak(module: ir.Module, bits: int, table: Table) -> ir.Function:
-    """void (n, lines, x, c): C[j, :] <- C[j, :] * X[0, :] + X[1, :], n times, for the `lines` sums of a register tile.
+    """c[j, :] <- C[j, :] * X[0, :] + X[1, :], n times, for the `lines` sums of a register tile.
 
     As many independent sums as the largest tile keeps in registers, so that each FMA's latency is hidden behind the
     others: 24 on AVX-512, where 2 a cycle with a latency of 4 need 8. `lines` says so to the twin.
@@ -24,4 +24,4 @@ def peak(module: ir.Module, bits: int, table: Table) -> ir.Function:
         for j, value in enumerate(ends):
             x.store(value, c, j * x.lanes)
 
-    return define(module, f"fastbp_peak_f{bits}", [I64, I64, PTR, PTR], body)
+    return define(module, bits, "peak", body)

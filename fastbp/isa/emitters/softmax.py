@@ -10,7 +10,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from fastbp.isa.emitters import transcendental as vmath
-from fastbp.isa.emitters.lines import I64, PTR, Lines, define, loop
+from fastbp.isa.emitters.lines import I64, Lines, at_line, define, loop
 
 
 class Sums:
@@ -37,12 +37,8 @@ class Sums:
         return lines[0]
 
 
-def at_line(x: Lines, i):
-    return x.b.mul(i, I64(x.lanes))
-
-
 def softmax(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, z, p, logsum): p = exp(z - max) / sum; logsum = max + log(sum). Stable; z and p may be the same."""
+    """p = exp(z - max) / sum; logsum = max + log(sum). Stable; z and p may be the same."""
 
     def body(builder, n, z, p, logsum):
         x, b = Lines(builder, bits), builder
@@ -67,11 +63,11 @@ def softmax(module: ir.Module, bits: int, table) -> ir.Function:
         x.store(b.fadd(top, vmath.log(x, total)), logsum)
         loop(b, n, [], normalise)
 
-    return define(module, f"fastbp_softmax_f{bits}", [I64, PTR, PTR, PTR], body)
+    return define(module, bits, "softmax", body)
 
 
 def softmax_slope(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, p, d): d <- p (d - sum of d p), the Jacobian of softmax applied to d."""
+    """d <- p (d - sum of d p), the Jacobian of softmax applied to d."""
 
     def body(builder, n, p, d):
         x, b = Lines(builder, bits), builder
@@ -90,20 +86,4 @@ def softmax_slope(module: ir.Module, bits: int, table) -> ir.Function:
         total = sums.total()
         loop(b, n, [], apply)
 
-    return define(module, f"fastbp_softmax_slope_f{bits}", [I64, PTR, PTR], body)
-
-
-def scale(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, d, weights): every line of d times the line of weights."""
-
-    def body(builder, n, d, weights):
-        x, b = Lines(builder, bits), builder
-        factor = x.load(weights)
-
-        def line(i, _):
-            x.store(b.fmul(x.load(d, at_line(x, i)), factor), d, at_line(x, i))
-            return []
-
-        loop(b, n, [], line)
-
-    return define(module, f"fastbp_scale_f{bits}", [I64, PTR, PTR], body)
+    return define(module, bits, "softmax_slope", body)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from fastbp.isa.emitters.lines import I32, I64, PTR, Lines, define, loop
-from fastbp.isa.emitters.softmax import at_line
+from fastbp.isa.emitters.lines import I32, I64, Lines, at_line, define, loop
 from fastbp.isa.emitters.optimizers import all_lanes, finite
 
 GROUP = 4  # panels whose sums are in registers at once: four chains of multiply-adds
@@ -22,7 +21,7 @@ def column_at(x: Lines, columns, i):
 
 
 def sparse_forward(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, columns, values, w, wpitch, panels, bias, z, zpitch): z[j] <- bias[j] + sum over i of
+    """z[j] <- bias[j] + sum over i of
     values[i] W[j][columns[i]], a line for each of the panels, wpitch apart as the biases are."""
 
     def body(builder, n, columns, values, w, wpitch, panels, bias, z, zpitch):
@@ -48,12 +47,11 @@ def sparse_forward(module: ir.Module, bits: int, table) -> ir.Function:
         loop(b, whole, [], group(GROUP), step=GROUP)
         loop(b, panels, [], group(1), start=whole)
 
-    kinds = [I64, PTR, PTR, PTR, I64, I64, PTR, PTR, I64]
-    return define(module, f"fastbp_sparse_forward_f{bits}", kinds, body)
+    return define(module, bits, "sparse_forward", body)
 
 
 def sparse_add(module: ir.Module, bits: int, table) -> ir.Function:
-    """void (n, columns, values, d, w, factor, flag): one panel; W[columns[i]] <- W[columns[i]] + factor values[i] d,
+    """One panel; W[columns[i]] <- W[columns[i]] + factor values[i] d,
     where that is finite in every lane; else *flag becomes 1."""
 
     def body(builder, n, columns, values, d, w, factor, flag):
@@ -73,4 +71,4 @@ def sparse_add(module: ir.Module, bits: int, table) -> ir.Function:
 
         loop(b, n, [], element)
 
-    return define(module, f"fastbp_sparse_add_f{bits}", [I64, PTR, PTR, PTR, PTR, PTR, PTR], body)
+    return define(module, bits, "sparse_add", body)

@@ -10,9 +10,10 @@ import platform
 from llvmlite import ir
 
 from fastbp.isa.emitters.lines import I32, I64, declare
+from fastbp.isa.targets.table import ARM64, X86_64
 
-X86 = platform.machine().lower() in ("x86_64", "amd64")
-ARM = platform.machine().lower() in ("aarch64", "arm64")
+X86 = platform.machine().lower() in X86_64
+ARM = platform.machine().lower() in ARM64
 FTZ_DAZ = 0x8040  # MXCSR: results and operands that are denormal count as zero
 FPCR_FZ = 1 << 24  # FPCR: the same on Arm
 

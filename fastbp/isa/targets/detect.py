@@ -6,7 +6,10 @@ import os
 import platform
 from pathlib import Path
 
-CHOICES = ("portable", "avx2", "avx512", "neon")
+from fastbp.isa.targets import TARGETS
+from fastbp.isa.targets.table import Table
+
+CHOICES = tuple(TARGETS)
 
 
 def host_features() -> set[str]:
@@ -16,29 +19,28 @@ def host_features() -> set[str]:
     return {name for name, there in llvm.get_host_cpu_features().items() if there}
 
 
+def offered(table: Table) -> bool:
+    """Whether this processor has the instruction set."""
+    if table.machines and platform.machine().lower() not in table.machines:
+        return False
+    return not table.features or host_features().issuperset(table.features)
+
+
 def choose(requested: str | None = None) -> str:
     """The best instruction set of this processor, or the one asked for.
 
     Raises ValueError for an unknown name and RuntimeError for one the processor lacks.
     """
-    from fastbp.isa import avx2, avx512
-
     requested = (requested or "").strip().lower()
     if requested and requested not in CHOICES:
         raise ValueError(
             f"FASTBP_ISA must be one of {', '.join(CHOICES)}; got {requested!r}. Unset it to choose by itself."
         )
-    if requested == "portable":
-        return requested
-    if platform.machine().lower() in ("aarch64", "arm64"):
-        possible = ["neon"]
-    else:
-        features = host_features()
-        possible = [t.TABLE.name for t in (avx512, avx2) if features.issuperset(t.TABLE.features)]
+    possible = [name for name in reversed(CHOICES) if offered(TARGETS[name])]
     if requested and requested not in possible:
         raise RuntimeError(f"FASTBP_ISA={requested} is not offered by this processor, which has: "
-                           f"{', '.join([*possible, 'portable'])}. Unset it to choose by itself.")
-    return requested or (possible[0] if possible else "portable")
+                           f"{', '.join(possible)}. Unset it to choose by itself.")
+    return requested or possible[0]
 
 
 def usable_cores() -> int:

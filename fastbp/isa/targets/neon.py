@@ -1,5 +1,8 @@
-"""NEON on 64-bit Arm: 32 registers, a line is four of them; 6 x 1 keeps 24 quarter-lines of sums."""
+"""NEON, which every 64-bit Arm processor has: 32 registers, a line is four of them.
 
-from fastbp.isa.targets.table import Table
+6 x 1 keeps 24 quarter-lines of sums.
+"""
 
-TABLE = Table(name="neon", sums=6, columns=1, reciprocals=False, cpu="generic", features=("neon",))
+from fastbp.isa.targets.table import ARM64, Table
+
+TABLE = Table(name="neon", sums=6, columns=1, reciprocals=False, cpu="generic", machines=ARM64, features=())

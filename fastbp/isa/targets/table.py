@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+LINE = 64  # bytes of a cache line
 PANEL = 16  # no tile is taller than a float32 panel: forward cuts panels into tiles
+X86_64 = ("x86_64", "amd64")
+ARM64 = ("aarch64", "arm64")
 
 
 class Table(NamedTuple):
@@ -15,7 +18,8 @@ class Table(NamedTuple):
     columns: int
     reciprocals: bool  # 14-bit estimates of 1/x and 1/sqrt(x)
     cpu: str  # the processor LLVM compiles for when this table is chosen on another one
-    features: tuple[str, ...]  # what the processor must have, in LLVM's names
+    machines: tuple[str, ...]  # the architectures that have it, in the operating system's names; none: all of them
+    features: tuple[str, ...]  # what the processor must have besides, in LLVM's names
 
     def tallest(self, columns: int) -> int:
         """Rows of the tallest tile of so many columns."""

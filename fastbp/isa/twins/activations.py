@@ -1,20 +1,26 @@
-"""The activations on scalars: codes, and the plain twins of `curves`.
+"""Activations and their slopes: the codes, the formulas on scalars, and the twins over runs of lines.
 
-Written for Numba, but plain Python: every function stands alone and works out of `math`, in float64 whatever comes in,
-and no argument makes `math` raise (exp only ever gets v <= 0). Code 12, softmax, runs over a row and is not here.
+Every formula stands alone and works out of `math`, in float64 whatever comes in, and no argument makes `math` raise
+(exp only ever gets v <= 0). Softmax, which runs over a row, is in `softmax`.
 """
+
+from __future__ import annotations
 
 import math
 
+from fastbp.isa.targets.table import LINE
+
+# f' is a function of the output a alone up to SOFTPLUS; from GELU on, forward keeps it for backward.
 (
     IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH, ELU, SELU, SOFTPLUS, GELU, GELU_TANH, SILU, MISH, SOFTMAX,
 ) = range(13)  # fmt: skip
-
-CODES = {
+ACTIVATIONS = {
     "identity": IDENTITY, "relu": RELU, "leaky_relu": LEAKY_RELU, "sigmoid": SIGMOID, "tanh": TANH, "elu": ELU,
     "selu": SELU, "softplus": SOFTPLUS, "gelu": GELU, "gelu_tanh": GELU_TANH, "silu": SILU, "mish": MISH,
     "softmax": SOFTMAX,
 }  # fmt: skip
+ELEMENTWISE = tuple(name for name in ACTIVATIONS if name != "softmax")
+KEEPS_SLOPES = tuple(name for name in ELEMENTWISE if ACTIVATIONS[name] >= GELU)
 
 SELU_SCALE = 1.0507009873554804934193349852946  # Klambauer et al. 2017, self-normalizing networks
 SELU_ALPHA = 1.6732632423543772848170429916717
@@ -24,7 +30,7 @@ GELU_TANH_SLOPE = 1.5957691216057308  # 2 sqrt(2 / pi): 1/2 (1 + tanh(u)) = sigm
 GELU_TANH_CUBIC = 0.044715
 
 
-def activate(code, z, alpha):
+def activation(code, z, alpha):
     """a = f(z); alpha is the slope of leaky_relu for z < 0 and the scale of elu."""
     z = 1.0 * float(z)  # float64, in Numba as without it
     if code == RELU:
@@ -78,7 +84,7 @@ def slope_from_output(code, a, alpha):
     return 1.0
 
 
-def forward_slope(code, z):
+def activation_and_slope(code, z):
     """(f(z), f'(z)) for gelu, gelu_tanh, silu and mish, whose slope is no function of the output alone."""
     z = 1.0 * float(z)
     low = -40.0 if z < -40.0 else z  # beyond, f is 0 (or f' 1) to the last bit; and inf times 0 must not meet
@@ -98,9 +104,32 @@ def forward_slope(code, z):
         up, down = 1.0 / (1.0 + e), e / (1.0 + e)
         s = down if z < 0.0 else up
         return low * s, s + w * up * down
-    if z < 0.0:  # mish, see activate; f' = t + z 4 e^z (1 + e^z) / (n + 2)^2
+    if z < 0.0:  # mish, see activation; f' = t + z 4 e^z (1 + e^z) / (n + 2)^2
         n = e * (e + 2.0)
         return low * (n / (n + 2.0)), n / (n + 2.0) + w * 4.0 * e * (1.0 + e) / ((n + 2.0) * (n + 2.0))
     n = 1.0 + 2.0 * e + 2.0 * e * e
     t = (1.0 + 2.0 * e) / n
     return low * t, t + w * 4.0 * e * e * (1.0 + e) / (n * n)
+
+
+def activate(table, code, n, Z, z, A, a, slopes, s, alpha, o):
+    """a = f(z), over n lines; z and a may be the same. `slopes` gets f' where f' is no function of a."""
+    parameter = 1.0 * float(alpha[o])
+    for i in range(n * (LINE // A.itemsize)):
+        if code >= GELU:
+            A[a + i], slopes[s + i] = activation_and_slope(code, Z[z + i])
+        else:
+            A[a + i] = activation(code, Z[z + i], parameter)
+
+
+def slope(table, code, n, A, a, D, d, alpha, o):
+    """d <- d f'(z), over n lines; a holds the activation, or the slopes where `activate` wrote them."""
+    parameter = 1.0 * float(alpha[o])
+    for i in range(n * (LINE // A.itemsize)):
+        if code >= GELU:
+            D[d + i] *= A[a + i]
+        else:
+            D[d + i] *= D.dtype.type(slope_from_output(code, A[a + i], parameter))
+
+
+HELPERS = (activation, slope_from_output, activation_and_slope)

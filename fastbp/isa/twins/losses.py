@@ -1,32 +1,35 @@
-"""The losses on scalars: their codes, and the plain twins of `losses`.
+"""The losses: their codes, the formulas on scalars, and the twin over a panel.
 
-Written for Numba, but plain Python. Elements are computed in float64 whatever comes in, and nothing makes `math` raise
-where NumPy would give an infinity or NaN.
+Elements are computed in float64 whatever comes in, and nothing makes `math` raise where NumPy would give an infinity or
+NaN.
 """
+
+from __future__ import annotations
 
 import math
 
-from fastbp.isa.twins.activations import SIGMOID, activate
-from fastbp.isa.emitters.lines import LINE
+from fastbp.isa.targets.table import LINE
+from fastbp.isa.twins.activations import SIGMOID, activation
 
 LN2 = 0.6931471805599453
 TINY = {32: 2.0**-126, 64: 2.0**-1022}  # the least q of a focal loss's q^gamma
 TINY_32, TINY_64 = TINY[32], TINY[64]
-# The position is the code that kernels pass. The first CATEGORICAL work from the results of `softmax`.
 (
     CROSS_ENTROPY, CATEGORICAL_FOCAL, KL_DIVERGENCE, CATEGORICAL_HINGE, QUANTILE, GAUSSIAN_NLL, MSE, MAE, HUBER,
     LOG_COSH, POISSON, POISSON_LOG, HINGE, BINARY_CROSS_ENTROPY, BINARY_FOCAL,
 ) = range(15)  # fmt: skip
-NAMES = (
-    "cross_entropy", "categorical_focal", "kl_divergence", "categorical_hinge", "quantile", "gaussian_nll", "mse",
-    "mae", "huber", "log_cosh", "poisson", "poisson_log", "hinge", "binary_cross_entropy", "binary_focal",
-)  # fmt: skip
-CODES = {name: code for code, name in enumerate(NAMES)}
-CATEGORICAL = 3
+LOSSES = {
+    "cross_entropy": CROSS_ENTROPY, "categorical_focal": CATEGORICAL_FOCAL, "kl_divergence": KL_DIVERGENCE,
+    "categorical_hinge": CATEGORICAL_HINGE, "quantile": QUANTILE, "gaussian_nll": GAUSSIAN_NLL, "mse": MSE, "mae": MAE,
+    "huber": HUBER, "log_cosh": LOG_COSH, "poisson": POISSON, "poisson_log": POISSON_LOG, "hinge": HINGE,
+    "binary_cross_entropy": BINARY_CROSS_ENTROPY, "binary_focal": BINARY_FOCAL,
+}  # fmt: skip
+CATEGORICAL = 3  # the losses of codes below work from the results of `softmax`
+FUSED_WITH_SIGMOID = ("binary_cross_entropy", "binary_focal")  # take logits where the last activation is sigmoid
 
 
 def loss(table, code, n, Z, z, T, t, D, d, weights, w, losses, o, extra, e, P, p):
-    """The rows' losses and D = weight dloss/dz over one panel; see `losses` for the operands."""
+    """The rows' losses and D = weight dloss/dz over one panel; the emitter's file explains the operands."""
     L = LINE // Z.itemsize
     for lane in range(L):
         weight = 1.0 * float(weights[w + lane])
@@ -83,10 +86,10 @@ def element(code, z, t, p1, p2, p3, p4):
         return 0.0 if margin <= 0.0 else margin, -t if margin > 0.0 else 0.0
     if code == BINARY_CROSS_ENTROPY:
         t = (1.0 - p1) * t + 0.5 * p1
-        return binary(z, t), activate(SIGMOID, z, 0.0) - t
+        return binary(z, t), activation(SIGMOID, z, 0.0) - t
     gamma, positive, negative = p1, p3, p4  # BINARY_FOCAL
     t = (1.0 - p2) * t + 0.5 * p2
-    right, wrong = activate(SIGMOID, z, 0.0), activate(SIGMOID, -z, 0.0)
+    right, wrong = activation(SIGMOID, z, 0.0), activation(SIGMOID, -z, 0.0)
     q = max(TINY_64, t * wrong + (1.0 - t) * right)
     weight = (t * positive + (1.0 - t) * negative) * math.exp(gamma * math.log(q))
     turn = gamma * (1.0 - 2.0 * t) * (right * wrong / q)
