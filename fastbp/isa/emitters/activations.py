@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from fastbp.isa.emitters import transcendental as vmath
+from fastbp.isa.emitters import transcendental
 from fastbp.isa.emitters.lines import Lines, at_line, define, loop
 from fastbp.isa.emitters.transcendental import horner, magnitude, product
 from fastbp.isa.twins.activations import (
@@ -75,7 +75,7 @@ def leaky_relu_slope(x, a, alpha):
 
 
 def sigmoid(x, z, alpha):
-    return vmath.sigmoid(x, z)
+    return transcendental.sigmoid(x, z)
 
 
 def sigmoid_slope(x, a, alpha):
@@ -83,7 +83,7 @@ def sigmoid_slope(x, a, alpha):
 
 
 def tanh(x, z, alpha):
-    return vmath.tanh(x, z)
+    return transcendental.tanh(x, z)
 
 
 def tanh_slope(x, a, alpha):
@@ -92,7 +92,7 @@ def tanh_slope(x, a, alpha):
 
 def elu(x, z, alpha):
     zero = x.const(0.0)
-    return x.fma(alpha, vmath.expm1_bounded(x, x.minimum(zero, z)), x.maximum(zero, z))
+    return x.fma(alpha, transcendental.expm1_bounded(x, x.minimum(zero, z)), x.maximum(zero, z))
 
 
 def elu_slope(x, a, alpha):
@@ -108,12 +108,12 @@ def selu_slope(x, a, alpha):
 
 
 def softplus(x, z, alpha):
-    return vmath.softplus(x, z)
+    return transcendental.softplus(x, z)
 
 
 def softplus_slope(x, a, alpha):
     """sigmoid(z) = 1 - exp(-softplus(z))"""
-    return x.neg(vmath.expm1_bounded(x, x.neg(a)))
+    return x.neg(transcendental.expm1_bounded(x, x.neg(a)))
 
 
 # -- the slope is made along with the output -----------------------------------------------------------------------
@@ -121,11 +121,11 @@ def gelu(x, z, alpha):
     """z Phi(z), and Phi(z) + z exp(-z^2/2) / sqrt(2 pi): one exponential for both, and small tails keep their bits."""
     end, one = GELU_END[x.bits], x.const(1.0)
     w = x.minimum(x.const(end), magnitude(x, z))
-    bell = vmath.exp_bounded(x, product(x, product(x, w, w), x.const(-0.5)))
+    bell = transcendental.exp_bounded(x, product(x, product(x, w, w), x.const(-0.5)))
     ratio = x.b.fdiv(horner(x, w, (0.5, *TAIL_P[x.bits])), horner(x, w, (1.0, *TAIL_Q[x.bits])))
     tail = product(x, bell, ratio)
     phi = _where_negative(x, z, tail, x.b.fsub(one, tail))
-    slope = x.fma(product(x, vmath.with_sign_of(x, w, z), bell), x.const(INV_SQRT_2PI), phi)
+    slope = x.fma(product(x, transcendental.with_sign_of(x, w, z), bell), x.const(INV_SQRT_2PI), phi)
     return product(x, _from(x, z, -end), phi), slope
 
 
@@ -151,7 +151,7 @@ def mish(x, z, alpha):
     """z t, t = tanh(log(1 + e)) = n / (n + 2), e = exp(z), n = e (e + 2), and t + z 4 e (1 + e) / (n + 2)^2."""
     low = _from(x, z, -EXP_END[x.bits])
     w = x.minimum(x.const(MISH_END[x.bits]), low)
-    e = vmath.exp_bounded(x, w)
+    e = transcendental.exp_bounded(x, w)
     n = x.fma(e, e, x.b.fadd(e, e))
     inverse = x.b.fdiv(x.const(1.0), x.b.fadd(n, x.const(2.0)))
     t = product(x, n, inverse)
@@ -175,7 +175,7 @@ def _from(x, v, low: float):
 
 def logistic(x, v):
     """(sigmoid(v), sigmoid(-v)) from exp(-|v|), so that neither loses bits to 1 - s."""
-    e = vmath.exp_bounded(x, x.neg(magnitude(x, v)))
+    e = transcendental.exp_bounded(x, x.neg(magnitude(x, v)))
     one = x.const(1.0)
     large = x.b.fdiv(one, x.b.fadd(one, e))
     small = product(x, e, large)

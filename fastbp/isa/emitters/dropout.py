@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from fastbp.isa.emitters import transcendental as vmath
+from fastbp.isa.emitters import transcendental
 from fastbp.isa.emitters.lines import I32, I64, Lines, at_line, define, loop
 from fastbp.isa.emitters.panels import index_at
 from fastbp.isa.emitters.transcendental import horner
@@ -119,7 +119,7 @@ def normal(x: Lines, words):
     negative = b.icmp_signed(">=", words, ir.Constant(words.type, [0] * x.lanes))  # r < 2^31
     nearer = b.uitofp(b.select(negative, words, b.not_(words)), x.vector)
     v = b.fmul(b.fadd(nearer, x.const(0.5)), x.const(2.0**-32))
-    w = x.neg(vmath.log(x, b.fmul(b.fmul(x.const(4.0), v), b.fsub(x.const(1.0), v))))
+    w = x.neg(transcendental.log(x, b.fmul(b.fmul(x.const(4.0), v), b.fsub(x.const(1.0), v))))
     centre = horner(x, b.fsub(w, x.const(2.5)), ERFINV_CENTRE)
     tail = horner(x, b.fsub(x.call("sqrt", w), x.const(3.0)), ERFINV_TAIL)
     size = b.fmul(x.fma(x.const(-2.0), v, x.const(1.0)), b.select(b.fcmp_ordered("<", w, x.const(5.0)), centre, tail))

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from fastbp.isa.emitters import transcendental as vmath
+from fastbp.isa.emitters import transcendental
 from fastbp.isa.emitters.activations import logistic
 from fastbp.isa.emitters.lines import I64, Lines, at_line, define, loop
 from fastbp.isa.twins.losses import LN2, TINY
@@ -104,7 +104,7 @@ def _mse(x: Lines, a, t):
 def _mae(x: Lines, a, t):
     """|e| and its sign, which is 0 at 0."""
     e = x.b.fsub(a, t)
-    return vmath.magnitude(x, e), _sign(x, e)
+    return transcendental.magnitude(x, e), _sign(x, e)
 
 
 def _huber(x: Lines, a, t, delta):
@@ -119,23 +119,23 @@ def _log_cosh(x: Lines, a, t):
     of small errors, or |e| - log 2 + log(1 + E^2), which does not overflow."""
     b, one = x.b, x.const(1.0)
     e = b.fsub(a, t)
-    size = vmath.magnitude(x, e)
+    size = transcendental.magnitude(x, e)
     small = b.fcmp_ordered("<", size, one)
-    m = vmath.expm1_bounded(x, x.neg(size))
+    m = transcendental.expm1_bounded(x, x.neg(size))
     E = b.fadd(m, one)
-    rest = vmath.log1p(x, b.select(small, b.fdiv(b.fmul(m, m), b.fadd(E, E)), b.fmul(E, E)))
-    return b.fadd(b.select(small, x.const(0.0), b.fsub(size, x.const(LN2))), rest), vmath.tanh(x, e)
+    rest = transcendental.log1p(x, b.select(small, b.fdiv(b.fmul(m, m), b.fadd(E, E)), b.fmul(E, E)))
+    return b.fadd(b.select(small, x.const(0.0), b.fsub(size, x.const(LN2))), rest), transcendental.tanh(x, e)
 
 
 def _poisson(x: Lines, a, t, epsilon):
     """a - t log(a + epsilon) and 1 - t / (a + epsilon); a is the rate."""
     rate = x.b.fadd(a, epsilon)
-    return x.fma(x.neg(t), vmath.log(x, rate), a), x.b.fsub(x.const(1.0), x.b.fdiv(t, rate))
+    return x.fma(x.neg(t), transcendental.log(x, rate), a), x.b.fsub(x.const(1.0), x.b.fdiv(t, rate))
 
 
 def _poisson_log(x: Lines, z, t):
     """exp(z) - t z and exp(z) - t; z is the logarithm of the rate."""
-    rate = vmath.exp(x, z)
+    rate = transcendental.exp(x, z)
     return x.fma(x.neg(t), z, rate), x.b.fsub(rate, t)
 
 
@@ -147,14 +147,14 @@ def _hinge(x: Lines, a, t):
 
 def _binary_value(x: Lines, z, t):
     """max(z, 0) - z t + log(1 + exp(-|z|))."""
-    soft = vmath.log1p(x, vmath.exp_bounded(x, x.neg(vmath.magnitude(x, z))))
+    soft = transcendental.log1p(x, transcendental.exp_bounded(x, x.neg(transcendental.magnitude(x, z))))
     return x.b.fadd(x.fma(x.neg(z), t, x.maximum(x.const(0.0), z)), soft)
 
 
 def _binary_cross_entropy(x: Lines, z, t, smoothing):
     """The cross-entropy of sigmoid(z), and sigmoid(z) - t; t is first moved towards 1/2."""
     t = _smooth(x, t, smoothing, x.b.fmul(smoothing, x.const(0.5)))
-    return _binary_value(x, z, t), x.b.fsub(vmath.sigmoid(x, z), t)
+    return _binary_value(x, z, t), x.b.fsub(transcendental.sigmoid(x, z), t)
 
 
 def _binary_focal(x: Lines, z, t, gamma, smoothing, positive, negative):
@@ -172,7 +172,7 @@ def _binary_focal(x: Lines, z, t, gamma, smoothing, positive, negative):
 
 
 def _sign(x: Lines, e):
-    size = vmath.with_sign_of(x, x.const(1.0), e)
+    size = transcendental.with_sign_of(x, x.const(1.0), e)
     return x.b.select(x.b.fcmp_ordered("==", e, x.const(0.0)), x.const(0.0), size)
 
 
@@ -183,7 +183,7 @@ def _smooth(x: Lines, t, smoothing, floor):
 
 def _power(x: Lines, q, exponent):
     """q^exponent for 0 < q <= 1 and an exponent that is not negative."""
-    return vmath.exp_bounded(x, x.b.fmul(exponent, vmath.log(x, q)))
+    return transcendental.exp_bounded(x, x.b.fmul(exponent, transcendental.log(x, q)))
 
 
 # -- of lines that stand for something else ---------------------------------------------------------------------------
@@ -211,7 +211,7 @@ def _gaussian_line(panel: Panel, i, share):
     is_mean = b.icmp_signed("<", i, half)
     target = b.select(is_mean, i, b.sub(i, half))
     s = x.maximum(panel.parameter(0), panel.line(panel.z, b.add(target, half)))
-    narrow = vmath.exp_bounded(x, b.fmul(s, x.const(-0.5)))
+    narrow = transcendental.exp_bounded(x, b.fmul(s, x.const(-0.5)))
     r = b.fmul(b.fsub(panel.line(panel.z, target), panel.line(panel.t, target)), narrow)
     value = x.fma(x.fma(r, r, s), x.const(0.5), panel.parameter(1))
     by_s = x.fma(b.fmul(r, r), x.const(-0.5), x.const(0.5))
@@ -235,7 +235,7 @@ def _categorical_hinge_known(panel: Panel):
         index = x.splat(b.sitofp(i, x.scalar))
         return [b.select(larger, wrong, top), b.select(larger, index, place), x.fma(t, a, right)]
 
-    top, place, right = loop(b, panel.n, [x.const(-vmath.LARGEST[x.bits]), x.const(0.0), x.const(0.0)], line)
+    top, place, right = loop(b, panel.n, [x.const(-transcendental.LARGEST[x.bits]), x.const(0.0), x.const(0.0)], line)
     return x.maximum(x.const(0.0), b.fadd(b.fsub(top, right), x.const(1.0))), place
 
 
@@ -293,7 +293,7 @@ def _divergence_line(panel: Panel, i, known):
     x, b = panel.x, panel.x.b
     logsum, total = known
     t = panel.line(panel.t, i)
-    value = b.fmul(t, b.fadd(vmath.log(x, t), b.fsub(logsum, panel.line(panel.z, i))))
+    value = b.fmul(t, b.fadd(transcendental.log(x, t), b.fsub(logsum, panel.line(panel.z, i))))
     return _zero_without_target(x, t, value), b.fsub(b.fmul(panel.line(panel.d, i), total), t)
 
 
@@ -305,9 +305,9 @@ def _focal_terms(panel: Panel, i, gamma, smoothed):
     alpha = panel.parameter(b.add(b.select(each, i, I64(0)), I64(2)))
     t = smoothed.line(panel, i)
     l = x.maximum(x.const(0.0), b.fsub(x.load(panel.extra), panel.line(panel.z, i)))  # noqa: E741
-    q = x.maximum(x.const(TINY[x.bits]), x.neg(vmath.expm1_bounded(x, x.neg(l))))
+    q = x.maximum(x.const(TINY[x.bits]), x.neg(transcendental.expm1_bounded(x, x.neg(l))))
     weight = b.fmul(b.fmul(alpha, t), _power(x, q, gamma))
-    p = vmath.exp_bounded(x, x.neg(l))
+    p = transcendental.exp_bounded(x, x.neg(l))
     slope = b.fmul(x.neg(weight), x.fma(b.fmul(gamma, p), b.fdiv(l, q), x.const(1.0)))
     return _zero_without_target(x, t, b.fmul(weight, l)), _zero_without_target(x, t, slope)
 

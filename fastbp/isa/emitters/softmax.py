@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from fastbp.isa.emitters import transcendental as vmath
+from fastbp.isa.emitters import transcendental
 from fastbp.isa.emitters.lines import I64, Lines, at_line, define, loop
 
 
@@ -48,7 +48,7 @@ def softmax(module: ir.Module, bits: int, table) -> ir.Function:
             return [x.maximum(values[0], x.load(z, at_line(x, i)))]
 
         def exponential(i, _):
-            e = vmath.exp(x, b.fsub(x.load(z, at_line(x, i)), top))
+            e = transcendental.exp(x, b.fsub(x.load(z, at_line(x, i)), top))
             x.store(e, p, at_line(x, i))
             sums.add(i, e)
             return []
@@ -60,7 +60,7 @@ def softmax(module: ir.Module, bits: int, table) -> ir.Function:
         (top,) = loop(b, n, [x.const(float("-inf"))], larger)
         loop(b, n, [], exponential)
         total = sums.total()
-        x.store(b.fadd(top, vmath.log(x, total)), logsum)
+        x.store(b.fadd(top, transcendental.log(x, total)), logsum)
         loop(b, n, [], normalise)
 
     return define(module, bits, "softmax", body)
