@@ -7,12 +7,12 @@ not have been written, and then checks the results against wider arithmetic, wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.isa.codes import ACCUMULATE, APPLY_RELU, BIAS_COLUMNS, BIAS_ROWS, FAMILIES, KEEP, ZERO
+from fastbp.isa.codes import FAMILIES
 
 DTYPES = ("float32", "float64")
 GUARD = 2  # lines around every operand
@@ -128,162 +128,14 @@ def assert_bits(got, expected) -> None:
     np.testing.assert_array_equal(np.ascontiguousarray(got).view(width), np.ascontiguousarray(expected).view(width))
 
 
-# -- the register tile ---------------------------------------------------------------------------------------------
-
-class Product:
-    """One product of `rows` x k by k x `columns` lines, from whose parts the tiles of all sizes are taken."""
-
-    def __init__(self, dtype: str, k: int, rows: int, columns: int, seed: int = 0):
-        rng = np.random.default_rng([seed, k])
-        self.dtype, self.k, self.rows, self.columns, self.L = np.dtype(dtype), k, rows, columns, lanes_of(dtype)
-        self.A = rng.normal(size=(rows, k)).astype(dtype)
-        self.B = rng.normal(size=(columns, k, self.L)).astype(dtype)
-        self.C = rng.normal(size=(columns, rows, self.L)).astype(dtype)
-        self.bias_rows = rng.normal(size=rows).astype(dtype)
-        self.bias_columns = rng.normal(size=(columns, self.L)).astype(dtype)
-        self.answers: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}  # by start and post
-        self.bits: dict[tuple[int, int], np.ndarray] = {}  # what the first, largest tile gave
-
-    def part(self, first: int, last: int) -> Product:
-        """The product of steps first ... last-1 alone."""
-        part = Product(self.dtype.name, last - first, self.rows, self.columns)
-        part.A, part.B = self.A[:, first:last], self.B[:, first:last]
-        return part
-
-    def begin(self, start: int) -> np.ndarray:
-        shape = (self.columns, self.rows, self.L)
-        begins = {
-            ZERO: np.zeros(shape, self.dtype), ACCUMULATE: self.C,
-            BIAS_ROWS: np.broadcast_to(self.bias_rows[None, :, None], shape),
-            BIAS_COLUMNS: np.broadcast_to(self.bias_columns[:, None], shape),
-        }  # fmt: skip
-        return begins[start]
-
-    def exact(self, start: int, post: int) -> tuple[np.ndarray, np.ndarray]:
-        """The result and its bound: 2 (k + 1) u (|A||B| + |start|) + 4 u |result|; ReLU does not enlarge errors."""
-        key = start, post
-        if key in self.answers:
-            return self.answers[key]
-        A, B, begin = wide(self.A)[None], wide(self.B), wide(self.begin(start))
-        result = A @ B + begin
-        u = unit(self.dtype)
-        bound = 2 * (self.k + 1) * u * (np.abs(A) @ np.abs(B) + np.abs(begin)) + 4 * u * np.abs(result)
-        self.answers[key] = np.maximum(result, 0) if post == APPLY_RELU else result, bound
-        return self.answers[key]
-
-    def scalars(self, form: str, first: int, rows: int) -> tuple[Operand, list[int]]:
-        """A in the layout of the form, NaN in whatever belongs to other rows or columns of k; and its pitch."""
-        k, L = self.k, self.L
-        if form == "across":
-            A = Operand(self.dtype, max(k, 1) * L)
-            A.lines()[:k, :rows] = self.A[first : first + rows].T
-            return A, []
-        panels, pitch = -(-max(k, 1) // L), (rows + 3) * L
-        A = Operand(self.dtype, panels * pitch)
-        blocks = A.values.reshape(panels, rows + 3, L)
-        for n in range(k):
-            blocks[n // L, :rows, n % L] = self.A[first : first + rows, n]
-        return A, [pitch]
-
-    def tile(self, form: str, rows: int, columns: int, start: int, post: int, apart: int = 1) -> Case:
-        """The lower right `rows` x `columns` lines; `apart` lines lie between columns of B and of C."""
-        k, L, i, j = self.k, self.L, self.rows - rows, self.columns - columns
-        A, apitch = self.scalars(form, i, rows)
-        B = Operand(self.dtype, columns * (k + apart) * L)
-        B.values.reshape(columns, k + apart, L)[:, :k] = self.B[j:]
-        C = Operand(self.dtype, columns * (rows + apart) * L)
-        cells = C.values.reshape(columns, rows + apart, L)
-        C.written.reshape(cells.shape)[:, :rows] = True
-        if start == ACCUMULATE:
-            cells[:, :rows] = self.C[j:, i:]
-        bias = Operand(self.dtype, self.bias_rows[i:].size, self.bias_rows[i:], shift=1)
-        if start == BIAS_COLUMNS:
-            bias = Operand(self.dtype, columns * L, self.bias_columns[j:])
-        operands = [rows, columns, k, A, *apitch, B, (k + apart) * L, C, (rows + apart) * L, start, bias, post]
-        if form == "along":  # weights and two states to prefetch
-            operands += [Operand(self.dtype, 3 * 64 * L), 16 * L, 64 * L, 3, 2 * L, rows // 2]
-            operands += [Operand(self.dtype, 64 * L)]
-        else:
-            operands += [Operand(self.dtype, 64 * L)]
-
-        def check():
-            exact, bound = self.exact(start, post)
-            assert_within(cells[:, :rows], exact[j:, i:], bound[j:, i:])
-            known, seen = self.bits.setdefault(
-                (start, post),
-                (np.zeros((self.columns, self.rows, L), self.dtype), np.zeros((self.columns, self.rows), bool)),
-            )
-            known, seen = known[j:, i:], seen[j:, i:]
-            assert_bits(cells[:, :rows][seen], known[seen])
-            known[~seen], seen[:] = cells[:, :rows][~seen], True
-
-        return Case(form, self.dtype.name, operands, check, f"{rows}x{columns} k={k} start={start} post={post}")
-
-
-def tiles(table, dtype: str, k: int) -> Iterator[Case]:
-    """Every size, form, start and end of the product of k steps; all agree to the bit."""
-    product = Product(dtype, k, table.tallest(1), table.columns)
-    for start in (ZERO, ACCUMULATE, BIAS_ROWS, BIAS_COLUMNS):
-        for post in (KEEP, APPLY_RELU):
-            for rows, columns in table.sizes:
-                for form in ("across", "along") if rows <= product.L else ("along",):  # across: rows of one panel
-                    yield product.tile(form, rows, columns, start, post, apart=(rows + columns) % 3)
-
-
-# -- panels --------------------------------------------------------------------------------------------------------
-def transposes(dtype: str) -> Iterator[Case]:
-    rng, L = np.random.default_rng(1), lanes_of(dtype)
-    sizes = [(rows, columns) for columns in (L, 1) for rows in range(L + 1)]
-    for rows, columns in [*sizes, (L, 2), (3, 100)]:
-        source = rng.normal(size=(L, L)).astype(dtype)
-        S, T = Operand(dtype, L * L, source), whole(Operand(dtype, L * L))
-        S.lines()[rows:] = np.nan  # not to be read
-        kept = np.where(np.arange(L)[:, None] < rows, source, np.dtype(dtype).type(0))
-
-        kept = np.ascontiguousarray(kept.T)[:columns]  # the rest is as it comes
-
-        def check(T=T, kept=kept):
-            assert_bits(T.lines()[: len(kept)], kept)
-
-        yield Case("transpose", dtype, [rows, columns, S, T], check, f"{rows} rows, {columns} columns")
-
-
-def gathers(dtype: str, features=range(1, 41)) -> Iterator[Case]:
-    """Rows at any alignment; there are no indices of lanes without a row. What pads the panel may be overwritten."""
-    rng, L = np.random.default_rng(2), lanes_of(dtype)
-    for width in features:
-        for count in range(1, L + 1):
-            pitch = width + width % 4
-            X = Operand(dtype, 20 * pitch, rng.normal(size=20 * pitch), shift=1 + count % 5)
-            rows = rng.integers(0, 20, count)
-            indices = Operand(np.int64, count, rows, shift=count % 3)
-            panel = whole(Operand(dtype, -(-width // L) * L * L))
-            expected = np.zeros((width, L), dtype)
-            expected[:, :count] = X.values.reshape(20, pitch)[rows, :width].T
-            arguments = [width, count, X, pitch, indices, panel]
-            yield Case("gather", dtype, arguments, same_bits(panel, expected), f"{width} features, {count} rows")
-
-
-def scatters(dtype: str, features=range(1, 41)) -> Iterator[Case]:
-    rng, L = np.random.default_rng(3), lanes_of(dtype)
-    for width in features:
-        for count in range(L + 1):
-            pitch, lines = width + width % 4, -(-width // L) * L
-            panel = Operand(dtype, lines * L, rng.normal(size=lines * L))
-            X = Operand(dtype, L * pitch, shift=1 + count % 5)
-            X.written.reshape(L, pitch)[:count, :width] = True
-            expected = X.values.reshape(L, pitch).copy()
-            expected[:count, :width] = panel.lines()[:width, :count].T
-            arguments = [width, count, panel, X, pitch]
-            yield Case("scatter", dtype, arguments, same_bits(X, expected), f"{width} features, {count} rows")
-
-
-def zeros(dtype: str) -> Iterator[Case]:
-    for n in (0, 1, 2, 7):
-        target = whole(Operand(dtype, n * lanes_of(dtype)))
-        yield Case("zero", dtype, [n, target], same_bits(target, np.zeros(target.values.size, dtype)), f"{n} lines")
-
-
 def same_bits(operand: Operand, expected) -> Callable[[], None]:
     """Of all of the operand that is expected."""
     return lambda: assert_bits(operand.values[: expected.size], np.ravel(expected))
+
+
+def normal_lines(rng: np.random.Generator, dtype: str, n: int, scale: float = 1.0) -> np.ndarray:
+    return (scale * rng.normal(size=(n, lanes_of(dtype)))).astype(dtype)
+
+
+def within(operand: Operand, exact: np.ndarray, bound: np.ndarray) -> Callable[[], None]:
+    return lambda: assert_within(operand.values.reshape(np.shape(exact)), exact, bound)

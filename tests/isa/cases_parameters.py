@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -136,4 +136,4 @@ def lambs(dtype: str) -> Iterator[Case]:
             yield Case("lamb", dtype, arguments, check, f"{n} lines, decay {decay}")
 
 
-PARAMETERS: tuple[Callable[[str], Iterator[Case]], ...] = (prepares, all_squares, all_penalties, limits, averages, lambs)
+PARAMETERS = (prepares, all_squares, all_penalties, limits, averages, lambs)

@@ -1,6 +1,6 @@
 """Every microkernel x dtype x size on 64-bit Arm: cross-compiled with the NEON table, run in an emulator.
 
-The cases are those of test_isa_microkernels. A small C program (neon_driver.c) is linked to the emitted code; operands
+The cases are those of the other tests here. A small C program (neon_driver.c) is linked to the emitted code; operands
 go to it in a file, results come back in another.
 """
 
@@ -19,12 +19,10 @@ from fastbp.isa.emitters.lines import PTR
 from fastbp.isa.microkernels import SLOTS, fill
 from fastbp.isa.targets import neon
 
-from . import cases_elementwise as elementwise
 from . import cases_losses as losses
-from . import cases_nodes as nodes
-from . import cases_parameters as parameters
-from . import cases_sparse as sparse
-from .cases import DTYPES, Case, gathers, run_and_check, scatters, tiles, transposes, zeros
+from .cases import DTYPES, Case, run_and_check
+from .cases_tile import tiles
+from .tables import TABLES
 
 COMPILER = shutil.which("aarch64-linux-gnu-gcc")
 EMULATOR = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
@@ -118,11 +116,7 @@ def every_loss(dtype):
         yield from losses.extremes_of(name, dtype)
 
 
-OTHERS = [every_loss, losses.impossible, transposes, zeros, gathers, scatters, *elementwise.ELEMENTWISE, *nodes.NODES,
-          *parameters.PARAMETERS, *sparse.SPARSE]  # fmt: skip
-
-
-@pytest.mark.parametrize("cases", OTHERS, ids=lambda cases: cases.__name__)
+@pytest.mark.parametrize("cases", [every_loss, *TABLES], ids=lambda cases: cases.__name__)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_everything_else(emulated, dtype, cases):
     run_and_check(emulated, cases(dtype))

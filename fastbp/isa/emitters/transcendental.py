@@ -1,8 +1,9 @@
 """exp, log, tanh, erf and their kin on cache-line vectors: emitters over `Lines`, float32 and float64.
 
 Each takes (x, v), a `Lines` and a vector, and returns a vector. All are free of branches, right at +-inf, NaN and +-0,
-and at most 2 ULP from the correctly rounded value where that is a normal number (measured bounds of each:
-tests/isa/test_transcendental.py). Below the smallest normal number results may come out as 0, and with FTZ and DAZ set they do.
+and at most 2 ULP from the correctly rounded value where that is a normal number (the bound of each:
+tests/isa/test_transcendental.py). Below the smallest normal number results may come out as 0, and with FTZ and DAZ set
+they do.
 
 The polynomials are minimax fits, weighted for relative error, found by the Remez exchange in 50-digit arithmetic, then
 rounded to the type: `tools/minimax.py` prints them again. Every product that is added to something is an explicit fma;
