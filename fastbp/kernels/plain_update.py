@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numba import carray, types
 
-from fastbp.isa.rules import MOST_STATES
+from fastbp.isa.codes import MOST_STATES
 from fastbp.kernels import jit
 from fastbp.kernels.microkernels import flush_denormals, restore_denormals
 from fastbp.kernels.microkernels import update as update_lines
