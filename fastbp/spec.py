@@ -19,6 +19,38 @@ class ScalarFunctions(NamedTuple):
     derivative: Callable[..., float]
 
 
+class Kind(NamedTuple):
+    """The facts about one kind of layer that other modules need.
+
+    parameters: names of the learned arrays in the order of `Sequential.get_weights`, each (units,) except a kernel,
+    which is (inputs, units). statistics: names of the arrays after them that are updated from batches, each (units,).
+    kernel: whether the first parameter is a kernel, to which penalties, constraints and weight decay of kernels apply.
+    tables: whether the parameters are instead one table (codes, dimension) for each of the spec's tables. random:
+    whether training draws random numbers for it. batch: whether in training the output of a row depends on other rows
+    of the batch.
+    """
+
+    parameters: tuple[str, ...] = ()
+    statistics: tuple[str, ...] = ()
+    kernel: bool = False
+    tables: bool = False
+    random: bool = False
+    batch: bool = False
+
+
+# All kinds of layers. Compiled code identifies a kind by its position here.
+KINDS = {
+    "dense": Kind(("kernel", "bias"), kernel=True),
+    "activation": Kind(),
+    "batch_norm": Kind(("gamma", "beta"), ("moving_mean", "moving_variance"), batch=True),
+    "layer_norm": Kind(("gamma", "beta")),
+    "dropout": Kind(random=True),
+    "noise": Kind(random=True),
+    "add": Kind(),
+    "embedding": Kind(tables=True),
+}
+
+
 class LayerSpec(NamedTuple):
     """One node of a network: its operation, its inputs, and how its weights are trained.
 
@@ -33,8 +65,7 @@ class LayerSpec(NamedTuple):
     use_bias : bool, optional
         Whether a dense node has a bias.
     kind : str, optional
-        "dense", "activation", "batch_norm", "layer_norm", "dropout", "noise", "add" or "embedding". An embedding reads
-        the network's input.
+        One of KINDS; "embedding" reads the network's input.
     values : tuple of float, optional
         Constants of the operation: (momentum, epsilon) of batch_norm, (epsilon,) of layer_norm, (rate,) of dropout,
         (standard deviation,) of noise.
@@ -73,6 +104,28 @@ class LayerSpec(NamedTuple):
     def dense(self) -> bool:
         """Whether the node is fully connected."""
         return self.kind == "dense"
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the learned arrays."""
+        if KINDS[self.kind].tables:
+            return tuple(f"embedding_{column}" for column, *_ in self.tables)
+        return tuple(name for name in KINDS[self.kind].parameters if name != "bias" or self.use_bias)
+
+    @property
+    def n_arrays(self) -> int:
+        """Number of arrays in `Sequential.get_weights`, including statistics."""
+        return len(self.parameters) + len(KINDS[self.kind].statistics)
+
+    def shapes(self, inputs: int) -> list[tuple[int, ...]]:
+        """Shapes of the learned arrays: kernel (inputs, units), vectors (units,), tables (codes, dimension)."""
+        if KINDS[self.kind].tables:
+            return [(codes, dimension) for _, codes, dimension in self.tables]
+        return [(inputs, self.units) if name == "kernel" else (self.units,) for name in self.parameters]
+
+    def is_kernel(self, number: int) -> bool:
+        """Whether the learned array at this index is a kernel or table, to which penalties apply."""
+        return KINDS[self.kind].tables or (KINDS[self.kind].kernel and number == 0)
 
 
 class UpdateSpec(NamedTuple):

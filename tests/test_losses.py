@@ -13,7 +13,7 @@ from test_engine_accuracy import central_differences
 import fastbp
 from fastbp import Dense, Sequential, losses
 from fastbp.data import sample_weights, targets
-from fastbp.kernels.engine import Engine
+from fastbp.engine.engine import Engine
 from fastbp.reference import LOSSES, ReferenceEngine
 
 EPS = 2.0**-52

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import Activation, Dense, Sequential, activations, layers
+from fastbp import Activation, Dense, Sequential, activations
 from fastbp.layers import graph as network
 from fastbp.reference import ReferenceEngine
 from fastbp.spec import LayerSpec, Report
@@ -47,10 +47,10 @@ def assert_same(first, second):
 
 
 def test_dense_without_activation_and_the_one_above_become_one_block():
-    merged = network.blocks_of(layers.checked([Dense(5), Activation("relu"), Dense(2), Activation("softmax")]))
+    merged = network.blocks_of(network.checked([Dense(5), Activation("relu"), Dense(2), Activation("softmax")]))
     assert [block.label for block in merged] == ["Dense(5, relu)", "Dense(2, softmax)"]
     apart = network.blocks_of(
-        layers.checked([Activation("tanh"), Dense(5, "relu"), Activation("tanh"), Activation("elu")])
+        network.checked([Activation("tanh"), Dense(5, "relu"), Activation("tanh"), Activation("elu")])
     )
     assert [block.label for block in apart] == [
         "Activation(tanh)",

@@ -62,6 +62,7 @@ class Callback:
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         """Called before an epoch; not again where an interrupted fit goes on in the middle of one."""
 
+    @does_nothing
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Called after an epoch and its validation."""
 
