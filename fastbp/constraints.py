@@ -31,7 +31,7 @@ class MaxNorm:
 
     Notes
     -----
-    As Keras's MaxNorm along axis 0.
+    Same as Keras's MaxNorm along axis 0.
 
     References
     ----------

@@ -417,9 +417,9 @@ def _checked_lines(reader: Iterator[list[str]], path: Path) -> tuple[list[str], 
     return names, lines
 
 
-def _numbers_or_strings(values: Sequence[str], text: bool) -> Array:
-    """float64 with NaN for missing values; objects if a value is another string, or if text is set."""
-    for read in () if text else (float, _number_or_nan):
+def _numbers_or_strings(values: Sequence[str], as_strings: bool) -> Array:
+    """float64 with NaN for missing values; objects if a value is another string, or if as_strings."""
+    for read in () if as_strings else (float, _number_or_nan):
         try:
             return np.array([read(value) for value in values])
         except ValueError:  # the second reader checks every value, which takes ten times as long

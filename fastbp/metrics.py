@@ -166,7 +166,7 @@ class R2(Metric):
 
     Notes
     -----
-    As scikit-learn's r2_score, an output whose targets are all equal counts 1 if predicted exactly, else 0.
+    As in scikit-learn's r2_score, an output whose targets are all equal counts 1 if predicted exactly, else 0.
     """
 
     name: ClassVar[str] = "r2"
@@ -209,7 +209,7 @@ class AUC(Metric):
 
     Notes
     -----
-    As scikit-learn's roc_auc_score with multi_class="ovr". Keeps all scores until the end.
+    Same as scikit-learn's roc_auc_score with multi_class="ovr". Keeps all scores until the end.
     """
 
     name: ClassVar[str] = "auc"

@@ -31,8 +31,9 @@ class L1L2:
 
     Notes
     -----
-    As Keras's L1L2. The derivative of l2 W² is 2 l2 W; an optimizer's weight_decay adds weight_decay W to the gradient,
-    as in PyTorch, so it equals l2 = weight_decay / 2. The derivative of the absolute value at 0 is taken to be 0.
+    Same as Keras's L1L2. The derivative of l2 W² is 2 l2 W; an optimizer's weight_decay adds weight_decay W to the
+    gradient, as in PyTorch, so it equals l2 = weight_decay / 2. The derivative of the absolute value at 0 is taken to
+    be 0.
 
     References
     ----------
@@ -79,7 +80,7 @@ def L1(l1: float = 0.01) -> L1L2:
 
     Notes
     -----
-    As Keras's L1.
+    Same as Keras's L1.
 
     Examples
     --------
@@ -108,7 +109,7 @@ def L2(l2: float = 0.01) -> L1L2:
 
     Notes
     -----
-    As Keras's L2.
+    Same as Keras's L2.
 
     Examples
     --------

@@ -260,7 +260,7 @@ def test_optuna_without_the_figure_warns_once_and_prunes_nothing(optuna):
     with pytest.warns(UserWarning, match=r"monitor must be one of .*got 'val_loss': pass validation_data") as caught:
         build().fit(X, Y, epochs=3, callbacks=[callbacks.OptunaPruning(trial)])
     assert len(caught) == 1
-    with pytest.raises(TypeError, match="trial must be one of Optuna"):
+    with pytest.raises(TypeError, match="trial must be an Optuna trial"):
         callbacks.OptunaPruning("trial")
 
 

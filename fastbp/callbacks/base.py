@@ -29,7 +29,7 @@ class Callback:
 
     Notes
     -----
-    An object of any class with some of these methods works too. As Keras's Callback, without hooks per batch.
+    An object of any class with some of these methods works too. Like Keras's Callback, without hooks per batch.
 
     Examples
     --------
@@ -105,7 +105,7 @@ class LambdaCallback(Callback):
 
     Notes
     -----
-    As Keras's LambdaCallback, without hooks per batch.
+    Like Keras's LambdaCallback, without hooks per batch.
 
     Examples
     --------

@@ -76,7 +76,7 @@ class BackupAndRestore(Callback):
     get_state and set_state, as those in `fastbp.callbacks` do. If the disk is full, a warning says so, the last good
     file stays, and training continues.
 
-    As Keras's BackupAndRestore, except that the file is kept by default: a program that is stopped between the end of
+    Like Keras's BackupAndRestore, except that the file is kept by default: a program that is stopped between the end of
     training and model.save loses nothing.
 
     Examples
@@ -164,7 +164,7 @@ class ModelCheckpoint(Callback):
     Notes
     -----
     The files are those of `Sequential.save`. If the disk is full, a warning says so and training continues, except at
-    the first file. As Keras's ModelCheckpoint, whose save_freq counts batches.
+    the first file. Like Keras's ModelCheckpoint, whose save_freq counts batches.
 
     Examples
     --------
@@ -236,7 +236,7 @@ class CSVLogger(Callback):
     -----
     The columns are epoch, counted from 0, and the names in the first epoch's logs in alphabetical order; numbers have
     all their digits. When a fit resumes, lines written after its checkpoint are replaced: the file is that of an
-    uninterrupted fit. As Keras's CSVLogger.
+    uninterrupted fit. Same as Keras's CSVLogger.
 
     Examples
     --------

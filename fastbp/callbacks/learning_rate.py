@@ -30,12 +30,11 @@ class LearningRateScheduler(Callback):
 
     See Also
     --------
-    fastbp.optimizers.Optimizer : Takes a schedule that changes the learning rate at every step; a value set here scales
-    it.
+    fastbp.optimizers.Optimizer : Takes a schedule by steps, which a value set here scales.
 
     Notes
     -----
-    The history gets the column "learning_rate". As Keras's LearningRateScheduler.
+    The history gets the column "learning_rate". Same as Keras's LearningRateScheduler.
 
     Examples
     --------
@@ -97,7 +96,7 @@ class ReduceLROnPlateau(Callback):
 
     Notes
     -----
-    The history gets the column "learning_rate". A schedule of the optimizer continues, scaled. As Keras's
+    The history gets the column "learning_rate". A schedule of the optimizer continues, scaled. Same as Keras's
     ReduceLROnPlateau; PyTorch's waits for patience + 1 epochs.
 
     Examples

@@ -52,7 +52,7 @@ class MLflow(Callback):
     ends with the fit: FINISHED, KILLED after Ctrl-C, FAILED after an error. A fit resumed from a file of
     `BackupAndRestore` continues its run.
 
-    As the callbacks of mlflow.tensorflow and mlflow.pytorch, without metrics per batch. View runs with ``mlflow ui``.
+    Like the callbacks of mlflow.tensorflow and mlflow.pytorch, without metrics per batch. View runs with ``mlflow ui``.
 
     Examples
     --------

@@ -47,7 +47,8 @@ class EarlyStopping(Callback):
 
     Notes
     -----
-    `history.stopped` is then "early_stopping". If the metric is missing, one warning says so. As Keras's EarlyStopping.
+    `history.stopped` is then "early_stopping". If the metric is missing, one warning says so. Same as Keras's
+    EarlyStopping.
 
     References
     ----------

@@ -29,7 +29,7 @@ class TensorBoard(Callback):
     Notes
     -----
     The tags are epoch_loss, epoch_accuracy and so on, epoch_learning_rate (of the next step), and the names of the
-    arrays, such as weights/0.kernel. As Keras's TensorBoard, without graphs and profiles. View with ``tensorboard
+    arrays, such as weights/0.kernel. Like Keras's TensorBoard, without graphs and profiles. View with ``tensorboard
     --logdir logs``.
 
     Examples

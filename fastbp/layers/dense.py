@@ -47,8 +47,8 @@ class Dense(Layer):
 
     Notes
     -----
-    Shapes: X (n, in), kernel W (in, units), bias b (units,), A (n, units). As Keras's Dense and, except for the initial
-    weights, PyTorch's Linear.
+    Shapes: X (n, in), kernel W (in, units), bias b (units,), A (n, units). Like Keras's Dense and, except for the
+    initial weights, PyTorch's Linear.
 
     References
     ----------

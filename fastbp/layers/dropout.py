@@ -80,8 +80,8 @@ class GaussianNoise(Layer):
 
     Notes
     -----
-    X and A have the shape (n, units); as the first layer it perturbs the network's input. As Keras's GaussianNoise. The
-    noise is drawn like the masks of `Dropout`.
+    X and A have the shape (n, units); as the first layer it perturbs the network's input. Same as Keras's
+    GaussianNoise. The noise is drawn like the masks of `Dropout`.
 
     References
     ----------

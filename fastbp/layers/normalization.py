@@ -54,8 +54,8 @@ class BatchNorm(Layer):
     Shapes: X and Z (n, units); weights gamma (initially 1), beta (0), moving_mean (0) and moving_variance (1), each
     (units,). Before an activation, give the Dense below use_bias=False: beta makes its bias redundant.
 
-    As PyTorch's BatchNorm1d. Keras's momentum is 1 - ours, its epsilon 1e-3, its moving variance is not corrected, and
-    its trainable=False freezes the statistics too. A batch of one row has variance 0 and leaves the moving variance
+    Same as PyTorch's BatchNorm1d. Keras's momentum is 1 - ours, its epsilon 1e-3, its moving variance is not corrected,
+    and its trainable=False freezes the statistics too. A batch of one row has variance 0 and leaves the moving variance
     unchanged; PyTorch rejects it.
 
     References
@@ -124,7 +124,7 @@ class LayerNorm(Layer):
     Notes
     -----
     Shapes: X and Z (n, units); weights gamma (initially 1) and beta (0), each (units,). Mean and variance are those of
-    the row, during training and otherwise. As PyTorch's LayerNorm; Keras's epsilon is 1e-3.
+    the row, during training and otherwise. Same as PyTorch's LayerNorm; Keras's epsilon is 1e-3.
 
     References
     ----------

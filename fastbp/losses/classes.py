@@ -24,7 +24,7 @@ class Hinge(Loss):
 
     Notes
     -----
-    As Keras's Hinge.
+    Same as Keras's Hinge.
 
     References
     ----------
@@ -68,7 +68,7 @@ class BinaryCrossEntropy(Smoothed):
 
     Notes
     -----
-    As PyTorch's BCEWithLogitsLoss, with Keras's label_smoothing.
+    Like PyTorch's BCEWithLogitsLoss, with Keras's label_smoothing.
 
     References
     ----------
@@ -115,7 +115,7 @@ class BinaryFocal(Loss):
 
     Notes
     -----
-    As Keras's BinaryFocalCrossentropy.
+    Same as Keras's BinaryFocalCrossentropy.
 
     References
     ----------
@@ -181,7 +181,7 @@ class CrossEntropy(Smoothed):
 
     Notes
     -----
-    As PyTorch's CrossEntropyLoss, or Keras's with from_logits=True.
+    Same as PyTorch's CrossEntropyLoss, or Keras's with from_logits=True.
 
     References
     ----------
@@ -226,7 +226,7 @@ class CategoricalFocal(Loss):
 
     Notes
     -----
-    As Keras's CategoricalFocalCrossentropy; the default alpha of 0.25 scales the whole loss.
+    Same as Keras's CategoricalFocalCrossentropy; the default alpha of 0.25 scales the whole loss.
 
     References
     ----------
@@ -278,8 +278,8 @@ class KLDivergence(Loss):
 
     Notes
     -----
-    It is the cross-entropy less the entropy of y, so the gradients are the same. As Keras's KLDivergence, and PyTorch's
-    KLDivLoss(reduction="batchmean") of log-probabilities.
+    It is the cross-entropy less the entropy of y, so the gradients are the same. Like Keras's KLDivergence, and
+    PyTorch's KLDivLoss(reduction="batchmean") of log-probabilities.
 
     Examples
     --------
@@ -302,7 +302,7 @@ class CategoricalHinge(Loss):
 
     Notes
     -----
-    As Keras's CategoricalHinge, where the maximum includes the term of the correct class, (1 - 1) a = 0.
+    Like Keras's CategoricalHinge, where the maximum includes the term of the correct class, (1 - 1) a = 0.
 
     Examples
     --------

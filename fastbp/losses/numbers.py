@@ -46,7 +46,7 @@ class MAE(Loss):
 
     Notes
     -----
-    As PyTorch's L1Loss. The derivative at a = y is 0.
+    Same as PyTorch's L1Loss. The derivative at a = y is 0.
 
     Examples
     --------
@@ -80,7 +80,7 @@ class Huber(Loss):
 
     Notes
     -----
-    As PyTorch's HuberLoss and Keras's Huber.
+    Same as PyTorch's HuberLoss and Keras's Huber.
 
     References
     ----------
@@ -114,7 +114,7 @@ class LogCosh(Loss):
 
     Notes
     -----
-    As Keras's LogCosh; small errors keep full precision.
+    Same as Keras's LogCosh; small errors keep full precision.
 
     Examples
     --------
@@ -216,7 +216,7 @@ class Poisson(Loss):
 
     Notes
     -----
-    As PyTorch's PoissonNLLLoss, except that log_input is False by default, as in Keras's Poisson.
+    Like PyTorch's PoissonNLLLoss, except that log_input is False by default, as in Keras's Poisson.
 
     Examples
     --------

@@ -104,7 +104,7 @@ class Muon(Optimizer):
 
     Notes
     -----
-    As torch.optim.Muon, which takes hidden kernels only and computes orthogonal(u) in bfloat16, here in the dtype of
+    Like torch.optim.Muon, which takes hidden kernels only and computes orthogonal(u) in bfloat16, here in the dtype of
     the network.
 
     References

@@ -62,7 +62,7 @@ def orthogonal(U: Array) -> Array:
 def muon(W: Array, G: Array, states: list[Array], row: list[float]) -> None:
     """m <- momentum m + (1 - momentum) g; W <- (1 - learning_rate decay) W - learning_rate s orthogonal(u).
 
-    u = momentum m + (1 - momentum) g, s = sqrt(max(1, out / in)). As torch.optim.Muon, but in the dtype of W. The
+    u = momentum m + (1 - momentum) g, s = sqrt(max(1, out / in)). Like torch.optim.Muon, but in the dtype of W. The
     second state is unused.
     """
     learning_rate, weight_decay, momentum = row[:3]

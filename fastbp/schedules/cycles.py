@@ -39,7 +39,7 @@ class CosineDecayRestarts(Schedule):
 
     Notes
     -----
-    As PyTorch's CosineAnnealingWarmRestarts(T_0=first_decay_steps, T_mult=t_mul), whose T_mult is also 1 by default;
+    Like PyTorch's CosineAnnealingWarmRestarts(T_0=first_decay_steps, T_mult=t_mul), whose T_mult is also 1 by default;
     Keras's t_mul is 2.
 
     References
@@ -118,7 +118,7 @@ class OneCycle(Schedule):
 
     Notes
     -----
-    As PyTorch's OneCycleLR without momentum; that one raises an error after the last step. Keras has none.
+    Same as PyTorch's OneCycleLR without momentum; that one raises an error after the last step. Keras has none.
 
     References
     ----------

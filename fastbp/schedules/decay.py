@@ -138,7 +138,7 @@ class ExponentialDecay(Schedule):
 
     Notes
     -----
-    As Keras's ExponentialDecay; with decay_steps=1 as PyTorch's ExponentialLR(gamma=decay_rate).
+    Same as Keras's ExponentialDecay; with decay_steps=1 as PyTorch's ExponentialLR(gamma=decay_rate).
 
     Examples
     --------
@@ -190,7 +190,7 @@ class PolynomialDecay(Schedule):
 
     Notes
     -----
-    As PyTorch's PolynomialLR, whose total_iters is decay_steps, the default ends at 0; Keras's ends at 1e-4.
+    As in PyTorch's PolynomialLR, whose total_iters is decay_steps, the default ends at 0; Keras's ends at 1e-4.
 
     Examples
     --------
@@ -244,8 +244,8 @@ class CosineDecay(Schedule):
 
     Notes
     -----
-    As Keras's CosineDecay, whose warm-up is `Warmup` here. PyTorch's CosineAnnealingLR(T_max=decay_steps, eta_min=alpha
-    * initial_learning_rate) rises again after T_max.
+    Like Keras's CosineDecay, whose warm-up is `Warmup` here. PyTorch's CosineAnnealingLR(T_max=decay_steps,
+    eta_min=alpha * initial_learning_rate) rises again after T_max.
 
     References
     ----------
