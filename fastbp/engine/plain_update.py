@@ -17,7 +17,7 @@ from fastbp.engine.memory import address, aligned
 from fastbp.isa import LINE
 from fastbp.isa.codes import MOST_STATES, RULE_CODES
 from fastbp.kernels import jit, microkernels
-from fastbp.kernels.plain_update import SCRATCH, entry, pass_through
+from fastbp.kernels.array_update import SCRATCH, entry, pass_through
 
 Array = np.ndarray
 
