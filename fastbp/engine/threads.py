@@ -10,8 +10,8 @@ import numpy as np
 
 from fastbp.engine.memory import address
 from fastbp.isa.detect import usable_cores
-from fastbp.kernels import jit
-from fastbp.kernels import worker as run
+from fastbp.kernels import entries, jit
+from fastbp.kernels.context import OWN, SHARED
 
 Array = np.ndarray
 
@@ -41,12 +41,17 @@ class Threads:
         return min(wanted, most)
 
     def run(self, dtype: str, context: Array, workers: int) -> None:
-        entry = run.serial_entry(dtype)
+        entry, own = entries.worker(dtype), address(context) + 8 * SHARED
         if workers == 1:
-            entry.ctypes(0, address(context))
+            entry.ctypes(own)
             return
         with self.lock, jit.threads(workers):
-            run.parallel_entry()(entry.address, address(context), workers)
+            entries.launcher()(entry.address, own, 8 * OWN, workers)
+
+    @staticmethod
+    def address(piece: str, dtype: str) -> int:
+        """Where a piece of compiled code is; compiles or loads all of a type when first asked."""
+        return int(entries.piece(piece, dtype).address) if jit.JIT else 0
 
 
 THREADS = Threads()

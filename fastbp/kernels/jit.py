@@ -27,6 +27,7 @@ import numba
 from numba.core import config, event
 
 from fastbp import isa
+from fastbp.kernels.parts import PartCompiler
 
 JIT = not config.DISABLE_JIT
 # Never `reassoc` (a row alone would differ from the same row in a batch), never `nnan` or `ninf` (they delete isnan).
@@ -63,6 +64,16 @@ def called(function: Callable) -> Any:
     """A function that stays one: a twin of a microkernel, or work so large that 70 ns for the call are nothing. What is
     not in the interpreter's loop does not slow small networks down."""
     return numba.njit(**OPTIONS)(function)
+
+
+def part(function: Callable) -> Any:
+    """A function that becomes part of every entry that calls it; LLVM decides whether it is inlined there."""
+    return numba.njit(pipeline_class=PartCompiler, **OPTIONS)(function)
+
+
+def inlined_part(function: Callable) -> Any:
+    """The same, inlined by LLVM at every call: what small networks run thousands of times a step."""
+    return numba.njit(pipeline_class=PartCompiler, forceinline=True, **OPTIONS)(function)
 
 
 def inlined(function: Callable) -> Any:

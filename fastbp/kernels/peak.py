@@ -13,7 +13,7 @@ from fastbp.isa.emit import KEEP, ZERO
 from fastbp.isa.microkernels import SLOTS
 from fastbp.kernels import jit
 from fastbp.kernels.microkernels import across, peak
-from fastbp.kernels.worker import pointer
+from fastbp.kernels.pointers import pointer
 
 CHAIN, TILE = range(2)
 ROWS, COLUMNS = isa.table().sizes[0]

@@ -13,7 +13,7 @@ from fastbp.kernels import jit
 from fastbp.kernels.microkernels import flush_denormals, restore_denormals
 from fastbp.kernels.microkernels import update as update_lines
 from fastbp.kernels.optimizer_scalars import fold
-from fastbp.kernels.worker import pointer
+from fastbp.kernels.pointers import pointer
 
 # Lines of a block: five arrays of them and the rule's scalars take 10 KiB.
 BLOCK = 32
@@ -34,7 +34,7 @@ def pass_through(table, flag, scalars, W, grad, m, v, u, M, rule):
     control = flush_denormals()
     L = 64 // M.itemsize
     B = BLOCK * L
-    fold(M, 5 * B, rule, scalars, 1.0, 1.0)
+    fold(M, 5 * B, rule, scalars, 0, 1.0, 1.0)
     for start in range(0, W.size, B):
         size = min(B, W.size - start)
         lines = (size + L - 1) // L
