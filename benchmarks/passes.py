@@ -25,7 +25,11 @@ from fastbp.kernels import operations
 from fastbp.spec import LayerSpec
 
 SHAPES = ((128, 512, 512), (128, 1024, 1024), (256, 2048, 2048), (256, 2500, 2000))
-PASSES = {"forward": operations.FORWARD, "backward data": operations.BACKWARD, "weight gradient + Adam": operations.WEIGHTS}
+PASSES = {
+    "forward": operations.FORWARD,
+    "backward data": operations.BACKWARD,
+    "weight gradient + Adam": operations.WEIGHTS,
+}
 ADAM = (1e-6, 0.0, 0.9, 0.999, 1e-8, 0.9, 0.9, 0.0)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from fastbp.cli import bench
 from fastbp.cli.bench import MAX_STEPS, Row, Workload, glorot_weights, specs, step_flops
-from fastbp.datasets import Array
 from fastbp.spec import LayerSpec
+from fastbp.util.types import Array
 
 ROWS = (
     *bench.ROWS,

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 import fastbp
 from fastbp.cli.bench import Row, glorot_weights
+from fastbp.cli.job import TrainJob
 from fastbp.cli.network import build, soft_targets
-from fastbp.cli.train import TrainJob
-from fastbp.datasets import Array
 from fastbp.preprocessing.preprocessor import Preprocessor
+from fastbp.util.types import Array
 
 TITLES = {"fastbp": "fastbp", "sklearn": "scikit-learn", "torch": "PyTorch"}
 

@@ -54,7 +54,8 @@ from fastbp.losses import (
     Quantile,
 )
 from fastbp.model.fold import fold
-from fastbp.model.sequential import Sequential, load
+from fastbp.model.loading import load
+from fastbp.model.sequential import Sequential
 from fastbp.optimizers import LAMB, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, Muon, NAdam, RMSprop
 from fastbp.plots import plot_history
 from fastbp.preprocessing.preprocessor import Preprocessor
@@ -69,13 +70,15 @@ from fastbp.schedules import (
     StepDecay,
     Warmup,
 )
-from fastbp.storage.checkpoint import CheckpointError
-from fastbp.training.fit import DivergenceWarning, History
+from fastbp.storage.errors import CheckpointError
+from fastbp.training.history import DivergenceWarning, History
+from fastbp.util import old_names
+from fastbp.util.version import __version__
 
-__version__ = "0.1.0"
 # Imported when first asked for; Numba alone takes 0.25 s.
 _LATER = ("datasets", "estimators", "exchange", "kernels", "reference", "sources")
 _ESTIMATORS = ("MLPClassifier", "MLPRegressor")  # these need scikit-learn
+old_names.install()
 if os.environ.get("FASTBP_ISA", "").strip():  # is checked, and takes effect, before Numba compiles anything
     importlib.import_module("fastbp.kernels.jit")
 

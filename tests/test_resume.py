@@ -605,6 +605,6 @@ def test_a_backup_costs_nothing_where_none_is_wanted(monkeypatch):
     def never(*arguments):
         raise AssertionError
 
-    monkeypatch.setattr(resuming, "given", never)
+    monkeypatch.setattr(resuming, "_described_fit", never)
     monkeypatch.setattr(resuming, "contents", never)
     build().fit(X, LABELS, epochs=2, callbacks=[callbacks.LambdaCallback()])

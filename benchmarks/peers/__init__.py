@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from fastbp.cli.bench import Row, Workload
-from fastbp.datasets import Array
+from fastbp.util.types import Array
 
 
 class Peer(Protocol):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import fastbp
 from benchmarks.rows import EPSILON, MOMENTUM
 from fastbp.cli.bench import Row, Workload, make_optimizer, specs
-from fastbp.datasets import Array
 from fastbp.layers import Layer
+from fastbp.util.types import Array
 
 
 def make_layers(row: Row) -> list[Layer]:

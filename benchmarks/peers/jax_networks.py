@@ -16,7 +16,7 @@ from benchmarks.peers import Peer, fastest
 from benchmarks.peers.jax_scan import cross_entropy, update
 from benchmarks.rows import EPSILON, MOMENTUM
 from fastbp.cli.bench import CLIP_NORM, Row, Workload
-from fastbp.datasets import Array
+from fastbp.util.types import Array
 
 GENERATORS = ("threefry2x32", "rbg")
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from fastbp.cli.bench import LEARNING_RATES, Workload
-from fastbp.datasets import Array
+from fastbp.util.types import Array
 
 
 class NumpyCsr:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from benchmarks.peers import Peer
 from benchmarks.rows import layer_specs
 from fastbp.cli.bench import Runner, Workload
-from fastbp.datasets import Array
 from fastbp.reference import ReferenceEngine
+from fastbp.util.types import Array
 
 
 class NumpyReference:

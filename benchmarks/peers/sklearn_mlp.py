@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from fastbp.cli.bench import LEARNING_RATES, Workload
-from fastbp.datasets import Array
+from fastbp.util.types import Array
 
 
 class SklearnMlp:

@@ -17,7 +17,7 @@ from benchmarks.peers import Peer, fastest
 from benchmarks.peers.torch_eager import TorchEager, prepare
 from benchmarks.peers.torch_networks import make_network, read_weights
 from fastbp.cli.bench import CLIP_NORM, LEARNING_RATES, WEIGHT_DECAY, Workload
-from fastbp.datasets import Array
+from fastbp.util.types import Array
 
 
 class CompiledLoss(TorchEager):

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from benchmarks.rows import EPSILON, MOMENTUM
 from fastbp.cli.bench import Row
-from fastbp.datasets import Array
+from fastbp.util.types import Array
 
 
 class ResidualBlock(nn.Module):

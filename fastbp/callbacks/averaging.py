@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from fastbp.callbacks.base import Callback, Logs
-from fastbp.data.arrays import Array
 from fastbp.util.arguments import count
+from fastbp.util.types import Array
 
 
 class StochasticWeightAveraging(Callback):

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.callbacks.base import Callback, Logs
-from fastbp.data.arrays import Array
 from fastbp.util.arguments import count
+from fastbp.util.types import Array
 
 FIGURES = ("activation", "gradient", "passed_back", "update")
 

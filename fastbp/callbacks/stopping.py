@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from fastbp.callbacks.base import Callback, Logs, Monitor, say
-from fastbp.data.arrays import Array
 from fastbp.util.arguments import count, flag
+from fastbp.util.types import Array
 
 
 class EarlyStopping(Callback):

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp import optimizers
-from fastbp.datasets import Array
 from fastbp.spec import UpdateSpec
+from fastbp.util.types import Array
 
 LEARNING_RATES = {"sgd": 0.01, "adam": 0.001, "adamw": 0.001}
 WEIGHT_DECAY, CLIP_NORM = 0.01, 1.0  # of adamw: decoupled decay of all weights, gradients clipped by their global norm

@@ -93,8 +93,8 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=TRAIN_EXAMPLES,
     )
+    from fastbp.cli.job import ACTIVATIONS, OPTIMIZERS, SCHEDULES
     from fastbp.cli.network import CLASS_LOSSES, REGRESSION_LOSSES
-    from fastbp.cli.train import ACTIVATIONS, OPTIMIZERS, SCHEDULES
     from fastbp.preprocessing.preprocessor import SCALINGS
     from fastbp.preprocessing.targets import TASKS
 
@@ -156,7 +156,7 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    from fastbp.exchange.command import EXAMPLES, FORMATS
+    from fastbp.cli.export import EXAMPLES, FORMATS
 
     parser = commands.add_parser(
         "export",
@@ -184,20 +184,21 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run_train(args: argparse.Namespace) -> int:
-    from fastbp.cli.train import TrainJob, train
+    from fastbp.cli.job import TrainJob
+    from fastbp.cli.train import train
 
     options = {name: value for name, value in vars(args).items() if name not in ("command", "run")}
     return train(TrainJob(**options))
 
 
 def _run_predict(args: argparse.Namespace) -> int:
-    from fastbp.cli.train import predict
+    from fastbp.cli.predict import predict
 
     return predict(args.model, args.data, args.output)
 
 
 def _run_export(args: argparse.Namespace) -> int:
-    from fastbp.exchange.command import export
+    from fastbp.cli.export import export
 
     return export(args.model, args.to, args.output)
 
@@ -205,7 +206,7 @@ def _run_export(args: argparse.Namespace) -> int:
 def _run_bench(args: argparse.Namespace) -> int:
     from fastbp.cli.bench import report
     from fastbp.plots import plot_speed
-    from fastbp.plots.report import check_picture
+    from fastbp.plots.figures import check_picture
 
     if args.plot is not None:
         check_picture(args.plot)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
 import fastbp
 from fastbp import losses, optimizers
-from fastbp.datasets import Array, Split
+from fastbp.cli.job import PLAIN_SGD_RATE, Recipe, TrainJob
+from fastbp.datasets import Split
 from fastbp.preprocessing.columns import Columns
 from fastbp.preprocessing.preprocessor import Preprocessor
 from fastbp.preprocessing.targets import guess_task, target_array
-
-if TYPE_CHECKING:
-    from fastbp.cli.train import Recipe, TrainJob
+from fastbp.util.types import Array
 
 # The last activation that each loss works with.
 CLASS_LOSSES = {
@@ -25,7 +24,6 @@ CLASS_LOSSES = {
 }
 REGRESSION_LOSSES = dict.fromkeys(("mse", "mae", "huber", "log_cosh"), "identity")
 MOST_ONE_HOT, RARE = 10, 3  # categories that become a feature each; how often one must occur not to be rare
-PLAIN_SGD_RATE = {"sgd": 0.1, "momentum": 0.01, "nesterov": 0.01}
 
 
 def table_of(X: Array, columns: tuple[str, ...]) -> Columns:
@@ -103,5 +101,5 @@ def dense_sizes(model: fastbp.Sequential) -> list[int]:
     """Widths of the dense layers, the first one's inputs before them."""
     assert model.input_size is not None
     first = model.layers[0]
-    inputs = first.units_of(model.input_size) if isinstance(first, fastbp.ColumnEmbedding) else model.input_size
+    inputs = first.units_of(model.input_size) or 0 if isinstance(first, fastbp.ColumnEmbedding) else model.input_size
     return [inputs, *(layer.units for layer in model.layers if isinstance(layer, fastbp.Dense))]

@@ -7,24 +7,21 @@ what came, and the remedy. An array that is already right is returned as it is, 
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from fastbp import losses
 from fastbp.data import frames as tables
 from fastbp.data import tensors
 from fastbp.data.csr import SparseRows
-
-Array = npt.NDArray[Any]
+from fastbp.data.numbers import is_number, numbers_of_objects, position_of
+from fastbp.util.types import Array
 
 _CHUNK = 1 << 18  # elements looked at in one go: 1 MiB of float32, so a search needs no memory to speak of
 # Up to here the sum of squares (one BLAS dot, 0.4 µs for a row of ten) tells whether all is finite. OpenBLAS spreads
 # longer dots over threads of its own, which then spin for milliseconds beside the engine's.
-_SHORT = 8192
+SHORT = 8192
 
 
 class Rows(NamedTuple):
@@ -47,7 +44,7 @@ def features(X: Any, width: int | None, dtype: np.dtype[Any], name: str = "X") -
         and X.ndim == 2
         and X.shape[1] == width
         and X.flags.carray
-        and 0 < X.size <= _SHORT
+        and 0 < X.size <= SHORT
         and math.isfinite(np.vdot(X, X))
     ):
         return X  # the path of a row at a time, 0.8 µs
@@ -127,7 +124,7 @@ def numeric(value: Any, name: str) -> Array:
     if array.dtype.kind in "biuf":
         return array
     if array.dtype.kind == "O":
-        return _numbers(array, name, value)
+        return numbers_of_objects(array, name, value)
     raise TypeError(f"{name} must hold real numbers, but its type is {array.dtype}: {_remedy(array.dtype.kind)}")
 
 
@@ -137,22 +134,6 @@ def _remedy(kind: str) -> str:
     if kind in "SUT":
         return "encode the text as numbers first"
     return "convert it to numbers first"
-
-
-def _numbers(array: Array, name: str, value: Any) -> Array:
-    """An array of Python objects (a table of mixed columns) as float64, if every one is a real number."""
-    if array.ndim == 0:
-        raise TypeError(f"{name} must be an array of numbers, but {type(value).__name__} came: pass a NumPy array")
-    for position, item in enumerate(array.flat):
-        if not isinstance(item, numbers.Real | np.bool_):
-            raise TypeError(
-                f"{name} must hold real numbers only, but holds {item!r} ({type(item).__name__}) "
-                f"at {_where(array, position)}: convert or drop it"
-            )
-    try:
-        return array.astype(np.float64)
-    except (OverflowError, TypeError, ValueError) as error:
-        raise ValueError(f"{name} must hold numbers that fit in float64, but NumPy says {error}: scale them") from error
 
 
 def convert(array: Array, dtype: np.dtype[Any], name: str) -> Array:
@@ -166,7 +147,7 @@ def convert(array: Array, dtype: np.dtype[Any], name: str) -> Array:
             why = f"too large for {dtype}: scale the data, or build the network with dtype='float64'"
         else:
             why = "not finite: drop those rows, or fill them in"
-        where = _where(array, position)
+        where = position_of(array, position)
         raise ValueError(f"{name} must hold finite numbers, but holds {came} at {where}, which is {why}")
     return result
 
@@ -174,7 +155,7 @@ def convert(array: Array, dtype: np.dtype[Any], name: str) -> Array:
 def finite(array: Array) -> bool:
     """Whether every element of a C-contiguous array is finite, in one pass and without a temporary of its size."""
     flat = array.reshape(-1)
-    if flat.size <= _SHORT:
+    if flat.size <= SHORT:
         total = np.vdot(flat, flat)
     else:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -192,189 +173,9 @@ def _first_bad(array: Array) -> int:
     return -1
 
 
-def _where(array: Array, position: int) -> str:
-    index = [int(i) for i in np.unravel_index(position, array.shape)]
-    return ", ".join(f"{axis} {i}" for axis, i in zip(("row", "column", "then", "then"), index, strict=False))
-
-
-def targets(
-    y: Any, rows: int, outputs: int, loss: str | losses.Loss, dtype: np.dtype[Any], name: str = "y"
-) -> Array:
-    """y as the loss takes it: (rows, columns) of dtype, or int64 class labels (rows,)."""
-    loss = losses.get(loss)
-    columns = loss.columns(outputs)
-    if (
-        type(y) is np.ndarray
-        and y.dtype is dtype
-        and y.shape == (rows, columns)
-        and loss.targets == "numbers"
-        and y.flags.carray
-        and y.size <= _SHORT
-        and math.isfinite(np.vdot(y, y))
-    ):
-        return y
-    array = numeric(y, name)
-    if array.ndim == 0 or len(array) != rows:
-        raise ValueError(
-            f"{name} must have one entry for each of the {rows} rows of X, but its shape is {array.shape}: "
-            "pass X and y of one length"
-        )
-    classes = loss.targets == "classes"
-    if classes and (array.ndim == 1 or (array.shape == (rows, 1) and outputs > 1)):
-        return _labels(array.reshape(rows), outputs, name)
-    if array.shape == (rows,) and columns == 1:
-        array = array.reshape(rows, 1)
-    if array.shape != (rows, columns):
-        shapes = f"({rows}, {columns})"
-        if columns == 1 or classes:
-            shapes += f" or ({rows},)"
-        units = "as many units as y has columns" if columns == outputs else f"{outputs // columns} units a column of y"
-        raise ValueError(
-            f"{name} must have the shape {shapes} for {loss.name} and {outputs} outputs, but its shape is "
-            f"{array.shape}: give the last Dense {units}, or change y"
-        )
-    return _in_range(convert(array, dtype, name), loss, name)
-
-
-def _in_range(array: Array, loss: losses.Loss, name: str) -> Array:
-    """Rows of targets as the loss takes them, if they hold what it can have."""
-    if loss.targets == "counts":
-        _counts(array, loss.name, name)
-    elif loss.targets == "signs":
-        return _signs(array, loss.name, name)
-    elif loss.targets in ("probabilities", "classes"):
-        _probabilities(array, loss.name, name, rows_sum=loss.targets == "classes")
-    return _as_labels(array) if loss.targets == "classes" else array
-
-
-def _counts(array: Array, loss: str, name: str) -> None:
-    if array.min() < 0:
-        position = int(array.argmin())
-        raise ValueError(
-            f"{name} must not be negative for {loss}, but is {array.flat[position]} at {_where(array, position)}: "
-            "pass counts, or use the loss 'mse'"
-        )
-
-
-def _signs(array: Array, loss: str, name: str) -> Array:
-    """-1 and 1, of these or of 0 and 1."""
-    sizes = np.abs(array)
-    bad = (sizes != 1) & (array != 0)
-    if not bad.any() and (array.min() >= 0 or sizes.min() == 1):
-        return array if array.min() < 0 else 2 * array - 1
-    position = int((bad if bad.any() else array == 0).argmax())
-    raise ValueError(
-        f"{name} must be -1 or 1, or else 0 or 1, for {loss}, but holds {array.flat[position]} at "
-        f"{_where(array, position)}{'' if bad.any() else ' beside -1'}: encode the two classes so"
-    )
-
-
-def _labels(array: Array, outputs: int, name: str) -> Array:
-    """Class labels 0 … outputs - 1 as int64."""
-    if array.dtype.kind == "f":
-        whole = np.isfinite(array) & (np.floor(array) == array)
-        if not whole.all():
-            position = int(whole.argmin())
-            raise ValueError(
-                f"{name} must hold whole class labels, but holds {array[position]} at row {position}: "
-                f"pass integers, or one row of {outputs} probabilities for each row of X"
-            )
-    if array.min() < 0 or array.max() >= outputs:
-        position = int(((array < 0) | (array >= outputs)).argmax())
-        raise ValueError(
-            f"{name} must hold class labels from 0 to {outputs - 1}, for {outputs} outputs, but holds "
-            f"{array[position]} at row {position}: number the classes from 0, or give the last Dense more units"
-        )
-    return np.require(array, np.int64, ["C", "A"])
-
-
-def _as_labels(rows: Array) -> Array:
-    """Rows of probabilities as labels where every row is exactly one-hot, so that both forms train to the same bits."""
-    one_hot = np.count_nonzero(rows) == len(rows) and bool((rows.max(axis=1) == 1).all())
-    return rows.argmax(axis=1) if one_hot else rows
-
-
-def _probabilities(array: Array, loss: str, name: str, *, rows_sum: bool) -> None:
-    """Raise unless all are in [0, 1] and, where wanted, each row sums to one."""
-    if array.min() < 0 or array.max() > 1:
-        position = int(((array < 0) | (array > 1)).argmax())
-        raise ValueError(
-            f"{name} must lie in [0, 1] for {loss}, but is {array.flat[position]} at {_where(array, position)}: "
-            "scale it to [0, 1], or use the loss 'mse'"
-        )
-    if not rows_sum:
-        return
-    error = np.abs(array.sum(axis=1, dtype=np.float64) - 1)
-    if error.max() > 1e-3:  # float16 probabilities of 1,000 classes still pass
-        row = int(error.argmax())
-        raise ValueError(
-            f"{name} must have rows that sum to 1 for {loss}, but row {row} sums to {array[row].sum()}: "
-            "normalise the rows, pass class labels, or use binary_cross_entropy where several classes may hold at once"
-        )
-
-
-def weights(
-    weight: Any, rows: int, dtype: np.dtype[Any], name: str = "sample_weight", *, positive: bool = True
-) -> Array:
-    """weight as (rows,) of dtype: finite, none negative, not all zero (but a chunk of more may be)."""
-    array = numeric(weight, name)
-    if array.shape != (rows,):
-        raise ValueError(
-            f"{name} must have the shape ({rows},), one weight for each row of X, but its shape is {array.shape}: "
-            "pass one number a row"
-        )
-    result = convert(array, dtype, name)
-    if result.min() < 0:
-        row = int(result.argmin())
-        raise ValueError(f"{name} must not be negative, but is {result[row]} at row {row}: use 0 to leave a row out")
-    if positive and result.max() == 0:
-        raise ValueError(f"{name} must have a positive entry, but all {rows} are 0: give the rows that count a weight")
-    return result
-
-
-def class_weights(class_weight: Any, y: Array, outputs: int, loss: str | losses.Loss) -> Array:
-    """The weight of each row by its class: {class: weight}, 1 for a class that is not named."""
-    if not isinstance(class_weight, Mapping):
-        raise TypeError(
-            f"class_weight must be a dict {{class: weight}}, but {type(class_weight).__name__} came: "
-            "pass for example {0: 1.0, 1: 5.0}"
-        )
-    loss = losses.get(loss)
-    n_classes = 2 if outputs == 1 else outputs
-    binary = loss.targets in ("probabilities", "signs") and outputs == 1
-    if loss.targets != "classes" and not binary:
-        raise ValueError(
-            f"class_weight needs one class for each row, which {loss.name} with {outputs} outputs does not have: "
-            "pass sample_weight instead"
-        )
-    table = np.ones(n_classes)
-    label: Any
-    weight: Any
-    for label, weight in class_weight.items():
-        if not _is_number(label) or label not in range(n_classes):
-            raise ValueError(f"class_weight must name classes 0 to {n_classes - 1}, but names {label!r}: leave it out")
-        if not _is_number(weight) or not math.isfinite(weight) or weight < 0:
-            came = f"{weight!r} for class {label}"
-            raise ValueError(f"class_weight must be finite and not negative, but is {came}: change it")
-        table[int(label)] = weight
-    labels = y if y.ndim == 1 else (y[:, 0] > 0.5).astype(np.int64) if outputs == 1 else y.argmax(axis=1)
-    result: Array = table[labels]
-    return result
-
-
-def combine(weight: Array | None, by_class: Array, dtype: np.dtype[Any], *, positive: bool = True) -> Array:
-    """Weights of rows times weights of their classes, not all zero."""
-    product = by_class if weight is None else weight * by_class
-    return weights(product, len(by_class), dtype, "sample_weight times class_weight", positive=positive)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
 def split(rows: Rows, fraction: Any) -> tuple[Rows, Rows | None]:
     """The first rows to train on and the last fraction of them to validate on, as they stand before any shuffling."""
-    if not _is_number(fraction) or not 0 <= fraction < 1:
+    if not is_number(fraction) or not 0 <= fraction < 1:
         raise ValueError(f"validation_split must be at least 0 and less than 1, but {fraction!r} came: pass e.g. 0.2")
     if fraction == 0:
         return rows, None

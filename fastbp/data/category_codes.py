@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.data.arrays import Array
 from fastbp.data.csr import SparseRows
 from fastbp.layers import ColumnEmbedding, Layer
+from fastbp.util.types import Array
 
 
 def check_codes(X: Any, first: Layer, name: str) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from fastbp.data.numbers import numbers_of_objects
+from fastbp.util.types import Array
 
 _LIBRARIES = frozenset({"pandas", "polars", "pyarrow", "modin", "narwhals"})
 
@@ -85,6 +85,4 @@ def _column(series: Any, name: str, narwhals: Any) -> Array:
 
 
 def _of_objects(values: Array, name: str, which: str) -> Array:
-    from fastbp.data.arrays import numeric
-
-    return numeric(np.asarray(values, object), f"{which} of {name}")
+    return numbers_of_objects(np.asarray(values, object), f"{which} of {name}", values)

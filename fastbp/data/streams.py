@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.data.arrays import Array, Rows
+from fastbp.data.arrays import Rows
 from fastbp.data.csr import SparseRows
 from fastbp.util.random_streams import Purpose, Shuffler
+from fastbp.util.types import Array
 
 WINDOW_BYTES = 1 << 26  # of X in a window, where its rows were not given: two or three of them are held at a time
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastbp.data.arrays import Array, Rows
+from fastbp.data.arrays import Rows
 from fastbp.data.csr import SparseRows
 from fastbp.util.arguments import count
+from fastbp.util.types import Array
 
 if TYPE_CHECKING:
     from fastbp.model.sequential import Sequential
@@ -32,16 +33,14 @@ def twin(model: Sequential, *, width: int, dtype: Any = None) -> Sequential:
 
     dtype "float64" converts all of it. A model that is not built yet stays so: its twin draws the same weights.
     """
-    from fastbp.model.sequential import _restored
-
     result = copy.copy(model)
-    result._built(width)
+    result.build(width)
     if dtype is None:
         return result
-    snapshot = result._snapshot()
+    snapshot = result.snapshot()
     weights = [array.astype(dtype) for array in snapshot.weights]
     states = [[array.astype(dtype) for array in state] for state in snapshot.states]
-    return _restored(snapshot._replace(dtype=np.dtype(dtype), weights=weights, states=states))
+    return type(model).from_snapshot(snapshot._replace(dtype=np.dtype(dtype), weights=weights, states=states))
 
 
 def some_rows(model: Sequential, X: Any, y: Any, rows: int) -> tuple[Array, Array]:
@@ -52,7 +51,7 @@ def some_rows(model: Sequential, X: Any, y: Any, rows: int) -> tuple[Array, Arra
 
 def some_weighted_rows(model: Sequential, X: Any, y: Any, sample_weight: Any, rows: int) -> Rows:
     """The same with their weights; X dense."""
-    X, y, weight = model._rows(X, y, sample_weight)
+    X, y, weight = model.inputs.rows(X, y, sample_weight)
     n, most = len(X), count(rows, "rows")
     if n > most:
         chosen = np.linspace(0, n - 1, most).round().astype(np.int64)
@@ -62,24 +61,20 @@ def some_weighted_rows(model: Sequential, X: Any, y: Any, sample_weight: Any, ro
 
 # ---------------------------------------------------------------- nodes
 
-N_ARRAYS = {"batch_norm": 4, "layer_norm": 2}  # others have none, but for dense and embedding
-
-
 def nodes(specs: Sequence[LayerSpec], names: Sequence[tuple[str, str]] | None = None) -> list[Node]:
     """The nodes of a network with their arrays, in the order of get_weights(); names: the name and label of each."""
     names = names or [(str(number), spec.kind) for number, spec in enumerate(specs)]
     result, start = [], 0
     for number, (spec, (name, label)) in enumerate(zip(specs, names, strict=True)):
-        size = 1 + spec.use_bias if spec.kind == "dense" else N_ARRAYS.get(spec.kind, len(spec.tables))
-        result.append(Node(number, name, label, spec, slice(start, start + size)))
-        start += size
+        result.append(Node(number, name, label, spec, slice(start, start + spec.n_arrays)))
+        start += spec.n_arrays
     return result
 
 
 def nodes_of(model: Sequential) -> list[Node]:
     """The nodes of a model that is built."""
-    specs = model._known("looking at its layers").specs
-    return nodes(specs, [(block.name, block.label) for block in model._blocks])
+    specs = model.require_engine("looking at its layers").specs
+    return nodes(specs, [(block.name, block.label) for block in model.blocks])
 
 
 # ---------------------------------------------------------------- outputs

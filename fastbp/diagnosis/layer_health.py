@@ -41,10 +41,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.data.arrays import Array
 from fastbp.diagnosis import inspection
 from fastbp.diagnosis.inspection import Node, Output
 from fastbp.util.html_table import table
+from fastbp.util.types import Array
 
 if TYPE_CHECKING:
     from fastbp.model.sequential import Sequential
@@ -155,7 +155,7 @@ def diagnose(
     few = inspection.some_weighted_rows(model, X, y, sample_weight, rows)
     twin = inspection.twin(model, width=few.X.shape[1])
     network, weights = inspection.nodes_of(twin), twin.get_weights()
-    loss, gradients = twin._known("diagnose").gradients(few.X, few.y, sample_weight=few.weight)
+    loss, gradients = twin.require_engine("diagnose").gradients(few.X, few.y, sample_weight=few.weight)
     outputs = inspection.outputs(network, weights, few.X)
     after = _after_a_step(twin, few.X, few.y, few.weight)
     fused = _loss_undoes(twin, network[-1])
@@ -230,16 +230,16 @@ def _loss_undoes(model: Sequential, last: Node) -> bool:
     """Whether the loss works from the logits of the last activation: that it saturates is then as it should be."""
     from fastbp.reference import LOSSES
 
-    loss: Any = model._compiled().loss
+    loss: Any = model.loss
     known = LOSSES.get(loss.rule)  # not of a user's own
     return known is not None and last.spec.activation in known.fused
 
 
 def _after_a_step(twin: Sequential, X: Array, y: Array, weight: Array | None) -> list[Array]:
     """The weights after the optimizer's next update; of steps of accumulation it takes several."""
-    from fastbp.training.fit import DivergenceWarning
+    from fastbp.training.history import DivergenceWarning
 
-    steps = twin._compiled().optimizer.gradient_accumulation_steps
+    steps = twin.optimizer.gradient_accumulation_steps
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)
         for _ in range(steps):

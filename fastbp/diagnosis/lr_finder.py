@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.data.arrays import Array
 from fastbp.diagnosis import inspection
-from fastbp.training.fit import DivergenceWarning
+from fastbp.training.history import DivergenceWarning
 from fastbp.util import arguments
 from fastbp.util.arguments import count
 from fastbp.util.html_table import table
 from fastbp.util.random_streams import Shuffler
+from fastbp.util.types import Array
 
 if TYPE_CHECKING:
     from fastbp.model.sequential import Sequential
@@ -110,25 +110,25 @@ def find_learning_rate(
     """
     low, high = _rates(low, high)
     steps, seed = count(steps, "steps", 2 * SKIPPED), count(seed, "seed", 0)
-    rows = model._rows(X, y, None)
+    rows = model.inputs.rows(X, y, None)
     size = arguments.batch_size(batch_size, len(rows.X), given=False)
     twin = inspection.twin(model, width=rows.X.shape[1])
-    recipe = twin._compiled()
+    optimizer, loss = twin.optimizer, twin.loss
     rates = low * (high / low) ** (np.arange(steps) / (steps - 1))
-    rising = dataclasses.replace(recipe.optimizer, learning_rate=lambda t: rates[np.minimum(t, steps - 1)])
-    twin.compile(rising, recipe.loss)
-    micro_steps = recipe.optimizer.gradient_accumulation_steps
+    rising = dataclasses.replace(optimizer, learning_rate=lambda t: rates[np.minimum(t, steps - 1)])
+    twin.compile(rising, loss)
+    micro_steps = optimizer.gradient_accumulation_steps
     batches = _batches(len(rows.X), size, seed)
     losses: list[float] = []
     smoothed: list[float] = []
     average, diverged = 0.0, False
     while len(losses) < steps and not diverged:
-        loss, finished = _update(twin, rows.X, rows.y, batches, micro_steps)
-        if not math.isfinite(loss):
+        batch_loss, finished = _update(twin, rows.X, rows.y, batches, micro_steps)
+        if not math.isfinite(batch_loss):
             diverged = True
             break
-        losses.append(loss)
-        average = SMOOTHING * average + (1 - SMOOTHING) * loss
+        losses.append(batch_loss)
+        average = SMOOTHING * average + (1 - SMOOTHING) * batch_loss
         smoothed.append(average / (1 - SMOOTHING ** len(losses)))
         diverged = not finished or smoothed[-1] > DIVERGED * min(smoothed)
     return _found(rates, losses, smoothed, diverged)

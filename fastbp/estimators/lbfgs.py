@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy.optimize
 from sklearn.utils.optimize import _check_optimize_result
 from threadpoolctl import ThreadpoolController
@@ -15,8 +14,7 @@ from threadpoolctl import ThreadpoolController
 from fastbp.data.arrays import Rows
 from fastbp.engine.engine import Engine
 from fastbp.estimators.design import Design
-
-Array = npt.NDArray[Any]
+from fastbp.util.types import Array
 
 _CHUNK_BYTES = 1 << 25  # of the activations of rows that go through the network at once
 _CHUNK_ROWS = 256

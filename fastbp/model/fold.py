@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbp import activations
-from fastbp.data.arrays import Array, finite
-from fastbp.layers import BatchNorm, ColumnEmbedding, Dense, Layer, LayerNorm, Residual
+from fastbp.data.arrays import finite
+from fastbp.layers import BatchNorm, Dense, Layer, Residual
 from fastbp.model.sequential import Sequential
+from fastbp.util.types import Array
 
 
 class _Weighted(NamedTuple):
@@ -46,14 +47,14 @@ def fold(model: Sequential) -> Sequential:
     """
     if not isinstance(model, Sequential):
         raise TypeError(f"fold takes a Sequential, but {type(model).__name__} came: pass the model")
-    size = model._known("fold").input_size
+    size = model.require_engine("fold").input_size
     arrays = iter(model.get_weights())
     network = _folded(_with_weights(model.layers, size, arrays)[0])
-    result = Sequential([part.layer for part in network], input_size=size, seed=model._seed, dtype=model._dtype)
+    result = Sequential([part.layer for part in network], input_size=size, seed=model.seed, dtype=model.dtype)
     result.set_weights([array for part in network for array in part.flat()])
     result.metadata = dict(model.metadata)
-    if model._recipe is not None:
-        result.compile(*model._recipe)
+    if model.compiled:
+        result.compile(model.optimizer, model.loss, model.metrics)
     return result
 
 
@@ -62,16 +63,12 @@ def _with_weights(layers: Sequence[Layer], width: int, arrays: Iterator[Array]) 
     result = []
     for layer in layers:
         within: list[_Weighted] = []
-        n = 0
         if isinstance(layer, Residual):
             within, units = _with_weights(layer.layers, width, arrays)
             n, width = int(units != width), units
-        elif isinstance(layer, Dense):
-            n, width = 1 + layer.use_bias, layer.units
-        elif isinstance(layer, ColumnEmbedding):
-            n, width = len(layer.tables), layer.units_of(width)
-        elif isinstance(layer, BatchNorm | LayerNorm):
-            n = 4 if isinstance(layer, BatchNorm) else 2
+        else:
+            units = layer.units_of(width) or 0
+            n, width = len(layer.weights(width, units)), units
         result.append(_Weighted(layer, [next(arrays) for _ in range(n)], within))
     return result, width
 

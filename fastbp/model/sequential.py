@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 import os
-import threading
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import losses, metrics, optimizers
-from fastbp.data import arrays as data
-from fastbp.data import inputs as forms
-from fastbp.data.arrays import Array, Rows
+from fastbp import losses, optimizers
+from fastbp import metrics as measures
+from fastbp.data import arrays
 from fastbp.data.batch_schedule import chunks
-from fastbp.data.category_codes import check_codes
+from fastbp.data.inputs import features, predict_chunks
 from fastbp.data.streams import is_source
-from fastbp.layers import Layer
-from fastbp.layers.graph import Block, blocks_of, check_statistics, checked, parameters, specs_of
+from fastbp.layers.base import Layer
+from fastbp.layers.graph import blocks_of, check_statistics, parameters
 from fastbp.layers.summary import summary, summary_rows
+from fastbp.model.network import Network
 from fastbp.storage import checkpoint, pickles
-from fastbp.storage.snapshot import Recipe, Snapshot, from_contents, to_contents
-from fastbp.training import fit as training
+from fastbp.storage.snapshot import CompileArguments, to_contents
+from fastbp.training import fit
 from fastbp.training import mixup as mixing
+from fastbp.training.fit_state import Job
+from fastbp.training.history import History
 from fastbp.training.progress import wanted
+from fastbp.training.trainer import Trainer, evaluate
 from fastbp.util import arguments
 from fastbp.util.arguments import count
 from fastbp.util.html_table import table
-from fastbp.util.random_streams import Purpose, generator, mask_key
+from fastbp.util.types import Array
 
-if TYPE_CHECKING:
-    from fastbp.engine.engine import Engine
-
-_building = threading.Lock()  # many threads may ask a model that none has built yet
 _ONE_CALL = 1 << 24  # multiply-adds of a predict not worth cutting up
 
 
@@ -45,23 +42,7 @@ class _DefaultBatchSize(int):
 _BATCH_SIZE = _DefaultBatchSize(128)
 
 
-def _make_engine(input_size: int, blocks: tuple[Block, ...], dtype: str, seed: int) -> Engine:
-    """The one place that chooses the engine."""
-    from fastbp.engine.engine import Engine  # imports Numba, which `import fastbp` need not wait for
-
-    return Engine(input_size, specs_of(blocks), dtype=dtype, key=mask_key(seed))
-
-
-def _configure(engine: Engine, recipe: Recipe) -> None:
-    """Let an engine train so, from states of 0."""
-    loss, optimizer = recipe.loss, recipe.optimizer
-    engine.configure(
-        loss.rule, optimizer.rule, loss_parameters=loss.parameters, update_spec=optimizer.update_spec
-    )
-    engine.reset_state(recipe.optimizer.n_states)
-
-
-class Sequential:
+class Sequential(Network):
     """A multilayer perceptron: layers one above another.
 
     layers: lowest first, of Dense, Activation, BatchNorm, LayerNorm, Dropout, GaussianNoise and Residual, the first may
@@ -81,19 +62,7 @@ class Sequential:
     def __init__(
         self, layers: Iterable[Layer], *, input_size: int | None = None, seed: int = 0, dtype: npt.DTypeLike = "float32"
     ) -> None:
-        self._layers = checked(layers)
-        self._blocks = blocks_of(self._layers)  # once the input size is known, with all widths
-        self._output_size = self._blocks[-1].units or 0  # known, as one of them is a Dense
-        self._dtype = arguments.float_dtype(dtype)
-        self._seed = count(seed, "seed", 0)
-        self._input_size: int | None = None
-        self._engine: Engine | None = None
-        self._recipe: Recipe | None = None
-        self._trainer: training.Trainer | None = None
-        self.stop_training = False
-        self.metadata: dict[str, str] = {}
-        if input_size is not None:
-            self._built(count(input_size, "input_size"))
+        super().__init__(layers, input_size, seed, dtype)
 
     # ---------------------------------------------------------------- training
 
@@ -101,7 +70,7 @@ class Sequential:
         self,
         optimizer: str | optimizers.Optimizer = "adam",
         loss: str | losses.Loss | None = None,
-        metrics: Iterable[str | metrics.Metric] = (),
+        metrics: Iterable[str | measures.Metric] = (),
     ) -> None:
         """Choose how to train: the optimizer, the loss it lowers, and the metrics to report beside it.
 
@@ -115,11 +84,7 @@ class Sequential:
         """
         if loss is None:
             raise TypeError(f"compile needs a loss, but none came: pass loss= one of {', '.join(losses.NAMES)}")
-        recipe = Recipe(optimizers.get(optimizer), losses.get(loss), _metrics(metrics))
-        losses.check_output(recipe.loss, self._blocks[-1].activation, self._output_size)
-        self._recipe = recipe
-        if self._engine is not None:
-            self._trainer = self._start(self._engine, recipe)
+        self._set_arguments(CompileArguments(optimizers.get(optimizer), losses.get(loss), measures.get_all(metrics)))
 
     def fit(
         self,
@@ -140,7 +105,7 @@ class Sequential:
         time_limit: float | None = None,
         mixup: float = 0.0,
         shuffle_window: int | None = None,
-    ) -> training.History:
+    ) -> History:
         """Train for a number of epochs, each over all rows in batches, in an order drawn from the seed and the epoch.
 
         X: (n, input_size) of real numbers: an array, a tensor on the CPU, a table of pandas, polars or pyarrow;
@@ -176,12 +141,12 @@ class Sequential:
 
         As Keras's fit. Goodfellow et al. 2016, section 8.1.3.
         """
-        recipe, epochs = self._compiled(), count(epochs, "epochs")
-        feed, held_out = forms.training_feeds(
-            self, X, y, sample_weight, class_weight, validation_data, validation_split, epochs, shuffle_window
+        inputs, epochs = self.inputs, count(epochs, "epochs")
+        feed, held_out = inputs.training_feeds(
+            X, y, sample_weight, class_weight, validation_data, validation_split, epochs, shuffle_window
         )
         given = batch_size is not _BATCH_SIZE
-        job = training.Job(
+        job = Job(
             feed,
             held_out,
             arguments.batch_size(batch_size, feed.rows, given=given),
@@ -192,9 +157,9 @@ class Sequential:
             arguments.threads(n_threads),
             None if resume_from is None else os.fsdecode(resume_from),
             arguments.seconds(time_limit, "time_limit"),
-            mixing.check(mixup, feed.first, recipe.loss.name, self._layers[0]),
+            mixing.check(mixup, feed.first, inputs.loss.name, self._layers[0]),
         )
-        return training.fit(self._ready(feed.first.X.shape[1]), job, self)
+        return fit.fit(self._trainer_for(feed.first.X.shape[1]), job, self)
 
     def train_on_batch(self, X: Any, y: Any, *, sample_weight: Any = None) -> float:
         """Make one step on these rows, of any number from 1, and return their loss before it.
@@ -206,8 +171,8 @@ class Sequential:
         >>> model.train_on_batch([[1.0]], [[3.0]])
         9.0
         """
-        rows = self._rows(X, y, sample_weight)
-        trainer = self._trainer or self._ready(rows.X.shape[1])
+        rows = self.inputs.rows(X, y, sample_weight)
+        trainer = self._trainer or self._trainer_for(rows.X.shape[1])
         report, loss = trainer.step_on(rows)
         if report.status:
             trainer.warn(report, stacklevel=2)
@@ -226,8 +191,8 @@ class Sequential:
 
         Goodfellow et al. 2016, algorithm 6.4.
         """
-        rows = self._rows(X, y, sample_weight)
-        engine = self._ready(rows.X.shape[1]).engine
+        rows = self.inputs.rows(X, y, sample_weight)
+        engine = self._trainer_for(rows.X.shape[1]).engine
         return list(engine.gradients(rows.X, rows.y, sample_weight=rows.weight)[1])
 
     # ---------------------------------------------------------------- asking
@@ -241,10 +206,9 @@ class Sequential:
         array([[0., 0.]], dtype=float32)
         """
         if type(X) is not np.ndarray and is_source(X):
-            return forms.predict(self, X, n_threads)
-        rows = data.features(X, self._input_size, self._dtype)
-        check_codes(rows, self._layers[0], "X")
-        engine = self._engine or self._built(rows.shape[1])
+            return self._predict_source(X, n_threads)
+        rows = features(X, self._input_size, self._dtype, self._layers[0])
+        engine = self._engine or self.build(rows.shape[1])
         if n_threads is not None:
             n_threads = arguments.threads(n_threads)
         outputs = np.empty((len(rows), self._output_size), self._dtype)
@@ -268,9 +232,8 @@ class Sequential:
         {'loss': 5.0, 'mae': 2.0}
         """
         n_threads = arguments.threads(n_threads)
-        self._compiled()
-        feed = forms.feed(self, X, y, sample_weight)
-        return training.evaluate(self._ready(feed.first.X.shape[1]), feed, n_threads)
+        feed = self.inputs.feed(X, y, sample_weight)
+        return evaluate(self._trainer_for(feed.first.X.shape[1]), feed, n_threads)
 
     def summary(self) -> str:
         """A table of the layers, their output shapes and parameters.
@@ -293,7 +256,7 @@ class Sequential:
         and, where it has a projection, its kernel.
         Raises ValueError where the input size is not known yet.
         """
-        return self._known("get_weights").get_weights()
+        return self.require_engine("get_weights").get_weights()
 
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
         """Replace all weights by copies of these, in the order and shapes of get_weights; the optimizer's state stays.
@@ -306,11 +269,11 @@ class Sequential:
         >>> model.predict([[10.0, 100.0]])
         array([[213.]], dtype=float32)
         """
-        engine = self._known("set_weights")
+        engine = self.require_engine("set_weights")
         wanted = parameters(self._blocks)
-        arrays = data.arrays(weights, [(p.name, p.shape) for p in wanted], self._dtype, "weights")
-        check_statistics(wanted, arrays)
-        engine.set_weights(arrays)
+        values = arrays.arrays(weights, [(p.name, p.shape) for p in wanted], self._dtype, "weights")
+        check_statistics(wanted, values)
+        engine.set_weights(values)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file: weights, layers, optimizer with its state, counters, metadata.
@@ -322,8 +285,8 @@ class Sequential:
         v / (1 - beta_2).
         Raises ValueError where the input size is not known yet, OSError where the file cannot be written.
         """
-        self._known("save")
-        checkpoint.write(path, to_contents(self._snapshot()))
+        self.require_engine("save")
+        checkpoint.write(path, to_contents(self.snapshot()))
 
     def averaged(self) -> Sequential:
         """A copy with the average of the weights that an optimizer with use_ema keeps; statistics are as they are.
@@ -339,28 +302,17 @@ class Sequential:
 
         Polyak and Juditsky 1992. Keras puts the average into the model itself when fit ends.
         """
-        recipe = self._compiled()
-        if not recipe.optimizer.update_spec.ema_momentum:
+        if not self.optimizer.update_spec.ema_momentum:
             raise ValueError("averaged needs an average, but the optimizer keeps none: compile with use_ema=True")
-        snapshot = self._snapshot()
-        wanted = parameters(blocks_of(self._layers, self._known("averaged").input_size))
-        average = iter(snapshot.states[recipe.optimizer.n_states])
+        snapshot = self.snapshot()
+        wanted = parameters(blocks_of(self._layers, self.require_engine("averaged").input_size))
+        average = iter(snapshot.states[self.optimizer.n_states])
         weights = [old if p.statistic else next(average) for p, old in zip(wanted, snapshot.weights, strict=True)]
-        copy = _restored(snapshot._replace(weights=weights, recipe=None, states=[]))
-        copy.compile(*recipe)
+        copy = Sequential.from_snapshot(snapshot._replace(weights=weights, arguments=None, states=[]))
+        copy.compile(self.optimizer, self.loss, self.metrics)
         return copy
 
-    # ---------------------------------------------------------------- within
-
-    @property
-    def input_size(self) -> int | None:
-        """Features of a row; None until known."""
-        return self._input_size
-
-    @property
-    def output_size(self) -> int:
-        """Outputs of a row."""
-        return self._output_size
+    # ---------------------------------------------------------------- what it is made of
 
     @property
     def learning_rate(self) -> float:
@@ -374,19 +326,14 @@ class Sequential:
         >>> model.learning_rate
         0.05
         """
-        return self._training().learning_rate
+        return self.trainer.learning_rate
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        self._training().learning_rate = value
-
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """The layers as they were given."""
-        return self._layers
+        self.trainer.learning_rate = value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return pickles.restored, (pickles.to_state(self._snapshot()),)  # for copies and other processes
+        return restored, (pickles.to_state(self.snapshot()),)  # for copies and other processes
 
     def __repr__(self) -> str:
         given = f"input_size={self._input_size}, seed={self._seed}, dtype={self._dtype.name!r}"
@@ -395,139 +342,24 @@ class Sequential:
     def _repr_html_(self) -> str:
         """What a notebook shows: the summary, and how it is trained."""
         header, *rows = summary_rows(self._blocks, self._input_size)
-        recipe = self._recipe
-        how = "not compiled" if recipe is None else f"{recipe.optimizer!r}, loss {recipe.loss.name}"
+        how = f"{self.optimizer!r}, loss {self.loss.name}" if self.compiled else "not compiled"
         note = f"{how}; {self._dtype.name}, seed {self._seed}"
         return table(header, rows, caption="Sequential", notes=[note], left=2)
 
-    def _rows(
-        self, X: Any, y: Any, sample_weight: Any, what: str = "", where: str = "", width: int | None = None
-    ) -> Rows:
-        """X, y and weights, checked and converted; what and where come before and behind their names in messages."""
-        recipe = self._recipe or self._compiled()
-        X = data.features(X, width or self._input_size, self._dtype, f"{what}X{where}")
-        check_codes(X, self._layers[0], f"{what}X{where}")
-        n = X.shape[0]
-        y = data.targets(y, n, self._output_size, recipe.loss, self._dtype, f"{what}y{where}")
-        if sample_weight is not None:
-            name = f"{what}sample_weight{where}"
-            sample_weight = data.weights(sample_weight, n, self._dtype, name, positive=not where)
-        return Rows(X, y, sample_weight)
-
-    def _compiled(self) -> Recipe:
-        if self._recipe is None:
-            raise RuntimeError(
-                "training and evaluating need a loss, and the model has none: call compile first, for example "
-                "model.compile('adam', 'mse')"
-            )
-        return self._recipe
-
-    def _training(self) -> training.Trainer:
-        self._compiled()
-        self._known("learning_rate")
-        assert self._trainer is not None
-        return self._trainer
-
-    def _known(self, what: str) -> Engine:
-        if self._engine is None:
-            raise ValueError(
-                f"{what} needs the weights, whose shapes are not known yet: give Sequential(…, input_size=…), "
-                "or call fit or predict first"
-            )
-        return self._engine
-
-    def _ready(self, width: int) -> training.Trainer:
+    def _trainer_for(self, width: int) -> Trainer:
         """The trainer, built where this is the first X."""
-        self._built(width)
-        assert self._trainer is not None  # compile was called: _rows has seen to it
+        self.build(width)
+        assert self._trainer is not None  # compile was called: `inputs` has seen to it
         return self._trainer
 
-    def _built(self, width: int) -> Engine:
-        """The engine; where there is none yet, a new one for so many features, with initial weights."""
-        with _building:
-            if self._engine is None:
-                blocks = blocks_of(self._layers, width)
-                engine = _make_engine(width, blocks, self._dtype.name, self._seed)
-                if self._recipe is not None:  # room for states before there are weights to move
-                    _configure(engine, self._recipe)
-                engine.set_weights(self._initial_weights(blocks))
-                self._adopt(engine, blocks)
-        assert self._engine is not None
-        return self._engine
+    def _predict_source(self, source: Any, n_threads: int | None) -> Array:
+        def predict(X: Array) -> Array:
+            return self.predict(X, n_threads=n_threads)
 
-    def _initial_weights(self, blocks: tuple[Block, ...]) -> Iterator[Array]:
-        """One array after another, so that no two copies of all weights are held."""
-        streams: dict[int, np.random.Generator] = {}
-        for block, name, shape, initializer, *_ in parameters(blocks):
-            stream = streams.setdefault(block, generator(self._seed, Purpose.INITIALISE, block))
-            values = initializer(stream, shape, self._dtype)
-            yield data.arrays([values], [(name, shape)], self._dtype, "the initializer's values")[0]
-
-    def _adopt(self, engine: Engine, blocks: tuple[Block, ...]) -> None:
-        """Take an engine that has its weights, and the blocks it was made of."""
-        self._input_size, self._blocks = engine.input_size, blocks
-        if self._recipe is not None:
-            self._trainer = self._start(engine, self._recipe)
-        self._engine = engine  # last: other threads look at it
-
-    def _start(self, engine: Engine, recipe: Recipe) -> training.Trainer:
-        """A trainer with an optimizer that has not made a step."""
-        _configure(engine, recipe)
-        epoch = 0 if self._trainer is None else self._trainer.epoch
-        return training.Trainer(
-            engine, self._blocks, recipe.optimizer, recipe.loss, recipe.metrics, seed=self._seed, epoch=epoch
-        )
-
-    def _snapshot(self) -> Snapshot:
-        engine, trainer = self._engine, self._trainer
-        weights, states = ([], []) if engine is None else (engine.get_weights(), engine.get_state())
-        step, epoch, rate = (0, 0, None) if trainer is None else (trainer.step, trainer.epoch, trainer.rates.changed)
-        return Snapshot(
-            self._layers, self._input_size, self._seed, self._dtype, self._recipe, step, epoch, weights,
-            states if trainer is not None else [], dict(self.metadata),
-            0 if engine is None else engine.steps_trained, rate,
-        )  # fmt: skip
-
-    def _restore(self, snapshot: Snapshot) -> None:
-        """Take over a snapshot's states and counters; the weights are in place."""
-        assert self._engine is not None
-        self._engine.steps_trained = snapshot.steps_trained
-        if self._trainer is not None:
-            self._engine.set_state(snapshot.states)
-            self._trainer.step, self._trainer.epoch = snapshot.step, snapshot.epoch
-            self._trainer.rates.changed = snapshot.learning_rate
+        outputs = predict_chunks(source, self._input_size, self._dtype, predict)
+        return np.concatenate(outputs) if outputs else np.empty((0, self._output_size), self._dtype)
 
 
-def load(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
-    """The model in a file that `Sequential.save` wrote; its training goes on, bit for bit, as if it had not been away.
-
-    custom_objects: {name: object} of the CustomLoss and CustomActivation objects that the model was made with, of which
-    a file holds the names alone; CheckpointError where one is missing, naming it.
-    Raises CheckpointError for a file that is damaged, not a model of fastbp, or of a later version, and OSError where
-    it cannot be read. Warns where the file has no SHA-256 to check it by: another program wrote it.
-    """
-    contents, signed = checkpoint.read(path)
-    model = _restored(from_contents(contents, custom_objects))
-    if not signed:
-        warnings.warn(
-            f"{os.fsdecode(path)} has no SHA-256, so damage to it would go unnoticed: save the model anew", stacklevel=2
-        )
-    return model
-
-
-def _restored(snapshot: Snapshot) -> Sequential:
-    """The model that a snapshot was taken of."""
-    model = Sequential(snapshot.layers, seed=snapshot.seed, dtype=snapshot.dtype)
-    model.metadata = dict(snapshot.metadata)
-    if snapshot.recipe is not None:
-        model.compile(*snapshot.recipe)
-    if snapshot.input_size is not None:
-        blocks = blocks_of(model._layers, snapshot.input_size)
-        engine = _make_engine(snapshot.input_size, blocks, snapshot.dtype.name, snapshot.seed)
-        engine.set_weights(snapshot.weights)
-        model._adopt(engine, blocks)
-        model._restore(snapshot)
-    return model
-
-
-_metrics = metrics.get_all  # where a parameter has the module's name
+def restored(state: dict[str, Any]) -> Sequential:
+    """The model of a pickle."""
+    return Sequential.from_snapshot(pickles.snapshot_of(state))

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from fastbp.plots.figures import BLUE, GREEN, GREY, ORANGE, cycle, done, line, log_if_wide, panels, panels_in
 
 if TYPE_CHECKING:
-    from fastbp.diagnosis.lr_finder import RateSearch
-    from fastbp.training.fit import History
+    from fastbp.training.history import History
+
+
+class RateSearch(Protocol):
+    """What `fastbp.find_learning_rate` returns."""
+
+    @property
+    def rates(self) -> Sequence[float]: ...
+    @property
+    def losses(self) -> Sequence[float]: ...
+    @property
+    def smoothed(self) -> Sequence[float]: ...
+    @property
+    def steepest(self) -> float: ...
+    @property
+    def tenth_of_minimum(self) -> float: ...
+    @property
+    def suggestion(self) -> float: ...
 
 
 def plot_history(history: History | Mapping[str, Sequence[float]], path: str | os.PathLike[str] | None = None) -> Any:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.data.arrays import Array
 from fastbp.plots.figures import done, new_figure
 from fastbp.util.arguments import count
+from fastbp.util.types import Array
 
 if TYPE_CHECKING:
     from fastbp.model.sequential import Sequential

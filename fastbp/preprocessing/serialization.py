@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastbp.preprocessing import column_rules
 from fastbp.preprocessing.column_rules import Numeric
+from fastbp.preprocessing.learned import Learnt
 from fastbp.preprocessing.targets import Targets
-from fastbp.util.fields import set_fields
-
-if TYPE_CHECKING:
-    from fastbp.preprocessing.preprocessor import Preprocessor
 
 VERSION = 1
+Options = dict[str, Any]  # the arguments that a Preprocessor is made with
 
 
-def to_text(preprocessor: Preprocessor) -> str:
+def to_text(options: Options, learnt: Learnt) -> str:
     """What was asked for and what was learnt, as JSON."""
-    learnt = preprocessor._known()
     content = {
         "version": VERSION,
-        "options": {each.name: getattr(preprocessor, each.name) for each in fields(preprocessor) if each.init},
+        "options": options,
         "named": learnt.named,
         "columns": [column_rules.to_json(rule) for rule in learnt.rules],
         "targets": None if learnt.targets is None else learnt.targets.to_json(),
@@ -31,10 +27,8 @@ def to_text(preprocessor: Preprocessor) -> str:
     return json.dumps(content, allow_nan=False)
 
 
-def from_text(text: str) -> Preprocessor:
-    """The Preprocessor that `to_text` described; one of several errors where there is none."""
-    from fastbp.preprocessing.preprocessor import Learnt, Preprocessor
-
+def from_text(text: str) -> tuple[Options, Learnt]:
+    """What `to_text` described; one of several errors where there is none."""
     content = json.loads(text)
     if content["version"] != VERSION:
         raise ValueError(f"their version is {content['version']!r}, and this fastbp reads {VERSION}")
@@ -43,15 +37,11 @@ def from_text(text: str) -> Preprocessor:
     rules = tuple(column_rules.from_json(rule) for rule in content["columns"])
     if not rules:
         raise ValueError("it has no columns")
-    result = Preprocessor(**options)
-    set_fields(result, _learnt=Learnt(rules, bool(content["named"]), targets))
-    return result
+    return options, Learnt(rules, bool(content["named"]), targets)
 
 
-def from_old(text: str, inputs: int) -> Preprocessor:
+def from_old(text: str, inputs: int) -> tuple[Options, Learnt]:
     """What version 0.1.0 wrote: means and deviations, or one number to divide by, and classes or scaled targets."""
-    from fastbp.preprocessing.preprocessor import Learnt, Preprocessor
-
     parts = {name: tuple(value) for name, value in json.loads(text).items()}
     shift, scale, columns = parts["shift"], parts["scale"], parts["columns"]
     n = max(len(shift), len(scale), 1)
@@ -66,6 +56,5 @@ def from_old(text: str, inputs: int) -> Preprocessor:
     classes = parts["classes"]
     y_shift, y_scale = (tuple(map(float, parts[name])) for name in ("y_shift", "y_scale"))
     targets = Targets(classes, y_shift, y_scale, False)
-    result = Preprocessor(task="classification" if classes else "regression", classes=classes or None)
-    set_fields(result, _learnt=Learnt(rules, bool(columns), targets))
-    return result
+    options = {"task": "classification" if classes else "regression", "classes": classes or None}
+    return options, Learnt(rules, bool(columns), targets)

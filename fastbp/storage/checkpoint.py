@@ -8,21 +8,20 @@ States are as the engine keeps them, which for Adam is m / (1 - beta_1) and v / 
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.data.arrays import Array
+from fastbp.storage.errors import CheckpointError
 from fastbp.util.atomic_write import replaced
+from fastbp.util.types import Array
 
 VERSION = 1
 _FORMAT, _MODEL, _FIT, _DIGEST = "fastbp.format", "fastbp.model", "fastbp.fit", "fastbp.sha256"
@@ -33,10 +32,6 @@ _LARGEST_HEADER = 1 << 24  # 100,000 tensors; safetensors' own limit, 100 MB, ta
 _DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8"), "BOOL": np.dtype("?")}
 _REMEDY = "use another copy of the file"
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-
-
-class CheckpointError(ValueError):
-    """A file that fastbp cannot load: not its own, damaged, or of a later version."""
 
 
 class Contents(NamedTuple):
@@ -80,7 +75,7 @@ def versions() -> dict[str, str]:
     """Of what the numbers of a file come from: for people, who look for what changed; nothing depends on them."""
     from importlib.metadata import version  # 20 ms, which `import fastbp` need not wait for
 
-    from fastbp import __version__
+    from fastbp.util.version import __version__
 
     return {"fastbp": __version__, "numpy": np.__version__, "numba": version("numba")}
 
@@ -190,102 +185,3 @@ def _open(name: str) -> tuple[dict[str, str], dict[str, Array]]:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{name} is damaged or no fastbp model: {error}; {_REMEDY}") from error
-
-
-# ---------------------------------------------------------------- objects as JSON values
-
-
-def to_config(item: Any, objects: list[Any] | None = None) -> dict[str, Any]:
-    """A frozen dataclass as its class (module.Name, the module being the one below fastbp) and its fields; a custom
-    one as its name.
-
-    objects: for what a file cannot hold, functions and all that is not fastbp's: it is appended, and its number stands
-    in its place. Without such a list it is left out.
-    """
-    if hasattr(item, "functions"):
-        if objects is not None:
-            return _kept(item, objects)
-        return {"custom": item.label, "class": _name(item)}
-    names = [field.name for field in dataclasses.fields(item) if field.init]
-    return {"class": _name(item), "config": {name: _value(getattr(item, name), objects) for name in names}}
-
-
-def _kept(item: Any, objects: list[Any]) -> dict[str, Any]:
-    objects.append(item)
-    return {"object": len(objects) - 1}
-
-
-def _name(item: Any) -> str:
-    kind = type(item)
-    return f"{kind.__module__.removeprefix('fastbp.').partition('.')[0]}.{kind.__name__}"
-
-
-def _value(value: Any, objects: list[Any] | None) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type) and type(value).__module__.startswith("fastbp."):
-        return to_config(value, objects)
-    if isinstance(value, tuple | list):
-        return [_value(item, objects) for item in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return None if objects is None else _kept(value, objects)  # code has no place in a file
-
-
-def from_config(
-    config: Any, modules: Mapping[str, ModuleType], custom: Mapping[str, Any] | None = None, objects: Sequence[Any] = ()
-) -> Any:
-    """The object that `to_config` described, of a dataclass that one of the modules defines; else CheckpointError.
-
-    A field that is None takes the class's default; a list becomes a tuple; what is custom is found by its name, and
-    what a file could not hold by its number among objects.
-    """
-    try:
-        if "custom" in config:
-            return _custom(config["custom"], _class(config["class"], modules), custom or {})
-        if "object" in config:
-            return objects[config["object"]]
-        fields = config["config"].items()
-        values = {key: _restored(value, modules, custom, objects) for key, value in fields if value is not None}
-        return _class(config["class"], modules)(**values)
-    except CheckpointError:
-        raise
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise CheckpointError(f"the file describes what cannot be: {error!r} in {_excerpt(config)}") from error
-
-
-def _excerpt(config: Any) -> str:
-    try:
-        return str(config)[:200]
-    except RecursionError:
-        return "layers nested too deeply"
-
-
-def _restored(
-    value: Any, modules: Mapping[str, ModuleType], custom: Mapping[str, Any] | None, objects: Sequence[Any]
-) -> Any:
-    if isinstance(value, list):
-        return tuple(_restored(item, modules, custom, objects) for item in value)
-    return from_config(value, modules, custom, objects) if isinstance(value, dict) else value
-
-
-def _custom(name: Any, kind: type, custom: Mapping[str, Any]) -> Any:
-    found = custom.get(name)
-    if isinstance(found, kind):
-        return found
-    given = ", ".join(map(repr, custom)) or "nothing"
-    came = f"{found!r} came for it" if name in custom else f"custom_objects holds {given}"
-    raise CheckpointError(
-        f"the model uses the {kind.__name__} {str(name)[:100]!r}, whose functions no file holds, and {came}: "
-        f"pass fastbp.load(path, custom_objects={{{str(name)[:100]!r}: {kind.__name__}(function, derivative)}})"
-    )
-
-
-def _class(name: Any, modules: Mapping[str, ModuleType]) -> Any:
-    place, _, kind = str(name).partition(".")
-    if place in modules:
-        found = vars(modules[place]).get(kind)
-        own = isinstance(found, type) and f"{found.__module__}.".startswith(f"{modules[place].__name__}.")
-        if own and dataclasses.is_dataclass(found):
-            return found
-    raise CheckpointError(f"the file names {str(name)[:50]!r}, which this fastbp does not have: upgrade fastbp")

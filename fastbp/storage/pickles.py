@@ -1,6 +1,6 @@
 """Models in pickles and copies: what a file holds, and beside it what no file can, functions.
 
-A pickle names one function of fastbp, `restored`, and hands it plain values, arrays and the user's own objects: it
+A pickle names one function of fastbp and hands it plain values, arrays and the user's own objects: it
 depends on no class of fastbp, says which version wrote it, and is checked as a file is. Like every pickle it can run
 code when it is read, which a file of `Sequential.save` cannot.
 """
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fastbp.storage.checkpoint import CheckpointError, Contents, versions
+from fastbp.activations import CustomActivation
+from fastbp.losses import CustomLoss
+from fastbp.storage.checkpoint import Contents, versions
+from fastbp.storage.errors import CheckpointError
 from fastbp.storage.snapshot import Snapshot, from_contents, to_contents
-
-if TYPE_CHECKING:
-    from fastbp.model.sequential import Sequential
+from fastbp.util.version import __version__
 
 VERSION = 1
 
@@ -34,11 +35,8 @@ def to_state(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def restored(state: dict[str, Any]) -> Sequential:
-    """The model of a pickle, its engine built anew; CheckpointError, saying why, for one that cannot be read here."""
-    from fastbp import __version__
-    from fastbp.model.sequential import _restored
-
+def snapshot_of(state: dict[str, Any]) -> Snapshot:
+    """The snapshot in a pickle; CheckpointError, saying why, for one that cannot be read here."""
     found, origin = state.get("format"), state.get("versions", {}).get("fastbp", "an unknown version")
     if found != VERSION:
         raise CheckpointError(
@@ -46,7 +44,7 @@ def restored(state: dict[str, Any]) -> Sequential:
             f"{VERSION}: upgrade fastbp, or move the model with Sequential.save, whose files are made to last"
         )
     contents = Contents(state["model"], state["tensors"], state["metadata"])
-    return _restored(from_contents(contents, objects=[_together(item) for item in state["objects"]]))
+    return from_contents(contents, objects=[_together(item) for item in state["objects"]])
 
 
 # ---------------------------------------------------------------- functions
@@ -92,8 +90,6 @@ def _find(module: str, name: str) -> Any:
 
 def _together(item: dict[str, Any]) -> Any:
     """What `_taken_apart` was given."""
-    from fastbp import CustomActivation, CustomLoss
-
     if "custom" in item:
         kind = {"CustomActivation": CustomActivation, "CustomLoss": CustomLoss}[item["custom"]]
         return kind(*map(_together, item["functions"]), name=item["label"], check=False)

@@ -10,19 +10,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp import activations, constraints, initializers, layers, losses, metrics, optimizers, regularizers, schedules
-from fastbp.data.arrays import Array, finite
-from fastbp.layers.graph import Parameter, blocks_of, check_statistics, parameters
-from fastbp.storage.checkpoint import CheckpointError, Contents, from_config, to_config
+from fastbp import losses, metrics, optimizers, schedules
+from fastbp.data.arrays import finite
+from fastbp.layers.base import Layer
+from fastbp.layers.graph import Parameter, blocks_of, check_statistics, checked, parameters
+from fastbp.storage.checkpoint import Contents
+from fastbp.storage.configs import from_config, to_config
+from fastbp.storage.errors import CheckpointError
 from fastbp.util.arguments import count, float_dtype
-
-_MODULES = {
-    module.__name__.rpartition(".")[2]: module
-    for module in (activations, constraints, initializers, layers, losses, metrics, optimizers, regularizers)
-} | {"schedules": schedules}
+from fastbp.util.types import Array
 
 
-class Recipe(NamedTuple):
+class CompileArguments(NamedTuple):
     """What compile was given."""
 
     optimizer: optimizers.Optimizer
@@ -36,11 +35,11 @@ class Snapshot(NamedTuple):
     step counts from compile, and epoch and steps_trained, which numbers the random masks, from when it was built.
     """
 
-    layers: tuple[layers.Layer, ...]
+    layers: tuple[Layer, ...]
     input_size: int | None
     seed: int
     dtype: np.dtype[Any]
-    recipe: Recipe | None
+    arguments: CompileArguments | None
     step: int
     epoch: int
     weights: list[Array]
@@ -53,19 +52,19 @@ class Snapshot(NamedTuple):
 def to_contents(snapshot: Snapshot, *, warn: bool = True, objects: list[Any] | None = None) -> Contents:
     """What a file will hold; a warning, if wanted, where it cannot hold all.
 
-    objects: for what a file cannot hold, see `checkpoint.to_config`: a pickle can.
+    objects: for what a file cannot hold, see `configs.to_config`: a pickle can.
     """
-    recipe, rate = snapshot.recipe, snapshot.learning_rate
-    if objects is None and recipe is not None and _is_function(recipe.optimizer.learning_rate):
-        recipe, rate = _writable(recipe, snapshot.step, 1.0 if rate is None else rate, warn), None
+    arguments, rate = snapshot.arguments, snapshot.learning_rate
+    if objects is None and arguments is not None and _is_function(arguments.optimizer.learning_rate):
+        arguments, rate = _writable(arguments, snapshot.step, 1.0 if rate is None else rate, warn), None
     model = {
         "layers": [to_config(layer, objects) for layer in snapshot.layers],
         "input_size": snapshot.input_size,
         "seed": snapshot.seed,
         "dtype": snapshot.dtype.name,
-        "optimizer": None if recipe is None else to_config(recipe.optimizer, objects),
-        "loss": None if recipe is None else to_config(recipe.loss, objects),
-        "metrics": [] if recipe is None else [to_config(metric, objects) for metric in recipe.metrics],
+        "optimizer": None if arguments is None else to_config(arguments.optimizer, objects),
+        "loss": None if arguments is None else to_config(arguments.loss, objects),
+        "metrics": [] if arguments is None else [to_config(metric, objects) for metric in arguments.metrics],
         "step": snapshot.step,
         "epoch": snapshot.epoch,
         "steps_trained": snapshot.steps_trained,
@@ -79,7 +78,7 @@ def to_contents(snapshot: Snapshot, *, warn: bool = True, objects: list[Any] | N
     return Contents(model, tensors, snapshot.metadata)
 
 
-def _wanted(network: tuple[layers.Layer, ...], input_size: int | None) -> list[Parameter]:
+def _wanted(network: tuple[Layer, ...], input_size: int | None) -> list[Parameter]:
     """The arrays of weights; none where the input size is not known yet."""
     return [] if input_size is None else parameters(blocks_of(network, input_size))
 
@@ -92,9 +91,9 @@ def _is_function(rate: Any) -> bool:
     return callable(rate) and not _is_schedule(rate)
 
 
-def _writable(recipe: Recipe, step: int, factor: float, warn: bool) -> Recipe:
-    """The recipe with a learning rate that is a function replaced by its value now."""
-    optimizer: Any = recipe.optimizer
+def _writable(arguments: CompileArguments, step: int, factor: float, warn: bool) -> CompileArguments:
+    """The arguments with a learning rate that is a function replaced by its value now."""
+    optimizer: Any = arguments.optimizer
     now = factor * float(optimizer.scalars(np.array([step]))[0, 0])
     if warn:
         warnings.warn(
@@ -102,7 +101,7 @@ def _writable(recipe: Recipe, step: int, factor: float, warn: bool) -> Recipe:
             "to go on with the function, compile again after fastbp.load",
             stacklevel=4,
         )
-    return recipe._replace(optimizer=dataclasses.replace(optimizer, learning_rate=now))
+    return arguments._replace(optimizer=dataclasses.replace(optimizer, learning_rate=now))
 
 
 def _is_schedule(rate: Any) -> bool:
@@ -131,19 +130,19 @@ def from_contents(
 
 def _from_contents(contents: Contents, custom: Mapping[str, Any] | None, objects: Sequence[Any] | None) -> Snapshot:
     model, tensors = contents.model, dict(contents.tensors)
-    network = layers.checked([from_config(config, _MODULES, custom, objects or ()) for config in model["layers"]])
+    network = checked([from_config(config, custom, objects or ()) for config in model["layers"]])
     dtype, input_size = float_dtype(model["dtype"]), model["input_size"]
     if input_size is not None or objects is None:
         input_size = count(input_size, "input_size")
     blocks, wanted = blocks_of(network, input_size), _wanted(network, input_size)
     weights = [_tensor(tensors, p.name, p.shape, dtype) for p in wanted]
     check_statistics(wanted, weights)
-    recipe = _recipe(model, custom, objects or ())
-    if recipe is not None:
-        losses.check_output(recipe.loss, blocks[-1].activation)
+    arguments = _compile_arguments(model, custom, objects or ())
+    if arguments is not None:
+        losses.check_output(arguments.loss, blocks[-1].activation)
     states = [
         [_tensor(tensors, _state_name(number, p.name), p.shape, dtype) for p in wanted if not p.statistic]
-        for number in range(recipe.optimizer.n_states + recipe.optimizer.update_spec.n_states if recipe else 0)
+        for number in range(arguments.optimizer.n_states + arguments.optimizer.update_spec.n_states if arguments else 0)
     ]
     if tensors:
         raise CheckpointError(f"the file holds the tensor {next(iter(tensors))[:50]!r}, which its model does not have")
@@ -153,7 +152,7 @@ def _from_contents(contents: Contents, custom: Mapping[str, Any] | None, objects
         raise CheckpointError(f"the file counts {max(counts)} steps, more than there can have been")
     step, epoch, steps_trained = counts
     return Snapshot(
-        network, input_size, seed, dtype, recipe, step, epoch, weights, states, contents.metadata,
+        network, input_size, seed, dtype, arguments, step, epoch, weights, states, contents.metadata,
         steps_trained, rate_set(model["learning_rate"]),
     )  # fmt: skip
 
@@ -165,12 +164,14 @@ def rate_set(value: Any) -> float | None:
     raise CheckpointError(f"the file has the learning rate {str(value)[:50]}, which is no finite number of at least 0")
 
 
-def _recipe(model: dict[str, Any], custom: Mapping[str, Any] | None, objects: Sequence[Any]) -> Recipe | None:
+def _compile_arguments(
+    model: dict[str, Any], custom: Mapping[str, Any] | None, objects: Sequence[Any]
+) -> CompileArguments | None:
     if model["optimizer"] is None:
         return None
-    optimizer, loss = (from_config(model[part], _MODULES, custom, objects) for part in ("optimizer", "loss"))
-    measures = [from_config(config, _MODULES, custom, objects) for config in model["metrics"]]
-    return Recipe(optimizers.get(optimizer), losses.get(loss), metrics.get_all(measures))
+    optimizer, loss = (from_config(model[part], custom, objects) for part in ("optimizer", "loss"))
+    measures = [from_config(config, custom, objects) for config in model["metrics"]]
+    return CompileArguments(optimizers.get(optimizer), losses.get(loss), metrics.get_all(measures))
 
 
 def _tensor(tensors: dict[str, Array], name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

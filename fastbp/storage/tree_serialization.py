@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.data.arrays import Array
+from fastbp.util.types import Array
 
 DTYPES = ("float32", "float64", "int64", "bool")  # what a file can hold
 

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.data.arrays import Array, Rows
+from fastbp.data.arrays import Rows
 from fastbp.data.batch_schedule import Indices, Slice
+from fastbp.util.types import Array
 
 if TYPE_CHECKING:
     from fastbp.spec import Report
     from fastbp.training.trainer import Trainer
 
 
-class Tally:
+class EpochLogs:
     """Adds up the losses and metrics of epochs while slices come in."""
 
     def __init__(self, trainer: Trainer) -> None:

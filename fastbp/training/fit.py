@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import numbers
 import os
 import time
 from collections.abc import Generator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.callbacks.base import hook, overrides
 from fastbp.data.arrays import Rows
 from fastbp.data.batch_schedule import Pace, Slice
-from fastbp.data.feeds import Deal, Feed, Place
+from fastbp.data.feeds import Deal, Place
 from fastbp.storage import checkpoint
 from fastbp.training import resume as resuming
 from fastbp.training.batch_norm_statistics import renew_statistics
-from fastbp.training.epoch_logs import Tally
-from fastbp.training.history import DivergenceWarning, History
+from fastbp.training.fit_state import FitState, Job
+from fastbp.training.history import History
+from fastbp.training.hooks import hook, overrides
 from fastbp.training.mixup import Mixup
 from fastbp.training.progress import Progress
 from fastbp.training.trainer import Trainer, evaluate, most_rows
@@ -28,66 +27,27 @@ from fastbp.training.trainer import Trainer, evaluate, most_rows
 if TYPE_CHECKING:
     from fastbp.spec import Report
 
-__all__ = ["DivergenceWarning", "Fit", "History", "Job", "Trainer", "evaluate", "fit"]
-
-
 _STATISTICS_ROWS = 1 << 16  # at a time, of the training data, where statistics are estimated anew
 
 
-class Job(NamedTuple):
-    """The arguments of one fit, checked and converted."""
-
-    feed: Feed
-    validation: Feed | None
-    batch_size: int
-    epochs: int
-    shuffle: bool
-    callbacks: tuple[Any, ...]
-    shown: bool
-    n_threads: int | None
-    resume_from: str | None = None
-    time_limit: float | None = None
-    mixup: float = 0.0
-
-
-class Fit:
-    """One fit under way; callbacks with a method `set_fit` are given it.
-
-    step, epoch: steps and epochs done, those before an interruption included; began: the step with which the epoch
-    under way began; last: whether no slice will follow; history: what will be returned.
-    """
+class Fit(FitState):
+    """One fit under way; callbacks with a method `set_fit` are given it."""
 
     def __init__(self, trainer: Trainer, job: Job, model: Any) -> None:
-        self.trainer, self.job, self.model, self.history = trainer, job, model, History()
-        self.step, self.epoch, self.began, self.last = 0, 0, 0, False
-        self.first_step, self.first_epoch = trainer.step, trainer.epoch
-        self.latest: dict[str, float] = {}
+        super().__init__(trainer, job, model)
         self.pace = Pace(6.0 * trainer.engine.n_parameters * job.batch_size)
-        self.tally = Tally(trainer)
         self._piece: Slice | None = None  # the last one that was begun
         self._mixup = Mixup(job.mixup, trainer.seed, trainer.engine.output_size) if job.mixup else None
         self._deadline: float | None = None
         if job.time_limit is not None:
             trainer.engine.warm_up()  # a fresh machine's compiling is no training
             self._deadline = time.monotonic() + job.time_limit
-        # Why training stops, if a callback wants it to: that is part of the run. And what stops it from outside: the
-        # clock or another thread, without which it would have gone on.
-        self.stopped: str | None = None
+        # What stops it from outside, the clock or another thread, without which it would have gone on.
         self._interrupted: str | None = None
-
-    @functools.cached_property
-    def given(self) -> dict[str, Any]:
-        """What must be the same for the fit to go on."""
-        return resuming.given(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that it takes to go on from here, whole or not at all; `fit(resume_from=path)` reads it."""
         checkpoint.write(path, resuming.contents(self))
-
-    @property
-    def complete(self) -> bool:
-        """Whether there is nothing left to do: the last epoch is done, or a callback stopped the training."""
-        return self.stopped is not None or self.epoch == self.job.epochs
 
     def renew_statistics(self) -> None:
         """Estimate what batch normalisation needs anew from the training data, for weights no step has made."""
@@ -148,7 +108,7 @@ class Fit:
         return Progress(rows and rows * job.epochs, job.epochs, job.shown, done)
 
     def _slice(self, rows: Rows, piece: Slice) -> Report:
-        """Train one slice and add it to the tally, the loss that was not finite included."""
+        """Train one slice and add it to the logs of its epoch, the loss that was not finite included."""
         trainer, self._piece = self.trainer, piece
         outputs = None
         if trainer.metrics:
@@ -159,7 +119,7 @@ class Fit:
             order = np.arange(len(order))
         report, losses = trainer.train(blended, order, piece.bounds, outputs, self.job.n_threads)
         self.pace.measured(report.steps, time.perf_counter() - began)
-        self.tally.add(rows, piece, losses, outputs, report)
+        self.epoch_logs.add(rows, piece, losses, outputs, report)
         return report
 
     def _end_epochs(self, piece: Slice, done: int) -> None:
@@ -167,7 +127,7 @@ class Fit:
         first, past, job = self.epoch, int(piece.epochs[done]), self.job
         if past == first:
             return
-        columns = self.tally.columns(first, past)
+        columns = self.epoch_logs.columns(first, past)
         if job.validation is not None:
             logs = evaluate(self.trainer, job.validation, job.n_threads)
             columns |= {f"val_{name}": [value] for name, value in logs.items()}
@@ -202,7 +162,7 @@ class Fit:
         """Note down what is known of the epoch that broke off."""
         self.stopped = "diverged"
         if self.step > self.began or report.status == 1:
-            self.history.extend(self.epoch, self.tally.columns(self.epoch, self.epoch + 1))
+            self.history.extend(self.epoch, self.epoch_logs.columns(self.epoch, self.epoch + 1))
         return report
 
     def _show(self, progress: Progress, piece: Slice, report: Report) -> None:
@@ -211,7 +171,7 @@ class Fit:
             return
         job, shown = self.job, dict(self.latest)
         if self.step > self.began:
-            shown["loss"] = self.tally.loss(self.epoch)
+            shown["loss"] = self.epoch_logs.loss(self.epoch)
         total = job.feed.rows and job.feed.rows * job.epochs
         progress.update(int(piece.bounds[report.steps]), min(self.epoch, job.epochs - 1), shown, total)
 

@@ -9,21 +9,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.data.arrays import Array
 from fastbp.data.csr import SparseRows
 from fastbp.data.feeds import Chunks, Feed, Place
 from fastbp.storage import checkpoint
 from fastbp.storage import tree_serialization as trees
-from fastbp.storage.checkpoint import CheckpointError, Contents, to_config
+from fastbp.storage.checkpoint import Contents
+from fastbp.storage.configs import to_config
+from fastbp.storage.errors import CheckpointError
 from fastbp.storage.snapshot import Snapshot, from_contents, rate_set, to_contents
+from fastbp.training.fit_state import FitState
 from fastbp.util.arguments import count
-
-if TYPE_CHECKING:
-    from fastbp.training.fit import Fit
+from fastbp.util.types import Array
 
 _FINGERPRINT_BYTES = 1 << 24  # of an array; of a larger one evenly spaced rows: 20 ms
 
@@ -42,12 +42,12 @@ class Saved(NamedTuple):
 # ---------------------------------------------------------------- writing
 
 
-def contents(fit: Fit) -> Contents:
+def contents(fit: FitState) -> Contents:
     """What a file will hold of a fit that is between two slices."""
     arrays: dict[str, Array] = {}
     history = {name: np.array(values) for name, values in fit.history.history.items()}
     state = {
-        "given": fit.given,
+        "given": _given(fit),
         "epochs": fit.job.epochs,
         "step": fit.step,
         "epoch": fit.epoch,
@@ -57,28 +57,35 @@ def contents(fit: Fit) -> Contents:
         "learning_rate": fit.trainer.rates.changed,
         "history": history,
         "latest": fit.latest,
-        "tally": fit.tally.get_state(),
+        "tally": fit.epoch_logs.get_state(),
         "callbacks": _states(fit),
     }
-    base = to_contents(fit.model._snapshot(), warn=False)
+    base = to_contents(fit.model.snapshot(), warn=False)
     return base._replace(fit=trees.encode(state, checkpoint.FIT_TENSOR, arrays), arrays=arrays)
 
 
-def _states(fit: Fit) -> list[tuple[str, Any]]:
+def _states(fit: FitState) -> list[tuple[str, Any]]:
     """The callbacks that have a state: class and state of each."""
     able = [callback for callback in fit.job.callbacks if hasattr(callback, "get_state")]
     states = [(type(callback).__name__, callback.get_state()) for callback in able]
     return [(name, state) for name, state in states if state is not None]
 
 
-def given(fit: Fit) -> dict[str, Any]:
+def _given(fit: FitState) -> dict[str, Any]:
+    """Model, data and arguments of the fit, described once: fingerprints take time."""
+    if fit.given is None:
+        fit.given = _described_fit(fit)
+    return fit.given
+
+
+def _described_fit(fit: FitState) -> dict[str, Any]:
     """What must be the same when the fit goes on: the model as it was composed and compiled, data and arguments."""
-    job, model, recipe = fit.job, fit.model, fit.model._recipe
+    job, model = fit.job, fit.model
     return {
         "layers": [_described(layer) for layer in model.layers],
-        "optimizer": _described(recipe.optimizer),
-        "loss": _described(recipe.loss),
-        "metrics": [_described(metric) for metric in recipe.metrics],
+        "optimizer": _described(model.optimizer),
+        "loss": _described(model.loss),
+        "metrics": [_described(metric) for metric in model.metrics],
         "dtype": fit.trainer.engine.dtype.name,
         "seed": fit.trainer.seed,
         "batch_size": job.batch_size,
@@ -116,7 +123,7 @@ def _fingerprint(array: Array) -> dict[str, Any]:
 # ---------------------------------------------------------------- reading
 
 
-def find(fit: Fit) -> Saved | None:
+def find(fit: FitState) -> Saved | None:
     """What the file says from which this fit is to go on, checked; None where there is none. Nothing changes yet.
 
     Raises CheckpointError for a file that is damaged or no fit's, ValueError where it is of another fit.
@@ -153,7 +160,7 @@ def find(fit: Fit) -> Saved | None:
     return saved
 
 
-def _read(path: str, fit: Fit) -> Saved:
+def _read(path: str, fit: FitState) -> Saved:
     whole, signed = checkpoint.read(path)
     if whole.fit is None or not signed:
         raise CheckpointError(
@@ -180,7 +187,7 @@ def _read(path: str, fit: Fit) -> Saved:
         raise CheckpointError(f"{path} describes a fit that cannot be: {error!r}") from error
 
 
-def _place(state: dict[str, Any], step: int, fit: Fit) -> Place:
+def _place(state: dict[str, Any], step: int, fit: FitState) -> Place:
     """Where the fit stood: of arrays the steps tell."""
     steps = fit.job.feed.steps_per_epoch(fit.job.batch_size)
     if steps is not None:
@@ -191,9 +198,9 @@ def _place(state: dict[str, Any], step: int, fit: Fit) -> Place:
     return Place(step, epoch, began)
 
 
-def _check_given(saved: Saved, fit: Fit) -> None:
+def _check_given(saved: Saved, fit: FitState) -> None:
     """ValueError, naming what differs, unless model, data and arguments are those of the file."""
-    for name, now in fit.given.items():
+    for name, now in _given(fit).items():
         before = saved.state["given"].get(name)
         if before != now:
             raise ValueError(
@@ -213,22 +220,22 @@ def _difference(before: Any, now: Any) -> str:
     return f"was {old} and is now {new}"
 
 
-def restore(fit: Fit, saved: Saved) -> None:
+def restore(fit: FitState, saved: Saved) -> None:
     """Put the model and the fit into the state of the file."""
     state, trainer = saved.state, fit.trainer
     trainer.engine.set_weights(saved.snapshot.weights)
-    fit.model._restore(saved.snapshot)
+    fit.model.restore_state(saved.snapshot)
     trainer.rates.changed = state["learning_rate"]  # with a function as schedule the snapshot has none
     fit.step, fit.epoch, fit.began = saved.place
     fit.first_step, fit.first_epoch = saved.first_step, saved.first_epoch
     fit.latest, fit.stopped = state["latest"], state["stopped"]
     fit.history.epoch = list(range(fit.epoch))
     fit.history.history = {name: values.tolist() for name, values in state["history"].items()}
-    fit.tally.set_state(state["tally"])
+    fit.epoch_logs.set_state(state["tally"])
     fit.model.stop_training = state["stopped"] is not None
 
 
-def restore_callbacks(fit: Fit, saved: Saved) -> None:
+def restore_callbacks(fit: FitState, saved: Saved) -> None:
     """Give the callbacks that have a state the one of the file."""
     stateful = [c for c in fit.job.callbacks if hasattr(c, "get_state") and c.get_state() is not None]
     for callback, (name, state) in zip(stateful, saved.state["callbacks"], strict=True):

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import metrics
-from fastbp.data.arrays import Array, Rows
+from fastbp.data.arrays import Rows
 from fastbp.data.batch_schedule import Indices, chunk_rows
 from fastbp.layers.graph import Block
 from fastbp.training.history import DivergenceWarning
 from fastbp.training.learning_rates import Rates
+from fastbp.util.types import Array
 
 if TYPE_CHECKING:
     from fastbp.data.feeds import Feed

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastbp.callbacks.base import Callback, Logs
-from fastbp.data.arrays import Array
 from fastbp.plots.figures import done, new_figure
 from fastbp.plots.learning_curves import draw_history
 from fastbp.plots.outcomes import draw_confusion_matrix, draw_predictions, matrix_side
-
-
-def check_picture(path: str | os.PathLike[str]) -> None:
-    """Raise before any work what would be raised after it: ImportError, ValueError for an ending matplotlib has not."""
-    known = new_figure(1, 1).canvas.get_supported_filetypes()
-    if Path(path).suffix.removeprefix(".").lower() not in known:
-        raise ValueError(f"cannot draw {os.fspath(path)}: the ending must be one of {', '.join(sorted(known))}")
+from fastbp.util.types import Array
 
 
 class TrainingPicture(Callback):
