@@ -23,8 +23,8 @@ from fastbp.isa import LINE
 from fastbp.isa.curves_portable import CODES
 from fastbp.isa.losses_portable import CODES as LOSSES
 from fastbp.isa.rules import RULES
-from fastbp.kernels import entries, parallel
 from fastbp.kernels import fields as field
+from fastbp.kernels import parallel, warm_up
 from fastbp.kernels import updates as columns
 from fastbp.spec import LayerSpec, Report, ScalarFunctions, UpdateSpec
 
@@ -125,13 +125,14 @@ class Engine:
         return custom.OWN_LOSS if isinstance(self.loss, ScalarFunctions) else LOSSES[self.loss]
 
     def _space(self, network: Network, batch: int, workers: int, training: bool) -> Workspace:
+        self.warm_up()
         loss = self.loss if isinstance(self.loss, ScalarFunctions) else None
         table = custom.table(self.dtype.name, self._own, loss)
         return Workspace(network, batch, self.dtype, workers, training, table, self.loss_parameters)
 
     def warm_up(self) -> None:
         """Compile, or load from the cache, what a step runs, which the first step would else do."""
-        entries.prepare(self.dtype.name, THREADS.limit(None) > 1)
+        warm_up.ready(self.dtype.name, THREADS.limit(None) > 1)
 
     @property
     def n_parameters(self) -> int:

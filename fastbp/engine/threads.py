@@ -41,17 +41,17 @@ class Threads:
         return min(wanted, most)
 
     def run(self, dtype: str, context: Array, workers: int) -> None:
-        entry, own = entries.worker(dtype), address(context) + 8 * SHARED
+        entry, own = entries.entry("worker", dtype), address(context) + 8 * SHARED
         if workers == 1:
             entry.ctypes(own)
             return
         with self.lock, jit.threads(workers):
-            entries.launcher()(entry.address, own, 8 * OWN, workers)
+            entries.entry("launcher", dtype)(entry.address, own, 8 * OWN, workers)
 
     @staticmethod
     def address(piece: str, dtype: str) -> int:
-        """Where a piece of compiled code is; compiles or loads all of a type when first asked."""
-        return int(entries.piece(piece, dtype).address) if jit.JIT else 0
+        """Where a piece of compiled code is; 0 without the JIT."""
+        return int(entries.entry(piece, dtype).address) if jit.JIT else 0
 
 
 THREADS = Threads()

@@ -1,4 +1,4 @@
-"""The entries of compiled code that the engine calls, and their compilation side by side in processes."""
+"""The entries of compiled code that the engine calls, by name and element type."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastbp.kernels.jit import callback, parallel
+from fastbp.kernels.microkernels import table_float32, table_float64
+from fastbp.kernels.peak import repeat_float32, repeat_float64
 from fastbp.kernels.pieces import run_node, run_update
+from fastbp.kernels.plain_update import update_float32 as update_array_float32
+from fastbp.kernels.plain_update import update_float64 as update_array_float64
 from fastbp.kernels.pointers import context_float32, context_float64
 from fastbp.kernels.worker import work
 
@@ -56,34 +60,27 @@ def launch(address, contexts, stride, workers):
         call_worker(address, contexts + me * stride)
 
 
-@cache
-def worker(dtype: str) -> Any:
-    """The compiled worker as a C callback."""
-    return callback(worker_float32 if dtype == "float32" else worker_float64, types.void(types.int64))
+# What each entry is made from, by element type, and its signature.
+FUNCTIONS: dict[str, dict[str, Any]] = {
+    "microkernels": {"float32": table_float32, "float64": table_float64},
+    "worker": {"float32": worker_float32, "float64": worker_float64},
+    "node": {"float32": node_float32, "float64": node_float64},
+    "update": {"float32": update_float32, "float64": update_float64},
+    "launcher": {"float32": launch, "float64": launch},  # one for both types
+    "plain update": {"float32": update_array_float32, "float64": update_array_float64},
+    "peak": {"float32": repeat_float32, "float64": repeat_float64},
+}
+ARGUMENTS = {"microkernels": 1, "worker": 1, "node": 4, "update": 4, "launcher": 4, "plain update": 1, "peak": 4}
+# What a network of one type needs.
+NEEDED = ("microkernels", "worker", "node", "update")
 
 
 @cache
-def node(dtype: str) -> Any:
-    return callback(node_float32 if dtype == "float32" else node_float64, types.void(*[types.int64] * 4))
+def _compiled(function: Any, name: str) -> Any:
+    make = parallel if name == "launcher" else callback
+    return make(function, types.void(*[types.int64] * ARGUMENTS[name]))
 
 
-@cache
-def update(dtype: str) -> Any:
-    return callback(update_float32 if dtype == "float32" else update_float64, types.void(*[types.int64] * 4))
-
-
-def piece(name: str, dtype: str) -> Any:
-    return {"worker": worker, "node": node, "update": update}[name](dtype)
-
-
-def prepare(dtype: str, parallel: bool) -> None:
-    """Compiles or loads all that a network of a type runs."""
-    for name in ("worker", "node", "update"):
-        piece(name, dtype)
-    if parallel:
-        launcher()
-
-
-@cache
-def launcher() -> Any:
-    return parallel(launch, types.void(*[types.int64] * 4))
+def entry(name: str, dtype: str) -> Any:
+    """The compiled entry: a C callback with its address, or the launcher."""
+    return _compiled(FUNCTIONS[name][dtype], name)

@@ -201,6 +201,7 @@ def addresses(dtype: str) -> np.ndarray:
     """The table for float32 or float64; compiles or loads the microkernels when first asked for."""
     words = np.zeros(len(SLOTS), np.int64)
     if not PORTABLE:
-        entry = jit.callback(table_float32 if dtype == "float32" else table_float64, types.void(types.int64))
-        entry.ctypes(words.ctypes.data)
+        from fastbp.kernels import entries  # which imports this module
+
+        entries.entry("microkernels", dtype).ctypes(words.ctypes.data)
     return words

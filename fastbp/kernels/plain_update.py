@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
-
 import numpy as np
-from numba import carray, types
+from numba import carray
 
 from fastbp.isa.rules import MOST_STATES
 from fastbp.kernels import jit
@@ -71,8 +68,3 @@ def update_float64(at):
     real = np.float64
     pass_through(whole(c, 0, np.int64), whole(c, 1, np.int64), whole(c, 2, real), whole(c, 3, real),
                  whole(c, 4, real), whole(c, 5, real), whole(c, 6, real), whole(c, 7, real), whole(c, 8, real), c[18])
-
-
-@cache
-def entry(dtype: str) -> Any:
-    return jit.callback(update_float32 if dtype == "float32" else update_float64, types.void(types.int64)).ctypes
