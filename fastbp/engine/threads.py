@@ -16,6 +16,9 @@ from fastbp.kernels.context import OWN, SHARED
 Array = np.ndarray
 
 
+FIRST_WORKER = 8 * SHARED  # bytes to the first worker's words
+
+
 class Threads:
     """One parallel slice at a time; none in a forked child, whose OpenMP runtime did not survive the fork."""
 
@@ -41,7 +44,7 @@ class Threads:
         return min(wanted, most)
 
     def run(self, dtype: str, context: Array, workers: int) -> None:
-        entry, own = entries.entry("worker", dtype), address(context) + 8 * SHARED
+        entry, own = entries.entry("worker", dtype), address(context) + FIRST_WORKER
         if workers == 1:
             entry.ctypes(own)
             return

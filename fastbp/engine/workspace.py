@@ -21,6 +21,7 @@ from fastbp.kernels import fields as field
 from fastbp.kernels.fields import Layer
 
 Array = np.ndarray
+WORD = {name: place.word for name, place in context.PLACES.items()}
 # Bytes from which an array of a call is let go when the call ends.
 WORTH_RELEASING = 1 << 16
 NO_RULE = np.zeros((1, 8))  # scalars where nothing is updated
@@ -99,7 +100,7 @@ class Workspace:
         """Lets the context's `name` be this array, which is kept alive."""
         if self._arrays.get(name) is not array:
             self._arrays[name] = array
-            word = context.PLACES[name].word
+            word = WORD[name]
             self.context[word] = address(array)
             self.context[word + 1] = len(array)
 
@@ -110,7 +111,7 @@ class Workspace:
 
     def set_numbers(self, numbers: dict[str, int]) -> None:
         for name, number in numbers.items():
-            self.context[context.PLACES[name].word] = number
+            self.context[WORD[name]] = number
 
     def run(self, mode: str, numbers: dict[str, int], **arrays: Array) -> None:
         for name, array in arrays.items():

@@ -76,11 +76,9 @@ NEEDED = ("microkernels", "worker", "node", "update")
 
 
 @cache
-def _compiled(function: Any, name: str) -> Any:
-    make = parallel if name == "launcher" else callback
-    return make(function, types.void(*[types.int64] * ARGUMENTS[name]))
-
-
 def entry(name: str, dtype: str) -> Any:
     """The compiled entry: a C callback with its address, or the launcher."""
-    return _compiled(FUNCTIONS[name][dtype], name)
+    if name == "launcher" and dtype != "float32":
+        return entry(name, "float32")
+    make = parallel if name == "launcher" else callback
+    return make(FUNCTIONS[name][dtype], types.void(*[types.int64] * ARGUMENTS[name]))

@@ -73,7 +73,7 @@ def shared_out(names: Sequence[Name], cores: int) -> list[list[Name]]:
     costs = [0.0]
     for name in sorted(names, key=lambda name: -COSTS[name[0]]):
         least = costs.index(min(costs))
-        if len(shares) < cores and START < costs[least]:
+        if len(shares) < cores and costs[least] > START:
             shares.append([])
             costs.append(START)
             least = len(shares) - 1
