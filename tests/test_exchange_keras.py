@@ -230,12 +230,12 @@ def test_other_mistakes(monkeypatch):
     own = CustomActivation(lambda z: z * z, lambda z: 2 * z, name="square")
     with pytest.raises(ExchangeError, match=r"Keras cannot hold functions of your own, but layer 0"):
         exchange.to_keras(Sequential([Dense(5, own)], input_size=3))
-    with pytest.raises(TypeError, match=r"takes a keras.Model, but list came"):
+    with pytest.raises(TypeError, match=r"takes a keras.Model, got list"):
         exchange.from_keras([])
     with pytest.raises(ValueError, match="to_keras needs the weights"):
         exchange.to_keras(Sequential([Dense(2)]))
     monkeypatch.delitem(keras_models.LAYERS, Residual)
-    with pytest.raises(ExchangeError, match=r"Keras must be given .* but layer 0, Residual\(7\) came"):
+    with pytest.raises(ExchangeError, match=r"Keras must be given .* got layer 0, Residual\(7\)"):
         exchange.to_keras(Sequential([Residual([Dense(7)]), Dense(1)], input_size=7))
     monkeypatch.setitem(sys.modules, "keras", None)
     for call in (exchange.to_keras, exchange.from_keras):

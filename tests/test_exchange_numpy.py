@@ -239,5 +239,5 @@ def test_what_cannot_be_written_is_refused(case, path, tmp_path):
 
 def test_a_layer_that_the_table_lacks_is_named(monkeypatch, path):
     monkeypatch.delitem(numpy_module.LAYERS, fastbp.BatchNorm)
-    with pytest.raises(ExchangeError, match=r"a module of NumPy must be given .* but layer 0, BatchNorm\(6\) came"):
+    with pytest.raises(ExchangeError, match=r"a module of NumPy must be given .* got layer 0, BatchNorm\(6\)"):
         exchange.to_numpy(make("BatchNorm"), path)

@@ -130,7 +130,7 @@ REFUSED = {
         r"layer 1.0, Activation\(4\) has the CustomActivation",
     ),
     "no weights yet": (lambda: Sequential([Dense(4)]), ValueError, "to_onnx needs the weights.*give Sequential"),
-    "no model": (lambda: [Dense(4)], TypeError, "takes a fastbp.Sequential, but list came"),
+    "no model": (lambda: [Dense(4)], TypeError, "takes a fastbp.Sequential, got list"),
 }  # fmt: skip
 
 
@@ -145,7 +145,7 @@ def test_what_cannot_be_written_is_refused(case, tmp_path):
 def test_a_layer_that_the_table_lacks_is_named(monkeypatch):
     monkeypatch.delitem(onnx_graph.LAYERS, fastbp.LayerNorm)
     with pytest.raises(
-        ExchangeError, match=r"ONNX must be given .*\(Activation, .*layer 10, LayerNorm\(10\) came"
+        ExchangeError, match=r"ONNX must be given .*\(Activation, .*got layer 10, LayerNorm\(10\)"
     ) as caught:
         exchange.to_onnx(Sequential([*[fastbp.Activation("relu")] * 9, Dense(10), fastbp.LayerNorm()], input_size=2))
     assert "fastbp's own file" in str(caught.value)

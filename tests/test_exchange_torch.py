@@ -354,7 +354,7 @@ def test_other_mistakes():
         exchange.to_torch(model)
     with pytest.raises(ValueError, match="by must be 'name' or 'order', but 'number'"):
         exchange.load_state_dict(model, {}, by="number")
-    with pytest.raises(TypeError, match=r"takes a torch.nn.Module, but str came"):
+    with pytest.raises(TypeError, match=r"takes a torch.nn.Module, got str"):
         exchange.from_torch("model")
     with pytest.raises(ValueError, match="to_torch needs the weights"):
         exchange.to_torch(Sequential([Dense(2)]))
@@ -362,7 +362,7 @@ def test_other_mistakes():
 
 def test_a_layer_that_the_table_lacks_is_named(monkeypatch):
     monkeypatch.delitem(torch_modules.LAYERS, Residual)
-    with pytest.raises(ExchangeError, match=r"PyTorch must be given .* but layer 0, Residual\(7\) came"):
+    with pytest.raises(ExchangeError, match=r"PyTorch must be given .* got layer 0, Residual\(7\)"):
         exchange.to_torch(Sequential([Residual([Dense(7)]), Dense(1)], input_size=7))
 
 

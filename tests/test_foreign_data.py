@@ -139,13 +139,13 @@ BAD = {
     "null of pyarrow": (pa.table({"x": [1.0, None]}), ValueError, "column 'x' has one at row 1"),
     "NaN of polars": (pl.DataFrame({"x": [1.0, np.nan]}), ValueError, "nan at row 1, column 0"),
     "infinity": (pd.DataFrame({"x": [1.0, np.inf]}), ValueError, "inf at row 1, column 0"),
-    "lazy": (pl.LazyFrame({"x": [1.0]}), TypeError, "must be in memory, but a LazyFrame came: pass X.collect()"),
+    "lazy": (pl.LazyFrame({"x": [1.0]}), TypeError, "must be in memory, got a LazyFrame: pass X.collect()"),
     "no columns": (pd.DataFrame(index=[0, 1]), ValueError, "must have a row and a column"),
     "no rows": (pl.DataFrame({"x": []}, {"x": pl.Float64}), ValueError, "must have a row and a column"),
     "a series": (pd.Series([1.0, 2.0]), ValueError, "must have two dimensions.*reshape"),
     "another device": (torch.zeros((2, 2), device="meta"),
         ValueError, "must be in the memory of the CPU, but a Tensor on meta"),
-    "bfloat16": (torch.zeros((2, 2), dtype=torch.bfloat16), TypeError, "of torch.bfloat16 came.*X.float()"),
+    "bfloat16": (torch.zeros((2, 2), dtype=torch.bfloat16), TypeError, "of torch.bfloat16 .*X.float()"),
     "bfloat16 of jax": (jax.numpy.zeros((2, 2), "bfloat16"), TypeError, "bfloat16"),
     "complex": (torch.zeros((2, 2), dtype=torch.complex64), TypeError, "real and imaginary"),
     "sparse": (SPARSE, TypeError, "X.to_dense.*"),
@@ -172,7 +172,7 @@ def test_a_device_that_numpy_cannot_reach_is_named():
         def __dlpack_device__(self):
             return 2, 0  # kDLCUDA
 
-    with pytest.raises(ValueError, match=r"a OnGPU on cuda:0 came: pass X.cpu\(\) of PyTorch, or jax.device_get\(X\)"):
+    with pytest.raises(ValueError, match=r"got a OnGPU on cuda:0: pass X.cpu\(\) of PyTorch, or jax.device_get\(X\)"):
         data.features(OnGPU(), None, F4)
 
 

@@ -229,7 +229,7 @@ BAD_CALLS = {
     "predict X": (lambda m: m.predict(NAN), ValueError, "X must hold finite"),
     "predict width": (lambda m: m.predict(X.T), ValueError, "3 columns"),
     "predict threads": (lambda m: m.predict(X, n_threads=-1), ValueError, "n_threads"),
-    "set_weights length": (lambda m: m.set_weights(m.get_weights()[:-1]), ValueError, "4 arrays, but 3 came"),
+    "set_weights length": (lambda m: m.set_weights(m.get_weights()[:-1]), ValueError, "4 arrays, got 3"),
     "set_weights shape": (lambda m: m.set_weights([w.T for w in m.get_weights()]), ValueError, "0.kernel"),
     "set_weights NaN in the last": (
         lambda m: m.set_weights([w * 0 for w in m.get_weights()[:-1]] + [[0, 0, 0, np.nan]]),

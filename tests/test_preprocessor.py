@@ -402,13 +402,13 @@ def test_the_table_of_what_was_guessed() -> None:
     ("options", "error", "message"),
     [
         ({"task": "clustering"}, ValueError, "task must be one of None, 'classification', 'regression', but 'clus"),
-        ({"encoding": "hash"}, ValueError, "encoding must be one of 'one_hot', 'codes', 'auto', but 'hash' came"),
-        ({"scaling": "minmax"}, ValueError, "scaling must be one of .* or a positive number, but 'minmax' came"),
+        ({"encoding": "hash"}, ValueError, "encoding must be one of 'one_hot', 'codes', 'auto', got 'hash'"),
+        ({"scaling": "minmax"}, ValueError, "scaling must be one of .* or a positive number, got 'minmax'"),
         ({"scaling": 0}, ValueError, "positive number"),
         ({"scaling": True}, ValueError, "positive number"),
         ({"min_frequency": 0}, ValueError, "min_frequency must be at least 1"),
         ({"clip": 3}, TypeError, "clip"),
-        ({"categorical": [1.5]}, TypeError, "names or numbers of columns, but 1.5 came"),
+        ({"categorical": [1.5]}, TypeError, "names or numbers of columns, got 1.5"),
     ],
 )
 def test_options_that_cannot_be(options, error, message: str) -> None:
@@ -419,18 +419,18 @@ def test_options_that_cannot_be(options, error, message: str) -> None:
 @pytest.mark.parametrize(
     ("X", "error", "message"),
     [
-        (None, TypeError, "X must be a table, but None came"),
-        ("a.csv", TypeError, "must be a table, but 'a.csv' came: pass an array, a dict of columns or a DataFrame"),
+        (None, TypeError, "X must be a table, got None"),
+        ("a.csv", TypeError, "must be a table, got 'a.csv': pass an array, a dict of columns or a DataFrame"),
         ([1, 2], ValueError, r"two dimensions, \(rows, columns\), but its shape is \(2,\)"),
         ([[1, 2], [3]], ValueError, "rows of one length"),
-        (np.zeros((0, 2)), ValueError, "a row and a column at least, but 0 rows of 2 came"),
-        ({}, ValueError, "0 rows of 0 came"),
+        (np.zeros((0, 2)), ValueError, "at least one row and one column, got 0 × 2"),
+        ({}, ValueError, "got 0 × 0"),
         (np.zeros((2, 2), complex), TypeError, "numbers, texts or booleans, but its type is complex128"),
         ({"a": np.array(["2020-01-01"], "M8[D]")}, TypeError, "column 'a', must hold numbers, texts or booleans"),
         ({"a": [1, 2], "b": [1]}, ValueError, "column 'a' has 2 rows and column 'b' has 1: pass whole rows"),
         ({"a": np.zeros((2, 2))}, ValueError, "column 'a', must have one dimension"),
-        ({"a": 5}, TypeError, "column 'a', must be an array or a list, but int came"),
-        ({1: [0], "1": [0]}, ValueError, "different names, but '1' came twice"),
+        ({"a": 5}, TypeError, "column 'a', must be an array or a list, got int"),
+        ({1: [0], "1": [0]}, ValueError, "distinct column names, got '1' twice"),
         ({"a": [1, float("inf")]}, ValueError, r"column 'a' must hold finite numbers, but holds inf at row 1: leave"),
         (np.array([[1, 2], [3, -np.inf]]), ValueError, "column 1 must hold finite numbers, but holds -inf at row 1"),
         ({"a": [[1], [2]]}, ValueError, "one dimension"),
@@ -454,7 +454,7 @@ def test_tables_that_cannot_be(X, error, message: str) -> None:
         (ROWS | {"wage": [1, 2, 3, "much", 5, 6]}, "column 'wage' must hold numbers, but holds 'much' at row 3: "),
         (ROWS | {"age": [1, 2, 3, 4, 5, np.inf]}, "column 'age' must hold finite numbers, but holds inf at row 5"),
         ({name: values for name, values in ROWS.items() if name not in ("age", "zip")}, "no age, zip: its columns are"),
-        (np.zeros((2, 3)), "the 5 columns that were learnt, but 3 came: pass a table with their names, or these"),
+        (np.zeros((2, 3)), "the 5 columns that were learnt, got 3: pass a table with their names, or these"),
     ],
 )
 def test_rows_that_do_not_fit_what_was_learnt(X, message: str) -> None:
@@ -464,7 +464,7 @@ def test_rows_that_do_not_fit_what_was_learnt(X, message: str) -> None:
 
 def test_rows_of_an_array_that_do_not_fit() -> None:
     learnt = Preprocessor().fit(np.eye(3))
-    with pytest.raises(ValueError, match="the 3 columns that were learnt, but 2 came: pass these, in their order"):
+    with pytest.raises(ValueError, match="the 3 columns that were learnt, got 2: pass these, in their order"):
         learnt.transform(np.zeros((2, 2)))
     with pytest.raises(ValueError, match="column 2 must hold finite numbers, but holds inf at row 1"):
         learnt.transform([[0, 0, 0], [0, 0, np.inf]])
@@ -480,7 +480,7 @@ def test_categorical_names_what_there_is(key) -> None:
     ("y", "options", "error", "message"),
     [
         (["a"] * 6, {}, ValueError, r"one class only \(a\)"),
-        (["a", "b"], {}, ValueError, "a target for each row of X, but 2 came for 6 rows"),
+        (["a", "b"], {}, ValueError, "a target for each row of X, got 2 for 6 rows"),
         (["a", "b", None, "a", "b", "a"], {}, ValueError, "that of row 2 is missing"),
         (["a", "b", "?", "a", "b", "a"], {}, ValueError, "that of row 2 is missing"),
         ([1.5, 2, NAN, 1, 1, 1], {}, ValueError, "y must be finite, but holds nan at row 2"),
@@ -505,7 +505,7 @@ def test_targets_and_outputs_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match=r"outputs must have the shape \(rows, 2\), but it is \(1, 3\)"):
         p.inverse_target(np.zeros((1, 3)))
     q = Preprocessor().fit(ROWS, np.arange(6.0))
-    with pytest.raises(ValueError, match="y must have 1 targets a row, but 2 came"):
+    with pytest.raises(ValueError, match="y must have 1 targets a row, got 2"):
         q.transform_target(np.zeros((3, 2)))
     with pytest.raises(ValueError, match="y must hold numbers, but holds 'a'"):
         q.transform_target(["a"])

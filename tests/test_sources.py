@@ -205,7 +205,7 @@ def broken(folder, tmp_path):
 
 
 ERRORS = {
-    "ending": (lambda f, b: sources.open("data.txt"), ValueError, "the ending must be .npy, .npz, .*but data.txt came"),
+    "ending": (lambda f, b: sources.open("data.txt"), ValueError, "the ending must be .npy, .npz, .*got data.txt"),
     "no file": (lambda f, b: sources.open(b / "none.npy"), FileNotFoundError, "none.npy"),
     "no files": (lambda f, b: sources.open([]), ValueError, "path must name a file at least"),
     "two kinds": (lambda f, b: sources.open(["a.csv", "b.parquet"]), ValueError, "of one kind, but .csv, .parquet"),

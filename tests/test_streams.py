@@ -384,7 +384,7 @@ BAD = {
     "a width": ((X[:3, :2], [0, 1, 2]), ValueError, r"X of chunk 4 must have 5 columns"),
     "a length": ((X[:3], [0, 1]), ValueError, r"y of chunk 4 must have one entry for each of the 3 rows"),
     "text": ((X[:3], ["a", "b", "c"]), TypeError, r"y of chunk 4 must hold real numbers.*encode"),
-    "X alone": (X[:3], ValueError, r"chunks must be \(X, y\).* of chunk 4 came is a ndarray"),
+    "X alone": (X[:3], ValueError, r"chunks must be \(X, y\).*got a ndarray of chunk 4"),
     "a dict": ({"X": X[:3]}, ValueError, r"chunks must be \(X, y\).* a dict"),
     "None": (None, ValueError, r"chunks must be \(X, y\).* a NoneType"),
     "weights": ((X[:3], [0, 1, 2], [1, 1, 1]), ValueError, "all chunks must have weights, or none"),
@@ -439,7 +439,7 @@ def test_what_cannot_be_is_refused(case):
 
 
 def test_arrays_without_y_need_one():
-    with pytest.raises(TypeError, match="y must be an array of numbers, but None came"):
+    with pytest.raises(TypeError, match="y must be an array of numbers, got None"):
         build().fit(X)
 
 

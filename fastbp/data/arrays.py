@@ -72,8 +72,7 @@ def features(X: Any, width: int | None, dtype: np.dtype[Any], name: str = "X") -
 def sparse_rows(matrix: Any, dtype: np.dtype[Any], name: str) -> SparseRows:
     """A matrix in compressed sparse rows, such as a scipy.sparse.csr_array; what is already right is not copied."""
     if matrix.shape[1] > np.iinfo(np.int32).max:
-        came = f"{name} must have fewer than 2**31 columns, but its shape is {matrix.shape}"
-        raise ValueError(f"{came}: hash them to fewer")
+        raise ValueError(f"{name} must have fewer than 2**31 columns, got shape {matrix.shape}: hash them to fewer")
     if not matrix.has_canonical_format:  # columns named twice in a row, or out of order
         matrix = matrix.copy()
         matrix.sum_duplicates()
@@ -104,11 +103,11 @@ def _reshape(array: Array, name: str) -> str:
 def numeric(value: Any, name: str) -> Array:
     """value as a plain array of booleans, integers or real numbers, without a copy where it is one already."""
     if value is None:
-        raise TypeError(f"{name} must be an array of numbers, but None came: pass the data")
+        raise TypeError(f"{name} must be an array of numbers, got None: pass the data")
     if hasattr(value, "toarray"):
-        raise TypeError(f"{name} must be a dense array, but sparse {type(value).__name__} came: pass {name}.toarray()")
+        raise TypeError(f"{name} must be a dense array, got sparse {type(value).__name__}: pass {name}.toarray()")
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise ValueError(f"{name} must have no masked values, but a masked array came: fill or drop them")
+        raise ValueError(f"{name} must have no masked values, got a masked array: fill or drop them")
     if not isinstance(value, np.ndarray | list | tuple):
         if tables.is_table(value):
             value = tables.array_of(value, name)
@@ -118,8 +117,8 @@ def numeric(value: Any, name: str) -> Array:
         array: Array = np.asarray(value)
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise ValueError(
-            f"{name} must be an array of numbers with rows of one length, but {type(value).__name__} came, "
-            f"of which NumPy says: {error}. Give every row the same number of columns"
+            f"{name} must be an array of numbers with rows of one length, got {type(value).__name__} "
+            f"(NumPy says: {error}): give every row the same number of columns"
         ) from error
     if array.dtype.kind in "biuf":
         return array
@@ -142,13 +141,13 @@ def convert(array: Array, dtype: np.dtype[Any], name: str) -> Array:
         result: Array = np.require(array, dtype, ["C", "A"])
     if array.dtype.kind == "f" and not finite(result):
         position = _first_bad(result)
-        came = array[np.unravel_index(position, array.shape)]
-        if np.isfinite(came):
+        got = array[np.unravel_index(position, array.shape)]
+        if np.isfinite(got):
             why = f"too large for {dtype}: scale the data, or build the network with dtype='float64'"
         else:
             why = "not finite: drop those rows, or fill them in"
         where = position_of(array, position)
-        raise ValueError(f"{name} must hold finite numbers, but holds {came} at {where}, which is {why}")
+        raise ValueError(f"{name} must hold finite numbers, but holds {got} at {where}, which is {why}")
     return result
 
 
@@ -176,7 +175,7 @@ def _first_bad(array: Array) -> int:
 def split(rows: Rows, fraction: Any) -> tuple[Rows, Rows | None]:
     """The first rows to train on and the last fraction of them to validate on, as they stand before any shuffling."""
     if not is_number(fraction) or not 0 <= fraction < 1:
-        raise ValueError(f"validation_split must be at least 0 and less than 1, but {fraction!r} came: pass e.g. 0.2")
+        raise ValueError(f"validation_split must be at least 0 and less than 1, got {fraction!r}: pass e.g. 0.2")
     if fraction == 0:
         return rows, None
     n = len(rows.X)
@@ -192,12 +191,12 @@ def split(rows: Rows, fraction: Any) -> tuple[Rows, Rows | None]:
 def arrays(values: Any, wanted: list[tuple[str, tuple[int, ...]]], dtype: np.dtype[Any], name: str) -> list[Array]:
     """values as arrays of these (name, shape), all finite."""
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        came = type(values).__name__
-        raise TypeError(f"{name} must be a list of arrays, but {came} came: pass what get_weights returns")
+        got = type(values).__name__
+        raise TypeError(f"{name} must be a list of arrays, got {got}: pass what get_weights returns")
     given = list(values)
     if len(given) != len(wanted):
         shapes = ", ".join(f"{label} {shape}" for label, shape in wanted[:6]) + (", …" if len(wanted) > 6 else "")
-        raise ValueError(f"{name} must be {len(wanted)} arrays, but {len(given)} came: pass {shapes}")
+        raise ValueError(f"{name} must be {len(wanted)} arrays, got {len(given)}: pass {shapes}")
     result = []
     for position, (value, (label, shape)) in enumerate(zip(given, wanted, strict=True)):
         array = numeric(value, f"{name}[{position}]")

@@ -68,13 +68,17 @@ class Inputs(NamedTuple):
         held_out: Feed | None = None
         if holds_all(X, y, sample_weight):
             if validation_split:
-                came = f"validation_split={validation_split} needs arrays, but a source of chunks came"
-                raise ValueError(f"{came}: pass validation_data, which may be a source too")
+                raise ValueError(
+                    f"validation_split={validation_split} needs arrays, got a source of chunks: pass validation_data, "
+                    "which may be a source too"
+                )
             to_train = self.chunks(X, epochs, class_weight=class_weight, window=window)
         else:
             if window is not None:
-                came = f"shuffle_window={window} is for sources of chunks, but arrays came"
-                raise ValueError(f"{came}, which are shuffled as a whole: leave it out")
+                raise ValueError(
+                    f"shuffle_window={window} is for sources of chunks, got arrays, which are shuffled as a whole: "
+                    "leave it out"
+                )
             rows = self.rows(X, y, sample_weight)
             if validation_data is None:
                 rows, rest = arrays.split(rows, validation_split)
@@ -123,8 +127,8 @@ class Inputs(NamedTuple):
             held_out = self.chunks(given, epochs, "validation ", width=width)
         elif not isinstance(given, tuple | list) or len(given) not in (2, 3):
             raise ValueError(
-                "validation_data must be (X, y) or (X, y, sample_weight), or a source of such chunks, but "
-                f"{type(given).__name__} {f'of {len(given)} ' if isinstance(given, tuple | list) else ''}came: "
+                "validation_data must be (X, y) or (X, y, sample_weight), or a source of such chunks, got "
+                f"{type(given).__name__}{f' of {len(given)}' if isinstance(given, tuple | list) else ''}: "
                 "pass such a tuple"
             )
         else:
@@ -151,8 +155,8 @@ def holds_all(X: Any, y: Any, sample_weight: Any) -> bool:
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
             raise ValueError(
-                f"{name} must be left out where X is a source of chunks, as {type(X).__name__} is, but "
-                f"{type(value).__name__} came: let the chunks be (X, y) or (X, y, sample_weight)"
+                f"{name} must be left out where X is a source of chunks, as {type(X).__name__} is, got "
+                f"{type(value).__name__}: let the chunks be (X, y) or (X, y, sample_weight)"
             )
     return True
 

@@ -18,7 +18,7 @@ def is_number(value: Any) -> bool:
 def numbers_of_objects(array: Array, name: str, value: Any) -> Array:
     """An array of Python objects (a table of mixed columns) as float64, if every one is a real number."""
     if array.ndim == 0:
-        raise TypeError(f"{name} must be an array of numbers, but {type(value).__name__} came: pass a NumPy array")
+        raise TypeError(f"{name} must be an array of numbers, got {type(value).__name__}: pass a NumPy array")
     for position, item in enumerate(array.flat):
         if not isinstance(item, numbers.Real | np.bool_):
             raise TypeError(

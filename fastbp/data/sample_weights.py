@@ -37,7 +37,7 @@ def class_weights(class_weight: Any, y: Array, outputs: int, loss: str | losses.
     """The weight of each row by its class: {class: weight}, 1 for a class that is not named."""
     if not isinstance(class_weight, Mapping):
         raise TypeError(
-            f"class_weight must be a dict {{class: weight}}, but {type(class_weight).__name__} came: "
+            f"class_weight must be a dict {{class: weight}}, got {type(class_weight).__name__}: "
             "pass for example {0: 1.0, 1: 5.0}"
         )
     loss = losses.get(loss)
@@ -55,8 +55,9 @@ def class_weights(class_weight: Any, y: Array, outputs: int, loss: str | losses.
         if not is_number(label) or label not in range(n_classes):
             raise ValueError(f"class_weight must name classes 0 to {n_classes - 1}, but names {label!r}: leave it out")
         if not is_number(weight) or not math.isfinite(weight) or weight < 0:
-            came = f"{weight!r} for class {label}"
-            raise ValueError(f"class_weight must be finite and not negative, but is {came}: change it")
+            raise ValueError(
+                f"class_weight must be finite and not negative, got {weight!r} for class {label}: change it"
+            )
         table[int(label)] = weight
     labels = y if y.ndim == 1 else (y[:, 0] > 0.5).astype(np.int64) if outputs == 1 else y.argmax(axis=1)
     result: Array = table[labels]

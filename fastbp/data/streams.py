@@ -52,9 +52,9 @@ def is_list_of_chunks(value: Any) -> bool:
 def unpacked(chunk: Any, where: str) -> tuple[Any, Any, Any]:
     """X, y and weights of a chunk, the last None where there are none."""
     if not isinstance(chunk, tuple | list) or len(chunk) not in (2, 3):
-        came = f"a {type(chunk).__name__}" + (f" of {len(chunk)}" if isinstance(chunk, tuple | list) else "")
+        got = f"a {type(chunk).__name__}" + (f" of {len(chunk)}" if isinstance(chunk, tuple | list) else "")
         raise ValueError(
-            f"chunks must be (X, y) or (X, y, sample_weight), but what{where} came is {came}: give such tuples; where "
+            f"chunks must be (X, y) or (X, y, sample_weight), got {got}{where}: give such tuples; where "
             "X is an array or a table, pass y as well"
         )
     return chunk[0], chunk[1], chunk[2] if len(chunk) == 3 else None
@@ -252,7 +252,7 @@ def joined(parts: list[tuple[Key, Rows]], room: Room) -> Rows:
     weighted = [rows.weight is not None for _, rows in parts]
     if any(weighted) and not all(weighted):
         raise ValueError(
-            "all chunks must have weights, or none, but (X, y) and (X, y, sample_weight) came: give all of them some"
+            "either all chunks or none must have weights, got both: give (X, y, sample_weight) for all of them"
         )
     y = _joined_targets([rows.y for _, rows in parts])
     weight = np.concatenate([rows.weight for _, rows in parts]) if any(weighted) else None
@@ -262,7 +262,7 @@ def joined(parts: list[tuple[Key, Rows]], room: Room) -> Rows:
 def _joined_features(parts: list[tuple[Key, Rows]], room: Room) -> Any:
     sparse = [isinstance(rows.X, SparseRows) for _, rows in parts]
     if any(sparse) and not all(sparse):
-        raise ValueError("all chunks must be sparse, or none, but both came: use .toarray() on those that are sparse")
+        raise ValueError("either all chunks or none must be sparse, got both: use .toarray() on the sparse ones")
     if all(sparse):
         return SparseRows.concatenate([rows.X for _, rows in parts])
     n, (_, first) = sum(len(rows.X) for _, rows in parts), parts[0]

@@ -32,8 +32,8 @@ def array_of(tensor: Any, name: str) -> npt.NDArray[Any]:
     elsewhere = getattr(getattr(tensor, "device", None), "type", "cpu") != "cpu"  # also PyTorch's "meta"
     if elsewhere or (device is not None and device not in _ON_THE_HOST):
         raise ValueError(
-            f"{name} must be in the memory of the CPU, but a {kind} on {getattr(tensor, 'device', 'another device')} "
-            f"came: pass {name}.cpu() of PyTorch, or jax.device_get({name})"
+            f"{name} must be in CPU memory, got a {kind} on {getattr(tensor, 'device', 'another device')}: "
+            f"pass {name}.cpu() of PyTorch, or jax.device_get({name})"
         )
     plain = tensor.detach() if hasattr(tensor, "detach") else tensor
     for convert in (np.from_dlpack, np.asarray):
@@ -44,6 +44,6 @@ def array_of(tensor: Any, name: str) -> npt.NDArray[Any]:
         else:
             return array
     raise TypeError(
-        f"{name} must be a dense tensor of a type that NumPy knows, but a {kind} of {getattr(tensor, 'dtype', '?')} "
-        f"came, of which it says: {reason}. Pass {name}.float(), or {name}.to_dense() of a sparse one"
+        f"{name} must be a dense tensor of a dtype that NumPy knows, got a {kind} of {getattr(tensor, 'dtype', '?')} "
+        f"({reason}): pass {name}.float(), or {name}.to_dense() of a sparse one"
     )

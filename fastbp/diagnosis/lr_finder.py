@@ -137,9 +137,9 @@ def find_learning_rate(
 def _rates(low: float, high: float) -> tuple[float, float]:
     for name, value in (("low", low), ("high", high)):
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-            raise TypeError(f"{name} must be a number, but {value!r} came: pass a learning rate such as 1e-3")
+            raise TypeError(f"{name} must be a number, got {value!r}: pass a learning rate such as 1e-3")
     if not 0 < low < high < math.inf:
-        raise ValueError(f"low and high must be 0 < low < high, but {low!r} and {high!r} came: pass e.g. 1e-7 and 10")
+        raise ValueError(f"low and high must be 0 < low < high, got {low!r} and {high!r}: pass e.g. 1e-7 and 10")
     return float(low), float(high)
 
 

@@ -105,7 +105,7 @@ def each(value: Any, hidden: int, name: str) -> list[Any]:
         return [value] * hidden
     if len(value) != hidden:
         raise ValueError(
-            f"{name} must be one for all hidden layers or one for each of them, but {len(value)} came for {hidden} "
+            f"{name} must be one for all hidden layers or one for each of them, got {len(value)} for {hidden} "
             "hidden layers: pass as many as hidden_layer_sizes has"
         )
     return list(value)

@@ -40,7 +40,7 @@ def from_keras(model: Any, *, seed: int = 0) -> Sequential:
     """
     keras = need("keras", "keras")
     if not isinstance(model, keras.Model):
-        raise TypeError(f"from_keras takes a keras.Model, but {type(model).__name__} came: pass the model itself")
+        raise TypeError(f"from_keras takes a keras.Model, got {type(model).__name__}: pass the model itself")
     parts, _ = _model_parts(keras, model, None)
     return model_of(joined(parts), seed=seed)
 

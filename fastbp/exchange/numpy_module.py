@@ -80,7 +80,7 @@ def to_numpy(model: Sequential, path: str | os.PathLike[str], *, inside: bool | 
     parts = parts_of(model, "to_numpy")
     target = Path(os.fsdecode(path))
     if target.suffix != ".py" or not target.stem.isidentifier() or iskeyword(target.stem):
-        raise ValueError(f"path must name a module, such as net.py, but {target.name!r} came: choose such a name")
+        raise ValueError(f"path must name a module, such as net.py, got {target.name!r}: choose such a name")
     body = list(_lines(parts))
     weights: dict[str, Any] = dict(_weights(parts))
     if inside is None:

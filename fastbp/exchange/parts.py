@@ -49,7 +49,7 @@ class Part(NamedTuple):
 def parts_of(model: Any, what: str) -> tuple[Part, ...]:
     """The parts of a model; TypeError for what is none, ValueError where its weights are not known yet."""
     if not isinstance(model, Sequential):
-        raise TypeError(f"{what} takes a fastbp.Sequential, but {type(model).__name__} came: pass the model")
+        raise TypeError(f"{what} takes a fastbp.Sequential, got {type(model).__name__}: pass the model")
     size = model.require_engine(what).input_size
     blocks = blocks_of(model.layers, size)
     weights: dict[int, dict[str, Array]] = defaultdict(dict)
@@ -84,7 +84,7 @@ def model_of(parts: Iterable[Part], *, seed: int = 0, metadata: Mapping[str, str
     parts = tuple(parts)
     kernels = [part.weights["kernel"] for part in _all(parts) if isinstance(part.layer, Dense)]
     if not kernels:
-        raise ExchangeError("a model of fastbp must hold at least one Dense, but none came: pass a whole network")
+        raise ExchangeError("a model of fastbp must hold at least one Dense, got none: pass a whole network")
     network = [part.layer for part in parts]
     model = Sequential(network, input_size=parts[0].inputs, seed=seed, dtype=_dtype(kernels))
     model.set_weights(list(_flat(parts)))
@@ -109,7 +109,7 @@ def _dtype(kernels: Iterable[Array]) -> str:
     kinds = {array.dtype.name for array in kernels}
     if "float64" in kinds and kinds != {"float64"}:
         raise ExchangeError(
-            f"the kernels of a model must have one dtype, but {', '.join(sorted(kinds))} came: convert them to one"
+            f"the kernels of a model must have one dtype, got {', '.join(sorted(kinds))}: convert them to one"
         )
     return "float64" if kinds == {"float64"} else "float32"
 
@@ -123,7 +123,7 @@ def translation(table: Mapping[type, T], part: Part, tool: str) -> T:
     if found is None:
         known = ", ".join(sorted(kind.__name__ for kind in table))
         raise ExchangeError(
-            f"{tool} must be given layers that it can hold ({known}), but {part.label} came: move a model without it, "
+            f"{tool} must be given layers that it can hold ({known}), got {part.label}: move a model without it, "
             "or keep this one in fastbp's own file (Sequential.save)"
         )
     return found

@@ -37,8 +37,8 @@ def from_sklearn(mlp: Any, *, seed: int = 0) -> Sequential:
     """
     network = need("sklearn.neural_network", "sklearn")
     if not isinstance(mlp, network.MLPClassifier | network.MLPRegressor):
-        came = type(mlp).__name__
-        raise TypeError(f"from_sklearn takes an MLPClassifier or an MLPRegressor, but {came} came: pass the estimator")
+        got = type(mlp).__name__
+        raise TypeError(f"from_sklearn takes an MLPClassifier or an MLPRegressor, got {got}: pass the estimator")
     if not hasattr(mlp, "coefs_"):
         raise ExchangeError("from_sklearn takes a fitted estimator, but this one has no coefs_: call fit first")
     names = {theirs: ours for ours, theirs in (ACTIVATIONS | OUTPUTS).items()}
@@ -80,7 +80,7 @@ def to_sklearn(model: Sequential, *, classes: Sequence[Any] | None = None) -> An
     for part in parts:
         if not isinstance(part.layer, Dense):
             raise ExchangeError(
-                f"scikit-learn's perceptrons hold Dense layers only, but {part.label} came: use fastbp.fold for "
+                f"scikit-learn's perceptrons hold Dense layers only, got {part.label}: use fastbp.fold for "
                 "BatchNorm, or keep the model in fastbp's own file (Sequential.save)"
             )
     parts[-1] = _one_output(parts[-1])
@@ -88,8 +88,8 @@ def to_sklearn(model: Sequential, *, classes: Sequence[Any] | None = None) -> An
     kinds = {activation(ACTIVATIONS, part, "scikit-learn") for part in hidden} or {"relu"}
     if len(kinds) > 1:
         raise ExchangeError(
-            f"scikit-learn's perceptrons have one activation for all hidden layers, but {', '.join(sorted(kinds))} "
-            "came: keep the model in fastbp's own file (Sequential.save)"
+            f"scikit-learn's perceptrons have one activation for all hidden layers, got {', '.join(sorted(kinds))}"
+            ": keep the model in fastbp's own file (Sequential.save)"
         )
     output = activation(OUTPUTS, last, "scikit-learn's output")
     widths, kind = [part.units for part in hidden], kinds.pop()
@@ -126,7 +126,7 @@ def _labels(model: Sequential, classes: Sequence[Any] | None, units: int) -> Arr
     given = classes if classes is not None else json.loads(model.metadata.get(CLASSES_KEY, json.dumps([*range(n)])))
     labels = np.asarray(given)
     if labels.shape != (n,) or len(np.unique(labels)) != n or (np.unique(labels) != labels).any():
-        raise ValueError(f"classes must be {n} labels in ascending order, one an output, but {given!r} came: sort them")
+        raise ValueError(f"classes must be {n} labels in ascending order, one an output, got {given!r}: sort them")
     return labels
 
 

@@ -80,7 +80,7 @@ def load_state_dict(model: Sequential, state: Mapping[str, Any], *, by: str = "n
     array([[213.]], dtype=float32)
     """
     if by not in ("name", "order"):
-        raise ValueError(f"by must be 'name' or 'order', but {by!r} came: pass one of these")
+        raise ValueError(f"by must be 'name' or 'order', got {by!r}: pass one of these")
     parts = parts_of(model, "load_state_dict")
     entries = list(_entries(parts))
     given = {name: as_floats(value) for name, value in state.items() if not name.endswith(BATCHES)}
@@ -97,7 +97,7 @@ def load_state_dict(model: Sequential, state: Mapping[str, Any], *, by: str = "n
         if array.shape != entry.values.shape:
             raise ExchangeError(
                 f"{entry.key} of {entry.part.label} must have PyTorch's shape "
-                f"{entry.values.shape[:: -1 if entry.transposed else 1]}, but {given[entry.key].shape} came: "
+                f"{entry.values.shape[:: -1 if entry.transposed else 1]}, got {given[entry.key].shape}: "
                 "pass the state of a module with these layers"
             )
         arrays.append(array)
@@ -105,9 +105,9 @@ def load_state_dict(model: Sequential, state: Mapping[str, Any], *, by: str = "n
 
 
 def _missing(missing: list[str], wanted: list[str], state: Mapping[str, Any]) -> str:
-    came = ", ".join(map(str, state)) or "nothing"
+    given = ", ".join(map(str, state)) or "nothing"
     return (
-        f"the state must hold {', '.join(wanted)}, but {missing[0]!r} is missing; {came} came: rename the entries, or "
+        f"the state must hold {', '.join(wanted)}, but {missing[0]!r} is missing, got {given}: rename the entries, or "
         f"pass by='order' for {len(wanted)} entries in this order"
     )
 

@@ -36,8 +36,8 @@ def from_torch(module: Any, *, output_activation: str | None = None, seed: int =
     """
     torch = need("torch", "torch")
     if not isinstance(module, torch.nn.Module):
-        came = type(module).__name__
-        raise TypeError(f"from_torch takes a torch.nn.Module, but {came} came: pass the network itself")
+        got = type(module).__name__
+        raise TypeError(f"from_torch takes a torch.nn.Module, got {got}: pass the network itself")
     whole = torch.nn.Sequential(module)  # names begin with "0."
     nodes, last = _trace(torch, whole)
     reading = _Reading(torch, whole)

@@ -46,7 +46,7 @@ def fold(model: Sequential) -> Sequential:
     ['Dense', 'Dense']
     """
     if not isinstance(model, Sequential):
-        raise TypeError(f"fold takes a Sequential, but {type(model).__name__} came: pass the model")
+        raise TypeError(f"fold takes a Sequential, got {type(model).__name__}: pass the model")
     size = model.require_engine("fold").input_size
     arrays = iter(model.get_weights())
     network = _folded(_with_weights(model.layers, size, arrays)[0])

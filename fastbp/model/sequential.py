@@ -83,7 +83,7 @@ class Sequential(Network):
         >>> Sequential([Dense(3, "softmax")]).compile("adam", "cross_entropy", ["accuracy"])
         """
         if loss is None:
-            raise TypeError(f"compile needs a loss, but none came: pass loss= one of {', '.join(losses.NAMES)}")
+            raise TypeError(f"compile needs a loss, got none: pass loss= one of {', '.join(losses.NAMES)}")
         self._set_arguments(CompileArguments(optimizers.get(optimizer), losses.get(loss), measures.get_all(metrics)))
 
     def fit(

@@ -129,8 +129,8 @@ def _columns(history: Any) -> dict[str, list[float]]:
     """The columns of a History or a dict of them."""
     columns = getattr(history, "history", history)
     if not isinstance(columns, Mapping):
-        came = type(history).__name__
-        raise TypeError(f"history must be what fit returns, but {came} came: pass its History, or a dict of columns")
+        got = type(history).__name__
+        raise TypeError(f"history must be what fit returns, got {got}: pass its History, or a dict of columns")
     result = {str(name): list(values) for name, values in columns.items()}
     if not result or not all(result.values()):
         raise ValueError("history must hold an epoch at least, but holds none: pass the History of a fit")

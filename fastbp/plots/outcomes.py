@@ -83,7 +83,7 @@ def plot_predictions(
     truth, predicted = _regressed(y_true, y_pred)
     outputs = truth.shape[1]
     if names is not None and len(names) != outputs:
-        raise ValueError(f"names must hold one for each of {outputs} outputs, but {len(names)} came: give so many")
+        raise ValueError(f"names must hold one for each of {outputs} outputs, got {len(names)}: pass as many")
     columns = min(outputs, 3)
     figure = new_figure(4.8 * columns if outputs > 1 else 5.6, 4.6 * -(-outputs // columns))
     _draw_predictions(figure, truth, predicted, columns, names)
@@ -104,8 +104,8 @@ def _confusion(y_true: Any, y_pred: Any, class_names: Sequence[Any] | None) -> t
     truth, predicted = np.asarray(y_true), _labels(np.asarray(y_pred))
     if truth.ndim != 1 or truth.shape != predicted.shape or not len(truth):
         raise ValueError(
-            f"y_true must be labels (n,) and y_pred as many, or outputs (n, classes), but shapes {truth.shape} and "
-            f"{np.shape(y_pred)} came: pass the labels of the rows that were predicted"
+            f"y_true must be labels (n,) and y_pred as many, or outputs (n, classes), got shapes {truth.shape} and "
+            f"{np.shape(y_pred)}: pass the labels of the rows that were predicted"
         )
     if class_names is None:
         classes, numbers = np.unique(np.concatenate([truth, predicted]), return_inverse=True)
@@ -186,9 +186,9 @@ def _regressed(y_true: Any, y_pred: Any) -> tuple[Array, Array]:
     shapes = f"{truth.shape} and {predicted.shape}"
     truth, predicted = (a[:, np.newaxis] if a.ndim == 1 else a for a in (truth, predicted))
     if truth.shape != predicted.shape or truth.ndim != 2 or not truth.size:
-        raise ValueError(f"y_true and y_pred must be (n,) or (n, outputs) both, but shapes {shapes} came: pass as many")
+        raise ValueError(f"y_true and y_pred must be (n,) or (n, outputs) both, got shapes {shapes}: pass as many")
     if not (np.isfinite(truth).all() and np.isfinite(predicted).all()):
-        raise ValueError("y_true and y_pred must be finite, but NaN or infinity came: leave out such rows")
+        raise ValueError("y_true and y_pred must be finite, got NaN or infinity: leave out such rows")
     return truth, predicted
 
 

@@ -62,7 +62,7 @@ def _kernel(model: Any) -> Array:
     if not hasattr(model, "get_weights"):
         kernel = np.asarray(model, np.float64)
         if kernel.ndim != 2 or not kernel.size:
-            raise ValueError(f"a kernel must be (inputs, units), but shape {kernel.shape} came: pass such a one")
+            raise ValueError(f"a kernel must be (inputs, units), got shape {kernel.shape}: pass a 2-D array")
         return kernel
     kernels = [W for W in model.get_weights() if W.ndim == 2]
     return np.asarray(kernels[0], np.float64)
@@ -72,6 +72,6 @@ def _shape(inputs: int, shape: tuple[int, int] | None) -> tuple[int, int]:
     side = math.isqrt(inputs)
     height, width = (side, side) if shape is None else (count(n, "shape") for n in shape)
     if height * width != inputs:
-        came = "they make no square" if shape is None else f"shape={(height, width)} came"
-        raise ValueError(f"{inputs} inputs must make images of shape=(height, width), but {came}: pass one that does")
+        got = "no square number" if shape is None else f"shape={(height, width)}"
+        raise ValueError(f"{inputs} inputs must make images of shape=(height, width), got {got}: pass one that fits")
     return height, width

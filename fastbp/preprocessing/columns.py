@@ -57,9 +57,9 @@ def columns_of(X: Any, what: str = "X") -> Columns:
     if type(X).__module__.partition(".")[0] in _FRAMES:
         return _checked(_from_frame(X, what), what)
     if hasattr(X, "toarray"):
-        raise TypeError(f"{what} must be a dense table, but sparse {type(X).__name__} came: pass {what}.toarray()")
+        raise TypeError(f"{what} must be a dense table, got sparse {type(X).__name__}: pass {what}.toarray()")
     if X is None or isinstance(X, str | bytes):
-        raise TypeError(f"{what} must be a table, but {X!r} came: pass an array, a dict of columns or a DataFrame")
+        raise TypeError(f"{what} must be a table, got {X!r}: pass an array, a dict of columns or a DataFrame")
     _check_masks(X, what)
     try:
         array: Array = np.asarray(X, None if isinstance(X, np.ndarray) or not _mixed(X) else object)
@@ -86,7 +86,7 @@ def _column(values: Any, what: str) -> Array:
         values = values.to_list()
     _check_masks(values, what)
     if isinstance(values, str) or not hasattr(values, "__len__"):
-        raise TypeError(f"{what} must be an array or a list, but {type(values).__name__} came: pass its values")
+        raise TypeError(f"{what} must be an array or a list, got {type(values).__name__}: pass its values")
     array = values if isinstance(values, np.ndarray) else np.asarray(values, object if _mixed([list(values)]) else None)
     if array.ndim != 1:
         raise ValueError(f"{what} must have one dimension, but its shape is {array.shape}: pass a column for each")
@@ -95,7 +95,7 @@ def _column(values: Any, what: str) -> Array:
 
 def _check_masks(values: Any, what: str) -> None:
     if np.ma.isMaskedArray(values) and np.ma.is_masked(values):
-        raise ValueError(f"{what} must have no masked values, but a masked array came: fill them with NaN")
+        raise ValueError(f"{what} must have no masked values, got a masked array: fill them with NaN")
 
 
 def _as_known(array: Array, what: str) -> Array:
@@ -110,10 +110,10 @@ def _as_known(array: Array, what: str) -> Array:
 def _checked(table: Columns, what: str) -> Columns:
     if not table.arrays or not len(table.arrays[0]):
         rows = len(table.arrays[0]) if table.arrays else 0
-        raise ValueError(f"{what} must have a row and a column at least, but {rows} rows of {len(table.arrays)} came")
+        raise ValueError(f"{what} must have at least one row and one column, got {rows} × {len(table.arrays)}")
     if len(set(table.names)) < len(table.names):
         twice = next(name for name in table.names if table.names.count(name) > 1)
-        raise ValueError(f"{what} must have columns of different names, but {twice!r} came twice: rename one")
+        raise ValueError(f"{what} must have distinct column names, got {twice!r} twice: rename one")
     for column, array in enumerate(table.arrays):
         if len(array) != table.rows:
             raise ValueError(
@@ -135,8 +135,8 @@ def _from_frame(X: Any, what: str) -> Columns:
     try:
         frame = narwhals.from_native(X, eager_only=True)
     except TypeError as error:
-        came = type(X).__name__
-        raise TypeError(f"{what} must be a DataFrame that is in memory, but {came} came: {error}") from error
+        got = type(X).__name__
+        raise TypeError(f"{what} must be a DataFrame that is in memory, got {got}: {error}") from error
     columns = []
     for name in frame.columns:
         values, kind = frame[name], frame[name].dtype

@@ -91,7 +91,7 @@ class Preprocessor:
         for name, allowed in (("task", (None, *TASKS)), ("encoding", ENCODINGS)):
             if getattr(self, name) not in allowed:
                 listed = ", ".join(map(repr, allowed))
-                raise ValueError(f"{name} must be one of {listed}, but {getattr(self, name)!r} came: choose one")
+                raise ValueError(f"{name} must be one of {listed}, got {getattr(self, name)!r}: choose one")
         chosen: Any = self.categorical
         given = [chosen] if isinstance(chosen, str | int) else chosen
         set_fields(
@@ -118,7 +118,7 @@ class Preprocessor:
         targets = None if y is None else learn_targets(y, self.task, self.classes)
         if targets is not None and len(y) != table.rows:
             raise ValueError(
-                f"y must have a target for each row of X, but {len(y)} came for {table.rows} rows: pass as many"
+                f"y must have a target for each row of X, got {len(y)} for {table.rows} rows: pass as many"
             )
         set_fields(self, _learnt=Learnt(self._rules(table), bool(table.names), targets))
         if targets is not None:
@@ -210,7 +210,7 @@ class Preprocessor:
             return [table.names.index(str(rule.name)) for rule in learnt.rules]
         if len(table.arrays) != len(learnt.rules):
             raise ValueError(
-                f"X must have the {len(learnt.rules)} columns that were learnt, but {len(table.arrays)} came: pass "
+                f"X must have the {len(learnt.rules)} columns that were learnt, got {len(table.arrays)}: pass "
                 f"{'a table with their names, or ' if learnt.named else ''}these, in their order"
             )
         return range(len(learnt.rules))
@@ -337,7 +337,7 @@ def _finite_or_missing(values: Array) -> bool:
 
 def _column_key(value: Any) -> str | int:
     if isinstance(value, bool) or not isinstance(value, str | int | np.integer):
-        raise TypeError(f"categorical must hold names or numbers of columns, but {value!r} came: pass a str or an int")
+        raise TypeError(f"categorical must hold names or numbers of columns, got {value!r}: pass a str or an int")
     return value if isinstance(value, str) else int(value)
 
 
@@ -348,4 +348,4 @@ def _scaling(value: Any) -> str | float:
     if is_number and 0 < value < math.inf:
         return float(value)
     allowed = ", ".join(map(repr, SCALINGS))
-    raise ValueError(f"scaling must be one of {allowed} or a positive number, but {value!r} came: choose one")
+    raise ValueError(f"scaling must be one of {allowed} or a positive number, got {value!r}: choose one")

@@ -33,7 +33,7 @@ class Targets(NamedTuple):
             return self._numbers(values)
         columns = values.reshape(len(values), -1)
         if columns.shape[1] != len(self.shift):
-            raise ValueError(f"y must have {len(self.shift)} targets a row, but {columns.shape[1]} came: pass these")
+            raise ValueError(f"y must have {len(self.shift)} targets a row, got {columns.shape[1]}: pass these")
         _check_quantities(columns)
         scaled: Array = ((columns - np.array(self.shift)) / np.array(self.scale)).astype(np.float32)
         return scaled

@@ -54,8 +54,8 @@ class ArraySource(Source):
             if array is None and name != "X":
                 continue
             if getattr(getattr(array, "dtype", None), "kind", "") not in ("b", "i", "u", "f"):
-                came = getattr(array, "dtype", type(array).__name__)
-                raise TypeError(f"{name} must be an array of real numbers, but its type is {came}: convert it")
+                got = getattr(array, "dtype", type(array).__name__)
+                raise TypeError(f"{name} must be an array of real numbers, but its type is {got}: convert it")
             if not array.shape or array.shape[0] != X.shape[0]:
                 raise ValueError(
                     f"{name} must have a row for each of the {X.shape[0] if X.shape else 0} of X, but its shape is "

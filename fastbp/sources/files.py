@@ -38,24 +38,24 @@ def open(
     >>> open("train.txt")
     Traceback (most recent call last):
     ...
-    ValueError: the ending must be .npy, .npz, .csv, .csv.gz, .parquet, .pq, .h5 or .hdf5, but train.txt came
+    ValueError: the ending must be .npy, .npz, .csv, .csv.gz, .parquet, .pq, .h5 or .hdf5, got train.txt
     """
     several = not isinstance(path, str | Path) and isinstance(path, Sequence)
     paths = [Path(p) for p in path] if several else [Path(path)]  # type: ignore[arg-type, union-attr]
     if not paths:
-        raise ValueError("path must name a file at least, but an empty list came: pass the files")
+        raise ValueError("path must name at least one file, got an empty list: pass the files")
     kinds = {_ending(p) for p in paths}
     if len(kinds) > 1:
-        raise ValueError(f"files of a source must be of one kind, but {', '.join(sorted(kinds))} came: open one kind")
+        raise ValueError(f"files of a source must be of one kind, got {', '.join(sorted(kinds))}: open one kind")
     kind = kinds.pop()
     if kind.startswith(".csv") or kind in (".parquet", ".pq"):
         table = CSV if kind.startswith(".csv") else Parquet
         return table(paths, target, features, weight, scale, chunk_rows)
     if several and len(paths) > 1:
-        raise ValueError(f"several files must be tables, .csv or .parquet, but {kind} came: open them one by one")
+        raise ValueError(f"several files must be tables, .csv or .parquet, got {kind}: open them one by one")
     if kind == ".npy":
         if features is not None:
-            raise ValueError(f"features must be left out for .npy, which holds X alone, but {features!r} came")
+            raise ValueError(f"features must be left out for .npy, which holds X alone, got {features!r}")
         return npy(paths[0], target, weight, scale, chunk_rows)
     names = ("X" if features is None else features, target, weight)
     return (Npz if kind == ".npz" else HDF5)(paths[0], names, scale, chunk_rows)
@@ -65,5 +65,5 @@ def _ending(path: Path) -> str:
     name = path.name.lower()
     found = [ending for ending in _ENDINGS if name.endswith(ending)]
     if not found:
-        raise ValueError(f"the ending must be {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}, but {path} came")
+        raise ValueError(f"the ending must be {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}, got {path}")
     return found[0]

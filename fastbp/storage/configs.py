@@ -85,8 +85,8 @@ def _custom(name: Any, kind: type, custom: Mapping[str, Any]) -> Any:
     if isinstance(found, kind):
         return found
     given = ", ".join(map(repr, custom)) or "nothing"
-    came = f"{found!r} came for it" if name in custom else f"custom_objects holds {given}"
+    got = f"got {found!r} for it" if name in custom else f"custom_objects holds {given}"
     raise CheckpointError(
-        f"the model uses the {kind.__name__} {str(name)[:100]!r}, whose functions no file holds, and {came}: "
+        f"the model uses the {kind.__name__} {str(name)[:100]!r}, whose functions no file holds, and {got}: "
         f"pass fastbp.load(path, custom_objects={{{str(name)[:100]!r}: {kind.__name__}(function, derivative)}})"
     )

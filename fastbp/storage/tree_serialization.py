@@ -29,7 +29,7 @@ def encode(tree: Any, prefix: str, arrays: dict[str, Array]) -> Any:
     """
     if isinstance(tree, np.ndarray):
         if tree.dtype.name not in DTYPES:
-            raise TypeError(f"a state's arrays must be of {', '.join(DTYPES)}, but {tree.dtype} came: convert it")
+            raise TypeError(f"a state's arrays must be of {', '.join(DTYPES)}, got {tree.dtype}: convert it")
         name = f"{prefix}{len(arrays)}"
         arrays[name] = np.ascontiguousarray(tree).reshape(tree.shape)
         return {"array": name}

@@ -53,9 +53,9 @@ class Rates:
     def set(self, rate: Any, step: int) -> None:
         """Make this the learning rate of a step, and of those behind it or, with a schedule, of these in proportion."""
         if isinstance(rate, bool) or not isinstance(rate, numbers.Real):
-            raise TypeError(f"learning_rate must be a number, but {rate!r} came: pass a float")
+            raise TypeError(f"learning_rate must be a number, got {rate!r}: pass a float")
         if not 0 <= float(rate) < math.inf:
-            raise ValueError(f"learning_rate must be at least 0 and finite, but {rate!r} came: pass such a number")
+            raise ValueError(f"learning_rate must be at least 0 and finite, got {rate!r}: pass such a number")
         if rate == self.get(step):
             return
         if not callable(self.optimizer.learning_rate):

@@ -16,7 +16,7 @@ def wanted(verbose: Any) -> bool:
         return sys.stderr is not None and sys.stderr.isatty()
     if not isinstance(verbose, str) and verbose in (0, 1):
         return bool(verbose)
-    raise ValueError(f"verbose must be 'auto', 0 or 1, but {verbose!r} came: pass one of these")
+    raise ValueError(f"verbose must be 'auto', 0 or 1, got {verbose!r}: pass one of these")
 
 
 class Progress:
