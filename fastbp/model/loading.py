@@ -57,6 +57,6 @@ def load(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None 
     model = Sequential.from_snapshot(from_contents(contents, custom_objects))
     if not signed:
         warnings.warn(
-            f"{os.fsdecode(path)} has no SHA-256, so damage to it would go unnoticed: save the model anew", stacklevel=2
+            f"{os.fsdecode(path)} has no SHA-256, so damage would go unnoticed: save the model again", stacklevel=2
         )
     return model
