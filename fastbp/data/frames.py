@@ -36,7 +36,7 @@ def array_of(table: Any, name: str) -> Any:
     except narwhals.exceptions.DuplicateError:  # two columns of one name, which matters to no network
         return table
     if isinstance(frame, narwhals.LazyFrame):
-        raise TypeError(f"{name} must be in memory, got {type(table).__name__}: pass {name}.collect()")
+        raise TypeError(f"{name} must be in memory, got a {type(table).__name__}: pass {name}.collect()")
     if isinstance(frame, narwhals.Series):
         return _column(frame, name, narwhals)
     if not isinstance(frame, narwhals.DataFrame):

@@ -113,7 +113,7 @@ def _folded(parts: list[_Weighted]) -> list[_Weighted]:
             place += 1
         else:
             parts[place : place + 2] = [pair]
-            place = max(place - 1, 0)it may now merge with the layer before it
+            place = max(place - 1, 0)  # it may now merge with the layer before it
     return parts
 
 

@@ -25,7 +25,7 @@ from fastbp.util.arguments import count
 if TYPE_CHECKING:
     from fastbp.kernels.engine import Engine
 
-_building = threading.Lock()  several threads may call a model that is not built yet
+_building = threading.Lock()  # several threads may call a model that is not built yet
 
 
 class Network:
@@ -36,8 +36,8 @@ class Network:
 
     def __init__(self, layers: Iterable[Layer], input_size: int | None, seed: int, dtype: npt.DTypeLike) -> None:
         self._layers = checked(layers)
-        self._blocks = blocks_of(self._layers)with all widths once the input size is known
-        self._output_size = self._blocks[-1].units or 0known, since one of them is a Dense
+        self._blocks = blocks_of(self._layers)  # with all widths once the input size is known
+        self._output_size = self._blocks[-1].units or 0  # known, since one of them is a Dense
         self._dtype = arguments.float_dtype(dtype)
         self._seed = count(seed, "seed", 0)
         self._input_size: int | None = None
@@ -132,7 +132,7 @@ class Network:
             if self._engine is None:
                 blocks = blocks_of(self._layers, input_size)
                 engine = make_engine(input_size, blocks, self._dtype.name, self._seed)
-                if self._arguments is not None:allocate states before the weights
+                if self._arguments is not None:  # allocate states before the weights
                     configure(engine, self._arguments)
                 engine.set_weights(initial_weights(blocks, self._seed, self._dtype))
                 self._adopt(engine, blocks)
@@ -198,7 +198,7 @@ class Network:
         if self._arguments is not None:
             self._trainer = self._new_trainer(engine, self._arguments)
             self._inputs = self.inputs._replace(input_size=engine.input_size)
-        self._engine = enginelast: other threads check it
+        self._engine = engine  # last: other threads check it
 
     def _new_trainer(self, engine: Engine, chosen: CompileArguments) -> Trainer:
         """A trainer with a fresh optimizer state."""

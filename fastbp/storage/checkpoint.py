@@ -26,7 +26,7 @@ VERSION = 1
 _FORMAT, _MODEL, _FIT, _DIGEST = "fastbp.format", "fastbp.model", "fastbp.fit", "fastbp.sha256"
 _VERSIONS = "fastbp.versions"
 _RESERVED = (_FORMAT, _MODEL, _FIT, _VERSIONS, _DIGEST)
-FIT_TENSOR = "fit."  prefix of arrays that belong to a running fit
+FIT_TENSOR = "fit."  # prefix of arrays that belong to a running fit
 _LARGEST_HEADER = 1 << 24  # 100,000 tensors; safetensors' own limit, 100 MB, takes a second to read
 _DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8"), "BOOL": np.dtype("?")}
 _REMEDY = "use another copy of the file"
@@ -51,7 +51,7 @@ class Contents(NamedTuple):
 
 def write(path: str | os.PathLike[str], contents: Contents) -> None:
     """Write contents to path atomically."""
-    target = Path(os.path.realpath(os.fsdecode(path)))keep a symbolic link
+    target = Path(os.path.realpath(os.fsdecode(path)))  # keep a symbolic link
     metadata = _texts(contents.metadata)
     metadata[_FORMAT] = str(VERSION)
     metadata[_VERSIONS] = json.dumps(versions())
@@ -72,7 +72,7 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
 @cache
 def versions() -> dict[str, str]:
     """Versions of the software that determines the numbers in a file; informational only."""
-    from importlib.metadata import versiontakes 20 ms, which `import fastbp` should not
+    from importlib.metadata import version  # takes 20 ms, which `import fastbp` should not
 
     from fastbp.util.version import __version__
 
@@ -97,7 +97,7 @@ def _header(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> bytes:
         entries[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
         start = end
     text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
-    return text + b" " * (-len(text) % 8)aligns the tensors
+    return text + b" " * (-len(text) % 8)  # aligns the tensors
 
 
 def digest(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> str:
@@ -130,7 +130,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Contents, bool]:
             "upgrade fastbp, or save the model anew"
         )
     signed = _DIGEST in metadata
-    if any(_one_apart(key, _DIGEST) for key in metadata):or a flipped bit in the key would make the file unsigned
+    if any(_one_apart(key, _DIGEST) for key in metadata):  # or a flipped bit in the key would make the file unsigned
         raise CheckpointError(f"{name} is damaged: the name of its SHA-256 is misspelt; {_REMEDY}")
     if signed and metadata[_DIGEST] != digest(metadata, tensors):
         raise CheckpointError(f"{name} is damaged: its SHA-256 does not match; {_REMEDY}")

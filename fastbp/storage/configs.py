@@ -40,7 +40,7 @@ def _value(value: Any, objects: list[Any] | None) -> Any:
         return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return None if objects is None else _kept(value, objects)files hold no code
+    return None if objects is None else _kept(value, objects)  # files hold no code
 
 
 def from_config(

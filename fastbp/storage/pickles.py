@@ -60,9 +60,7 @@ def _taken_apart(item: Any) -> dict[str, Any]:
 
 
 def _referenced(item: Any, use: str) -> dict[str, Any]:
-    """The import path of a function, so that a missing one gives a clear error; otherwise the object itself, for pickle or
-    cloudpickle to handle.
-    """
+    """The import path of a function, so that a missing one gives a clear error; otherwise the object itself."""
     module, name = getattr(item, "__module__", None), getattr(item, "__qualname__", None)
     if module and name and module != "__main__" and not _by_value(module):
         try:

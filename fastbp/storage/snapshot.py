@@ -45,8 +45,8 @@ class Snapshot(NamedTuple):
     weights: list[Array]
     states: list[list[Array]]
     metadata: dict[str, str]
-    steps_trained: int = 0since the model was built; step restarts when compiled again
-    learning_rate: float | None = Nonesee learning_rates.Rates.changed
+    steps_trained: int = 0  # since the model was built; step restarts when compiled again
+    learning_rate: float | None = None  # see learning_rates.Rates.changed
 
 
 def to_contents(snapshot: Snapshot, *, warn: bool = True, objects: list[Any] | None = None) -> Contents:

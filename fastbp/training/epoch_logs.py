@@ -22,10 +22,10 @@ class EpochLogs:
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
-        self._first = 0  first epoch of the last slice; then the sums of weighted losses and of weights per epoch
+        self._first = 0  # first epoch of the last slice; then the sums of weighted losses and of weights per epoch
         self._loss: Array = np.zeros(1)
         self._weight: Array = np.zeros(1)
-        self._metric_states: dict[int, list[Any]] = {}  by epoch, one per metric
+        self._metric_states: dict[int, list[Any]] = {}  # by epoch, one per metric
 
     def add(
         self, rows: Rows, piece: Slice, losses: npt.NDArray[np.float64], outputs: Array | None, report: Report
@@ -39,9 +39,9 @@ class EpochLogs:
         else:
             weight = np.add.reduceat(rows.weight[piece.order[: bounds[-1]]].astype(np.float64), bounds[:-1])
         first, past = int(epoch[0]), int(epoch[-1]) + 1
-        with np.errstate(invalid="ignore"):an infinite loss of rows with weight 0
+        with np.errstate(invalid="ignore"):  # an infinite loss of rows with weight 0
             terms = losses[:seen] * weight
-        goes_on = first == self._first + len(self._loss) - 1continues the epoch in which the last slice ended
+        goes_on = first == self._first + len(self._loss) - 1  # continues the epoch in which the last slice ended
         # The sum so far comes first: bincount adds in order, so slice boundaries change no bit.
         place = np.concatenate([[0], epoch - first])
         self._loss = np.bincount(place, np.concatenate([[self._loss[-1] * goes_on], terms]))

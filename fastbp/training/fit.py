@@ -27,7 +27,7 @@ from fastbp.training.trainer import Trainer, evaluate, most_rows
 if TYPE_CHECKING:
     from fastbp.spec import Report
 
-_STATISTICS_ROWS = 1 << 16  of training data at a time, when re-estimating statistics
+_STATISTICS_ROWS = 1 << 16  # of training data at a time, when re-estimating statistics
 
 
 class Fit(FitState):
@@ -40,7 +40,7 @@ class Fit(FitState):
         self._mixup = Mixup(job.mixup, trainer.seed, trainer.engine.output_size) if job.mixup else None
         self._deadline: float | None = None
         if job.time_limit is not None:
-            trainer.engine.warm_up()  compilation does not count as training time
+            trainer.engine.warm_up()  # compilation does not count as training time
             self._deadline = time.monotonic() + job.time_limit
         # Why it was stopped from outside, by the clock or another thread; not part of the run itself.
         self._interrupted: str | None = None
@@ -189,11 +189,11 @@ def fit(trainer: Trainer, job: Job, model: Any) -> History:
         hook(job.callbacks, "on_train_begin", {})
         if saved is not None:
             resuming.restore_callbacks(current, saved)
-        saved = Nonefree its copies of the weights while training
+        saved = None  # free its copies of the weights while training
         diverged = current.run()
         hook(job.callbacks, "on_train_end", dict(current.latest))
     finally:
-        hook(job.callbacks, "set_fit", None)or a callback that is kept would keep the data alive
+        hook(job.callbacks, "set_fit", None)  # or a callback that is kept would keep the data alive
     if diverged is not None:
         trainer.warn(diverged, stacklevel=3, epoch=current.history.epoch[-1])
     return current.history

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fastbp.optimizers import Optimizer
 
-_AHEAD = 256  rows precomputed for single steps, which saves 5 µs per step
+_AHEAD = 256  # rows precomputed for single steps, which saves 5 µs per step
 
 Scalars = npt.NDArray[np.float64]
 
@@ -44,7 +44,7 @@ class Rates:
     @changed.setter
     def changed(self, value: float | None) -> None:
         self._changed = value
-        self._start = -_AHEADthe table holds the old learning rate
+        self._start = -_AHEAD  # the table holds the old learning rate
 
     def get(self, step: int) -> float:
         """The learning rate of a step."""
@@ -71,7 +71,7 @@ class Rates:
 
     def of(self, step: int, steps: int) -> Scalars:
         """The scalars (steps, 8) from this step on; a single row is overwritten by the next call."""
-        if steps > 1 or callable(self.optimizer.learning_rate):it may not be defined for other steps
+        if steps > 1 or callable(self.optimizer.learning_rate):  # it may not be defined for other steps
             return self._computed(step, steps)
         row = step - self._start
         if not 0 <= row < _AHEAD:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 _BAR = "{desc} {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left{postfix}"
-_COUNT = "{desc} {n_fmt} rows, {rate_fmt}{postfix}"while the total is unknown
+_COUNT = "{desc} {n_fmt} rows, {rate_fmt}{postfix}"  # while the total is unknown
 
 
 def wanted(verbose: Any) -> bool:
@@ -29,10 +29,10 @@ class Progress:
         self._epochs = epochs
         self._bar: Any = None
         if shown:
-            from tqdm import tqdm  takes 20 ms to import, and most fits show no bar
+            from tqdm import tqdm  # takes 20 ms to import, and most fits show no bar
 
             class Bar(tqdm):  # type: ignore[misc]
-                monitor_interval = 0  no monitor thread: threads and fork do not mix
+                monitor_interval = 0  # no monitor thread: threads and fork do not mix
 
             self._bar = Bar(
                 total=samples, initial=done, unit=" samples", unit_scale=True, dynamic_ncols=True,

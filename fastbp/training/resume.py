@@ -102,7 +102,7 @@ def _described(item: Any) -> Any:
 
 
 def _fingerprints(feed: Feed, what: str) -> dict[str, Any]:
-    if isinstance(feed, Chunks):more is not known before all of it is read
+    if isinstance(feed, Chunks):  # more is not known before all of it is read
         return {what + "source": feed.stream.description, what + "shuffle_window": feed.window}
     rows = feed.first
     weights = "sample_weight or class_weight" if not what else "sample_weight"
@@ -149,7 +149,7 @@ def find(fit: FitState) -> Saved | None:
         )
     ended = place.epoch == fit.job.epochs or saved.state["stopped"] is not None
     if ended and fit.job.resume_from is None and fit.trainer.step >= saved.snapshot.step:
-        return Nonethe model has completed that fit: this is the next one
+        return None  # the model has completed that fit: this is the next one
     names = [name for name, _ in saved.state["callbacks"]]
     present = [name for name, _ in _states(fit)]
     if names != present:
@@ -225,7 +225,7 @@ def restore(fit: FitState, saved: Saved) -> None:
     state, trainer = saved.state, fit.trainer
     trainer.engine.set_weights(saved.snapshot.weights)
     fit.model.restore_state(saved.snapshot)
-    trainer.rates.changed = state["learning_rate"]missing from the snapshot if the schedule is a function
+    trainer.rates.changed = state["learning_rate"]  # missing from the snapshot if the schedule is a function
     fit.step, fit.epoch, fit.began = saved.place
     fit.first_step, fit.first_epoch = saved.first_step, saved.first_epoch
     fit.latest, fit.stopped = state["latest"], state["stopped"]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fastbp.optimizers import Optimizer
     from fastbp.spec import Report
 
-_OUTPUT_BYTES = 1 << 23  per slice, kept for the metrics
+_OUTPUT_BYTES = 1 << 23  # per slice, kept for the metrics
 
 
 class Trainer:
@@ -72,7 +72,7 @@ class Trainer:
         steps = len(bounds) - 1
         if scalars is None:
             scalars = self.rates.of(self.step, steps)
-        losses = np.empty(steps) if steps > 1 else self._loss  reused by single steps: allocation takes time
+        losses = np.empty(steps) if steps > 1 else self._loss  # reused by single steps: allocation takes time
         losses.fill(math.nan)
         done, before = -1, self.engine.steps_trained
         self.engine.steps_since_compile = self.step
@@ -82,7 +82,7 @@ class Trainer:
                 sample_weight=rows.weight, outputs=outputs, n_threads=n_threads,
             )  # fmt: skip
             done = report.steps
-        finally:  after Ctrl-C right behind the engine's last step the losses tell how many were done
+        finally:  # after Ctrl-C right behind the engine's last step the losses tell how many were done
             if done < 0:
                 done = int(np.count_nonzero(np.isfinite(losses)))
             self.step += done
@@ -100,7 +100,7 @@ class Trainer:
 
     def first_rows(self, n: int) -> Indices:
         """The order 0 … n - 1."""
-        order = self._first_rowscached: online learning uses the same n over and over
+        order = self._first_rows  # cached: online learning uses the same n over and over
         if len(order) != n:
             order = self._first_rows = np.arange(n)
         return order
