@@ -158,7 +158,7 @@ def test_initializers_of_ones_own():
     model = Sequential([Dense(2, kernel_initializer=lambda rng, shape, dtype: np.ones(shape))], input_size=3)
     np.testing.assert_array_equal(model.get_weights()[0], np.ones((3, 2)))
     wrong = Sequential([Dense(2, kernel_initializer=lambda rng, shape, dtype: np.ones(3))])
-    with pytest.raises(ValueError, match=r"0\.kernel, must have the shape \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"0\.kernel, must have shape \(3, 2\)"):
         wrong.predict(X)
     assert wrong.input_size is None
 
@@ -495,7 +495,7 @@ def test_no_rows_are_refused(call):
     """The engine does not check for them."""
     model = Sequential([Dense(3)])
     model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match=r"X must have a row and a column at least, but its shape is \(0, 3\)"):
+    with pytest.raises(ValueError, match=r"X must have at least one row and one column, got shape \(0, 3\)"):
         ON_NO_ROWS[call](model)
 
 
