@@ -49,7 +49,7 @@ def deterministic(case, dtype):
     model = make(case, dtype)
     if case not in RANDOM:
         return model
-    layers = fastbp.exchange.parts.parts_of(model, "a test")
+    layers = fastbp.exchange.layer_weights.parts_of(model, "a test")
 
     def without(parts):
         for part in parts:
@@ -61,7 +61,7 @@ def deterministic(case, dtype):
             elif not isinstance(part.layer, fastbp.Dropout | fastbp.GaussianNoise):
                 yield part
 
-    return fastbp.exchange.parts.model_of(without(layers))
+    return fastbp.exchange.layer_weights.model_of(without(layers))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -78,7 +78,7 @@ def test_a_step_of_training_is_the_same(case, dtype):
     # cancels. A formula that is not the same would be off by 1e-2 and more.
     limit = {"float32": 2e-4, "float64": 1e-12}[dtype]
     gradients = model.gradients(X, y)
-    entries = list(torch_modules._entries(exchange.parts.parts_of(model, "a test")))
+    entries = list(torch_modules._entries(exchange.layer_weights.parts_of(model, "a test")))
     named = dict(module.named_parameters())
     for entry, gradient in zip(entries, gradients, strict=True):
         if gradient is None or not named[entry.key].requires_grad:

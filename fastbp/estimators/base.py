@@ -18,9 +18,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastbp import optimizers
 from fastbp.data import arrays as data
 from fastbp.data.arrays import Rows
-from fastbp.estimators import design as designs
-from fastbp.estimators import parameters
-from fastbp.estimators.design import Design
+from fastbp.estimators import architecture, parameters
+from fastbp.estimators.architecture import Design
 from fastbp.estimators.epochs import Epochs, Rules, takes_penalty
 from fastbp.estimators.lbfgs import Objective, minimise
 from fastbp.estimators.stochastic import Stochastic
@@ -100,7 +99,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
     def _fit(self, X: Any, y: Any, sample_weight: Any, held_out: tuple[Any, Any, Any], incremental: bool) -> Any:
         self._validate_params()
         parameters.check_together(self)
-        sizes = designs.hidden_sizes(self.hidden_layer_sizes)
+        sizes = architecture.hidden_sizes(self.hidden_layer_sizes)
         known = self.__sklearn_is_fitted__() or "_known" in self.__dict__  # users may set coefs_ themselves
         first = not known or (not self.warm_start and not incremental)
         if incremental and self.early_stopping and held_out[0] is None:
@@ -160,16 +159,18 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         random_state: np.random.RandomState,
     ) -> None:
         """The model, new or the one there is, and the attributes that tell of it."""
-        functions = [designs.activation_of(f) for f in designs.each(self.activation, len(sizes), "activation")]
-        rates = designs.each(self.dropout, len(sizes), "dropout")
+        given = architecture.each(self.activation, len(sizes), "activation")
+        functions = [architecture.activation_of(function) for function in given]
+        rates = architecture.each(self.dropout, len(sizes), "dropout")
         named = self.solver in parameters.SGD_AND_ADAM
         own = not named and self.solver != "lbfgs" and not takes_penalty(self._optimizer_object())
         l2 = self.alpha / (2 * design.gradient_scale * batch_weight) if own else 0.0
-        layers = designs.layers_of(sizes, functions, rates, self.batch_norm, design, l2)
+        layers = architecture.layers_of(sizes, functions, rates, self.batch_norm, design, l2)
         if first:
             units = [inputs, *sizes, design.units]
             names = [function.name for function in functions]
-            kernels, biases = designs.initial_weights(random_state, units, [*names, names[-1] if names else ""], dtype)
+            names.append(names[-1] if names else "")
+            kernels, biases = architecture.initial_weights(random_state, units, names, dtype)
             self._reset(design, len(units))
             seed = int(random_state.randint(np.iinfo(np.int32).max)) if any(rates) else 0
             self.model_ = Sequential(layers, input_size=inputs, seed=seed, dtype=dtype)

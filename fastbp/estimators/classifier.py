@@ -12,10 +12,9 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
-from fastbp.estimators import design as designs
-from fastbp.estimators import parameters
+from fastbp.estimators import architecture, parameters
+from fastbp.estimators.architecture import Design
 from fastbp.estimators.base import BaseMLP
-from fastbp.estimators.design import Design
 from fastbp.estimators.validation import accuracy
 from fastbp.util.types import Array
 
@@ -170,7 +169,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return bool(self._label_binarizer.y_type_.startswith("multilabel"))
 
     def _design(self, y: Array) -> Design:
-        return designs.classification(self.loss, len(self.classes_), self._multilabel)
+        return architecture.classification(self.loss, len(self.classes_), self._multilabel)
 
     def _targets(self, y: Array, design: Design, dtype: Any) -> Array:
         if self._multilabel:

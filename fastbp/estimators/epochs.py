@@ -10,7 +10,7 @@ import numpy as np
 from fastbp import optimizers
 from fastbp.data.arrays import Rows
 from fastbp.data.batch_schedule import Pace
-from fastbp.estimators.design import Design
+from fastbp.estimators.architecture import Design
 from fastbp.training.trainer import Trainer
 from fastbp.util.types import Array
 

@@ -12,7 +12,7 @@ from sklearn.utils.optimize import _check_optimize_result
 from threadpoolctl import ThreadpoolController
 
 from fastbp.data.arrays import Rows
-from fastbp.estimators.design import Design
+from fastbp.estimators.architecture import Design
 from fastbp.kernels.engine import Engine
 from fastbp.util.types import Array
 

@@ -10,11 +10,10 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 
 from fastbp import losses
-from fastbp.estimators import design as designs
-from fastbp.estimators import parameters
+from fastbp.estimators import architecture, parameters
+from fastbp.estimators.architecture import Design
 from fastbp.estimators.base import BaseMLP
 from fastbp.estimators.classifier import _by_minibatches
-from fastbp.estimators.design import Design
 from fastbp.estimators.validation import r2
 from fastbp.util.types import Array
 
@@ -109,7 +108,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return y
 
     def _design(self, y: Array) -> Design:
-        return designs.regression(self.loss, 1 if y.ndim == 1 else y.shape[1])
+        return architecture.regression(self.loss, 1 if y.ndim == 1 else y.shape[1])
 
     def _targets(self, y: Array, design: Design, dtype: Any) -> Array:
         return np.ascontiguousarray(y.reshape(len(y), -1), dtype)

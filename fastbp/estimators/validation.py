@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.metrics import check_scoring
 
 from fastbp.data.arrays import Rows
-from fastbp.estimators.design import Design
+from fastbp.estimators.architecture import Design
 from fastbp.util.types import Array
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.estimators import design as designs
+from fastbp.estimators import architecture
 from fastbp.model.sequential import Sequential
 from fastbp.util.types import Array
 
@@ -54,13 +54,13 @@ class Weights:
     def _from_model(self) -> tuple[list[Array], list[Array]]:
         if "model_" not in self.__dict__:
             return [], []
-        weights, places = self.model_.get_weights(), designs.places(self.model_.layers)
+        weights, places = self.model_.get_weights(), architecture.places(self.model_.layers)
         return [weights[place] for place in places], [weights[place + 1] for place in places]
 
     def _put(self, coefs: list[Array], intercepts: list[Array]) -> None:
         """Make these the model's weights."""
         weights = self.model_.get_weights()
-        for place, W, b in zip(designs.places(self.model_.layers), coefs, intercepts, strict=True):
+        for place, W, b in zip(architecture.places(self.model_.layers), coefs, intercepts, strict=True):
             weights[place], weights[place + 1] = W, b
         self.model_.set_weights(weights)
 

@@ -6,9 +6,9 @@ each format holds and what it loses. The one format that holds everything is fas
 
 from fastbp.exchange.keras_models import to_keras
 from fastbp.exchange.keras_reading import from_keras
+from fastbp.exchange.layer_weights import ExchangeError
 from fastbp.exchange.numpy_module import to_numpy
 from fastbp.exchange.onnx_graph import to_onnx
-from fastbp.exchange.parts import ExchangeError
 from fastbp.exchange.sklearn_mlp import from_sklearn, to_sklearn
 from fastbp.exchange.torch_modules import load_state_dict, state_dict, to_torch
 from fastbp.exchange.torch_reading import from_torch

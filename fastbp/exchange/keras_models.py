@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastbp import regularizers
-from fastbp.exchange.parts import Part, activation, activation_of, need, parts_of, translation
+from fastbp.exchange.layer_weights import Part, activation, activation_of, need, parts_of, translation
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.model.sequential import Sequential
 from fastbp.util.types import Array

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from fastbp import activations, constraints, regularizers
-from fastbp.exchange.chains import Sum, chain, joined, residual
-from fastbp.exchange.parts import ExchangeError, Part, as_floats, model_of, need
+from fastbp.exchange.layer_weights import ExchangeError, Part, as_floats, model_of, need
+from fastbp.exchange.residual_graphs import Sum, chain, joined, residual
 from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, Layer, LayerNorm
 from fastbp.model.sequential import Sequential
 from fastbp.util.types import Array

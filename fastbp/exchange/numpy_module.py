@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from fastbp.activations import NAMES, PARAMETRIC
-from fastbp.exchange import numpy_functions, raw
-from fastbp.exchange.parts import Part, activation, activation_of, parts_of, translation
+from fastbp.exchange import numpy_functions, preprocessing_code
+from fastbp.exchange.layer_weights import Part, activation, activation_of, parts_of, translation
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.model.sequential import Sequential
 from fastbp.util.atomic_write import replaced
@@ -106,7 +106,7 @@ def _text(model: Sequential, name: str, body: list[str], archive: bytes, inside:
     """The module's text: what it is and predict first, the functions it needs, the weights last."""
     from fastbp.util.version import __version__
 
-    raw_source = raw.source_of(model.metadata)
+    raw_source = preprocessing_code.source_of(model.metadata)
     lines = "\n".join("    " + line for line in body)
     functions = "\n\n\n".join(_functions(lines))
     imports = ["base64", "io"] if inside else ["hashlib", "io"]

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastbp.exchange.parts import Part, activation, activation_of, need, parts_of, translation
+from fastbp.exchange.layer_weights import Part, activation, activation_of, need, parts_of, translation
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.model.sequential import Sequential
 from fastbp.spec import SELU_ALPHA, SELU_SCALE

@@ -9,8 +9,17 @@ from typing import Any
 import numpy as np
 
 from fastbp import activations
-from fastbp.exchange.chains import joined
-from fastbp.exchange.parts import ExchangeError, Part, activation, activation_of, as_floats, model_of, need, parts_of
+from fastbp.exchange.layer_weights import (
+    ExchangeError,
+    Part,
+    activation,
+    activation_of,
+    as_floats,
+    model_of,
+    need,
+    parts_of,
+)
+from fastbp.exchange.residual_graphs import joined
 from fastbp.layers import Activation, Dense, Dropout, GaussianNoise
 from fastbp.model.sequential import Sequential
 from fastbp.util.types import Array

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.exchange.parts import (
+from fastbp.exchange.layer_weights import (
     ExchangeError,
     Part,
     activation,

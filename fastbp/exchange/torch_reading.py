@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fastbp import activations
-from fastbp.exchange.chains import Sum, chain, joined, residual
-from fastbp.exchange.parts import ExchangeError, Part, as_floats, model_of, need
+from fastbp.exchange.layer_weights import ExchangeError, Part, as_floats, model_of, need
+from fastbp.exchange.residual_graphs import Sum, chain, joined, residual
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, Layer, LayerNorm
 from fastbp.model.sequential import Sequential
 from fastbp.util.types import Array

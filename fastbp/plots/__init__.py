@@ -7,7 +7,7 @@ one it returns the figure, to show in a notebook or to change. Colours are told 
 
 from fastbp.plots.health import plot_diagnosis, plot_gradient_health
 from fastbp.plots.learning_curves import plot_history, plot_learning_rate
-from fastbp.plots.outcomes import plot_confusion_matrix, plot_predictions
+from fastbp.plots.predictions import plot_confusion_matrix, plot_predictions
 from fastbp.plots.speed import plot_speed
 from fastbp.plots.weights import plot_weights
 

@@ -8,8 +8,8 @@
 [[0.0], [1.0]] [1.0, 3.0]
 """
 
+from fastbp.sources.arrays import ArraySource
 from fastbp.sources.base import Source
-from fastbp.sources.blocks import ArraySource
 from fastbp.sources.files import open
 
 __all__ = ["ArraySource", "Source", "open"]

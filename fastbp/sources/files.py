@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastbp.sources.archives import Npz
+from fastbp.sources.arrays import HDF5, npy
 from fastbp.sources.base import Path_, Source
-from fastbp.sources.blocks import HDF5, npy
+from fastbp.sources.csv_files import CSV
+from fastbp.sources.npz import Npz
 from fastbp.sources.parquet import Parquet
-from fastbp.sources.texts import CSV
 
 _ENDINGS = (".npy", ".npz", ".csv", ".csv.gz", ".parquet", ".pq", ".h5", ".hdf5")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastbp.data import frames as tables
 from fastbp.sources.base import Chunk, Source, check_weight, needs
-from fastbp.sources.texts import Columns
+from fastbp.sources.csv_files import Columns
 
 
 class Parquet(Source):

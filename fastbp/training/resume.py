@@ -161,7 +161,7 @@ def find(fit: FitState) -> Saved | None:
 
 
 def _read(path: str, fit: FitState) -> Saved:
-saved, signed = checkpoint.read(path)
+    saved, signed = checkpoint.read(path)
     if saved.fit is None or not signed:
         raise CheckpointError(
             f"{path} holds no fit to resume: pass resume_from a file that BackupAndRestore wrote; a model that "

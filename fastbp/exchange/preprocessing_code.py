@@ -13,7 +13,7 @@ from pprint import pformat
 from typing import Any
 
 from fastbp.exchange import numpy_tables
-from fastbp.exchange.parts import ExchangeError
+from fastbp.exchange.layer_weights import ExchangeError
 
 SCALED, TABLE = "fastbp.preparation", "fastbp.preprocessor"
 TABLE_VERSION = 1  # of the rules' text

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from fastbp import activations
-from fastbp.exchange.parts import ExchangeError, Part
+from fastbp.exchange.layer_weights import ExchangeError, Part
 from fastbp.layers import Activation, Dense, Residual
 
 N = TypeVar("N", bound=Hashable)
