@@ -123,7 +123,7 @@ def own():
 REFUSED = {
     "a custom activation": (
         lambda: Sequential([Dense(4), Dense(3, own())], input_size=2), ExchangeError,
-        r"ONNX cannot hold functions of your own, but layer 1, Dense\(3\) has the CustomActivation 'square': use one",
+        r"ONNX does not support custom functions, but layer 1, Dense\(3\) has the CustomActivation 'square': use one",
     ),
     "one within": (
         lambda: Sequential([Dense(4), fastbp.Residual([fastbp.Activation(own())])], input_size=2), ExchangeError,
@@ -148,7 +148,7 @@ def test_a_layer_that_the_table_lacks_is_named(monkeypatch):
         ExchangeError, match=r"ONNX must be given .*\(Activation, .*got layer 10, LayerNorm\(10\)"
     ) as caught:
         exchange.to_onnx(Sequential([*[fastbp.Activation("relu")] * 9, Dense(10), fastbp.LayerNorm()], input_size=2))
-    assert "fastbp's own file" in str(caught.value)
+    assert "fastbp's own format" in str(caught.value)
 
 
 def test_without_onnx_the_message_says_how_to_get_it(monkeypatch):

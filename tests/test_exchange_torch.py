@@ -253,7 +253,7 @@ def test_a_frozen_module_is_not_trained():
 
 
 def test_a_missing_bias_is_told():
-    with pytest.warns(UserWarning, match="'1' has no bias: here it has one, 0, which training would change"):
+    with pytest.warns(UserWarning, match="'1' has no bias: fastbp's layer has one, 0, and trains it"):
         model = exchange.from_torch(nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4, bias=False)))
     assert not model.get_weights()[3].any()
 
@@ -307,7 +307,7 @@ REFUSED = {
     "doubled": (of(lambda self, x: (y := self.fc(x)) + y), "a sum must be X \\+ F"),
     "two layers": (of(lambda self, x: self.fc(x) + self.layers[0](x), nn.Linear(4, 4)), "a sum must be X \\+ F"),
     "a bias": (of(lambda self, x: self.fc(x) + self.layers[0](x), nn.Linear(4, 3)), "a sum must be X \\+ F"),
-    "shape": (of(lambda self, x: self.fc(x).view(-1, 2)), "another shape than"),
+    "shape": (of(lambda self, x: self.fc(x).view(-1, 2)), "changes the shape"),
     "a function": (of(lambda self, x: torch.exp(self.fc(x))), "'exp' is exp"),
     "a weight": (of(lambda self, x: self.fc(x) @ self.fc.weight), "'fc_weight' is|'matmul' is|one input"),
     "several": (of(lambda self, x: (self.fc(x), x)), "returns one tensor"),
@@ -327,7 +327,7 @@ STATES = {
         lambda s: s.pop("2.bias"),
         "must hold 0.weight, .* but '2.bias' is missing; .*by='order' for 4 entries",
     ),
-    "too many": (lambda s: s.update({"3.weight": s["0.weight"]}), "'3.weight', which the model has not: its names are"),
+    "too many": (lambda s: s.update({"3.weight": s["0.weight"]}), "the model has no '3.weight', which the state has: its names are"),
     "transposed": (
         lambda s: s.update({"2.weight": s["2.weight"].T}),
         r"2.weight of layer 1, Dense\(2\).*\(2, 5\), .*\(5,",
@@ -350,7 +350,7 @@ def test_a_state_that_does_not_fit_changes_nothing(case):
 
 def test_other_mistakes():
     model = Sequential([Dense(5, CustomActivation(lambda z: z * z, lambda z: 2 * z, name="square"))], input_size=3)
-    with pytest.raises(ExchangeError, match=r"PyTorch cannot hold functions of your own, but layer 0"):
+    with pytest.raises(ExchangeError, match=r"PyTorch does not support custom functions, but layer 0"):
         exchange.to_torch(model)
     with pytest.raises(ValueError, match="by must be 'name' or 'order', but 'number'"):
         exchange.load_state_dict(model, {}, by="number")

@@ -1,7 +1,7 @@
-"""Models in and out of the tools that people use: ONNX, PyTorch, Keras, scikit-learn, plain NumPy.
+"""Exchange with other tools: ONNX, PyTorch, Keras, scikit-learn, plain NumPy.
 
-Every function has its module here, and imports the other library only when it is called; `docs/exchange.md` says what
-each format holds and what it loses. The one format that holds everything is fastbp's own, `Sequential.save`.
+Other libraries are imported only when a function is called. `docs/exchange.md` says what each format keeps and loses.
+The only format that keeps everything is fastbp's own, `Sequential.save`.
 """
 
 from fastbp.exchange.keras_models import to_keras
