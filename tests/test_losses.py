@@ -269,7 +269,7 @@ BAD_Y = {
     "focal labels": ("categorical_focal", 2, [0, 0.5], "y must hold integer class labels"),
     "columns of quantiles": (losses.Quantile((0.1, 0.9)), 4, np.ones((2, 4)), "y must have shape (2, 2)"),
     "columns of means": ("gaussian_nll", 2, np.ones((2, 2)), "give the last Dense 2 units a column of y"),
-    "NaN": ("mae", 1, [1, np.nan], "y must hold finite numbers"),
+    "NaN": ("mae", 1, [1, np.nan], "y must be finite, got nan"),
 }
 
 

@@ -265,7 +265,7 @@ def test_models_in_files_count_all_their_steps(tmp_path):
     assert fastbp.load(tmp_path / "model")._engine.steps_trained == 1
     contents.model["learning_rate"] = -1.0
     checkpoint.write(tmp_path / "model", contents)
-    with pytest.raises(CheckpointError, match="learning rate -1"):
+    with pytest.raises(CheckpointError, match="learning rate is -1"):
         fastbp.load(tmp_path / "model")
 
 

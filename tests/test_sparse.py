@@ -159,7 +159,7 @@ class Interrupt(fastbp.Callback):
     [
         (lambda X: X[:, :299], ValueError, "300 columns"),
         (lambda X: X.astype(np.complex64), TypeError, "real numbers"),
-        (lambda X: X[:0], ValueError, "a row"),
+        (lambda X: X[:0], ValueError, "one row"),
         (lambda X: X * np.float32(np.inf), ValueError, "must be finite, got inf at row"),
         (lambda X: X * np.float32(np.nan), ValueError, "must be finite, got nan at row"),
     ],

@@ -327,7 +327,7 @@ def test_validation_data_may_be_chunks(form):
     chunks = FORMS[form]()
     if form == "lists of lists":
         chunks = iter(chunks)
-        with pytest.raises(ValueError, match="validation source must give its chunks anew"):
+        with pytest.raises(ValueError, match="validation source must be iterable again"):
             streamed.fit(X, LABELS, validation_data=chunks, batch_size=BATCH, epochs=2)
         return
     assert streamed.fit(X, LABELS, validation_data=chunks, batch_size=BATCH, epochs=2).history == expected.history
@@ -379,7 +379,7 @@ def with_bad(place, chunk):
 NAN = X[:9].copy()
 NAN[7, 2] = np.nan
 BAD = {
-    "NaN": ((NAN, LABELS[:9]), ValueError, r"X of chunk 4 must hold finite.*nan at row 7, column 2"),
+    "NaN": ((NAN, LABELS[:9]), ValueError, r"X of chunk 4 must be finite, got nan at row 7, column 2"),
     "a label too large": ((X[:3], [0, 1, 3]), ValueError, r"y of chunk 4 must hold class labels from 0 to 2.*row 2"),
     "a width": ((X[:3, :2], [0, 1, 2]), ValueError, r"X of chunk 4 must have 5 columns"),
     "a length": ((X[:3], [0, 1]), ValueError, r"y of chunk 4 must have one entry for each of the 3 rows"),
@@ -387,9 +387,9 @@ BAD = {
     "X alone": (X[:3], ValueError, r"chunks must be \(X, y\).*got a ndarray of chunk 4"),
     "a dict": ({"X": X[:3]}, ValueError, r"chunks must be \(X, y\).* a dict"),
     "None": (None, ValueError, r"chunks must be \(X, y\).* a NoneType"),
-    "weights": ((X[:3], [0, 1, 2], [1, 1, 1]), ValueError, "all chunks must have weights, or none"),
+    "weights": ((X[:3], [0, 1, 2], [1, 1, 1]), ValueError, "either all chunks or none must have weights"),
     "negative weights": ((X[:3], [0, 1, 2], [1, -1, 1]), ValueError, "sample_weight of chunk 4 must not be negative"),
-    "sparse": ((scipy.sparse.csr_array(X[:3]), [0, 1, 2]), ValueError, "all chunks must be sparse, or none"),
+    "sparse": ((scipy.sparse.csr_array(X[:3]), [0, 1, 2]), ValueError, "either all chunks or none must be sparse"),
 }
 
 

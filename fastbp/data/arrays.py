@@ -54,11 +54,11 @@ def features(X: Any, width: int | None, dtype: np.dtype[Any], name: str = "X") -
         array = X.tocsr() if hasattr(X, "tocsr") else numeric(X, name)
     if array.ndim != 2:
         raise ValueError(
-            f"{name}must have two dimensions, (rows, features), got shape {array.shape}: "
+            f"{name} must have two dimensions, (rows, features), got shape {array.shape}: "
             f"{_reshape(array, name)}"
         )
     if 0 in array.shape:
-        raise ValueError(f"{name}must have at least one row and one column, got shape {array.shape}: pass data")
+        raise ValueError(f"{name} must have at least one row and one column, got shape {array.shape}: pass data")
     if width is not None and array.shape[1] != width:
         raise ValueError(
             f"{name} must have {width} columns, the network's input size, got shape {array.shape}: "
@@ -142,12 +142,13 @@ def convert(array: Array, dtype: np.dtype[Any], name: str) -> Array:
     if array.dtype.kind == "f" and not finite(result):
         position = _first_bad(result)
         got = array[np.unravel_index(position, array.shape)]
-        if np.isfinite(got):
-            why = f"too large for {dtype}: scale the data, or build the network with dtype='float64'"
-        else:
-            why = "not finite: drop or impute those rows"
         where = position_of(array, position)
-        raise ValueError(f"{name} must be finite, got {got} at {where}, which is {why}")
+        if np.isfinite(got):
+            raise ValueError(
+                f"{name} must be finite in {dtype}, got {got} at {where}: scale the data, or build the network with "
+                "dtype='float64'"
+            )
+        raise ValueError(f"{name} must be finite, got {got} at {where}: drop or impute those rows")
     return result
 
 

@@ -81,7 +81,7 @@ class Arrays:
         schedule = Schedule(len(self.first.X), *deal[:4], shuffle=deal.shuffle, pause=deal.pause)
         yield Window(self.first, schedule, place.step)
 
-    def parts(self, size: int,multiple: int = _PASS) -> Generator[Rows, None, None]:
+    def parts(self, size: int, multiple: int = _PASS) -> Generator[Rows, None, None]:
         """All rows in order, at most `size` at a time."""
         if size >= len(self.first.X):
             yield self.first
@@ -129,7 +129,7 @@ class Chunks:
                 yield Window(rows, schedule, 0, first, epoch, last)
                 first += schedule.steps
 
-    def parts(self, size: int,multiple: int = _PASS) -> Generator[Rows, None, None]:
+    def parts(self, size: int, multiple: int = _PASS) -> Generator[Rows, None, None]:
         """All rows in order, at most `size` at a time; if memory is short, fewer, in multiples of `multiple`."""
         size = min(size, window_rows(self._row_bytes, None, multiple))
         with closing(ahead(lambda stop: self.stream.windows(size, stop=stop))) as windows:
