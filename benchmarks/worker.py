@@ -57,7 +57,7 @@ class Worker:
 
     def peak(self) -> dict[str, float]:
         """FLOP/s of the multiply-add units, measured on as many threads."""
-        from fastbp.kernels.peak import measured_peak
+        from fastbp.engine.peak import measured_peak
 
         return {"flops": measured_peak("float32", self.n_threads)}
 

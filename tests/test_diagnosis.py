@@ -11,8 +11,8 @@ import pytest
 import fastbp
 from fastbp import SGD, Dense, Sequential
 from fastbp.datasets import load_digits
-from fastbp.diagnosis import diagnose as diagnosis
 from fastbp.diagnosis import gradient_check, inspection
+from fastbp.diagnosis import layer_health as diagnosis
 from fastbp.initializers import Constant, VarianceScaling
 from fastbp.spec import LayerSpec
 

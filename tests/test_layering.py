@@ -39,7 +39,10 @@ ORDER = (
 FLOOR = {name: floor for floor, names in enumerate(ORDER) for name in names}
 
 # (importing module, imported module): why. At most three.
-EXCEPTIONS: dict[tuple[str, str], str] = {}
+EXCEPTIONS = {
+    ("fastbp.kernels", "fastbp.engine.plain_dense"): "fastbp.kernels is the public name of the plain kernels",
+    ("fastbp.kernels", "fastbp.engine.plain_update"): "the same",
+}
 
 # Who may read the trainer in plain NumPy, beside tests and benchmarks.
 READS_REFERENCE = ("reference", "diagnosis", "cli")

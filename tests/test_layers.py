@@ -39,7 +39,7 @@ LABELS = np.arange(N) % 4
 @pytest.fixture(autouse=True)
 def engine(monkeypatch):
     """The reference engine in the compiled one's place: the layers are looked at here, not the kernels."""
-    monkeypatch.setattr("fastbp.kernels.engine.Engine", ReferenceEngine)
+    monkeypatch.setattr("fastbp.engine.engine.Engine", ReferenceEngine)
 
 
 def everything():

@@ -13,7 +13,7 @@ from test_engine_accuracy import central_differences
 import fastbp
 from fastbp import Dense, Sequential, losses
 from fastbp.data import sample_weights, targets
-from fastbp.kernels.engine import Engine
+from fastbp.engine.engine import Engine
 from fastbp.reference import LOSSES, ReferenceEngine
 
 EPS = 2.0**-52
@@ -268,7 +268,7 @@ BAD_Y = {
     "labels": ("categorical_hinge", 2, [0, 2], "y must hold class labels from 0 to 1"),
     "focal labels": ("categorical_focal", 2, [0, 0.5], "y must hold integer class labels"),
     "columns of quantiles": (losses.Quantile((0.1, 0.9)), 4, np.ones((2, 4)), "y must have shape (2, 2)"),
-    "columns of means": ("gaussian_nll", 2, np.ones((2, 2)), "give the last Dense 2 units a column of y"),
+    "columns of means": ("gaussian_nll", 2, np.ones((2, 2)), "give the last Dense 2 units per target"),
     "NaN": ("mae", 1, [1, np.nan], "y must be finite, got nan"),
 }
 

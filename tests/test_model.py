@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import Activation, Dense, Sequential, activations, layers
+from fastbp import Activation, Dense, Sequential, activations
 from fastbp.layers import graph as network
 from fastbp.reference import ReferenceEngine
 from fastbp.spec import LayerSpec, Report
@@ -47,10 +47,10 @@ def assert_same(first, second):
 
 
 def test_dense_without_activation_and_the_one_above_become_one_block():
-    merged = network.blocks_of(layers.checked([Dense(5), Activation("relu"), Dense(2), Activation("softmax")]))
+    merged = network.blocks_of(network.checked([Dense(5), Activation("relu"), Dense(2), Activation("softmax")]))
     assert [block.label for block in merged] == ["Dense(5, relu)", "Dense(2, softmax)"]
     apart = network.blocks_of(
-        layers.checked([Activation("tanh"), Dense(5, "relu"), Activation("tanh"), Activation("elu")])
+        network.checked([Activation("tanh"), Dense(5, "relu"), Activation("tanh"), Activation("elu")])
     )
     assert [block.label for block in apart] == [
         "Activation(tanh)",
@@ -169,7 +169,7 @@ def test_initializers_of_ones_own():
 GOOD = {"X": X, "y": LABELS}
 NAN = np.where(np.arange(N)[:, None] == N - 1, np.nan, X)
 BAD_FIT = {
-    "X": ({"X": NAN}, ValueError, "X must hold finite"),
+    "X": ({"X": NAN}, ValueError, "X must be finite, got nan"),
     "X's width": ({"X": X[:, :2]}, ValueError, "X must have 3 columns"),
     "y": ({"y": LABELS + 1}, ValueError, "y must hold class labels"),
     "y's length": ({"y": LABELS[:-1]}, ValueError, "y must have one entry"),
@@ -217,16 +217,16 @@ def test_fit_refuses_before_anything_changed(case, built):
 
 
 BAD_CALLS = {
-    "train_on_batch X": (lambda m: m.train_on_batch(NAN, LABELS), ValueError, "X must hold finite"),
+    "train_on_batch X": (lambda m: m.train_on_batch(NAN, LABELS), ValueError, "X must be finite, got nan"),
     "train_on_batch y": (lambda m: m.train_on_batch(X, LABELS * 9), ValueError, "y must hold class labels"),
     "train_on_batch weight": (lambda m: m.train_on_batch(X, LABELS, sample_weight=[1]), ValueError, "sample_weight"),
     "train_on_batch one row flat": (lambda m: m.train_on_batch(X[0], LABELS[:1]), ValueError, "reshape(1, -1)"),
-    "evaluate X": (lambda m: m.evaluate(NAN, LABELS), ValueError, "X must hold finite"),
+    "evaluate X": (lambda m: m.evaluate(NAN, LABELS), ValueError, "X must be finite, got nan"),
     "evaluate y": (lambda m: m.evaluate(X, LABELS[1:]), ValueError, "y must have"),
     "evaluate threads": (lambda m: m.evaluate(X, LABELS, n_threads=0), ValueError, "n_threads"),
     "gradients X": (lambda m: m.gradients(X[:, :1], LABELS), ValueError, "3 columns"),
     "gradients y": (lambda m: m.gradients(X, None), TypeError, "y must be"),
-    "predict X": (lambda m: m.predict(NAN), ValueError, "X must hold finite"),
+    "predict X": (lambda m: m.predict(NAN), ValueError, "X must be finite, got nan"),
     "predict width": (lambda m: m.predict(X.T), ValueError, "3 columns"),
     "predict threads": (lambda m: m.predict(X, n_threads=-1), ValueError, "n_threads"),
     "set_weights length": (lambda m: m.set_weights(m.get_weights()[:-1]), ValueError, "4 arrays, got 3"),

@@ -28,7 +28,7 @@ from fastbp import (
     Residual,
     Sequential,
 )
-from fastbp.storage import pickles
+from fastbp.model import sequential
 
 X = np.random.default_rng(1).normal(size=(24, 3))
 Y = X[:, :2] * 2
@@ -151,7 +151,7 @@ def test_a_model_that_has_no_weights_yet(case, compiled):
 
 def test_a_pickle_holds_plain_values_and_one_name_of_fastbp():
     function, (state,) = build("states", input_size=3).__reduce__()
-    assert function is pickles.restored
+    assert function is sequential.restored
     assert state["versions"] == {
         "fastbp": fastbp.__version__, "numpy": np.__version__, "numba": __import__("numba").__version__
     }  # fmt: skip
@@ -163,7 +163,7 @@ def test_a_pickle_holds_plain_values_and_one_name_of_fastbp():
             return super().find_class(module, name)
 
     Reader(io.BytesIO(pickle.dumps(build("states", input_size=3)))).load()
-    assert {name for name in names if name.startswith("fastbp")} == {"fastbp.storage.pickles.restored"}
+    assert {name for name in names if name.startswith("fastbp")} == {"fastbp.model.sequential.restored"}
 
 
 def lambdas():

@@ -16,7 +16,7 @@ import safetensors.numpy
 import fastbp
 from fastbp import CheckpointError, Dense, Sequential, callbacks
 from fastbp.callbacks import BackupAndRestore
-from fastbp.kernels.engine import Engine
+from fastbp.engine.engine import Engine
 from fastbp.storage import checkpoint
 from fastbp.training import fit as training
 
@@ -605,6 +605,6 @@ def test_a_backup_costs_nothing_where_none_is_wanted(monkeypatch):
     def never(*arguments):
         raise AssertionError
 
-    monkeypatch.setattr(resuming, "given", never)
+    monkeypatch.setattr(resuming, "_described_fit", never)
     monkeypatch.setattr(resuming, "contents", never)
     build().fit(X, LABELS, epochs=2, callbacks=[callbacks.LambdaCallback()])

@@ -9,8 +9,8 @@ from engine_cases import ADD, BATCH_NORM, DROPOUT, assert_same_bits, everything,
 
 import fastbp
 from fastbp.data.csr import SparseRows
-from fastbp.kernels import engine as engine_module
-from fastbp.kernels.engine import Engine
+from fastbp.engine import engine as engine_module
+from fastbp.engine.engine import Engine
 
 WIDTH, ROWS, STEPS = 211, 37, 5
 NETWORKS = {

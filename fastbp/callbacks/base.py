@@ -29,8 +29,7 @@ class Callback:
     An object of any class with some of these methods will do as well. As Keras's Callback, without hooks at batches.
 
     >>> class Print(Callback):
-    ...     @does_nothing
-    def on_epoch_end(self, epoch, logs):
+    ...     def on_epoch_end(self, epoch, logs):
     ...         print(epoch, sorted(logs))
     >>> model = Sequential([Dense(1)])
     >>> model.compile("sgd", "mse", ["mae"])
@@ -63,6 +62,7 @@ class Callback:
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         """Called before an epoch; not again where an interrupted fit goes on in the middle of one."""
 
+    @does_nothing
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Called after an epoch and its validation."""
 

@@ -214,7 +214,7 @@ class Result(NamedTuple):
 
 def compare_with_numpy(row: Row, *, rounds: int = 5, seconds: float = 0.2, n_threads: int | None = None) -> Result:
     """Time the NumPy reference and fastbp in turn on one row; ratios are of neighbours in time."""
-    from fastbp.kernels.engine import Engine
+    from fastbp.engine.engine import Engine
     from fastbp.reference import ReferenceEngine
     from fastbp.spec import LayerSpec
 
@@ -248,8 +248,8 @@ def _calibrate(runner: Runner, seconds: float) -> int:
 
 def report(*, rounds: int = 5, n_threads: int | None = None, quick: bool = False) -> list[Result]:
     """Run `fastbp bench`: one line a row as it is measured, with the share of the measured peak."""
-    from fastbp.isa.detect import usable_cores
-    from fastbp.kernels.peak import measured_peak
+    from fastbp.engine.peak import measured_peak
+    from fastbp.isa.targets.detect import usable_cores
 
     threads = min(n_threads or usable_cores(), usable_cores())
     peak = measured_peak("float32", threads)

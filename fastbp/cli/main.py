@@ -64,9 +64,9 @@ def make_parser() -> argparse.ArgumentParser:
 def show_info() -> int:
     """Run `fastbp info`: what fastbp found on this machine, one fact a line."""
     from fastbp import __version__, isa
-    from fastbp.isa.detect import usable_cores
+    from fastbp.engine.peak import measured_peak
+    from fastbp.isa.targets.detect import usable_cores
     from fastbp.kernels import jit
-    from fastbp.kernels.peak import measured_peak
 
     cores = usable_cores()
     peaks = [(n, measured_peak("float32", n) / 1e9) for n in sorted({1, cores})]

@@ -145,8 +145,8 @@ def convert(array: Array, dtype: np.dtype[Any], name: str) -> Array:
         where = position_of(array, position)
         if np.isfinite(got):
             raise ValueError(
-                f"{name} must be finite in {dtype}, got {got} at {where}: scale the data, or build the network with "
-                "dtype='float64'"
+                f"{name} must be finite, got {got} at {where}, too large for {dtype}: scale the data, or build the "
+                "network with dtype='float64'"
             )
         raise ValueError(f"{name} must be finite, got {got} at {where}: drop or impute those rows")
     return result

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fastbp.diagnosis import inspection
 from fastbp.diagnosis.inspection import Node
+from fastbp.spec import KINDS
 from fastbp.util.arguments import count
 from fastbp.util.html_table import table
 from fastbp.util.types import Array
@@ -159,7 +160,7 @@ def check_gradients(
     rng = np.random.default_rng(seed)
 
     # Without layers that do otherwise in training, the loss of a prediction is the same, and an eighth of the work.
-    steady = not any(node.spec.kind in ("batch_norm", "dropout", "noise") for node in network)
+    steady = not any(KINDS[node.spec.kind].batch or KINDS[node.spec.kind].random for node in network)
 
     def loss_now() -> float:
         engine.set_weights(weights)
@@ -175,21 +176,13 @@ def check_gradients(
     return GradientCheck(tuple(checks), loss, tolerance)
 
 
-_NAMES = {"dense": ("kernel", "bias"), "batch_norm": ("gamma", "beta"), "layer_norm": ("gamma", "beta")}
-
-
-def _names(node: Node) -> tuple[str, ...]:
-    tables = tuple(f"embedding_{column}" for column, *_ in node.spec.tables)
-    return tables or _NAMES.get(node.spec.kind, ())
-
-
 def _trainable(network: list[Node]) -> list[tuple[int, str, int]]:
     """Node, name and place in get_weights() of every array with a gradient: no running statistics, nothing frozen."""
     return [
         (node.number, f"{node.name}.{name}", position)
         for node in network
         if node.spec.trainable
-        for name, position in zip(_names(node), range(node.arrays.start, node.arrays.stop), strict=False)
+        for name, position in zip(node.spec.parameters, range(node.arrays.start, node.arrays.stop), strict=False)
     ]
 
 

@@ -61,17 +61,13 @@ def some_weighted_rows(model: Sequential, X: Any, y: Any, sample_weight: Any, ro
 
 # ---------------------------------------------------------------- nodes
 
-N_ARRAYS = {"batch_norm": 4, "layer_norm": 2}  # others have none, but for dense and embedding
-
-
 def nodes(specs: Sequence[LayerSpec], names: Sequence[tuple[str, str]] | None = None) -> list[Node]:
     """The nodes of a network with their arrays, in the order of get_weights(); names: the name and label of each."""
     names = names or [(str(number), spec.kind) for number, spec in enumerate(specs)]
     result, start = [], 0
     for number, (spec, (name, label)) in enumerate(zip(specs, names, strict=True)):
-        size = 1 + spec.use_bias if spec.kind == "dense" else N_ARRAYS.get(spec.kind, len(spec.tables))
-        result.append(Node(number, name, label, spec, slice(start, start + size)))
-        start += size
+        result.append(Node(number, name, label, spec, slice(start, start + spec.n_arrays)))
+        start += spec.n_arrays
     return result
 
 

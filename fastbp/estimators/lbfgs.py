@@ -12,8 +12,8 @@ from sklearn.utils.optimize import _check_optimize_result
 from threadpoolctl import ThreadpoolController
 
 from fastbp.data.arrays import Rows
+from fastbp.engine.engine import Engine
 from fastbp.estimators.architecture import Design
-from fastbp.kernels.engine import Engine
 from fastbp.util.types import Array
 
 _CHUNK_BYTES = 1 << 25  # of the activations of a chunk

@@ -12,6 +12,7 @@ def summary(blocks: tuple[Block, ...], input_size: int | None) -> str:
 
     What is within a residual block stands below it, indented.
 
+    >>> from fastbp.layers.graph import blocks_of
     >>> print(summary(blocks_of([Dense(4), Residual([BatchNorm(), Dense(6)]), Activation("relu")], 2), 2))
     layer                 output shape  parameters
     Dense(4, identity)    (n, 4)                12

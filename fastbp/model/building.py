@@ -14,12 +14,12 @@ from fastbp.util.random_streams import Purpose, generator, mask_key
 from fastbp.util.types import Array
 
 if TYPE_CHECKING:
-    from fastbp.kernels.engine import Engine
+    from fastbp.engine.engine import Engine
 
 
 def make_engine(input_size: int, blocks: tuple[Block, ...], dtype: str, seed: int) -> Engine:
     """The engine for a graph: the one place that chooses the class."""
-    from fastbp.kernels.engine import Engine  # imports Numba, which `import fastbp` need not wait for
+    from fastbp.engine.engine import Engine  # imports Numba, which `import fastbp` should not
 
     return Engine(input_size, specs_of(blocks), dtype=dtype, key=mask_key(seed))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastbp import activations
 from fastbp.data.arrays import finite
-from fastbp.layers import BatchNorm, ColumnEmbedding, Dense, Layer, LayerNorm, Residual
+from fastbp.layers import BatchNorm, Dense, Layer, Residual
 from fastbp.model.sequential import Sequential
 from fastbp.util.types import Array
 
@@ -89,16 +89,12 @@ def _with_weights(layers: Sequence[Layer], width: int, arrays: Iterator[Array]) 
     result = []
     for layer in layers:
         within: list[_Weighted] = []
-        n = 0
         if isinstance(layer, Residual):
             within, units = _with_weights(layer.layers, width, arrays)
             n, width = int(units != width), units
-        elif isinstance(layer, Dense):
-            n, width = 1 + layer.use_bias, layer.units
-        elif isinstance(layer, ColumnEmbedding):
-            n, width = len(layer.tables), layer.units_of(width) or 0
-        elif isinstance(layer, BatchNorm | LayerNorm):
-            n = 4 if isinstance(layer, BatchNorm) else 2
+        else:
+            units = layer.units_of(width) or 0
+            n, width = len(layer.weights(width, units)), units
         result.append(_Weighted(layer, [next(arrays) for _ in range(n)], within))
     return result, width
 

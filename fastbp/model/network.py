@@ -23,7 +23,7 @@ from fastbp.util import arguments
 from fastbp.util.arguments import count
 
 if TYPE_CHECKING:
-    from fastbp.kernels.engine import Engine
+    from fastbp.engine.engine import Engine
 
 _building = threading.Lock()  # several threads may call a model that is not built yet
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastbp.data.arrays import Rows
+from fastbp.spec import KINDS, LayerSpec
 from fastbp.training.trainer import Trainer
 from fastbp.util.types import Array
-
-if TYPE_CHECKING:
-    from fastbp.spec import LayerSpec
 
 
 def renew_statistics(trainer: Trainer, rows: Rows | Iterable[Rows], batch_size: int) -> None:
@@ -62,6 +60,7 @@ def _statistics(specs: Sequence[LayerSpec]) -> Iterator[tuple[int, float]]:
     """Positions in get_weights() of moving means and variances, each with its momentum."""
     place = 0
     for spec in specs:
-        if spec.kind == "batch_norm":
-            yield from ((place + 2, spec.values[0]), (place + 3, spec.values[0]))
-        place += {"dense": 1 + spec.use_bias, "batch_norm": 4, "layer_norm": 2}.get(spec.kind, len(spec.tables))
+        learned = len(spec.parameters)
+        for number in range(len(KINDS[spec.kind].statistics)):
+            yield place + learned + number, spec.values[0]
+        place += spec.n_arrays

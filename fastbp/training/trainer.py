@@ -21,7 +21,7 @@ from fastbp.util.types import Array
 
 if TYPE_CHECKING:
     from fastbp.data.feeds import Feed
-    from fastbp.kernels.engine import Engine
+    from fastbp.engine.engine import Engine
     from fastbp.losses import Loss
     from fastbp.optimizers import Optimizer
     from fastbp.spec import Report
