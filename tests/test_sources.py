@@ -251,7 +251,7 @@ ERRORS = {
     "no line of csv": (lambda f, b: build().fit(sources.open(b / "names.csv", "y")),
         ValueError, "must have at least one row"),
     "text in parquet": (lambda f, b: build().fit(sources.open(b / "text.parquet", "y")), TypeError,
-                        "X of text.parquet from row 0 must hold numbers.*column 'a' has type String.*fastbp.Preprocessor"),
+                        "X of text.parquet from row 0 must hold .*column 'a' has type String.*fastbp.Preprocessor"),
     "hole in parquet": (lambda f, b: build().fit(sources.open(b / "hole.parquet", "y")), ValueError,
                         "X of hole.parquet from row 0 must have no missing values.*column 'a' has one at row 1"),
     "label": (lambda f, b: build().fit(sources.ArraySource(X, np.where(np.arange(N) == 203, 3, Y), chunk_rows=50)),
