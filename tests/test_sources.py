@@ -205,7 +205,7 @@ def broken(folder, tmp_path):
 
 
 ERRORS = {
-    "ending": (lambda f, b: sources.open("data.txt"), ValueError, "the ending must be .npy, .npz, .*got data.txt"),
+    "ending": (lambda f, b: sources.open("data.txt"), ValueError, "the file extension must be .npy, .npz, .*got data.txt"),
     "no file": (lambda f, b: sources.open(b / "none.npy"), FileNotFoundError, "none.npy"),
     "no files": (lambda f, b: sources.open([]), ValueError, "path must name at least one file"),
     "two kinds": (lambda f, b: sources.open(["a.csv", "b.parquet"]), ValueError, "of one kind, got .csv, .parquet"),
@@ -229,7 +229,7 @@ ERRORS = {
     "objects in npy": (lambda f, b: sources.open(b / "objects.npy"), ValueError, "must be a .npy file of numbers"),
     "no npy": (lambda f, b: sources.open(b / "no.npy"), ValueError, "must be a .npy file of numbers"),
     "no npz": (lambda f, b: sources.open(b / "no.npz"), ValueError, "must be a .npz archive"),
-    "columns of npz": (lambda f, b: sources.open(b / "columns.npz"), ValueError, "lies column by column"),
+    "columns of npz": (lambda f, b: sources.open(b / "columns.npz"), ValueError, "is in Fortran order"),
     "text in npz": (lambda f, b: sources.open(b / "columns.npz", features="text"),
         ValueError, "must hold real numbers"),
     "scale 0": (lambda f, b: sources.open(f / "X.npy", scale=0), ValueError, "scale must be finite and not 0"),
@@ -237,7 +237,7 @@ ERRORS = {
     "chunk of 0": (lambda f, b: sources.open(f / "X.npy", chunk_rows=0), ValueError, "chunk_rows must be at least 1"),
     "empty csv": (lambda f, b: sources.open(b / "empty.csv"),
         ValueError, "must begin with a line .* begins with nothing"),
-    "names twice": (lambda f, b: sources.open(b / "twice.csv"), ValueError, "names that differ, but .* a, a, y"),
+    "names twice": (lambda f, b: sources.open(b / "twice.csv"), ValueError, "distinct names, got a, a, y"),
     "other columns": (lambda f, b: list(sources.open([b / "nan.csv", b / "other.csv"])),
         ValueError, "the columns of .*nan.csv"),
     "text in csv": (lambda f, b: build().fit(sources.open(b / "text.csv", "y")), ValueError,

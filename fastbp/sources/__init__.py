@@ -1,4 +1,4 @@
-"""Data on disk that need not fit into memory, in chunks that `Sequential.fit`, `predict` and `evaluate` take.
+"""Data on disk that need not fit into memory, in chunks for `Sequential.fit`, `predict` and `evaluate`.
 
 >>> import numpy as np, tempfile
 >>> path = tempfile.mkdtemp() + "/train.csv"
