@@ -284,7 +284,7 @@ def test_penalties_do_not_hide_what_vanishes():
     W, A = np.array([[1.0, -2.0]]), np.ones((3, 1))
     penalty = 0.5 * np.sign(W) + 0.5 * W
     output = inspection.Output(A, A @ W, A @ W)
-    layer = diagnosis._figures(node, output, [W], [W], [penalty + 1e-9], (math.nan, math.nan))
+    layer = diagnosis._measurements(node, output, [W], [W], [penalty + 1e-9], (math.nan, math.nan))
     assert layer.gradient == pytest.approx(1e-9, rel=1e-6)
 
 
