@@ -343,7 +343,7 @@ class TestErrors:
         run("train", flowers, "--target", "kind", *TINY)
         np.savez("wide.npz", X=np.zeros((2, 5)))
         assert run("predict", "flowers.safetensors", "wide.npz") == 2
-        assert "X must have the 3 columns that were learnt, but 5 came" in capsys.readouterr().err
+        assert "X must have the 3 columns of the training data, got 5" in capsys.readouterr().err
 
     def test_a_folder_that_may_not_be_written(self, flowers, capsys, monkeypatch):
         monkeypatch.setattr(outputs.os, "access", lambda *arguments: False)
