@@ -20,8 +20,8 @@ from benchmarks.tables import machine, markdown_table, replace_generated, versio
 from benchmarks.trainers import TITLES, Run, Task, run
 from benchmarks.xor import XorResult, solve_xor
 from fastbp import datasets
-from fastbp.job_network import learn
-from fastbp.jobs import TrainJob
+from fastbp.cli.job import TrainJob
+from fastbp.cli.network import learn
 
 PAGE = ROOT / "docs" / "accuracy.md"
 

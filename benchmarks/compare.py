@@ -24,9 +24,9 @@ from benchmarks.measure import ROOT, Measurement, Plan, WorkerError, measure
 from benchmarks.peers import PEERS
 from benchmarks.rows import ROWS, row_flops
 from benchmarks.tables import machine, markdown_table, replace_generated, versions
-from fastbp.bench import CLIP_NORM, SETTLE_SECONDS, WEIGHT_DECAY
+from fastbp.cli.bench import CLIP_NORM, SETTLE_SECONDS, WEIGHT_DECAY
 from fastbp.plots import plot_speed
-from fastbp.plots.report import check_picture
+from fastbp.plots.figures import check_picture
 from fastbp.plots.speed import Times
 
 PAGE = ROOT / "docs" / "performance.md"

@@ -26,9 +26,10 @@ import fastbp
 from benchmarks.measure import ROOT
 from benchmarks.tables import machine, markdown_table, replace_generated, versions
 from fastbp import datasets
-from fastbp.datasets import Array, Split
+from fastbp.datasets import Split
 from fastbp.layers import Layer
 from fastbp.preprocessing.preprocessor import Preprocessor
+from fastbp.util.types import Array
 
 PAGE = ROOT / "docs" / "goals.md"
 SEEDS = 3

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.peers import can_train
 from benchmarks.rows import checked_row, row_flops
-from fastbp.bench import SETTLE_SECONDS, Row
+from fastbp.cli.bench import SETTLE_SECONDS, Row
 
 ROOT = Path(__file__).resolve().parent.parent
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")

@@ -20,12 +20,16 @@ import numpy as np
 import torch
 
 from benchmarks import tables
-from fastbp.kernels import program
-from fastbp.kernels.engine import Engine
+from fastbp.engine.engine import Engine
+from fastbp.kernels import operations
 from fastbp.spec import LayerSpec
 
 SHAPES = ((128, 512, 512), (128, 1024, 1024), (256, 2048, 2048), (256, 2500, 2000))
-PASSES = {"forward": program.FORWARD, "backward data": program.BACKWARD, "weight gradient + Adam": program.WEIGHTS}
+PASSES = {
+    "forward": operations.FORWARD,
+    "backward data": operations.BACKWARD,
+    "weight gradient + Adam": operations.WEIGHTS,
+}
 ADAM = (1e-6, 0.0, 0.9, 0.999, 1e-8, 0.9, 0.9, 0.0)
 
 
@@ -50,7 +54,7 @@ def ours(batch: int, inputs: int, outputs: int, repeats: int) -> dict[str, Calla
         engine.train(X, y, order, bounds, np.array([ADAM]), losses, n_threads=1)
 
     def timed(operation: int) -> Callable[[], float]:
-        passes = np.array([[operation, 1, 1, program.HELPING]] * repeats, np.int64)
+        passes = np.array([[operation, 1, 1, operations.HELPING]] * repeats, np.int64)
 
         def run() -> float:
             space = engine._training

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import bench
-from fastbp.bench import MAX_STEPS, Row, Workload, glorot_weights, specs, step_flops
-from fastbp.datasets import Array
+from fastbp.cli import bench
+from fastbp.cli.bench import MAX_STEPS, Row, Workload, glorot_weights, specs, step_flops
 from fastbp.spec import LayerSpec
+from fastbp.util.types import Array
 
 ROWS = (
     *bench.ROWS,

@@ -31,7 +31,7 @@ import fastbp
 from benchmarks.measure import ROOT
 from benchmarks.tables import machine, markdown_table, replace_generated, versions
 from fastbp import sources
-from fastbp.jobs import counted
+from fastbp.cli.train import counted
 
 PAGE = ROOT / "docs" / "data.md"
 FEATURES, CLASSES, BATCH = 784, 10, 128

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastbp
-from fastbp.bench import Row, glorot_weights
-from fastbp.datasets import Array
-from fastbp.job_network import build, soft_targets
-from fastbp.jobs import TrainJob
+from fastbp.cli.bench import Row, glorot_weights
+from fastbp.cli.job import TrainJob
+from fastbp.cli.network import build, soft_targets
 from fastbp.preprocessing.preprocessor import Preprocessor
+from fastbp.util.types import Array
 
 TITLES = {"fastbp": "fastbp", "sklearn": "scikit-learn", "torch": "PyTorch"}
 

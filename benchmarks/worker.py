@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 from benchmarks.peers import Peer, make_peer
 from benchmarks.rows import loss_of, make_workload
-from fastbp.bench import MAX_STEPS, Row
+from fastbp.cli.bench import MAX_STEPS, Row
 
 
 class Worker:
@@ -57,7 +57,7 @@ class Worker:
 
     def peak(self) -> dict[str, float]:
         """FLOP/s of the multiply-add units, measured on as many threads."""
-        from fastbp.kernels.peak import measured_peak
+        from fastbp.engine.peak import measured_peak
 
         return {"flops": measured_peak("float32", self.n_threads)}
 

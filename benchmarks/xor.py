@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 import fastbp
-from fastbp.datasets import Array
 from fastbp.reference import ReferenceEngine
 from fastbp.spec import LayerSpec
+from fastbp.util.types import Array
 
 X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
 Y = np.array([[0], [1], [1], [0]], np.float32)

@@ -31,11 +31,10 @@ from fastbp.callbacks import (
     TensorBoard,
     TerminateOnNaN,
 )
-from fastbp.checkpoint import CheckpointError
 from fastbp.constraints import MaxNorm
-from fastbp.diagnosis import Diagnosis, diagnose
-from fastbp.folding import fold
-from fastbp.gradient_check import GradientCheck, check_gradients
+from fastbp.diagnosis.gradient_check import GradientCheck, check_gradients
+from fastbp.diagnosis.layer_health import Diagnosis, diagnose
+from fastbp.diagnosis.lr_finder import RateSearch, find_learning_rate
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.losses import (
     MAE,
@@ -54,11 +53,12 @@ from fastbp.losses import (
     Poisson,
     Quantile,
 )
-from fastbp.model import Sequential, load
+from fastbp.model.fold import fold
+from fastbp.model.loading import load
+from fastbp.model.sequential import Sequential
 from fastbp.optimizers import LAMB, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, Muon, NAdam, RMSprop
 from fastbp.plots import plot_history
 from fastbp.preprocessing.preprocessor import Preprocessor
-from fastbp.rate_finder import RateSearch, find_learning_rate
 from fastbp.regularizers import L1, L1L2, L2
 from fastbp.schedules import (
     CosineDecay,
@@ -70,12 +70,15 @@ from fastbp.schedules import (
     StepDecay,
     Warmup,
 )
-from fastbp.training import DivergenceWarning, History
+from fastbp.storage.errors import CheckpointError
+from fastbp.training.history import DivergenceWarning, History
+from fastbp.util import old_names
+from fastbp.util.version import __version__
 
-__version__ = "0.1.0"
 # Imported when first asked for; Numba alone takes 0.25 s.
 _LATER = ("datasets", "estimators", "exchange", "kernels", "reference", "sources")
 _ESTIMATORS = ("MLPClassifier", "MLPRegressor")  # these need scikit-learn
+old_names.install()
 if os.environ.get("FASTBP_ISA", "").strip():  # is checked, and takes effect, before Numba compiles anything
     importlib.import_module("fastbp.kernels.jit")
 

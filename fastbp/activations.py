@@ -10,9 +10,9 @@ from difflib import get_close_matches
 from numbers import Real
 from typing import Any, final
 
-from fastbp.functions import Functions, checked_functions
-from fastbp.parameters import set_fields
 from fastbp.spec import ScalarFunctions
+from fastbp.util.derivative_check import Functions, checked_functions
+from fastbp.util.fields import set_fields
 
 DEFAULT_ALPHA = {
     "identity": 0.0,

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, final
 
-from fastbp.arguments import real
-from fastbp.parameters import set_fields
+from fastbp.util.arguments import real
+from fastbp.util.fields import set_fields
 
 
 @final

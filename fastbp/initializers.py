@@ -12,9 +12,9 @@ from typing import Any, Literal, Protocol, final, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.arguments import meant
+from fastbp.util.arguments import meant
+from fastbp.util.types import Array
 
-Array = npt.NDArray[Any]
 # Draws are made this many at a time: the stream is the same, and no float64 copy of a large kernel is ever held.
 DRAWS = 1 << 20
 

@@ -14,9 +14,9 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from fastbp.arguments import count, instead, meant
-from fastbp.data import Array
-from fastbp.parameters import set_fields
+from fastbp.util.arguments import count, instead, meant
+from fastbp.util.fields import set_fields
+from fastbp.util.types import Array
 
 # Losses that work from the logits of probabilities.
 _SIGMOID = ("binary_cross_entropy", "binary_focal")

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.arguments import flag
-from fastbp.parameters import any_number, set_fields
+from fastbp.util.arguments import flag
+from fastbp.util.fields import any_number, set_fields
 
 Steps = npt.NDArray[np.int64]
 Rates = npt.NDArray[np.float64]

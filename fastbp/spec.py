@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et al. 2017
 INPUT = -1  # as a node's number: the network's input
 
 
@@ -18,15 +19,45 @@ class ScalarFunctions(NamedTuple):
     derivative: Callable[..., float]
 
 
+class Kind(NamedTuple):
+    """What every part of fastbp needs to know of a kind of layer.
+
+    parameters: the names of its learned arrays, in the order of `Sequential.get_weights`, each (units,) unless it is a
+    kernel (inputs, units). statistics: the arrays behind them that follow the batches, (units,) each. kernel: the first
+    parameter is a kernel, which penalties, constraints and decay of kernels alone apply to. tables: its parameters are
+    one table (codes, dimension) for each of the spec's tables instead. random: training draws random numbers for it.
+    batch: in training a row's output depends on the other rows of the batch.
+    """
+
+    parameters: tuple[str, ...] = ()
+    statistics: tuple[str, ...] = ()
+    kernel: bool = False
+    tables: bool = False
+    random: bool = False
+    batch: bool = False
+
+
+# The one table of the kinds of layers. Compiled code knows a kind by its place here.
+KINDS = {
+    "dense": Kind(("kernel", "bias"), kernel=True),
+    "activation": Kind(),
+    "batch_norm": Kind(("gamma", "beta"), ("moving_mean", "moving_variance"), batch=True),
+    "layer_norm": Kind(("gamma", "beta")),
+    "dropout": Kind(random=True),
+    "noise": Kind(random=True),
+    "add": Kind(),
+    "embedding": Kind(tables=True),
+}
+
+
 class LayerSpec(NamedTuple):
     """One node of a network: what it computes, from which nodes, and how its weights are to be trained.
 
-    kind: "dense", "activation", "batch_norm", "layer_norm", "dropout", "noise", "add" or "embedding", which reads the
-    network's input. values: of batch_norm (momentum, epsilon), of layer_norm (epsilon,), of dropout (rate,), of noise
-    (standard deviation,). tables: of embedding (column, codes, dimension), columns ascending. below: the node whose
-    output it reads, None for the one before, -1 for the network's input; skip: the node whose output "add" adds to
-    that. multiplier: times the learning rate. l1, l2: penalties l1 sum |W| + l2 sum W^2 of a kernel; max_norm: no
-    unit's incoming weights have a larger norm, 0 for any.
+    kind: one of KINDS; "embedding" reads the network's input. values: of batch_norm (momentum, epsilon), of layer_norm
+    (epsilon,), of dropout (rate,), of noise (standard deviation,). tables: of embedding (column, codes, dimension),
+    columns ascending. below: the node whose output it reads, None for the one before, -1 for the network's input; skip:
+    the node whose output "add" adds to that. multiplier: times the learning rate. l1, l2: penalties l1 sum |W| + l2 sum
+    W^2 of a kernel; max_norm: no unit's incoming weights have a larger norm, 0 for any.
     """
 
     units: int
@@ -48,6 +79,28 @@ class LayerSpec(NamedTuple):
     def dense(self) -> bool:
         """Whether it has a kernel."""
         return self.kind == "dense"
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of its learned arrays."""
+        if KINDS[self.kind].tables:
+            return tuple(f"embedding_{column}" for column, *_ in self.tables)
+        return tuple(name for name in KINDS[self.kind].parameters if name != "bias" or self.use_bias)
+
+    @property
+    def n_arrays(self) -> int:
+        """How many arrays it has in `Sequential.get_weights`, statistics included."""
+        return len(self.parameters) + len(KINDS[self.kind].statistics)
+
+    def shapes(self, inputs: int) -> list[tuple[int, ...]]:
+        """The shapes of its learned arrays: kernel (in, units), vectors (units,), tables (codes, dimension)."""
+        if KINDS[self.kind].tables:
+            return [(codes, dimension) for _, codes, dimension in self.tables]
+        return [(inputs, self.units) if name == "kernel" else (self.units,) for name in self.parameters]
+
+    def is_kernel(self, number: int) -> bool:
+        """Whether the learned array of this number is a kernel or a table, which penalties apply to."""
+        return KINDS[self.kind].tables or (KINDS[self.kind].kernel and number == 0)
 
 
 class UpdateSpec(NamedTuple):

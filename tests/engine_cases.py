@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbp import optimizers
-from fastbp.kernels.engine import Engine
+from fastbp.engine.engine import Engine
 from fastbp.reference import ACTIVATIONS
 from fastbp.spec import LayerSpec, Report, UpdateSpec
 

@@ -28,9 +28,9 @@ from engine_cases import (
     with_codes,
 )
 
-from fastbp.kernels import engine as engine_module
+from fastbp.engine import engine as engine_module
+from fastbp.engine.engine import Engine
 from fastbp.kernels import parallel
-from fastbp.kernels.engine import Engine
 from fastbp.spec import UpdateSpec
 
 WORKERS = (1, 2, 3, 7, 16)

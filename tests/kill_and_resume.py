@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 import fastbp
-from fastbp import Dense, Sequential, training
+from fastbp import Dense, Sequential
 from fastbp.callbacks import BackupAndRestore, CSVLogger, EarlyStopping, ReduceLROnPlateau, StochasticWeightAveraging
+from fastbp.training import fit as training
 
 N, EPOCHS, BATCH = 400, 24, 8
 
@@ -82,7 +83,7 @@ def finished(folder):
 
 def steps_done(folder):
     path = Path(folder) / "run.fit"
-    return fastbp.checkpoint.read(path)[0].fit["dict"]["step"] if path.exists() else 0
+    return fastbp.storage.checkpoint.read(path)[0].fit["dict"]["step"] if path.exists() else 0
 
 
 def kill_again_and_again(kills, seed):

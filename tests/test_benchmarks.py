@@ -20,7 +20,7 @@ from benchmarks.rows import ROWS, checked_row, layer_specs, loss_of, make_worklo
 from benchmarks.trainers import TRAINERS, Run  # noqa: E402
 from benchmarks.worker import Worker  # noqa: E402
 from fastbp import datasets  # noqa: E402
-from fastbp.bench import Row  # noqa: E402
+from fastbp.cli.bench import Row  # noqa: E402
 from fastbp.reference import ReferenceEngine  # noqa: E402
 
 SMALL = (Row((6, 5, 1), 4, "sgd", "mse"), Row((6, 8, 5, 3), 16), Row((6, 5, 3), 1, "sgd"))

@@ -15,7 +15,7 @@ import pytest
 from engine_cases import make_data, make_engine, run_python, spec, train
 
 from fastbp import isa
-from fastbp.kernels import engine as engine_module
+from fastbp.engine import engine as engine_module
 from fastbp.kernels import jit
 
 pytestmark = pytest.mark.jit
@@ -30,7 +30,8 @@ event.register("numba:run_pass", passes)
 """
 FIRST_FIT = PRELUDE + """
 from engine_cases import everything, make_data, make_engine, predict, spec, train
-from fastbp.kernels import engine, jit
+from fastbp.engine import engine
+from fastbp.kernels import jit
 engine.WORTH_SHARING = 1
 start = time.process_time()
 with warnings.catch_warnings(record=True) as caught:
@@ -362,7 +363,7 @@ print(json.dumps([len(passes.buffer), time.process_time() - start]))
     assert statistics.median(seconds for _, seconds in found) < 0.2
 
 
-@pytest.mark.parametrize("module", ["fastbp", "fastbp.isa", "fastbp.kernels.engine"])
+@pytest.mark.parametrize("module", ["fastbp", "fastbp.isa", "fastbp.engine.engine"])
 def test_an_unknown_instruction_set_is_an_error_at_import(module: str) -> None:
     done = run_python("-c", f"import {module}", check=False, FASTBP_ISA="sse9")
     assert done.returncode == 1
@@ -385,7 +386,7 @@ import numba
 numba.njit(lambda x: x + 1)(1)
 from numba.core.registry import cpu_target
 from fastbp import isa
-from fastbp.kernels import engine
+from fastbp.engine import engine
 print(isa.NAME, isa.table().cpu, cpu_target.target_context.codegen().magic_tuple()[1])
 """
     foreign = isa.detect.choose(None) == "avx512"  # other processors offer one instruction set beside the plain loops
@@ -403,7 +404,7 @@ numba.njit(lambda x: x + 1)(1)
 os.environ["FASTBP_ISA"] = "avx2"
 from fastbp.isa import detect
 detect.choose = lambda requested=None: "other" if requested is None else requested
-from fastbp.kernels import engine
+from fastbp.engine import engine
 """
     done = run_python("-c", script, check=False, FASTBP_ISA=None)
     assert done.returncode == 1

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import Dense, Sequential, callbacks, checkpoint
+from fastbp import Dense, Sequential, callbacks
 from fastbp.callbacks.base import Monitor
-from fastbp.normalising import renew_statistics
-from fastbp.rates import Rates
 from fastbp.spec import LayerSpec, Report, UpdateSpec
+from fastbp.storage import checkpoint
+from fastbp.training.batch_norm_statistics import renew_statistics
+from fastbp.training.learning_rates import Rates
 
 N = 40
 X = np.random.default_rng(7).normal(size=(N, 3)).astype(np.float32)
@@ -418,7 +419,7 @@ def test_statistics_are_the_means_over_the_batches():
     trainer = build()._trainer
     engine = trainer.engine = Normalising()
     before = engine.get_weights()
-    renew_statistics(trainer, fastbp.data.Rows(X[:33], Y[:33], None), 8)  # the last batch has one row
+    renew_statistics(trainer, fastbp.data.arrays.Rows(X[:33], Y[:33], None), 8)  # the last batch has one row
     batches = X[:32].astype(np.float64).reshape(4, 8, 3)
     expected = [*before[:2], batches.mean(axis=(0, 1)), batches.var(axis=1, ddof=1).mean(axis=0), *before[4:]]
     for a, b in zip(engine.weights, expected, strict=True):

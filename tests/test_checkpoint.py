@@ -18,7 +18,8 @@ import pytest
 import safetensors.numpy
 
 import fastbp
-from fastbp import Activation, CheckpointError, Dense, Sequential, checkpoint
+from fastbp import Activation, CheckpointError, Dense, Sequential
+from fastbp.storage import checkpoint
 
 N = 30
 X = np.random.default_rng(12).normal(size=(N, 3)).astype(np.float32)
@@ -67,7 +68,7 @@ def build(case, **options):
 
 def assert_alike(first, second):
     assert repr(first) == repr(second)
-    assert first._recipe == second._recipe
+    assert first._arguments == second._arguments
     for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     for state, other in zip(first._engine.get_state(), second._engine.get_state(), strict=True):
@@ -216,7 +217,7 @@ def test_a_learning_rate_that_is_a_function_is_saved_as_its_value(tmp_path):
     with pytest.warns(UserWarning, match=r"learning_rate is a function.*step 3, 0\.025") as caught:
         model.save(tmp_path / "model")
     assert caught[0].filename == __file__
-    assert fastbp.load(tmp_path / "model")._recipe.optimizer.learning_rate == 0.025
+    assert fastbp.load(tmp_path / "model").optimizer.learning_rate == 0.025
 
 
 def test_an_initializer_of_ones_own_leaves_the_weights_that_it_made(tmp_path):

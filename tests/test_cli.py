@@ -15,10 +15,13 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import bench, cli, job_network, jobs
-from fastbp.bench import ROWS, Row, Runner, make_workload, step_flops
-from fastbp.cli import main
-from fastbp.jobs import RECIPES, TrainJob
+from fastbp.cli import bench, outputs, train
+from fastbp.cli import job as jobs
+from fastbp.cli import main as cli
+from fastbp.cli import network as job_network
+from fastbp.cli.bench import ROWS, Row, Runner, make_workload, step_flops
+from fastbp.cli.job import RECIPES, TrainJob
+from fastbp.cli.main import main
 from fastbp.preprocessing.preprocessor import Preprocessor
 
 OPTIONS = ["--layers", "8", "--epochs", "60", "--learning-rate", "0.03", "--quiet"]
@@ -343,7 +346,7 @@ class TestErrors:
         assert "X must have the 3 columns that were learnt, but 5 came" in capsys.readouterr().err
 
     def test_a_folder_that_may_not_be_written(self, flowers, capsys, monkeypatch):
-        monkeypatch.setattr(jobs.os, "access", lambda *arguments: False)
+        monkeypatch.setattr(outputs.os, "access", lambda *arguments: False)
         assert run("train", flowers, "--target", "kind") == 2
         assert "choose another place" in capsys.readouterr().err
 
@@ -387,7 +390,7 @@ class TestInterrupt:
         assert fastbp.load("flowers.safetensors").predict(np.zeros((1, 3))).shape == (1, 2)
 
     def test_before_training_nothing_is_saved(self, flowers, capsys, monkeypatch):
-        monkeypatch.setattr(jobs, "_read_split", lambda job: (_ for _ in ()).throw(KeyboardInterrupt))
+        monkeypatch.setattr(train, "_read_split", lambda job: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run("train", flowers, "--target", "kind") == 130
         assert capsys.readouterr().err == "interrupted\n"
         assert not Path("flowers.safetensors").exists()
@@ -397,7 +400,7 @@ class TestInterrupt:
         command = [
             sys.executable,
             "-m",
-            "fastbp.cli",
+            "fastbp.cli.main",
             "train",
             "flowers.csv",
             "--target",
@@ -454,7 +457,7 @@ class TestBench:
         assert step_flops((784, 128, 10), 32) == 2 * 32 * (2 * 784 * 128 + 3 * 128 * 10)
 
     def test_the_reference_and_the_engine_take_the_same_steps(self):
-        from fastbp.kernels.engine import Engine
+        from fastbp.engine.engine import Engine
         from fastbp.reference import ReferenceEngine
         from fastbp.spec import LayerSpec
 

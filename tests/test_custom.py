@@ -15,7 +15,7 @@ from engine_cases import make_engine, run_python, spec
 import fastbp
 import fastbp.kernels
 from fastbp import CheckpointError, CustomActivation, CustomLoss, Dense, LeakyReLU, Sequential, activations, losses
-from fastbp.kernels.engine import Engine
+from fastbp.engine.engine import Engine
 from fastbp.reference import ReferenceEngine
 from fastbp.spec import LayerSpec
 

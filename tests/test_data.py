@@ -7,7 +7,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from fastbp import arguments, data
+from fastbp.data import arrays as data
+from fastbp.data import sample_weights, targets
+from fastbp.util import arguments
 
 F4, F8 = np.dtype("float32"), np.dtype("float64")
 MSE, CE, BCE = "mse", "cross_entropy", "binary_cross_entropy"
@@ -142,7 +144,7 @@ def test_float64_beyond_float32_is_told_of_float64():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("size", [1, 15, data._SHORT, data._SHORT + 1, data._CHUNK + 17])
+@pytest.mark.parametrize("size", [1, 15, data.SHORT, data.SHORT + 1, data._CHUNK + 17])
 @pytest.mark.parametrize("place", ["first", "middle", "last"])
 def test_one_bad_element_is_found_anywhere(size, place, bad):
     X = np.zeros((size, 1), np.float32)
@@ -152,7 +154,7 @@ def test_one_bad_element_is_found_anywhere(size, place, bad):
         data.features(X, 1, F4)
 
 
-@pytest.mark.parametrize("size", [10, 10 * data._SHORT])
+@pytest.mark.parametrize("size", [10, 10 * data.SHORT])
 @pytest.mark.parametrize("value", [3e38, -3e38])
 def test_finite_numbers_whose_sum_overflows_are_finite(size, value):
     X = np.full((size, 1), value, np.float32)
@@ -194,7 +196,7 @@ GOOD_Y = {
 @pytest.mark.parametrize("case", GOOD_Y)
 def test_targets_reach_the_engine_as_the_loss_takes_them(case):
     loss, outputs, y, expected = GOOD_Y[case]
-    result = data.targets(y, 2, outputs, loss, F4)
+    result = targets.targets(y, 2, outputs, loss, F4)
     assert result.dtype == expected.dtype
     assert result.flags.c_contiguous
     np.testing.assert_array_equal(result, expected)
@@ -228,7 +230,7 @@ BAD_Y = {
 def test_bad_targets_say_what_came_and_what_to_do(case):
     loss, outputs, y, error, text = BAD_Y[case]
     with pytest.raises(error) as caught:
-        data.targets(y, 2, outputs, loss, F4)
+        targets.targets(y, 2, outputs, loss, F4)
     assert str(caught.value).startswith("y ")
     assert text in str(caught.value)
 
@@ -247,7 +249,7 @@ BAD_WEIGHTS = {
 def test_bad_sample_weights_say_what_came(case):
     value, error, text = BAD_WEIGHTS[case]
     with pytest.raises(error) as caught:
-        data.weights(value, 2, F4)
+        sample_weights.weights(value, 2, F4)
     assert str(caught.value).startswith("sample_weight ")
     assert text in str(caught.value)
 
@@ -267,7 +269,7 @@ SOFT_LABELS = np.array([[0.8, 0.2, 0], [0, 0.4, 0.6], [0.1, 0.8, 0.1], [0, 0, 1.
     ],
 )
 def test_class_weights_become_weights_of_rows(y, outputs, loss, given, expected):
-    np.testing.assert_array_equal(data.class_weights(given, y, outputs, loss), expected)
+    np.testing.assert_array_equal(sample_weights.class_weights(given, y, outputs, loss), expected)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +289,7 @@ def test_class_weights_become_weights_of_rows(y, outputs, loss, given, expected)
 )
 def test_bad_class_weights_are_named(given, outputs, loss, error):
     with pytest.raises(error, match="class_weight"):
-        data.class_weights(given, LABELS if loss == CE else BINARY, outputs, loss)
+        sample_weights.class_weights(given, LABELS if loss == CE else BINARY, outputs, loss)
 
 
 @pytest.mark.parametrize(

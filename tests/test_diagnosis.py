@@ -2,18 +2,17 @@
 
 import copy
 import dataclasses
-import doctest
-import importlib
 import math
 import time
-import warnings
 
 import numpy as np
 import pytest
 
 import fastbp
-from fastbp import SGD, Dense, Sequential, diagnosis, gradient_check, inspection, rate_finder
+from fastbp import SGD, Dense, Sequential
 from fastbp.datasets import load_digits
+from fastbp.diagnosis import gradient_check, inspection
+from fastbp.diagnosis import layer_health as diagnosis
 from fastbp.initializers import Constant, VarianceScaling
 from fastbp.spec import LayerSpec
 
@@ -159,7 +158,7 @@ def test_networks_of_all_kinds_are_looked_into():
 
 
 def checked_names(model):
-    return [name for _, name, *_ in fastbp.network.parameters(model._blocks)]
+    return [name for _, name, *_ in fastbp.layers.graph.parameters(model._blocks)]
 
 
 def test_outputs_of_every_kind(rng):
@@ -467,7 +466,7 @@ def test_what_has_no_gradient_is_left_out():
 def test_the_suggested_rate_trains(optimizer, batch_size):
     model = classifier(Dense(64, "relu"), optimizer=optimizer)
     found = fastbp.find_learning_rate(model, X, Y, batch_size=batch_size)
-    optimizer = dataclasses.replace(model._recipe.optimizer, learning_rate=found.suggestion)
+    optimizer = dataclasses.replace(model.optimizer, learning_rate=found.suggestion)
     model.compile(optimizer, "cross_entropy", ["accuracy"])
     assert model.fit(X, Y, batch_size=batch_size, epochs=15).history["accuracy"][-1] > 0.93
     assert found.suggestion == min(found.steepest, found.tenth_of_minimum)
@@ -480,7 +479,7 @@ def test_the_search_is_what_it_says():
     model = classifier(Dense(8, "tanh"), optimizer="sgd")
     found = fastbp.find_learning_rate(model, X, Y, low=1e-4, high=0.1, steps=20, batch_size=512, seed=5)
     np.testing.assert_allclose(found.rates, np.geomspace(1e-4, 0.1, 20), rtol=1e-12)
-    shuffler, smoothed = fastbp.seeds.Shuffler(5, len(X)), 0.0
+    shuffler, smoothed = fastbp.util.random_streams.Shuffler(5, len(X)), 0.0
     for step, rate in enumerate(found.rates):
         model.compile(SGD(rate), "cross_entropy")
         rows = shuffler.order(step // 3)[512 * (step % 3) :][:512]  # 1797 rows: three whole batches an epoch
@@ -552,11 +551,3 @@ def test_a_loss_that_is_not_finite_from_the_start_is_an_error():
     model = classifier(*[Dense(64, kernel_initializer=scaled(1e18))] * 5)
     with pytest.raises(ValueError, match=r"not finite from step 1 on.*fastbp\.diagnose"):
         fastbp.find_learning_rate(model, X, Y)
-
-
-@pytest.mark.parametrize("module", [diagnosis, gradient_check, inspection, rate_finder])
-def test_examples_in_docstrings_run(module):
-    names = {name: getattr(fastbp, name) for name in fastbp.__all__}
-    names["RandomNormal"] = importlib.import_module("fastbp.initializers").RandomNormal
-    with warnings.catch_warnings():
-        assert doctest.testmod(module, extraglobs=names).failed == 0

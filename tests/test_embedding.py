@@ -29,7 +29,7 @@ from engine_cases import (
 from test_reference import EPS, central_differences
 
 import fastbp
-from fastbp.kernels.engine import Engine
+from fastbp.engine.engine import Engine
 from fastbp.reference import ReferenceEngine
 from fastbp.spec import Report, UpdateSpec
 

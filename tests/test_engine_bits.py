@@ -17,7 +17,7 @@ from engine_cases import (
 )
 from engine_threads import CASES, WORKERS
 
-from fastbp.kernels import engine as engine_module
+from fastbp.engine import engine as engine_module
 from fastbp.kernels import parallel
 from fastbp.spec import Report
 

@@ -23,7 +23,7 @@ from engine_cases import (
 from test_reference_nodes import NETWORKS as FOUR_INPUTS
 
 from fastbp import optimizers
-from fastbp.kernels.engine import Engine
+from fastbp.engine.engine import Engine
 from fastbp.reference import ReferenceEngine
 from fastbp.reference.random import Draw, kept, normal
 from fastbp.spec import LayerSpec, Report, UpdateSpec

@@ -27,7 +27,7 @@ from engine_cases import (
     train,
 )
 
-from fastbp.kernels import engine as engine_module
+from fastbp.engine import engine as engine_module
 from fastbp.reference import RULES
 from fastbp.reference import update as reference_update
 from fastbp.spec import Report
@@ -274,7 +274,7 @@ FORK = """
 import os, sys, warnings
 import numpy as np
 from engine_cases import everything, make_data, make_engine, predict, spec, train
-from fastbp.kernels import engine as engine_module
+from fastbp.engine import engine as engine_module
 
 engine_module.WORTH_SHARING = 1
 engine = make_engine(40, [spec(70, "relu"), spec(10, "softmax")], loss="cross_entropy", optimizer="adam")

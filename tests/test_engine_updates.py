@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from engine_cases import ADD, BATCH_NORM, DROPOUT, LAYER_NORM, make_data, spec
-from test_reference_update_spec import CASES
+from test_reference_updates import CASES
 
 from fastbp import optimizers
-from fastbp.kernels.engine import Engine
+from fastbp.engine.engine import Engine
 from fastbp.reference import ReferenceEngine
 from fastbp.spec import LayerSpec, Report, UpdateSpec
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import pickle
 import warnings
 from typing import Any
@@ -420,9 +418,3 @@ def test_networks_that_cannot_go_on() -> None:
             classifier(solver=solver).fit(X, Y, sample_weight=np.zeros(len(Y)))
     with pytest.raises(ValueError, match="early_stopping=True"), warnings.catch_warnings():
         classifier(early_stopping=True).partial_fit(X, Y, classes=np.unique(Y))
-
-
-@pytest.mark.parametrize("module", ["classifier", "regressor", "validation"])
-def test_examples_of_the_docstrings(module: str) -> None:
-    found = importlib.import_module(f"fastbp.estimators.{module}")
-    assert doctest.testmod(found).failed == 0

@@ -44,7 +44,7 @@ def test_grid_search_in_processes() -> None:
 
 def threads_used() -> tuple[int | None, int]:
     """What an estimator would ask for here, and what the engine would start."""
-    from fastbp.kernels.workspace import THREADS
+    from fastbp.engine.threads import THREADS
 
     wanted = MLPClassifier()._threads()
     return wanted, THREADS.limit(wanted)

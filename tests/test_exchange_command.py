@@ -11,8 +11,8 @@ import pytest
 
 import fastbp
 from fastbp import Dense, Sequential, exchange
-from fastbp.cli import main
-from fastbp.exchange.command import FORMATS
+from fastbp.cli.export import FORMATS
+from fastbp.cli.main import main
 
 
 @pytest.fixture

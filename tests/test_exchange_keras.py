@@ -1,6 +1,5 @@
 """Keras 3, over PyTorch: models that compute what ours do, there, back, and through its own files."""
 
-import doctest
 import os
 import sys
 
@@ -23,7 +22,7 @@ from fastbp import (
     Sequential,
     exchange,
 )
-from fastbp.exchange import ExchangeError, keras_models, keras_reading
+from fastbp.exchange import ExchangeError, keras_models
 
 keras = pytest.importorskip("keras")
 layers, ops = keras.layers, keras.ops
@@ -242,11 +241,3 @@ def test_other_mistakes(monkeypatch):
     for call in (exchange.to_keras, exchange.from_keras):
         with pytest.raises(ImportError, match=r'needs keras, which is missing: pip install "fastbp\[keras\]"'):
             call(make("held"))
-
-
-def test_the_examples_run():
-    for module in (
-        keras_models,
-        keras_reading,
-    ):
-        assert doctest.testmod(module).failed == 0

@@ -1,6 +1,5 @@
 """Modules of NumPy alone: they compute what models do, where fastbp is not to be had."""
 
-import doctest
 import json
 import os
 import runpy
@@ -242,7 +241,3 @@ def test_a_layer_that_the_table_lacks_is_named(monkeypatch, path):
     monkeypatch.delitem(numpy_module.LAYERS, fastbp.BatchNorm)
     with pytest.raises(ExchangeError, match=r"a module of NumPy must be given .* but layer 0, BatchNorm\(6\) came"):
         exchange.to_numpy(make("BatchNorm"), path)
-
-
-def test_the_examples_run():
-    assert doctest.testmod(numpy_module).failed == 0

@@ -1,6 +1,5 @@
 """scikit-learn's perceptrons: the same predictions there and back, fitted estimators that go on."""
 
-import doctest
 import pickle
 import sys
 
@@ -10,7 +9,7 @@ from exchange_cases import assert_alike, assert_same_weights
 
 import fastbp
 from fastbp import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Sequential, exchange
-from fastbp.exchange import ExchangeError, sklearn_mlp
+from fastbp.exchange import ExchangeError
 
 pytest.importorskip("sklearn")
 from sklearn.base import clone
@@ -163,7 +162,3 @@ def test_other_mistakes(monkeypatch):
     for call in (exchange.from_sklearn, exchange.to_sklearn):
         with pytest.raises(ImportError, match=r'needs sklearn, which is missing: pip install "fastbp\[sklearn\]"'):
             call(mlp)
-
-
-def test_the_examples_run():
-    assert doctest.testmod(sklearn_mlp).failed == 0

@@ -1,7 +1,6 @@
 """PyTorch: modules that compute what models do, in training too, and models made of modules and of weights."""
 
 import copy
-import doctest
 import io
 import sys
 
@@ -11,7 +10,7 @@ from exchange_cases import CASES, INPUTS, assert_alike, assert_same_weights, mak
 
 import fastbp
 from fastbp import Activation, CustomActivation, Dense, Dropout, LayerNorm, Residual, Sequential, exchange
-from fastbp.exchange import ExchangeError, chains, torch_modules, torch_reading
+from fastbp.exchange import ExchangeError, torch_modules
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -372,12 +371,3 @@ def test_without_torch_the_message_says_how_to_get_it(call, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ImportError, match=r'needs torch, which is missing: pip install "fastbp\[torch\]"'):
         call(make("held"))
-
-
-def test_the_examples_run():
-    for module in (
-        torch_modules,
-        torch_reading,
-        chains,
-    ):
-        assert doctest.testmod(module).failed == 0

@@ -1,11 +1,8 @@
 """Tables of pandas, polars and pyarrow, tensors of PyTorch and JAX: the bits of arrays, or an error that helps."""
 
 import decimal
-import doctest
-import importlib
 import subprocess
 import sys
-import types
 
 import jax
 import numpy as np
@@ -16,8 +13,9 @@ import pytest
 import torch
 
 import fastbp
-from fastbp import Dense, Sequential, data
-from fastbp.intake import tables, tensors
+from fastbp import Dense, Sequential
+from fastbp.data import arrays as data
+from fastbp.data import sample_weights, targets
 
 F4, F8 = np.dtype("float32"), np.dtype("float64")
 N = 60
@@ -88,7 +86,7 @@ def test_every_kind_of_numbers_is_converted(tmp_path, form, kind):
         np.testing.assert_array_equal(result, values.astype(dtype))
     column = np.ascontiguousarray(values[:, 0])
     column[0] = 1
-    np.testing.assert_array_equal(data.weights(FORMS[form](column, tmp_path), N, F4), column.astype(F4))
+    np.testing.assert_array_equal(sample_weights.weights(FORMS[form](column, tmp_path), N, F4), column.astype(F4))
 
 
 @pytest.mark.parametrize("form", ["torch", "torch, with gradient", "jax", "memory map"])
@@ -180,7 +178,7 @@ def test_a_device_that_numpy_cannot_reach_is_named():
 
 def test_a_column_of_text_as_target_is_named():
     with pytest.raises(TypeError, match="y must hold numbers or booleans, but column 'kind' holds String"):
-        data.targets(pd.Series(["a", "b"], name="kind"), 2, 3, "cross_entropy", F4)
+        targets.targets(pd.Series(["a", "b"], name="kind"), 2, 3, "cross_entropy", F4)
 
 
 def test_without_narwhals_tables_convert_themselves(monkeypatch):
@@ -233,8 +231,3 @@ print(sorted({"narwhals", "pandas", "polars", "pyarrow", "torch", "jax"} & set(s
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-
-
-@pytest.mark.parametrize("module", [tables, tensors])
-def test_examples_in_docstrings_run(module: types.ModuleType):
-    assert doctest.testmod(importlib.import_module(module.__name__), extraglobs={"fastbp": fastbp}).failed == 0

@@ -1,17 +1,15 @@
 """What notebooks show: well-formed, escaped, without colours; the same figures as the plain texts."""
 
-import doctest
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
 
 import fastbp
-from fastbp import html
-from fastbp.diagnosis import Diagnosis, LayerDiagnosis
-from fastbp.gradient_check import ArrayCheck, GradientCheck
-from fastbp.history import History
-from fastbp.rate_finder import RateSearch
+from fastbp.diagnosis.gradient_check import ArrayCheck, GradientCheck
+from fastbp.diagnosis.layer_health import Diagnosis, LayerDiagnosis
+from fastbp.diagnosis.lr_finder import RateSearch
+from fastbp.training.history import History
 
 NAN = float("nan")
 
@@ -119,7 +117,3 @@ def test_tables_hold_what_the_texts_hold(shown):
 def test_a_search_tells_the_rate_to_begin_with():
     assert ["suggestion", "1.0e-02"] in cells(search())
     assert str(search()) in "".join(ElementTree.fromstring(search()._repr_html_()).itertext())
-
-
-def test_examples_in_docstrings_run():
-    assert doctest.testmod(html).failed == 0

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from fastbp import isa
+from fastbp.engine import peak
+from fastbp.engine.memory import aligned
 from fastbp.isa import portable
-from fastbp.kernels import jit, microkernels, peak
-from fastbp.kernels.workspace import aligned
+from fastbp.kernels import jit, microkernels
 
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 

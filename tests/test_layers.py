@@ -23,14 +23,13 @@ from fastbp import (
     MaxNorm,
     Residual,
     Sequential,
-    checkpoint,
-    network,
     regularizers,
-    seeds,
-    snapshot,
 )
+from fastbp.layers import graph as network
 from fastbp.reference import ReferenceEngine
 from fastbp.spec import LayerSpec, Report
+from fastbp.storage import checkpoint, snapshot
+from fastbp.util import random_streams as seeds
 
 N = 20
 X = np.random.default_rng(8).normal(size=(N, 3)).astype(np.float32)
@@ -40,7 +39,7 @@ LABELS = np.arange(N) % 4
 @pytest.fixture(autouse=True)
 def engine(monkeypatch):
     """The reference engine in the compiled one's place: the layers are looked at here, not the kernels."""
-    monkeypatch.setattr("fastbp.kernels.engine.Engine", ReferenceEngine)
+    monkeypatch.setattr("fastbp.engine.engine.Engine", ReferenceEngine)
 
 
 def everything():

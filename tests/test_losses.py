@@ -11,8 +11,9 @@ from loss_cases import CASES, OUTPUTS, PER_CLASS, LossCase, torch_loss
 from test_engine_accuracy import central_differences
 
 import fastbp
-from fastbp import Dense, Sequential, data, losses
-from fastbp.kernels.engine import Engine
+from fastbp import Dense, Sequential, losses
+from fastbp.data import sample_weights, targets
+from fastbp.engine.engine import Engine
 from fastbp.reference import LOSSES, ReferenceEngine
 
 EPS = 2.0**-52
@@ -26,7 +27,7 @@ def rows_of(case: LossCase, rows: int = N, dtype: str = "float64"):
     """X, and y as the engine takes it."""
     rng = np.random.default_rng(6)
     X, y = rng.normal(size=(rows, 4)).astype(dtype), case.targets(rng, rows)
-    return X, y, data.targets(y, rows, OUTPUTS, case.loss, np.dtype(dtype))
+    return X, y, targets.targets(y, rows, OUTPUTS, case.loss, np.dtype(dtype))
 
 
 def engine_of(case: LossCase, kind=Engine, dtype: str = "float64"):
@@ -240,7 +241,7 @@ def test_class_weights_are_sample_weights(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in losses.NAMES if losses.get(name).targets in ("numbers", "counts")])
 def test_losses_of_numbers_have_no_classes(name: str) -> None:
     with pytest.raises(ValueError, match=f"class_weight needs one class for each row, which {name} with"):
-        data.class_weights({0: 1.0}, np.ones((4, 2)), 2, name)
+        sample_weights.class_weights({0: 1.0}, np.ones((4, 2)), 2, name)
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "mae", "auc"])
@@ -276,7 +277,7 @@ BAD_Y = {
 def test_bad_targets_say_what_came_and_what_to_do(case: str) -> None:
     loss, outputs, y, text = BAD_Y[case]
     with pytest.raises(ValueError) as caught:
-        data.targets(y, 2, outputs, loss, np.dtype("float32"))
+        targets.targets(y, 2, outputs, loss, np.dtype("float32"))
     assert text in str(caught.value)
 
 
@@ -294,7 +295,7 @@ GOOD_Y = {
 @pytest.mark.parametrize("case", GOOD_Y)
 def test_targets_reach_the_engine_as_the_loss_takes_them(case: str) -> None:
     loss, outputs, y, expected = GOOD_Y[case]
-    np.testing.assert_array_equal(data.targets(y, 2, outputs, loss, np.dtype("float32")), expected)
+    np.testing.assert_array_equal(targets.targets(y, 2, outputs, loss, np.dtype("float32")), expected)
 
 
 BAD_PARAMETERS = {
@@ -355,7 +356,7 @@ def test_a_loaded_model_goes_on_with_its_loss(name: str, tmp_path) -> None:
     model.fit(X, y)
     model.save(tmp_path / "model")
     loaded = fastbp.load(tmp_path / "model")
-    assert loaded._recipe.loss == case.loss
+    assert loaded.loss == case.loss
     assert loaded.fit(X, y).history == model.fit(X, y).history
     for ours, theirs in zip(loaded.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)

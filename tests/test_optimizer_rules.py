@@ -14,7 +14,7 @@ from engine_cases import assert_same_bits, make_data, spec, train
 from engine_cases import make_engine as make_compiled
 
 from fastbp import kernels, optimizers
-from fastbp.kernels.engine import Engine
+from fastbp.engine.engine import Engine
 from fastbp.kernels.microkernels import PORTABLE
 from fastbp.reference import ReferenceEngine
 from fastbp.reference import update as reference_update

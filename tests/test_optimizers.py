@@ -1,7 +1,5 @@
 """Optimizers as descriptions: scalars by step, ranges, names."""
 
-import doctest
-import importlib
 
 import numpy as np
 import pytest
@@ -150,8 +148,3 @@ def test_nadams_product_without_the_steps_before(beta_1, momentum_decay):
     # 3,000 roundings of the product, that of 1 - p where p is close to 1
     np.testing.assert_allclose(table[:, 5], ((1 - mu) / (1 - p))[steps], rtol=1e-12)
     np.testing.assert_allclose(table[:, 7], (mu[1:] / (1 - p[1:]))[steps], rtol=1e-12)
-
-
-@pytest.mark.parametrize("name", ["", ".base", ".sgd", ".adam", ".adaptive", ".layerwise"])
-def test_examples_in_docstrings_run(name):
-    assert doctest.testmod(importlib.import_module("fastbp.optimizers" + name)).failed == 0

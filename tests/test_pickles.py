@@ -27,8 +27,8 @@ from fastbp import (
     LayerNorm,
     Residual,
     Sequential,
-    pickles,
 )
+from fastbp.model import sequential
 
 X = np.random.default_rng(1).normal(size=(24, 3))
 Y = X[:, :2] * 2
@@ -118,7 +118,7 @@ def test_training_goes_on_bit_for_bit(case, how, dtype):
     other = COPIES[how](model)
     assert repr(other) == repr(model)
     assert (other.metadata, other.learning_rate) == (model.metadata, model.learning_rate)
-    assert other._recipe == model._recipe
+    assert other._arguments == model._arguments
     np.testing.assert_array_equal(other.predict(X), model.predict(X))
     assert other.fit(X, Y, batch_size=7, epochs=3).history == model.fit(X, Y, batch_size=7, epochs=3).history
     for W, V in zip(model.get_weights(), other.get_weights(), strict=True):
@@ -146,12 +146,12 @@ def test_a_model_that_has_no_weights_yet(case, compiled):
     assert other.input_size is None
     assert repr(other) == repr(model)
     np.testing.assert_array_equal(other.predict(X), model.predict(X))
-    assert (other._recipe is None) is not compiled
+    assert other.compiled is compiled
 
 
 def test_a_pickle_holds_plain_values_and_one_name_of_fastbp():
     function, (state,) = build("states", input_size=3).__reduce__()
-    assert function is pickles.restored
+    assert function is sequential.restored
     assert state["versions"] == {
         "fastbp": fastbp.__version__, "numpy": np.__version__, "numba": __import__("numba").__version__
     }  # fmt: skip
@@ -163,7 +163,7 @@ def test_a_pickle_holds_plain_values_and_one_name_of_fastbp():
             return super().find_class(module, name)
 
     Reader(io.BytesIO(pickle.dumps(build("states", input_size=3)))).load()
-    assert {name for name in names if name.startswith("fastbp")} == {"fastbp.pickles.restored"}
+    assert {name for name in names if name.startswith("fastbp")} == {"fastbp.model.sequential.restored"}
 
 
 def lambdas():
@@ -275,12 +275,12 @@ def test_a_pickle_that_cannot_be_read_says_why(case):
 def test_a_file_cannot_ask_for_objects(tmp_path):
     """What stands for an object in a pickle is damage in a file."""
     with pytest.raises(CheckpointError):
-        fastbp.checkpoint.from_config({"object": 0}, {})
+        fastbp.storage.configs.from_config({"object": 0})
 
 
 def test_pickles_of_the_first_release_are_read():
     """They held a Snapshot, and named the function that makes a model of it."""
     model = build("every layer")
     model.fit(X, Y)
-    text = pickle.dumps(Raw(fastbp.model._restored, model._snapshot()))
+    text = pickle.dumps(Raw(fastbp.Sequential.from_snapshot, model.snapshot()))
     np.testing.assert_array_equal(pickle.loads(text).predict(X), model.predict(X))

@@ -1,23 +1,21 @@
 """Pictures: what is drawn, that files are written and nothing else is touched, what is said without matplotlib."""
 
 import builtins
-import doctest
-import importlib
 import itertools
-import pkgutil
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
 
 import fastbp
-from fastbp import bench, plots
-from fastbp.cli import main
-from fastbp.diagnosis import Diagnosis, LayerDiagnosis
-from fastbp.plots import figures, report
-from fastbp.rate_finder import RateSearch
+from fastbp import plots
+from fastbp.cli import bench
+from fastbp.cli import picture as report
+from fastbp.cli.main import main
+from fastbp.diagnosis.layer_health import Diagnosis, LayerDiagnosis
+from fastbp.diagnosis.lr_finder import RateSearch
+from fastbp.plots import figures
 
 pytest.importorskip("matplotlib")
 
@@ -423,10 +421,3 @@ def test_without_matplotlib_the_remedy_is_named(what, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ImportError, match=r'pip install "fastbp\[plot\]"'):
         DRAWN[what]()
-
-
-def test_examples_in_docstrings_run():
-    with warnings.catch_warnings():
-        for module in pkgutil.iter_modules(plots.__path__, "fastbp.plots."):
-            names = {"np": np, **{name: getattr(fastbp, name) for name in fastbp.__all__}}
-            assert doctest.testmod(importlib.import_module(module.name), extraglobs=names).failed == 0, module.name

@@ -1,6 +1,5 @@
 """Preprocessor: every form of a table, every kind of column, targets, files, and every message of an error."""
 
-import doctest
 import json
 import sys
 
@@ -15,7 +14,7 @@ from sklearn.preprocessing import OneHotEncoder, RobustScaler, StandardScaler
 import fastbp
 from fastbp import Preprocessor
 from fastbp.datasets import read_csv
-from fastbp.preprocessing import column_rules, columns, preprocessor, targets
+from fastbp.preprocessing import columns
 from fastbp.preprocessing.columns import categories_of, is_missing, looks_numeric
 from fastbp.preprocessing.targets import guess_task
 
@@ -516,9 +515,3 @@ def test_a_dataframe_without_narwhals_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "narwhals", None)
     with pytest.raises(ImportError, match=r'pip install "fastbp\[dataframe\]"'):
         Preprocessor().fit(pd.DataFrame(ROWS))
-
-
-def test_docstrings() -> None:
-    names = {name: getattr(fastbp, name) for name in fastbp.__all__}
-    for module in (preprocessor, columns, column_rules, targets):
-        assert doctest.testmod(module, extraglobs=names).failed == 0

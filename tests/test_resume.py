@@ -14,9 +14,11 @@ import pytest
 import safetensors.numpy
 
 import fastbp
-from fastbp import CheckpointError, Dense, Sequential, callbacks, checkpoint, training
+from fastbp import CheckpointError, Dense, Sequential, callbacks
 from fastbp.callbacks import BackupAndRestore
-from fastbp.kernels.engine import Engine
+from fastbp.engine.engine import Engine
+from fastbp.storage import checkpoint
+from fastbp.training import fit as training
 
 pytestmark = pytest.mark.jit  # fits by the hundred
 
@@ -497,7 +499,7 @@ def test_another_fit_is_refused_before_anything_changes(interrupted, case):
 
 
 def test_the_fingerprint_of_large_data_is_cheap(monkeypatch):
-    from fastbp import resuming
+    from fastbp.training import resume as resuming
 
     monkeypatch.setattr(resuming, "_FINGERPRINT_BYTES", 1000)
     array = np.arange(5000.0).reshape(-1, 5)
@@ -598,11 +600,11 @@ def test_states_that_no_file_can_hold_are_named():
 
 
 def test_a_backup_costs_nothing_where_none_is_wanted(monkeypatch):
-    from fastbp import resuming
+    from fastbp.training import resume as resuming
 
     def never(*arguments):
         raise AssertionError
 
-    monkeypatch.setattr(resuming, "given", never)
+    monkeypatch.setattr(resuming, "_described_fit", never)
     monkeypatch.setattr(resuming, "contents", never)
     build().fit(X, LABELS, epochs=2, callbacks=[callbacks.LambdaCallback()])

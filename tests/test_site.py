@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import fastbp
-from fastbp.cli import make_parser
+from fastbp.cli.main import make_parser
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

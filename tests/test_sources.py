@@ -1,8 +1,6 @@
 """Data on disk: every kind of file trains to the bits of the same arrays and says what is wrong with it."""
 
-import doctest
 import gzip
-import importlib
 import re
 import subprocess
 import sys
@@ -11,9 +9,7 @@ import threading
 import numpy as np
 import pytest
 
-import fastbp
 from fastbp import Dense, Sequential, sources
-from fastbp.intake import forms
 
 N, FEATURES, BATCH = 211, 6, 16
 X = np.random.default_rng(5).normal(size=(N, FEATURES)).astype(np.float32)
@@ -141,7 +137,7 @@ def test_windows_mix_chunks_from_everywhere_where_order_is_free(folder, kind):
     for model in models:
         model.fit(source, batch_size=BATCH, epochs=2, shuffle_window=64, n_threads=1)
     assert_same(*models)
-    stream, free = forms.chunks(models[0], source).stream, source.pieces > 1
+    stream, free = models[0].inputs.chunks(source).stream, source.pieces > 1
     assert free == (kind not in ("npz", "packed npz", "csv", "csv without names", "csv.gz"))
     first = next(stream.windows(64, reversed(range(source.pieces))))[0]
     assert (first.X[0].tolist() != X[0].tolist()) == free
@@ -285,9 +281,3 @@ def test_sources_import_no_optional_package():
     code = "import fastbp, sys; fastbp.sources; print(sorted({'h5py', 'pyarrow', 'narwhals'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-
-
-@pytest.mark.parametrize("name", ["", ".base", ".blocks", ".archives", ".texts", ".parquet", ".files"])
-def test_examples_in_docstrings_run(name):
-    module = importlib.import_module("fastbp.sources" + name)
-    assert doctest.testmod(module, extraglobs={"fastbp": fastbp}).failed == 0

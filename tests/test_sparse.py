@@ -8,9 +8,9 @@ import scipy.sparse
 from engine_cases import ADD, BATCH_NORM, DROPOUT, assert_same_bits, everything, spec
 
 import fastbp
-from fastbp.kernels import engine as engine_module
-from fastbp.kernels.engine import Engine
-from fastbp.rows import SparseRows
+from fastbp.data.csr import SparseRows
+from fastbp.engine import engine as engine_module
+from fastbp.engine.engine import Engine
 
 WIDTH, ROWS, STEPS = 211, 37, 5
 NETWORKS = {
@@ -126,7 +126,7 @@ def test_fit_predict_and_evaluate_take_any_sparse_matrix(form: str) -> None:
 
 def test_what_is_right_is_not_copied() -> None:
     X, _ = make_matrix()
-    rows = fastbp.data.features(X, 300, np.dtype("float32"))
+    rows = fastbp.data.arrays.features(X, 300, np.dtype("float32"))
     assert rows.values is X.data
 
 

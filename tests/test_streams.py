@@ -1,8 +1,6 @@
 """Training from chunks: the bits of arrays, whole batches, errors that name the place, and no thread left over."""
 
 import contextlib
-import doctest
-import importlib
 import io
 import os
 import signal
@@ -18,18 +16,12 @@ import scipy.sparse
 
 import fastbp
 from benchmarks import streaming
-from fastbp import (
-    BackupAndRestore,
-    BatchNorm,
-    Dense,
-    Sequential,
-    StochasticWeightAveraging,
-    training,
-)
-from fastbp.intake import forms, prefetch, streams
-from fastbp.intake.feeds import Arrays, Chunks, Deal, Place
-from fastbp.intake.prefetch import ahead
-from fastbp.seeds import Purpose, Shuffler
+from fastbp import BackupAndRestore, BatchNorm, Dense, Sequential, StochasticWeightAveraging
+from fastbp.data import prefetch, streams
+from fastbp.data.feeds import Arrays, Chunks, Deal, Place
+from fastbp.data.prefetch import ahead
+from fastbp.training import fit as training
+from fastbp.util.random_streams import Purpose, Shuffler
 
 N, FEATURES, BATCH = 203, 5, 16
 X = np.random.default_rng(3).normal(size=(N, FEATURES)).astype(np.float32)
@@ -211,7 +203,7 @@ NUMBERS = np.arange(N, dtype=np.float32)[:, None]
 def feed_of(chunks, window):
     model = Sequential([Dense(1)], input_size=1)
     model.compile("sgd", "mse")
-    return forms.chunks(model, chunks, window=window)
+    return model.inputs.chunks(chunks, window=window)
 
 
 def epoch_of(feed, number, *, shuffle=True, batch_size=BATCH):
@@ -289,7 +281,7 @@ def test_windows_hold_as_many_rows_as_memory_allows(monkeypatch):
 
 
 def test_arrays_are_one_window():
-    rows = fastbp.data.Rows(NUMBERS, NUMBERS, None)
+    rows = fastbp.data.arrays.Rows(NUMBERS, NUMBERS, None)
     (window,) = Arrays(rows).windows(Deal(BATCH, 4, 0, 5, True, False), Place(0, 0, 0))
     assert window.rows.X is NUMBERS
 
@@ -631,7 +623,7 @@ np.save(sys.argv[1] + "/y.npy", rng.integers(0, 10, rows))
 del X
 model = fastbp.Sequential([fastbp.Dense(64, "relu"), fastbp.Dense(10, "softmax")], input_size=784)
 model.compile("adam", "cross_entropy", ["accuracy"])
-fastbp.intake.streams.WINDOW_BYTES = 1 << 20
+fastbp.data.streams.WINDOW_BYTES = 1 << 20
 zeros = np.zeros((1024, 784), np.float32), np.zeros(1024)
 model.fit(*zeros), model.evaluate(*zeros), model.predict(zeros[0])  # what the network itself needs
 source = fastbp.sources.open(sys.argv[1] + "/X.npy", sys.argv[1] + "/y.npy", chunk_rows=128)
@@ -697,12 +689,7 @@ def test_the_benchmark_knows_its_goals():
 # ---------------------------------------------------------------- examples
 
 
-@pytest.mark.parametrize("name", ["feeds", "prefetch", "streams"])
-def test_examples_in_docstrings_run(name):
-    assert doctest.testmod(importlib.import_module(f"fastbp.intake.{name}")).failed == 0
-
-
 def test_feeds_are_named_as_they_are():
-    assert isinstance(forms.chunks(build(), CHUNKS), Chunks)
+    assert isinstance(build().inputs.chunks(CHUNKS), Chunks)
     assert streams.is_source(io.StringIO("a"))
     assert not streams.is_source(io.StringIO)  # a class makes nothing

@@ -1,6 +1,5 @@
 """Callbacks that watch: MLflow, Optuna, the health of gradients; what a resumed fit keeps, what errors say."""
 
-import doctest
 import importlib
 import sys
 
@@ -9,7 +8,7 @@ import pytest
 
 import fastbp
 from fastbp import Dense, Sequential, callbacks
-from fastbp.diagnosis import diagnose
+from fastbp.diagnosis.layer_health import diagnose
 
 N = 40
 X = np.random.default_rng(7).normal(size=(N, 3)).astype(np.float32)
@@ -274,10 +273,3 @@ def test_the_command_that_installs_it_is_named(name, monkeypatch):
     trial = type("Trial", (), {"report": lambda *_: None, "should_prune": lambda *_: False})()
     with pytest.raises(ImportError, match=rf'pip install "fastbp\[{name}\]"'):
         build().fit(X, Y, callbacks=[callbacks.MLflow() if name == "mlflow" else callbacks.OptunaPruning(trial)])
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_examples_in_docstrings_run(name):
-    names = {"np": np, **{public: getattr(fastbp, public) for public in fastbp.__all__}}
-    importlib.import_module("optuna").logging.set_verbosity(40)
-    assert doctest.testmod(importlib.import_module(f"fastbp.callbacks.{name}"), extraglobs=names).failed == 0

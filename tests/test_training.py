@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import Dense, DivergenceWarning, Sequential, slices, training
-from fastbp.seeds import Shuffler
+from fastbp import Dense, DivergenceWarning, Sequential
+from fastbp.data import batch_schedule as slices
+from fastbp.training import fit as training
+from fastbp.util.random_streams import Shuffler
 
 N = 50
 X = np.random.default_rng(3).normal(size=(N, 4)).astype(np.float32)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 import fastbp
-from fastbp.bench import ROWS, Runner, make_workload, specs, step_flops
-from fastbp.kernels.engine import Engine
+from fastbp.cli.bench import ROWS, Runner, make_workload, specs, step_flops
+from fastbp.engine.engine import Engine
 from fastbp.spec import LayerSpec
 
 BY_NAME = {row.title: row for row in ROWS if row.data == "random"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from fastbp.kernels.peak import measured_peak, tile_speed
+from fastbp.engine.peak import measured_peak, tile_speed
 
 
 class Tile:

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from fastbp.bench import Row, Workload
-from fastbp.datasets import Array
+from fastbp.cli.bench import Row, Workload
+from fastbp.util.types import Array
 
 
 class Peer(Protocol):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import fastbp
 from benchmarks.rows import EPSILON, MOMENTUM
-from fastbp.bench import Row, Workload, make_optimizer, specs
-from fastbp.datasets import Array
+from fastbp.cli.bench import Row, Workload, make_optimizer, specs
 from fastbp.layers import Layer
+from fastbp.util.types import Array
 
 
 def make_layers(row: Row) -> list[Layer]:

@@ -18,8 +18,8 @@ import numpy as np
 
 from benchmarks.peers import Peer, fastest
 from benchmarks.peers.jax_scan import cross_entropy
-from fastbp.bench import LEARNING_RATES, Workload
-from fastbp.datasets import Array
+from fastbp.cli.bench import LEARNING_RATES, Workload
+from fastbp.util.types import Array
 
 RATE = LEARNING_RATES["sgd"]
 

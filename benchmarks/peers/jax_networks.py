@@ -15,8 +15,8 @@ import numpy as np
 from benchmarks.peers import Peer, fastest
 from benchmarks.peers.jax_scan import cross_entropy, update
 from benchmarks.rows import EPSILON, MOMENTUM
-from fastbp.bench import CLIP_NORM, Row, Workload
-from fastbp.datasets import Array
+from fastbp.cli.bench import CLIP_NORM, Row, Workload
+from fastbp.util.types import Array
 
 GENERATORS = ("threefry2x32", "rbg")
 

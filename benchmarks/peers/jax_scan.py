@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.peers import Peer, fastest
-from fastbp.bench import LEARNING_RATES, WEIGHT_DECAY, Workload
-from fastbp.datasets import Array
+from fastbp.cli.bench import LEARNING_RATES, WEIGHT_DECAY, Workload
+from fastbp.util.types import Array
 
 State = tuple[list[Any], list[Any], list[Any], Any]  # weights, Adam's m and v, steps done
 SMALL_STEP = 1_000_000  # weights times batch under which unrolling the scan is tried

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from fastbp.bench import LEARNING_RATES, Workload
-from fastbp.datasets import Array
+from fastbp.cli.bench import LEARNING_RATES, Workload
+from fastbp.util.types import Array
 
 
 class NumpyCsr:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from benchmarks.peers import Peer
 from benchmarks.rows import layer_specs
-from fastbp.bench import Runner, Workload
-from fastbp.datasets import Array
+from fastbp.cli.bench import Runner, Workload
 from fastbp.reference import ReferenceEngine
+from fastbp.util.types import Array
 
 
 class NumpyReference:

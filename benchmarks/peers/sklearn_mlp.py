@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from fastbp.bench import LEARNING_RATES, Workload
-from fastbp.datasets import Array
+from fastbp.cli.bench import LEARNING_RATES, Workload
+from fastbp.util.types import Array
 
 
 class SklearnMlp:

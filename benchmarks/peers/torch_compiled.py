@@ -16,8 +16,8 @@ from torch.func import functional_call, grad_and_value
 from benchmarks.peers import Peer, fastest
 from benchmarks.peers.torch_eager import TorchEager, prepare
 from benchmarks.peers.torch_networks import make_network, read_weights
-from fastbp.bench import CLIP_NORM, LEARNING_RATES, WEIGHT_DECAY, Workload
-from fastbp.datasets import Array
+from fastbp.cli.bench import CLIP_NORM, LEARNING_RATES, WEIGHT_DECAY, Workload
+from fastbp.util.types import Array
 
 
 class CompiledLoss(TorchEager):

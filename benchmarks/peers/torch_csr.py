@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from benchmarks.peers import Peer
 from benchmarks.peers.torch_networks import make_network, read_weights
-from fastbp.bench import LEARNING_RATES, Row, Workload
-from fastbp.datasets import Array
+from fastbp.cli.bench import LEARNING_RATES, Row, Workload
+from fastbp.util.types import Array
 
 Batch = tuple[torch.Tensor, ...]  # columns, where each row starts and the last ends, values, labels
 RATE = LEARNING_RATES["sgd"]

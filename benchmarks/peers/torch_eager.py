@@ -9,8 +9,8 @@ from torch import nn
 
 from benchmarks.peers import Peer, fastest
 from benchmarks.peers.torch_networks import make_network, read_weights
-from fastbp.bench import CLIP_NORM, LEARNING_RATES, WEIGHT_DECAY, Workload
-from fastbp.datasets import Array
+from fastbp.cli.bench import CLIP_NORM, LEARNING_RATES, WEIGHT_DECAY, Workload
+from fastbp.util.types import Array
 
 
 def make_optimizer(work: Workload, network: nn.Module) -> torch.optim.Optimizer:

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.rows import EPSILON, MOMENTUM
-from fastbp.bench import Row
-from fastbp.datasets import Array
+from fastbp.cli.bench import Row
+from fastbp.util.types import Array
 
 
 class ResidualBlock(nn.Module):

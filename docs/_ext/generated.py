@@ -150,7 +150,7 @@ class CommandLine(SphinxDirective):
 
 def helps() -> Iterable[tuple[str, str]]:
     """(command, its help), the program's own first."""
-    from fastbp.cli import make_parser
+    from fastbp.cli.main import make_parser
 
     before = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = WIDTH

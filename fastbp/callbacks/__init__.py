@@ -8,9 +8,9 @@ from fastbp.callbacks.averaging import StochasticWeightAveraging
 from fastbp.callbacks.base import Callback, LambdaCallback
 from fastbp.callbacks.files import BackupAndRestore, CSVLogger, ModelCheckpoint
 from fastbp.callbacks.health import GradientHealth
+from fastbp.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
 from fastbp.callbacks.mlflow import MLflow
 from fastbp.callbacks.optuna import OptunaPruning
-from fastbp.callbacks.rates import LearningRateScheduler, ReduceLROnPlateau
 from fastbp.callbacks.stopping import EarlyStopping, TerminateOnNaN
 from fastbp.callbacks.tensorboard import TensorBoard
 

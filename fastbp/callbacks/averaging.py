@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.arguments import count
 from fastbp.callbacks.base import Callback, Logs
-from fastbp.data import Array
+from fastbp.util.arguments import count
+from fastbp.util.types import Array
 
 
 class StochasticWeightAveraging(Callback):

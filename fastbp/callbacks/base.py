@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fastbp.training.hooks import does_nothing
+
 if TYPE_CHECKING:
-    from fastbp.model import Sequential
-    from fastbp.training import Fit
+    from fastbp.model.sequential import Sequential
+    from fastbp.training.fit import Fit
 
 Logs = dict[str, float]
 
@@ -48,18 +50,23 @@ class Callback:
         """The fit under way, which tells how far it is and can be saved; None when it is over."""
         self.fit = fit
 
+    @does_nothing
     def on_train_begin(self, logs: Logs) -> None:
         """Called before the first epoch."""
 
+    @does_nothing
     def on_train_end(self, logs: Logs) -> None:
         """Called after the last epoch, also where training was stopped; not after an error or Ctrl-C."""
 
+    @does_nothing
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         """Called before an epoch; not again where an interrupted fit goes on in the middle of one."""
 
+    @does_nothing
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Called after an epoch and its validation."""
 
+    @does_nothing
     def on_slice_end(self) -> None:
         """Called after every slice of steps."""
 
@@ -148,17 +155,3 @@ def say(verbose: int, message: str) -> None:
     """Tell the user, where that is wanted."""
     if verbose:
         print(message, file=sys.stderr)
-
-
-def hook(callbacks: Iterable[Any], name: str, *arguments: Any) -> None:
-    """Call a method of every callback that has it."""
-    for callback in callbacks:
-        method = getattr(callback, name, None)
-        if method is not None:
-            method(*arguments)
-
-
-def overrides(callback: Any, name: str) -> bool:
-    """Whether a callback has a method of its own by this name."""
-    method = getattr(callback, name, None)
-    return method is not None and getattr(method, "__func__", method) is not getattr(Callback, name)

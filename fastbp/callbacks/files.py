@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastbp.arguments import count, flag, real
 from fastbp.callbacks.base import Callback, Logs, Monitor, say
-from fastbp.whole import temporary_name
+from fastbp.util.arguments import count, flag, real
+from fastbp.util.atomic_write import temporary_name
 
 Path_ = str | os.PathLike[str]
 

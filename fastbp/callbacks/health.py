@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.arguments import count
 from fastbp.callbacks.base import Callback, Logs
-from fastbp.data import Array
+from fastbp.util.arguments import count
+from fastbp.util.types import Array
 
 FIGURES = ("activation", "gradient", "passed_back", "update")
 
@@ -58,7 +58,7 @@ class GradientHealth(Callback):
             self._look(epoch + 1)
 
     def _look(self, epochs: int) -> None:
-        from fastbp.diagnosis import diagnose
+        from fastbp.diagnosis.layer_health import diagnose
 
         found = diagnose(self.model, self._X, self._y, rows=self.rows)
         self.epochs.append(epochs)

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fastbp.arguments import flag
 from fastbp.callbacks.base import Callback, Logs
+from fastbp.util.arguments import flag
 
 
 class MLflow(Callback):
@@ -99,19 +99,19 @@ class MLflow(Callback):
         client.log_batch(self.run_id, params=params)
 
     def _parameters(self) -> dict[str, Any]:
-        model, recipe = self.model, self.model._compiled()
+        model, optimizer = self.model, self.model.optimizer
         found: dict[str, Any] = {
-            "layers": ", ".join(block.label for block in model._blocks),
+            "layers": ", ".join(block.label for block in model.blocks),
             "n_parameters": sum(W.size for W in model.get_weights()),
             "input_size": model.input_size,
-            "seed": model._seed,
-            "dtype": model._dtype.name,
-            "loss": recipe.loss.name,
-            "optimizer": type(recipe.optimizer).__name__,
+            "seed": model.seed,
+            "dtype": model.dtype.name,
+            "loss": model.loss.name,
+            "optimizer": type(optimizer).__name__,
         }
-        if dataclasses.is_dataclass(recipe.optimizer):
-            fields = dataclasses.fields(recipe.optimizer)
-            found |= {f"optimizer.{field.name}": getattr(recipe.optimizer, field.name) for field in fields}
+        if dataclasses.is_dataclass(optimizer):
+            fields = dataclasses.fields(optimizer)
+            found |= {f"optimizer.{field.name}": getattr(optimizer, field.name) for field in fields}
         if self.fit is not None:
             found |= {"epochs": self.fit.job.epochs, "batch_size": self.fit.job.batch_size}
         return {**found, **self.params}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from fastbp.arguments import count, flag
 from fastbp.callbacks.base import Callback, Logs, Monitor, say
-from fastbp.data import Array
+from fastbp.util.arguments import count, flag
+from fastbp.util.types import Array
 
 
 class EarlyStopping(Callback):

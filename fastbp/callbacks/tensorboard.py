@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from fastbp.arguments import count
 from fastbp.callbacks.base import Callback, Logs
-from fastbp.network import parameters
+from fastbp.layers.graph import parameters
+from fastbp.util.arguments import count
 
 
 class TensorBoard(Callback):
@@ -36,7 +36,7 @@ class TensorBoard(Callback):
             run = "validation" if name.startswith("val_") else "train"
             self._writer(run, epoch).add_scalar(f"epoch_{name.removeprefix('val_')}", value, epoch)
         if self.histogram_freq and (epoch + 1) % self.histogram_freq == 0:
-            names = [parameter.name for parameter in parameters(self.model._blocks)]
+            names = [parameter.name for parameter in parameters(self.model.blocks)]
             for name, W in zip(names, self.model.get_weights(), strict=True):
                 self._writer("train", epoch).add_histogram(f"weights/{name}", W, epoch)
         for writer in self._writers.values():

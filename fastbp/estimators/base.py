@@ -9,16 +9,15 @@ from abc import ABC, abstractmethod
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 from joblib.parallel import get_active_backend
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-import fastbp
-from fastbp import data, optimizers
-from fastbp.data import Rows
+from fastbp import optimizers
+from fastbp.data import arrays as data
+from fastbp.data.arrays import Rows
 from fastbp.estimators import design as designs
 from fastbp.estimators import parameters
 from fastbp.estimators.design import Design
@@ -27,9 +26,9 @@ from fastbp.estimators.lbfgs import Objective, minimise
 from fastbp.estimators.stochastic import Stochastic
 from fastbp.estimators.validation import Held, Validation, deviance_constants
 from fastbp.estimators.weights import Weights
-from fastbp.model import Sequential
-
-Array = npt.NDArray[Any]
+from fastbp.model.sequential import Sequential
+from fastbp.util.types import Array
+from fastbp.util.version import __version__
 
 _DTYPES = (np.float64, np.float32)
 _ALMOST_1 = 1 - 2.0**-52  # for a momentum of 1, which scikit-learn allows
@@ -111,7 +110,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         given = self._check_data(X, y, sample_weight, incremental, first)
         held = self._check_held_out(held_out)
         random_state = check_random_state(self.random_state)
-        dtype = given.X.dtype if first or not hasattr(self, "model_") else self.model_._dtype
+        dtype = given.X.dtype if first or not hasattr(self, "model_") else self.model_.dtype
         design = self._design(given.y)
         batch_size = min(200 if self.batch_size == "auto" else self.batch_size, given.X.shape[0])
         weight = batch_size * (1.0 if given.weight is None else float(given.weight.mean()) or 1.0)
@@ -182,14 +181,14 @@ class BaseMLP(Weights, BaseEstimator, ABC):
             self.model_ = Sequential(layers, input_size=inputs, dtype=dtype)
             self._put(coefs, intercepts)
         self._synchronise()
-        recipe = self.model_._recipe
-        if tuple(layers) != self.model_.layers or (recipe is not None and design.loss != recipe.loss):
+        model = self.model_
+        if tuple(layers) != model.layers or (model.compiled and design.loss != model.loss):
             self._rebuild(layers)
 
     def _rebuild(self, layers: list[Any]) -> None:
         """A model of other layers with the same weights, after set_params."""
         old = self.model_
-        new = Sequential(layers, input_size=old.input_size, seed=old._seed, dtype=old._dtype)
+        new = Sequential(layers, input_size=old.input_size, seed=old.seed, dtype=old.dtype)
         before, after = ([W.shape for W in model.get_weights()] for model in (old, new))
         if before != after:
             raise ValueError(
@@ -219,15 +218,15 @@ class BaseMLP(Weights, BaseEstimator, ABC):
     def _compile(self, design: Design, batch_size: int, anew: bool) -> None:
         """Have the model train by this solver; anew: from states of 0."""
         model, c = self.model_, design.gradient_scale
-        if anew or model._trainer is None:
+        if anew or not model.compiled:
             optimizer = self._optimizer_object()
             if takes_penalty(optimizer):
                 decay = self.alpha / (c * batch_size)
                 optimizer = dataclasses.replace(optimizer, weight_decay=decay, weight_decay_on="kernels")
             model.compile(optimizer, design.loss)
-        optimizer, loss = model._compiled().optimizer, model._compiled().loss
+        optimizer, loss = model.optimizer, model.loss
         reported = c / design.loss_scale if optimizer.weight_decay_on == "kernels" and self.alpha else 0.0
-        model._training().engine.configure(
+        model.trainer.engine.configure(
             loss.rule, optimizer.rule, loss_parameters=loss.parameters,
             update_spec=optimizer.update_spec._replace(reported_decay=reported),
         )  # fmt: skip
@@ -267,13 +266,13 @@ class BaseMLP(Weights, BaseEstimator, ABC):
             batch_size = n
         self._compile(design, batch_size, anew=not incremental)
         model = self.model_
-        trainer, n_threads = model._training(), self._threads()
+        trainer, n_threads = model.trainer, self._threads()
         validation = self._watch(held, design, n_threads)
         if incremental and getattr(self, "stopped_early_", False):
             return
         named = self.solver in parameters.SGD_AND_ADAM
         alpha = self.alpha if named or trainer.optimizer.weight_decay_on == "kernels" else 0.0
-        rows = self._rows(given, design, model._dtype)
+        rows = self._rows(given, design, model.dtype)
         epochs = Epochs(
             trainer, rows, batch_size, random_state if self.shuffle else None,
             Rules(self.solver if named else "", alpha, design),
@@ -304,19 +303,19 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         if self.validation_scores_ is None:
             self.validation_scores_, self.validation_loss_curve_ = [], []
             self.best_validation_score_ = -np.inf
-        rows = self._rows(held, design, self.model_._dtype)
+        rows = self._rows(held, design, self.model_.dtype)
         return Validation(Held(rows, held.X, held.y), design, self, n_threads)
 
     def _fit_lbfgs(self, given: Given, design: Design) -> None:
         model = self.model_
         wide = model
-        if model._dtype != np.float64:
+        if model.dtype != np.float64:
             wide = Sequential(model.layers, input_size=model.input_size, dtype=np.float64)
             wide.set_weights(model.get_weights())
         wide.compile(optimizers.SGD(), design.loss)
         rows = self._rows(given, design, given.X.dtype)
         constant = float(np.average(deviance_constants(rows.y), weights=rows.weight)) if design.deviance else 0.0
-        objective = Objective(wide._training().engine, rows, design, self.alpha, constant, self._threads())
+        objective = Objective(wide.trainer.engine, rows, design, self.alpha, constant, self._threads())
         weights = minimise(objective, model.get_weights(), self)
         if not all(np.isfinite(W).all() for W in weights):
             raise ValueError(
@@ -356,15 +355,15 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         self._synchronise()
         state = dict(super().__getstate__())
         state.pop("_known", None)
-        state["_fastbp_version"] = fastbp.__version__
+        state["_fastbp_version"] = __version__
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         version = state.pop("_fastbp_version", "unknown")
-        if version != fastbp.__version__:
+        if version != __version__:
             warnings.warn(
-                f"{type(self).__name__} was pickled by fastbp {version} and is read by {fastbp.__version__}: it may "
+                f"{type(self).__name__} was pickled by fastbp {version} and is read by {__version__}: it may "
                 "predict otherwise, or not at all. model_.save() writes files that carry a format and a checksum",
                 UserWarning,
                 stacklevel=2,

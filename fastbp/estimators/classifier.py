@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d, compute_sample_weight
@@ -18,8 +17,7 @@ from fastbp.estimators import parameters
 from fastbp.estimators.base import BaseMLP
 from fastbp.estimators.design import Design
 from fastbp.estimators.validation import accuracy
-
-Array = npt.NDArray[Any]
+from fastbp.util.types import Array
 
 
 def _by_minibatches(estimator: Any) -> bool:

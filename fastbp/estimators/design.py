@@ -12,13 +12,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from fastbp import activations, losses
 from fastbp.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from fastbp.regularizers import L2
-
-Array = npt.NDArray[Any]
+from fastbp.util.types import Array
 
 ALIASES = {"absolute_error": "mae", "log_loss": "cross_entropy"}  # scikit-learn's names of what fastbp has, too
 NOT_OF_CLASSES = ("poisson", "quantile", "gaussian_nll")

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from fastbp import optimizers
-from fastbp.data import Rows
+from fastbp.data.arrays import Rows
+from fastbp.data.batch_schedule import Pace
 from fastbp.estimators.design import Design
-from fastbp.slices import Pace
-from fastbp.trainer import Trainer
+from fastbp.training.trainer import Trainer
+from fastbp.util.types import Array
 
 if TYPE_CHECKING:
     from fastbp.spec import Report
 
-Array = npt.NDArray[Any]
 
 _MOST_ROWS = 1 << 20  # of an order: 8 MiB
 # Optimizers that add weight decay to the gradient, so that the penalty can go the fast way, as a decay.

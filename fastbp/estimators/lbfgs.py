@@ -7,16 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy.optimize
 from sklearn.utils.optimize import _check_optimize_result
 from threadpoolctl import ThreadpoolController
 
-from fastbp.data import Rows
+from fastbp.data.arrays import Rows
+from fastbp.engine.engine import Engine
 from fastbp.estimators.design import Design
-from fastbp.kernels.engine import Engine
-
-Array = npt.NDArray[Any]
+from fastbp.util.types import Array
 
 _CHUNK_BYTES = 1 << 25  # of the activations of rows that go through the network at once
 _CHUNK_ROWS = 256

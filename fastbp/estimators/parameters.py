@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
-from fastbp import activations, arguments, losses, optimizers
+from fastbp import activations, losses, optimizers
 from fastbp.callbacks import BackupAndRestore
+from fastbp.util import arguments
 
 SGD_AND_ADAM = ("sgd", "adam")
 POSITIVE_INTEGER = Interval(Integral, 1, None, closed="left")

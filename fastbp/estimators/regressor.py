@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import RegressorMixin
 from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
@@ -17,8 +16,7 @@ from fastbp.estimators.base import BaseMLP
 from fastbp.estimators.classifier import _by_minibatches
 from fastbp.estimators.design import Design
 from fastbp.estimators.validation import r2
-
-Array = npt.NDArray[Any]
+from fastbp.util.types import Array
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -148,7 +146,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     @property
     def _fitted_loss(self) -> losses.Loss:
-        loss: losses.Loss = self.model_._compiled().loss
+        loss: losses.Loss = self.model_.loss
         return loss
 
     def _predictions(self, outputs: Array) -> Array:

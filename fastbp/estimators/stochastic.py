@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from fastbp.callbacks.base import hook
 from fastbp.estimators.epochs import Epochs
 from fastbp.estimators.validation import Validation
-from fastbp.normalising import renew_statistics
-from fastbp.progress import Progress
+from fastbp.training.batch_norm_statistics import renew_statistics
+from fastbp.training.hooks import hook
+from fastbp.training.progress import Progress
 
 if TYPE_CHECKING:
     from fastbp.spec import Report

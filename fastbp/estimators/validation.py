@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.metrics import check_scoring
 
-from fastbp.data import Rows
+from fastbp.data.arrays import Rows
 from fastbp.estimators.design import Design
-
-Array = npt.NDArray[Any]
+from fastbp.util.types import Array
 
 
 class Held(NamedTuple):
@@ -40,7 +38,7 @@ class Validation:
 
     def measure(self, estimator: Any) -> float:
         """The score now; noted down with the loss."""
-        rows, engine = self.held.rows, estimator.model_._trainer.engine
+        rows, engine = self.held.rows, estimator.model_.trainer.engine
         outputs = np.empty((len(rows.X), self.design.units), engine.dtype)
         loss = engine.evaluate(rows.X, rows.y, sample_weight=rows.weight, outputs=outputs, n_threads=self.n_threads)
         loss = self.design.loss_scale * loss + self.constant

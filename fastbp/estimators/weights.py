@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from fastbp.estimators import design as designs
-from fastbp.model import Sequential
-
-Array = npt.NDArray[Any]
+from fastbp.model.sequential import Sequential
+from fastbp.util.types import Array
 
 
 class Weights:
@@ -43,7 +41,7 @@ class Weights:
     @property
     def _optimizer(self) -> Any:
         """Where scikit-learn's users look for the learning rate."""
-        return self.model_._trainer
+        return self.model_.trainer
 
     def _weights_known(self) -> tuple[list[Array], list[Array]]:
         """Copies of kernels and biases, made when first asked for."""

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastbp import regularizers
-from fastbp.data import Array
 from fastbp.exchange.parts import Part, activation, activation_of, need, parts_of, translation
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
-from fastbp.model import Sequential
+from fastbp.model.sequential import Sequential
+from fastbp.util.types import Array
 
 
 def to_keras(model: Sequential) -> Any:
@@ -28,8 +28,8 @@ def to_keras(model: Sequential) -> Any:
     """
     keras = need("keras", "keras")
     parts = parts_of(model, "to_keras")
-    X = keras.Input((parts[0].inputs,), name="input", dtype=model._dtype.name)
-    build = _Building(keras, model._dtype.name)
+    X = keras.Input((parts[0].inputs,), name="input", dtype=model.dtype.name)
+    build = _Building(keras, model.dtype.name)
     result = keras.Model(X, build.layers(parts, X))
     for layer, weights in build.weights:
         layer.set_weights(weights)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from fastbp import activations, constraints, regularizers
-from fastbp.data import Array
 from fastbp.exchange.chains import Sum, chain, joined, residual
 from fastbp.exchange.parts import ExchangeError, Part, as_floats, model_of, need
 from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, Layer, LayerNorm
-from fastbp.model import Sequential
+from fastbp.model.sequential import Sequential
+from fastbp.util.types import Array
 
 Node = tuple[Any, int]  # an operation of Keras, and the number of the call: a layer may be called more than once
 Found = tuple[Layer, dict[str, Array]]

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from fastbp.activations import NAMES, PARAMETRIC
-from fastbp.data import Array
 from fastbp.exchange import numpy_functions, raw
 from fastbp.exchange.parts import Part, activation, activation_of, parts_of, translation
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
-from fastbp.model import Sequential
-from fastbp.whole import replaced
+from fastbp.model.sequential import Sequential
+from fastbp.util.atomic_write import replaced
+from fastbp.util.types import Array
 
 INSIDE = 1 << 24  # bytes of weights up to which they are part of the text: 22 MB of it, which import reads in 0.4 s
 
@@ -104,7 +104,7 @@ def _weights(parts: Iterable[Part]) -> Iterator[tuple[str, Array]]:
 
 def _text(model: Sequential, name: str, body: list[str], archive: bytes, inside: bool) -> str:
     """The module's text: what it is and predict first, the functions it needs, the weights last."""
-    from fastbp import __version__
+    from fastbp.util.version import __version__
 
     raw_source = raw.source_of(model.metadata)
     lines = "\n".join("    " + line for line in body)
@@ -112,7 +112,7 @@ def _text(model: Sequential, name: str, body: list[str], archive: bytes, inside:
     imports = ["base64", "io"] if inside else ["hashlib", "io"]
     imports += ["math"] * ("math." in functions)
     head = HEAD.format(
-        version=__version__, name=name, inputs=model.input_size, outputs=model.output_size, dtype=model._dtype.name,
+        version=__version__, name=name, inputs=model.input_size, outputs=model.output_size, dtype=model.dtype.name,
         example=f"    {name}.predict_raw(X)    # from the data's own units to theirs\n" if raw_source else "",
         summary="\n".join(f"    {line}" for line in model.summary().splitlines()),
         imports="\n".join(f"import {each}" for each in imports) + "\nfrom pathlib import Path" * (not inside),

@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastbp.data import Array
 from fastbp.exchange.parts import Part, activation, activation_of, need, parts_of, translation
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
-from fastbp.model import Sequential
-from fastbp.reference.activations import SELU_ALPHA, SELU_SCALE
-from fastbp.whole import replaced
+from fastbp.model.sequential import Sequential
+from fastbp.spec import SELU_ALPHA, SELU_SCALE
+from fastbp.util.atomic_write import replaced
+from fastbp.util.types import Array
 
 OPSET: Final = 18  # the first with Mish, and with all else that is used here; Gelu (20) is composed
 IR_VERSION: Final = 8  # that of the first release with this opset, so that older runtimes take the file, too
@@ -39,10 +39,10 @@ def to_onnx(model: Sequential, path: str | os.PathLike[str] | None = None) -> An
     ['Gemm', 'Relu', 'Gemm', 'Softmax']
     """
     onnx = need("onnx", "onnx")
-    from fastbp import __version__
+    from fastbp.util.version import __version__
 
     parts = parts_of(model, "to_onnx")
-    graph = Graph(onnx, model._dtype)
+    graph = Graph(onnx, model.dtype)
     output = graph.layers(parts, "input")
     proto = graph.model(output, parts[0].inputs, parts[-1].units)
     proto.producer_name, proto.producer_version = "fastbp", __version__

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from fastbp import activations
-from fastbp.data import Array
-from fastbp.layers import PROJECTION, Activation, Block, Dense, Layer, Residual
-from fastbp.model import Sequential
-from fastbp.network import blocks_of, parameters
+from fastbp.layers import Activation, Dense, Layer, Residual
+from fastbp.layers.graph import PROJECTION, Block, blocks_of, parameters
+from fastbp.model.sequential import Sequential
+from fastbp.util.types import Array
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ def parts_of(model: Any, what: str) -> tuple[Part, ...]:
     """The parts of a model; TypeError for what is none, ValueError where its weights are not known yet."""
     if not isinstance(model, Sequential):
         raise TypeError(f"{what} takes a fastbp.Sequential, but {type(model).__name__} came: pass the model")
-    size = model._known(what).input_size
+    size = model.require_engine(what).input_size
     blocks = blocks_of(model.layers, size)
     weights: dict[int, dict[str, Array]] = defaultdict(dict)
     for parameter, array in zip(parameters(blocks), model.get_weights(), strict=True):

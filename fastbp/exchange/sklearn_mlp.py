@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from fastbp import activations
-from fastbp.data import Array
 from fastbp.exchange.chains import joined
 from fastbp.exchange.parts import ExchangeError, Part, activation, activation_of, as_floats, model_of, need, parts_of
 from fastbp.layers import Activation, Dense, Dropout, GaussianNoise
-from fastbp.model import Sequential
+from fastbp.model.sequential import Sequential
+from fastbp.util.types import Array
 
 CLASSES_KEY = "sklearn.classes"  # in a model's metadata: the labels, as JSON text, in the order of the outputs
 ACTIVATIONS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
@@ -102,7 +102,7 @@ def to_sklearn(model: Sequential, *, classes: Sequence[Any] | None = None) -> An
         labels = _labels(model, classes, last.units)
         one_each = output == "softmax" or last.units == 1
         targets, options = (labels if one_each else np.eye(2, last.units, dtype=int)), {"classes": labels}
-    X = np.zeros((len(targets), parts[0].inputs), model._dtype)
+    X = np.zeros((len(targets), parts[0].inputs), model.dtype)
     mlp.partial_fit(X, targets, **options)  # makes all attributes, in every version of scikit-learn
     _fill(mlp, parts)
     return mlp

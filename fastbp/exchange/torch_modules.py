@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.data import Array
 from fastbp.exchange.parts import (
     ExchangeError,
     Part,
@@ -19,7 +18,8 @@ from fastbp.exchange.parts import (
     translation,
 )
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
-from fastbp.model import Sequential
+from fastbp.model.sequential import Sequential
+from fastbp.util.types import Array
 
 NAMES = {  # of the arrays of a layer, ours and PyTorch's
     "kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias",
@@ -47,7 +47,7 @@ def to_torch(model: Sequential) -> Any:
     """
     torch = need("torch", "torch")
     parts = parts_of(model, "to_torch")
-    module = _sequence(torch, parts, getattr(torch, model._dtype.name))
+    module = _sequence(torch, parts, getattr(torch, model.dtype.name))
     module.load_state_dict(_tensors(torch, model, parts))
     for entry in _entries(parts):
         if not getattr(entry.part.layer, "trainable", True) and not entry.name.startswith("moving_"):
@@ -148,7 +148,7 @@ def _tensors(torch: Any, model: Sequential, parts: Iterable[Part]) -> dict[str, 
         state[entry.key] = torch.from_numpy(values)
         if entry.name == "moving_variance":
             place = entry.key.rpartition(".")[0]
-            state[f"{place}.{BATCHES}"] = torch.tensor(model._known("state_dict").steps_trained)
+            state[f"{place}.{BATCHES}"] = torch.tensor(model.require_engine("state_dict").steps_trained)
     return state
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from fastbp import activations
-from fastbp.data import Array
 from fastbp.exchange.chains import Sum, chain, joined, residual
 from fastbp.exchange.parts import ExchangeError, Part, as_floats, model_of, need
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, Layer, LayerNorm
-from fastbp.model import Sequential
+from fastbp.model.sequential import Sequential
+from fastbp.util.types import Array
 
 
 def from_torch(module: Any, *, output_activation: str | None = None, seed: int = 0) -> Sequential:
@@ -143,7 +143,7 @@ class _Reading:
         layer, weights = read
         units = layer.units if isinstance(layer, Dense) else width
         if isinstance(layer, ColumnEmbedding):
-            units = layer.units_of(width)
+            units = layer.units_of(width) or 0
         return [Part(where, layer, width, units, weights)]
 
     def check(self, node: Any, where: str, module: Any) -> None:

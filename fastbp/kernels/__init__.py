@@ -1,4 +1,4 @@
-"""Arrays in, arrays out: the compiled engine, and the plain fused kernels for those who bring their own loop.
+"""What Numba compiles; and, from `engine`, the plain fused kernels for those who bring their own loop.
 
     dense_forward(X, W, b, activation, out=None) -> A
     dense_backward(dA, X, W, A, activation, b=None) -> (dX, dW, db)
@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastbp.kernels.plain import dense_backward, dense_forward
-    from fastbp.kernels.plain_update import State, init_state, update
+    from fastbp.engine.plain_dense import dense_backward, dense_forward
+    from fastbp.engine.plain_update import State, init_state, update
 
 __all__ = ["State", "dense_backward", "dense_forward", "init_state", "update"]
 
@@ -22,6 +22,6 @@ __all__ = ["State", "dense_backward", "dense_forward", "init_state", "update"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from fastbp.kernels import plain, plain_update
+    from fastbp.engine import plain_dense, plain_update
 
-    return getattr(plain if name.startswith("dense") else plain_update, name)
+    return getattr(plain_dense if name.startswith("dense") else plain_update, name)

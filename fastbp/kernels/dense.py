@@ -15,7 +15,7 @@ from typing import NamedTuple
 from fastbp import isa
 from fastbp.isa.curves_portable import CODES
 from fastbp.isa.emit import ACCUMULATE, AHEAD_LINES, BIAS_ROWS, KEEP, RELU, ROUNDS, ZERO
-from fastbp.kernels import plan as field
+from fastbp.kernels import fields as field
 from fastbp.kernels.jit import inlined, kernel
 from fastbp.kernels.microkernels import across, activate, add, along, slope, transpose, update
 

@@ -8,7 +8,7 @@ rules with a memory need it.
 
 from __future__ import annotations
 
-from fastbp.kernels import plan as field
+from fastbp.kernels import fields as field
 from fastbp.kernels.jit import called
 from fastbp.kernels.microkernels import update, zero
 from fastbp.kernels.nodes import copy

@@ -87,8 +87,8 @@ def source_hash() -> str:
     """Of everything that ends up in machine code."""
     digest = hashlib.sha256()
     package = Path(__file__).parent.parent
-    for path in sorted([*package.glob("isa/*.py"), *package.glob("kernels/*.py")]):
-        digest.update(path.name.encode() + path.read_bytes())
+    for path in sorted([*package.glob("isa/**/*.py"), *package.glob("kernels/**/*.py")]):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     digest.update(f"{numba.__version__} {sys.version_info[:2]} {isa.NAME} {config.CPU_NAME}".encode())
     return digest.hexdigest()[:16]
 
@@ -242,6 +242,17 @@ def parallel(function: Callable, signature: Any) -> Any:
 def max_threads() -> int:
     """How many threads Numba may start: NUMBA_NUM_THREADS, or the cores at its import."""
     return int(config.NUMBA_NUM_THREADS)
+
+
+@contextlib.contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Lets Numba start n threads."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(n)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 def threading_layer() -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastbp.isa.curves_portable import CODES
-from fastbp.kernels import plan as field
+from fastbp.kernels import fields as field
 from fastbp.kernels.dense import activation, all_deltas, deltas
 from fastbp.kernels.jit import called, inlined
 from fastbp.kernels.microkernels import (

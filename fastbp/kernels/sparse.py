@@ -7,8 +7,8 @@ other rule moves every weight in every step, and takes the gradient from its are
 
 from __future__ import annotations
 
-from fastbp.kernels import plan as field
-from fastbp.kernels import program as op
+from fastbp.kernels import fields as field
+from fastbp.kernels import operations as op
 from fastbp.kernels.jit import called, inlined
 from fastbp.kernels.microkernels import sparse_add, sparse_forward, transpose, update, zero
 from fastbp.kernels.nodes import curve

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy.typing as npt
-
-from fastbp.parameters import set_fields, smoothing
 from fastbp.spec import ScalarFunctions
+from fastbp.util.fields import set_fields, smoothing
+from fastbp.util.types import Array
 
-Array = npt.NDArray[Any]
 CUSTOM = "custom"  # the name of every loss of a user's own
 
 

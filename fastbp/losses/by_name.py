@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fastbp.activations import Activation
-from fastbp.arguments import instead, meant
 from fastbp.losses.base import CUSTOM, Loss
 from fastbp.losses.classes import (
     BinaryCrossEntropy,
@@ -15,6 +14,7 @@ from fastbp.losses.classes import (
     KLDivergence,
 )
 from fastbp.losses.numbers import MAE, MSE, GaussianNLL, Huber, LogCosh, Poisson, Quantile
+from fastbp.util.arguments import instead, meant
 
 _ALL: tuple[Loss, ...] = (
     MSE(), MAE(), Huber(), LogCosh(), Quantile(), Poisson(), GaussianNLL(), Hinge(), CategoricalHinge(), CrossEntropy(),

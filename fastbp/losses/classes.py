@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from fastbp.arguments import flag
 from fastbp.losses.base import Loss, Smoothed
-from fastbp.parameters import number, numbers, set_fields, smoothing
+from fastbp.util.arguments import flag
+from fastbp.util.fields import number, numbers, set_fields, smoothing
 
 # ---------------------------------------------------------------- of two classes
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, final
 
-from fastbp.functions import Functions, checked_functions
 from fastbp.losses.base import CUSTOM, Loss
 from fastbp.losses.by_name import NAMES
-from fastbp.parameters import set_fields
 from fastbp.spec import ScalarFunctions
+from fastbp.util.derivative_check import Functions, checked_functions
+from fastbp.util.fields import set_fields
 
 
 @final

@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from fastbp.arguments import flag
-from fastbp.losses.base import Array, Loss
-from fastbp.parameters import number, numbers, set_fields
+from fastbp.losses.base import Loss
+from fastbp.util.arguments import flag
+from fastbp.util.fields import number, numbers, set_fields
+from fastbp.util.types import Array
 
 
 @final

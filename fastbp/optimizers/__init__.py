@@ -21,12 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fastbp.arguments import instead, meant
 from fastbp.optimizers.adam import Adam, AdamW, NAdam
 from fastbp.optimizers.adaptive import Adadelta, Adagrad, RMSprop
 from fastbp.optimizers.base import N_SCALARS, Optimizer, Schedule
 from fastbp.optimizers.layerwise import LAMB, Muon
 from fastbp.optimizers.sgd import SGD, Lion
+from fastbp.util.arguments import instead, meant
 
 __all__ = [
     "BY_NAME",

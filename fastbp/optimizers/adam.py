@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.arguments import flag
 from fastbp.optimizers.base import Optimizer, Schedule, check
+from fastbp.util.arguments import flag
 
 
 @dataclass(frozen=True, repr=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import KW_ONLY, dataclass
 
-from fastbp.arguments import flag
 from fastbp.optimizers.base import Optimizer, Schedule, check
+from fastbp.util.arguments import flag
 
 
 @dataclass(frozen=True, repr=False)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.arguments import count, flag
-from fastbp.parameters import any_number
 from fastbp.spec import UpdateSpec
+from fastbp.util.arguments import count, flag
+from fastbp.util.fields import any_number
 
 Schedule = Callable[[npt.NDArray[np.int64]], Any]
 N_SCALARS = 8

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 
-from fastbp.arguments import flag
 from fastbp.optimizers.base import Optimizer, Schedule, check
+from fastbp.util.arguments import flag
 
 
 @dataclass(frozen=True, repr=False)

@@ -5,8 +5,8 @@ saved is gone. Every function takes the path of a file to write, its name's endi
 one it returns the figure, to show in a notebook or to change. Colours are told apart by the colour-blind, too.
 """
 
-from fastbp.plots.curves import plot_history, plot_learning_rate
 from fastbp.plots.health import plot_diagnosis, plot_gradient_health
+from fastbp.plots.learning_curves import plot_history, plot_learning_rate
 from fastbp.plots.outcomes import plot_confusion_matrix, plot_predictions
 from fastbp.plots.speed import plot_speed
 from fastbp.plots.weights import plot_weights

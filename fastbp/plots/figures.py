@@ -7,6 +7,7 @@ import io
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,13 @@ MANY = 40  # points from which markers would hide the line
 def new_figure(width: float, height: float) -> Any:
     """An empty figure of so many inches; ImportError with the remedy where matplotlib is missing."""
     return _figure_class()(figsize=(width, height), layout="constrained")
+
+
+def check_picture(path: str | os.PathLike[str]) -> None:
+    """Raise before any work what would be raised after it: ImportError, ValueError for an ending matplotlib has not."""
+    known = new_figure(1, 1).canvas.get_supported_filetypes()
+    if Path(path).suffix.removeprefix(".").lower() not in known:
+        raise ValueError(f"cannot draw {os.fspath(path)}: the ending must be one of {', '.join(sorted(known))}")
 
 
 @functools.cache

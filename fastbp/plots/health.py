@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,13 +23,37 @@ from fastbp.plots.figures import (
     logarithmic_line,
     panels,
 )
-
-if TYPE_CHECKING:
-    from fastbp.callbacks.health import GradientHealth
-    from fastbp.diagnosis import Diagnosis
+from fastbp.util.types import Array
 
 VERDICT_COLOURS = {"exploding": RED, "dead": "#000000", "saturated": PURPLE, "vanishing": ORANGE}
 FEW = 10  # layers up to which each has its name in the legend
+
+
+class Diagnosis(Protocol):
+    """What `fastbp.diagnose` returns."""
+
+    @property
+    def loss(self) -> float: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def layers(self) -> Sequence[Any]: ...
+    @property
+    def verdict(self) -> str: ...
+    def ill(self, verdict: str) -> Sequence[int]: ...
+
+
+class GradientHealth(Protocol):
+    """What the callback `fastbp.GradientHealth` has seen."""
+
+    epochs: list[int]
+    layers: list[str]
+    verdicts: list[list[str]]
+
+    @property
+    def gradient(self) -> Array: ...
+    @property
+    def update(self) -> Array: ...
 
 
 def plot_diagnosis(diagnosis: Diagnosis, path: str | os.PathLike[str] | None = None) -> Any:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.data import Array
 from fastbp.plots.figures import BLUE, GREY, ORANGE, done, new_figure, plain
+from fastbp.util.types import Array
 
 WRITTEN = 30  # classes up to which cells hold numbers
 SHARES = 12  # classes up to which these are counts and shares

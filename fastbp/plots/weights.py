@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.arguments import count
-from fastbp.data import Array
 from fastbp.plots.figures import done, new_figure
+from fastbp.util.arguments import count
+from fastbp.util.types import Array
 
 if TYPE_CHECKING:
-    from fastbp.model import Sequential
+    from fastbp.model.sequential import Sequential
 
 
 def plot_weights(

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.data import Array
 from fastbp.preprocessing.columns import categories_of, numbers_of
+from fastbp.util.types import Array
 
 CLIP = 3.0  # where smooth clipping bends: results lie within ±3
 OTHER, ABSENT, FIRST = 0, 1, 2  # codes: rare or not known, missing, the first category

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.data import Array
+from fastbp.util.types import Array
 
 # As texts, without spaces around them and in any case: what pandas takes for missing, and the question mark.
 MISSING = frozenset({"", "?", "nan", "na", "n/a", "null", "none"})

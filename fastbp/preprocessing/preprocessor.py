@@ -7,33 +7,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, final
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.arguments import count, flag
-from fastbp.data import Array
-from fastbp.parameters import set_fields
-from fastbp.preprocessing import column_rules, files
+from fastbp.preprocessing import column_rules, serialization
 from fastbp.preprocessing.column_rules import Category, Numeric
 from fastbp.preprocessing.columns import Columns, columns_of, label_of, looks_numeric, numbers_of
+from fastbp.preprocessing.learned import Learnt
 from fastbp.preprocessing.targets import TASKS, Targets, learn_targets
-
-if TYPE_CHECKING:
-    from fastbp.model import Sequential
+from fastbp.util.arguments import count, flag
+from fastbp.util.fields import set_fields
+from fastbp.util.types import Array
 
 SCALINGS, ENCODINGS = ("standard", "robust", "none"), ("one_hot", "codes", "auto")
 METADATA_KEY, OLD_KEY = "fastbp.preprocessor", "fastbp.preparation"
 
 
-class Learnt(NamedTuple):
-    """What fit leaves: a rule for each column, whether these have names, and the targets' rule."""
+class HasMetadata(Protocol):
+    """A model, as far as its preprocessor is concerned."""
 
-    rules: tuple[Numeric | Category, ...]
-    named: bool
-    targets: Targets | None
+    metadata: dict[str, str]
+
+    @property
+    def input_size(self) -> int | None: ...
 
 
 @final
@@ -176,7 +175,7 @@ class Preprocessor:
 
         Columns are found by their names, in any order, among others; those of an array by their places.
         """
-        learnt, table = self._known(), columns_of(X)
+        learnt, table = self._fitted(), columns_of(X)
         places = self._places(table)
         result = np.empty((table.rows, sum(rule.width for rule in learnt.rules)), np.float32)
         i = start = 0
@@ -200,7 +199,7 @@ class Preprocessor:
         return result
 
     def _places(self, table: Columns) -> Sequence[int]:
-        learnt = self._known()
+        learnt = self._fitted()
         if learnt.named and table.names:
             missing = [str(rule.name) for rule in learnt.rules if rule.name not in table.names]
             if missing:
@@ -219,13 +218,13 @@ class Preprocessor:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns that were learnt; none of an array's."""
-        learnt = self._known()
+        learnt = self._fitted()
         return tuple(str(rule.name) for rule in learnt.rules) if learnt.named else ()
 
     @property
     def rules(self) -> tuple[Numeric | Category, ...]:
         """What was learnt of each column."""
-        return self._known().rules
+        return self._fitted().rules
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -278,12 +277,12 @@ class Preprocessor:
         return self._targets().inverse(np.asarray(outputs))
 
     def _targets(self) -> Targets:
-        targets = self._known().targets
+        targets = self._fitted().targets
         if targets is None:
             raise RuntimeError("this Preprocessor has learnt no targets: call fit(X, y)")
         return targets
 
-    def _known(self) -> Learnt:
+    def _fitted(self) -> Learnt:
         if self._learnt is None:
             raise RuntimeError("this Preprocessor has not learnt yet: call fit with the training rows")
         return self._learnt
@@ -299,10 +298,11 @@ class Preprocessor:
         >>> Preprocessor.of(model) == preprocessor
         True
         """
-        return {METADATA_KEY: files.to_text(self)}
+        options = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
+        return {METADATA_KEY: serialization.to_text(options, self._fitted())}
 
     @classmethod
-    def of(cls, model: Sequential) -> Preprocessor | None:
+    def of(cls, model: HasMetadata) -> Preprocessor | None:
         """The Preprocessor that a model was saved with, None without one; ValueError where it cannot be read."""
         metadata = model.metadata
         if METADATA_KEY not in metadata and OLD_KEY not in metadata:
@@ -310,8 +310,12 @@ class Preprocessor:
         key = METADATA_KEY if METADATA_KEY in metadata else OLD_KEY
         try:
             if key == OLD_KEY:
-                return files.from_old(metadata[key], model.input_size or 0)
-            return files.from_text(metadata[key])
+                options, learnt = serialization.from_old(metadata[key], model.input_size or 0)
+            else:
+                options, learnt = serialization.from_text(metadata[key])
+            result = cls(**options)
+            set_fields(result, _learnt=learnt)
+            return result
         except (TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
             raise ValueError(
                 f"the model's metadata {key!r} cannot be read: {error}; use another copy of its file, or a later fastbp"

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.data import Array
 from fastbp.preprocessing.columns import is_missing
+from fastbp.util.types import Array
 
 MAX_INTEGER_CLASSES = 100  # more distinct integers than this are taken for a quantity, not for classes
 TASKS = ("classification", "regression")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.spec import ScalarFunctions
+from fastbp.spec import SELU_ALPHA, SELU_SCALE, ScalarFunctions
 
 Array = npt.NDArray[Any]
 
@@ -53,9 +53,6 @@ def elu(Z: Array, alpha: float) -> Array:
 def elu_derivative(Z: Array, alpha: float) -> Array:
     """1 where z > 0, else alpha exp(z)."""
     return np.where(Z > 0, 1, alpha * np.exp(np.minimum(Z, 0)))
-
-
-SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et al. 2017
 
 
 def silu_derivative(Z: Array) -> Array:

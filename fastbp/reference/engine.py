@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.reference.losses import LOSSES, own
-from fastbp.reference.network import Layer, Tape, activate, backward, forward, move_statistics, passes, shapes
+from fastbp.reference.network import Layer, Tape, activate, backward, forward, move_statistics, passes
 from fastbp.reference.optimizers import BLOCK
 from fastbp.reference.random import Draw
 from fastbp.reference.updates import Updates, parameters
-from fastbp.spec import LayerSpec, Report, ScalarFunctions, UpdateSpec
+from fastbp.spec import KINDS, LayerSpec, Report, ScalarFunctions, UpdateSpec
 
 Array = npt.NDArray[Any]
 CHUNK = 1024  # rows that predict and evaluate pass forward at a time: their memory does not grow with X
@@ -54,7 +54,7 @@ class ReferenceEngine:
         """Lay the weights of all layers out in one flat arena, their gradients in another: an update is one pass."""
         widths = [*(spec.units for spec in specs), self.input_size]  # of the outputs of nodes 0, 1, …, and last of -1
         below = [number - 1 if spec.below is None else spec.below for number, spec in enumerate(specs)]
-        shapes_of = [shapes(spec, widths[node]) for spec, node in zip(specs, below, strict=True)]
+        shapes_of = [spec.shapes(widths[node]) for spec, node in zip(specs, below, strict=True)]
         self._shapes = [shape for node in shapes_of for shape in node]
         self._parameters = parameters(specs, shapes_of)
         self.n_parameters = sum(math.prod(shape) for shape in self._shapes)
@@ -65,7 +65,7 @@ class ReferenceEngine:
         for number, (spec, passing) in enumerate(zip(specs, passes(specs), strict=True)):
             n = len(shapes_of[number])
             own = [next(weights) for _ in range(n)], [next(gradients) for _ in range(n)]
-            statistics = list(np.zeros((2, spec.units), self.dtype)) if spec.kind == "batch_norm" else []
+            statistics = [np.zeros(spec.units, self.dtype) for _ in KINDS[spec.kind].statistics]
             self._layers.append(Layer(spec, number, *own, statistics, passing))
         self._trunk, self._rows = self._layers, 0
 

@@ -27,15 +27,6 @@ from fastbp.spec import INPUT, LayerSpec
 Array = npt.NDArray[Any]
 
 
-def shapes(spec: LayerSpec, inputs: int) -> list[tuple[int, ...]]:
-    """The shapes of a node's weights: kernel (in, out) and bias, or gamma and beta, or tables (codes, dimension)."""
-    if spec.kind == "dense":
-        return [(inputs, spec.units)] + [(spec.units,)] * spec.use_bias
-    if spec.kind == "embedding":
-        return [(codes, dimension) for _, codes, dimension in spec.tables]
-    return [(spec.units,)] * 2 if spec.kind in ("batch_norm", "layer_norm") else []
-
-
 class Layer:
     """A node: its place in the graph, its weights and their gradients, views of two flat arenas, and its statistics.
 
@@ -77,7 +68,7 @@ def passes(specs: Sequence[LayerSpec]) -> list[tuple[bool, bool]]:
     for number, spec in enumerate(specs):
         below = number - 1 if spec.below is None else spec.below
         wanted = weighty[below], spec.skip is not None and weighty[spec.skip]
-        weighty[number] = any(wanted) or spec.kind in ("dense", "batch_norm", "layer_norm", "embedding")
+        weighty[number] = any(wanted) or bool(spec.parameters)
         result.append(wanted)
     return result
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastbp.arguments import count, real
+from fastbp.util.arguments import count, real
 
 CHUNK_BYTES = 1 << 22  # of X in float32: large enough to read fast, small enough that a window holds many
 

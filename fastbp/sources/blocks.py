@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.data import numeric
-from fastbp.intake.tables import is_table
-from fastbp.intake.tensors import is_tensor
+from fastbp.data.arrays import numeric
+from fastbp.data.frames import is_table
+from fastbp.data.tensors import is_tensor
 from fastbp.sources.base import Chunk, Path_, Source, check_weight, needs
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastbp.intake import tables
+from fastbp.data import frames as tables
 from fastbp.sources.base import Chunk, Source, check_weight, needs
 from fastbp.sources.texts import Columns
 

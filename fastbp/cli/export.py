@@ -1,0 +1,81 @@
+"""The work behind `fastbp export`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fastbp
+from fastbp.exchange.keras_models import to_keras
+from fastbp.exchange.numpy_module import to_numpy
+from fastbp.exchange.onnx_graph import to_onnx
+from fastbp.exchange.parts import need
+from fastbp.exchange.sklearn_mlp import to_sklearn
+from fastbp.exchange.torch_modules import state_dict
+from fastbp.model.sequential import Sequential
+from fastbp.util.atomic_write import replaced
+
+EXAMPLES = """formats, each needing the package it is named after:
+  numpy    NAME.py: a module that needs NumPy alone, with predict(X)
+  onnx     NAME.onnx: for onnxruntime and other runtimes
+  torch    NAME.pt: a state_dict, for torch.load
+  keras    NAME.keras: for keras.models.load_model
+  sklearn  NAME.joblib: a fitted MLPClassifier or MLPRegressor, for joblib.load
+
+examples:
+  fastbp export digits.safetensors --to numpy
+  fastbp export digits.safetensors --to onnx --output served/digits.onnx"""
+
+
+class Format(NamedTuple):
+    """How a format's files end, and what writes a model to one."""
+
+    ending: str
+    write: Callable[[Sequential, Path], Any]
+
+
+def export(model: str, to: str, output: str | None) -> int:
+    """Run `fastbp export`: load the model, write it, say where; the exit code."""
+    ending, write = FORMATS[to]
+    path = Path(Path(model).name.split(".")[0] + ending) if output is None else Path(output)
+    if path.suffix != ending:
+        raise ValueError(f"--output must end in {ending} for --to {to}, got {path.name!r}: rename it")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no folder {os.fspath(path.parent)!r} to write {path.name} to: make it first")
+    write(fastbp.load(model), path)
+    print(f"wrote {path}, {path.stat().st_size:,} bytes")
+    return 0
+
+
+def _write_torch(model: Sequential, path: Path) -> None:
+    torch, state = need("torch", "torch"), state_dict(model)
+    with replaced(path) as temporary:
+        torch.save(state, temporary)
+
+
+def _write_keras(model: Sequential, path: Path) -> None:
+    theirs = to_keras(model)
+    with replaced(path) as temporary:
+        ending = temporary.with_suffix(".keras")  # Keras goes by it
+        try:
+            theirs.save(ending)
+            ending.replace(temporary)
+        finally:
+            ending.unlink(missing_ok=True)
+
+
+def _write_sklearn(model: Sequential, path: Path) -> None:
+    mlp = to_sklearn(model)
+    with replaced(path) as temporary:
+        need("joblib", "sklearn").dump(mlp, temporary)
+
+
+FORMATS = {
+    "numpy": Format(".py", to_numpy),
+    "onnx": Format(".onnx", to_onnx),
+    "torch": Format(".pt", _write_torch),
+    "keras": Format(".keras", _write_keras),
+    "sklearn": Format(".joblib", _write_sklearn),
+}

@@ -1,0 +1,263 @@
+"""The command line: ``fastbp train | predict | export | bench | info``.
+
+Exit codes: 0 done; 2 wrong options, files or data, with a line on stderr; 130 after Ctrl-C, `train` having saved its
+model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import TextIO
+
+TRAIN_EXAMPLES = """examples:
+  fastbp train digits
+  fastbp train mnist --layers 512,512 --epochs 10
+  fastbp train flowers.csv --target species --output flowers.safetensors
+  fastbp train people.csv.gz --target income --categorical zip_code
+  fastbp train measurements.npz --task regression --optimizer adamw --weight-decay 0.01"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code. Ctrl-C outside training ends quietly with 130."""
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = args.run
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = run(args)
+            sys.stdout.flush()
+            return code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `fastbp predict … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, TypeError, OSError, MemoryError, ImportError) as error:
+        print(f"fastbp {args.command}: {_message(error)}", file=sys.stderr)
+        return 2
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser with its five commands."""
+    from fastbp import __version__
+
+    parser = argparse.ArgumentParser(prog="fastbp", description="Train multilayer perceptrons on the CPU.")
+    parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_predict(commands)
+    _add_export(commands)
+    _add_bench(commands)
+    info = commands.add_parser("info", help="instruction set, threads, cache folder, measured peak")
+    info.set_defaults(run=lambda args: show_info())
+    return parser
+
+
+def show_info() -> int:
+    """Run `fastbp info`: what fastbp found on this machine, one fact a line."""
+    from fastbp import __version__, isa
+    from fastbp.engine.peak import measured_peak
+    from fastbp.isa.detect import usable_cores
+    from fastbp.kernels import jit
+
+    cores = usable_cores()
+    peaks = [(n, measured_peak("float32", n) / 1e9) for n in sorted({1, cores})]
+    facts = [
+        ("fastbp", __version__),
+        ("Python", ", ".join([platform.python_version(), *(f"{name} {version(name)}" for name in ("numpy", "numba"))])),
+        ("system", f"{platform.system()} {platform.machine()}"),
+        ("instruction set", isa.NAME),
+        ("usable cores", str(cores)),
+        ("threads", f"at most {jit.max_threads()} (NUMBA_NUM_THREADS)"),
+        ("threading layer", jit.threading_layer()),
+        ("cache folder", str(jit.cache_dir())),
+        *((f"peak, {n} thread{'s' * (n > 1)}", f"{peak:.0f} GFLOP/s in float32, measured") for n, peak in peaks),
+    ]
+    for name, value in facts:
+        print(f"{name:<17}{value}")
+    return 0
+
+
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train a network and save it",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=TRAIN_EXAMPLES,
+    )
+    from fastbp.cli.job import ACTIVATIONS, OPTIMIZERS, SCHEDULES
+    from fastbp.cli.network import CLASS_LOSSES, REGRESSION_LOSSES
+    from fastbp.preprocessing.preprocessor import SCALINGS
+    from fastbp.preprocessing.targets import TASKS
+
+    parser.add_argument("data", metavar="DATA", help="digits, mnist, fashion-mnist, or a .npz, .csv or .csv.gz file")
+    parser.add_argument("--target", metavar="COLUMN", help="the column of a .csv file to predict")
+    parser.add_argument("--task", choices=TASKS, help="default: by the target's type (fractions are regressed)")
+    parser.add_argument(
+        "--layers", type=_widths, metavar="N,N", help="widths of the hidden layers, as 256,128; '' for none"
+    )
+    parser.add_argument(
+        "--activation", choices=ACTIVATIONS, default="relu", help="of the hidden layers (default: relu)"
+    )
+    parser.add_argument(
+        "--loss", choices=[*CLASS_LOSSES, *REGRESSION_LOSSES], help="default: by data set; of regressions, mse"
+    )
+    parser.add_argument(
+        "--label-smoothing", type=float, metavar="S", help="target of a class 1 - S + S/classes, of others S/classes"
+    )
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: adam")
+    parser.add_argument("--learning-rate", type=float, metavar="RATE", help="default: by data set and optimizer")
+    parser.add_argument("--weight-decay", type=float, default=0.0, metavar="DECAY", help="default: 0")
+    parser.add_argument("--schedule", choices=SCHEDULES, help="of the learning rate (default: by data set)")
+    parser.add_argument("--dropout", type=float, default=0.0, metavar="RATE", help="behind hidden layers (default: 0)")
+    parser.add_argument("--batch-norm", action="store_true", help="normalise hidden layers before their activations")
+    parser.add_argument(
+        "--categorical", type=_names, default=(), metavar="NAME,NAME", help="columns of numbers that are categories"
+    )
+    parser.add_argument(
+        "--scaling", choices=SCALINGS, default="standard", help="of columns of numbers (default: standard)"
+    )
+    parser.add_argument(
+        "--clip", action=argparse.BooleanOptionalAction, help="smoothly to 3 deviations (default: with categories)"
+    )
+    parser.add_argument("--batch-size", type=_positive, metavar="N", help="rows a step (default: by data set)")
+    parser.add_argument("--epochs", type=_positive, metavar="N", help="passes over the data (default: by data set)")
+    parser.add_argument(
+        "--seed", type=_natural, default=0, metavar="N", help="of split, weights and shuffling (default: 0)"
+    )
+    parser.add_argument("--threads", type=_positive, metavar="N", help="default: chosen from network and machine")
+    parser.add_argument(
+        "--output", "-o", metavar="FILE", help="where the model goes (default: DATA's name.safetensors)"
+    )
+    parser.add_argument("--quiet", "-q", action="store_true", help="no progress bar")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw the learning curves, with the test rows' after every epoch, and "
+        "the confusion matrix, or predictions over the truth, of the test rows: .png, .pdf or .svg",
+    )  # fmt: skip
+    parser.set_defaults(run=_run_train)
+
+
+def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("predict", help="predict the rows of a file with a saved model")
+    parser.add_argument("model", metavar="MODEL", help="a file written by fastbp train or Sequential.save")
+    parser.add_argument(
+        "data", metavar="DATA", help="a .npz (X) or .csv file, or the name of a data set (its test rows)"
+    )
+    parser.add_argument("--output", "-o", metavar="FILE", help="write .csv, .npy or .npz instead of printing")
+    parser.set_defaults(run=_run_predict)
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from fastbp.cli.export import EXAMPLES, FORMATS
+
+    parser = commands.add_parser(
+        "export",
+        help="write a saved model in the format of another tool",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXAMPLES,
+    )
+    parser.add_argument("model", metavar="MODEL", help="a file written by fastbp train or Sequential.save")
+    parser.add_argument("--to", required=True, choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
+    parser.add_argument(
+        "--output", "-o", metavar="FILE", help="where it goes (default: MODEL's name with the format's ending)"
+    )
+    parser.set_defaults(run=_run_export)
+
+
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("bench", help="time the NumPy reference against fastbp on this machine")
+    parser.add_argument(
+        "--rounds", type=_positive, default=5, metavar="N", help="paired measurements a row (default: 5)"
+    )
+    parser.add_argument("--threads", type=_positive, metavar="N", help="default: chosen from network and machine")
+    parser.add_argument("--quick", action="store_true", help="the small networks only, shorter measurements")
+    parser.add_argument("--plot", metavar="FILE", help="draw the ratios: .png, .pdf or .svg")
+    parser.set_defaults(run=_run_bench)
+
+
+def _run_train(args: argparse.Namespace) -> int:
+    from fastbp.cli.job import TrainJob
+    from fastbp.cli.train import train
+
+    options = {name: value for name, value in vars(args).items() if name not in ("command", "run")}
+    return train(TrainJob(**options))
+
+
+def _run_predict(args: argparse.Namespace) -> int:
+    from fastbp.cli.predict import predict
+
+    return predict(args.model, args.data, args.output)
+
+
+def _run_export(args: argparse.Namespace) -> int:
+    from fastbp.cli.export import export
+
+    return export(args.model, args.to, args.output)
+
+
+def _run_bench(args: argparse.Namespace) -> int:
+    from fastbp.cli.bench import report
+    from fastbp.plots import plot_speed
+    from fastbp.plots.figures import check_picture
+
+    if args.plot is not None:
+        check_picture(args.plot)
+    results = report(rounds=args.rounds, n_threads=args.threads, quick=args.quick)
+    if args.plot is not None:
+        times = {result.row.title: {"NumPy": result.numpy_s, "fastbp": result.fastbp_s} for result in results}
+        plot_speed(times, args.plot, title="fastbp beside NumPy, one step")
+        print(f"picture {args.plot}")
+    return 0
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    return tuple(_positive(part) for part in text.split(",")) if text.strip() else ()
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _positive(text: str) -> int:
+    return _whole(text, 1)
+
+
+def _natural(text: str) -> int:
+    return _whole(text, 0)
+
+
+def _whole(text: str, lowest: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = lowest - 1
+    if number < lowest:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least {lowest}, got {text!r}")
+    return number
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _message(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

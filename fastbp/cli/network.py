@@ -1,0 +1,105 @@
+"""What a job of `fastbp train` makes of its data: the preprocessor it learns and the network it builds."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, cast
+
+import numpy as np
+
+import fastbp
+from fastbp import losses, optimizers
+from fastbp.cli.job import PLAIN_SGD_RATE, Recipe, TrainJob
+from fastbp.datasets import Split
+from fastbp.preprocessing.columns import Columns
+from fastbp.preprocessing.preprocessor import Preprocessor
+from fastbp.preprocessing.targets import guess_task, target_array
+from fastbp.util.types import Array
+
+# The last activation that each loss works with.
+CLASS_LOSSES = {
+    **dict.fromkeys(("cross_entropy", "categorical_focal", "kl_divergence"), "softmax"),
+    **dict.fromkeys(("binary_cross_entropy", "binary_focal"), "sigmoid"),
+    **dict.fromkeys(("hinge", "categorical_hinge"), "identity"),
+}
+REGRESSION_LOSSES = dict.fromkeys(("mse", "mae", "huber", "log_cosh"), "identity")
+MOST_ONE_HOT, RARE = 10, 3  # categories that become a feature each; how often one must occur not to be rare
+
+
+def table_of(X: Array, columns: tuple[str, ...]) -> Columns:
+    """Rows with the names of their columns."""
+    return Columns(columns, list(X.T), X if X.dtype.kind in "iuf" else None)
+
+
+def learn(split: Split, job: TrainJob) -> Preprocessor:
+    """What is learnt from the training rows; and from all targets, which classes there are."""
+    y, recipe = target_array(split.y_train), job.recipe
+    classes = None
+    if (job.task or guess_task(y)) == "classification" and y.dtype.kind != "f":
+        classes = tuple(np.unique(np.concatenate([y, target_array(split.y_test)])).tolist())
+    preprocessor = Preprocessor(
+        task=job.task,
+        categorical=tuple(int(name) if name.isdigit() and not split.columns else name for name in job.categorical),
+        encoding="auto",
+        most_one_hot=MOST_ONE_HOT,
+        min_frequency=RARE,
+        scaling=split.scale or job.scaling,
+        clip=recipe.clip,
+        classes=classes if classes is None or len(classes) > 1 else None,
+    )
+    return preprocessor.fit(table_of(split.x_train, split.columns), split.y_train)
+
+
+def soft_targets(y: Array, preprocessor: Preprocessor, recipe: Recipe) -> Array:
+    """Class numbers as the loss wants them: as they are, or one column a class, (1 - s) one-hot + s / classes."""
+    if not preprocessor.classes or losses.get(recipe.loss).targets == "classes":
+        return y
+    n_classes, s = len(preprocessor.classes), recipe.label_smoothing
+    return ((1.0 - s) * np.eye(n_classes)[y] + s / n_classes).astype(np.float32)
+
+
+def build(job: TrainJob, n_features: int, y: Array, preprocessor: Preprocessor) -> fastbp.Sequential:
+    """The compiled model: codes embedded, hidden layers of one activation, at the end what the loss works with."""
+    recipe = job.recipe
+    loss = _loss(job, preprocessor)
+    codes = preprocessor.cardinalities
+    layers: list[fastbp.layers.Layer] = [fastbp.ColumnEmbedding(codes)] if codes else []
+    for units in recipe.layers:
+        if job.batch_norm:
+            layers += [fastbp.Dense(units, use_bias=False), fastbp.BatchNorm(), fastbp.Activation(job.activation)]
+        else:
+            layers.append(fastbp.Dense(units, job.activation))
+        if job.dropout:
+            layers.append(fastbp.Dropout(job.dropout))
+    last = (CLASS_LOSSES | REGRESSION_LOSSES)[loss]
+    layers.append(fastbp.Dense(len(preprocessor.classes or ()) or y.shape[1], last))
+    model = fastbp.Sequential(layers, input_size=n_features, seed=job.seed)
+    steps = recipe.epochs * -(-len(y) // recipe.batch_size)
+    model.compile(optimizer=_optimizer(job, recipe, steps), loss=loss)
+    return model
+
+
+def _loss(job: TrainJob, preprocessor: Preprocessor) -> str:
+    if not preprocessor.classes and job.loss is None:
+        return "mse"
+    fitting, task = (CLASS_LOSSES, "classes") if preprocessor.classes else (REGRESSION_LOSSES, "a regression")
+    if job.recipe.loss not in fitting:
+        raise ValueError(f"--loss {job.recipe.loss} does not fit {task}: choose one of {', '.join(fitting)}")
+    return job.recipe.loss
+
+
+def _optimizer(job: TrainJob, recipe: Recipe, steps: int) -> optimizers.Optimizer:
+    rate: Any = fastbp.CosineDecay(recipe.learning_rate, steps) if recipe.schedule == "cosine" else recipe.learning_rate
+    if job.optimizer in PLAIN_SGD_RATE:
+        momentum = 0.0 if job.optimizer == "sgd" else 0.9
+        return fastbp.SGD(rate, momentum=momentum, nesterov=job.optimizer == "nesterov", weight_decay=job.weight_decay)
+    chosen: Any = optimizers.get(job.optimizer)
+    return cast(optimizers.Optimizer, dataclasses.replace(chosen, learning_rate=rate, weight_decay=job.weight_decay))
+
+
+def dense_sizes(model: fastbp.Sequential) -> list[int]:
+    """Widths of the dense layers, the first one's inputs before them."""
+    assert model.input_size is not None
+    first = model.layers[0]
+    inputs = first.units_of(model.input_size) or 0 if isinstance(first, fastbp.ColumnEmbedding) else model.input_size
+    return [inputs, *(layer.units for layer in model.layers if isinstance(layer, fastbp.Dense))]

@@ -1,0 +1,87 @@
+"""The work behind `fastbp predict`: raw rows in, predictions out, with a score where the target is there."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+import fastbp
+from fastbp import datasets
+from fastbp.cli.job import NAMED, SEED_KEY, TARGET_KEY
+from fastbp.cli.network import table_of
+from fastbp.cli.outputs import check_output
+from fastbp.cli.scoring import score
+from fastbp.datasets import Split
+from fastbp.preprocessing.column_rules import Category
+from fastbp.preprocessing.columns import Columns
+from fastbp.preprocessing.preprocessor import Preprocessor
+from fastbp.util.types import Array
+
+
+def predict(model_path: str, data: str, output: str | None) -> int:
+    """Run `fastbp predict`: one prediction a row, printed or written to ``output`` (.csv, .npy or .npz)."""
+    if output is not None:
+        check_output(Path(output))
+        if Path(output).suffix not in (".csv", ".npy", ".npz"):
+            raise ValueError(f"cannot write {output}: the ending must be .csv, .npy or .npz")
+    model = fastbp.load(model_path)
+    preprocessor = Preprocessor.of(model)
+    X, y = _rows_to_predict(data, model, preprocessor)
+    outputs = model.predict(_numbers(X, data) if preprocessor is None else preprocessor.transform(X))
+    answers = outputs if preprocessor is None else preprocessor.inverse_target(outputs)
+    _write_answers(answers, output)
+    if y is not None and preprocessor is not None:
+        name, value = score(preprocessor, outputs, preprocessor.transform_target(_labels(y, preprocessor)))
+        print(f"{name} {value}", file=sys.stderr)
+    return 0
+
+
+def _rows_to_predict(
+    data: str, model: fastbp.Sequential, preprocessor: Preprocessor | None
+) -> tuple[Columns, Array | None]:
+    if data in NAMED:
+        split = datasets.load_named(data, seed=int(model.metadata.get(SEED_KEY, "0")))
+        return table_of(split.x_test, split.columns), split.y_test
+    columns = () if preprocessor is None else preprocessor.columns
+    rules = () if preprocessor is None else preprocessor.rules
+    texts = [str(rule.name) for rule in rules if isinstance(rule, Category)]
+    table = datasets.read_file(data, target=model.metadata.get(TARGET_KEY), columns=columns, texts=texts)
+    if isinstance(table, Split):
+        return table_of(table.x_test, table.columns), table.y_test
+    return table_of(table.X, table.columns), table.y
+
+
+def _numbers(table: Columns, data: str) -> Array:
+    if table.matrix is None:
+        raise ValueError(f"the model holds no Preprocessor, so {data} must hold numbers alone: encode its texts first")
+    return table.matrix
+
+
+def _labels(y: Array, preprocessor: Preprocessor) -> Array:
+    """Labels as they were learnt; UCI's test rows of Adult have a full stop behind each."""
+    if y.dtype.kind != "U" or not preprocessor.classes:
+        return y
+    return np.array([label if label in preprocessor.classes else label.rstrip(".") for label in y.tolist()])
+
+
+def _write_answers(answers: Array, output: str | None) -> None:
+    if output is not None and output.endswith(".npy"):
+        np.save(output, answers)
+    elif output is not None and output.endswith(".npz"):
+        np.savez_compressed(output, prediction=answers)
+    elif output is not None:
+        with Path(output).open("w", encoding="utf-8") as file:
+            _write_csv(answers, file)
+    else:
+        _write_csv(answers, sys.stdout)
+
+
+def _write_csv(answers: Array, file: TextIO) -> None:
+    rows = answers.reshape(len(answers), -1)
+    names = ["prediction"] if rows.shape[1] == 1 else [f"prediction_{i}" for i in range(rows.shape[1])]
+    file.write(",".join(names) + "\n")
+    for row in rows.tolist():
+        file.write(",".join(str(value) for value in row) + "\n")

@@ -1,0 +1,180 @@
+"""The work behind `fastbp train`: data in, a trained and saved model out."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import numpy as np
+
+import fastbp
+from fastbp import datasets
+from fastbp.cli.bench import step_flops
+from fastbp.cli.job import CATEGORIES_RECIPE, FEWEST_STEPS, MOST_EPOCHS, NAMED, SEED_KEY, TARGET_KEY, TrainJob
+from fastbp.cli.network import build, dense_sizes, learn, soft_targets, table_of
+from fastbp.cli.outputs import check_output
+from fastbp.cli.picture import TrainingPicture
+from fastbp.cli.scoring import score
+from fastbp.datasets import Split
+from fastbp.plots.figures import check_picture
+from fastbp.preprocessing.column_rules import Category
+from fastbp.preprocessing.preprocessor import Preprocessor
+from fastbp.util.types import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def counted(n: int, noun: str) -> str:
+    """ "1 epoch", "2 epochs"."""
+    return f"{n:,} {noun}" + "s" * (n != 1)
+
+
+class Outcome(NamedTuple):
+    """How a training run ended."""
+
+    seconds: float
+    epochs: int
+    interrupted: bool
+
+
+def train(job: TrainJob) -> int:
+    """Run `fastbp train`: load, train, save, report; the exit code, 130 after Ctrl-C, which saves the model too."""
+    check_output(job.path)
+    if job.plot is not None:
+        check_output(Path(job.plot))
+        check_picture(job.plot)
+    split = datasets.load_named(job.data, seed=job.seed) if job.data in NAMED else _read_split(job)
+    job = _for_categories(job, split)
+    preprocessor = learn(split, job)
+    X = preprocessor.transform(table_of(split.x_train, split.columns))
+    y = soft_targets(preprocessor.transform_target(split.y_train), preprocessor, job.recipe)
+    x_test = preprocessor.transform(table_of(split.x_test, split.columns))
+    y_test = preprocessor.transform_target(split.y_test)
+    model = build(job, X.shape[1], y, preprocessor)
+    _print_header(job, split, preprocessor, model)
+    _warm_up(job, X, y, preprocessor)
+    print(_steps_to_come(job), flush=True)
+    picture = None
+    if job.plot is not None:
+        soft = soft_targets(y_test, preprocessor, job.recipe)
+        picture = TrainingPicture(x_test, soft, y_test, preprocessor.classes or ())
+    outcome = _fit(model, X, y, job, [] if picture is None else [picture])
+    model.metadata |= {**preprocessor.to_metadata(), SEED_KEY: str(job.seed)}
+    if job.target is not None:
+        model.metadata[TARGET_KEY] = job.target
+    model.save(job.path)
+    if picture is not None:
+        outputs = model.predict(x_test)
+        if preprocessor.classes:
+            picture.draw(outputs, y_test, job.plot)
+        else:  # in the target's own unit
+            picture.draw(preprocessor.inverse_target(outputs), split.y_test.reshape(outputs.shape), job.plot)
+    _print_report(job, preprocessor, model, (x_test, y_test), len(X), outcome)
+    return 130 if outcome.interrupted else 0
+
+
+def _read_split(job: TrainJob) -> Split:
+    table = datasets.read_file(job.data, target=job.target, texts=job.categorical)
+    return table if isinstance(table, Split) else datasets.split_table(_with_classes(table, job.task), seed=job.seed)
+
+
+def _for_categories(job: TrainJob, split: Split) -> TrainJob:
+    """The job with the recipe of tables with categories, where this is one; 12 epochs, or 150 steps if that is more."""
+    if split.x_train.dtype != object and not job.categorical:
+        return job
+    rows = len(split.x_train)
+    size = CATEGORIES_RECIPE.batch_size
+    while size > 32 and rows < 100 * size:
+        size //= 2
+    epochs = min(max(CATEGORIES_RECIPE.epochs, FEWEST_STEPS * size // rows), MOST_EPOCHS)
+    return dataclasses.replace(job, base=CATEGORIES_RECIPE._replace(batch_size=size, epochs=epochs))
+
+
+def _with_classes(table: datasets.Table, task: str | None) -> datasets.Table:
+    """The table with float labels made integers where ``--task classification`` says that they are classes."""
+    if task == "classification" and table.y is not None and table.y.dtype.kind == "f":
+        if (table.y != np.round(table.y)).any():
+            raise ValueError("--task classification needs whole numbers or texts as the target, got fractions")
+        return table._replace(y=table.y.astype(np.int64))
+    return table
+
+
+def _warm_up(job: TrainJob, X: Array, y: Array, preprocessor: Preprocessor) -> None:
+    """Load or compile the engine before the clock starts, on a model that is thrown away."""
+    build(job, X.shape[1], y, preprocessor).train_on_batch(X[:1], y[:1])
+
+
+def _fit(
+    model: fastbp.Sequential, X: NDArray[np.float32], y: Array, job: TrainJob, callbacks: Sequence[fastbp.Callback]
+) -> Outcome:
+    recipe = job.recipe
+    batch_size = min(recipe.batch_size, len(X)) if job.batch_size is None else recipe.batch_size
+    start, interrupted = time.perf_counter(), False
+    verbose = 0 if job.quiet else "auto"
+    try:
+        model.fit(
+            X, y, batch_size=batch_size, epochs=recipe.epochs, n_threads=job.threads, verbose=verbose,
+            callbacks=callbacks,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        interrupted = True
+    return Outcome(time.perf_counter() - start, recipe.epochs, interrupted)
+
+
+def _print_header(job: TrainJob, split: Split, preprocessor: Preprocessor, model: fastbp.Sequential) -> None:
+    sizes, classes = dense_sizes(model), preprocessor.classes
+    kind = f"{len(classes)} classes" if classes else f"{counted(sizes[-1], 'target')} to regress"
+    rows = f"{len(split.x_train):,} training rows, {len(split.x_test):,} test rows"
+    n_weights = sum(w.size for w in model.get_weights())
+    print(f"{job.data}: {rows}, {counted(len(preprocessor.rules), 'feature')}, {kind}")
+    if any(isinstance(rule, Category) or rule.missing for rule in preprocessor.rules):
+        print(preprocessor)
+    if preprocessor.cardinalities:
+        layer = cast(fastbp.ColumnEmbedding, model.layers[0])
+        names = preprocessor.feature_names
+        embedded = ", ".join(f"{names[column]} in {width}" for column, _, width in layer.tables)
+        print(f"embedded: {embedded} numbers each")
+    print(f"network {'-'.join(map(str, sizes))} {job.activation}, {n_weights:,} weights")
+
+
+def _steps_to_come(job: TrainJob) -> str:
+    recipe = job.recipe
+    epochs = counted(recipe.epochs, "epoch")
+    return f"{job.optimizer}, rate {recipe.learning_rate:g}, batch {recipe.batch_size}, {epochs}, seed {job.seed}"
+
+
+def _print_report(
+    job: TrainJob,
+    preprocessor: Preprocessor,
+    model: fastbp.Sequential,
+    test: tuple[Array, Array],
+    n: int,
+    outcome: Outcome,
+) -> None:
+    name, value = score(preprocessor, model.predict(test[0]), test[1])
+    print(f"test {name:<10}{value}")
+    if outcome.interrupted:
+        print(f"interrupted after {outcome.seconds:.2f} s: the model is that of the last finished step")
+    else:
+        rate = n * outcome.epochs / outcome.seconds
+        flops = rate * step_flops(dense_sizes(model), 1)
+        print(f"{'time':<15}{outcome.seconds:.2f} s for {counted(outcome.epochs, 'epoch')}")
+        print(f"{'samples/s':<15}{rate:,.0f}")
+        print(f"{'speed':<15}{flops / 1e9:.1f} GFLOP/s{_share_of_peak(flops, job.threads)}")
+    print(f"{'model':<15}{job.path}")
+    if job.plot is not None:
+        print(f"{'picture':<15}{job.plot}")
+
+
+def _share_of_peak(flops: float, threads: int | None) -> str:
+    from fastbp.engine.peak import measured_peak
+    from fastbp.isa.detect import usable_cores
+
+    n_threads = min(threads or usable_cores(), usable_cores())
+    peak = measured_peak("float32", n_threads)
+    share = f"{100 * flops / peak:.1f} % of this machine's measured peak"
+    return f", {share} ({peak / 1e9:.0f} GFLOP/s, {counted(n_threads, 'thread')})"

@@ -1,0 +1,140 @@
+"""What a fit trains on: rows that are all there, or windows of them that come one after another.
+
+Both are a row of windows, so that there is one loop for both: arrays are a single window that lasts for all epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from typing import NamedTuple
+
+import numpy as np
+
+from fastbp.data.arrays import Rows
+from fastbp.data.batch_schedule import Pace, Schedule, Slice, parts
+from fastbp.data.prefetch import ahead
+from fastbp.data.streams import Stream, row_bytes, window_rows
+
+_PASS = 512  # rows that go through the network at once where nothing is trained; its loss is rounded once for each
+
+
+class Deal(NamedTuple):
+    """How rows are dealt out to steps; see `Schedule`."""
+
+    batch_size: int
+    epochs: int
+    first_epoch: int
+    seed: int
+    shuffle: bool
+    pause: bool
+
+
+class Place(NamedTuple):
+    """Where a fit stands: steps and epochs done, and the step with which the epoch under way began."""
+
+    step: int
+    epoch: int
+    began: int
+
+
+class Window(NamedTuple):
+    """Rows and the steps on them, from step `start` of their schedule on.
+
+    first, epoch: step and epoch of the fit with which the schedule begins; ends: whether an epoch ends with it.
+    """
+
+    rows: Rows
+    schedule: Schedule
+    start: int
+    first: int = 0
+    epoch: int = 0
+    ends: bool = True
+
+    def slices(self, pace: Pace, most_rows: int) -> Iterator[Slice]:
+        """The schedule's slices, counted as steps and epochs of the fit."""
+        if self.ends and not self.first and not self.epoch:  # of arrays, or of a source that one window holds
+            yield from self.schedule.slices(pace, most_rows, self.start)
+            return
+        for piece in self.schedule.slices(pace, most_rows, self.start):
+            epochs = self.epoch + (piece.epochs if self.ends else np.zeros_like(piece.epochs))
+            yield piece._replace(first=self.first + piece.first, epochs=epochs)
+
+
+class Arrays:
+    """Rows that are all there."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.first = rows
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of an epoch, None where not known yet."""
+        return len(self.first.X)
+
+    def steps_per_epoch(self, batch_size: int) -> int | None:
+        """Steps of every epoch, None where that is not known."""
+        return -(-len(self.first.X) // batch_size)
+
+    def windows(self, deal: Deal, place: Place) -> Generator[Window, None, None]:
+        """Windows one after another, from there on."""
+        schedule = Schedule(len(self.first.X), *deal[:4], shuffle=deal.shuffle, pause=deal.pause)
+        yield Window(self.first, schedule, place.step)
+
+    def parts(self, size: int, whole: int = _PASS) -> Generator[Rows, None, None]:
+        """All rows in their order, so many at a time."""
+        if size >= len(self.first.X):
+            yield self.first
+            return
+        for part in parts(len(self.first.X), size):
+            yield self.first.part(part)
+
+
+class Chunks:
+    """Rows of a stream, of which a few windows are held at a time. first: its first row."""
+
+    def __init__(self, stream: Stream, window: int | None = None) -> None:
+        self.stream, self.window = stream, window
+        first = stream.first()
+        self._row_bytes = row_bytes(first.X)
+        row = np.zeros(1, np.int64)  # copies it, so that the chunk can go
+        self.first = Rows(first.X[row], first.y[row], None if first.weight is None else first.weight[row])
+        self.rows = stream.rows
+
+    def steps_per_epoch(self, batch_size: int) -> int | None:
+        """Not known: a stream may end anywhere."""
+        return None
+
+    def windows(self, deal: Deal, place: Place) -> Generator[Window, None, None]:
+        """Windows one after another; those before the place are read and dropped."""
+        first = place.began
+        for epoch in range(place.epoch, deal.epochs):
+            with closing(self._epoch(deal, epoch, first)) as windows:  # opened when the epoch before it has ended
+                rows = 0
+                for window in windows:
+                    first += window.schedule.steps
+                    rows += len(window.rows.X)
+                    if first > place.step:
+                        yield window._replace(start=max(0, place.step - window.first))
+            self.rows = rows
+
+    def _epoch(self, deal: Deal, epoch: int, first: int) -> Generator[Window, None, None]:
+        size, number = window_rows(self._row_bytes, self.window, deal.batch_size), deal.first_epoch + epoch
+        order = self.stream.order(deal.seed, number) if deal.shuffle else None
+        with closing(ahead(lambda stop: self.stream.windows(size, order, stop))) as windows:
+            for place, (rows, last) in enumerate(windows):
+                schedule = Schedule(
+                    len(rows.X), deal.batch_size, 1, number, deal.seed, shuffle=deal.shuffle, pause=True, window=place
+                )
+                yield Window(rows, schedule, 0, first, epoch, last)
+                first += schedule.steps
+
+    def parts(self, size: int, whole: int = _PASS) -> Generator[Rows, None, None]:
+        """All rows in their order, so many at a time, or fewer where memory is short: then multiples of `whole`."""
+        size = min(size, window_rows(self._row_bytes, None, whole))
+        with closing(ahead(lambda stop: self.stream.windows(size, stop=stop))) as windows:
+            for rows, _ in windows:
+                yield rows
+
+
+Feed = Arrays | Chunks

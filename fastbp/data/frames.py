@@ -1,0 +1,88 @@
+"""Data frames and series of pandas, polars, pyarrow and others as NumPy arrays, through narwhals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastbp.data.numbers import numbers_of_objects
+from fastbp.util.types import Array
+
+_LIBRARIES = frozenset({"pandas", "polars", "pyarrow", "modin", "narwhals"})
+
+
+def is_table(value: Any) -> bool:
+    """Whether value is of a library of tables.
+
+    >>> is_table({"a": [1.0]})
+    False
+    """
+    return any(cls.__module__.partition(".")[0] in _LIBRARIES for cls in type(value).__mro__)
+
+
+def array_of(table: Any, name: str) -> Any:
+    """A frame as an array (rows, columns) of the type that holds all its columns, a series as one of one dimension.
+
+    What is neither, or any where narwhals is not installed, comes back as it is, for NumPy to convert.
+    Raises TypeError for a column that holds no numbers or booleans, ValueError for a missing value, naming the place.
+    """
+    try:
+        import narwhals
+    except ImportError:
+        return table
+    try:
+        frame = narwhals.from_native(_whole(table), allow_series=True, pass_through=True)
+    except narwhals.exceptions.DuplicateError:  # two columns of one name, which matters to no network
+        return table
+    if isinstance(frame, narwhals.LazyFrame):
+        raise TypeError(f"{name} must be in memory, but a {type(table).__name__} came: pass {name}.collect()")
+    if isinstance(frame, narwhals.Series):
+        return _column(frame, name, narwhals)
+    if not isinstance(frame, narwhals.DataFrame):
+        return table
+    columns = [_column(column, name, narwhals) for column in frame.iter_columns()]
+    if not columns:
+        return np.empty((len(frame), 0))
+    result = np.empty((len(frame), len(columns)), np.result_type(*columns))
+    for place, column in enumerate(columns):
+        result[:, place] = column
+    return result
+
+
+def _whole(table: Any) -> Any:
+    """pyarrow's smaller things as the larger ones, which narwhals knows."""
+    if type(table).__module__.partition(".")[0] == "pyarrow":
+        import pyarrow
+
+        if isinstance(table, pyarrow.RecordBatch):
+            return pyarrow.Table.from_batches([table])
+        if isinstance(table, pyarrow.Array):
+            return pyarrow.chunked_array([table])
+    return table
+
+
+def _column(series: Any, name: str, narwhals: Any) -> Array:
+    kind = series.dtype
+    which = f"column {series.name!r}" if series.name not in (None, "") else "the column"
+    if not (kind.is_numeric() or kind in (narwhals.Boolean, narwhals.Object, narwhals.Unknown)):
+        raise TypeError(
+            f"{name} must hold numbers or booleans, but {which} holds {kind}: use fastbp.Preprocessor, which makes "
+            "numbers of text and categories, or leave the column out"
+        )
+    if series.null_count():
+        row = int(series.is_null().to_numpy().argmax())
+        raise ValueError(
+            f"{name} must have no missing values, but {which} has one at row {row}: use fastbp.Preprocessor, which "
+            "fills them in, or drop those rows"
+        )
+    array: Array = np.asarray(series.to_numpy())
+    if kind in (narwhals.Object, narwhals.Unknown):  # float16 is unknown to older versions
+        return array if array.dtype.kind == "f" else _of_objects(array, name, which)
+    if array.dtype.kind not in "biuf":  # decimals, integers of 128 bits
+        array = np.asarray(series.cast(narwhals.Float64).to_numpy())
+    return array
+
+
+def _of_objects(values: Array, name: str, which: str) -> Array:
+    return numbers_of_objects(np.asarray(values, object), f"{which} of {name}", values)

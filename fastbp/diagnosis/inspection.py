@@ -1,0 +1,148 @@
+"""What the tools that look into a model share: a twin to experiment on, a few rows, the nodes and their outputs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fastbp.data.arrays import Rows
+from fastbp.data.csr import SparseRows
+from fastbp.util.arguments import count
+from fastbp.util.types import Array
+
+if TYPE_CHECKING:
+    from fastbp.model.sequential import Sequential
+    from fastbp.spec import LayerSpec
+
+
+class Node(NamedTuple):
+    """One operation of a network: number from the input, name and label, spec, and its part of get_weights()."""
+
+    number: int
+    name: str  # as in the names of weights, such as "2" or, within a residual block, "2.0"
+    label: str  # such as ``Dense(10, softmax)``
+    spec: LayerSpec
+    arrays: slice
+
+
+def twin(model: Sequential, *, width: int, dtype: Any = None) -> Sequential:
+    """A model of the same weights, optimizer state and counters, built for rows of this width, to do anything with.
+
+    dtype "float64" converts all of it. A model that is not built yet stays so: its twin draws the same weights.
+    """
+    result = copy.copy(model)
+    result.build(width)
+    if dtype is None:
+        return result
+    snapshot = result.snapshot()
+    weights = [array.astype(dtype) for array in snapshot.weights]
+    states = [[array.astype(dtype) for array in state] for state in snapshot.states]
+    return type(model).from_snapshot(snapshot._replace(dtype=np.dtype(dtype), weights=weights, states=states))
+
+
+def some_rows(model: Sequential, X: Any, y: Any, rows: int) -> tuple[Array, Array]:
+    """X and y, checked as fit checks them; of more than `rows` rows so many, evenly spaced (sorted data stay mixed)."""
+    few = some_weighted_rows(model, X, y, None, rows)
+    return few.X, few.y
+
+
+def some_weighted_rows(model: Sequential, X: Any, y: Any, sample_weight: Any, rows: int) -> Rows:
+    """The same with their weights; X dense."""
+    X, y, weight = model.inputs.rows(X, y, sample_weight)
+    n, most = len(X), count(rows, "rows")
+    if n > most:
+        chosen = np.linspace(0, n - 1, most).round().astype(np.int64)
+        X, y, weight = X[chosen], y[chosen], None if weight is None else weight[chosen]
+    return Rows(X.toarray() if isinstance(X, SparseRows) else X, y, weight)
+
+
+# ---------------------------------------------------------------- nodes
+
+def nodes(specs: Sequence[LayerSpec], names: Sequence[tuple[str, str]] | None = None) -> list[Node]:
+    """The nodes of a network with their arrays, in the order of get_weights(); names: the name and label of each."""
+    names = names or [(str(number), spec.kind) for number, spec in enumerate(specs)]
+    result, start = [], 0
+    for number, (spec, (name, label)) in enumerate(zip(specs, names, strict=True)):
+        result.append(Node(number, name, label, spec, slice(start, start + spec.n_arrays)))
+        start += spec.n_arrays
+    return result
+
+
+def nodes_of(model: Sequential) -> list[Node]:
+    """The nodes of a model that is built."""
+    specs = model.require_engine("looking at its layers").specs
+    return nodes(specs, [(block.name, block.label) for block in model.blocks])
+
+
+# ---------------------------------------------------------------- outputs
+
+
+class Output(NamedTuple):
+    """What a node makes of some rows: its input, what it computes, and that after its activation; (rows, units)."""
+
+    below: Array
+    Z: Array
+    A: Array
+
+
+def outputs(network: Sequence[Node], weights: Sequence[Array], X: Array) -> list[Output]:
+    """The outputs of every node for X, normalising by the statistics of X, as training does, and without masks.
+
+    weights: as get_weights() returns them. Each node is written out in NumPy, so a network of any depth costs one
+    forward pass. Goodfellow et al. 2016, algorithm 6.3.
+    """
+    from fastbp.reference.network import activate
+
+    result: list[Output] = []
+
+    def output_of(number: int) -> Array:
+        return X if number < 0 else result[number].A
+
+    with np.errstate(all="ignore"):  # what is not finite is for the caller to find
+        for node in network:
+            spec = node.spec
+            below = output_of(node.number - 1 if spec.below is None else spec.below)
+            if spec.kind == "add":
+                Z = below + output_of(-1 if spec.skip is None else spec.skip)
+            else:
+                Z = _COMPUTED[spec.kind](below, spec, weights[node.arrays])
+            result.append(Output(below, Z, activate(Z, spec)))
+    return result
+
+
+def _dense(A: Array, spec: LayerSpec, weights: Sequence[Array]) -> Array:
+    """Z = A W + b."""
+    Z: Array = A @ weights[0]
+    return Z + weights[1] if spec.use_bias else Z
+
+
+def _normalised(A: Array, axis: int, epsilon: float, gamma: Array, beta: Array) -> Array:
+    """(a - mean) / sqrt(variance + epsilon) gamma + beta."""
+    mean, variance = A.mean(axis=axis, keepdims=True), A.var(axis=axis, keepdims=True)
+    result: Array = (A - mean) / np.sqrt(variance + epsilon) * gamma + beta
+    return result
+
+
+def _same(A: Array, spec: LayerSpec, weights: Sequence[Array]) -> Array:
+    return A
+
+
+def _embedded(A: Array, spec: LayerSpec, weights: Sequence[Array]) -> Array:
+    """Columns without codes, then the rows of the tables."""
+    from fastbp.reference.network import embed
+
+    return embed(A, spec, weights)
+
+
+_COMPUTED: dict[str, Callable[[Array, LayerSpec, Sequence[Array]], Array]] = {
+    "dense": _dense,
+    "activation": _same,
+    "batch_norm": lambda A, spec, weights: _normalised(A, 0, spec.values[1], weights[0], weights[1]),
+    "layer_norm": lambda A, spec, weights: _normalised(A, 1, spec.values[0], weights[0], weights[1]),
+    "dropout": _same,  # kept values are scaled so that the mean is the same
+    "noise": _same,
+    "embedding": _embedded,
+}

@@ -1,0 +1,187 @@
+"""Which learning rate? `find_learning_rate` lets it rise during a short training and watches the loss."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.diagnosis import inspection
+from fastbp.training.history import DivergenceWarning
+from fastbp.util import arguments
+from fastbp.util.arguments import count
+from fastbp.util.html_table import table
+from fastbp.util.random_streams import Shuffler
+from fastbp.util.types import Array
+
+if TYPE_CHECKING:
+    from fastbp.model.sequential import Sequential
+
+SMOOTHING = 0.98  # as fastai's
+DIVERGED = 4.0  # times the least smoothed loss so far, as fastai's
+BEGUN = 0.1  # of the fall from the highest to the least smoothed loss
+SKIPPED = 10  # first steps, whose smoothed loss is that of a few batches
+
+
+@dataclass(frozen=True)
+class RateSearch:
+    """What `find_learning_rate` finds. `print` tells it in words, `plot` draws it.
+
+    rates, losses, smoothed: of each step made. steepest: the rate at which the smoothed loss falls fastest, over the
+    logarithm of the rate and from where a tenth of its fall is done; tenth_of_minimum: a tenth of the rate at which it
+    is least; suggestion: the smaller of the two. diverged: whether the search ended since the loss grew.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    steepest: float
+    tenth_of_minimum: float
+    diverged: bool
+
+    @property
+    def suggestion(self) -> float:
+        """The learning rate to begin with."""
+        return min(self.steepest, self.tenth_of_minimum)
+
+    def __str__(self) -> str:
+        best = np.convolve(self.losses, np.full(5, 0.2), "valid").min(initial=math.inf)  # the least mean of five
+        hardly = "" if best < 0.9 * np.mean(self.losses[:SKIPPED]) else "; but it hardly falls at all"
+        end = "diverged" if self.diverged else "had not diverged: a higher `high` may tell more"
+        return (
+            f"learning rate {self.suggestion:.1e}: the loss falls fastest at {self.steepest:.1e}, a tenth of the rate "
+            f"where it is least is {self.tenth_of_minimum:.1e}{hardly}; "
+            f"after {len(self.rates)} steps, at {self.rates[-1]:.1e}, training {end}"
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the rates to choose from, and what is said of the search."""
+        rows = [
+            ("suggestion", f"{self.suggestion:.1e}"),
+            ("steepest descent", f"{self.steepest:.1e}"),
+            ("a tenth of the minimum's", f"{self.tenth_of_minimum:.1e}"),
+        ]
+        return table(("learning rate", ""), rows, caption="RateSearch", notes=[str(self)])
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """Draw the loss over the rate: into a file, or returned as a figure. Needs matplotlib."""
+        from fastbp.plots import plot_learning_rate
+
+        return plot_learning_rate(self, path)
+
+
+def find_learning_rate(
+    model: Sequential,
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    low: float = 1e-7,
+    high: float = 10.0,
+    steps: int = 100,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> RateSearch:
+    """The learning-rate range test: train a twin of a compiled model with a rate that rises from step to step.
+
+        rate_t = low (high / low)^(t / (steps - 1))        s_t = (1 - β) Σ_i β^(t-i) l_i / (1 - β^(t+1)),  β = 0.98
+
+    l: the losses of the steps, s: smoothed. It stops where s is above four times its least, or not finite. The model
+    is not changed; the twin starts from its weights, with its optimizer made anew. One seed, which draws the batches,
+    gives the same search.
+    X, y: as for fit. low < high: the first and the last rate. steps: at least 20.
+    Raises TypeError or ValueError for arguments that cannot be right, and RuntimeError where compile was not called.
+
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(256, 4))
+    >>> model = Sequential([Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> search = find_learning_rate(model, X, X.sum(axis=1), batch_size=32)
+    >>> 0.001 < search.suggestion < 1
+    True
+
+    Smith 2017, section 3.3; smoothing and stopping as in fastai.
+    """
+    low, high = _rates(low, high)
+    steps, seed = count(steps, "steps", 2 * SKIPPED), count(seed, "seed", 0)
+    rows = model.inputs.rows(X, y, None)
+    size = arguments.batch_size(batch_size, len(rows.X), given=False)
+    twin = inspection.twin(model, width=rows.X.shape[1])
+    optimizer, loss = twin.optimizer, twin.loss
+    rates = low * (high / low) ** (np.arange(steps) / (steps - 1))
+    rising = dataclasses.replace(optimizer, learning_rate=lambda t: rates[np.minimum(t, steps - 1)])
+    twin.compile(rising, loss)
+    micro_steps = optimizer.gradient_accumulation_steps
+    batches = _batches(len(rows.X), size, seed)
+    losses: list[float] = []
+    smoothed: list[float] = []
+    average, diverged = 0.0, False
+    while len(losses) < steps and not diverged:
+        batch_loss, finished = _update(twin, rows.X, rows.y, batches, micro_steps)
+        if not math.isfinite(batch_loss):
+            diverged = True
+            break
+        losses.append(batch_loss)
+        average = SMOOTHING * average + (1 - SMOOTHING) * batch_loss
+        smoothed.append(average / (1 - SMOOTHING ** len(losses)))
+        diverged = not finished or smoothed[-1] > DIVERGED * min(smoothed)
+    return _found(rates, losses, smoothed, diverged)
+
+
+def _rates(low: float, high: float) -> tuple[float, float]:
+    for name, value in (("low", low), ("high", high)):
+        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+            raise TypeError(f"{name} must be a number, but {value!r} came: pass a learning rate such as 1e-3")
+    if not 0 < low < high < math.inf:
+        raise ValueError(f"low and high must be 0 < low < high, but {low!r} and {high!r} came: pass e.g. 1e-7 and 10")
+    return float(low), float(high)
+
+
+def _batches(n: int, size: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Batches without end, epoch after epoch, each in an order of its own; all of one size."""
+    shuffler, epoch = Shuffler(seed, n), 0
+    while True:
+        order = shuffler.order(epoch)
+        for start in range(0, n - size + 1, size):
+            yield order[start : start + size]
+        epoch += 1
+
+
+def _update(
+    twin: Sequential, X: Array, y: Array, batches: Iterator[npt.NDArray[np.int64]], micro_steps: int
+) -> tuple[float, bool]:
+    """The mean loss of the steps that make one update, and whether the weights stayed finite."""
+    total = 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DivergenceWarning)
+        for _ in range(micro_steps):
+            rows = next(batches)
+            try:
+                total += twin.train_on_batch(X[rows], y[rows])
+            except DivergenceWarning:
+                return math.nan, False
+    return total / micro_steps, True
+
+
+def _found(rates: Array, losses: list[float], smoothed: list[float], diverged: bool) -> RateSearch:
+    """Read the rates off the smoothed losses, but for the first steps."""
+    if len(losses) < 2:
+        raise ValueError(
+            f"the loss is not finite from step {len(losses) + 1} on, at the rate {rates[len(losses)]:g}: lower `low`, "
+            "scale X and y, or see fastbp.diagnose"
+        )
+    first = min(SKIPPED, len(losses) // 2)
+    s = np.array(smoothed)
+    least = first + int(s[first:].argmin())
+    # Early slopes are those of single batches: steepest is sought where the last fall, to the minimum, is under way.
+    top = float(s[first : least + 1].max())
+    begun = first + int(np.flatnonzero(s[first : least + 1] >= top - BEGUN * (top - s[least]))[-1])
+    steepest = begun + int(np.gradient(s)[begun : least + 1].argmin())  # rates are evenly spaced in their logarithm
+    used = tuple(rates[: len(losses)].tolist())
+    return RateSearch(used, tuple(losses), tuple(smoothed), float(rates[steepest]), float(rates[least]) / 10, diverged)

@@ -1,0 +1,325 @@
+"""A network as a parameter buffer and plans: what `Sequential` drives.
+
+The engine checks nothing; its callers do. A call fills a context, an array of addresses and numbers, and starts workers
+on it. Training has one workspace; predictions take one from a pool, so any number of threads may predict while one
+trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from fastbp.data.csr import SparseRows
+from fastbp.engine import custom, muon, plan
+from fastbp.engine.memory import EMPTY, aligned, first_rows
+from fastbp.engine.network import Network
+from fastbp.engine.parameters import Parameters
+from fastbp.engine.threads import THREADS
+from fastbp.engine.workspace import Workspace
+from fastbp.isa import LINE
+from fastbp.isa.curves_portable import CODES
+from fastbp.isa.losses_portable import CODES as LOSSES
+from fastbp.isa.rules import RULES
+from fastbp.kernels import fields as field
+from fastbp.kernels import parallel
+from fastbp.kernels import updates as columns
+from fastbp.kernels import worker as run
+from fastbp.spec import LayerSpec, Report, ScalarFunctions, UpdateSpec
+
+Array = np.ndarray
+Rows = Array | SparseRows
+KEEPS_SLOPES = ("gelu", "gelu_tanh", "silu", "mish")
+FUSED_WITH_SIGMOID = ("binary_cross_entropy", "binary_focal")
+# Rows of a prediction that go through the network at once.
+CHUNK = 512
+# Multiply-adds of a step, per layer and worker, from which another worker pays for barriers: 64-100-10 with 64 rows,
+# 237,000 for each of two, takes 17.6 us alone and 16 to 21 us shared, as the machine's other guests will have it.
+WORTH_SHARING = 150_000
+# Bytes of a workspace for gradients up to which it is kept for the next call.
+WORTH_KEEPING = 1 << 26
+UNTREATED = UpdateSpec()
+NOT_TREATED = np.zeros(columns.N_UPDATE_SPEC)
+NOT_TREATED[columns.ACCUMULATION] = 1
+
+
+def keeps_slopes(activation: str | ScalarFunctions) -> bool:
+    """Whether f' is no function of the output, or not known to be."""
+    return not isinstance(activation, str) or activation in KEEPS_SLOPES
+
+
+class Engine:
+    """Parameters, optimizer states and the plans of one network; float32 or float64."""
+
+    def __init__(self, input_size: int, layers: Sequence[LayerSpec], *, dtype: str = "float32",
+                 key: tuple[int, int] = (0, 0)):
+        self.dtype, self.key = np.dtype(dtype), key
+        self.input_size, self.output_size = input_size, layers[-1].units
+        self.specs = list(layers)
+        self.lanes = LINE // self.dtype.itemsize
+        self.loss: str | ScalarFunctions = "mse"
+        self.rule, self._update_spec = "sgd", UNTREATED
+        self.loss_parameters: tuple[float, ...] = ()
+        self._own = list(dict.fromkeys(s.activation for s in self.specs if isinstance(s.activation, ScalarFunctions)))
+        self.steps_trained = self.steps_since_compile = 0  # the second tells when accumulated gradients are due
+        self._random = np.array([*key, 0], np.int64)
+        self._layers = self._describe()
+        self.parameters = Parameters(self._layers, self.dtype, self.lanes)
+        self._network = self._connect()
+        self._multiply_adds = sum(x.inputs * x.outputs for x in self._layers if x.dense)
+        self._training: Workspace | None = None
+        self._idle: list[Workspace] = []
+        self._gradient_space: Workspace | None = None
+
+    # -- description ---------------------------------------------------------------------------------------------
+    def _describe(self) -> list[plan.Node]:
+        described: list[plan.Node] = []
+        for index, spec in enumerate(self.specs):
+            name, output = spec.activation, "identity"
+            if index == len(self.specs) - 1 and (name == "softmax" or self.loss in FUSED_WITH_SIGMOID):
+                name, output = "identity", name
+            below = index - 1 if spec.below is None else spec.below
+            inputs = self.input_size if below < 0 else self.specs[below].units
+            bias, skip = spec.dense and spec.use_bias, field.NOWHERE if spec.skip is None else spec.skip
+            # dropout keeps its mask as slopes, which any activation that keeps them will do to apply
+            code = CODES[KEEPS_SLOPES[0]] if spec.kind == "dropout" else self._code(name)
+            described.append(plan.Node(inputs, spec.units, field.KINDS.index(spec.kind), code, self._code(output),
+                                       keeps_slopes(name), bias, spec.alpha, spec.values, below, skip,
+                                       spec.trainable, (0, 0), spec.tables))
+        return described
+
+    def _connect(self) -> Network:
+        self._networks: dict[tuple[bool, bool], Network] = {}
+        return self._network_for(False, False)
+
+    def _network_for(self, sparse: bool, every_weight: bool) -> Network:
+        """The network on dense rows or, if its first layer alone reads the input, on sparse rows where they are.
+
+        every_weight: a step moves also the weights of features that do not occur.
+        """
+        readers = [node for node in self._layers if field.INPUT in (node.below, node.skip)]
+        sparse = sparse and readers == [self._layers[0]] and self._layers[0].dense
+        key = sparse, sparse and every_weight
+        if key not in self._networks:
+            self._networks[key] = Network(self._layers, self.specs, self.parameters.layout, self._update_spec,
+                                          self.rule, self.lanes, *key)
+        return self._networks[key]
+
+    def _code(self, activation: str | ScalarFunctions) -> int:
+        if isinstance(activation, str):
+            return CODES[activation]
+        return custom.activation_code(self._own.index(activation))
+
+    def configure(self, loss: str | ScalarFunctions, rule: str, *, loss_parameters: tuple[float, ...] = (),
+                  update_spec: UpdateSpec = UNTREATED) -> None:
+        """Chooses what train, evaluate and gradients compute: a loss by name, with its parameters (see
+        `reference.losses`), or a user's own."""
+        wanted = loss, rule, tuple(loss_parameters), update_spec
+        if wanted != (self.loss, self.rule, self.loss_parameters, self._update_spec):
+            self.loss, self.rule, self.loss_parameters, self._update_spec = wanted
+            self._layers, self._training, self._idle, self._gradient_space = self._describe(), None, [], None
+            self._network = self._connect()
+
+    def _loss_code(self) -> int:
+        return custom.OWN_LOSS if isinstance(self.loss, ScalarFunctions) else LOSSES[self.loss]
+
+    def _space(self, network: Network, batch: int, workers: int, training: bool) -> Workspace:
+        loss = self.loss if isinstance(self.loss, ScalarFunctions) else None
+        table = custom.table(self.dtype.name, self._own, loss)
+        return Workspace(network, batch, self.dtype, workers, training, table, self.loss_parameters)
+
+    def warm_up(self) -> None:
+        """Compile, or load from the cache, what a step runs, which the first step would else do."""
+        run.serial_entry(self.dtype.name)
+        if THREADS.limit(None) > 1:
+            run.parallel_entry()
+
+    @property
+    def n_parameters(self) -> int:
+        tables = sum(codes * width for x in self._layers for _, codes, width in x.tables)
+        return tables + sum((x.inputs + x.bias if x.dense else x.columns) * x.outputs for x in self._layers)
+
+    # -- parameters and states -----------------------------------------------------------------------------------
+    def get_weights(self) -> list[Array]:
+        return self.parameters.read(self.parameters.copy_at(0))
+
+    def set_weights(self, weights: Iterable[Array]) -> None:
+        self.parameters.set_weights(weights)
+
+    @property
+    def n_states(self) -> int:
+        return self.parameters.n_states
+
+    def get_state(self) -> list[list[Array]]:
+        """Copies of the optimizer's states, each aligned with get_weights() without moving statistics.
+
+        In this engine's own form. Momentum: v. Adam: m / (1 - beta_1) and v / (1 - beta_2), which saves two
+        multiplications a weight. Behind them the average of the weights and the gradient accumulated so far, where the
+        update spec has these.
+        """
+        n = self.n_states + self._update_spec.n_states
+        return [self.parameters.read(self.parameters.copy_at(1 + i), 2) for i in range(n)]
+
+    def set_state(self, states: Sequence[Sequence[Array]]) -> None:
+        self.reset_state(len(states) - self._update_spec.n_states)
+        for index, state in enumerate(states):
+            self.parameters.write(self.parameters.copy_at(1 + index), state, 2)
+
+    def reset_state(self, n_states: int) -> None:
+        """States of 0, and an average that the first update sets."""
+        if self.parameters.reset_states(n_states, self._update_spec, self._network.treated):
+            self._training = None
+        self.steps_since_compile = 0
+
+    # -- running ---------------------------------------------------------------------------------------------------
+    def _workers(self, batch: int, wanted: int | None) -> int:
+        """One worker for small steps: launching and barriers would cost more than a second one brings."""
+        worthwhile = batch * self._multiply_adds // (len(self._layers) * WORTH_SHARING)
+        return min(worthwhile, THREADS.limit(wanted)) if worthwhile > 1 else 1
+
+    def _inputs(self, X: Rows) -> dict[str, Array]:
+        if isinstance(X, SparseRows):
+            return {"X": X.values, "starts": X.starts, "columns": X.columns}
+        return {"X": X, "starts": EMPTY, "columns": EMPTY}
+
+    def _labels(self, y: Array) -> dict[str, Array]:
+        return {"labels": y, "y": EMPTY} if y.ndim == 1 and y.dtype == np.int64 else {"labels": EMPTY, "y": y}
+
+    def train(self, X: Rows, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array, *,
+              sample_weight: Array | None = None, outputs: Array | None = None, n_threads: int | None = None) -> Report:
+        """Runs len(bounds) - 1 steps of minibatch training; see Report for how it may end early."""
+        if self.rule == "muon":
+            return self._train_with_muon(X, y, order, bounds, scalars, losses, sample_weight, outputs, n_threads)
+        steps = len(bounds) - 1
+        batch = int(bounds[1] - bounds[0]) if steps == 1 else int(np.diff(bounds).max())
+        sparse = isinstance(X, SparseRows)
+        network = self._network_for(sparse, sparse and (self.rule != "sgd" or bool(scalars[:, 1].any())))
+        space = self._space_for_training(batch, self._workers(batch, n_threads), network)
+        totals = EMPTY
+        if sample_weight is not None:
+            totals = np.add.reduceat(sample_weight[order[: bounds[-1]]].astype(np.float64), bounds[:-1])
+        large = self.parameters.values.nbytes > plan.L2_BYTES
+        if scalars.strides[0] == 0:  # one row for all steps
+            scalars = scalars[:1]
+        if network.treated:
+            self.parameters.reserve_gradient(self._update_spec)
+        network.update_spec[columns.AVERAGE] = (1 + self.n_states) * self.parameters.stride
+        self._random[2], space.sync[parallel.STEPS] = self.steps_trained, 0
+        try:
+            space.run("train", {
+                run.N_STEPS: steps, run.LOSS: self._loss_code(), run.BACKWARD: 1, run.FUSED: not network.treated,
+                run.TRAIN: 1, run.RULE: self._rule_code(scalars), run.AHEAD: (1 + self.n_states) * large,
+                run.STRIDE: self.parameters.stride, run.FIRST_STEP: self.steps_since_compile,
+            }, P=self.parameters.values, G=self.parameters.copy_at(-1) if network.treated else EMPTY,
+                order=order, bounds=bounds, scalars=scalars, losses=losses, totals=totals, random=self._random,
+                **self._inputs(X), weight=EMPTY if sample_weight is None else sample_weight,
+                outputs=EMPTY if outputs is None else outputs, **self._labels(y))
+        finally:
+            self.steps_trained += int(space.sync[parallel.STEPS])
+            self.steps_since_compile += int(space.sync[parallel.STEPS])
+        status = int(space.sync[parallel.STATUS] or space.sync[parallel.STATUS + 1])
+        return Report(int(space.sync[parallel.STEPS]), (status < 0) + 2 * (status > 0), max(status, 0) - 1)
+
+    def _train_with_muon(self, X: Rows, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array,
+                         sample_weight: Array | None, outputs: Array | None, n_threads: int | None) -> Report:
+        """Gradients from the engine, updates in NumPy (see `muon`)."""
+        own, n = self.parameters, self.n_states + self._update_spec.n_states
+        gradient, most = aligned(own.stride, self.dtype), int(np.diff(bounds).max())
+        space = self._space_for_training(most, self._workers(most, n_threads))
+        shapes = iter([array.shape for array in own.read(own.copy_at(0), 2)])
+        every = muon.parameters(self.specs, [[next(shapes) for _ in range(node.arrays)] for node in self._layers])
+        optimizer = muon.Muon(every, self._update_spec, self.steps_since_compile)
+        for s, (start, end) in enumerate(pairwise(bounds.tolist())):
+            rows = order[start:end]
+            weight = None if sample_weight is None else sample_weight[rows]
+            self._random[2] = self.steps_trained
+            space.point("update_spec", NOT_TREATED)
+            self._one_pass(space, "gradients", X[rows], y[rows], losses[s : s + 1], weight,
+                           EMPTY if outputs is None else outputs[start:end], backward=1, G=gradient, train=1)
+            if not np.isfinite(losses[s]):
+                return Report(s, 1, -1)
+            W, dW, *states = map(own.read_flat, (own.copy_at(0), gradient, *map(own.copy_at, range(1, n + 1))))
+            with np.errstate(all="ignore"):
+                layer = optimizer.step(W, dW, states, scalars[s].tolist())
+            for index, values in enumerate([W, *states]):
+                own.write(own.copy_at(index), [p.of(values) for p in every], 2)
+            self.steps_trained, self.steps_since_compile = self.steps_trained + 1, self.steps_since_compile + 1
+            if layer >= 0:
+                return Report(s + 1, 2, layer)
+        return Report(len(bounds) - 1, 0, -1)
+
+    def _rule_code(self, scalars: Array) -> int:
+        rule = "adam_decay" if self.rule == "adam" and scalars.reshape(-1)[1] != 0 else self.rule
+        rule = "adamw" if rule == "lamb" else rule  # LAMB is AdamW with a rate for every array
+        return list(RULES).index(rule)
+
+    def _space_for_training(self, batch: int, workers: int, network: Network | None = None) -> Workspace:
+        space, network = self._training, network or self._network
+        if space is None or space.batch < batch or space.workers != workers or space.network is not network:
+            space = self._training = self._space(network, batch, workers, training=True)
+        return space
+
+    def gradients(self, X: Rows, y: Array, *, sample_weight: Array | None = None,
+                  n_threads: int | None = None) -> tuple[float, list[Array | None]]:
+        """The mean loss of one batch and its gradient, by the unfused path; parameters and states stay as they are."""
+        batch, gradient = len(X), aligned(self.parameters.stride, self.dtype)
+        network, workers = self._network_for(isinstance(X, SparseRows), False), self._workers(batch, n_threads)
+        space, self._gradient_space = self._gradient_space, None  # nobody else's while it is used
+        if space is None or space.batch < batch or space.workers != workers or space.network is not network:
+            space = self._space(network, batch, workers, training=True)
+        losses = np.zeros(1)
+        self._random[2] = self.steps_trained
+        space.point("update_spec", NOT_TREATED)
+        self._one_pass(space, "gradients", X, y, losses, sample_weight, EMPTY, backward=1, G=gradient)
+        if space.M.nbytes <= WORTH_KEEPING:  # quasi-Newton methods ask again and again
+            self._gradient_space = space
+        return float(losses[0]), self.parameters.read_gradient(gradient)
+
+    def evaluate(self, X: Rows, y: Array, *, sample_weight: Array | None = None, outputs: Array | None = None,
+                 n_threads: int | None = None) -> float:
+        """The (weighted) mean loss of all rows, in chunks; predictions go to `outputs`."""
+        total = weight = 0.0
+        for start in range(0, len(X), CHUNK):
+            chunk = slice(start, start + CHUNK)
+            w = None if sample_weight is None else sample_weight[chunk]
+            space = self._borrow(len(X[chunk]), n_threads, isinstance(X, SparseRows))
+            losses = np.zeros(1)
+            self._one_pass(space, "evaluate", X[chunk], y[chunk], losses, w,
+                           EMPTY if outputs is None else outputs[chunk], backward=0, G=EMPTY)
+            self._idle.append(space)
+            share = float(len(X[chunk]) if w is None else w.sum(dtype=np.float64))
+            total, weight = total + share * losses[0], weight + share
+        return total / weight if weight else 0.0
+
+    def predict(self, X: Rows, out: Array, *, n_threads: int | None = None) -> None:
+        """Rows of X through the network into rows of out."""
+        n = len(X)
+        chunk = min(n, CHUNK)
+        space = self._borrow(chunk, n_threads, isinstance(X, SparseRows))
+        bounds = np.append(np.arange(0, n, chunk), n) if n > chunk else space.whole(n)
+        space.run("predict", {run.N_STEPS: len(bounds) - 1, run.TRAIN: 0},
+                  P=self.parameters.values, order=first_rows(n), bounds=bounds, outputs=out, **self._inputs(X))
+        self._idle.append(space)
+
+    def _borrow(self, batch: int, n_threads: int | None, sparse: bool) -> Workspace:
+        """A workspace nobody uses at the moment."""
+        workers, network = self._workers(batch, n_threads), self._network_for(sparse, False)
+        try:
+            space = self._idle.pop()
+        except IndexError:
+            space = None
+        if space is None or space.batch < batch or space.workers != workers or space.network is not network:
+            space = self._space(network, batch, workers, training=False)
+        return space
+
+    def _one_pass(self, space: Workspace, mode: str, X: Rows, y: Array, losses: Array, sample_weight: Array | None,
+                  outputs: Array, backward: int, G: Array, train: int = 0) -> None:
+        totals = EMPTY if sample_weight is None else np.array([sample_weight.sum(dtype=np.float64)])
+        numbers = {run.N_STEPS: 1, run.LOSS: self._loss_code(), run.BACKWARD: backward, run.FUSED: 0, run.TRAIN: train,
+                   run.RULE: 0}
+        space.run(mode, numbers, P=self.parameters.values, G=G, random=self._random,
+                  **self._inputs(X), order=first_rows(len(X)), bounds=space.whole(len(X)), losses=losses,
+                  totals=totals, outputs=outputs, weight=EMPTY if sample_weight is None else sample_weight,
+                  **self._labels(y))

@@ -1,0 +1,106 @@
+"""The parameter buffer: weights and, behind them, the optimizer's states and a gradient, in copies of one layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from fastbp.engine import packing, plan
+from fastbp.engine.memory import aligned
+from fastbp.spec import UpdateSpec
+
+Array = np.ndarray
+
+
+class Parameters:
+    """Weights and states of all nodes, as lines of panels; `stride` elements lie between the copies."""
+
+    def __init__(self, nodes: Sequence[plan.Node], dtype: np.dtype, lanes: int):
+        self.nodes, self.dtype, self.lanes = nodes, dtype, lanes
+        self.layout, length = plan.parameter_layout(nodes, lanes)
+        self.stride = (length // lanes // 64 * 64 + 64 + 21) * lanes  # not a multiple of a page: see docs
+        self.values = aligned(self.stride, dtype)
+        self.n_states = 0
+        self._written = False
+
+    def copy_at(self, index: int) -> Array:
+        """The weights (0), a state (1, 2, ...) or the gradient (-1)."""
+        index %= len(self.values) // self.stride
+        return self.values[index * self.stride : (index + 1) * self.stride]
+
+    def arrays(self) -> list[tuple[plan.Node, int, int]]:
+        """The nodes that have parameters, with the offset and the pitch of these."""
+        return [(x, int(offset), int(pitch)) for x, (offset, pitch) in zip(self.nodes, self.layout, strict=True)
+                if x.arrays]
+
+    def read(self, values: Array, columns: int = 4) -> list[Array]:
+        """Copies of a buffer's arrays; columns=2: without moving statistics."""
+        arrays: list[Array] = []
+        for node, offset, pitch in self.arrays():
+            if node.dense:
+                kernel, bias = packing.unpack(values, offset, pitch, self.lanes, node.inputs, node.outputs)
+                arrays += [kernel, bias] if node.bias else [kernel]
+            elif node.tables:
+                arrays += [table.copy() for table in packing.tables(values, offset, self.lanes, node)]
+            else:
+                starts = [offset + j * pitch for j in range(min(columns, node.columns))]
+                arrays += [values[start : start + node.outputs].copy() for start in starts]
+        return arrays
+
+    def read_flat(self, values: Array) -> Array:
+        """All arrays without moving statistics, one behind the other."""
+        return np.concatenate([array.reshape(-1) for array in self.read(values, 2)])
+
+    def read_gradient(self, values: Array) -> list[Array | None]:
+        """A buffer's arrays, None for moving statistics."""
+        arrays: list[Array | None] = []
+        rest = iter(self.read(values))
+        for node, _, _ in self.arrays():
+            for j in range(max(node.arrays, node.columns)):
+                array = next(rest)
+                arrays.append(array if j < node.arrays else None)
+        return arrays
+
+    def write(self, values: Array, arrays: Iterable[Array], columns: int = 4) -> None:
+        """The inverse of `read`."""
+        rest = iter(arrays)
+        for node, offset, pitch in self.arrays():
+            if node.dense:
+                kernel = next(rest)
+                packing.pack(values, offset, pitch, self.lanes, kernel, next(rest) if node.bias else None)
+            elif node.tables:
+                for table in packing.tables(values, offset, self.lanes, node):
+                    table[:] = next(rest)
+            else:
+                for j in range(min(columns, node.columns)):
+                    values[offset + j * pitch :][: node.outputs] = next(rest)
+
+    def set_weights(self, weights: Iterable[Array]) -> None:
+        self._written = True
+        self.write(self.copy_at(0), weights)
+
+    def _size(self, n_states: int, update_spec: UpdateSpec, unfused: bool) -> int:
+        """Weights, states and, for updates that need all of it, the gradient; accumulated, it is among the states."""
+        copies = 1 + n_states + update_spec.n_states + (unfused and update_spec.accumulation == 1)
+        return copies * self.stride
+
+    def reset_states(self, n_states: int, update_spec: UpdateSpec, unfused: bool) -> bool:
+        """States of 0, and an average that the first update sets; whether the buffer is another one now."""
+        self.n_states, size = n_states, self._size(n_states, update_spec, unfused)
+        if size == len(self.values):
+            self.values[self.stride :] = 0
+            return False
+        values = aligned(size, self.dtype)
+        if self._written:  # else both are zeros that no memory stands behind yet
+            values[: self.stride] = self.copy_at(0)
+        self.values = values
+        return True
+
+    def reserve_gradient(self, update_spec: UpdateSpec) -> None:
+        """Room for gradients, where reset_states could not know of their need."""
+        size = self._size(self.n_states, update_spec, True)
+        if len(self.values) < size:
+            values = aligned(size, self.dtype)
+            values[: len(self.values)] = self.values
+            self.values = values

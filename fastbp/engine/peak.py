@@ -1,0 +1,117 @@
+"""This machine's peak, measured: chains of multiply-adds in registers, and the largest register tile beside them.
+
+Both run through the compiled table of microkernels, as training does, so they say what the instruction set in force
+(FASTBP_ISA) reaches here and now. On a shared machine only figures of the same minute compare.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from fastbp import isa
+from fastbp.engine.memory import address, aligned
+from fastbp.kernels import jit, microkernels
+from fastbp.kernels.peak import CHAIN, COLUMNS, DEPTH, ROWS, SIZE, TILE, entry, repeat
+
+# Rounds of a measurement, and how long one takes; of the rounds the best counts.
+ROUNDS, SECONDS = 8, 0.003
+
+
+def runner(dtype: str, what: int) -> Callable[[int], None]:
+    """A function that does n times the FLOPs of `flops_of`, on operands of its own and without the GIL."""
+    M = aligned(SIZE * isa.LINE // np.dtype(dtype).itemsize, dtype)
+    M[:] = 0.5  # sums of x/2 + 1/2 stay between 0 and 1: nothing overflows or becomes denormal
+    table = microkernels.addresses(dtype)
+    call = entry(dtype) if jit.JIT else None
+
+    def run(n: int) -> None:
+        if call is None:
+            repeat(table, M, what, n)
+        else:
+            call(address(table), address(M), what, n)
+
+    return run
+
+
+def flops_of(dtype: str) -> int:
+    """FLOPs of one turn: a multiplication and an addition a lane, step and sum."""
+    return 2 * DEPTH * ROWS * COLUMNS * isa.LINE // np.dtype(dtype).itemsize
+
+
+def turns_in(run: Callable[[int], None], seconds: float) -> int:
+    """About how many turns fill so many seconds."""
+    run(1)
+    n, passed = 1, 0.0
+    while passed < seconds / 4:
+        n *= 2
+        start = time.perf_counter()
+        run(n)
+        passed = time.perf_counter() - start
+    return max(1, round(n * seconds / passed))
+
+
+def speed(what: int, dtype: str = "float32", n_threads: int = 1) -> float:
+    """FLOP/s of chains or tiles on so many Python threads at once, in the best round, from first start to last end."""
+    runs = [runner(dtype, what) for _ in range(n_threads)]
+    n = turns_in(runs[0], SECONDS)
+    together = threading.Barrier(n_threads)
+
+    def rounds(run: Callable[[int], None]) -> list[tuple[float, float]]:
+        times = []
+        for _ in range(ROUNDS):
+            together.wait()
+            start = time.perf_counter()
+            run(n)
+            times.append((start, time.perf_counter()))
+        return times
+
+    with ThreadPoolExecutor(n_threads) as pool:
+        times = np.array(list(pool.map(rounds, runs)))  # (threads, rounds, start and end)
+    longest = times[:, :, 1].max(axis=0) - times[:, :, 0].min(axis=0)
+    return n_threads * n * flops_of(dtype) / float(longest.min())
+
+
+def measured_peak(dtype: str = "float32", n_threads: int = 1) -> float:
+    """FLOP/s of fused multiply-adds in registers, on so many threads at once: what no kernel can exceed.
+
+        C[j, :] <- C[j, :] * x + y     for as many independent sums j as the largest register tile has
+
+    Args:
+        dtype: "float32" or "float64".
+        n_threads: Python threads, each calling compiled code without the GIL.
+
+    Takes about 30 ms once compiled; the best of 8 rounds counts, so a busy neighbour costs little.
+
+    Raises:
+        ValueError: another dtype, or fewer threads than one.
+
+    Example:
+        >>> measured_peak() > 1e6
+        True
+    """
+    return _checked(CHAIN, dtype, n_threads)
+
+
+def tile_speed(dtype: str = "float32", n_threads: int = 1) -> float:
+    """FLOP/s of the largest register tile on operands in the first-level cache: what a kernel can hope for.
+
+    Arguments, errors and time as for `measured_peak`.
+
+    Example:
+        >>> tile_speed() > 1e6
+        True
+    """
+    return _checked(TILE, dtype, n_threads)
+
+
+def _checked(what: int, dtype: str, n_threads: int) -> float:
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype must be 'float32' or 'float64', but {dtype!r} came: pass one of these")
+    if n_threads < 1:
+        raise ValueError(f"n_threads must be at least 1, but {n_threads!r} came: pass a larger number")
+    return speed(what, dtype, n_threads)

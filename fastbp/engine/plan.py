@@ -1,0 +1,351 @@
+"""From a network's nodes to a plan: where everything lies, and how large the units of work are.
+
+A plan is data. `layers` holds a row of int64 fields per node, and the program (see `program`) a row per operation; the
+compiled engine interprets both. Offsets and pitches count elements; a line is L of them.
+
+    parameters   per dense node   W[ceil(N / L)][K lines of inputs, one line of biases, padding][L outputs]
+                 normalisation    gamma, beta and, of batches, moving mean and variance: [ceil(N / L) lines, padding]
+                 embedding        each of its tables [codes][length of a vector], then padding up to a whole line
+    workspace    per node         Z[ceil(batch / L)][N lines][L rows]  its output; then, shared by all nodes in turn,
+                                  D[...] deltas as Z, Dt[ceil(N / L)][batch lines][L outputs] deltas transposed
+
+Pitches are odd numbers of lines: with powers of two, all panels of a slab would fall into one set of the first-level
+cache. Deltas need two buffers and transposed ones three, because the weights of one layer are updated while the
+deltas two layers below are computed; small networks keep all transposed deltas until they update all weights at once.
+What a residual sum sends past its block has buffers of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fastbp.isa import LINE, detect
+from fastbp.kernels.fields import (
+    ACTIVATION,
+    ADD,
+    ADDED,
+    ALPHA,
+    APITCH,
+    BACKWARD_UNITS,
+    BATCH_NORM,
+    BELOW,
+    BIAS,
+    BIAS_RULE,
+    BLOCKS,
+    BPITCH,
+    CODE,
+    DENSE,
+    DPITCH,
+    DROPOUT,
+    DT,
+    FINISHED,
+    FORWARD_UNITS,
+    GRADS,
+    GROUP_LINES,
+    INPUT,
+    IS_DENSE,
+    KERNEL_RULE,
+    KIND,
+    KNOWN,
+    LAYER_NORM,
+    MOST_PARAMETERS,
+    N_TABLES,
+    NOISE,
+    NOT_SENT,
+    OUTPUT_CODE,
+    OWN,
+    PANELS,
+    RAW,
+    ROW,
+    SCRATCH_LINES,
+    SEND_BELOW,
+    SEND_SKIP,
+    SINK,
+    SKIP,
+    SKIP_D,
+    SPARSE,
+    SPARSE_PANELS,
+    STATS,
+    T_UNITS,
+    TABLES,
+    THRESHOLD,
+    TPITCH,
+    TRAINABLE,
+    UNITS,
+    WEIGHTS_PANELS,
+    WEIGHTS_UNITS,
+    WPITCH,
+    WRITTEN,
+    ZPITCH,
+    A,
+    B,
+    D,
+    F,
+    K,
+    N,
+    W,
+    Z,
+)
+
+TABLE_LINES = 256  # in a unit of a table's gradient, which stays in the first-level cache until the update
+_, L2_BYTES = detect.cache_sizes()
+# Of a unit: batch panels, of which BLOCK lines each stay in the second-level cache; and panels of outputs, or blocks of
+# inputs, that pass them by. Measured at 1024 and 4096 wide: larger units read the batch less often, 5 to 10 %.
+BATCH_PANELS, MOST_PANELS = 18, 32
+
+
+class Node(NamedTuple):
+    """What the plan needs to know of a node of the network."""
+
+    inputs: int
+    outputs: int
+    kind: int
+    code: int  # of the activation applied by forward
+    output_code: int  # of the one applied to predictions: a last softmax, or a sigmoid the loss is fused with
+    slopes: bool  # f' is no function of the output and must be kept
+    bias: bool
+    alpha: float
+    values: tuple[float, ...]
+    below: int  # the node it reads
+    skip: int  # the node that ADD reads besides, NOWHERE for others
+    trainable: bool
+    rules: tuple[int, ...]  # the groups of its kernel or gamma, and of its bias or beta; or of its tables
+    tables: tuple[tuple[int, int, int], ...] = ()  # of EMBEDDING: column, codes, dimension
+
+    @property
+    def dense(self) -> bool:
+        return self.kind == DENSE
+
+    @property
+    def columns(self) -> int:
+        """Runs of parameters that a normalisation has."""
+        return {BATCH_NORM: 4, LAYER_NORM: 2}.get(self.kind, 0)
+
+    @property
+    def arrays(self) -> int:
+        """How many arrays an optimizer moves: kernel and biases, gamma and beta, or tables."""
+        return 1 + self.bias if self.dense else len(self.tables) or min(2, self.columns)
+
+
+def plain(nodes: Sequence[Node]) -> bool:
+    """Whether all nodes are dense or activations: a chain, with nothing random."""
+    return all(node.kind in (DENSE, ACTIVATION) for node in nodes)
+
+
+def ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def odd(lines: int) -> int:
+    return lines | 1
+
+
+def parameter_layout(nodes: Sequence[Node], lanes: int) -> tuple[np.ndarray, int]:
+    """(nodes, 2) offsets and pitches of the parameters, and the number of elements of the whole arena."""
+    layout, end = np.zeros((len(nodes), 2), np.int64), 0
+    for row, node in zip(layout, nodes, strict=True):
+        panels = ceil_div(node.outputs, lanes)
+        pitch = odd(node.inputs + 1 if node.dense else panels) * lanes
+        row[:] = end, pitch
+        end += (panels if node.dense else node.columns) * pitch + sum(table_sizes(node, lanes))
+    return layout, end
+
+
+def table_sizes(node: Node, lanes: int) -> list[int]:
+    """Elements of each of an embedding's tables, which lie one behind the other."""
+    return [ceil_div(codes * width, lanes) * lanes for _, codes, width in node.tables]
+
+
+class Plan(NamedTuple):
+    layers: np.ndarray  # (nodes and what else deltas go to, ROW)
+    workspace: int  # elements
+    scratch: int  # offset of the first worker's scratch
+    scratch_size: int
+    values: int  # offset of VALUES numbers for each node: alpha, then its own
+
+
+VALUES = 4
+
+
+class Arena:
+    """Hands out room."""
+
+    def __init__(self, start: int):
+        self.end = start
+
+    def take(self, size: int) -> int:
+        self.end += size
+        return self.end - size
+
+
+def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, training: bool, groups: int,
+         own_inputs: bool, sparse: bool) -> Plan:
+    """The layout of a workspace for batches of up to `batch` rows.
+
+    own_inputs: every worker gathers for itself; sparse: the first layer reads sparse rows, which nobody gathers.
+    """
+    lanes = LINE // dtype.itemsize
+    panels = ceil_div(batch, lanes)
+    rows, (parameters, _) = np.zeros((len(nodes), ROW), np.int64), parameter_layout(nodes, lanes)
+    widest = max(node.outputs for node in nodes)
+    room = Arena(ceil_div(1 + MOST_PARAMETERS + nodes[-1].outputs, lanes) * lanes)  # behind the loss's parameters
+
+    def pitch_of(width: int) -> int:
+        return odd(ceil_div(width, lanes) * lanes) * lanes
+
+    inputs = lanes if sparse else pitch_of(nodes[0].inputs)
+    rows[0, SPARSE] = sparse
+    if own_inputs:
+        rows[0, OWN] = panels * inputs
+    outputs = {INPUT: (room.take(panels * inputs + (workers - 1) * int(rows[0, OWN])), inputs)}
+    for index, (row, node) in enumerate(zip(rows, nodes, strict=True)):
+        pitch = pitch_of(node.outputs)
+        row[[KIND, K, N, IS_DENSE, BIAS]] = node.kind, node.inputs, node.outputs, node.dense, node.bias
+        row[[BLOCKS, PANELS]] = ceil_div(node.inputs, lanes), ceil_div(node.outputs, lanes)
+        row[[CODE, OUTPUT_CODE, TRAINABLE]] = node.code, node.output_code, node.trainable
+        row[[KERNEL_RULE, BIAS_RULE]] = np.multiply(node.rules[:2], GROUP_LINES * lanes)
+        row[[A, APITCH]] = outputs[node.below]
+        row[[B, BPITCH]] = outputs.get(node.skip, (0, 0))
+        if passes_through(node) and not training:
+            outputs[index] = outputs[node.below]
+        else:
+            outputs[index] = room.take(panels * pitch), pitch
+        row[[Z, ZPITCH]] = outputs[index]
+        row[F] = room.take(panels * pitch) if (node.slopes or node.kind == DROPOUT) and training else -1
+        if node.columns and training:
+            row[KNOWN], row[GRADS] = room.take(panels * pitch), room.take(2 * int(parameters[index, 1]))
+        row[STATS] = room.take(3 * int(parameters[index, 1]) + panels * lanes) if node.columns else 0
+        if node.kind == DROPOUT:
+            row[THRESHOLD] = int(node.values[0] * 2**32)
+    rows[:, [W, WPITCH]] = parameters
+    rows[:, SKIP_D] = -1
+    if training:
+        rows = _deltas(rows, nodes, panels, pitch_of, room, lanes, updates_wait(nodes, panels))
+    else:
+        rows[-1, D], rows[-1, DPITCH] = room.take(panels * pitch_of(nodes[-1].outputs)), pitch_of(nodes[-1].outputs)
+    sink, values = room.take(pitch_of(widest)), room.take(ceil_div(VALUES * len(rows), lanes) * lanes)
+    for index, row in enumerate(rows):
+        row[SINK], row[ALPHA] = sink, values + VALUES * index
+        _cut(row, panels, workers)
+    blocks = SPARSE_PANELS * lanes * sparse
+    for index, node in enumerate(nodes):
+        if node.tables:
+            rows, lines = _tables(rows, index, node, lanes)
+            blocks = max(blocks, lines)
+    scratch_size = (SCRATCH_LINES + ceil_div(widest, lanes) * lanes + blocks + GROUP_LINES * groups) * lanes
+    scratch = room.take(workers * scratch_size)
+    return Plan(rows, room.end, scratch, scratch_size, values)
+
+
+def passes_through(node: Node) -> bool:
+    """Whether a prediction skips it."""
+    return node.kind in (DROPOUT, NOISE)
+
+
+def _deltas(rows: np.ndarray, nodes: Sequence[Node], panels: int, pitch_of: Callable[[int], int], room: Arena,
+            lanes: int, late: bool) -> np.ndarray:
+    """Room for deltas, and where each node sends them; returns the rows, and behind them those of other targets.
+
+    A node's deltas are the sum over all nodes that read it. The first of these, whose turn in backward is the last,
+    finishes them; what the others contribute waits at SKIP_D. If that is one sum alone, its own deltas serve.
+    """
+    widest = max(node.outputs for node in nodes)
+    deltas, transposed = panels * pitch_of(widest), ceil_div(widest, lanes) * odd(panels * lanes) * lanes
+    copies = len(nodes) if late else 3
+    shared, turned = [room.take(deltas) for _ in range(2)], [room.take(transposed) for _ in range(copies)]
+    readers: dict[int, list[int]] = {}
+    for index, node in enumerate(nodes):
+        for source in (node.below, node.skip):
+            readers.setdefault(source, []).append(index)
+    position = 0
+    extra: list[np.ndarray] = []
+    for index, (row, node) in enumerate(zip(rows, nodes, strict=True)):
+        row[DPITCH], row[TPITCH] = pitch_of(node.outputs), odd(panels * lanes) * lanes
+        if node.kind == ADD or readers[node.below][0] != index:
+            row[D], row[DT] = room.take(panels * int(row[DPITCH])), room.take(transposed)
+        else:
+            row[D], row[DT] = shared[position % 2], turned[position % copies]
+            position += 1
+    for index, (row, node) in enumerate(zip(rows, nodes, strict=True)):
+        row[BELOW], row[SKIP] = node.below, node.skip
+        others = readers.get(index, [])[1:]
+        if len(others) == 1 and nodes[others[0]].kind == ADD:
+            row[SKIP_D] = rows[others[0], D]
+        elif others:
+            row[SKIP_D] = room.take(panels * int(row[DPITCH]))
+    for index, (row, node) in enumerate(zip(rows, nodes, strict=True)):
+        if node.kind == ADD:
+            sent = [_send(nodes, readers, index, target) for target in (node.below, node.skip)]
+            row[[SEND_BELOW, SEND_SKIP]] = sent
+            if node.below == node.skip and row[SEND_SKIP] != NOT_SENT:  # it is added to itself
+                row[SEND_SKIP] = NOT_SENT if row[SEND_SKIP] == FINISHED else ADDED
+        elif readers[node.below][0] != index:
+            send = _send(nodes, readers, index, node.below)
+            target = rows[node.below].copy() if node.below >= 0 else rows[0].copy()
+            target[D], target[RAW], target[SKIP_D] = target[SKIP_D], send, -1
+            row[BELOW] = len(rows) + len(extra) if node.below >= 0 else INPUT
+            extra.append(target)
+    return np.concatenate([rows, np.array(extra, np.int64).reshape(-1, ROW)])
+
+
+def _send(nodes: Sequence[Node], readers: dict[int, list[int]], index: int, target: int) -> int:
+    """How a node that reads `target` hands its deltas on."""
+    if target == INPUT:
+        return NOT_SENT
+    if readers[target][0] == index:
+        return FINISHED
+    if len(readers[target]) == 2 and nodes[index].kind == ADD:
+        return NOT_SENT  # they are where they are looked for
+    return WRITTEN if readers[target][-1] == index else ADDED
+
+
+def _tables(rows: np.ndarray, index: int, node: Node, lanes: int) -> tuple[np.ndarray, int]:
+    """The rows, and behind them those of an embedding's tables; and the most lines of a unit of their gradients."""
+    tables, lines = np.zeros((len(node.tables), ROW), np.int64), 0
+    place, start = int(rows[index, W]), node.inputs - len(node.tables)
+    for table, (column, codes, width), size, rule in zip(
+            tables, node.tables, table_sizes(node, lanes), node.rules, strict=False):
+        share = min(max(1, TABLE_LINES // width), ceil_div(codes, lanes)) * lanes  # whole lines
+        table[: T_UNITS + 1] = (column, codes, width, start, place, rule * GROUP_LINES * lanes, share,
+                                ceil_div(codes, share))
+        place, start, lines = place + size, start + width, max(lines, share * width // lanes)
+    rows[index, [TABLES, N_TABLES, WEIGHTS_UNITS + UNITS]] = len(rows), len(tables), tables[:, T_UNITS].sum()
+    return np.concatenate([rows, tables]), lines
+
+
+def _cut(row: np.ndarray, panels: int, workers: int) -> None:
+    """Units of work: large enough to keep what they share in the second-level cache, enough of them to share out."""
+    few = 4 * workers if workers > 1 else 1
+    lines = int(row[K] + row[BIAS])
+
+    def product(place: int, total: int) -> None:
+        """`total` panels or blocks against the batch's panels. A unit reads its batch panels once and keeps a block of
+        them in the second-level cache, so it takes as many panels as the number of workers allows."""
+        share = _even(panels, BATCH_PANELS) if workers > 1 or panels > 2 * BATCH_PANELS else panels
+        size = min(MOST_PANELS, ceil_div(total, ceil_div(few, ceil_div(panels, share))))
+        if ceil_div(total, size) < workers and share == panels:
+            share = max(1, ceil_div(panels, ceil_div(few, ceil_div(total, size))))
+        row[place : place + 3] = size, ceil_div(total, size), share
+
+    product(FORWARD_UNITS, int(row[PANELS]))
+    product(BACKWARD_UNITS, int(row[BLOCKS]))
+    # weights: a unit's inputs stay in the second-level cache while all its panels pass
+    groups = ceil_div(int(row[PANELS]), WEIGHTS_PANELS)
+    size = min(lines, max(8, L2_BYTES // 2 // (panels * LINE) // 8 * 8))
+    if groups % workers and groups * ceil_div(lines, size) < few:
+        size = max(8, ceil_div(ceil_div(lines, workers), 8) * 8)
+    row[WEIGHTS_UNITS : WEIGHTS_UNITS + 3] = size, ceil_div(lines, size), groups
+
+
+def _even(total: int, most: int) -> int:
+    """The size of equal parts of at most `most`, a multiple of a tile's three columns where there are several."""
+    n = ceil_div(total, most)
+    return total if n == 1 else ceil_div(ceil_div(total, n), 3) * 3
+
+
+def updates_wait(layers: Sequence[Node], panels: int) -> bool:
+    """Whether all deltas are kept until the weights are updated, all at once: fewer barriers, where there is room."""
+    return plain(layers) and sum(panels * layer.outputs * LINE for layer in layers) <= L2_BYTES // 4

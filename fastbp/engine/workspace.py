@@ -1,0 +1,118 @@
+"""The memory of a slice of work.
+
+A workspace holds activations, deltas and scratch for batches of one size, and the context through which workers find
+them: an array of addresses and numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastbp.engine import plan, program
+from fastbp.engine.memory import EMPTY, address, aligned
+from fastbp.engine.network import Network
+from fastbp.engine.threads import THREADS
+from fastbp.isa import LINE
+from fastbp.isa.detect import usable_cores
+from fastbp.kernels import fields as field
+from fastbp.kernels import jit, parallel
+from fastbp.kernels import worker as run
+
+Array = np.ndarray
+# Bytes from which an array of a call is let go when the call ends.
+WORTH_RELEASING = 1 << 16
+NO_RULE = np.zeros((1, 8))  # scalars where nothing is updated
+SLOT = {name: slot for slot, name in enumerate(run.ARRAYS)}
+
+
+class Workspace:
+    """Activations, deltas and scratch for batches of one size, the context that points to them, and its programs."""
+
+    def __init__(self, network: Network, batch: int, dtype: np.dtype, workers: int, training: bool,
+                 table: Array, loss_parameters: Sequence[float]):
+        lanes = LINE // dtype.itemsize
+        n_panels, nodes = plan.ceil_div(batch, lanes), network.nodes
+        options = network.options(training)
+        alone = not options.keys() - {"reported"} and program.gathers_alone(nodes, n_panels, lanes, workers)
+        self.plan = plan.make(nodes, batch, dtype, workers, training, len(network.settings), alone,
+                              network.sparse)
+        self.batch, self.workers, self.dtype = batch, workers, dtype
+        self.M = aligned(self.plan.workspace, dtype)
+        self.M[field.LOSS_PARAMETERS] = len(loss_parameters)
+        self.M[field.LOSS_PARAMETERS + 1 :][: len(loss_parameters)] = loss_parameters
+        self.partials = np.zeros(n_panels)
+        self.plan.layers[: len(nodes), field.PIECE] = network.first_pieces()
+        self._write_values(nodes)
+        self._write_ones(len(nodes))
+        modes = ("train", "gradients") if training else ("predict", "evaluate")
+        self.programs = {mode: program.program(nodes, mode, n_panels, lanes, workers, **options) for mode in modes}
+        self.sync = aligned(max(parallel.words(len(p), workers) for p in self.programs.values()), np.int64)
+        self.sums = np.zeros(network.n_sums)
+        self.network = network
+        self.context = np.zeros(run.CONTEXT, np.int64)
+        self.numbers = self.context[2 * len(run.ARRAYS) :]
+        self.numbers[[run.SCRATCH, run.SCRATCH_SIZE]] = self.plan.scratch, self.plan.scratch_size
+        self.numbers[run.GROUPS] = self.plan.scratch_size - field.GROUP_LINES * len(network.settings) * lanes
+        self.numbers[run.PENALISED] = bool(options.keys() & {"penalties", "reported"})
+        self.numbers[run.LAMB] = options.get("lamb", 0)
+        self.numbers[run.WORKERS] = workers
+        self.numbers[run.SPINS] = parallel.SPINS if workers <= usable_cores() else 0
+        self._arrays: dict[str, Array] = {}
+        self._bounds = np.zeros(2, np.int64)
+        self.table = table
+        for name in ("sync", "M", "partials", "table", "sums"):
+            self.point(name, getattr(self, name))
+        self.point("layers", self.plan.layers)
+        for name in ("pieces", "settings", "update_spec"):
+            self.point(name, getattr(network, name))
+        for name in run.ARRAYS:
+            if name not in self._arrays:
+                self.point(name, NO_RULE if name == "scalars" else EMPTY)
+
+    def _write_values(self, nodes: Sequence[plan.Node]) -> None:
+        for index, node in enumerate(nodes):
+            values = (1 / (1 - node.values[0]),) if node.kind == field.DROPOUT else node.values
+            if node.kind == field.LAYER_NORM:
+                values = (0.0, *values)  # epsilon stands where it does for batches
+            at = self.plan.values + plan.VALUES * index
+            self.M[at : at + 1 + len(values)] = node.alpha, *values
+
+    def _write_ones(self, nodes: int) -> None:
+        """The line behind each panel of activations is the input of the next layer's biases."""
+        lanes = LINE // self.dtype.itemsize
+        for row in self.plan.layers[: nodes - 1]:
+            for q in range(len(self.partials)):
+                at = row[field.Z] + q * row[field.ZPITCH] + row[field.N] * lanes
+                self.M[at : at + lanes] = 1
+
+    def whole(self, n: int) -> Array:
+        """The bounds of one step of n rows."""
+        self._bounds[1] = n
+        return self._bounds
+
+    def point(self, name: str, array: Array) -> None:
+        """Lets the context's `name` be this array, which is kept alive."""
+        if self._arrays.get(name) is not array:
+            self._arrays[name] = array
+            slot = 2 * SLOT[name]
+            self.context[slot] = address(array)
+            self.context[slot + 1] = array.size
+
+    def run(self, mode: str, numbers: dict[int, int], **arrays: Array) -> None:
+        for name, array in arrays.items():
+            self.point(name, array)
+        self.point("program", self.programs[mode])
+        for place, number in numbers.items():
+            self.numbers[place] = number
+        self.sync[:] = 0
+        if jit.JIT:
+            THREADS.run(self.dtype.name, self.context, self.workers)
+        else:
+            with np.errstate(all="ignore"):  # what is not finite is told by the status
+                shaped = (self._arrays[name].reshape(run.SHAPES.get(name, -1)) for name in run.ARRAYS)
+                run.work(0, self.numbers, *shaped)
+        for name in ("X", "y", "outputs", "starts", "columns"):  # a caller's large arrays are not kept alive
+            if name in arrays and arrays[name].nbytes > WORTH_RELEASING:
+                self._arrays[name] = EMPTY

@@ -1,0 +1,21 @@
+"""The layers a network is composed of; `graph` turns a list of them into the nodes that an engine runs."""
+
+from fastbp.layers.activation import Activation
+from fastbp.layers.base import Layer
+from fastbp.layers.dense import Dense
+from fastbp.layers.dropout import Dropout, GaussianNoise
+from fastbp.layers.embedding import ColumnEmbedding
+from fastbp.layers.normalization import BatchNorm, LayerNorm
+from fastbp.layers.residual import Residual
+
+__all__ = [
+    "Activation",
+    "BatchNorm",
+    "ColumnEmbedding",
+    "Dense",
+    "Dropout",
+    "GaussianNoise",
+    "Layer",
+    "LayerNorm",
+    "Residual",
+]

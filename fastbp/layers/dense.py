@@ -1,0 +1,81 @@
+"""Fully connected layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, final
+
+from fastbp import activations, constraints, initializers, regularizers
+from fastbp.layers.base import Layer, Weight, check_training
+from fastbp.spec import LayerSpec
+from fastbp.util.arguments import count, flag
+from fastbp.util.fields import set_fields
+
+
+@final
+@dataclass(frozen=True)
+class Dense(Layer):
+    """A fully connected layer.
+
+        A = f(X W + b)
+
+    X: (n, in). W: kernel (in, units). b: bias (units,), unless use_bias is False. A: (n, units), f the activation.
+    activation, kernel_initializer and bias_initializer are names or objects; "softmax" is for the last layer only.
+    kernel_regularizer: a penalty on W, "l1", "l2" or an object such as L2(1e-4). kernel_constraint: such as MaxNorm(2).
+    trainable: whether updates change W and b. learning_rate_multiplier: times the learning rate, for W and b.
+    Raises TypeError or ValueError for units that are no whole number of at least 1, for unknown names, and for a
+    multiplier that is negative or not finite.
+    Goodfellow et al. 2016, section 6.1. As Keras's Dense and, but for its initial weights, PyTorch's Linear.
+
+    >>> Dense(128, "relu", kernel_regularizer="l2").units
+    128
+    """
+
+    has_weights: ClassVar[bool] = True
+    takes_activation: ClassVar[bool] = True
+
+    units: int
+    activation: str | activations.Activation = "identity"
+    use_bias: bool = field(default=True, kw_only=True)
+    kernel_initializer: str | initializers.Initializer = field(default="glorot_uniform", kw_only=True)
+    bias_initializer: str | initializers.Initializer = field(default="zeros", kw_only=True)
+    kernel_regularizer: str | regularizers.L1L2 | None = field(default=None, kw_only=True)
+    kernel_constraint: constraints.MaxNorm | None = field(default=None, kw_only=True)
+    trainable: bool = field(default=True, kw_only=True)
+    learning_rate_multiplier: float = field(default=1.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        set_fields(
+            self,
+            use_bias=flag(self.use_bias, "use_bias"),
+            units=count(self.units, "units"),
+            activation=activations.get(self.activation),
+            kernel_initializer=initializers.get(self.kernel_initializer),
+            bias_initializer=initializers.get(self.bias_initializer),
+            kernel_regularizer=regularizers.get(self.kernel_regularizer),
+            kernel_constraint=constraints.get(self.kernel_constraint),
+        )
+        check_training(self)
+
+    def units_of(self, inputs: int | None) -> int | None:
+        return self.units
+
+    def weights(self, inputs: int, units: int) -> list[Weight]:
+        kernel = Weight("kernel", (inputs, units), initializers.get(self.kernel_initializer))
+        bias = Weight("bias", (units,), initializers.get(self.bias_initializer))
+        return [kernel, bias] if self.use_bias else [kernel]
+
+    def node(self, units: int) -> LayerSpec:
+        bound, penalty = self.kernel_constraint, regularizers.get(self.kernel_regularizer)
+        return LayerSpec(
+            units,
+            use_bias=self.use_bias,
+            max_norm=0.0 if bound is None else bound.max_value,
+            l1=penalty.l1 if penalty else 0.0,
+            l2=penalty.l2 if penalty else 0.0,
+            multiplier=self.learning_rate_multiplier,
+            trainable=self.trainable,
+        )
+
+    def label(self, activation: str) -> str:
+        return f"Dense({self.units}, {activation})"

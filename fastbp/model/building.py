@@ -1,0 +1,42 @@
+"""An engine for a graph, with its initial weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.data import arrays
+from fastbp.layers.graph import Block, parameters, specs_of
+from fastbp.storage.snapshot import CompileArguments
+from fastbp.util.random_streams import Purpose, generator, mask_key
+from fastbp.util.types import Array
+
+if TYPE_CHECKING:
+    from fastbp.engine.engine import Engine
+
+
+def make_engine(input_size: int, blocks: tuple[Block, ...], dtype: str, seed: int) -> Engine:
+    """The one place that chooses the engine."""
+    from fastbp.engine.engine import Engine  # imports Numba, which `import fastbp` need not wait for
+
+    return Engine(input_size, specs_of(blocks), dtype=dtype, key=mask_key(seed))
+
+
+def configure(engine: Engine, chosen: CompileArguments) -> None:
+    """Let an engine train as compile was told, from states of 0."""
+    loss, optimizer = chosen.loss, chosen.optimizer
+    engine.configure(
+        loss.rule, optimizer.rule, loss_parameters=loss.parameters, update_spec=optimizer.update_spec
+    )
+    engine.reset_state(optimizer.n_states)
+
+
+def initial_weights(blocks: tuple[Block, ...], seed: int, dtype: np.dtype[Any]) -> Iterator[Array]:
+    """One array after another, so that no two copies of all weights are held."""
+    streams: dict[int, np.random.Generator] = {}
+    for block, name, shape, initializer, *_ in parameters(blocks):
+        stream = streams.setdefault(block, generator(seed, Purpose.INITIALISE, block))
+        values = initializer(stream, shape, dtype)
+        yield arrays.arrays([values], [(name, shape)], dtype, "the initializer's values")[0]

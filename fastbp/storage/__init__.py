@@ -1,0 +1,1 @@
+"""Models and interrupted fits in files and pickles."""

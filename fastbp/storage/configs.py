@@ -1,0 +1,92 @@
+"""Layers, optimizers and their like as JSON values, and from these."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastbp.storage.errors import CheckpointError
+from fastbp.storage.registry import class_of, name_of
+
+
+def to_config(item: Any, objects: list[Any] | None = None) -> dict[str, Any]:
+    """A frozen dataclass as its registered name and its fields; a custom one as its own name.
+
+    objects: for what a file cannot hold, functions and all that is not fastbp's: it is appended, and its number stands
+    in its place. Without such a list it is left out.
+    """
+    if hasattr(item, "functions"):
+        if objects is not None:
+            return _kept(item, objects)
+        return {"custom": item.label, "class": name_of(type(item))}
+    names = [field.name for field in dataclasses.fields(item) if field.init]
+    return {"class": name_of(type(item)), "config": {name: _value(getattr(item, name), objects) for name in names}}
+
+
+def _kept(item: Any, objects: list[Any]) -> dict[str, Any]:
+    objects.append(item)
+    return {"object": len(objects) - 1}
+
+
+def _value(value: Any, objects: list[Any] | None) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) and type(value).__module__.startswith("fastbp."):
+        return to_config(value, objects)
+    if isinstance(value, tuple | list):
+        return [_value(item, objects) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return None if objects is None else _kept(value, objects)  # code has no place in a file
+
+
+def from_config(
+    config: Any, custom: Mapping[str, Any] | None = None, objects: Sequence[Any] = ()
+) -> Any:
+    """The object that `to_config` described, of a registered class; else CheckpointError.
+
+    A field that is None takes the class's default; a list becomes a tuple; what is custom is found by its name, and
+    what a file could not hold by its number among objects.
+    """
+    try:
+        if "custom" in config:
+            return _custom(config["custom"], class_of(config["class"]), custom or {})
+        if "object" in config:
+            return objects[config["object"]]
+        fields = config["config"].items()
+        values = {key: _restored(value, custom, objects) for key, value in fields if value is not None}
+        return class_of(config["class"])(**values)
+    except CheckpointError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise CheckpointError(f"the file describes what cannot be: {error!r} in {_excerpt(config)}") from error
+
+
+def _excerpt(config: Any) -> str:
+    try:
+        return str(config)[:200]
+    except RecursionError:
+        return "layers nested too deeply"
+
+
+def _restored(
+    value: Any, custom: Mapping[str, Any] | None, objects: Sequence[Any]
+) -> Any:
+    if isinstance(value, list):
+        return tuple(_restored(item, custom, objects) for item in value)
+    return from_config(value, custom, objects) if isinstance(value, dict) else value
+
+
+def _custom(name: Any, kind: type, custom: Mapping[str, Any]) -> Any:
+    found = custom.get(name)
+    if isinstance(found, kind):
+        return found
+    given = ", ".join(map(repr, custom)) or "nothing"
+    came = f"{found!r} came for it" if name in custom else f"custom_objects holds {given}"
+    raise CheckpointError(
+        f"the model uses the {kind.__name__} {str(name)[:100]!r}, whose functions no file holds, and {came}: "
+        f"pass fastbp.load(path, custom_objects={{{str(name)[:100]!r}: {kind.__name__}(function, derivative)}})"
+    )

@@ -1,0 +1,66 @@
+"""Statistics of batch normalisation, estimated anew for weights that no training step has made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.data.arrays import Rows
+from fastbp.spec import KINDS, LayerSpec
+from fastbp.training.trainer import Trainer
+from fastbp.util.types import Array
+
+
+def renew_statistics(trainer: Trainer, rows: Rows | Iterable[Rows], batch_size: int) -> None:
+    """Set moving means and variances to the equal means of those of the batches, in one pass over the rows.
+
+    rows: all, or parts of so many that batches do not go beyond them.
+
+    Every batch makes a step with the learning rate 0 from moving statistics of 0, which leaves momentum times its own;
+    weights, optimizer states and counters are then put back. Batches of one row, which have no variance, are left out.
+    As PyTorch's update_bn. Nothing happens where no layer has statistics.
+    """
+    engine = trainer.engine
+    momenta = dict(_statistics(engine.specs))
+    if not momenta:
+        return
+    weights, states, steps = engine.get_weights(), engine.get_state(), engine.steps_trained
+    sums = {place: np.zeros(weights[place].shape) for place in momenta}
+    scalars, losses, batches = trainer.rates.of(trainer.step, 1).copy(), np.zeros(1), 0
+    scalars[:, 0] = 0.0
+    empty = [np.zeros_like(W) if place in momenta else W for place, W in enumerate(weights)]
+    for X, y, weight, order in _batches([rows] if isinstance(rows, Rows) else rows, batch_size):
+        engine.set_weights(empty)
+        bounds = np.array([0, len(order)])
+        if len(order) == 1 or engine.train(X, y, order, bounds, scalars, losses, sample_weight=weight).status:
+            continue
+        after, batches = engine.get_weights(), batches + 1
+        for place, momentum in momenta.items():
+            sums[place] += after[place] / momentum
+    if batches:
+        for place, total in sums.items():
+            weights[place] = (total / batches).astype(weights[place].dtype)
+    engine.set_weights(weights)
+    engine.set_state(states)
+    engine.steps_trained = steps
+
+
+def _batches(
+    parts: Iterable[Rows], batch_size: int
+) -> Iterator[tuple[Any, Array, Array | None, npt.NDArray[np.int64]]]:
+    for rows in parts:
+        for start in range(0, len(rows.X), batch_size):
+            yield *rows, np.arange(start, min(start + batch_size, len(rows.X)))
+
+
+def _statistics(specs: Sequence[LayerSpec]) -> Iterator[tuple[int, float]]:
+    """The places in get_weights() of moving means and variances, each with its momentum."""
+    place = 0
+    for spec in specs:
+        learned = len(spec.parameters)
+        for number in range(len(KINDS[spec.kind].statistics)):
+            yield place + learned + number, spec.values[0]
+        place += spec.n_arrays

@@ -1,0 +1,199 @@
+"""The fit loop: windows of rows, slices of steps on them, and what happens between these."""
+
+from __future__ import annotations
+
+import numbers
+import os
+import time
+from collections.abc import Generator
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.data.arrays import Rows
+from fastbp.data.batch_schedule import Pace, Slice
+from fastbp.data.feeds import Deal, Place
+from fastbp.storage import checkpoint
+from fastbp.training import resume as resuming
+from fastbp.training.batch_norm_statistics import renew_statistics
+from fastbp.training.fit_state import FitState, Job
+from fastbp.training.history import History
+from fastbp.training.hooks import hook, overrides
+from fastbp.training.mixup import Mixup
+from fastbp.training.progress import Progress
+from fastbp.training.trainer import Trainer, evaluate, most_rows
+
+if TYPE_CHECKING:
+    from fastbp.spec import Report
+
+_STATISTICS_ROWS = 1 << 16  # at a time, of the training data, where statistics are estimated anew
+
+
+class Fit(FitState):
+    """One fit under way; callbacks with a method `set_fit` are given it."""
+
+    def __init__(self, trainer: Trainer, job: Job, model: Any) -> None:
+        super().__init__(trainer, job, model)
+        self.pace = Pace(6.0 * trainer.engine.n_parameters * job.batch_size)
+        self._piece: Slice | None = None  # the last one that was begun
+        self._mixup = Mixup(job.mixup, trainer.seed, trainer.engine.output_size) if job.mixup else None
+        self._deadline: float | None = None
+        if job.time_limit is not None:
+            trainer.engine.warm_up()  # a fresh machine's compiling is no training
+            self._deadline = time.monotonic() + job.time_limit
+        # What stops it from outside, the clock or another thread, without which it would have gone on.
+        self._interrupted: str | None = None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all that it takes to go on from here, whole or not at all; `fit(resume_from=path)` reads it."""
+        checkpoint.write(path, resuming.contents(self))
+
+    def renew_statistics(self) -> None:
+        """Estimate what batch normalisation needs anew from the training data, for weights no step has made."""
+        batch_size = self.job.batch_size
+        size = -(-_STATISTICS_ROWS // batch_size) * batch_size
+        with closing(self.job.feed.parts(size, batch_size)) as parts:
+            renew_statistics(self.trainer, parts, batch_size)
+
+    def run(self) -> Report | None:
+        """Train until the last epoch is done, something wants to stop, or the training diverged; its report then."""
+        try:
+            return None if self.complete else self._all_slices()
+        finally:  # Ctrl-C may strike as soon as the engine returns
+            self._count_epochs()
+            self.history.stopped = self.stopped or self._interrupted
+
+    def _all_slices(self) -> Report | None:
+        """The loop: slice after slice, and what must happen between them."""
+        job = self.job
+        self._begin_epoch()
+        with closing(self._pieces()) as pieces, self._progress() as progress:
+            for rows, piece in pieces:
+                report = self._slice(rows, piece)
+                self.step = piece.first + report.steps
+                self._end_epochs(piece, report.steps)
+                self._show(progress, piece, report)
+                if report.status:
+                    return self._diverged(report)
+                self.last = self._ends()
+                hook(job.callbacks, "on_slice_end")
+                if self.last:
+                    break
+                self._begin_epoch()
+        return None
+
+    def _pieces(self) -> Generator[tuple[Rows, Slice], None, None]:
+        """All slices that are left, window after window, each with the rows that it is of."""
+        job, most = self.job, most_rows(self.trainer)
+        pause = job.validation is not None or any(
+            overrides(callback, name) for callback in job.callbacks for name in ("on_epoch_begin", "on_epoch_end")
+        )
+        deal = Deal(job.batch_size, job.epochs, self.first_epoch, self.trainer.seed, job.shuffle, pause)
+        with closing(job.feed.windows(deal, Place(self.step, self.epoch, self.began))) as windows:
+            for window in windows:
+                rows = window.rows
+                fitting = most if self._mixup is None else min(most, self._mixup.most_rows(rows))
+                for piece in window.slices(self.pace, fitting):
+                    yield rows, piece
+
+    def _begin_epoch(self) -> None:
+        """Tell that an epoch begins, if one does."""
+        if self.step == self.began:
+            hook(self.job.callbacks, "on_epoch_begin", self.epoch, {})
+
+    def _progress(self) -> Progress:
+        job, rows = self.job, self.job.feed.rows
+        done = (self.step - self.began) * job.batch_size + self.epoch * (rows or 0)
+        return Progress(rows and rows * job.epochs, job.epochs, job.shown, done)
+
+    def _slice(self, rows: Rows, piece: Slice) -> Report:
+        """Train one slice and add it to the logs of its epoch, the loss that was not finite included."""
+        trainer, self._piece = self.trainer, piece
+        outputs = None
+        if trainer.metrics:
+            outputs = np.empty((len(piece.order), trainer.engine.output_size), rows.X.dtype)
+        blended, order, began = rows, piece.order, time.perf_counter()
+        if self._mixup is not None:
+            blended = self._mixup(rows, order, piece.bounds, trainer.engine.steps_trained)
+            order = np.arange(len(order))
+        report, losses = trainer.train(blended, order, piece.bounds, outputs, self.job.n_threads)
+        self.pace.measured(report.steps, time.perf_counter() - began)
+        self.epoch_logs.add(rows, piece, losses, outputs, report)
+        return report
+
+    def _end_epochs(self, piece: Slice, done: int) -> None:
+        """Note down what is known of the epochs that ended and validate; more than one only if no-one looks on."""
+        first, past, job = self.epoch, int(piece.epochs[done]), self.job
+        if past == first:
+            return
+        columns = self.epoch_logs.columns(first, past)
+        if job.validation is not None:
+            logs = evaluate(self.trainer, job.validation, job.n_threads)
+            columns |= {f"val_{name}": [value] for name, value in logs.items()}
+        self._count_epochs()
+        self.epoch, self.began = past, piece.first + int(np.searchsorted(piece.epochs, past))
+        self.latest = {name: values[-1] for name, values in columns.items()}
+        logs, before = dict(self.latest), self.model.stop_training
+        hook(job.callbacks, "on_epoch_end", past - 1, logs)
+        added = {name: [float(logs[name])] for name in logs.keys() - columns if isinstance(logs[name], numbers.Real)}
+        self.history.extend(first, columns | added)
+        if self.model.stop_training and not before:
+            reasons = (getattr(callback, "stop_reason", None) for callback in job.callbacks)
+            self.stopped = next(filter(None, reasons), "stop_training")
+
+    def _count_epochs(self) -> None:
+        """Set the model's counter of epochs by its counter of steps."""
+        if self._piece is not None:
+            done = self.trainer.step - self.first_step - self._piece.first
+            self.trainer.epoch = self.first_epoch + int(self._piece.epochs[: done + 1][-1])
+
+    def _ends(self) -> bool:
+        """Whether training ends here."""
+        if self.complete:
+            return True
+        if self.model.stop_training:
+            self._interrupted = "stop_training"
+        elif self._deadline is not None and time.monotonic() >= self._deadline:
+            self._interrupted = "time_limit"
+        return self._interrupted is not None
+
+    def _diverged(self, report: Report) -> Report:
+        """Note down what is known of the epoch that broke off."""
+        self.stopped = "diverged"
+        if self.step > self.began or report.status == 1:
+            self.history.extend(self.epoch, self.epoch_logs.columns(self.epoch, self.epoch + 1))
+        return report
+
+    def _show(self, progress: Progress, piece: Slice, report: Report) -> None:
+        """Move the progress bar: the loss of the epoch under way, the metrics of the last one finished."""
+        if not self.job.shown:
+            return
+        job, shown = self.job, dict(self.latest)
+        if self.step > self.began:
+            shown["loss"] = self.epoch_logs.loss(self.epoch)
+        total = job.feed.rows and job.feed.rows * job.epochs
+        progress.update(int(piece.bounds[report.steps]), min(self.epoch, job.epochs - 1), shown, total)
+
+
+def fit(trainer: Trainer, job: Job, model: Any) -> History:
+    """Train for job.epochs epochs; see `Sequential.fit`."""
+    under_way = Fit(trainer, job, model)
+    saved = resuming.find(under_way)
+    model.stop_training = False
+    hook(job.callbacks, "set_model", model)
+    hook(job.callbacks, "set_fit", under_way)
+    try:
+        if saved is not None:
+            resuming.restore(under_way, saved)
+        hook(job.callbacks, "on_train_begin", {})
+        if saved is not None:
+            resuming.restore_callbacks(under_way, saved)
+        saved = None  # nobody needs its copies of the weights while training
+        diverged = under_way.run()
+        hook(job.callbacks, "on_train_end", dict(under_way.latest))
+    finally:
+        hook(job.callbacks, "set_fit", None)  # else a callback that is kept would keep the data
+    if diverged is not None:
+        trainer.warn(diverged, stacklevel=3, epoch=under_way.history.epoch[-1])
+    return under_way.history

@@ -1,0 +1,28 @@
+"""How a fit calls its callbacks, which may be objects of any class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+Hook = TypeVar("Hook", bound=Callable[..., None])
+
+
+def does_nothing(hook: Hook) -> Hook:
+    """Marks a hook of a base class: a fit need not stop between steps for it."""
+    hook.__dict__["does_nothing"] = True
+    return hook
+
+
+def hook(callbacks: Iterable[Any], name: str, *arguments: Any) -> None:
+    """Call a method of every callback that has it."""
+    for callback in callbacks:
+        method = getattr(callback, name, None)
+        if method is not None:
+            method(*arguments)
+
+
+def overrides(callback: Any, name: str) -> bool:
+    """Whether a callback has a method of its own by this name."""
+    method = getattr(callback, name, None)
+    return method is not None and not getattr(method, "does_nothing", False)

@@ -1,0 +1,153 @@
+"""An engine with what training needs beside it: single steps, slices of them, and the mean loss of rows."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp import metrics
+from fastbp.data.arrays import Rows
+from fastbp.data.batch_schedule import Indices, chunk_rows
+from fastbp.layers.graph import Block
+from fastbp.training.history import DivergenceWarning
+from fastbp.training.learning_rates import Rates
+from fastbp.util.types import Array
+
+if TYPE_CHECKING:
+    from fastbp.data.feeds import Feed
+    from fastbp.engine.engine import Engine
+    from fastbp.losses import Loss
+    from fastbp.optimizers import Optimizer
+    from fastbp.spec import Report
+
+_OUTPUT_BYTES = 1 << 23  # of a slice, kept for the metrics
+
+
+class Trainer:
+    """An engine with what training needs beside it; step counts from compile, epoch from when the model was built."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        blocks: tuple[Block, ...],
+        optimizer: Optimizer,
+        loss: Loss,
+        measures: tuple[metrics.Metric, ...],
+        *,
+        seed: int,
+        epoch: int,
+    ) -> None:
+        self.engine, self.blocks, self.optimizer, self.loss = engine, blocks, optimizer, loss
+        self.metrics, self.seed, self.step, self.epoch = measures, seed, 0, epoch
+        self._first_rows, self._bounds = np.arange(1), np.zeros(2, np.int64)
+        self._loss = np.zeros(1)
+        self.rates = Rates(optimizer)
+
+    @property
+    def activation(self) -> str:
+        """The name of the last activation."""
+        return self.blocks[-1].activation.name
+
+    def measure(self, known: Iterable[Any], y: Array, outputs: Array, weight: Array | None) -> list[Any]:
+        """What is known, metric by metric, after one more part of the data."""
+        predictions = self.loss.predictions(outputs)
+        return metrics.add_all(self.metrics, known, y, predictions, weight, self.loss.name, self.activation)
+
+    def train(
+        self,
+        rows: Rows,
+        order: Indices,
+        bounds: Indices,
+        outputs: Array | None = None,
+        n_threads: int | None = None,
+        scalars: npt.NDArray[np.float64] | None = None,
+    ) -> tuple[Report, npt.NDArray[np.float64]]:
+        """Run len(bounds) - 1 steps; the engine's report and the loss of each. scalars: instead of the optimizer's."""
+        steps = len(bounds) - 1
+        if scalars is None:
+            scalars = self.rates.of(self.step, steps)
+        losses = np.empty(steps) if steps > 1 else self._loss  # one for all single steps: new arrays take their time
+        losses.fill(math.nan)
+        done, born = -1, self.engine.steps_trained
+        self.engine.steps_since_compile = self.step
+        try:
+            report = self.engine.train(
+                rows.X, rows.y, order, bounds, scalars, losses,
+                sample_weight=rows.weight, outputs=outputs, n_threads=n_threads,
+            )  # fmt: skip
+            done = report.steps
+        finally:  # Ctrl-C may strike after the engine's last step and before the line above: its losses tell
+            if done < 0:
+                done = int(np.count_nonzero(np.isfinite(losses)))
+            self.step += done
+            self.engine.steps_trained = born + done
+        return report, losses
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        return self.rates.get(self.step)
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self.rates.set(value, self.step)
+
+    def first_rows(self, n: int) -> Indices:
+        """The order of rows 0 … n - 1."""
+        order = self._first_rows  # kept, since online learning asks for the same n again and again
+        if len(order) != n:
+            order = self._first_rows = np.arange(n)
+        return order
+
+    def step_on(self, rows: Rows) -> tuple[Report, float]:
+        """One step on all these rows; the engine's report and the loss before it."""
+        self._bounds[1] = n = len(rows.X)
+        report, losses = self.train(rows, self.first_rows(n), self._bounds)
+        return report, float(losses[0])
+
+    def warn(self, report: Report, *, stacklevel: int, epoch: int | None = None) -> None:
+        """Say why training stopped; the weights are those of the last finished step."""
+        where = "" if epoch is None else f" in epoch {epoch + 1}"
+        if report.status == 1:
+            what = f"the loss of step {self.step + 1}{where} is not finite{self._at(report)}, so that step was left out"
+        else:
+            what = (
+                f"step {self.step}{where} would have made weights infinite{self._at(report)}; these kept their values"
+            )
+        remedy = "lower the learning rate, scale X and y, or choose other initial weights"
+        warnings.warn(f"training diverged: {what}; {remedy}", DivergenceWarning, stacklevel=stacklevel + 1)
+
+    def _at(self, report: Report) -> str:
+        return "" if report.layer < 0 else f" at layer {report.layer}, {self.blocks[report.layer].label}"
+
+
+def evaluate(trainer: Trainer, feed: Feed, n_threads: int | None) -> dict[str, float]:
+    """The mean loss and the metrics over all rows."""
+    engine, width = trainer.engine, trainer.engine.output_size
+    total, weight = 0.0, 0.0
+    known = [metric.start() for metric in trainer.metrics]
+    with closing(feed.parts(chunk_rows(2.0 * engine.n_parameters, most_rows(trainer)))) as parts:
+        for X, y, w in parts:
+            outputs = np.empty((len(X), width), X.dtype) if trainer.metrics else None
+            loss = engine.evaluate(X, y, sample_weight=w, outputs=outputs, n_threads=n_threads)
+            share = float(len(X)) if w is None else float(w.sum(dtype=np.float64))
+            total, weight = total + share * loss, weight + share
+            if outputs is not None:
+                known = trainer.measure(known, y, outputs, w)
+    if not weight:
+        raise ValueError("sample_weight must have a positive entry, but all are 0: give the rows that count a weight")
+    logs = {"loss": float(total / weight)}
+    return logs | {metric.name: metric.result(state) for metric, state in zip(trainer.metrics, known, strict=True)}
+
+
+def most_rows(trainer: Trainer) -> int:
+    """Rows whose outputs may be held at a time."""
+    if not trainer.metrics:
+        return 1 << 20
+    return max(1, _OUTPUT_BYTES // (trainer.engine.output_size * trainer.engine.dtype.itemsize))

@@ -1,0 +1,1 @@
+"""What every part shares: argument checks, random streams, tables of HTML, files written whole or not at all."""

@@ -1,0 +1,9 @@
+"""Types that many modules name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
