@@ -1,4 +1,4 @@
-"""Deep networks: 200 layers that do not learn, 200 that do, and a network that explodes unless its gradients are clipped.
+"""Deep networks: 200 layers that do not learn, 200 that do, and a network that explodes without gradient clipping.
 
 All are trained on 80 % of the handwritten digits that come with fastbp and tested on the rest.
 """
