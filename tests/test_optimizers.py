@@ -6,7 +6,7 @@ import pytest
 
 import fastbp
 from fastbp import optimizers
-from fastbp.isa.rules import RULES as COMPILED
+from fastbp.isa.codes import UPDATE_RULES as COMPILED
 from fastbp.optimizers import LAMB, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, Muon, NAdam, RMSprop
 from fastbp.reference import RULES
 from fastbp.spec import UpdateSpec

@@ -65,7 +65,7 @@ def show_info() -> int:
     """Run `fastbp info`: what fastbp found on this machine, one fact a line."""
     from fastbp import __version__, isa
     from fastbp.engine.peak import measured_peak
-    from fastbp.isa.detect import usable_cores
+    from fastbp.isa.targets.detect import usable_cores
     from fastbp.kernels import jit
 
     cores = usable_cores()

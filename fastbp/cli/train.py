@@ -172,7 +172,7 @@ def _print_report(
 
 def _share_of_peak(flops: float, threads: int | None) -> str:
     from fastbp.engine.peak import measured_peak
-    from fastbp.isa.detect import usable_cores
+    from fastbp.isa.targets.detect import usable_cores
 
     n_threads = min(threads or usable_cores(), usable_cores())
     peak = measured_peak("float32", n_threads)

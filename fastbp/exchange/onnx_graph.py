@@ -280,7 +280,7 @@ def _mish_64(g: Graph, z: str, _: float) -> str:
 
 def _gelu_64(g: Graph, z: str, _: float) -> str:
     """z Phi(z), with Phi(-w) = exp(-w^2 / 2) P(w) / Q(w) as in the engine."""
-    from fastbp.isa.curves import GELU_END, TAIL_P, TAIL_Q
+    from fastbp.isa.emitters.activations import GELU_END, TAIL_P, TAIL_Q
 
     w, one = g.add("Min", g.add("Abs", z), g.number(GELU_END[64])), g.number(1.0)
     bell = g.add("Exp", g.add("Mul", g.add("Mul", w, w), g.number(-0.5)))

@@ -13,8 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastbp import isa
-from fastbp.isa.curves_portable import CODES
-from fastbp.isa.emit import ACCUMULATE, AHEAD_LINES, BIAS_ROWS, KEEP, RELU, ROUNDS, ZERO
+from fastbp.isa.codes import ACCUMULATE, ACTIVATIONS, AHEAD_LINES, APPLY_RELU, BIAS_ROWS, KEEP, ROUNDS, ZERO
 from fastbp.kernels import fields as field
 from fastbp.kernels.jit import inlined, kernel
 from fastbp.kernels.microkernels import across, activate, add, along, slope, transpose, update
@@ -24,7 +23,7 @@ MOST_COLUMNS = isa.table().columns
 TALLEST = (0, *(isa.table().tallest(columns) for columns in (1, 2, 3)))
 FETCHES = (0, *(-(-TALLEST[columns] // (AHEAD_LINES * columns)) for columns in (1, 2, 3)))
 BLOCK = field.BLOCK
-RELU_CODE, IDENTITY_CODE = CODES["relu"], CODES["identity"]
+RELU_CODE, IDENTITY_CODE = ACTIVATIONS["relu"], ACTIVATIONS["identity"]
 
 
 class Memory(NamedTuple):
@@ -75,7 +74,7 @@ def forward(mem, row, p0, p1, q0, q1):
     """Z of panels p0 ... p1 and batch panels q0 ... q1."""
     table, P, M, L = mem.table, mem.P, mem.M, mem.L
     K, N, apitch, zpitch = row[field.K], row[field.N], row[field.APITCH], row[field.ZPITCH]
-    post = RELU if row[field.CODE] == RELU_CODE else KEEP
+    post = APPLY_RELU if row[field.CODE] == RELU_CODE else KEEP
     for k in range(0, K, BLOCK):
         depth = min(BLOCK, K - k)
         last = k + depth == K

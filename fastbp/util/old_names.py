@@ -15,8 +15,11 @@ from typing import Any
 
 MOVED = {
     "fastbp.checkpoint": "fastbp.storage.errors",
+    "fastbp.callbacks.rates": "fastbp.callbacks.learning_rate",
+    "fastbp.functions": "fastbp.util.derivative_check",
     "fastbp.gradient_check": "fastbp.diagnosis.gradient_check",
     "fastbp.history": "fastbp.training.history",
+    "fastbp.kernels.plain_update": "fastbp.engine.plain_update",
     "fastbp.pickles": "fastbp.model.sequential",
     "fastbp.rate_finder": "fastbp.diagnosis.lr_finder",
     "fastbp.snapshot": "fastbp.storage.snapshot",
