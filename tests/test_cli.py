@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.cli import bench, train
+from fastbp.cli import bench, output_path, train
 from fastbp.cli import job as jobs
 from fastbp.cli import main as cli
 from fastbp.cli import network as job_network
