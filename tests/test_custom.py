@@ -165,8 +165,8 @@ MISSING = {
         {"squash": OWN_TANH, "leak": OWN_LEAKY},
         "CustomLoss 'squared'.*custom_objects holds 'squash', 'leak'",
     ),
-    "another kind": (OBJECTS | {"squared": OWN_TANH}, r"'squared'.*CustomActivation\(.*came for it"),
-    "a function": (OBJECTS | {"squash": squash}, "'squash'.*<function squash at .*came for it"),
+    "another kind": (OBJECTS | {"squared": OWN_TANH}, r"'squared'.*got CustomActivation\(.* for it"),
+    "a function": (OBJECTS | {"squash": squash}, "'squash'.*got <function squash at .* for it"),
 }
 
 

@@ -306,7 +306,7 @@ def test_weights_and_summary() -> None:
     weights = [np.full_like(W, number) for number, W in enumerate(model.get_weights())]
     model.set_weights(weights)
     assert_same_bits(model.get_weights(), weights)
-    with pytest.raises(ValueError, match=r"0.embedding_3, must have the shape \(40, 13\)"):
+    with pytest.raises(ValueError, match=r"0.embedding_3, must have shape \(40, 13\)"):
         model.set_weights([weights[0], weights[1][:3], *weights[2:]])
     assert "ColumnEmbedding(4, 13)  (n, 19)              540" in model.summary()
     assert "ColumnEmbedding(4, 13)  (n, ?)" in fastbp.Sequential(LAYERS).summary()

@@ -115,7 +115,7 @@ def test_names_and_objects():
 def test_rules_are_those_of_the_engines(optimizer, rule, n_states):
     assert (optimizer.rule, optimizer.n_states) == (rule, n_states)
     assert rule in RULES or rule in ("lamb", "muon")
-    assert rule not in COMPILED or COMPILED[rule][1] == n_states
+    assert rule not in COMPILED or COMPILED[rule].n_states == n_states
     assert set(COMPILED) - {"adam_decay"} == set(RULES)
 
 

@@ -14,12 +14,19 @@ from types import ModuleType
 from typing import Any
 
 MOVED = {
+    "fastbp.callbacks.rates": "fastbp.callbacks.learning_rate",
     "fastbp.checkpoint": "fastbp.storage.errors",
+    "fastbp.exchange.parts": "fastbp.exchange.layer_weights",
+    "fastbp.functions": "fastbp.util.derivative_check",
     "fastbp.gradient_check": "fastbp.diagnosis.gradient_check",
     "fastbp.history": "fastbp.training.history",
+    "fastbp.kernels.plain_update": "fastbp.engine.plain_update",
     "fastbp.pickles": "fastbp.model.sequential",
     "fastbp.rate_finder": "fastbp.diagnosis.lr_finder",
     "fastbp.snapshot": "fastbp.storage.snapshot",
+    "fastbp.sources.archives": "fastbp.sources.npz",
+    "fastbp.sources.blocks": "fastbp.sources.arrays",
+    "fastbp.sources.texts": "fastbp.sources.csv_files",
 }
 
 

@@ -1,4 +1,4 @@
-"""Comma-separated values, a chunk of lines at a time."""
+"""CSV files, read a chunk of lines at a time."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from fastbp.sources.base import Chunk, Source, check_weight
 
 
 class CSV(Source):
-    """Columns of numbers in text files, .csv or .csv.gz, each of which is a piece.
+    """Numeric columns of .csv or .csv.gz files, each of which is a piece.
 
-    The first line holds the names of the columns, or numbers already: then columns are named 0, 1, …
+    The first line is a header row, unless it holds numbers: then columns are named 0, 1, …
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class CSV(Source):
         names = [name.strip() for name in first] if self._named else [str(place) for place in range(len(first))]
         if not names or len(set(names)) != len(names):
             raise ValueError(
-                f"{paths[0]} must begin with a line of numbers, or of names that differ, but it begins with "
+                f"{paths[0]} must begin with a row of numbers or of distinct names, got "
                 f"{', '.join(names) or 'nothing'}: name every column"
             )
         self._names = names
@@ -52,7 +52,7 @@ class CSV(Source):
         step = self.fitting_rows(len(chosen.features))
         with _opened(path) as file:
             if self._named and [name.strip() for name in next(csv.reader(file), [])] != self._names:
-                raise ValueError(f"{path} must have the columns of {self.files[0]}, but it has others: name all alike")
+                raise ValueError(f"{path} must have the same columns as {self.files[0]}: use one header for all files")
             line = 1 + self._named
             while lines := list(islice(file, step)):
                 if filled := [text for text in lines if not text.isspace()]:
@@ -64,16 +64,16 @@ class CSV(Source):
         try:
             return np.loadtxt(lines, delimiter=",", usecols=places, ndmin=2, comments=None, quotechar='"')
         except (ValueError, IndexError) as error:
-            self._explain(lines, places, f"{path}, in the lines from {line} on,")
-            raise ValueError(f"{path} must hold numbers, but from line {line} on NumPy says: {error}") from error
+            self._explain(lines, places, f"{path}, from line {line} on,")
+            raise ValueError(f"{path} must hold numbers, but from line {line} on: {error}") from error
 
     def _explain(self, lines: list[str], places: list[int], where: str) -> None:
-        """ValueError for the first line that holds a thing which is no number."""
+        """ValueError for the first line with a value that is not a number."""
         for fields in csv.reader(lines):
             if len(fields) != len(self._names):
                 raise ValueError(
-                    f"{where} must have {len(self._names)} values in every line, but one has {len(fields)}: "
-                    f"mend the line {','.join(fields)[:60]!r}"
+                    f"{where} must have {len(self._names)} values per line, but one has {len(fields)}: "
+                    f"fix the line {','.join(fields)[:60]!r}"
                 )
             for place in places:
                 if not is_number(fields[place]):
@@ -102,16 +102,16 @@ class Columns:
 
     @property
     def all(self) -> list[str]:
-        """The names of all that are read."""
+        """Names of all columns that are read."""
         return [*self.features, *self.targets, *self.weights]
 
     @property
     def chosen(self) -> dict[str, list[str]]:
-        """All names by what they are."""
+        """Column names by role."""
         return {"features": self.features, "target": self.targets, "weight": self.weights}
 
     def split(self, table: Any) -> tuple[Any, Any, Any]:
-        """X, y and weights of an array of all columns."""
+        """X, y and weights from an array of all columns."""
         n, k = len(self.features), len(self.targets)
         y = None if not k else table[:, n] if self.single else table[:, n : n + k]
         return table[:, :n], y, table[:, n + k] if self.weights else None

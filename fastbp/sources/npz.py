@@ -1,4 +1,4 @@
-"""NumPy archives, whose members are read as streams: compressed ones need not fit into memory."""
+"""NumPy archives (.npz), read as streams: compressed members need not fit into memory."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 
 
 class Member:
-    """An array in an archive, read from its first row to its last."""
+    """An array in an archive, read sequentially."""
 
     def __init__(self, file: IO[bytes], name: str) -> None:
         self._file, self._name = file, name
         version = np.lib.format.read_magic(file)
         if version not in _HEADERS:
-            raise ValueError(f"{name} has the version {version} of NumPy's format, which holds no plain numbers")
+            raise ValueError(f"{name} has version {version} of NumPy's format, which is not for plain numbers")
         self.shape, fortran, self.dtype = _HEADERS[version](file)
         if self.dtype.kind not in "biuf":
-            raise ValueError(f"{name} must hold real numbers, but its type is {self.dtype}: save numbers")
+            raise ValueError(f"{name} must hold real numbers, got {self.dtype}: save numbers")
         if fortran and len(self.shape) > 1:
-            raise ValueError(f"{name} lies column by column: save np.ascontiguousarray of it, so that rows can be read")
+            raise ValueError(f"{name} is in Fortran order: save np.ascontiguousarray of it, so that rows can be read")
 
     def read(self, rows: int) -> npt.NDArray[Any]:
-        """The next so many rows, fewer at the end."""
+        """The next rows, fewer at the end."""
         row = int(np.prod(self.shape[1:])) * self.dtype.itemsize
         data = self._file.read(rows * row)
         if len(data) % row:
-            raise ValueError(f"{self._name} ends in the middle of a row: get the file again")
+            raise ValueError(f"{self._name} ends in the middle of a row: the file is truncated")
         return np.frombuffer(data, self.dtype).reshape(-1, *self.shape[1:])
 
 
@@ -57,7 +57,7 @@ class Npz(Source):
             members = self._open(stack)
             lengths = [member.shape[:1] for member in members if member is not None]
             if len(set(lengths)) > 1 or not lengths[0]:
-                raise ValueError(f"the members {names} of {path} must have as many rows, but have {lengths}: save such")
+                raise ValueError(f"the members {names} of {path} must have equal lengths, got {lengths}: save others")
             self.rows = int(lengths[0][0])
 
     def _open(self, stack: ExitStack) -> list[Member | None]:
@@ -65,7 +65,7 @@ class Npz(Source):
         try:
             archive = stack.enter_context(zipfile.ZipFile(path))
         except zipfile.BadZipFile as error:
-            raise ValueError(f"{path} must be a .npz archive, but zipfile says: {error}. Save it anew") from error
+            raise ValueError(f"{path} must be a .npz archive ({error}): save it again") from error
         members: list[Member | None] = []
         for name in self._names:
             if name is not None and f"{name}.npy" not in archive.namelist():

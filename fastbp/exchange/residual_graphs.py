@@ -1,10 +1,10 @@
-"""Graphs of operations as chains with residual blocks in them: what `from_torch` and `from_keras` read.
+r"""Graphs of operations as chains with residual blocks, for `from_torch` and `from_keras`.
 
-A node with two inputs is taken for a sum, X P + F(X). X is then where its two branches part: going down from both, the
-first node they have in common.
+A node with two inputs is assumed to be a sum, X P + F(X). X is the node where its two branches meet: the first common
+ancestor of both inputs.
 
-    input - a - b - c - sum - d        sum = b + c(b): its branches part at b; the chain is a, Sum([], [c]), d
-                 \\_____/
+    input - a - b - c - sum - d        sum = b + c(b): its branches meet at b; the chain is a, Sum([], [c]), d
+                 \_____/
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from fastbp import activations
-from fastbp.exchange.parts import ExchangeError, Part
+from fastbp.exchange.layer_weights import ExchangeError, Part
 from fastbp.layers import Activation, Dense, Residual
 
 N = TypeVar("N", bound=Hashable)
 
 
 class Sum(NamedTuple):
-    """A node that adds the outputs of two chains on one input; either may be empty."""
+    """A node that adds the outputs of two chains with the same input; either may be empty."""
 
     node: Any
     branches: tuple[list[Any], list[Any]]
 
 
 def chain(nodes: Iterable[N], inputs: Callable[[N], Sequence[N]], last: N) -> list[Any]:
-    """The nodes from the input, which is left out, up to the last one, with a Sum in the place of each with two inputs.
+    """The nodes from the input (excluded) to the last one, with a Sum in place of each node with two inputs.
 
-    nodes: all of them, each after those it reads; inputs: what a node reads, nothing for the input.
+    nodes: all nodes in topological order; inputs: what a node reads, nothing for the input.
 
     >>> graph = {"x": (), "a": ("x",), "b": ("a",), "sum": ("a", "b")}
     >>> chain(graph, graph.__getitem__, "sum")
@@ -46,19 +46,19 @@ def chain(nodes: Iterable[N], inputs: Callable[[N], Sequence[N]], last: N) -> li
         if len(read) > 2:
             raise ExchangeError(f"a sum must have two inputs, but {node} has {len(read)}: add them one after another")
         if any(each not in depth for each in read):
-            raise ExchangeError(f"a network must have one input, but {node} reads another: move a network of one input")
+            raise ExchangeError(f"a network must have one input, but {node} reads another: use one input")
         below[node] = read[0] if len(read) == 1 else _meet(read[0], read[1], below, depth)
         depth[node] = depth[below[node]] + 1
     return _between(None, last, inputs, below)
 
 
 def _meet(a: N, b: N, below: dict[N, N], depth: dict[N, int]) -> N:
-    """The highest node that is below both."""
+    """The first common ancestor."""
     while a != b:
         if depth[a] < depth[b]:
             a, b = b, a
         if a not in below:
-            raise ExchangeError("a network must have one input, but two come: move a network of one input")
+            raise ExchangeError("a network must have one input, got two: use one input")
         a = below[a]
     return a
 
@@ -81,7 +81,7 @@ def _between(start: N | None, last: N, inputs: Callable[[N], Sequence[N]], below
 
 
 def residual(name: str, width: int, branches: Sequence[list[Part]]) -> Part:
-    """The residual block of two branches on an input of this width: nothing or a projection, and F."""
+    """The residual block of two branches on an input of this width: F, and the identity or a projection."""
     for skip, above in (branches, branches[::-1]):
         if not above:
             continue
@@ -92,8 +92,8 @@ def residual(name: str, width: int, branches: Sequence[list[Part]]) -> Part:
         if len(skip) == 1 and _projects(skip[0]) and skip[0].units == units != width:
             return Part(name, layers, width, units, {"projection": skip[0].weights["kernel"]}, tuple(above))
     raise ExchangeError(
-        f"a sum must be X + F(X), or X P + F(X) with a projection P, linear and without bias, where the widths differ; "
-        f"{name!r} is none of these: write the network so, or leave the sum out"
+        f"a sum must be X + F(X), or X P + F(X) with a linear projection P without bias if the widths differ; "
+        f"{name!r} is neither: rewrite the network, or remove the sum"
     )
 
 
@@ -106,7 +106,7 @@ def _plain(layer: Dense) -> bool:
 
 
 def joined(parts: Iterable[Part]) -> list[Part]:
-    """The parts with each activation in the Dense below it, if there is one that has none."""
+    """The parts, with each activation merged into the Dense before it if that has none."""
     result: list[Part] = []
     for part in parts:
         below = result[-1].layer if result else None

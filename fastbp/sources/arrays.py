@@ -1,4 +1,4 @@
-"""Sources whose rows can be read from any place: arrays, memory maps, HDF5."""
+"""Sources with random access to rows: arrays, memory maps, HDF5."""
 
 from __future__ import annotations
 
@@ -16,19 +16,39 @@ from fastbp.sources.base import Chunk, Path_, Source, check_weight, needs
 
 
 class ArraySource(Source):
-    """Arrays of any real type, such as memory maps: what is read of them is converted, a chunk at a time.
+    """A source from arrays of any real dtype, such as memory maps, converted one chunk at a time.
 
-    X: (n, …), of which each row is laid out flat; whatever has a shape and a dtype and can be sliced like an array will
-    do, such as a dataset of zarr. y: (n,) or (n, outputs), or None. sample_weight: (n,).
-    scale: a number that X is multiplied by, for example 1 / 255 for images. chunk_rows: by default so many that X has
-    4 MiB in float32. Raises TypeError or ValueError for what is no array of numbers, or of another length.
+    Parameters
+    ----------
+    X : array-like (n, …)
+        Features; rows of several axes are flattened. Anything with a shape and a dtype that can be sliced like an array
+        works, such as a zarr dataset.
+    y : array-like (n,) or (n, outputs), optional
+        Targets.
+    sample_weight : array-like (n,), optional
+        Weights of the rows.
+    scale : float, optional
+        Factor for X, for example 1 / 255 for images.
+    chunk_rows : int, optional
+        Rows per chunk, by default as many as 4 MiB of float32 hold.
+    files : sequence of Path, optional
+        The files the arrays belong to, for messages and to identify the source.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For anything but arrays of numbers of equal length.
+
+    Notes
+    -----
+    A float32 array passed to `Sequential.fit` directly is shuffled as a whole and needs no copy either.
+
+    Examples
+    --------
     >>> images = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
     >>> source = ArraySource(images, [0, 1, 1], scale=0.5, chunk_rows=2)
     >>> [(X.shape, y.tolist()) for X, y in source]
     [((2, 4), [0, 1]), ((1, 4), [1])]
-
-    An array of float32 given to `Sequential.fit` itself is shuffled as a whole, and needs no copy either.
     """
 
     def __init__(
@@ -48,21 +68,21 @@ class ArraySource(Source):
         self._measure(self._arrays)
 
     def _measure(self, arrays: tuple[Any, ...]) -> None:
-        """Check the arrays and learn their lengths."""
+        """Check the arrays and record their lengths."""
         X = arrays[0]
         for name, array in zip(("X", "y", "sample_weight"), arrays, strict=True):
             if array is None and name != "X":
                 continue
             if getattr(getattr(array, "dtype", None), "kind", "") not in ("b", "i", "u", "f"):
-                came = getattr(array, "dtype", type(array).__name__)
-                raise TypeError(f"{name} must be an array of real numbers, but its type is {came}: convert it")
+                got = getattr(array, "dtype", type(array).__name__)
+                raise TypeError(f"{name} must be an array of real numbers, got {got}: convert it")
             if not array.shape or array.shape[0] != X.shape[0]:
                 raise ValueError(
-                    f"{name} must have a row for each of the {X.shape[0] if X.shape else 0} of X, but its shape is "
-                    f"{array.shape}: pass arrays of one length"
+                    f"{name} must have a row for each of the {X.shape[0] if X.shape else 0} of X, got shape "
+                    f"{array.shape}: pass arrays of equal length"
                 )
         if len(X.shape) < 2 or 0 in X.shape:
-            raise ValueError(f"X must have rows and columns, (rows, features), but its shape is {X.shape}: reshape it")
+            raise ValueError(f"X must have rows and columns, (rows, features), got shape {X.shape}: reshape it")
         self.rows = int(X.shape[0])
         self.features = int(np.prod(X.shape[1:]))
         self.options["types"] = [None if array is None else str(array.dtype) for array in arrays]
@@ -89,7 +109,7 @@ class ArraySource(Source):
 
 
 def _array(values: Any, name: str) -> Any:
-    """What can be sliced as it is; the rest as an array."""
+    """Anything that can be sliced as it is; the rest as an array."""
     foreign = isinstance(values, list | tuple) or is_table(values) or is_tensor(values)
     return numeric(values, name) if foreign and not isinstance(values, np.ndarray) else values
 
@@ -97,7 +117,7 @@ def _array(values: Any, name: str) -> Any:
 def npy(
     path: Path_, target: Path_ | None, weight: Path_ | None, scale: float | None, chunk_rows: int | None
 ) -> ArraySource:
-    """Files of an array each, mapped into memory rather than read."""
+    """One file per array, memory-mapped."""
     check_weight(target, weight)
     files = [Path(file) for file in (path, target, weight) if file is not None]
     arrays = []
@@ -105,7 +125,7 @@ def npy(
         try:
             arrays.append(np.load(file, mmap_mode="r", allow_pickle=False))
         except (ValueError, EOFError) as error:
-            raise ValueError(f"{file} must be a .npy file of numbers, but NumPy says: {error}. Save it anew") from error
+            raise ValueError(f"{file} must be a .npy file of numbers ({error}): save it again") from error
     return ArraySource(*arrays, scale=scale, chunk_rows=chunk_rows, files=files)
 
 
@@ -145,7 +165,7 @@ class HDF5(ArraySource):
             yield tuple(None if name is None else file[name] for name in self._names)
 
     def _rows_of_a_chunk(self, X: Any) -> int:
-        """Whole chunks of the file, which are decompressed as a whole."""
+        """A multiple of the chunk size of the file, which is decompressed chunk by chunk."""
         rows = self.fitting_rows(self.features)
         own = X.chunks[0] if X.chunks else 1
         return rows if self.chunk_rows else max(1, rows // own) * own

@@ -1,7 +1,7 @@
-"""How a model's data were prepared, as source text for a module of NumPy alone.
+"""A model's preprocessing as source code that needs only NumPy.
 
-This is the one place that knows what the metadata of `fastbp train` hold, and it knows them as JSON text alone:
-"fastbp.preparation", means and deviations of numbers, and "fastbp.preprocessor", rules for the columns of a table.
+Only this module knows the metadata of `fastbp train`, and only as JSON text: "fastbp.preparation" (means and
+deviations) and "fastbp.preprocessor" (rules for the columns of a table).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pprint import pformat
 from typing import Any
 
 from fastbp.exchange import numpy_tables
-from fastbp.exchange.parts import ExchangeError
+from fastbp.exchange.layer_weights import ExchangeError
 
 SCALED, TABLE = "fastbp.preparation", "fastbp.preprocessor"
-TABLE_VERSION = 1  # of the rules' text
+TABLE_VERSION = 1  # of the format of the rules
 
 _SCALED = '''COLUMNS = {columns}
 SHIFT = np.array({shift})
@@ -32,14 +32,14 @@ _RAW = '''
 def predict_raw(X):
     """{what} for rows in the data's own units."""
     outputs = predict(prepare(X))
-    return {answers}
+    return {predictions}
 '''
 
 
 def source_of(metadata: Mapping[str, str]) -> str:
-    """Constants and the functions prepare and predict_raw; empty where the metadata hold no preparation.
+    """Constants and the functions prepare and predict_raw; empty if the metadata hold no preprocessing.
 
-    Raises ExchangeError for metadata that are damaged, or of a later version.
+    Raises ExchangeError for metadata that are damaged or of a later version.
     """
     key = next((key for key in (TABLE, SCALED) if key in metadata), None)
     if key is None:
@@ -57,7 +57,7 @@ def source_of(metadata: Mapping[str, str]) -> str:
 
 def _of_scaled(content: Mapping[str, Any]) -> str:
     shift, scale = (_text(tuple(map(float, content[name]))) for name in ("shift", "scale"))
-    return _SCALED.format(columns=_text(tuple(content["columns"])), shift=shift, scale=scale) + _answers(
+    return _SCALED.format(columns=_text(tuple(content["columns"])), shift=shift, scale=scale) + _predictions(
         content["classes"], content["y_shift"], content["y_scale"], flat=False
     )
 
@@ -72,14 +72,14 @@ def _of_table(content: Mapping[str, Any]) -> str:
     constants = f"RULES = {_text(rules)}\nCLIP, NAMED = {bool(content['options']['clip'])}, {bool(content['named'])}\n"
     functions = inspect.getsource(numpy_tables).partition("import numpy as np\n")[2].strip("\n") + "\n"
     targets = content["targets"]
-    answers = "" if targets is None else _answers(
+    predictions = "" if targets is None else _predictions(
         targets["classes"], targets["shift"], targets["scale"], flat=bool(targets["flat"])
     )  # fmt: skip
-    return constants + functions + answers
+    return constants + functions + predictions
 
 
 def _rule(column: Sequence[Any]) -> tuple[Any, ...]:
-    """A column's rule without the shares of the training rows, of which only whether they are 0 matters."""
+    """A column's rule, with the shares of missing and rare values reduced to whether they are positive."""
     kind, name, *rest = column
     if kind == "number":
         fill, shift, scale, indicator, _ = rest
@@ -90,17 +90,17 @@ def _rule(column: Sequence[Any]) -> tuple[Any, ...]:
     return kind, name, tuple(map(str, categories)), missing > 0, others > 0, bool(coded)
 
 
-def _answers(classes: Sequence[Any], shift: Sequence[float], scale: Sequence[float], *, flat: bool) -> str:
-    """predict_raw, which turns outputs into labels or quantities."""
+def _predictions(classes: Sequence[Any], shift: Sequence[float], scale: Sequence[float], *, flat: bool) -> str:
+    """Source of predict_raw, which turns outputs into labels or quantities."""
     if classes:
         constants = f"\nCLASSES = np.array({_text(tuple(classes))})\n"
         chosen = "outputs.argmax(axis=1) if OUTPUTS > 1 else (outputs[:, 0] >= 0.5).astype(int)"
-        return constants + _RAW.format(what="Labels (n,)", answers=f"CLASSES[{chosen}]")
+        return constants + _RAW.format(what="Labels (n,)", predictions=f"CLASSES[{chosen}]")
     offset, factor = (_text(tuple(map(float, values))) for values in (shift, scale))
     constants = f"\nY_SHIFT = np.array({offset})\nY_SCALE = np.array({factor})\n"
-    answers = "outputs * Y_SCALE + Y_SHIFT"
+    predictions = "outputs * Y_SCALE + Y_SHIFT"
     what = "Targets (n,)" if flat else f"Targets (n, {len(scale)})"
-    return constants + _RAW.format(what=what, answers=f"({answers})[:, 0]" if flat else answers)
+    return constants + _RAW.format(what=what, predictions=f"({predictions})[:, 0]" if flat else predictions)
 
 
 def _text(values: tuple[object, ...]) -> str:

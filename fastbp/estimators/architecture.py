@@ -1,9 +1,9 @@
-"""From an estimator's parameters to a network: its layers, its outputs, its loss, and the scale of that loss.
+"""From an estimator's parameters to a network: its layers, output layer and loss, and the scale of that loss.
 
-The engine's losses are means over rows and outputs; scikit-learn's are not all so, nor is its squared error's gradient
-that of its squared error. With L the engine's loss,
+The engine's losses are means over rows and outputs. scikit-learn's are not always, nor is the gradient it uses for the
+squared error that of the squared error it reports. With L the engine's loss,
 
-    descent goes along  grad (gradient_scale L + alpha / 2 sum W^2 / rows)      reported is  loss_scale L + that penalty
+    the gradient is  grad (gradient_scale L + alpha / 2 sum W^2 / rows)      reported is  loss_scale L + that penalty
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from fastbp.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from fastbp.regularizers import L2
 from fastbp.util.types import Array
 
-ALIASES = {"absolute_error": "mae", "log_loss": "cross_entropy"}  # scikit-learn's names of what fastbp has, too
+ALIASES = {"absolute_error": "mae", "log_loss": "cross_entropy"}  # scikit-learn's names
 NOT_OF_CLASSES = ("poisson", "quantile", "gaussian_nll")
 
 
 class Design(NamedTuple):
-    """What the outputs are: the loss, the last activation, the units, and what becomes of them.
+    """The output layer: its loss, activation and units, and the scales of the loss.
 
-    link: whether outputs are logarithms of what is predicted; out_activation: what scikit-learn calls the activation.
+    link: whether outputs are logarithms of the predictions; out_activation: scikit-learn's name of the activation.
     """
 
     loss: losses.Loss
@@ -38,12 +38,12 @@ class Design(NamedTuple):
 
     @property
     def out_activation(self) -> str:
-        """The name that scikit-learn has for the last activation."""
+        """scikit-learn's name of the last activation."""
         return "exp" if self.link else {"sigmoid": "logistic"}.get(self.activation, self.activation)
 
 
 def classification(loss: str | losses.Loss, n_classes: int, multilabel: bool) -> Design:
-    """The outputs of a classifier; ValueError for a loss that cannot tell classes."""
+    """The output layer of a classifier; ValueError for a loss not made for classification."""
     k = n_classes if multilabel or n_classes > 2 else 1
     if loss == "log_loss":
         if multilabel or k == 1:
@@ -51,12 +51,12 @@ def classification(loss: str | losses.Loss, n_classes: int, multilabel: bool) ->
         return Design(losses.CrossEntropy(), "softmax", k)
     chosen = losses.get(loss)
     if chosen.name in NOT_OF_CLASSES:
-        raise ValueError(f"loss {chosen.name!r} is for MLPRegressor: pass 'log_loss', or another loss of classes")
+        raise ValueError(f"loss {chosen.name!r} is for MLPRegressor: pass 'log_loss', or another classification loss")
     allowed = losses.LAST_ACTIVATIONS[chosen.name]
     if chosen.targets == "classes":
         if multilabel:
             raise ValueError(
-                f"loss {chosen.name!r} is for classes of which each row has one, but y is multilabel: pass "
+                f"loss {chosen.name!r} needs exactly one class per row, but y is multilabel: pass "
                 "'log_loss', 'binary_cross_entropy' or 'binary_focal'"
             )
         return Design(chosen, "softmax" if allowed else "identity", max(2, n_classes))
@@ -67,7 +67,7 @@ def classification(loss: str | losses.Loss, n_classes: int, multilabel: bool) ->
 
 
 def regression(loss: str | losses.Loss, columns: int) -> Design:
-    """The outputs of a regressor; ValueError for a loss of classes."""
+    """The output layer of a regressor; ValueError for a classification loss."""
     k = float(columns)
     if loss == "squared_error":
         return Design(losses.MSE(), "identity", columns, k / 2, 0.5)
@@ -84,7 +84,7 @@ def regression(loss: str | losses.Loss, columns: int) -> Design:
         case losses.GaussianNLL():
             return Design(chosen, "identity", columns * 2)
     if chosen.targets in ("classes", "signs"):
-        raise ValueError(f"loss {chosen.name!r} is for MLPClassifier: pass 'squared_error', or another loss of numbers")
+        raise ValueError(f"loss {chosen.name!r} is for MLPClassifier: pass 'squared_error', or another regression loss")
     return Design(chosen, "sigmoid" if chosen.targets == "probabilities" else "identity", columns)
 
 
@@ -92,7 +92,7 @@ def regression(loss: str | losses.Loss, columns: int) -> Design:
 
 
 def hidden_sizes(sizes: Any) -> list[int]:
-    """The units of the hidden layers; ValueError, in scikit-learn's words, unless all are positive."""
+    """Units of the hidden layers; ValueError, in scikit-learn's words, unless all are positive."""
     result = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
     if np.any(np.array(result) <= 0):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {result}.")
@@ -100,19 +100,19 @@ def hidden_sizes(sizes: Any) -> list[int]:
 
 
 def each(value: Any, hidden: int, name: str) -> list[Any]:
-    """A parameter that is one for all hidden layers, or a sequence of one for each."""
+    """A parameter that is either one value for all hidden layers or a sequence with one for each, as a list."""
     if isinstance(value, str | activations.Activation) or not hasattr(value, "__len__"):
         return [value] * hidden
     if len(value) != hidden:
         raise ValueError(
-            f"{name} must be one for all hidden layers or one for each of them, but {len(value)} came for {hidden} "
+            f"{name} must be one for all hidden layers or one for each of them, got {len(value)} for {hidden} "
             "hidden layers: pass as many as hidden_layer_sizes has"
         )
     return list(value)
 
 
 def activation_of(given: str | activations.Activation) -> activations.Activation:
-    """An activation by scikit-learn's name, by fastbp's, or itself."""
+    """An activation by scikit-learn's or fastbp's name, or as an object."""
     return activations.get("sigmoid" if given == "logistic" else given)
 
 
@@ -124,7 +124,7 @@ def layers_of(
     design: Design,
     l2: float,
 ) -> list[Layer]:
-    """Dense, batch normalisation, activation and dropout for each hidden layer, then the outputs."""
+    """Dense, batch normalization, activation and dropout for each hidden layer, then the output layer."""
     penalty = L2(l2) if l2 else None
     layers: list[Layer] = []
     for units, function, rate in zip(sizes, functions, rates, strict=True):
@@ -138,7 +138,7 @@ def layers_of(
 
 
 def places(layers: Iterable[Layer]) -> list[int]:
-    """Where the kernels stand in the model's weights; each bias follows its kernel."""
+    """Positions of the kernels in the model's weights; each bias follows its kernel."""
     found, at = [], 0
     for layer in layers:
         if isinstance(layer, Dense):
@@ -155,8 +155,8 @@ def initial_weights(
 ) -> tuple[list[Array], list[Array]]:
     """Kernels and biases from U(-b, b), b = sqrt(6 / (in + out)), or sqrt(2 / (in + out)) for the logistic function.
 
-    Drawn as scikit-learn draws them, so that a random_state gives the same ones. sizes: from the inputs to the outputs;
-    functions: of the hidden layers, and of the outputs that of the last hidden layer.
+    Drawn as scikit-learn does, so that a random_state gives the same weights. sizes: from inputs to outputs; functions:
+    the activations of the hidden layers, and for the outputs that of the last hidden layer.
     """
     kernels, biases = [], []
     for inputs, units, function in zip(sizes[:-1], sizes[1:], functions, strict=True):

@@ -11,7 +11,7 @@ import numpy as np
 from fastbp.callbacks.base import Callback, Logs
 from fastbp.plots.figures import done, new_figure
 from fastbp.plots.learning_curves import draw_history
-from fastbp.plots.outcomes import draw_confusion_matrix, draw_predictions, matrix_side
+from fastbp.plots.predictions import draw_confusion_matrix, draw_predictions, matrix_side
 from fastbp.util.types import Array
 
 

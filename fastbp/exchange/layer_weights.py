@@ -1,7 +1,7 @@
-"""A model taken apart into layers with their weights, and put together again: what all formats share.
+"""A model as layers with their weights, and back: the representation shared by all formats.
 
-Every format has a table LAYERS, from the class of a layer to the function that translates it, and a table of
-activations by name. What is not in them, `translation` and `activation` refuse, naming the layer and the remedy.
+Every format has a table LAYERS, from layer classes to functions that translate them, and a table of activations by
+name. `translation` and `activation` look these up, and raise an error with the layer and a remedy for what is missing.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ T = TypeVar("T")
 
 
 class ExchangeError(ValueError):
-    """What a format, or fastbp, cannot hold: a layer, an activation, an option of one."""
+    """A layer, activation or option that the format, or fastbp, does not support."""
 
 
 class Part(NamedTuple):
     """A layer with its weights by name, such as kernel and bias, in the order of `Sequential.get_weights`.
 
-    name: its place in the list of layers, below a dot within a residual block, such as "2.0". within: the parts of a
-    residual block, whose own weights are its projection, if it has one. inputs, units: widths below and above.
+    name: its index in the list of layers, with a dot within a residual block, such as "2.0". within: the parts of a
+    residual block, whose own weight is its projection, if any. inputs, units: widths of its input and output.
     """
 
     name: str
@@ -42,20 +42,20 @@ class Part(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f"layer {self.name}, {type(self.layer).__name__}({self.units})"
 
 
 def parts_of(model: Any, what: str) -> tuple[Part, ...]:
-    """The parts of a model; TypeError for what is none, ValueError where its weights are not known yet."""
+    """The parts of a model; TypeError if it is none, ValueError while its weights are unknown."""
     if not isinstance(model, Sequential):
-        raise TypeError(f"{what} takes a fastbp.Sequential, but {type(model).__name__} came: pass the model")
+        raise TypeError(f"{what} takes a fastbp.Sequential, got {type(model).__name__}: pass the model")
     size = model.require_engine(what).input_size
     blocks = blocks_of(model.layers, size)
     weights: dict[int, dict[str, Array]] = defaultdict(dict)
     for parameter, array in zip(parameters(blocks), model.get_weights(), strict=True):
         weights[parameter.block][parameter.name.rpartition(".")[2]] = array
-    # An Activation may have become one with the block below it; every other layer has a block of its own.
+    # An Activation may have been merged into the block before it; every other layer has a block of its own.
     own = ((block, weights[place]) for place, block in enumerate(blocks) if not isinstance(block.layer, Activation))
     return tuple(_parts(model.layers, own, "", size))
 
@@ -80,11 +80,11 @@ def _parts(
 
 
 def model_of(parts: Iterable[Part], *, seed: int = 0, metadata: Mapping[str, str] | None = None) -> Sequential:
-    """The model of such parts, of the dtype of their weights."""
+    """The model made of these parts, with the dtype of their weights."""
     parts = tuple(parts)
     kernels = [part.weights["kernel"] for part in _all(parts) if isinstance(part.layer, Dense)]
     if not kernels:
-        raise ExchangeError("a model of fastbp must hold at least one Dense, but none came: pass a whole network")
+        raise ExchangeError("a model must have at least one Dense, got none: pass a complete network")
     network = [part.layer for part in parts]
     model = Sequential(network, input_size=parts[0].inputs, seed=seed, dtype=_dtype(kernels))
     model.set_weights(list(_flat(parts)))
@@ -105,26 +105,26 @@ def _flat(parts: Iterable[Part]) -> Iterator[Array]:
 
 
 def _dtype(kernels: Iterable[Array]) -> str:
-    """float64 where all kernels have it, else float32, which holds every shorter type."""
+    """float64 if all kernels have it, otherwise float32, which also holds shorter types."""
     kinds = {array.dtype.name for array in kernels}
     if "float64" in kinds and kinds != {"float64"}:
         raise ExchangeError(
-            f"the kernels of a model must have one dtype, but {', '.join(sorted(kinds))} came: convert them to one"
+            f"the kernels of a model must have one dtype, got {', '.join(sorted(kinds))}: convert them to one"
         )
     return "float64" if kinds == {"float64"} else "float32"
 
 
-# ---------------------------------------------------------------- what tables of translations lack
+# ---------------------------------------------------------------- lookups in tables of translations
 
 
 def translation(table: Mapping[type, T], part: Part, tool: str) -> T:
-    """What the table of a format has for a layer; else ExchangeError."""
+    """Look up a layer in a format's table; ExchangeError if it is missing."""
     found = table.get(type(part.layer))
     if found is None:
         known = ", ".join(sorted(kind.__name__ for kind in table))
         raise ExchangeError(
-            f"{tool} must be given layers that it can hold ({known}), but {part.label} came: move a model without it, "
-            "or keep this one in fastbp's own file (Sequential.save)"
+            f"{tool} must be given layers that it supports ({known}), got {part.label}: convert a model without it, "
+            "or save this one in fastbp's own format (Sequential.save)"
         )
     return found
 
@@ -136,23 +136,23 @@ def activation_of(part: Part) -> activations.Activation:
 
 
 def activation(table: Mapping[str, T], part: Part, tool: str) -> T:
-    """What the table of a format has for an activation; else ExchangeError."""
+    """Look up an activation in a format's table; ExchangeError if it is missing."""
     wanted = activation_of(part)
     if isinstance(wanted, activations.CustomActivation):
         raise ExchangeError(
-            f"{tool} cannot hold functions of your own, but {part.label} has the CustomActivation {wanted.name!r}: "
-            f"use one of {', '.join(table)} instead, or keep the model in fastbp's own file (Sequential.save)"
+            f"{tool} does not support custom functions, but {part.label} has the CustomActivation {wanted.name!r}: "
+            f"use one of {', '.join(table)} instead, or save the model in fastbp's own format (Sequential.save)"
         )
     if wanted.name not in table:
         raise ExchangeError(
             f"{tool} has the activations {', '.join(table)}, but {part.label} has {wanted.name!r}: use one of these, "
-            "or keep the model in fastbp's own file (Sequential.save)"
+            "or save the model in fastbp's own format (Sequential.save)"
         )
     return table[wanted.name]
 
 
 def need(module: str, extra: str) -> Any:
-    """An optional package, imported now; ImportError with the command that installs it."""
+    """Import an optional package; ImportError with the command that installs it."""
     try:
         return import_module(module)
     except ImportError as error:
@@ -166,8 +166,8 @@ def need(module: str, extra: str) -> Any:
 
 
 def as_floats(values: Any) -> Array:
-    """Weights of another library as a C-contiguous float32 or float64 array of their own."""
-    if hasattr(values, "detach"):  # a tensor of PyTorch, perhaps on a device, perhaps of a type that NumPy has not
+    """Weights of another library as a C-contiguous float32 or float64 array, copied."""
+    if hasattr(values, "detach"):  # a PyTorch tensor, possibly on a device or of a dtype that NumPy lacks
         values = values.detach().cpu()
         values = (values if str(values.dtype) == "torch.float64" else values.float()).numpy()
     array = np.asarray(values)

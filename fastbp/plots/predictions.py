@@ -1,4 +1,4 @@
-"""How a model did on rows whose truth is known: the confusion matrix, and predictions against the truth."""
+"""Plots of predictions against known targets: the confusion matrix, and predicted over true values."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy.typing as npt
 from fastbp.plots.figures import BLUE, GREY, ORANGE, done, new_figure, plain
 from fastbp.util.types import Array
 
-WRITTEN = 30  # classes up to which cells hold numbers
-SHARES = 12  # classes up to which these are counts and shares
-NAMED = 100  # classes up to which each has its name at the axes
-DOTS = 5000  # rows from which dots would hide each other
+WRITTEN = 30  # up to this number of classes, cells contain numbers
+SHARES = 12  # up to this number of classes, they are counts and shares
+NAMED = 100  # up to this number of classes, all are named at the axes
+DOTS = 5000  # above this number of rows, dots would hide each other
 
 
 def plot_confusion_matrix(
@@ -25,22 +25,45 @@ def plot_confusion_matrix(
     *,
     class_names: Sequence[Any] | None = None,
 ) -> Any:
-    """Draw which classes are taken for which: the count in each cell, and its share of the row, that is of the class.
+    """Plot a confusion matrix: the count in each cell, and its share of the row, that is of the true class.
+
+    ::
 
         C_ij = number of rows of class i predicted as j        share_ij = C_ij / sum_k C_ik
 
-    y_true: labels (n,), numbers or texts; y_pred: labels (n,), or what predict returns, (n, classes), of which the
-    largest counts, or (n, 1), of which more than 0.5 is class 1. class_names: of the classes 0, 1, … in their order,
-    whose rows and columns are then all there; without it, the labels that occur. Zeros are left blank; from 13 classes
-    on there are counts alone, from 31 on colours alone, whose scale is that of the root, for rare mistakes to be seen.
-    path: the file to write; without one the figure is returned. Raises ValueError for arrays of another length or
-    shape and for labels that class_names has no name for, ImportError where matplotlib is missing.
+    Parameters
+    ----------
+    y_true : array-like (n,)
+        True labels, numbers or strings.
+    y_pred : array-like (n,), (n, classes) or (n, 1)
+        Predicted labels, or the result of predict: the largest output counts, a single one of more than 0.5 is class 1.
+    path : str or path-like, optional
+        File to write. Without it the figure is returned.
+    class_names : sequence, optional
+        Names of the classes 0, 1, … in order, all of which are shown. By default the labels that occur.
 
+    Returns
+    -------
+    matplotlib Figure or None
+        Zeros are left blank. From 13 classes on only counts are shown, from 31 on only colours, on a square-root scale,
+        which makes rare errors visible.
+
+    Raises
+    ------
+    ValueError
+        For arrays of mismatched length or shape, and for labels without a name in class_names.
+    ImportError
+        If matplotlib is missing.
+
+    Notes
+    -----
+    As scikit-learn's ConfusionMatrixDisplay.from_predictions, which shows either counts or shares.
+
+    Examples
+    --------
     >>> figure = plot_confusion_matrix([0, 0, 1, 1], [0, 1, 1, 1], class_names=["cat", "dog"])
     >>> figure.axes[0].get_title()
     'accuracy 75.0 % of 4 rows'
-
-    As scikit-learn's ConfusionMatrixDisplay.from_predictions, which shows one of count and share.
     """
     counts, names = _confusion(y_true, y_pred, class_names)
     side = matrix_side(len(names))
@@ -50,12 +73,12 @@ def plot_confusion_matrix(
 
 
 def matrix_side(classes: int) -> float:
-    """Inches that the cells of so many classes take, for their numbers to be legible."""
+    """Size in inches at which the numbers in the cells are legible."""
     return float(np.clip((0.62 if classes <= SHARES else 0.36) * classes, 4.2, 12.0))
 
 
 def draw_confusion_matrix(figure: Any, y_true: Array, y_pred: Array, class_names: Sequence[Any]) -> None:
-    """The same in a figure, or a part of one, that is there."""
+    """The same in an existing figure or subfigure."""
     _draw_confusion(figure, *_confusion(y_true, y_pred, class_names))
 
 
@@ -66,24 +89,46 @@ def plot_predictions(
     *,
     names: Sequence[str] | None = None,
 ) -> Any:
-    """Draw the predictions of a regression over the truth, with R² and the root mean square error of each output.
+    """Plot predicted over true values of a regression, with R² and root mean square error of each output.
+
+    ::
 
         R² = 1 - sum_i (y_i - a_i)² / sum_i (y_i - mean y)²
 
-    y_true, y_pred: (n,) or (n, outputs); a panel for each output, names: their titles. What is right lies on the
-    diagonal. From 5001 rows on cells are coloured by the number of rows in them.
-    path: the file to write; without one the figure is returned. Raises ValueError for arrays of different shapes, empty
-    ones, and numbers that are not finite, ImportError where matplotlib is missing.
+    Parameters
+    ----------
+    y_true, y_pred : array-like (n,) or (n, outputs)
+        True and predicted values; a panel per output.
+    path : str or path-like, optional
+        File to write. Without it the figure is returned.
+    names : sequence of str, optional
+        Titles of the panels.
 
+    Returns
+    -------
+    matplotlib Figure or None
+        Exact predictions lie on the diagonal. From 5001 rows on, cells are coloured by the number of rows in them.
+
+    Raises
+    ------
+    ValueError
+        For arrays of different shapes, empty ones, and values that are not finite.
+    ImportError
+        If matplotlib is missing.
+
+    Notes
+    -----
+    As scikit-learn's PredictionErrorDisplay with kind="actual_vs_predicted".
+
+    Examples
+    --------
     >>> plot_predictions([1.0, 2.0, 4.0], [1.5, 2.0, 3.5]).axes[0].get_title()
     'R² 0.893, root mean square error 0.408'
-
-    As scikit-learn's PredictionErrorDisplay with kind="actual_vs_predicted".
     """
     truth, predicted = _regressed(y_true, y_pred)
     outputs = truth.shape[1]
     if names is not None and len(names) != outputs:
-        raise ValueError(f"names must hold one for each of {outputs} outputs, but {len(names)} came: give so many")
+        raise ValueError(f"names must hold one for each of {outputs} outputs, got {len(names)}: pass as many")
     columns = min(outputs, 3)
     figure = new_figure(4.8 * columns if outputs > 1 else 5.6, 4.6 * -(-outputs // columns))
     _draw_predictions(figure, truth, predicted, columns, names)
@@ -91,7 +136,7 @@ def plot_predictions(
 
 
 def draw_predictions(figure: Any, y_true: Array, y_pred: Array) -> None:
-    """The same in a figure, or a part of one, that is there."""
+    """The same in an existing figure or subfigure."""
     truth, predicted = _regressed(y_true, y_pred)
     _draw_predictions(figure, truth, predicted, 1 if truth.shape[1] == 1 else 2, None)
 
@@ -100,12 +145,12 @@ def draw_predictions(figure: Any, y_true: Array, y_pred: Array) -> None:
 
 
 def _confusion(y_true: Any, y_pred: Any, class_names: Sequence[Any] | None) -> tuple[Array, list[str]]:
-    """Counts (classes, classes) and the classes' names."""
+    """Counts (classes, classes) and the names of the classes."""
     truth, predicted = np.asarray(y_true), _labels(np.asarray(y_pred))
     if truth.ndim != 1 or truth.shape != predicted.shape or not len(truth):
         raise ValueError(
-            f"y_true must be labels (n,) and y_pred as many, or outputs (n, classes), but shapes {truth.shape} and "
-            f"{np.shape(y_pred)} came: pass the labels of the rows that were predicted"
+            f"y_true must be labels (n,) and y_pred labels (n,) or outputs (n, classes), got shapes {truth.shape} and "
+            f"{np.shape(y_pred)}: pass the labels of the rows that were predicted"
         )
     if class_names is None:
         classes, numbers = np.unique(np.concatenate([truth, predicted]), return_inverse=True)
@@ -114,17 +159,17 @@ def _confusion(y_true: Any, y_pred: Any, class_names: Sequence[Any] | None) -> t
         names, numbers = [str(name) for name in class_names], np.concatenate([truth, predicted])
         if numbers.dtype.kind not in "biu" or numbers.min() < 0 or numbers.max() >= len(names):
             raise ValueError(
-                f"class_names names the classes 0 to {len(names) - 1}, but labels are {np.unique(numbers)[:5]} and so "
-                "on: number the classes so, or leave class_names out"
+                f"class_names has classes 0 to {len(names) - 1}, but labels are {np.unique(numbers)[:5]} and so "
+                "on: number the classes from 0, or omit class_names"
             )
-    numbers = np.asarray(numbers, np.int64)  # booleans would choose instead of counting
+    numbers = np.asarray(numbers, np.int64)  # booleans would be a mask
     counts = np.zeros((len(names), len(names)), np.int64)
     np.add.at(counts, (numbers[: len(truth)], numbers[len(truth) :]), 1)
     return counts, names
 
 
 def _labels(predicted: Array) -> Array:
-    """Labels as they are; of outputs the largest, of a single one whether it is more than 0.5."""
+    """Labels as they are; of several outputs the largest, of a single one whether it is more than 0.5."""
     if predicted.ndim != 2:
         return predicted
     return predicted.argmax(axis=1) if predicted.shape[1] > 1 else (predicted[:, 0] > 0.5).astype(np.int64)
@@ -164,12 +209,12 @@ def _write_cells(axis: Any, counts: Array, shares: Array) -> None:
 
 
 def _name_classes(axis: Any, names: Sequence[str]) -> None:
-    """Names at both axes: slanted where they would touch, small where there are many, and of too many every nth."""
+    """Names at both axes: rotated if they would overlap, small if there are many, and every nth of too many."""
     every = -(-len(names) // NAMED)
     places = list(range(0, len(names), every))
     labels = [names[i] if len(names[i]) <= 18 else names[i][:17] + "…" for i in places]
     size = float(np.clip(620 / len(places) / 2.2, 4.5, 9.0))
-    letters = 72 * matrix_side(len(names)) / len(places) / (0.65 * size)  # as many as fit beside each other
+    letters = 72 * matrix_side(len(names)) / len(places) / (0.65 * size)  # that fit side by side
     wide = max(map(len, labels)) + 1 > letters
     slanted = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if wide else {}
     axis.set_xticks(places, labels, fontsize=size, **slanted)
@@ -186,9 +231,9 @@ def _regressed(y_true: Any, y_pred: Any) -> tuple[Array, Array]:
     shapes = f"{truth.shape} and {predicted.shape}"
     truth, predicted = (a[:, np.newaxis] if a.ndim == 1 else a for a in (truth, predicted))
     if truth.shape != predicted.shape or truth.ndim != 2 or not truth.size:
-        raise ValueError(f"y_true and y_pred must be (n,) or (n, outputs) both, but shapes {shapes} came: pass as many")
+        raise ValueError(f"y_true and y_pred must both be (n,) or (n, outputs), got shapes {shapes}: pass equal shapes")
     if not (np.isfinite(truth).all() and np.isfinite(predicted).all()):
-        raise ValueError("y_true and y_pred must be finite, but NaN or infinity came: leave out such rows")
+        raise ValueError("y_true and y_pred must be finite, got NaN or infinity: drop those rows")
     return truth, predicted
 
 
