@@ -219,8 +219,10 @@ def get(activation: str | Activation) -> Activation:
     if isinstance(activation, Activation):
         return activation
     if not isinstance(activation, str):
-        rule = f"activation must be an Activation object or one of {', '.join(NAMES)}"
-        raise TypeError(f"{rule}, got {activation!r}: {remedy_for(activation)}")
+        raise TypeError(
+            f"activation must be an Activation object or one of {', '.join(NAMES)}, got {activation!r}: "
+            f"{remedy_for(activation)}"
+        )
     if activation not in DEFAULT_ALPHA:
         raise ValueError(_unknown(activation))
     return Activation(activation, DEFAULT_ALPHA[activation])
