@@ -31,7 +31,8 @@ DEFAULT_ALPHA = {
 }
 NAMES = tuple(DEFAULT_ALPHA)
 PARAMETRIC = ("leaky_relu", "elu")
-NAMES_ELSEWHERE = {"linear": "identity", "none": "identity", "logistic": "sigmoid", "swish": "silu"}
+# Names in other libraries, for "did you mean".
+ALIASES = {"linear": "identity", "none": "identity", "logistic": "sigmoid", "swish": "silu"}
 
 
 @dataclass(frozen=True)
@@ -229,5 +230,5 @@ def get(activation: str | Activation) -> Activation:
 
 
 def _unknown(name: object) -> str:
-    hint = did_you_mean(str(name), NAMES, NAMES_ELSEWHERE)
+    hint = did_you_mean(str(name), NAMES, ALIASES)
     return f"activation must be one of {', '.join(NAMES)}, got {name!r}{hint}"
