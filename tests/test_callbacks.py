@@ -1,4 +1,4 @@
-"""Callbacks against cases worked out by hand, and within fits."""
+"""Callbacks on cases worked out by hand, and within fits."""
 
 import csv
 import errno
