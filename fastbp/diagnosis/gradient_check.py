@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from fastbp.model.sequential import Sequential
 
 # A central difference has an error of h^2 |L'''| / 6 and a rounding error of u |L| / h; the sum is smallest for h of
-# order u^(1/3) times the scale on which the loss bends: that of the weight, or of its array if the weight is near 0; for
-# weights added to the outputs of a layer, that of the outputs.
+# order u^(1/3) times the scale on which the loss bends: that of the weight, or of its array if the weight is near 0;
+# for weights added to the outputs of a layer, that of the outputs.
 STEP = float(np.finfo(np.float64).eps) ** (1 / 3)
 ROUNDING = 32 * float(np.finfo(np.float64).eps)  # relative rounding error of a loss: a sum over rows and units
 TOLERANCE = 1e-5
