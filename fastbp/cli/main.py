@@ -126,7 +126,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--scaling", choices=SCALINGS, default="standard", help="of numeric columns (default: standard)"
     )
     parser.add_argument(
-        "--clip", action=argparse.BooleanOptionalAction, help="smooth clipping to 3 deviations (default: with categories)"
+        "--clip", action=argparse.BooleanOptionalAction, help="smoothly, to 3 deviations (default: with categories)"
     )
     parser.add_argument("--batch-size", type=_positive, metavar="N", help="rows per step (default: by dataset)")
     parser.add_argument("--epochs", type=_positive, metavar="N", help="passes over the data (default: by dataset)")
