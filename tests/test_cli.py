@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.cli import bench, outputs, train
+from fastbp.cli import bench, output_path, train
 from fastbp.cli import job as jobs
 from fastbp.cli import main as cli
 from fastbp.cli import network as job_network
@@ -346,7 +346,7 @@ class TestErrors:
         assert "X must have the 3 columns of the training data, got 5" in capsys.readouterr().err
 
     def test_a_folder_that_may_not_be_written(self, flowers, capsys, monkeypatch):
-        monkeypatch.setattr(outputs.os, "access", lambda *arguments: False)
+        monkeypatch.setattr(output_path.os, "access", lambda *arguments: False)
         assert run("train", flowers, "--target", "kind") == 2
         assert "choose another place" in capsys.readouterr().err
 

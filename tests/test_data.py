@@ -333,5 +333,5 @@ def test_counts_are_integers_of_any_kind(value):
     ],
 )
 def test_what_is_no_count_is_named(value, error):
-    with pytest.raises(error, match=r"^batch_size must be .*came: "):
+    with pytest.raises(error, match=r"^batch_size must be .*got .*: "):
         arguments.count(value, "batch_size")

@@ -299,12 +299,12 @@ def test_targets_reach_the_engine_as_the_loss_takes_them(case: str) -> None:
 
 
 BAD_PARAMETERS = {
-    "delta 0": (lambda: losses.Huber(0), ValueError, "delta must be finite and above 0, but 0 came"),
+    "delta 0": (lambda: losses.Huber(0), ValueError, "delta must be finite and above 0, got 0"),
     "delta infinite": (lambda: losses.Huber(np.inf), ValueError, "delta must be finite"),
     "delta NaN": (lambda: losses.Huber(np.nan), ValueError, "delta must be finite"),
-    "delta text": (lambda: losses.Huber("1"), TypeError, "delta must be a number, but '1' came"),
+    "delta text": (lambda: losses.Huber("1"), TypeError, "delta must be a number, got '1'"),
     "quantile 1": (lambda: losses.Quantile((0.5, 1)), ValueError, "quantiles must be finite and above 0 and below 1"),
-    "no quantiles": (lambda: losses.Quantile(()), ValueError, "quantiles must be a number or several"),
+    "no quantiles": (lambda: losses.Quantile(()), ValueError, "quantiles must be one number or several"),
     "quantiles text": (lambda: losses.Quantile("0.5"), TypeError, "quantiles must be a number"),
     "log_input": (lambda: losses.Poisson(log_input=1), TypeError, "log_input must be True or False"),
     "epsilon": (lambda: losses.GaussianNLL(epsilon=0), ValueError, "epsilon must be finite and above 0"),
@@ -327,11 +327,11 @@ def test_bad_parameters_are_refused(case: str) -> None:
 
 
 BAD_OUTPUTS = {
-    "quantiles": (losses.Quantile(QUANTILES), "identity", 4, "give it 3 units for each column of y"),
-    "means and variances": ("gaussian_nll", "identity", 3, "give it two units for each column of y"),
+    "quantiles": (losses.Quantile(QUANTILES), "identity", 4, "use 3 units for each column of y"),
+    "means and variances": ("gaussian_nll", "identity", 3, "use two units for each column of y"),
     "activated variances": ("gaussian_nll", "tanh", 4, "change the last layer's activation to 'identity'"),
-    "alphas": (losses.CategoricalFocal(alpha=PER_CLASS), "softmax", 3, "6 came for 3 outputs"),
-    "focal": ("binary_focal", "softmax", 3, "activation 'sigmoid', or 'identity' where its outputs are logits"),
+    "alphas": (losses.CategoricalFocal(alpha=PER_CLASS), "softmax", 3, "got 6 for 3 outputs"),
+    "focal": ("binary_focal", "softmax", 3, "activation 'sigmoid', or 'identity' for logits"),
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 import fastbp
 from fastbp import plots
 from fastbp.cli import bench
-from fastbp.cli import picture as report
+from fastbp.cli import training_plot as report
 from fastbp.cli.main import main
 from fastbp.diagnosis.layer_health import Diagnosis, LayerDiagnosis
 from fastbp.diagnosis.lr_finder import RateSearch
@@ -52,8 +52,8 @@ def health(layers=4, epochs=(0, 1, 2), verdict="vanishing"):
     seen = fastbp.GradientHealth(np.eye(2), [0.0, 1.0])
     seen.layers, seen.epochs = [f"Dense({i + 1}, tanh)" for i in range(layers)], list(epochs)
     figures = np.tile(10.0 ** np.arange(-layers, 0), (4, 1))
-    seen._looks = [figures.copy() for _ in epochs]
-    seen._looks[0][1, 0], seen._looks[-1][1, 1] = 0.0, np.inf
+    seen._records = [figures.copy() for _ in epochs]
+    seen._records[0][1, 0], seen._records[-1][1, 1] = 0.0, np.inf
     seen.verdicts = [[verdict, *["healthy"] * (layers - 1)] for _ in epochs]
     return seen
 

@@ -223,7 +223,9 @@ ERRORS = {
     "only a target": (lambda f, b: sources.open(f / "data.csv", [*NAMES, "y", "w"]), ValueError, "must have features"),
     "weight alone": (lambda f, b: sources.open(f / "data.csv", weight="w"), ValueError, "weight needs a target"),
     "lengths": (lambda f, b: sources.ArraySource(X, Y[:-1]), ValueError, r"y must have a row for each of the 211 of X"),
-    "lengths of npz": (lambda f, b: sources.open(b / "columns.npz", "short", features="y"), ValueError, "lengths"),
+    "lengths of npz": (
+        lambda f, b: sources.open(b / "columns.npz", "short", features="y"), ValueError, "equal lengths"
+    ),
     "one axis": (lambda f, b: sources.open(b / "flat.npy"), ValueError, "X must have rows and columns.*reshape"),
     "text in npy": (lambda f, b: sources.open(b / "text.npy"), TypeError, "X must be an array of real numbers.*<U1"),
     "objects in npy": (lambda f, b: sources.open(b / "objects.npy"), ValueError, "must be a .npy file of numbers"),

@@ -22,9 +22,8 @@ from fastbp.engine.workspace import Workspace
 from fastbp.isa import LINE
 from fastbp.isa.codes import ACTIVATIONS, FUSED_WITH_SIGMOID, KEEPS_SLOPES, LOSSES, RULE_CODES
 from fastbp.kernels import fields as field
-from fastbp.kernels import parallel
+from fastbp.kernels import parallel, warm_up
 from fastbp.kernels import updates as columns
-from fastbp.kernels import worker as run
 from fastbp.spec import LayerSpec, Report, ScalarFunctions, UpdateSpec
 
 Array = np.ndarray
@@ -122,15 +121,14 @@ class Engine:
         return custom.OWN_LOSS if isinstance(self.loss, ScalarFunctions) else LOSSES[self.loss]
 
     def _space(self, network: Network, batch: int, workers: int, training: bool) -> Workspace:
+        self.warm_up()
         loss = self.loss if isinstance(self.loss, ScalarFunctions) else None
         table = custom.table(self.dtype.name, self._own, loss)
         return Workspace(network, batch, self.dtype, workers, training, table, self.loss_parameters)
 
     def warm_up(self) -> None:
         """Compile, or load from the cache, what a step runs, which the first step would else do."""
-        run.serial_entry(self.dtype.name)
-        if THREADS.limit(None) > 1:
-            run.parallel_entry()
+        warm_up.ready(self.dtype.name, THREADS.limit(None) > 1)
 
     @property
     def n_parameters(self) -> int:
@@ -205,9 +203,9 @@ class Engine:
         self._random[2], space.sync[parallel.STEPS] = self.steps_trained, 0
         try:
             space.run("train", {
-                run.N_STEPS: steps, run.LOSS: self._loss_code(), run.BACKWARD: 1, run.FUSED: not network.treated,
-                run.TRAIN: 1, run.RULE: self._rule_code(scalars), run.AHEAD: (1 + self.n_states) * large,
-                run.STRIDE: self.parameters.stride, run.FIRST_STEP: self.steps_since_compile,
+                "n_steps": steps, "loss": self._loss_code(), "backward": 1, "fused": not network.treated,
+                "train": 1, "rule": self._rule_code(scalars), "ahead": (1 + self.n_states) * large,
+                "stride": self.parameters.stride, "first_step": self.steps_since_compile,
             }, P=self.parameters.values, G=self.parameters.copy_at(-1) if network.treated else EMPTY,
                 order=order, bounds=bounds, scalars=scalars, losses=losses, totals=totals, random=self._random,
                 **self._inputs(X), weight=EMPTY if sample_weight is None else sample_weight,
@@ -295,7 +293,7 @@ class Engine:
         chunk = min(n, CHUNK)
         space = self._borrow(chunk, n_threads, isinstance(X, SparseRows))
         bounds = np.append(np.arange(0, n, chunk), n) if n > chunk else space.whole(n)
-        space.run("predict", {run.N_STEPS: len(bounds) - 1, run.TRAIN: 0},
+        space.run("predict", {"n_steps": len(bounds) - 1, "train": 0},
                   P=self.parameters.values, order=first_rows(n), bounds=bounds, outputs=out, **self._inputs(X))
         self._idle.append(space)
 
@@ -313,8 +311,8 @@ class Engine:
     def _one_pass(self, space: Workspace, mode: str, X: Rows, y: Array, losses: Array, sample_weight: Array | None,
                   outputs: Array, backward: int, G: Array, train: int = 0) -> None:
         totals = EMPTY if sample_weight is None else np.array([sample_weight.sum(dtype=np.float64)])
-        numbers = {run.N_STEPS: 1, run.LOSS: self._loss_code(), run.BACKWARD: backward, run.FUSED: 0, run.TRAIN: train,
-                   run.RULE: 0}
+        numbers = {"n_steps": 1, "loss": self._loss_code(), "backward": backward, "fused": 0, "train": train,
+                   "rule": 0}
         space.run(mode, numbers, P=self.parameters.values, G=G, random=self._random,
                   **self._inputs(X), order=first_rows(len(X)), bounds=space.whole(len(X)), losses=losses,
                   totals=totals, outputs=outputs, weight=EMPTY if sample_weight is None else sample_weight,

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastbp.engine import plan
 from fastbp.kernels import updates as columns
+from fastbp.kernels.fields import Piece, Settings, length
 from fastbp.spec import LayerSpec, UpdateSpec
 
 Array = np.ndarray
@@ -36,23 +37,23 @@ class Network:
         self.nodes = [node._replace(rules=tuple(number.get((i, j), number.get((i, 0), 0))
                                                 for j in range(max(2, node.arrays)))) for i, node in enumerate(nodes)]
         rows = list(settings.values()) if self.treated else alike
-        self.settings = np.zeros((max(1, len(rows)), columns.N_SETTINGS))
-        self.settings[:, : columns.FIRST] = rows or [(1.0, 1.0, 0.0, 0.0, 0.0)]
+        self.settings = np.zeros((max(1, len(rows)), length(Settings)))
+        self.settings[:, : Settings.FIRST] = rows or [(1.0, 1.0, 0.0, 0.0, 0.0)]
         kernels = {group for (index, j), group in number.items() if specs[index].dense and j == 0}
-        self.settings[list(kernels), columns.REPORTED] = update_spec.reported_decay
+        self.settings[list(kernels), Settings.REPORTED] = update_spec.reported_decay
         self.pieces = _pieces(self.nodes, layout, lanes)
-        runs = -(-self.pieces[:, columns.LINES] // columns.RUN)
+        runs = -(-self.pieces[:, Piece.LINES] // columns.RUN)
         self.n_sums = len(self.pieces) * columns.N_SUMS + int(runs.sum())
-        self.pieces[:, columns.RUNS] = self.n_sums - np.cumsum(runs[::-1])[::-1]
+        self.pieces[:, Piece.RUNS] = self.n_sums - np.cumsum(runs[::-1])[::-1]
         for group in range(len(rows) if self.treated else 0):
-            mine = np.flatnonzero((self.pieces[:, [columns.ARRAY, columns.BIAS_ARRAY]] == group).any(axis=1))
-            self.settings[group, [columns.FIRST, columns.COUNT]] = (mine[0], len(mine)) if len(mine) else (0, 0)
+            mine = np.flatnonzero((self.pieces[:, [Piece.ARRAY, Piece.BIAS_ARRAY]] == group).any(axis=1))
+            self.settings[group, [Settings.FIRST, Settings.COUNT]] = (mine[0], len(mine)) if len(mine) else (0, 0)
         self.update_spec = np.zeros(columns.N_UPDATE_SPEC)
         self.update_spec[: columns.AVERAGE] = update_spec[: columns.AVERAGE]
 
     def first_pieces(self) -> Array:
         """The number of every node's first piece, if it has any."""
-        return np.searchsorted(self.pieces[:, columns.NODE], np.arange(len(self.nodes)))
+        return np.searchsorted(self.pieces[:, Piece.NODE], np.arange(len(self.nodes)))
 
     def options(self, training: bool) -> dict[str, bool]:
         """What the program must know, if anything."""
@@ -86,4 +87,4 @@ def _pieces(nodes: Sequence[plan.Node], layout: Array, lanes: int) -> Array:
             pieces += [(index, offset + start, min(PIECE, size // lanes - start // lanes), rule, -1, trained, 0)
                        for start in range(0, size, PIECE * lanes)]
             offset += size
-    return np.array(pieces, np.int64).reshape(-1, columns.N_PIECE)
+    return np.array(pieces, np.int64).reshape(-1, length(Piece))

@@ -15,8 +15,8 @@ import numpy as np
 
 from fastbp import isa
 from fastbp.engine.memory import address, aligned
-from fastbp.kernels import jit, microkernels
-from fastbp.kernels.peak import CHAIN, COLUMNS, DEPTH, ROWS, SIZE, TILE, entry, repeat
+from fastbp.kernels import entries, jit, microkernels
+from fastbp.kernels.peak import CHAIN, COLUMNS, DEPTH, ROWS, SIZE, TILE, repeat
 
 # Rounds of a measurement, and how long one takes; of the rounds the best counts.
 ROUNDS, SECONDS = 8, 0.003
@@ -27,7 +27,7 @@ def runner(dtype: str, what: int) -> Callable[[int], None]:
     M = aligned(SIZE * isa.LINE // np.dtype(dtype).itemsize, dtype)
     M[:] = 0.5  # sums of x/2 + 1/2 stay between 0 and 1: nothing overflows or becomes denormal
     table = microkernels.addresses(dtype)
-    call = entry(dtype) if jit.JIT else None
+    call = entries.entry("peak", dtype).ctypes if jit.JIT else None
 
     def run(n: int) -> None:
         if call is None:

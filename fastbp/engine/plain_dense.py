@@ -20,9 +20,8 @@ from fastbp.engine.engine import Engine, keeps_slopes
 from fastbp.engine.memory import EMPTY, aligned
 from fastbp.engine.workspace import Workspace
 from fastbp.isa.codes import IDENTITY
-from fastbp.kernels import fields as field
 from fastbp.kernels import operations as op
-from fastbp.kernels import worker as run
+from fastbp.kernels.fields import Layer
 from fastbp.kernels.loss_layer import LINEAR
 from fastbp.spec import LayerSpec
 
@@ -169,7 +168,7 @@ class Backward(Engine):
         """dX, dW, db with the weights set before."""
         rows, dX = len(X), np.empty_like(X)
         space = self._prepare(rows)
-        numbers = {run.N_STEPS: 1, run.LOSS: LINEAR, run.BACKWARD: 1, run.FUSED: 0, run.TRAIN: 0}
+        numbers = {"n_steps": 1, "loss": LINEAR, "backward": 1, "fused": 0, "train": 0}
         space.run("dense_backward", numbers, P=self.parameters.values, G=self._G, X=X.reshape(-1), y=dA.reshape(-1),
                   weight=A.reshape(-1) if self._reads_A else EMPTY, outputs=dX.reshape(-1), order=np.arange(rows),
                   bounds=np.array([0, rows]))
@@ -184,10 +183,10 @@ class Backward(Engine):
         if space is self._prepared:
             return space
         below, layer = space.plan.layers
-        layer[[field.A, field.APITCH]] = below[[field.A, field.APITCH]]
+        layer[[Layer.A, Layer.APITCH]] = below[[Layer.A, Layer.APITCH]]
         deltas = below.copy()
-        deltas[[field.Z, field.ZPITCH]] = below[[field.D, field.DPITCH]]
-        space.point("layers", np.array([below, layer, deltas]))
+        deltas[[Layer.Z, Layer.ZPITCH]] = below[[Layer.D, Layer.DPITCH]]
+        space.point_layers(np.array([below, layer, deltas]))
         steps = [(op.GATHER, 0, 1, op.FIXED), (op.FORWARD, 1, 1, op.HELPING),
                  (op.LOSS, 1, 1, op.FIXED), (op.BACKWARD, 1, 0, op.HELPING),
                  (op.WEIGHTS, 1, 1, op.HELPING), (op.OUTPUT, 2, 1, op.FIXED)]

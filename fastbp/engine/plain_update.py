@@ -16,8 +16,8 @@ from fastbp.engine.arguments import array, writable
 from fastbp.engine.memory import address, aligned
 from fastbp.isa import LINE
 from fastbp.isa.codes import MOST_STATES, RULE_CODES
-from fastbp.kernels import jit, microkernels
-from fastbp.kernels.array_update import SCRATCH, entry, pass_through
+from fastbp.kernels import entries, jit, microkernels
+from fastbp.kernels.array_update import SCRATCH, pass_through
 
 Array = np.ndarray
 
@@ -92,7 +92,7 @@ def update(optimizer: str | optimizers.Optimizer, W: Array, grad: Array, state: 
     arrays = (microkernels.addresses(dtype), flag, scalars, W.reshape(-1), grad.reshape(-1), *states, arena)
     if jit.JIT:
         context = np.array([n for a in arrays for n in (address(a), a.size)] + [RULE_CODES[name]])
-        entry(dtype)(address(context))
+        entries.entry("plain update", dtype).ctypes(address(context))
     else:
         with np.errstate(all="ignore"):  # what is not finite is told by the flag
             pass_through(*arrays, RULE_CODES[name])

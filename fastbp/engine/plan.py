@@ -28,67 +28,23 @@ from fastbp.kernels.fields import (
     ACTIVATION,
     ADD,
     ADDED,
-    ALPHA,
-    APITCH,
-    BACKWARD_UNITS,
     BATCH_NORM,
-    BELOW,
-    BIAS,
-    BIAS_RULE,
-    BLOCKS,
-    BPITCH,
-    CODE,
     DENSE,
-    DPITCH,
     DROPOUT,
-    DT,
     FINISHED,
-    FORWARD_UNITS,
-    GRADS,
     GROUP_LINES,
     INPUT,
-    IS_DENSE,
-    KERNEL_RULE,
-    KIND,
-    KNOWN,
     LAYER_NORM,
     MOST_PARAMETERS,
-    N_TABLES,
     NOISE,
     NOT_SENT,
-    OUTPUT_CODE,
-    OWN,
-    PANELS,
-    RAW,
     ROW,
     SCRATCH_LINES,
-    SEND_BELOW,
-    SEND_SKIP,
-    SINK,
-    SKIP,
-    SKIP_D,
-    SPARSE,
     SPARSE_PANELS,
-    STATS,
-    T_UNITS,
-    TABLES,
-    THRESHOLD,
-    TPITCH,
-    TRAINABLE,
-    UNITS,
     WEIGHTS_PANELS,
-    WEIGHTS_UNITS,
-    WPITCH,
     WRITTEN,
-    ZPITCH,
-    A,
-    B,
-    D,
-    F,
-    K,
-    N,
-    W,
-    Z,
+    Layer,
+    Table,
 )
 
 TABLE_LINES = 256  # in a unit of a table's gradient, which stays in the first-level cache until the update
@@ -198,38 +154,40 @@ def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, train
         return odd(ceil_div(width, lanes) * lanes) * lanes
 
     inputs = lanes if sparse else pitch_of(nodes[0].inputs)
-    rows[0, SPARSE] = sparse
+    rows[0, Layer.SPARSE] = sparse
     if own_inputs:
-        rows[0, OWN] = panels * inputs
-    outputs = {INPUT: (room.take(panels * inputs + (workers - 1) * int(rows[0, OWN])), inputs)}
+        rows[0, Layer.OWN] = panels * inputs
+    outputs = {INPUT: (room.take(panels * inputs + (workers - 1) * int(rows[0, Layer.OWN])), inputs)}
     for index, (row, node) in enumerate(zip(rows, nodes, strict=True)):
         pitch = pitch_of(node.outputs)
-        row[[KIND, K, N, IS_DENSE, BIAS]] = node.kind, node.inputs, node.outputs, node.dense, node.bias
-        row[[BLOCKS, PANELS]] = ceil_div(node.inputs, lanes), ceil_div(node.outputs, lanes)
-        row[[CODE, OUTPUT_CODE, TRAINABLE]] = node.code, node.output_code, node.trainable
-        row[[KERNEL_RULE, BIAS_RULE]] = np.multiply(node.rules[:2], GROUP_LINES * lanes)
-        row[[A, APITCH]] = outputs[node.below]
-        row[[B, BPITCH]] = outputs.get(node.skip, (0, 0))
+        row[[Layer.KIND, Layer.K, Layer.N]] = node.kind, node.inputs, node.outputs
+        row[[Layer.IS_DENSE, Layer.BIAS]] = node.dense, node.bias
+        row[[Layer.BLOCKS, Layer.PANELS]] = ceil_div(node.inputs, lanes), ceil_div(node.outputs, lanes)
+        row[[Layer.CODE, Layer.OUTPUT_CODE, Layer.TRAINABLE]] = node.code, node.output_code, node.trainable
+        row[[Layer.KERNEL_RULE, Layer.BIAS_RULE]] = np.multiply(node.rules[:2], GROUP_LINES * lanes)
+        row[[Layer.A, Layer.APITCH]] = outputs[node.below]
+        row[[Layer.B, Layer.BPITCH]] = outputs.get(node.skip, (0, 0))
         if passes_through(node) and not training:
             outputs[index] = outputs[node.below]
         else:
             outputs[index] = room.take(panels * pitch), pitch
-        row[[Z, ZPITCH]] = outputs[index]
-        row[F] = room.take(panels * pitch) if (node.slopes or node.kind == DROPOUT) and training else -1
+        row[[Layer.Z, Layer.ZPITCH]] = outputs[index]
+        row[Layer.F] = room.take(panels * pitch) if (node.slopes or node.kind == DROPOUT) and training else -1
         if node.columns and training:
-            row[KNOWN], row[GRADS] = room.take(panels * pitch), room.take(2 * int(parameters[index, 1]))
-        row[STATS] = room.take(3 * int(parameters[index, 1]) + panels * lanes) if node.columns else 0
+            row[Layer.KNOWN], row[Layer.GRADS] = room.take(panels * pitch), room.take(2 * int(parameters[index, 1]))
+        row[Layer.STATS] = room.take(3 * int(parameters[index, 1]) + panels * lanes) if node.columns else 0
         if node.kind == DROPOUT:
-            row[THRESHOLD] = int(node.values[0] * 2**32)
-    rows[:, [W, WPITCH]] = parameters
-    rows[:, SKIP_D] = -1
+            row[Layer.THRESHOLD] = int(node.values[0] * 2**32)
+    rows[:, [Layer.W, Layer.WPITCH]] = parameters
+    rows[:, Layer.SKIP_D] = -1
     if training:
         rows = _deltas(rows, nodes, panels, pitch_of, room, lanes, updates_wait(nodes, panels))
     else:
-        rows[-1, D], rows[-1, DPITCH] = room.take(panels * pitch_of(nodes[-1].outputs)), pitch_of(nodes[-1].outputs)
+        pitch = pitch_of(nodes[-1].outputs)
+        rows[-1, Layer.D], rows[-1, Layer.DPITCH] = room.take(panels * pitch), pitch
     sink, values = room.take(pitch_of(widest)), room.take(ceil_div(VALUES * len(rows), lanes) * lanes)
     for index, row in enumerate(rows):
-        row[SINK], row[ALPHA] = sink, values + VALUES * index
+        row[Layer.SINK], row[Layer.ALPHA] = sink, values + VALUES * index
         _cut(row, panels, workers)
     blocks = SPARSE_PANELS * lanes * sparse
     for index, node in enumerate(nodes):
@@ -264,30 +222,30 @@ def _deltas(rows: np.ndarray, nodes: Sequence[Node], panels: int, pitch_of: Call
     position = 0
     extra: list[np.ndarray] = []
     for index, (row, node) in enumerate(zip(rows, nodes, strict=True)):
-        row[DPITCH], row[TPITCH] = pitch_of(node.outputs), odd(panels * lanes) * lanes
+        row[Layer.DPITCH], row[Layer.TPITCH] = pitch_of(node.outputs), odd(panels * lanes) * lanes
         if node.kind == ADD or readers[node.below][0] != index:
-            row[D], row[DT] = room.take(panels * int(row[DPITCH])), room.take(transposed)
+            row[Layer.D], row[Layer.DT] = room.take(panels * int(row[Layer.DPITCH])), room.take(transposed)
         else:
-            row[D], row[DT] = shared[position % 2], turned[position % copies]
+            row[Layer.D], row[Layer.DT] = shared[position % 2], turned[position % copies]
             position += 1
     for index, (row, node) in enumerate(zip(rows, nodes, strict=True)):
-        row[BELOW], row[SKIP] = node.below, node.skip
+        row[Layer.BELOW], row[Layer.SKIP] = node.below, node.skip
         others = readers.get(index, [])[1:]
         if len(others) == 1 and nodes[others[0]].kind == ADD:
-            row[SKIP_D] = rows[others[0], D]
+            row[Layer.SKIP_D] = rows[others[0], Layer.D]
         elif others:
-            row[SKIP_D] = room.take(panels * int(row[DPITCH]))
+            row[Layer.SKIP_D] = room.take(panels * int(row[Layer.DPITCH]))
     for index, (row, node) in enumerate(zip(rows, nodes, strict=True)):
         if node.kind == ADD:
             sent = [_send(nodes, readers, index, target) for target in (node.below, node.skip)]
-            row[[SEND_BELOW, SEND_SKIP]] = sent
-            if node.below == node.skip and row[SEND_SKIP] != NOT_SENT:  # it is added to itself
-                row[SEND_SKIP] = NOT_SENT if row[SEND_SKIP] == FINISHED else ADDED
+            row[[Layer.SEND_BELOW, Layer.SEND_SKIP]] = sent
+            if node.below == node.skip and row[Layer.SEND_SKIP] != NOT_SENT:  # it is added to itself
+                row[Layer.SEND_SKIP] = NOT_SENT if row[Layer.SEND_SKIP] == FINISHED else ADDED
         elif readers[node.below][0] != index:
             send = _send(nodes, readers, index, node.below)
             target = rows[node.below].copy() if node.below >= 0 else rows[0].copy()
-            target[D], target[RAW], target[SKIP_D] = target[SKIP_D], send, -1
-            row[BELOW] = len(rows) + len(extra) if node.below >= 0 else INPUT
+            target[Layer.D], target[Layer.RAW], target[Layer.SKIP_D] = target[Layer.SKIP_D], send, -1
+            row[Layer.BELOW] = len(rows) + len(extra) if node.below >= 0 else INPUT
             extra.append(target)
     return np.concatenate([rows, np.array(extra, np.int64).reshape(-1, ROW)])
 
@@ -306,21 +264,22 @@ def _send(nodes: Sequence[Node], readers: dict[int, list[int]], index: int, targ
 def _tables(rows: np.ndarray, index: int, node: Node, lanes: int) -> tuple[np.ndarray, int]:
     """The rows, and behind them those of an embedding's tables; and the most lines of a unit of their gradients."""
     tables, lines = np.zeros((len(node.tables), ROW), np.int64), 0
-    place, start = int(rows[index, W]), node.inputs - len(node.tables)
+    place, start = int(rows[index, Layer.W]), node.inputs - len(node.tables)
     for table, (column, codes, width), size, rule in zip(
             tables, node.tables, table_sizes(node, lanes), node.rules, strict=False):
         share = min(max(1, TABLE_LINES // width), ceil_div(codes, lanes)) * lanes  # whole lines
-        table[: T_UNITS + 1] = (column, codes, width, start, place, rule * GROUP_LINES * lanes, share,
+        table[: Table.UNITS + 1] = (column, codes, width, start, place, rule * GROUP_LINES * lanes, share,
                                 ceil_div(codes, share))
         place, start, lines = place + size, start + width, max(lines, share * width // lanes)
-    rows[index, [TABLES, N_TABLES, WEIGHTS_UNITS + UNITS]] = len(rows), len(tables), tables[:, T_UNITS].sum()
+    rows[index, [Layer.TABLES, Layer.N_TABLES]] = len(rows), len(tables)
+    rows[index, Layer.WEIGHTS_UNITS] = tables[:, Table.UNITS].sum()
     return np.concatenate([rows, tables]), lines
 
 
 def _cut(row: np.ndarray, panels: int, workers: int) -> None:
     """Units of work: large enough to keep what they share in the second-level cache, enough of them to share out."""
     few = 4 * workers if workers > 1 else 1
-    lines = int(row[K] + row[BIAS])
+    lines = int(row[Layer.K] + row[Layer.BIAS])
 
     def product(place: int, total: int) -> None:
         """`total` panels or blocks against the batch's panels. A unit reads its batch panels once and keeps a block of
@@ -331,14 +290,14 @@ def _cut(row: np.ndarray, panels: int, workers: int) -> None:
             share = max(1, ceil_div(panels, ceil_div(few, ceil_div(total, size))))
         row[place : place + 3] = size, ceil_div(total, size), share
 
-    product(FORWARD_UNITS, int(row[PANELS]))
-    product(BACKWARD_UNITS, int(row[BLOCKS]))
+    product(Layer.FORWARD_SIZE, int(row[Layer.PANELS]))
+    product(Layer.BACKWARD_SIZE, int(row[Layer.BLOCKS]))
     # weights: a unit's inputs stay in the second-level cache while all its panels pass
-    groups = ceil_div(int(row[PANELS]), WEIGHTS_PANELS)
+    groups = ceil_div(int(row[Layer.PANELS]), WEIGHTS_PANELS)
     size = min(lines, max(8, L2_BYTES // 2 // (panels * LINE) // 8 * 8))
     if groups % workers and groups * ceil_div(lines, size) < few:
         size = max(8, ceil_div(ceil_div(lines, workers), 8) * 8)
-    row[WEIGHTS_UNITS : WEIGHTS_UNITS + 3] = size, ceil_div(lines, size), groups
+    row[Layer.WEIGHTS_SIZE : Layer.WEIGHTS_SIZE + 3] = size, ceil_div(lines, size), groups
 
 
 def _even(total: int, most: int) -> int:

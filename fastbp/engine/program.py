@@ -8,7 +8,7 @@ import numpy as np
 
 from fastbp.engine.plan import L2_BYTES, Node, ceil_div, passes_through, plain, updates_wait
 from fastbp.isa import LINE
-from fastbp.kernels.fields import INPUT
+from fastbp.kernels.fields import INPUT, Operation
 from fastbp.kernels.operations import (
     APPLY,
     BACKWARD,
@@ -29,7 +29,6 @@ from fastbp.kernels.operations import (
     PREPARE,
     TRUST,
     WEIGHTS,
-    WHAT,
 )
 
 
@@ -144,7 +143,7 @@ def _general(layers: Sequence[Node], mode: str, penalties: bool, treated: bool, 
 def _with_penalties(steps: np.ndarray) -> np.ndarray:
     """The same program with penalties, before the loss: updates of the step before are done by then, since a barrier
     follows them or the first layer, and the barrier before CHECK lets everyone know the sums."""
-    loss = np.flatnonzero(steps[:, WHAT] == LOSS)
+    loss = np.flatnonzero(steps[:, Operation.WHAT] == LOSS)
     return np.insert(steps, loss, (PENALTIES, 0, 0, FIXED), axis=0)
 
 

@@ -10,10 +10,13 @@ import numpy as np
 
 from fastbp.engine.memory import address
 from fastbp.isa.targets.detect import usable_cores
-from fastbp.kernels import jit
-from fastbp.kernels import worker as run
+from fastbp.kernels import entries, jit
+from fastbp.kernels.context import OWN, SHARED
 
 Array = np.ndarray
+
+
+FIRST_WORKER = 8 * SHARED  # bytes to the first worker's words
 
 
 class Threads:
@@ -41,12 +44,17 @@ class Threads:
         return min(wanted, most)
 
     def run(self, dtype: str, context: Array, workers: int) -> None:
-        entry = run.serial_entry(dtype)
+        entry, own = entries.entry("worker", dtype), address(context) + FIRST_WORKER
         if workers == 1:
-            entry.ctypes(0, address(context))
+            entry.ctypes(own)
             return
         with self.lock, jit.threads(workers):
-            run.parallel_entry()(entry.address, address(context), workers)
+            entries.entry("launcher", dtype)(entry.address, own, 8 * OWN, workers)
+
+    @staticmethod
+    def address(piece: str, dtype: str) -> int:
+        """Where a piece of compiled code is; 0 without the JIT."""
+        return int(entries.entry(piece, dtype).address) if jit.JIT else 0
 
 
 THREADS = Threads()

@@ -16,15 +16,15 @@ from fastbp.engine.network import Network
 from fastbp.engine.threads import THREADS
 from fastbp.isa import LINE
 from fastbp.isa.targets.detect import usable_cores
+from fastbp.kernels import context, jit, parallel, worker
 from fastbp.kernels import fields as field
-from fastbp.kernels import jit, parallel
-from fastbp.kernels import worker as run
+from fastbp.kernels.fields import Layer
 
 Array = np.ndarray
+WORD = {name: place.word for name, place in context.PLACES.items()}
 # Bytes from which an array of a call is let go when the call ends.
 WORTH_RELEASING = 1 << 16
 NO_RULE = np.zeros((1, 8))  # scalars where nothing is updated
-SLOT = {name: slot for slot, name in enumerate(run.ARRAYS)}
 
 
 class Workspace:
@@ -43,7 +43,7 @@ class Workspace:
         self.M[field.LOSS_PARAMETERS] = len(loss_parameters)
         self.M[field.LOSS_PARAMETERS + 1 :][: len(loss_parameters)] = loss_parameters
         self.partials = np.zeros(n_panels)
-        self.plan.layers[: len(nodes), field.PIECE] = network.first_pieces()
+        self.plan.layers[: len(nodes), Layer.PIECE] = network.first_pieces()
         self._write_values(nodes)
         self._write_ones(len(nodes))
         modes = ("train", "gradients") if training else ("predict", "evaluate")
@@ -51,23 +51,27 @@ class Workspace:
         self.sync = aligned(max(parallel.words(len(p), workers) for p in self.programs.values()), np.int64)
         self.sums = np.zeros(network.n_sums)
         self.network = network
-        self.context = np.zeros(run.CONTEXT, np.int64)
-        self.numbers = self.context[2 * len(run.ARRAYS) :]
-        self.numbers[[run.SCRATCH, run.SCRATCH_SIZE]] = self.plan.scratch, self.plan.scratch_size
-        self.numbers[run.GROUPS] = self.plan.scratch_size - field.GROUP_LINES * len(network.settings) * lanes
-        self.numbers[run.PENALISED] = bool(options.keys() & {"penalties", "reported"})
-        self.numbers[run.LAMB] = options.get("lamb", 0)
-        self.numbers[run.WORKERS] = workers
-        self.numbers[run.SPINS] = parallel.SPINS if workers <= usable_cores() else 0
+        self.context = aligned(context.words(workers), np.int64)
+        self.set_numbers({
+            "penalised": bool(options.keys() & {"penalties", "reported"}), "lamb": options.get("lamb", 0),
+            "n_workers": workers, "spins": parallel.SPINS if workers <= usable_cores() else 0,
+            "run_node": THREADS.address("node", dtype.name), "run_update": THREADS.address("update", dtype.name),
+        })
+        groups = self.plan.scratch_size - field.GROUP_LINES * len(network.settings) * lanes
+        for me in range(workers):
+            scratch = self.plan.scratch + me * self.plan.scratch_size
+            own = self.context[context.SHARED + me * context.OWN :]
+            own[: len(context.FIXED)] = (address(self.context), me, scratch, scratch + groups,
+                                         parallel.FLAGS + me * parallel.WORDS)
         self._arrays: dict[str, Array] = {}
         self._bounds = np.zeros(2, np.int64)
         self.table = table
         for name in ("sync", "M", "partials", "table", "sums"):
             self.point(name, getattr(self, name))
-        self.point("layers", self.plan.layers)
+        self.point_layers(self.plan.layers)
         for name in ("pieces", "settings", "update_spec"):
             self.point(name, getattr(network, name))
-        for name in run.ARRAYS:
+        for name in context.ARRAYS:
             if name not in self._arrays:
                 self.point(name, NO_RULE if name == "scalars" else EMPTY)
 
@@ -84,7 +88,7 @@ class Workspace:
         lanes = LINE // self.dtype.itemsize
         for row in self.plan.layers[: nodes - 1]:
             for q in range(len(self.partials)):
-                at = row[field.Z] + q * row[field.ZPITCH] + row[field.N] * lanes
+                at = row[Layer.Z] + q * row[Layer.ZPITCH] + row[Layer.N] * lanes
                 self.M[at : at + lanes] = 1
 
     def whole(self, n: int) -> Array:
@@ -96,23 +100,30 @@ class Workspace:
         """Lets the context's `name` be this array, which is kept alive."""
         if self._arrays.get(name) is not array:
             self._arrays[name] = array
-            slot = 2 * SLOT[name]
-            self.context[slot] = address(array)
-            self.context[slot + 1] = array.size
+            word = WORD[name]
+            self.context[word] = address(array)
+            self.context[word + 1] = len(array)
 
-    def run(self, mode: str, numbers: dict[int, int], **arrays: Array) -> None:
+    def point_layers(self, rows: Array) -> None:
+        """Rows of nodes and, behind them, of tables."""
+        self.point("layers", rows)
+        self.point("tables", rows)
+
+    def set_numbers(self, numbers: dict[str, int]) -> None:
+        for name, number in numbers.items():
+            self.context[WORD[name]] = number
+
+    def run(self, mode: str, numbers: dict[str, int], **arrays: Array) -> None:
         for name, array in arrays.items():
             self.point(name, array)
         self.point("program", self.programs[mode])
-        for place, number in numbers.items():
-            self.numbers[place] = number
+        self.set_numbers(numbers)
         self.sync[:] = 0
         if jit.JIT:
             THREADS.run(self.dtype.name, self.context, self.workers)
         else:
             with np.errstate(all="ignore"):  # what is not finite is told by the status
-                shaped = (self._arrays[name].reshape(run.SHAPES.get(name, -1)) for name in run.ARRAYS)
-                run.work(0, self.numbers, *shaped)
+                worker.work(context.PlainContext(self.context, self._arrays, self.dtype))
         for name in ("X", "y", "outputs", "starts", "columns"):  # a caller's large arrays are not kept alive
             if name in arrays and arrays[name].nbytes > WORTH_RELEASING:
                 self._arrays[name] = EMPTY

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
-
 import numpy as np
-from numba import carray, types
+from numba import carray
 
 from fastbp.isa.codes import MOST_STATES
 from fastbp.kernels import jit
 from fastbp.kernels.microkernels import flush_denormals, restore_denormals
 from fastbp.kernels.microkernels import update as update_lines
 from fastbp.kernels.optimizer_scalars import fold
-from fastbp.kernels.worker import pointer
+from fastbp.kernels.pointers import pointer
 
 # Lines of a block: five arrays of them and the rule's scalars take 10 KiB.
 BLOCK = 32
@@ -34,7 +31,7 @@ def pass_through(table, flag, scalars, W, grad, m, v, u, M, rule):
     control = flush_denormals()
     L = 64 // M.itemsize
     B = BLOCK * L
-    fold(M, 5 * B, rule, scalars, 1.0, 1.0)
+    fold(M, 5 * B, rule, scalars, 0, 1.0, 1.0)
     for start in range(0, W.size, B):
         size = min(B, W.size - start)
         lines = (size + L - 1) // L
@@ -71,8 +68,3 @@ def update_float64(at):
     real = np.float64
     pass_through(whole(c, 0, np.int64), whole(c, 1, np.int64), whole(c, 2, real), whole(c, 3, real),
                  whole(c, 4, real), whole(c, 5, real), whole(c, 6, real), whole(c, 7, real), whole(c, 8, real), c[18])
-
-
-@cache
-def entry(dtype: str) -> Any:
-    return jit.callback(update_float32 if dtype == "float32" else update_float64, types.void(types.int64)).ctypes

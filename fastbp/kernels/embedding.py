@@ -9,54 +9,54 @@ rules with a memory need it.
 from __future__ import annotations
 
 from fastbp.kernels import fields as field
-from fastbp.kernels.jit import called
+from fastbp.kernels.jit import part
 from fastbp.kernels.microkernels import update, zero
 from fastbp.kernels.nodes import copy
 
 
-@called
-def embed(mem, layers, row, q):
+@part
+def embed(c, row, q):
     """One panel: the columns that hold no codes, then each code's vector."""
-    M, L = mem.M, mem.L
-    first, last = row[field.TABLES], row[field.TABLES] + row[field.N_TABLES]
-    a, z, column = row[field.A] + q * row[field.APITCH], row[field.Z] + q * row[field.ZPITCH], 0
+    M, L = c.M, c.L
+    first, last = row.TABLES, row.TABLES + row.N_TABLES
+    a, z, column = row.A + q * row.APITCH, row.Z + q * row.ZPITCH, 0
     for t in range(first, last + 1):
-        end = layers[t, field.T_COLUMN] if t < last else row[field.K]
-        copy(mem, row, end - column, a + column * L, z)
+        end = c.tables[t].COLUMN if t < last else row.K
+        copy(c, row, end - column, a + column * L, z)
         z, column = z + (end - column) * L, end + 1
     for t in range(first, last):
-        width, codes = layers[t, field.T_WIDTH], a + layers[t, field.T_COLUMN] * L
+        width, codes = c.tables[t].WIDTH, a + c.tables[t].COLUMN * L
         for lane in range(L):
-            vector = layers[t, field.T_PLACE] + int(M[codes + lane]) * width
+            vector = c.tables[t].PLACE + int(M[codes + lane]) * width
             for j in range(width):
-                M[z + j * L + lane] = mem.P[vector + j]
+                M[z + j * L + lane] = c.P[vector + j]
         z += width * L
 
 
-@called
-def table_weights(mem, layers, row, rule, scratch, batch, unit):
-    """The gradient of some codes of a table, and their update; else the gradient goes to its arena."""
-    M, L = mem.M, mem.L
-    if rule.training and not row[field.TRAINABLE]:
+@part
+def table_weights(c, row, unit):
+    """The gradient of some codes of a table, and their update; else the gradient goes to its c."""
+    M, L = c.M, c.L
+    if c.train and not row.TRAINABLE:
         return
-    t = row[field.TABLES]
-    while unit >= layers[t, field.T_UNITS]:
-        unit -= layers[t, field.T_UNITS]
+    t = row.TABLES
+    while unit >= c.tables[t].UNITS:
+        unit -= c.tables[t].UNITS
         t += 1
-    table = layers[t]
-    width, first = table[field.T_WIDTH], unit * table[field.T_SHARE]
-    n = min(table[field.T_SHARE], table[field.T_CODES] - first)
-    w, lines = table[field.T_PLACE] + first * width, (n * width + L - 1) // L
-    target, at = (M, scratch + field.SCRATCH_LINES * L) if rule.fused else (mem.G, w)
-    if not rule.accumulates:
-        zero(mem.table, lines, target, at)
-    for i in range(batch):
+    table = c.tables[t]
+    width, first = table.WIDTH, unit * table.SHARE
+    n = min(table.SHARE, table.CODES - first)
+    w, lines = table.PLACE + first * width, (n * width + L - 1) // L
+    target, at = (M, c.scratch + field.SCRATCH_LINES * L) if c.fused else (c.G, w)
+    if not c.accumulates:
+        zero(c.table, lines, target, at)
+    for i in range(c.batch):
         q, lane = i // L, i % L
-        code = int(M[row[field.A] + q * row[field.APITCH] + table[field.T_COLUMN] * L + lane]) - first
+        code = int(M[row.A + q * row.APITCH + table.COLUMN * L + lane]) - first
         if 0 <= code < n:
-            d = row[field.D] + q * row[field.DPITCH] + table[field.T_START] * L + lane
+            d = row.D + q * row.DPITCH + table.START * L + lane
             for j in range(width):
                 target[at + code * width + j] += M[d + j * L]
-    if rule.fused:
-        update(mem.table, rule.code, lines, 1, M, at, 0, mem.P, w, 0, rule.stride,
-               M, rule.scalars + table[field.T_RULE], rule.sync, rule.flag)
+    if c.fused:
+        update(c.table, c.rule, lines, 1, M, at, 0, c.P, w, 0, c.stride,
+               M, c.groups + table.RULE, c.sync, c.flag)

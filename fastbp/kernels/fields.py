@@ -6,18 +6,52 @@ from __future__ import annotations
 KINDS = ("dense", "activation", "batch_norm", "layer_norm", "dropout", "noise", "add", "embedding")
 (DENSE, ACTIVATION, BATCH_NORM, LAYER_NORM, DROPOUT, NOISE, ADD, EMBEDDING) = range(len(KINDS))
 INPUT, NOWHERE = -1, -2  # as numbers of nodes
-# Fields of a node's row.
-(KIND, K, N, BLOCKS, PANELS, IS_DENSE, BIAS, CODE, OUTPUT_CODE, ALPHA, W, WPITCH, A, APITCH, Z, ZPITCH, F, SINK, D,
- DPITCH, DT, TPITCH, OWN, BELOW, SKIP, B, BPITCH, SKIP_D, RAW, SEND_BELOW, SEND_SKIP, KNOWN, STATS, GRADS, THRESHOLD,
- KERNEL_RULE, BIAS_RULE, TRAINABLE, SPARSE, PIECE, TABLES, N_TABLES, N_FIELDS) = range(43)
-# Behind them, for each of the three products: lines or panels in a unit, how many units that makes, batch panels in
-# one.
-FORWARD_UNITS, BACKWARD_UNITS, WEIGHTS_UNITS = (N_FIELDS + 3 * i for i in range(3))
-SIZE, UNITS, SHARE = range(3)
-ROW = N_FIELDS + 9
-# Fields of the row of an embedding's table, N_TABLES of which stand behind all others from row TABLES on: the column of
-# the input, codes, length of a vector, its first line of the output, where it lies, its group, codes in a unit, units.
-(T_COLUMN, T_CODES, T_WIDTH, T_START, T_PLACE, T_RULE, T_SHARE, T_UNITS) = range(8)
+def length(kind: type) -> int:
+    """How many words a row has whose fields the class names."""
+    return 1 + max(place for name, place in vars(kind).items() if not name.startswith("_"))
+
+
+class Layer:
+    """Fields of a node's row; of each product's units, lines or panels in one, how many, and batch panels in one."""
+
+    (KIND, K, N, BLOCKS, PANELS, IS_DENSE, BIAS, CODE, OUTPUT_CODE, ALPHA, W, WPITCH, A, APITCH, Z, ZPITCH, F, SINK, D,
+     DPITCH, DT, TPITCH, OWN, BELOW, SKIP, B, BPITCH, SKIP_D, RAW, SEND_BELOW, SEND_SKIP, KNOWN, STATS, GRADS,
+     THRESHOLD, KERNEL_RULE, BIAS_RULE, TRAINABLE, SPARSE, PIECE, TABLES, N_TABLES, FORWARD_SIZE, FORWARD_UNITS,
+     FORWARD_SHARE, BACKWARD_SIZE, BACKWARD_UNITS, BACKWARD_SHARE, WEIGHTS_SIZE, WEIGHTS_UNITS,
+     WEIGHTS_SHARE) = range(51)
+
+
+class Table:
+    """Fields of the row of an embedding's table, N_TABLES of which stand behind all others from row TABLES on: the
+    column of the input, codes, length of a vector, its first line of the output, where it lies, its group, codes in a
+    unit, units."""
+
+    (COLUMN, CODES, WIDTH, START, PLACE, RULE, SHARE, UNITS) = range(8)
+    LAST = length(Layer) - 1
+
+
+class Operation:
+    """Fields of a program's row: what, which node, whether a barrier follows, how the work is split."""
+
+    WHAT, LAYER, BARRIER, SPLIT = range(4)
+
+
+class Piece:
+    """Fields of a piece of the parameters: its node, its offset, its lines, its array, the array of the line behind
+    them (-1: none), whether it is trained (frozen ones have penalties and averages all the same), and where the sums of
+    its runs begin."""
+
+    NODE, PLACE, LINES, ARRAY, BIAS_ARRAY, TRAINED, RUNS = range(7)
+
+
+class Settings:
+    """Columns of an array's settings: times the rate, times the decay, penalties, the norm that units may have; its
+    pieces; how much of the penalty whose gradient the decay is counts in the loss."""
+
+    MULTIPLIER, DECAYS, L1, L2, MAX_NORM, FIRST, COUNT, REPORTED = range(8)
+
+
+ROW = length(Layer)
 # What becomes of the deltas that a node has for one that it reads: nothing, they are all of them, they are written or
 # added to the others.
 NOT_SENT, FINISHED, WRITTEN, ADDED = range(4)

@@ -27,12 +27,16 @@ import numba
 from numba.core import config, event
 
 from fastbp import isa
+from fastbp.isa.targets.detect import usable_cores
+from fastbp.kernels.parts import EntryCompiler, PartCompiler
 
 JIT = not config.DISABLE_JIT
 # Never `reassoc` (a row alone would differ from the same row in a batch), never `nnan` or `ninf` (they delete isnan).
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract", "nsz"}, "nogil": True}
 UNUSED_DAYS = 60
-NOTICE = "fastbp: compiling its kernels for this machine, which happens once (about 20 s) ..."
+# What the first compilation takes, on one core or on several.
+SECONDS = 10 if usable_cores() > 1 else 20
+NOTICE = f"fastbp: compiling its kernels for this machine, which happens once (about {SECONDS} s) ..."
 # Lines as sha256sum writes them, only ever appended to: a file is whole if any of its lines fits. So processes that
 # race for an entry, whose code may differ, do not undo each other's lines.
 DIGESTS = "sha256"
@@ -65,6 +69,16 @@ def called(function: Callable) -> Any:
     return numba.njit(**OPTIONS)(function)
 
 
+def part(function: Callable) -> Any:
+    """A function that becomes part of every entry that calls it; LLVM decides whether it is inlined there."""
+    return numba.njit(pipeline_class=PartCompiler, **OPTIONS)(function)
+
+
+def inlined_part(function: Callable) -> Any:
+    """The same, inlined by LLVM at every call: what small networks run thousands of times a step."""
+    return numba.njit(pipeline_class=PartCompiler, forceinline=True, **OPTIONS)(function)
+
+
 def inlined(function: Callable) -> Any:
     """The same, pasted into its callers before types are inferred: for what would otherwise cost more to compile than
     it does, because every call of a function with a dozen arrays is dear to Numba's front end."""
@@ -82,6 +96,15 @@ def own_callback(function: Callable, signature: Any) -> Any:
     return numba.cfunc(signature, **OPTIONS)(function)
 
 
+def processor() -> tuple[str, str]:
+    """Name and features of the processor that Numba compiles for."""
+    import llvmlite.binding as llvm
+
+    if config.CPU_NAME is not None:
+        return config.CPU_NAME, config.CPU_FEATURES or ""
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
 @cache
 def source_hash() -> str:
     """Of everything that ends up in machine code."""
@@ -89,7 +112,7 @@ def source_hash() -> str:
     package = Path(__file__).parent.parent
     for path in sorted([*package.glob("isa/**/*.py"), *package.glob("kernels/**/*.py")]):
         digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    digest.update(f"{numba.__version__} {sys.version_info[:2]} {isa.NAME} {config.CPU_NAME}".encode())
+    digest.update(f"{numba.__version__} {sys.version_info[:2]} {isa.NAME} {processor()}".encode())
     return digest.hexdigest()[:16]
 
 
@@ -125,7 +148,7 @@ def cache_dir() -> Path | None:
                 raise
             return _copy(folder)
     except (OSError, RuntimeError) as error:
-        warnings.warn(f"fastbp keeps no compiled code, every process will compile again (about 20 s): {error}. "
+        warnings.warn(f"fastbp keeps no compiled code, every process will compile again (about {SECONDS} s): {error}. "
                       "Set FASTBP_CACHE_DIR to a folder only you can write to.", RuntimeWarning, stacklevel=2)
         return None
     return folder
@@ -177,14 +200,37 @@ class Notice(event.Listener):  # type: ignore[misc]
 _notice = Notice()
 
 
+def _code_files(folder: Path, function: Callable) -> Iterator[Path]:
+    """The files that hold an entry's code."""
+    name = function.__qualname__.replace("<", "").replace(">", "")
+    return folder.glob(f"*/*.{name}-{function.__code__.co_firstlineno}.*.nbc")
+
+
 def _digests(folder: Path, function: Callable) -> dict[Path, str]:
     """The files that hold an entry's code, and the lines of DIGESTS that fit them now."""
-    name, lines = function.__qualname__.replace("<", "").replace(">", ""), {}
-    for path in folder.glob(f"*/*.{name}-{function.__code__.co_firstlineno}.*.nbc"):
+    lines = {}
+    for path in _code_files(folder, function):
         with contextlib.suppress(FileNotFoundError):
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             lines[path] = f"{digest}  {path.relative_to(folder).as_posix()}\n"
     return lines
+
+
+def is_kept(function: Callable) -> bool:
+    """Whether the cache has an entry's code."""
+    folder = cache_dir()
+    return folder is not None and any(_code_files(folder, function))
+
+
+def cache_is_shared() -> bool:
+    """Whether other processes find what this one compiles, and the other way round."""
+    folder = cache_dir()
+    return folder is not None and not any(str(folder) == copy.name for copy in _copies)
+
+
+def be_quiet() -> None:
+    """No notice: another process has given it."""
+    _notice.given = True
 
 
 def _whole_files(folder: Path, function: Callable) -> set[str]:
@@ -231,7 +277,8 @@ def _entry(function: Callable, decorate: Callable[[bool], Any]) -> Any:
 
 def callback(function: Callable, signature: Any) -> Any:
     """A C callback: its address is what serial callers and the parallel entry call."""
-    return _entry(function, lambda keep: numba.cfunc(signature, cache=keep, **OPTIONS)(function))
+    options = {**OPTIONS, "pipeline_class": EntryCompiler}
+    return _entry(function, lambda keep: numba.cfunc(signature, cache=keep, **options)(function))
 
 
 def parallel(function: Callable, signature: Any) -> Any:

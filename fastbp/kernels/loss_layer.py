@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from fastbp.isa.codes import CATEGORICAL, CROSS_ENTROPY, GAUSSIAN_NLL, QUANTILE, SIGMOID, SOFTMAX
 from fastbp.kernels import fields as field
 from fastbp.kernels.dense import all_deltas, inputs_of
 from fastbp.kernels.fields import GRADIENT_LINES
-from fastbp.kernels.jit import called, inlined, kernel
+from fastbp.kernels.jit import inlined_part, part
 from fastbp.kernels.microkernels import activate, gather, loss, scale, scatter, softmax, softmax_slope, zero
 
 # LINEAR: sum of a y, whose derivative by the activations a is y; `dense_backward` gives it any derivative so.
@@ -17,171 +15,151 @@ LINEAR = -1
 ROW_WEIGHTS, ROW_LOSSES, LOG_SUMS, TARGETS = (GRADIENT_LINES + i for i in (1, 2, 3, 8))
 
 
-class Data(NamedTuple):
-    """What a slice reads and writes besides the network."""
-
-    X: object  # rows of the first layer's inputs
-    y: object  # rows of targets; empty where labels are used
-    labels: object  # a class per row; empty where targets are used
-    weight: object  # a weight per row; empty for 1; for LINEAR rows of activations, where forward did not run
-    totals: object  # float64: the sum of weights of every step; empty for the number of rows
-    order: object  # indices of rows
-    outputs: object  # predictions by position in `order`; empty where none are wanted
-    loss: int
-    backward: bool  # whether deltas are wanted
-    partials: object  # float64: the loss of every panel
-    random: object  # int64: the key of the random masks, and the number of the first step
-    scalars: object  # float64 (steps, 8), or one row for all: the optimizer's
-    starts: object  # int64: of sparse rows, where each begins in X and columns; empty for dense ones
-    columns: object  # int32: the features of the values in X
+@inlined_part
+def panel_rows(c, q):
+    return min(c.L, c.batch - q * c.L)
 
 
-@inlined
-def panel_rows(batch, q, L):
-    return min(L, batch - q * L)
-
-
-@inlined
-def gather_inputs(mem, row, data, first, batch, q):
-    K, L = row[field.K], mem.L
-    panel = inputs_of(mem, row) + q * row[field.APITCH]
-    if data.starts.size:
-        gather_sparse(mem, data, K, panel, first + q * L, panel_rows(batch, q, L))
+@inlined_part
+def gather_inputs(c, row, q):
+    K, L = row.K, c.L
+    panel = inputs_of(c, row) + q * row.APITCH
+    if c.n_starts:
+        gather_sparse(c, K, panel, q)
         return
-    gather(mem.table, K, panel_rows(batch, q, L), data.X, 0, K, data.order, first + q * L, mem.M, panel)
+    gather(c.table, K, panel_rows(c, q), c.X, 0, K, c.order, c.first + q * L, c.M, panel)
     for lane in range(L):
-        mem.M[panel + K * L + lane] = 1  # the input of the bias
+        c.M[panel + K * L + lane] = 1  # the input of the bias
 
 
-@called
-def gather_sparse(mem, data, K, panel, first, rows):
+@part
+def gather_sparse(c, K, panel, q):
     """Sparse rows in a panel, for nodes that cannot read them where they are; and the input of the bias."""
-    M, L = mem.M, mem.L
-    zero(mem.table, K, M, panel)
-    for lane in range(rows):
-        r = data.order[first + lane]
-        for i in range(data.starts[r], data.starts[r + 1]):
-            M[panel + data.columns[i] * L + lane] += data.X[i]
+    M, L = c.M, c.L
+    zero(c.table, K, M, panel)
+    for lane in range(panel_rows(c, q)):
+        r = c.order[c.first + q * L + lane]
+        for i in range(c.starts[r], c.starts[r + 1]):
+            M[panel + c.columns[i] * L + lane] += c.X[i]
     for lane in range(L):
         M[panel + K * L + lane] = 1
 
 
-@inlined
-def row_weights(mem, data, scratch, step, first, batch, q):
+@inlined_part
+def row_weights(c, q):
     """The line of w_i / sum of w for a panel's rows, 0 for lanes without a row; 0 throughout where the sum is 0."""
-    L = mem.L
-    at = scratch + ROW_WEIGHTS * L
-    total = data.totals[step] if data.totals.size else float(batch)
+    L = c.L
+    at = c.scratch + ROW_WEIGHTS * L
+    total = c.totals[c.step] if c.n_totals else float(c.batch)
     share = 1.0 / total if total > 0.0 else 0.0
     for lane in range(L):
-        mem.M[at + lane] = share if lane < panel_rows(batch, q, L) else 0.0
-    if data.weight.size:
-        for lane in range(panel_rows(batch, q, L)):
-            mem.M[at + lane] = data.weight[data.order[first + q * L + lane]] * share
+        c.M[at + lane] = share if lane < panel_rows(c, q) else 0.0
+    if c.n_weight:
+        for lane in range(panel_rows(c, q)):
+            c.M[at + lane] = c.weight[c.order[c.first + q * L + lane]] * share
     return at
 
 
-@kernel
-def loss_and_deltas(mem, row, data, scratch, step, first, batch, q):
+@inlined_part
+def loss_and_deltas(c, row, q):
     """One panel of the last layer: its rows' losses into `partials`, its deltas, their transposes, its predictions.
 
     Losses of the first CATEGORICAL codes work from softmax, whose probabilities stand in the place of the deltas.
     """
-    table, M, L, N = mem.table, mem.M, mem.L, row[field.N]
-    z, d = row[field.Z] + q * row[field.ZPITCH], row[field.D] + q * row[field.DPITCH]
-    code, parameters = row[field.OUTPUT_CODE], field.LOSS_PARAMETERS
-    if data.loss == LINEAR:
-        linear_deltas(mem, row, data, z, d, first, batch, q)
+    table, M, L, N = c.table, c.M, c.L, row.N
+    z, d = row.Z + q * row.ZPITCH, row.D + q * row.DPITCH
+    code, parameters = row.OUTPUT_CODE, field.LOSS_PARAMETERS
+    if c.loss == LINEAR:
+        linear_deltas(c, row, z, d, q)
         return
-    factors = row_weights(mem, data, scratch, step, first, batch, q)
-    losses, sums, targets = scratch + ROW_LOSSES * L, scratch + LOG_SUMS * L, scratch + TARGETS * L
-    categorical = data.loss < CATEGORICAL
+    factors = row_weights(c, q)
+    losses, sums, targets = c.scratch + ROW_LOSSES * L, c.scratch + LOG_SUMS * L, c.scratch + TARGETS * L
+    categorical = c.loss < CATEGORICAL
     if categorical:
         softmax(table, N, M, z, M, d, M, sums)
-        if data.outputs.size:
-            write_outputs(mem, row, data, d if code == SOFTMAX else z, first, batch, q)
+        if c.n_outputs:
+            write_outputs(c, row, d if code == SOFTMAX else z, q)
     elif code == SOFTMAX:
         softmax(table, N, M, z, M, z, M, sums)
-    if data.y.size == 0 and data.loss == CROSS_ENTROPY and M[parameters + 1] == 0:  # no smoothing
-        label_deltas(mem, row, data, z, d, losses, sums, first, batch, q)
+    if c.n_y == 0 and c.loss == CROSS_ENTROPY and M[parameters + 1] == 0:  # no smoothing
+        label_deltas(c, row, z, d, losses, sums, q)
         scale(table, N, M, d, M, factors)
     else:
-        gather_targets(mem, row, data, targets, first, batch, q)
-        loss(table, data.loss, N, M, z, M, targets, M, d, M, factors, M, losses, M, sums, M, parameters)
+        gather_targets(c, row, targets, q)
+        loss(table, c.loss, N, M, z, M, targets, M, d, M, factors, M, losses, M, sums, M, parameters)
     if not categorical:
-        if data.outputs.size:
+        if c.n_outputs:
             if code == SIGMOID:
-                activate(table, SIGMOID, N, M, z, M, z, M, row[field.SINK], M, row[field.ALPHA])
-            write_outputs(mem, row, data, z, first, batch, q)
+                activate(table, SIGMOID, N, M, z, M, z, M, row.SINK, M, row.ALPHA)
+            write_outputs(c, row, z, q)
         if code == SOFTMAX:
             softmax_slope(table, N, M, z, M, d)
-    finish(mem, row, data, factors, losses, batch, q)
+    finish(c, row, factors, losses, q)
 
 
-@inlined
-def gather_targets(mem, row, data, targets, first, batch, q):
+@inlined_part
+def gather_targets(c, row, targets, q):
     """The lines of targets of a panel; class labels become one-hot rows."""
-    table, M, L, rows = mem.table, mem.M, mem.L, panel_rows(batch, q, mem.L)
-    width = row[field.N]
-    if data.loss == QUANTILE:
+    table, M, L, rows = c.table, c.M, c.L, panel_rows(c, q)
+    width = row.N
+    if c.loss == QUANTILE:
         width //= int(M[field.LOSS_PARAMETERS])
-    elif data.loss == GAUSSIAN_NLL:
+    elif c.loss == GAUSSIAN_NLL:
         width //= 2
-    if data.y.size:
-        gather(table, width, rows, data.y, 0, width, data.order, first + q * L, M, targets)
+    if c.n_y:
+        gather(table, width, rows, c.y, 0, width, c.order, c.first + q * L, M, targets)
         return
     zero(table, width, M, targets)
     for lane in range(rows):
-        M[targets + data.labels[data.order[first + q * L + lane]] * L + lane] = 1
+        M[targets + c.labels[c.order[c.first + q * L + lane]] * L + lane] = 1
 
 
-@inlined
-def linear_deltas(mem, row, data, z, d, first, batch, q):
+@inlined_part
+def linear_deltas(c, row, z, d, q):
     """The deltas of a given derivative by the activations, which are gathered too or those of forward."""
-    table, M, N, rows = mem.table, mem.M, row[field.N], panel_rows(batch, q, mem.L)
-    gather(table, N, rows, data.y, 0, N, data.order, first + q * mem.L, M, d)
-    if data.weight.size:
-        gather(table, N, rows, data.weight, 0, N, data.order, first + q * mem.L, M, z)
-    if row[field.OUTPUT_CODE] == SOFTMAX:
+    table, M, N, rows = c.table, c.M, row.N, panel_rows(c, q)
+    gather(table, N, rows, c.y, 0, N, c.order, c.first + q * c.L, M, d)
+    if c.n_weight:
+        gather(table, N, rows, c.weight, 0, N, c.order, c.first + q * c.L, M, z)
+    if row.OUTPUT_CODE == SOFTMAX:
         softmax_slope(table, N, M, z, M, d)
-    all_deltas(mem, row, batch, q)
+    all_deltas(c, row, q)
 
 
-@inlined
-def label_deltas(mem, row, data, z, d, losses, sums, first, batch, q):
+@inlined_part
+def label_deltas(c, row, z, d, losses, sums, q):
     """Cross-entropy with class labels: loss = logsum - z[label]; delta = p - 1 at the label."""
-    M, L = mem.M, mem.L
-    for lane in range(panel_rows(batch, q, L)):
-        at = data.labels[data.order[first + q * L + lane]] * L + lane
+    M, L = c.M, c.L
+    for lane in range(panel_rows(c, q)):
+        at = c.labels[c.order[c.first + q * L + lane]] * L + lane
         M[losses + lane] = M[sums + lane] - M[z + at]
         M[d + at] -= 1
 
 
-@inlined
-def finish(mem, row, data, factors, losses, batch, q):
+@inlined_part
+def finish(c, row, factors, losses, q):
     """The panel's loss; its deltas times f' where the loss is not fused with the activation; their transposes."""
-    M, L = mem.M, mem.L
-    total = 0.0
-    for lane in range(panel_rows(batch, q, L)):
+    M, total = c.M, 0.0
+    for lane in range(panel_rows(c, q)):
         total += 1.0 * M[factors + lane] * M[losses + lane]  # in double precision, which float() would not bring
-    data.partials[q] = total
-    if data.backward:
-        all_deltas(mem, row, batch, q)
+    c.partials[q] = total
+    if c.backward:
+        all_deltas(c, row, q)
 
 
-@kernel
-def predict(mem, row, data, first, batch, q):
+@inlined_part
+def predict(c, row, q):
     """One panel of the last layer as predictions; applies a last activation that the loss would be fused with."""
-    M, N = mem.M, row[field.N]
-    z = row[field.Z] + q * row[field.ZPITCH]
-    if row[field.OUTPUT_CODE] == SOFTMAX:
-        softmax(mem.table, N, M, z, M, z, M, row[field.SINK])
-    elif row[field.OUTPUT_CODE] == SIGMOID:
-        activate(mem.table, SIGMOID, N, M, z, M, z, M, row[field.SINK], M, row[field.ALPHA])
-    write_outputs(mem, row, data, z, first, batch, q)
+    M, N = c.M, row.N
+    z = row.Z + q * row.ZPITCH
+    if row.OUTPUT_CODE == SOFTMAX:
+        softmax(c.table, N, M, z, M, z, M, row.SINK)
+    elif row.OUTPUT_CODE == SIGMOID:
+        activate(c.table, SIGMOID, N, M, z, M, z, M, row.SINK, M, row.ALPHA)
+    write_outputs(c, row, z, q)
 
 
-@kernel
-def write_outputs(mem, row, data, panel, first, batch, q):
-    L, N = mem.L, row[field.N]
-    scatter(mem.table, N, panel_rows(batch, q, L), mem.M, panel, data.outputs, (first + q * L) * N, N)
+@inlined_part
+def write_outputs(c, row, panel, q):
+    L, N = c.L, row.N
+    scatter(c.table, N, panel_rows(c, q), c.M, panel, c.outputs, (c.first + q * L) * N, N)

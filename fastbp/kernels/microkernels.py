@@ -21,6 +21,7 @@ from fastbp.isa.emitters import threads
 from fastbp.isa.emitters.lines import signature as pointers
 from fastbp.isa.microkernels import SLOTS, fill, twin, twin_helpers
 from fastbp.kernels import jit
+from fastbp.kernels.pointers import Pointer, as_arrays
 
 N_ACTIVATIONS, N_LOSSES = len(ELEMENTWISE), len(LOSSES)
 PORTABLE = isa.NAME == "portable" or not jit.JIT
@@ -30,7 +31,13 @@ def _flat(context: Any, builder: Any, kinds: Any, values: Any) -> list[Any]:
     """Arguments as the microkernel takes them: an array and its offset become a pointer."""
     flat, arguments = [], iter(zip(kinds, values, strict=True))
     for kind, value in arguments:
-        if isinstance(kind, types.Array):
+        if isinstance(kind, Pointer):
+            offset_kind, offset = next(arguments)
+            offset = context.cast(builder, offset, offset_kind, types.int64)
+            place = builder.gep(value, [offset], source_etype=context.get_value_type(kind.dtype))
+            place.type = ir.PointerType()
+            flat.append(place)
+        elif isinstance(kind, types.Array):
             offset_kind, offset = next(arguments)
             data = builder.bitcast(context.make_array(kind)(context, builder, value).data, ir.PointerType())
             offset = context.cast(builder, offset, offset_kind, types.int64)
@@ -52,7 +59,9 @@ def _emitted(name: str) -> Any:
     def call(typing_context: Any, table: Any, *arguments: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             word = ir.IntType(64)
-            slots = context.make_array(signature.args[0])(context, builder, values[0]).data
+            slots = values[0]
+            if isinstance(signature.args[0], types.Array):
+                slots = context.make_array(signature.args[0])(context, builder, slots).data
             kinds = signature.args[1]
             flat = _flat(context, builder, kinds, [builder.extract_value(values[1], i) for i in range(len(kinds))])
             slot = builder.add(flat.pop(0), word(first)) if family else word(first)
@@ -97,7 +106,14 @@ if PORTABLE:
 def _microkernel(name: str) -> Any:
     if not PORTABLE:
         return _emitted(name)
-    return jit.called(twin(name))
+    plain = jit.called(twin(name))
+    if not jit.JIT:
+        return plain
+
+    def call(*arguments):
+        plain(*as_arrays(arguments))
+
+    return jit.called(call)
 
 
 def _word(name: str) -> Any:
@@ -185,6 +201,7 @@ def addresses(dtype: str) -> np.ndarray:
     """The table for float32 or float64; compiles or loads the microkernels when first asked for."""
     words = np.zeros(len(SLOTS), np.int64)
     if not PORTABLE:
-        entry = jit.callback(table_float32 if dtype == "float32" else table_float64, types.void(types.int64))
-        entry.ctypes(words.ctypes.data)
+        from fastbp.kernels import entries  # which imports this module
+
+        entries.entry("microkernels", dtype).ctypes(words.ctypes.data)
     return words

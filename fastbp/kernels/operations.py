@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-# Operations, and the fields of their rows: what, which node, whether a barrier follows, how the work is split.
+# What an operation does.
 (GATHER, FORWARD, LOSS, CHECK, OUTPUT, BACKWARD, WEIGHTS, PENALTIES, PREPARE, FACTORS, MEASURE, TRUST,
  APPLY) = range(13)
-WHAT, LAYER, BARRIER, SPLIT, N_PROGRAM = range(5)
-# By shares of units, from which workers help each other; by fixed shares of them; everything by every worker; by fixed
-# shares of the batch's panels, of the layer's panels of outputs, or of its blocks of inputs.
+# How it is split: by shares of units, from which workers help each other; by fixed shares of them; everything by every
+# worker; by fixed shares of the batch's panels, of the layer's panels of outputs, or of its blocks of inputs.
 HELPING, FIXED, EVERYONE, BY_BATCH, BY_OUTPUTS, BY_INPUTS = range(6)

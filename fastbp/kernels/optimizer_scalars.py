@@ -8,5 +8,5 @@ from fastbp.isa.twins import optimizers
 from fastbp.kernels import jit
 
 for helper in optimizers.FOLD_HELPERS:
-    register_jitable(forceinline=True, **jit.OPTIONS)(helper)
-fold = jit.kernel(optimizers.fold)
+    register_jitable(**jit.OPTIONS)(helper)
+fold = jit.part(optimizers.fold)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from fastbp.kernels.jit import inlined
+from fastbp.kernels.jit import inlined_part
 from fastbp.kernels.microkernels import (
     atomic_add,
     atomic_load,
@@ -29,7 +29,7 @@ def words(n_operations: int, workers: int) -> int:
     return FLAGS + (2 + 2 * n_operations) * workers * WORDS
 
 
-@inlined
+@inlined_part
 def wait(turn, spins):
     """One turn of a waiting loop: a pause while it is short, another thread's turn afterwards."""
     if turn < spins:
@@ -38,7 +38,7 @@ def wait(turn, spins):
         yield_thread()
 
 
-@inlined
+@inlined_part
 def gather_workers(sync, workers, spins):
     """Whether all workers arrived (TOGETHER), or this one must do everything (ALONE); others get UNDECIDED.
 
@@ -57,7 +57,7 @@ def gather_workers(sync, workers, spins):
     return TOGETHER if atomic_load(sync, DECISION) == TOGETHER else UNDECIDED
 
 
-@inlined
+@inlined_part
 def barrier(sync, me, workers, spins):
     """Returns when all workers have called it.
 
@@ -76,12 +76,12 @@ def barrier(sync, me, workers, spins):
             turn += 1
 
 
-@inlined
+@inlined_part
 def counter(parity, operation, n_operations, victim, workers):
     return FLAGS + (2 * workers + (parity * n_operations + operation) * workers + victim) * WORDS
 
 
-@inlined
+@inlined_part
 def take(sync, place, victim, workers, units):
     """The next unit of worker `victim`'s share, or -1. A worker empties its own share first, then helps the others."""
     first = victim * units // workers

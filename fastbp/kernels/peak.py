@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
-
 import numpy as np
-from numba import carray, types
+from numba import carray
 
 from fastbp import isa
 from fastbp.isa.codes import KEEP, ZERO
 from fastbp.isa.microkernels import SLOTS
 from fastbp.kernels import jit
 from fastbp.kernels.microkernels import across, peak
-from fastbp.kernels.worker import pointer
+from fastbp.kernels.pointers import pointer
 
 CHAIN, TILE = range(2)
 ROWS, COLUMNS = isa.table().sizes[0]
@@ -42,9 +39,3 @@ def repeat_float32(table, operands, what, n):
 
 def repeat_float64(table, operands, what, n):
     repeat(carray(pointer(table), N_SLOTS, np.int64), carray(pointer(operands), SIZE * 8, np.float64), what, n)
-
-
-@cache
-def entry(dtype: str) -> Any:
-    function = repeat_float32 if dtype == "float32" else repeat_float64
-    return jit.callback(function, types.void(types.int64, types.int64, types.int64, types.int64)).ctypes

@@ -115,7 +115,7 @@ def test_activation_at_the_edges(name, machine, dtype):
 
 
 def test_codes_are_stable():
-    """Plans and checkpoints hold them."""
+    """Those that keep their slopes stand behind those whose slope is a function of the output."""
     order = ["identity", "relu", "leaky_relu", "sigmoid", "tanh", "elu", "selu", "softplus"]
     order += ["gelu", "gelu_tanh", "silu", "mish", "softmax"]
     assert [*FROM_OUTPUT, *WITH_SLOPE] == order[:-1]

@@ -1,4 +1,4 @@
-"""Dropout and Gaussian noise from a counter-based generator: no state, the same numbers for any order of work.
+"""Dropout and Gaussian noise from a counter-based generator: no state, the same numbers in any order of work.
 
 Philox4x32-10 (Salmon et al. 2011) turns (row, unit // 4, step, node) under a key into four random words, those of units
 4 i ... 4 i + 3 of that row. A call fills four lines: lane l belongs to row `row + l`.
@@ -39,7 +39,7 @@ class Philox:
         return b.shuffle_vector(one, undefined, ir.Constant(self.words, [0] * self.x.lanes))
 
     def product(self, words, factor: int):
-        """High and low words of words * factor: every other word at a time, where the others stood."""
+        """High and low words of words * factor, computed on every other word at a time."""
         b = self.x.b
         pairs = b.bitcast(words, self.pairs)
         even, odd = (b.mul(half, self.pair(factor)) for half in (b.and_(pairs, self.pair(LOW)), self.high(pairs)))
@@ -79,8 +79,7 @@ def each_unit(x: Lines, n, random: Philox, unit: Callable) -> None:
 
 
 def dropout(module: ir.Module, bits: int, table) -> ir.Function:
-    """One panel of n units; f <- 0 where the unit's random
-    word is under the threshold, else scale; z <- a f."""
+    """One panel of n units: f <- 0 where the unit's random word is below the threshold, else scale; z <- a f."""
 
     def body(builder, n, row, step, node, threshold, keys, a, z, f, scale):
         x, b = Lines(builder, bits), builder
@@ -98,7 +97,7 @@ def dropout(module: ir.Module, bits: int, table) -> ir.Function:
 
 
 def noise(module: ir.Module, bits: int, table) -> ir.Function:
-    """One panel of n units; z <- a + deviation N(0, 1)."""
+    """One panel of n units: z <- a + deviation N(0, 1)."""
 
     def body(builder, n, row, step, node, keys, a, z, deviation):
         x = Lines(builder, bits)

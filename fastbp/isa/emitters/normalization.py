@@ -1,8 +1,8 @@
-"""Batch and layer normalisation over panels, and the sum at the end of a residual block.
+"""Batch and layer normalization over panels.
 
-Batch normalisation needs sums over the rows of a batch: over panels in their order, then over lanes by halves. Layer
-normalisation needs sums over a row's features: see `outputs.Sums`. `apitch`, `dpitch` … lead to the next panel. Lanes
-without a row count for nothing in a sum; what is computed for them is of no use to anyone.
+Batch normalization needs sums over the rows of a batch: over panels in their order, then over lanes by halves. Layer
+normalization needs sums over a row's features: see `softmax.Sums`. `apitch`, `dpitch` … lead to the next panel. Lanes
+without a row add nothing to a sum; what is computed for them is not used.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def rows_in(x: Lines, batch):
 
 
 def batch_norm(module: ir.Module, bits: int, table) -> ir.Function:
-    """N features of all panels.
+    """n features of all panels.
 
     f <- (a - mean) / sqrt(variance + epsilon) over the batch, z <- gamma f + beta. stats <- mean, variance (biased) and
     1 / sqrt(variance + epsilon), spitch apart; beta lies gpitch behind gamma, f is as z.
@@ -108,8 +108,10 @@ def batch_norm(module: ir.Module, bits: int, table) -> ir.Function:
 
 
 def batch_norm_predict(module: ir.Module, bits: int, table) -> ir.Function:
-    """One panel; z <- gamma (a - mean) / sqrt(variance + epsilon) + beta with
-    moving statistics; beta, mean and variance lie gpitch, 2 gpitch and 3 gpitch behind gamma."""
+    """One panel: z <- gamma (a - mean) / sqrt(variance + epsilon) + beta with moving statistics.
+
+    beta, mean and variance lie gpitch, 2 gpitch and 3 gpitch behind gamma.
+    """
 
     def body(builder, n, a, z, gamma, gpitch, epsilon):
         x, b = Lines(builder, bits), builder
@@ -127,8 +129,10 @@ def batch_norm_predict(module: ir.Module, bits: int, table) -> ir.Function:
 
 
 def gains(module: ir.Module, bits: int, table) -> ir.Function:
-    """The gradients of gamma and beta, n features of all panels:
-    g[i] <- sum of d f, g[gpitch + i] <- sum of d over the batch."""
+    """The gradients of gamma and beta for n features of all panels.
+
+    g[i] <- sum of d f, g[gpitch + i] <- sum of d, over the batch.
+    """
 
     def body(builder, n, batch, d, dpitch, f, fpitch, g, gpitch):
         x, b = Lines(builder, bits), builder
@@ -148,8 +152,10 @@ def gains(module: ir.Module, bits: int, table) -> ir.Function:
 
 
 def batch_norm_backward(module: ir.Module, bits: int, table) -> ir.Function:
-    """N features of all panels;
-    e <- gamma inverse (d - sum(d) / batch - f sum(d f) / batch), the sums as `gains` left them in g."""
+    """n features of all panels: e <- gamma inverse (d - sum(d) / batch - f sum(d f) / batch).
+
+    The sums are those that `gains` left in g.
+    """
 
     def body(builder, n, batch, d, dpitch, f, fpitch, gamma, inverse, g, gpitch, e, epitch):
         x, b = Lines(builder, bits), builder
@@ -176,8 +182,10 @@ def batch_norm_backward(module: ir.Module, bits: int, table) -> ir.Function:
 
 
 def layer_norm(module: ir.Module, bits: int, table) -> ir.Function:
-    """One panel; f <- (a - mean) / sqrt(variance + epsilon) over
-    each row's n features, z <- gamma f + beta; inverse <- the line of 1 / sqrt(variance + epsilon)."""
+    """One panel: f <- (a - mean) / sqrt(variance + epsilon) over each row's n features, z <- gamma f + beta.
+
+    inverse <- the line of 1 / sqrt(variance + epsilon).
+    """
 
     def body(builder, n, a, z, f, gamma, gpitch, inverse, epsilon):
         x, b = Lines(builder, bits), builder
@@ -214,8 +222,7 @@ def layer_norm(module: ir.Module, bits: int, table) -> ir.Function:
 
 
 def layer_norm_backward(module: ir.Module, bits: int, table) -> ir.Function:
-    """One panel; with g = gamma d and means over each row's features,
-    e <- inverse (g - mean(g) - f mean(g f))."""
+    """One panel: e <- inverse (g - mean(g) - f mean(g f)), g = gamma d, means over each row's features."""
 
     def body(builder, n, d, f, gamma, inverse, e):
         x, b = Lines(builder, bits), builder

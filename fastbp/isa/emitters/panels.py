@@ -1,4 +1,4 @@
-"""Panels in registers: transpose, gather from rows, scatter to rows, and passes over lines.
+"""Panels in registers: transpose, gather from rows, scatter to rows.
 
 A panel holds one line per feature; lane i of every line belongs to row i of the batch.
 """
@@ -19,7 +19,7 @@ def lane_mask(x: Lines, count):
 
 
 def masked_load(x: Lines, place, mask):
-    """The lines's masked lanes at any alignment, 0 elsewhere; memory behind the other lanes is not touched."""
+    """The line's masked lanes at any alignment, 0 elsewhere; memory behind the other lanes is not touched."""
     name = f"llvm.masked.load.v{x.lanes}f{x.bits}.p0"
     load = declare(x.b.module, name, ir.FunctionType(x.vector, [PTR, I32, x.mask, x.vector]))
     return x.b.call(load, [place, I32(x.bits // 8), mask, x.const(0.0)])
@@ -46,8 +46,7 @@ def at_most(b, value, bound: int):
 
 
 def transpose(module: ir.Module, bits: int, table) -> ir.Function:
-    """One L x L block, of which `columns` target lines are wanted; source lines
-    from `rows` on count as zero."""
+    """One L x L block, of which `columns` target lines are wanted; source lines from `rows` on count as zero."""
 
     def body(builder, rows, columns, source, target):
         x, b = Lines(builder, bits), builder
@@ -85,8 +84,10 @@ def transpose(module: ir.Module, bits: int, table) -> ir.Function:
 
 
 def gather(module: ir.Module, bits: int, table) -> ir.Function:
-    """Lane i of the panel becomes row indices[i] of x, zero from
-    `count` on. The rest of the panel's last block of lines may be overwritten."""
+    """Lane i of the panel becomes row indices[i] of x, zero from `count` on.
+
+    The rest of the panel's last block of lines may be overwritten.
+    """
 
     def body(builder, features, count, source, pitch, indices, panel):
         x, b = Lines(builder, bits), builder

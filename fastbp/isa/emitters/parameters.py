@@ -1,4 +1,4 @@
-"""Passes over runs of parameters and their gradients, where a whole gradient must be known before any update.
+"""Passes over runs of parameters and their gradients, for what must know the whole gradient before any update.
 
 Sums are taken in double precision, lane by lane in the order of the lines, then over the lanes from the first to the
 last: one order, whoever computes it.
@@ -84,7 +84,7 @@ def squares(module: ir.Module, bits: int, table) -> ir.Function:
 
 
 def penalties(module: ir.Module, bits: int, table) -> ir.Function:
-    """Sums[0] <- sum |w|, sums[1] <- sum w^2."""
+    """sums[0] <- sum |w|, sums[1] <- sum w^2."""
 
     def body(builder, n, w, totals):
         x, b = Lines(builder, bits), builder
@@ -129,7 +129,7 @@ def limit(module: ir.Module, bits: int, table) -> ir.Function:
 
 
 def average(module: ir.Module, bits: int, table) -> ir.Function:
-    """Mean <- w + momentum (mean - w)."""
+    """mean <- w + momentum (mean - w)."""
 
     def body(builder, n, w, mean, momentum):
         x, b = Lines(builder, bits), builder
@@ -146,7 +146,7 @@ def average(module: ir.Module, bits: int, table) -> ir.Function:
 
 
 def lamb(module: ir.Module, bits: int, table) -> ir.Function:
-    """Sums[0] <- sum w^2, sums[1] <- sum r^2 of LAMB's direction r, from the states
+    """sums[0] <- sum w^2, sums[1] <- sum r^2 of LAMB's direction r, from the states
     stride and 2 stride behind w, which stay as they are. s: decay, beta_1, beta_2, epsilon', alpha' (see `optimizers`).
 
     r is the direction that the update takes: where all gradients were 0, so is its quotient, epsilon' or no epsilon'.

@@ -9,7 +9,7 @@ from fastbp.isa.targets.table import Table
 
 
 def peak(module: ir.Module, bits: int, table: Table) -> ir.Function:
-    """c[j, :] <- C[j, :] * X[0, :] + X[1, :], n times, for the `lines` sums of a register tile.
+    """C[j, :] <- C[j, :] * X[0, :] + X[1, :], n times, for the `lines` sums of a register tile.
 
     As many independent sums as the largest tile keeps in registers, so that each FMA's latency is hidden behind the
     others: 24 on AVX-512, where 2 a cycle with a latency of 4 need 8. `lines` says so to the twin.

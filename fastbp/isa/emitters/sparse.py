@@ -1,4 +1,4 @@
-"""Rows with few nonzero features against a kernel's panels: no zero is ever touched.
+"""Rows with few nonzero features times a kernel's panels: no zero is ever touched.
 
 A row is `n` columns (int32) and their values. The kernel's panel has a line of outputs for every column, so forward
 adds up lines, and the gradient is added to the same lines.
@@ -21,8 +21,10 @@ def column_at(x: Lines, columns, i):
 
 
 def sparse_forward(module: ir.Module, bits: int, table) -> ir.Function:
-    """z[j] <- bias[j] + sum over i of
-    values[i] W[j][columns[i]], a line for each of the panels, wpitch apart as the biases are."""
+    """z[j] <- bias[j] + sum over i of values[i] W[j][columns[i]], a line for each of the panels.
+
+    Panels and biases are wpitch apart.
+    """
 
     def body(builder, n, columns, values, w, wpitch, panels, bias, z, zpitch):
         x, b = Lines(builder, bits), builder
@@ -51,8 +53,10 @@ def sparse_forward(module: ir.Module, bits: int, table) -> ir.Function:
 
 
 def sparse_add(module: ir.Module, bits: int, table) -> ir.Function:
-    """One panel; W[columns[i]] <- W[columns[i]] + factor values[i] d,
-    where that is finite in every lane; else *flag becomes 1."""
+    """One panel: W[columns[i]] <- W[columns[i]] + factor values[i] d where that is finite in every lane.
+
+    Elsewhere *flag becomes 1.
+    """
 
     def body(builder, n, columns, values, d, w, factor, flag):
         x, b = Lines(builder, bits), builder

@@ -1,6 +1,6 @@
 """What threads need of the processor: atomics, pause, yield, and the floating-point control word.
 
-Each emitter takes a builder and LLVM values and returns one. They are inlined where they are used.
+Each emitter takes a builder and LLVM values and returns one; it is inlined where it is used.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def atomic_store(b: ir.IRBuilder, pointer, value):
 
 
 def exchange_if(b: ir.IRBuilder, pointer, expected, value):
-    """Stores value where expected stands; returns what stood there."""
+    """Stores the value if the word is the expected one; returns the word as it was."""
     return b.extract_value(b.cmpxchg(pointer, expected, value, "acq_rel", "acquire"), 0)
 
 

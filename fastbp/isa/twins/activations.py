@@ -10,7 +10,8 @@ import math
 
 from fastbp.isa.targets.table import LINE
 
-# f' is a function of the output a alone up to SOFTPLUS; from GELU on, forward keeps it for backward.
+# In this order: those whose f' is a function of the output a alone, up to SOFTPLUS; those for which forward keeps f'
+# for backward, from GELU on; softmax. No file holds the codes.
 (
     IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH, ELU, SELU, SOFTPLUS, GELU, GELU_TANH, SILU, MISH, SOFTMAX,
 ) = range(13)  # fmt: skip

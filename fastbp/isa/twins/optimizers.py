@@ -54,22 +54,22 @@ SAFER_32 = 1e16
 LARGEST_RATE = 1e6
 
 
-def fold(M, at, rule, row, multiplier, decays):
+def fold(M, at, rule, S, s, multiplier, decays):
     """Writes the scalars of one step to M[at ...] as UPDATE_RULES lists them, and how large gradients may safely be.
 
     multiplier, decays: times the rate and the decay, for the arrays that these scalars are for.
-    `row` comes from the optimizer: rate, decay, then what `optimizers` says of each.
+    S[s ...] comes from the optimizer: rate, decay, then what `optimizers` says of each.
     """
-    rate, decay = row[0] * multiplier, row[1] * decays
+    rate, decay = S[s] * multiplier, S[s + 1] * decays
     step = rate
     if rule == SGD:
         M[at], M[at + 1] = 1.0 - rate * decay, -rate
     elif rule in (MOMENTUM, NESTEROV):
-        M[at], M[at + 1], M[at + 2] = decay, row[2], -rate
+        M[at], M[at + 1], M[at + 2] = decay, S[s + 2], -rate
     elif rule <= NADAM:
-        step = fold_adam(M, at, rule, rate, decay, row)
+        step = fold_adam(M, at, rule, rate, decay, S, s)
     else:
-        fold_others(M, at, rule, rate, decay, row)
+        fold_others(M, at, rule, rate, decay, S, s)
     safe = SAFE_64
     if M.itemsize == 4:
         safe = SAFER_32 if rule in (RMSPROP_CENTERED, ADAGRAD) else SAFE_32
@@ -80,17 +80,17 @@ def fold(M, at, rule, row, multiplier, decays):
     M[at + LIMIT] = safe if step < LARGEST_RATE and decay < LARGEST_RATE and rate * decay <= 1.0 else 0.0
 
 
-def fold_adam(M, at, rule, rate, decay, row):
+def fold_adam(M, at, rule, rate, decay, S, s):
     """m = (1 - beta_1) m' and v = (1 - beta_2) v': the factors, the corrections and the root of 1/v's move into
     epsilon' = epsilon / root and alpha = rate (1 - beta_1) / ((1 - beta_1^t) root)."""
-    beta_1, beta_2, epsilon = row[2], row[3], row[4]
-    root = math.sqrt((1.0 - beta_2) / row[6])
-    step = rate * (1.0 - beta_1) / (row[5] * root)
-    if rule == NADAM:  # rate (row[5] g + row[7] m) / ...
-        step = rate * row[5] / root
-        M[at + 5] = row[7] * (1.0 - beta_1) / row[5]
+    beta_1, beta_2, epsilon = S[s + 2], S[s + 3], S[s + 4]
+    root = math.sqrt((1.0 - beta_2) / S[s + 6])
+    step = rate * (1.0 - beta_1) / (S[s + 5] * root)
+    if rule == NADAM:  # rate (S[s + 5] g + S[s + 7] m) / ...
+        step = rate * S[s + 5] / root
+        M[at + 5] = S[s + 7] * (1.0 - beta_1) / S[s + 5]
     elif rule == AMSGRAD:
-        decoupled = row[7] != 0.0
+        decoupled = S[s + 7] != 0.0
         M[at + 5] = 1.0 - rate * decay if decoupled else 1.0
         decay = 0.0 if decoupled else decay
     M[at] = 1.0 - rate * decay if rule == ADAMW else decay
@@ -98,17 +98,17 @@ def fold_adam(M, at, rule, rate, decay, row):
     return step
 
 
-def fold_others(M, at, rule, rate, decay, row):
+def fold_others(M, at, rule, rate, decay, S, s):
     tiny = TINY_32 if M.itemsize == 4 else TINY_64
     M[at] = decay
     if rule == ADAGRAD:
-        M[at + 1], M[at + 2], M[at + 3] = row[2] + tiny, row[3], -rate
+        M[at + 1], M[at + 2], M[at + 3] = S[s + 2] + tiny, S[s + 3], -rate
     elif rule == LION:
-        M[at], M[at + 1], M[at + 2] = 1.0 - rate * decay, row[2], 1.0 - row[2]
-        M[at + 3], M[at + 4], M[at + 5] = row[3], 1.0 - row[3], rate
+        M[at], M[at + 1], M[at + 2] = 1.0 - rate * decay, S[s + 2], 1.0 - S[s + 2]
+        M[at + 3], M[at + 4], M[at + 5] = S[s + 3], 1.0 - S[s + 3], rate
     else:
-        epsilon = row[3] + tiny if rule == ADADELTA else row[4]
-        M[at + 1], M[at + 2], M[at + 3], M[at + 4], M[at + 5] = row[2], 1.0 - row[2], epsilon, -rate, row[3]
+        epsilon = S[s + 3] + tiny if rule == ADADELTA else S[s + 4]
+        M[at + 1], M[at + 2], M[at + 3], M[at + 4], M[at + 5] = S[s + 2], 1.0 - S[s + 2], epsilon, -rate, S[s + 3]
 
 
 def update(table, code, rows, columns, G, g, gpitch, W, w, wpitch, stride, S, s, flag, f):

@@ -1,4 +1,4 @@
-"""Sparse rows times a kernel's panels, and their gradient."""
+"""Rows with few nonzero features times a kernel's panels, and the step on these."""
 
 from __future__ import annotations
 

@@ -1,0 +1,84 @@
+"""The entries of compiled code that the engine calls, by name and element type."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastbp.kernels.array_update import update_float32 as update_array_float32
+from fastbp.kernels.array_update import update_float64 as update_array_float64
+from fastbp.kernels.jit import callback, parallel
+from fastbp.kernels.microkernels import table_float32, table_float64
+from fastbp.kernels.peak import repeat_float32, repeat_float64
+from fastbp.kernels.pieces import run_node, run_update
+from fastbp.kernels.pointers import context_float32, context_float64
+from fastbp.kernels.worker import work
+
+
+def worker_float32(context):
+    work(context_float32(context))
+
+
+def worker_float64(context):
+    work(context_float64(context))
+
+
+def node_float32(context, what, layer, unit):
+    run_node(context_float32(context), what, layer, unit)
+
+
+def node_float64(context, what, layer, unit):
+    run_node(context_float64(context), what, layer, unit)
+
+
+def update_float32(context, what, layer, unit):
+    run_update(context_float32(context), what, unit)
+
+
+def update_float64(context, what, layer, unit):
+    run_update(context_float64(context), what, unit)
+
+
+@intrinsic
+def call_worker(typing_context: Any, address: Any, context: Any) -> Any:
+    def generate(_: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
+        builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
+        return _.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+def launch(address, contexts, stride, workers):
+    """Starts `workers` workers, each on a thread of its own where the threading layer has that many."""
+    for me in numba.prange(workers):
+        call_worker(address, contexts + me * stride)
+
+
+# What each entry is made from, by element type, and its signature.
+FUNCTIONS: dict[str, dict[str, Any]] = {
+    "microkernels": {"float32": table_float32, "float64": table_float64},
+    "worker": {"float32": worker_float32, "float64": worker_float64},
+    "node": {"float32": node_float32, "float64": node_float64},
+    "update": {"float32": update_float32, "float64": update_float64},
+    "launcher": {"float32": launch, "float64": launch},  # one for both types
+    "plain update": {"float32": update_array_float32, "float64": update_array_float64},
+    "peak": {"float32": repeat_float32, "float64": repeat_float64},
+}
+ARGUMENTS = {"microkernels": 1, "worker": 1, "node": 4, "update": 4, "launcher": 4, "plain update": 1, "peak": 4}
+# What a network of one type needs.
+NEEDED = ("microkernels", "worker", "node", "update")
+
+
+@cache
+def entry(name: str, dtype: str) -> Any:
+    """The compiled entry: a C callback with its address, or the launcher."""
+    if name == "launcher" and dtype != "float32":
+        return entry(name, "float32")
+    make = parallel if name == "launcher" else callback
+    return make(FUNCTIONS[name][dtype], types.void(*[types.int64] * ARGUMENTS[name]))

@@ -1,0 +1,85 @@
+"""What is compiled apart from the worker and called by the addresses that its context holds, about 10 ns a call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastbp.kernels import jit
+from fastbp.kernels import operations as op
+from fastbp.kernels.embedding import embed, table_weights
+from fastbp.kernels.jit import inlined_part, part
+from fastbp.kernels.nodes import node_backward, node_forward, node_weights
+from fastbp.kernels.pointers import address_of
+from fastbp.kernels.pointers import worker_zero as _worker_zero
+from fastbp.kernels.sparse import run_sparse
+from fastbp.kernels.updates import apply_piece, direction_scalars, factors, measure_piece, penalty, prepare_piece, trust
+
+
+@part
+def run_node(c, what, layer, unit):
+    """One unit of an operation of a node that is not dense, or of a dense layer on sparse rows."""
+    row = c.layers[layer]
+    if row.IS_DENSE:
+        run_sparse(c, row, what, unit)
+    elif what == op.FORWARD:
+        if row.N_TABLES:
+            embed(c, row, unit)
+        else:
+            node_forward(c, row, layer, unit)
+    elif what == op.BACKWARD:
+        node_backward(c, row, unit)
+    elif row.N_TABLES:
+        table_weights(c, row, unit)
+    else:
+        node_weights(c, row, unit)
+
+
+@part
+def run_update(c, what, piece):
+    """One piece of what is done to parameters and to gradients in their buffers."""
+    s = c.step * 8 if c.n_scalars > 1 else 0
+    if what == op.PENALTIES:
+        penalty(c, c.scalars[s + 1], piece)
+    elif what == op.PREPARE:
+        prepare_piece(c, piece)
+    elif what == op.FACTORS:
+        factors(c)
+        if c.lamb:
+            direction_scalars(c, s)
+    elif what == op.MEASURE:
+        measure_piece(c, piece)
+    elif what == op.TRUST:
+        trust(c, s)
+    else:
+        apply_piece(c, piece)
+
+
+@intrinsic
+def call_at(typing_context: Any, address: Any, c: Any, what: Any, layer: Any, unit: Any) -> Any:
+    """Calls a piece with int64 arguments."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        word = ir.IntType(64)
+        kind = ir.FunctionType(ir.VoidType(), [word] * 4)
+        builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 5), generate
+
+
+def _call_node(c, what, layer, unit):
+    call_at(c.run_node, address_of(c), what, layer, unit)
+
+
+def _call_update(c, what, piece):
+    call_at(c.run_update, address_of(c), what, 0, piece)
+
+
+if jit.JIT:
+    call_node, call_update, worker_zero = inlined_part(_call_node), inlined_part(_call_update), _worker_zero
+else:
+    call_node, call_update, worker_zero = run_node, run_update, lambda c: c
