@@ -15,7 +15,6 @@ copyright = "fastbp developers, BSD 3-Clause"
 version = release = fastbp.__version__
 
 extensions = [
-    "docstrings",
     "generated",
     "mathematics",
     "sphinx.ext.autodoc",
