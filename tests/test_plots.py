@@ -260,7 +260,7 @@ def test_speeds_are_ratios_round_by_round():
 
 
 WRONG = {
-    "lengths": (lambda: plots.plot_confusion_matrix([0, 1], [0]), "y_pred labels (n,)"),
+    "lengths": (lambda: plots.plot_confusion_matrix([0, 1], [0]), "and y_pred labels"),
     "no rows": (lambda: plots.plot_confusion_matrix([], []), "shapes"),
     "too few names": (lambda: plots.plot_confusion_matrix([0, 2], [0, 1], class_names=["a", "b"]), "0 to 1"),
     "shapes": (lambda: plots.plot_predictions([1.0, 2.0], [1.0]), r"shapes \(2,\) and \(1,\)"),
@@ -271,8 +271,8 @@ WRONG = {
     "another shape": (lambda: plots.plot_weights(KERNEL, shape=(2, 5)), "12 inputs"),
     "no kernel": (lambda: plots.plot_weights([1.0, 2.0]), "inputs, units"),
     "not built": (lambda: plots.plot_weights(fastbp.Sequential([fastbp.Dense(1)])), "not known yet"),
-    "no base": (lambda: plots.plot_speed({"a": {"NumPy": [1.0]}}), "must hold 'fastbp'"),
-    "no task": (lambda: plots.plot_speed({}), "hold a task"),
+    "no base": (lambda: plots.plot_speed({"a": {"NumPy": [1.0]}}), "must include 'fastbp'"),
+    "no task": (lambda: plots.plot_speed({}), "at least one task"),
     "rounds": (lambda: plots.plot_speed({"a": {"NumPy": [1.0], "fastbp": [1.0, 2.0]}}), "equal numbers of rounds"),
     "no time": (lambda: plots.plot_speed({"a": {"NumPy": [0.0], "fastbp": [1.0]}}), "positive"),
     "no look": (lambda: plots.plot_gradient_health(fastbp.GradientHealth([[1.0]], [1.0])), "at least one record"),

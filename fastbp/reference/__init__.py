@@ -2,7 +2,7 @@
 
 It follows Goodfellow, Bengio and Courville, *Deep Learning* (2016), chapter 6, with one difference in notation: each
 sample is a row, so weights have the shape (in, out) and products read from left to right. For an array T, dT denotes
-the derivative of the loss L with respect to T:
+the derivative of the loss L with respect to T::
 
     forward pass, algorithm 6.3     Z = A_below W + b        A = f(Z)        A_below of the first layer is X
     loss, section 6.2               L = sum_i s_i l_i        l_i: loss of row i; s_i = w_i / sum w, unweighted 1/rows
