@@ -1,5 +1,7 @@
 """fastbp: multilayer perceptrons trained by backpropagation on multicore CPUs.
 
+Examples
+--------
 >>> import fastbp
 >>> model = fastbp.Sequential([fastbp.Dense(32, "relu"), fastbp.Dense(10, "softmax")])
 >>> model.compile("adam", "cross_entropy", metrics=["accuracy"])
@@ -75,11 +77,11 @@ from fastbp.training.history import DivergenceWarning, History
 from fastbp.util import old_names
 from fastbp.util.version import __version__
 
-# Imported when first asked for; Numba alone takes 0.25 s.
-_LATER = ("datasets", "estimators", "exchange", "kernels", "reference", "sources")
-_ESTIMATORS = ("MLPClassifier", "MLPRegressor")  # these need scikit-learn
+# Imported lazily: Numba alone takes 0.25 s, the estimators need scikit-learn.
+_LAZY_MODULES = ("datasets", "estimators", "exchange", "kernels", "reference", "sources")
+_ESTIMATORS = ("MLPClassifier", "MLPRegressor")
 old_names.install()
-if os.environ.get("FASTBP_ISA", "").strip():  # is checked, and takes effect, before Numba compiles anything
+if os.environ.get("FASTBP_ISA", "").strip():  # must take effect before Numba compiles anything
     importlib.import_module("fastbp.kernels.jit")
 
 __all__ = [
@@ -165,7 +167,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name in _LATER:
+    if name in _LAZY_MODULES:
         return importlib.import_module(f"fastbp.{name}")
     if name in _ESTIMATORS:
         return getattr(importlib.import_module("fastbp.estimators"), name)

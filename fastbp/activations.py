@@ -1,4 +1,4 @@
-"""The activation functions by name, each with its parameter where it has one.
+"""Activation functions by name, with the parameter alpha where they have one.
 
 `fastbp.reference.ACTIVATIONS` holds the equations and their derivatives.
 """
@@ -36,11 +36,28 @@ NAMES_ELSEWHERE = {"linear": "identity", "none": "identity", "logistic": "sigmoi
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation function: its name, and its parameter alpha (0 for those that have none).
+    """An activation function: its name and its parameter alpha.
 
-    Raises ValueError for an unknown name, an alpha that is not finite, or an alpha where the function has none;
-    TypeError for an alpha that is no number.
+    Parameters
+    ----------
+    name : str
+        One of `fastbp.activations.NAMES`.
+    alpha : float
+        Parameter of "leaky_relu" and "elu"; 0 for all others.
 
+    Raises
+    ------
+    ValueError
+        If the name is unknown, alpha is not finite, or the function has no alpha.
+    TypeError
+        If alpha is not a number.
+
+    See Also
+    --------
+    LeakyReLU, ELU, CustomActivation
+
+    Examples
+    --------
     >>> Activation("elu", 0.5)
     Activation(name='elu', alpha=0.5)
     """
@@ -53,35 +70,59 @@ class Activation:
             raise ValueError(_unknown(self.name))
         alpha: Any = self.alpha
         if isinstance(alpha, bool) or not isinstance(alpha, Real):
-            raise TypeError(f"alpha of {self.name!r} must be a number, but got {alpha!r}")
+            raise TypeError(f"alpha of {self.name!r} must be a number, got {alpha!r}: pass a float")
         if not math.isfinite(alpha):
-            raise ValueError(f"alpha of {self.name!r} must be finite, but got {alpha!r}")
+            raise ValueError(f"alpha of {self.name!r} must be finite, got {alpha!r}: pass such a number")
         if alpha != 0 and self.name not in PARAMETRIC:
             raise ValueError(
-                f"activation {self.name!r} has no alpha, but got {alpha!r}; only {' and '.join(PARAMETRIC)} do"
+                f"activation {self.name!r} has no alpha, got {alpha!r}: leave it out, only {' and '.join(PARAMETRIC)} "
+                "have one"
             )
         set_fields(self, alpha=float(alpha))
 
     @property
     def rule(self) -> str | ScalarFunctions:
-        """What an engine knows it by."""
+        """The name or functions by which an engine knows the activation."""
         return self.name
 
 
 @final
 @dataclass(frozen=True, init=False)
 class CustomActivation(Activation):
-    """An activation function of your own: two functions of a number z.
+    """A user-defined activation function: two functions of a scalar z, applied elementwise, ``A = function(Z)``.
 
-        A = function(Z), elementwise
+    Parameters
+    ----------
+    function : callable
+        f(z), a float of a float.
+    derivative : callable
+        f'(z), a float of a float.
+    name : str, optional
+        The name used in saved files and summaries, by default the function's own. `fastbp.load` looks it up in
+        `custom_objects`.
+    check : bool, optional
+        Whether to compare the derivative with central differences, at about fifty points. Nine in ten must agree, so
+        kinks are allowed.
 
-    derivative is that of function. Both are compiled by Numba, on float64 numbers, unless they are already: write plain
-    arithmetic with the functions of `math`. name is what files and summaries call it, the function's own name by
-    default: `fastbp.load` asks for it among custom_objects. Unless check is False, the derivative is compared with
-    central differences at some fifty points, of which nine in ten must agree: kinks are allowed. Raises TypeError for
-    what is no function, ValueError where the two do not belong together (naming the worst point), for a name that an
-    activation of fastbp has, and for a lambda without a name.
+    Raises
+    ------
+    TypeError
+        If an argument is not a function.
+    ValueError
+        If the derivative is not that of the function (the message gives the worst point), if a built-in activation has
+        the name, or if a lambda is given without a name.
 
+    See Also
+    --------
+    fastbp.CustomLoss : The same for losses.
+
+    Notes
+    -----
+    Numba compiles both functions for float64 scalars unless they are compiled already: use plain arithmetic and the
+    functions of `math`.
+
+    Examples
+    --------
     >>> def square(z):
     ...     return z * z
     >>> CustomActivation(square, lambda z: 2 * z).name
@@ -100,7 +141,7 @@ class CustomActivation(Activation):
     ) -> None:
         label, functions = checked_functions(function, derivative, name, 1, check)
         if label in DEFAULT_ALPHA:
-            raise ValueError(f"a custom activation needs a name of its own, but {label!r} is fastbp's: pass name=")
+            raise ValueError(f"name must differ from those of the built-in activations, got {label!r}: pass name=")
         set_fields(self, name=label, alpha=0.0, functions=functions)
 
     @property
@@ -109,15 +150,33 @@ class CustomActivation(Activation):
 
     @property
     def label(self) -> str:
-        """Its name, as CustomLoss has it."""
+        """The name, as in CustomLoss."""
         return self.name
 
 
 def LeakyReLU(alpha: float = 0.01) -> Activation:
-    """Leaky ReLU, max(z, 0) + alpha min(z, 0); elementwise. Source: Maas, Hannun and Ng 2013.
+    """Leaky ReLU, ``max(z, 0) + alpha min(z, 0)``, elementwise.
 
-    Keras's default alpha is 0.3, PyTorch's and this one 0.01.
+    Parameters
+    ----------
+    alpha : float, optional
+        Slope for negative z.
 
+    Returns
+    -------
+    Activation
+        For the argument `activation` of a layer.
+
+    Notes
+    -----
+    PyTorch has the same default; Keras's is 0.3.
+
+    References
+    ----------
+    Maas, Hannun and Ng, "Rectifier nonlinearities improve neural network acoustic models", 2013.
+
+    Examples
+    --------
     >>> LeakyReLU(0.2)
     Activation(name='leaky_relu', alpha=0.2)
     """
@@ -125,8 +184,24 @@ def LeakyReLU(alpha: float = 0.01) -> Activation:
 
 
 def ELU(alpha: float = 1.0) -> Activation:
-    """Exponential linear unit: z where z > 0, else alpha (exp(z) - 1); elementwise. Source: Clevert et al. 2016.
+    """Exponential linear unit, elementwise: ``z`` where z > 0, else ``alpha (exp(z) - 1)``.
 
+    Parameters
+    ----------
+    alpha : float, optional
+        Minus the limit for z to minus infinity.
+
+    Returns
+    -------
+    Activation
+        For the argument `activation` of a layer.
+
+    References
+    ----------
+    Clevert, Unterthiner and Hochreiter, "Fast and accurate deep network learning by exponential linear units", 2016.
+
+    Examples
+    --------
     >>> ELU()
     Activation(name='elu', alpha=1.0)
     """
@@ -134,7 +209,7 @@ def ELU(alpha: float = 1.0) -> Activation:
 
 
 def get(activation: str | Activation) -> Activation:
-    """The activation of a name, with its default alpha; an Activation object is returned as it is.
+    """Return the activation of that name with its default alpha; Activation objects are returned unchanged.
 
     Raises ValueError for an unknown name (the message lists the valid ones) and TypeError for anything else.
 
@@ -144,7 +219,7 @@ def get(activation: str | Activation) -> Activation:
     if isinstance(activation, Activation):
         return activation
     if not isinstance(activation, str):
-        raise TypeError(f"activation must be an Activation object or one of {', '.join(NAMES)}, but got {activation!r}")
+        raise TypeError(f"activation must be an Activation object or one of {', '.join(NAMES)}, got {activation!r}")
     if activation not in DEFAULT_ALPHA:
         raise ValueError(_unknown(activation))
     return Activation(activation, DEFAULT_ALPHA[activation])
@@ -154,4 +229,4 @@ def _unknown(name: object) -> str:
     close = get_close_matches(str(name).lower(), NAMES, n=1)
     suggestion = NAMES_ELSEWHERE.get(str(name).lower(), close[0] if close else None)
     hint = f"; did you mean {suggestion!r}?" if suggestion else ""
-    return f"activation must be one of {', '.join(NAMES)}, but got {name!r}{hint}"
+    return f"activation must be one of {', '.join(NAMES)}, got {name!r}{hint}"

@@ -1,4 +1,4 @@
-"""Bounds on kernels, kept after every update."""
+"""Constraints on kernels, enforced after every update."""
 
 from __future__ import annotations
 
@@ -13,15 +13,36 @@ from fastbp.util.fields import set_fields
 @final
 @dataclass(frozen=True)
 class MaxNorm:
-    """A bound on the Euclidean norm of each unit's incoming weights, a column w of the kernel (in, units).
+    """An upper bound on the Euclidean norm of each unit's incoming weights, a column w of the kernel (in, units)::
 
         w <- w min(1, max_value / |w|)        after every update
 
-    max_value: a finite number above 0; else ValueError, or TypeError.
-    Hinton et al. 2012; Goodfellow et al. 2016, section 7.2. As Keras's MaxNorm along axis 0.
+    Parameters
+    ----------
+    max_value : float, optional
+        The bound, finite and above 0.
 
+    Raises
+    ------
+    ValueError
+        If max_value is not finite or not positive.
+    TypeError
+        If max_value is not a number.
+
+    Notes
+    -----
+    Same as Keras's MaxNorm along axis 0.
+
+    References
+    ----------
+    Hinton et al., "Improving neural networks by preventing co-adaptation of feature detectors", 2012; Goodfellow,
+    Bengio and Courville, *Deep Learning*, 2016, section 7.2.
+
+    Examples
+    --------
     >>> MaxNorm(3)
     MaxNorm(max_value=3.0)
+    >>> layer = Dense(64, "relu", kernel_constraint=MaxNorm(3))
     """
 
     max_value: float = 2.0
@@ -33,11 +54,11 @@ class MaxNorm:
 
 
 def get(constraint: Any) -> MaxNorm | None:
-    """The constraint itself, or None for none; TypeError for anything else.
+    """Return the constraint, or None for none; anything else is a TypeError.
 
     >>> get(MaxNorm())
     MaxNorm(max_value=2.0)
     """
     if constraint is not None and not isinstance(constraint, MaxNorm):
-        raise TypeError(f"kernel_constraint must be None or MaxNorm(…), but {constraint!r} came: pass one of these")
+        raise TypeError(f"kernel_constraint must be None or MaxNorm(…), got {constraint!r}: pass one of these")
     return constraint

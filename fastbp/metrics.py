@@ -1,8 +1,8 @@
-"""How good predictions are: accuracy top_k_accuracy mae rmse r2 auc.
+"""Metrics: accuracy top_k_accuracy mae rmse r2 auc.
 
-A metric takes in one part of the data at a time (`add`) and makes its value of what it then knows (`result`), so no
-metric but auc keeps predictions. Arguments everywhere: y, class labels (n,) or targets (n, outputs);
-outputs (n, outputs), probabilities where the loss is a cross-entropy; weight (n,); loss, the loss's name.
+A metric takes in the data block by block (`add`), keeps a state, and computes its value from it (`result`), so no
+metric but auc keeps predictions. Arguments everywhere: y, class labels (n,) or targets (n, outputs); outputs
+(n, outputs), probabilities where the loss is a cross-entropy; weight (n,); loss, the name of the loss.
 """
 
 from __future__ import annotations
@@ -14,68 +14,76 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from fastbp.util.arguments import count, instead, meant
+from fastbp.util.arguments import count, did_you_mean, remedy_for
 from fastbp.util.fields import set_fields
 from fastbp.util.types import Array
 
-# Losses that work from the logits of probabilities.
+# Losses computed from logits.
 _SIGMOID = ("binary_cross_entropy", "binary_focal")
 _SOFTMAX = ("cross_entropy", "categorical_focal", "kl_divergence")
 
 
 class Metric:
-    """A measure of predictions; abstract: use Accuracy, TopKAccuracy, MAE, RMSE, R2 or AUC.
+    """Base class of Accuracy, TopKAccuracy, MAE, RMSE, R2 and AUC.
 
-    Parts are added one after another, from `start()` on; where the data are cut changes no bit of the result.
+    A value is accumulated: `start`, then `add` for each block of rows, then `result`.
+
+    Notes
+    -----
+    Where the data are split into blocks does not change a bit of the result.
     """
 
     name: ClassVar[str]
 
     def start(self) -> Any:
-        """What is known before any data came."""
+        """The initial state, before any data."""
         raise NotImplementedError
 
-    def add(self, known: Any, y: Array, outputs: Array, weight: Array, loss: str) -> Any:
-        """What is known after one more part of the data."""
+    def add(self, state: Any, y: Array, outputs: Array, weight: Array, loss: str) -> Any:
+        """The state after one more block of rows."""
         raise NotImplementedError
 
-    def result(self, known: Any) -> float:
-        """The metric's value; NaN where no data came, or none that weigh anything."""
+    def result(self, state: Any) -> float:
+        """The value of the metric; NaN without data or if all weights are 0."""
         raise NotImplementedError
 
 
 def _running_sum(before: Array, terms: Array) -> Array:
-    """before + terms[0] + terms[1] + …, in this order, so that the sum does not depend on how terms are dealt out."""
+    """before + terms[0] + terms[1] + …, added in this order, so that the sum does not depend on how rows are split."""
     total: Array = np.add.accumulate(np.concatenate([before[None], terms]))[-1]
     return total
 
 
 class Mean(Metric):
-    """A metric that is the weighted mean of one number a row; abstract."""
+    """Base class of metrics that are the weighted mean of one value per row."""
 
     def row_values(self, y: Array, outputs: Array, loss: str) -> Array:
-        """The number of each row, (n,)."""
+        """The value of each row, (n,)."""
         raise NotImplementedError
 
     def start(self) -> Array:
         return np.zeros(2)
 
-    def add(self, known: Array, y: Array, outputs: Array, weight: Array, loss: str) -> Array:
-        return _running_sum(known, np.column_stack([weight * self.row_values(y, outputs, loss), weight]))
+    def add(self, state: Array, y: Array, outputs: Array, weight: Array, loss: str) -> Array:
+        return _running_sum(state, np.column_stack([weight * self.row_values(y, outputs, loss), weight]))
 
-    def result(self, known: Array) -> float:
-        total, weight = known
+    def result(self, state: Array) -> float:
+        total, weight = state
         return float(total / weight) if weight else math.nan
 
 
 @final
 @dataclass(frozen=True)
 class Accuracy(Mean):
-    """The share of rows whose largest output is that of the right class.
+    """Accuracy: the fraction of rows whose largest output is that of the correct class.
 
-    With one output, or with a loss of two classes: the share of outputs on the right side of 0.5, as Keras's
-    binary_accuracy; of 0 with hinge.
+    Notes
+    -----
+    With one output, or with a loss for two classes, it is the fraction of outputs on the correct side of 0.5, as
+    Keras's binary_accuracy; with the hinge loss, of 0.
 
+    Examples
+    --------
     >>> get("accuracy").name
     'accuracy'
     """
@@ -86,8 +94,8 @@ class Accuracy(Mean):
         if y.ndim == 1:
             return np.asarray(outputs.argmax(axis=1) == y)
         if loss in (*_SIGMOID, "hinge") or outputs.shape[1] == 1:
-            border = 0.0 if loss == "hinge" else 0.5
-            hits: Array = ((outputs > border) == (y > border)).mean(axis=1)
+            threshold = 0.0 if loss == "hinge" else 0.5
+            hits: Array = ((outputs > threshold) == (y > threshold)).mean(axis=1)
             return hits
         return np.asarray(outputs.argmax(axis=1) == y.argmax(axis=1))
 
@@ -95,8 +103,15 @@ class Accuracy(Mean):
 @final
 @dataclass(frozen=True)
 class TopKAccuracy(Mean):
-    """The share of rows with fewer than k outputs above that of the right class.
+    """Top-k accuracy: the fraction of rows with fewer than k outputs above that of the correct class.
 
+    Parameters
+    ----------
+    k : int, optional
+        How many of the largest outputs count, at least 1.
+
+    Examples
+    --------
     >>> TopKAccuracy(3)
     TopKAccuracy(k=3)
     """
@@ -109,14 +124,14 @@ class TopKAccuracy(Mean):
 
     def row_values(self, y: Array, outputs: Array, loss: str) -> Array:
         label = y if y.ndim == 1 else y.argmax(axis=1)
-        own = np.take_along_axis(outputs, label[:, None], axis=1)
-        return np.asarray(np.count_nonzero(outputs > own, axis=1) < self.k)
+        correct = np.take_along_axis(outputs, label[:, None], axis=1)
+        return np.asarray(np.count_nonzero(outputs > correct, axis=1) < self.k)
 
 
 @final
 @dataclass(frozen=True)
 class MAE(Mean):
-    """Mean absolute error over all elements, mean |a - y|."""
+    """Mean absolute error over all elements, ``mean |a - y|``."""
 
     name: ClassVar[str] = "mae"
 
@@ -128,7 +143,7 @@ class MAE(Mean):
 @final
 @dataclass(frozen=True)
 class RMSE(Mean):
-    """Root of the mean squared error over all elements, sqrt(mean (a - y)²)."""
+    """Root mean squared error over all elements, ``sqrt(mean (a - y)²)``."""
 
     name: ClassVar[str] = "rmse"
 
@@ -136,16 +151,22 @@ class RMSE(Mean):
         error: Array = np.square(_errors(y, outputs)).mean(axis=1)
         return error
 
-    def result(self, known: Array) -> float:
-        return math.sqrt(super().result(known))
+    def result(self, state: Array) -> float:
+        return math.sqrt(super().result(state))
 
 
 @final
 @dataclass(frozen=True)
 class R2(Metric):
-    """Coefficient of determination, 1 - Σ w (a - y)² / Σ w (y - mean y)², the mean of it over the outputs.
+    """Coefficient of determination, averaged over the outputs.
 
-    As scikit-learn's r2_score: an output whose targets are all alike counts 1 where predicted exactly, else 0.
+    ::
+
+        1 - Σ w (a - y)² / Σ w (y - mean y)²
+
+    Notes
+    -----
+    As in scikit-learn's r2_score, an output whose targets are all equal counts 1 if predicted exactly, else 0.
     """
 
     name: ClassVar[str] = "r2"
@@ -153,39 +174,42 @@ class R2(Metric):
     def start(self) -> tuple[Array | None, Array]:
         return None, np.zeros(1)
 
-    def add(self, known: tuple[Array | None, Array], y: Array, outputs: Array, weight: Array, loss: str) -> Any:
-        """A shift s, which is the first target that weighs anything, and Σ of w, w (y - s), w (y - s)² and w (a - y)².
+    def add(self, state: tuple[Array | None, Array], y: Array, outputs: Array, weight: Array, loss: str) -> Any:
+        """Keep a shift s, the first target with positive weight, and Σ of w, w (y - s), w (y - s)² and w (a - y)².
 
-        Were s 0, large targets of little spread would cancel; a target's own distance from the mean is never so large.
+        Without the shift, large targets of small spread would cancel; a target is never so far from the mean.
         """
-        shift, sums = known
+        shift, sums = state
         keep = weight > 0
         if not keep.any():
-            return known
+            return state
         Y, w = _rows(y, outputs.shape[1])[keep], weight[keep, None]
         if shift is None:
             shift, sums = Y[0], np.zeros((4, Y.shape[1]))
-        away, error = Y - shift, outputs[keep] - Y
-        terms = [np.broadcast_to(w, Y.shape), w * away, w * away * away, w * error * error]
+        shifted, error = Y - shift, outputs[keep] - Y
+        terms = [np.broadcast_to(w, Y.shape), w * shifted, w * shifted * shifted, w * error * error]
         return shift, _running_sum(sums, np.stack(terms, axis=1))
 
-    def result(self, known: tuple[Array | None, Array]) -> float:
-        shift, sums = known
+    def result(self, state: tuple[Array | None, Array]) -> float:
+        shift, sums = state
         if shift is None:
             return math.nan
-        weight, away, square, error = sums
-        spread = np.maximum(square - away * away / weight, 0)
-        flat = spread == 0
-        return float(np.where(flat, error == 0, 1 - error / np.where(flat, 1, spread)).mean())
+        weight, shifted, square, error = sums
+        variation = np.maximum(square - shifted * shifted / weight, 0)
+        constant = variation == 0
+        return float(np.where(constant, error == 0, 1 - error / np.where(constant, 1, variation)).mean())
 
 
 @final
 @dataclass(frozen=True)
 class AUC(Metric):
-    """Area under the ROC curve: the chance that a positive row scores above a negative one, ties counting half.
+    """Area under the ROC curve: the probability that a positive row scores above a negative one, ties counting half.
 
-    With several outputs the mean over the classes, each against the rest. NaN where a class, or the rest, has no row.
-    Keeps all scores until the end. As scikit-learn's roc_auc_score with multi_class="ovr".
+    With several outputs it is the mean over the classes, one versus rest. NaN if a class, or the rest, has no rows.
+
+    Notes
+    -----
+    Same as scikit-learn's roc_auc_score with multi_class="ovr". Keeps all scores until the end.
     """
 
     name: ClassVar[str] = "auc"
@@ -193,24 +217,24 @@ class AUC(Metric):
     def start(self) -> tuple[Array, ...]:
         return ()
 
-    def add(self, known: tuple[Array, ...], y: Array, outputs: Array, weight: Array, loss: str) -> tuple[Array, ...]:
-        """One table (n, 1 + 2 outputs) a part: weight, scores, whether positive."""
-        return (*known, np.column_stack([weight, outputs, _rows(y, outputs.shape[1]) > 0.5]))
+    def add(self, state: tuple[Array, ...], y: Array, outputs: Array, weight: Array, loss: str) -> tuple[Array, ...]:
+        """Append an array (n, 1 + 2 outputs) per block: weight, scores, whether positive."""
+        return (*state, np.column_stack([weight, outputs, _rows(y, outputs.shape[1]) > 0.5]))
 
-    def result(self, known: tuple[Array, ...]) -> float:
-        if not known:
+    def result(self, state: tuple[Array, ...]) -> float:
+        if not state:
             return math.nan
-        table = np.concatenate(known)
+        table = np.concatenate(state)
         outputs = table.shape[1] // 2
         areas = [_area(table[:, 0], table[:, 1 + j], table[:, 1 + outputs + j]) for j in range(outputs)]
         return float(np.mean(areas))
 
 
 def _area(weight: Array, score: Array, positive: Array) -> float:
-    """Σ over positive rows of the weight of the negatives below, plus half of those level, over the product of sums."""
-    _, place = np.unique(score, return_inverse=True)
-    positives = np.bincount(place, weights=weight * positive)
-    negatives = np.bincount(place, weights=weight * (1 - positive))
+    """Weight of (positive, lower-scored negative) pairs, plus half of tied pairs, over the weight of all pairs."""
+    _, rank = np.unique(score, return_inverse=True)
+    positives = np.bincount(rank, weights=weight * positive)
+    negatives = np.bincount(rank, weights=weight * (1 - positive))
     pairs = positives.sum() * negatives.sum()
     below = np.cumsum(negatives) - negatives
     return float(np.dot(positives, below + negatives / 2) / pairs) if pairs else math.nan
@@ -235,7 +259,7 @@ NAMES = tuple(_METRICS)
 
 
 def get(metric: str | Metric) -> Metric:
-    """The metric of a name; a Metric object is returned as it is.
+    """Return the metric of that name; Metric objects are returned unchanged.
 
     Raises ValueError for an unknown name (the message lists the valid ones) and TypeError for anything else.
 
@@ -246,28 +270,28 @@ def get(metric: str | Metric) -> Metric:
         return metric
     if not isinstance(metric, str):
         raise TypeError(
-            f"a metric must be a Metric object or one of {', '.join(NAMES)}, but {metric!r} came: {instead(metric)}"
+            f"metric must be a Metric object or one of {', '.join(NAMES)}, got {metric!r}: {remedy_for(metric)}"
         )
     if metric not in _METRICS:
-        raise ValueError(f"a metric must be one of {', '.join(NAMES)}, but {metric!r} came{meant(metric, NAMES)}")
+        raise ValueError(f"metric must be one of {', '.join(NAMES)}, got {metric!r}{did_you_mean(metric, NAMES)}")
     return _METRICS[metric]
 
 
 def get_all(metrics: Any) -> tuple[Metric, ...]:
-    """The metrics of a list of names or objects, each name once."""
+    """The metrics of a list of names or objects; each name may occur once."""
     if isinstance(metrics, str | Metric):
         metrics = (metrics,)
     if not isinstance(metrics, Iterable):
-        raise TypeError(f"metrics must be a list of names or Metric objects, but {metrics!r} came: pass ['accuracy']")
+        raise TypeError(f"metrics must be a list of names or Metric objects, got {metrics!r}: pass ['accuracy']")
     result = tuple(get(metric) for metric in metrics)
     names = [metric.name for metric in result]
     if len(set(names)) < len(names):
-        raise ValueError(f"metrics must each be named once, but {', '.join(names)} came: drop the doubles")
+        raise ValueError(f"metrics must each be named once, got {', '.join(names)}: remove the duplicates")
     return result
 
 
 def probabilities(outputs: Array, loss: str, activation: str) -> Array:
-    """What metrics look at: outputs, or the probabilities that they are the logits of (last activation identity)."""
+    """What metrics are computed from: the outputs, or their probabilities where the outputs are logits."""
     if activation != "identity" or loss not in (*_SIGMOID, *_SOFTMAX):
         return outputs
     logits = outputs.astype(np.float64)
@@ -281,15 +305,14 @@ def probabilities(outputs: Array, loss: str, activation: str) -> Array:
 
 def add_all(
     metrics: Iterable[Metric],
-    known: Iterable[Any],
+    states: Iterable[Any],
     y: Array,
     outputs: Array,
     weight: Array | None,
     loss: str,
     activation: str,
 ) -> list[Any]:
-    """What is known, metric by metric, after one more part of the data."""
-    shown = probabilities(outputs, loss, activation)
-    given = np.ones(len(outputs)) if weight is None else weight.astype(np.float64)
-    pairs = zip(metrics, known, strict=True)
-    return [metric.add(before, y, shown, given, loss) for metric, before in pairs]
+    """The states of all metrics after one more block of rows."""
+    predictions = probabilities(outputs, loss, activation)
+    weights = np.ones(len(outputs)) if weight is None else weight.astype(np.float64)
+    return [m.add(state, y, predictions, weights, loss) for m, state in zip(metrics, states, strict=True)]

@@ -1,4 +1,4 @@
-"""Penalties on kernels, added to the loss so that weights stay small (L2) or become 0 (L1)."""
+"""Weight penalties, added to the loss so that weights stay small (L2) or become 0 (L1)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,37 @@ from fastbp.util.fields import set_fields
 @final
 @dataclass(frozen=True)
 class L1L2:
-    """A penalty on the weights W of a kernel.
+    """L1 and L2 penalties on the weights W of a kernel::
 
         loss <- loss + l1 Σ |W| + l2 Σ W²
 
-    l1, l2: finite numbers of at least 0; else ValueError, or TypeError. Where a weight is 0, |W| has the derivative 0.
-    Goodfellow et al. 2016, section 7.1. As Keras's L1L2: l2 W² has the derivative 2 l2 W, so an optimizer's
-    weight_decay, which adds weight_decay W to the gradient as in PyTorch, is the same as l2 = weight_decay / 2.
+    Parameters
+    ----------
+    l1, l2 : float, optional
+        Coefficients, finite and at least 0.
 
+    Raises
+    ------
+    ValueError
+        If a coefficient is negative or not finite.
+    TypeError
+        If a coefficient is not a number.
+
+    Notes
+    -----
+    Same as Keras's L1L2. The derivative of l2 W² is 2 l2 W; an optimizer's weight_decay adds weight_decay W to the
+    gradient, as in PyTorch, so it equals l2 = weight_decay / 2. The derivative of the absolute value at 0 is taken to
+    be 0.
+
+    References
+    ----------
+    Goodfellow, Bengio and Courville, *Deep Learning*, 2016, section 7.1.
+
+    Examples
+    --------
     >>> L1L2(l1=0.001, l2=0.01)
     L1L2(l1=0.001, l2=0.01)
+    >>> layer = Dense(64, "relu", kernel_regularizer=L1L2(l2=1e-4))
     """
 
     l1: float = 0.0
@@ -41,8 +62,28 @@ class L1L2:
 
 
 def L1(l1: float = 0.01) -> L1L2:
-    """The penalty l1 Σ |W|, under which weights that help little become 0. As Keras's L1.
+    """The penalty ``l1 Σ |W|``, which drives unimportant weights to 0.
 
+    Parameters
+    ----------
+    l1 : float, optional
+        Coefficient, finite and at least 0.
+
+    Returns
+    -------
+    L1L2
+        For the argument `kernel_regularizer` of a layer.
+
+    See Also
+    --------
+    L1L2 : Both penalties.
+
+    Notes
+    -----
+    Same as Keras's L1.
+
+    Examples
+    --------
     >>> L1(0.001)
     L1L2(l1=0.001, l2=0.0)
     """
@@ -50,8 +91,28 @@ def L1(l1: float = 0.01) -> L1L2:
 
 
 def L2(l2: float = 0.01) -> L1L2:
-    """The penalty l2 Σ W². As Keras's L2.
+    """The penalty ``l2 Σ W²``.
 
+    Parameters
+    ----------
+    l2 : float, optional
+        Coefficient, finite and at least 0.
+
+    Returns
+    -------
+    L1L2
+        For the argument `kernel_regularizer` of a layer.
+
+    See Also
+    --------
+    L1L2 : Both penalties.
+
+    Notes
+    -----
+    Same as Keras's L2.
+
+    Examples
+    --------
     >>> L2(0.001)
     L1L2(l1=0.0, l2=0.001)
     """
@@ -63,7 +124,7 @@ NAMES = tuple(_REGULARIZERS)
 
 
 def get(regularizer: str | L1L2 | None) -> L1L2 | None:
-    """The penalty of a name, with 0.01 as in Keras; an object, and None for no penalty, are returned as they are.
+    """Return the penalty of that name with coefficient 0.01, as in Keras; objects and None are returned unchanged.
 
     Raises ValueError for an unknown name (the message lists the valid ones) and TypeError for anything else.
 
@@ -74,9 +135,10 @@ def get(regularizer: str | L1L2 | None) -> L1L2 | None:
         return regularizer
     if not isinstance(regularizer, str):
         raise TypeError(
-            f"kernel_regularizer must be None, an object such as L2(1e-4), or one of {', '.join(NAMES)}, but "
-            f"{regularizer!r} came: pass one of these"
+            f"kernel_regularizer must be None, an object such as L2(1e-4), or one of {', '.join(NAMES)}, got "
+            f"{regularizer!r}: pass one of these"
         )
     if regularizer not in _REGULARIZERS:
-        raise ValueError(f"kernel_regularizer must be one of {', '.join(NAMES)}, but {regularizer!r} came: pass one")
+        rule = f"kernel_regularizer must be one of {', '.join(NAMES)}"
+        raise ValueError(f"{rule}, got {regularizer!r}: pass one of these")
     return _REGULARIZERS[regularizer]()

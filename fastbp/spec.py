@@ -1,6 +1,6 @@
-"""What a network is to every part of fastbp: its nodes, how they are updated, and how training ended.
+"""The interface between models and engines: the nodes of a network, how they are updated, how training ended.
 
-An optimizer, a loss and a list of layers become these plain tuples; engines take nothing else.
+Layers, a loss and an optimizer are translated into these plain tuples; engines see nothing else.
 """
 
 from __future__ import annotations
@@ -9,24 +9,25 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et al. 2017
-INPUT = -1  # as a node's number: the network's input
+INPUT = -1  # the index that stands for the network's input
 
 
 class ScalarFunctions(NamedTuple):
-    """A user's own activation f(z), or loss l(a, y), of numbers, and its derivative by the first of them."""
+    """A user-defined activation f(z) or loss l(a, y) of scalars, and its derivative by the first argument."""
 
     function: Callable[..., float]
     derivative: Callable[..., float]
 
 
 class Kind(NamedTuple):
-    """What every part of fastbp needs to know of a kind of layer.
+    """The facts about one kind of layer that other modules need.
 
-    parameters: the names of its learned arrays, in the order of `Sequential.get_weights`, each (units,) unless it is a
-    kernel (inputs, units). statistics: the arrays behind them that follow the batches, (units,) each. kernel: the first
-    parameter is a kernel, which penalties, constraints and decay of kernels alone apply to. tables: its parameters are
-    one table (codes, dimension) for each of the spec's tables instead. random: training draws random numbers for it.
-    batch: in training a row's output depends on the other rows of the batch.
+    parameters: names of the learned arrays in the order of `Sequential.get_weights`, each (units,) except a kernel,
+    which is (inputs, units). statistics: names of the arrays after them that are updated from batches, each (units,).
+    kernel: whether the first parameter is a kernel, to which penalties, constraints and weight decay of kernels apply.
+    tables: whether the parameters are instead one table (codes, dimension) for each of the spec's tables. random:
+    whether training draws random numbers for it. batch: whether in training the output of a row depends on other rows
+    of the batch.
     """
 
     parameters: tuple[str, ...] = ()
@@ -37,7 +38,7 @@ class Kind(NamedTuple):
     batch: bool = False
 
 
-# The one table of the kinds of layers. Compiled code knows a kind by its place here.
+# All kinds of layers. Compiled code identifies a kind by its position here.
 KINDS = {
     "dense": Kind(("kernel", "bias"), kernel=True),
     "activation": Kind(),
@@ -51,13 +52,37 @@ KINDS = {
 
 
 class LayerSpec(NamedTuple):
-    """One node of a network: what it computes, from which nodes, and how its weights are to be trained.
+    """One node of a network: its operation, its inputs, and how its weights are trained.
 
-    kind: one of KINDS; "embedding" reads the network's input. values: of batch_norm (momentum, epsilon), of layer_norm
-    (epsilon,), of dropout (rate,), of noise (standard deviation,). tables: of embedding (column, codes, dimension),
-    columns ascending. below: the node whose output it reads, None for the one before, -1 for the network's input; skip:
-    the node whose output "add" adds to that. multiplier: times the learning rate. l1, l2: penalties l1 sum |W| + l2 sum
-    W^2 of a kernel; max_norm: no unit's incoming weights have a larger norm, 0 for any.
+    Parameters
+    ----------
+    units : int
+        Number of outputs.
+    activation : str or ScalarFunctions, optional
+        A name in `fastbp.activations`, or a user-defined function.
+    alpha : float, optional
+        Parameter of the activation.
+    use_bias : bool, optional
+        Whether a dense node has a bias.
+    kind : str, optional
+        One of KINDS; "embedding" reads the network's input.
+    values : tuple of float, optional
+        Constants of the operation: (momentum, epsilon) of batch_norm, (epsilon,) of layer_norm, (rate,) of dropout,
+        (standard deviation,) of noise.
+    below : int, optional
+        Index of the node whose output is the input; None for the previous node, -1 for the network's input.
+    skip : int, optional
+        Index of the node whose output "add" adds to its input.
+    multiplier : float, optional
+        Factor of the learning rate.
+    trainable : bool, optional
+        Whether updates change the weights.
+    l1, l2 : float, optional
+        Coefficients of the penalty ``l1 sum |W| + l2 sum W^2`` on a kernel or embedding table.
+    max_norm : float, optional
+        Upper bound on the norm of each unit's incoming weights; 0 for none.
+    tables : tuple of (int, int, int), optional
+        The (column, number of codes, dimension) of each embedding table, by column.
     """
 
     units: int
@@ -77,39 +102,52 @@ class LayerSpec(NamedTuple):
 
     @property
     def dense(self) -> bool:
-        """Whether it has a kernel."""
+        """Whether the node is fully connected."""
         return self.kind == "dense"
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """The names of its learned arrays."""
+        """Names of the learned arrays."""
         if KINDS[self.kind].tables:
             return tuple(f"embedding_{column}" for column, *_ in self.tables)
         return tuple(name for name in KINDS[self.kind].parameters if name != "bias" or self.use_bias)
 
     @property
     def n_arrays(self) -> int:
-        """How many arrays it has in `Sequential.get_weights`, statistics included."""
+        """Number of arrays in `Sequential.get_weights`, including statistics."""
         return len(self.parameters) + len(KINDS[self.kind].statistics)
 
     def shapes(self, inputs: int) -> list[tuple[int, ...]]:
-        """The shapes of its learned arrays: kernel (in, units), vectors (units,), tables (codes, dimension)."""
+        """Shapes of the learned arrays: kernel (inputs, units), vectors (units,), tables (codes, dimension)."""
         if KINDS[self.kind].tables:
             return [(codes, dimension) for _, codes, dimension in self.tables]
         return [(inputs, self.units) if name == "kernel" else (self.units,) for name in self.parameters]
 
     def is_kernel(self, number: int) -> bool:
-        """Whether the learned array of this number is a kernel or a table, which penalties apply to."""
+        """Whether the learned array at this index is a kernel or table, to which penalties apply."""
         return KINDS[self.kind].tables or (KINDS[self.kind].kernel and number == 0)
 
 
 class UpdateSpec(NamedTuple):
-    """What happens to gradients before the rule and to weights after it; 0 means nothing.
+    """What is done to gradients before the optimizer's rule and to weights after it; 0 means off.
 
-    clipvalue bounds every element, clipnorm the norm of every array, global_clipnorm that of all together;
-    accumulation: the mean gradient of so many steps makes one update; ema_momentum: of the average of the weights;
-    reported_decay: how much of the penalty decay / 2 sum W^2, whose gradient the weight decay is, the losses of
-    training steps include, those of a step by its own decay.
+    Parameters
+    ----------
+    clipvalue : float, optional
+        Bound on the absolute value of each element of the gradient.
+    clipnorm : float, optional
+        Bound on the norm of each gradient array.
+    global_clipnorm : float, optional
+        Bound on the norm of all gradients together.
+    accumulation : int, optional
+        Number of steps whose mean gradient makes one update.
+    ema_momentum : float, optional
+        Momentum of the exponential moving average of the weights.
+    decay_kernels_only : bool, optional
+        Whether weight decay leaves out biases, gamma and beta.
+    reported_decay : float, optional
+        The fraction of the penalty ``decay / 2 sum W^2``, whose gradient is the weight decay, that the training loss
+        includes; each step uses its own decay.
     """
 
     clipvalue: float = 0.0
@@ -122,19 +160,28 @@ class UpdateSpec(NamedTuple):
 
     @property
     def n_states(self) -> int:
-        """Numbers it remembers of each weight, behind those of the rule: the average, the gradient accumulated."""
+        """State arrays per weight in addition to those of the rule: the weight average and the accumulated gradient."""
         return (self.ema_momentum > 0) + (self.accumulation > 1)
 
 
 class Report(NamedTuple):
-    """How a call of train ended: steps completed; status; the layer at fault, -1 for none or unknown.
+    """How a call of `train` ended.
 
-    status 0: all steps done. 1: the loss of the next step was not finite; that step was dropped whole. 2: in the last
-    of the steps, weights would have become not finite; those kept their values and states, the others were updated.
+    Parameters
+    ----------
+    steps : int
+        Number of completed steps.
+    status : int
+        0: all steps were done. 1: the loss of the next step was not finite; that step was dropped entirely. 2: the last
+        step would have made weights non-finite; those weights kept their values and states, the others were updated.
+    layer : int
+        With status 2 the index of the layer at fault, else -1. It counts the engine's `layers` from 0 at the input,
+        including standalone activations.
 
-    layer counts the engine's `layers` from 0 at the input, activations standing alone included. It is known for status
-    2 alone; where several layers are at fault it is the lowest here, and in the compiled engine the first that was
-    updated, which with several threads may be any of them.
+    Notes
+    -----
+    With several layers at fault, the reference engine reports the lowest. The compiled engine reports the first that
+    was updated, which with several threads may be any of them.
     """
 
     steps: int

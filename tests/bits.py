@@ -165,7 +165,8 @@ def estimated(kind: str, rows: Any, y: Any, calls: int = 0, **options: Any) -> T
         else:
             estimator.fit(rows, y)
         proba = [estimator.predict_proba(rows)] if hasattr(estimator, "predict_proba") else []
-        curve = np.array(getattr(estimator, "loss_curve_", []), np.float64)
+        # In float32: how many epochs run at a time depends on the clock, and with it the last bit of a mean in float64.
+        curve = np.array(getattr(estimator, "loss_curve_", []), np.float32)
         return [*estimator.coefs_, *estimator.intercepts_, curve, estimator.predict(rows), *proba]
 
     return task

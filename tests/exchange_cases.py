@@ -26,7 +26,7 @@ from fastbp import (
     Sequential,
     activations,
 )
-from fastbp.exchange.parts import Part, activation_of, parts_of
+from fastbp.exchange.layer_weights import Part, activation_of, parts_of
 from fastbp.reference import ACTIVATIONS
 
 N, INPUTS = 40, 6

@@ -56,9 +56,9 @@ def test_alpha_must_be_finite(alpha: float) -> None:
 
 
 def test_alpha_must_be_a_number_of_a_function_that_has_one() -> None:
-    with pytest.raises(TypeError, match="alpha of 'elu' must be a number, but got '1'"):
+    with pytest.raises(TypeError, match="alpha of 'elu' must be a number, got '1'"):
         ELU("1")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"'tanh' has no alpha, but got 0\.5"):
+    with pytest.raises(ValueError, match=r"'tanh' has no alpha, got 0\.5"):
         Activation("tanh", 0.5)
 
 
@@ -71,7 +71,7 @@ def test_loss_by_name_and_object(loss: losses.Loss) -> None:
 
 def test_unknown_loss_lists_the_valid_ones() -> None:
     with pytest.raises(
-        ValueError, match=r"loss must be one of mse, mae, .*, cross_entropy, binary_.*, but got 'crossentropy'"
+        ValueError, match=r"loss must be one of mse, mae, .*, cross_entropy, binary_.*, got 'crossentropy'"
     ):
         losses.get("crossentropy")
 

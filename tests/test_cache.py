@@ -454,7 +454,7 @@ import os
 import numba
 numba.njit(lambda x: x + 1)(1)
 os.environ["FASTBP_ISA"] = "avx2"
-from fastbp.isa import detect
+from fastbp.isa.targets import detect
 detect.choose = lambda requested=None: "other" if requested is None else requested
 from fastbp.engine import engine
 """

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.cli import bench, outputs, train
+from fastbp.cli import bench, output_path, train
 from fastbp.cli import job as jobs
 from fastbp.cli import main as cli
 from fastbp.cli import network as job_network
@@ -343,10 +343,10 @@ class TestErrors:
         run("train", flowers, "--target", "kind", *TINY)
         np.savez("wide.npz", X=np.zeros((2, 5)))
         assert run("predict", "flowers.safetensors", "wide.npz") == 2
-        assert "X must have the 3 columns that were learnt, but 5 came" in capsys.readouterr().err
+        assert "X must have the 3 columns of the training data, got 5" in capsys.readouterr().err
 
     def test_a_folder_that_may_not_be_written(self, flowers, capsys, monkeypatch):
-        monkeypatch.setattr(outputs.os, "access", lambda *arguments: False)
+        monkeypatch.setattr(output_path.os, "access", lambda *arguments: False)
         assert run("train", flowers, "--target", "kind") == 2
         assert "choose another place" in capsys.readouterr().err
 
@@ -363,7 +363,7 @@ class TestErrors:
 
 
 class TestHelp:
-    @pytest.mark.parametrize("command", [[], ["train"], ["predict"], ["bench"], ["info"]])
+    @pytest.mark.parametrize("command", [[], ["train"], ["predict"], ["bench"], ["warmup"], ["info"]])
     def test_everywhere(self, capsys, command):
         with pytest.raises(SystemExit) as stop:
             main([*command, "--help"])
@@ -419,6 +419,16 @@ class TestInterrupt:
         assert "Traceback" not in err
         assert "the model is that of the last finished step" in out
         assert np.isfinite(fastbp.load("flowers.safetensors").predict(np.zeros((1, 3)))).all()
+
+
+@pytest.mark.jit
+def test_warmup_says_what_is_compiled_and_where(capsys):
+    assert main(["warmup", "--dtype", "float32"]) == 0
+    out = capsys.readouterr().out
+    assert "worker         float32" in out
+    assert "float64" not in out
+    assert main(["warmup", "--dtype", "float32"]) == 0  # and the second time finds all of it
+    assert "compiled in" not in capsys.readouterr().out
 
 
 def test_info(capsys):

@@ -165,8 +165,8 @@ MISSING = {
         {"squash": OWN_TANH, "leak": OWN_LEAKY},
         "CustomLoss 'squared'.*custom_objects holds 'squash', 'leak'",
     ),
-    "another kind": (OBJECTS | {"squared": OWN_TANH}, r"'squared'.*CustomActivation\(.*came for it"),
-    "a function": (OBJECTS | {"squash": squash}, "'squash'.*<function squash at .*came for it"),
+    "another kind": (OBJECTS | {"squared": OWN_TANH}, r"'squared'.*got CustomActivation\(.* for it"),
+    "a function": (OBJECTS | {"squash": squash}, "'squash'.*got <function squash at .* for it"),
 }
 
 
@@ -234,10 +234,10 @@ REFUSED = {
     "wrong below 0": (lambda: CustomActivation(leak, lambda z: 1.0), ValueError, "it is 1, where central differences"),
     "wrong sign": (lambda: CustomActivation(squash, lambda z: -squash_slope(z)), ValueError, "derivative must be that"),
     "nowhere finite": (lambda: CustomActivation(lambda z: math.nan, squash_slope), ValueError, "finite somewhere"),
-    "a loss's name": (lambda: CustomLoss(squared, squared_slope, name="mse"), ValueError, "'mse' is fastbp's"),
-    "an activation's": (lambda: CustomActivation(squash, squash_slope, name="tanh"), ValueError, "'tanh' is fastbp's"),
+    "a loss's name": (lambda: CustomLoss(squared, squared_slope, name="mse"), ValueError, "built-in losses, got 'mse'"),
+    "an activation's": (lambda: CustomActivation(squash, squash_slope, name="tanh"), ValueError, "ions, got 'tanh'"),
     "no name": (lambda: CustomLoss(squared, squared_slope, name=""), TypeError, "name must be a string"),
-    "a lambda": (lambda: CustomLoss(lambda a, y: a - y, lambda a, y: 1.0), ValueError, "but '<lambda>' came"),
+    "a lambda": (lambda: CustomLoss(lambda a, y: a - y, lambda a, y: 1.0), ValueError, "got '<lambda>'"),
     "a lambda too": (lambda: CustomActivation(lambda z: z, lambda z: 1.0), ValueError, "must have a name"),
     "check": (lambda: CustomLoss(squared, squared_slope, check=1), TypeError, "check must be True or False"),
 }

@@ -107,8 +107,8 @@ BAD_X = {
     "no columns": (np.ones((3, 0)), ValueError, "(3, 0)"),
     "width": (np.ones((2, 4)), ValueError, "input_size=4"),
     "ragged": (RAGGED, ValueError, "rows of one length"),
-    "strings": ([["a", "b", "c"]], TypeError, "encode the text"),
-    "bytes": (np.array([[b"a", b"b", b"c"]]), TypeError, "encode the text"),
+    "strings": ([["a", "b", "c"]], TypeError, "encode strings"),
+    "bytes": (np.array([[b"a", b"b", b"c"]]), TypeError, "encode strings"),
     "numbers as strings": (np.array([["1", "2", "3"]], object), TypeError, "'1' (str) at row 0, column 0"),
     "complex": (np.ones((2, 3), complex), TypeError, "real and imaginary"),
     "None": (None, TypeError, "None"),
@@ -333,5 +333,5 @@ def test_counts_are_integers_of_any_kind(value):
     ],
 )
 def test_what_is_no_count_is_named(value, error):
-    with pytest.raises(error, match=r"^batch_size must be .*came: "):
+    with pytest.raises(error, match=r"^batch_size must be .*got .*: "):
         arguments.count(value, "batch_size")

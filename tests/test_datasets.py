@@ -110,7 +110,7 @@ class TestNpz:
         ("arrays", "message"),
         [
             ({"Z": np.zeros(3)}, "must hold X and y"),
-            ({"X": np.zeros((3, 2)), "y": np.zeros(4)}, r"as many rows, got shapes \(3, 2\) and \(4,\)"),
+            ({"X": np.zeros((3, 2)), "y": np.zeros(4)}, r"same number of rows, got shapes \(3, 2\) and \(4,\)"),
             ({"X": np.zeros(3), "y": np.zeros(3)}, "rows and columns"),
             ({"X": np.array([["a"]]), "y": np.zeros(1)}, "must hold real numbers"),
             ({"X": np.zeros((1, 1), complex), "y": np.zeros(1)}, "must hold real numbers"),
@@ -123,7 +123,7 @@ class TestNpz:
                     "x_test": np.zeros((1, 3)),
                     "y_test": np.zeros(1),
                 },
-                "as many features",
+                "same number of features",
             ),
         ],
     )
@@ -171,12 +171,12 @@ class TestCsv:
         ("text", "target", "message"),
         [
             (TEXT, "weight", "'weight' is not a column of .*: its columns are width, height, kind"),
-            ("", "y", "must begin with a line of distinct column names"),
-            ("a,a\n1,2\n", "a", "distinct column names"),
+            ("", "y", "must start with a header row of distinct names"),
+            ("a,a\n1,2\n", "a", "header row of distinct names"),
             ("x,y\n", "y", "no rows"),
             ("x,y\n1,2\n3\n", "y", "line 3 of .* has 1 values"),
             ("y\n1\n", "y", "no column besides the target"),
-            ("x,y\n1,a\n2,\n", "y", "empty values"),
+            ("x,y\n1,a\n2,\n", "y", "missing values"),
         ],
     )
     def test_errors(self, tmp_path, text, target, message):
@@ -201,7 +201,7 @@ class TestCsv:
     def test_gaps_in_the_target(self, tmp_path, text):
         """Nothing to learn from; rows to predict may have them."""
         path = write_csv(tmp_path / "a.csv", text)
-        with pytest.raises(ValueError, match=r"the target column 'kind' .* has empty values"):
+        with pytest.raises(ValueError, match=r"the target column 'kind' .* has missing values"):
             read_csv(path, target="kind")
         assert read_csv(path, target="kind", columns=["a"]).y is None
 
@@ -232,7 +232,7 @@ class TestReadFile:
     def test_target_of_an_archive(self, tmp_path):
         np.savez(tmp_path / "a.npz", X=np.zeros((2, 2)), y=[0, 1])
         assert isinstance(read_file(tmp_path / "a.npz"), Table)
-        with pytest.raises(ValueError, match=r"belongs to \.csv"):
+        with pytest.raises(ValueError, match=r"is for \.csv"):
             read_file(tmp_path / "a.npz", target="y")
 
 

@@ -107,7 +107,7 @@ def test_weights_of_rows_are_those_of_loss_gradients_and_step():
         assert (layer.activation, layer.dead) == pytest.approx((other.activation, other.dead), nan_ok=True)
     few = inspection.some_weighted_rows(model, X[:200], Y[:200], np.arange(200.0), 3).weight
     np.testing.assert_array_equal(few, [0, 100, 199])
-    with pytest.raises(ValueError, match="sample_weight must have the shape"):
+    with pytest.raises(ValueError, match="sample_weight must have shape"):
         fastbp.diagnose(model, X[:200], Y[:200], sample_weight=weight[1:])
 
 
@@ -284,7 +284,7 @@ def test_penalties_do_not_hide_what_vanishes():
     W, A = np.array([[1.0, -2.0]]), np.ones((3, 1))
     penalty = 0.5 * np.sign(W) + 0.5 * W
     output = inspection.Output(A, A @ W, A @ W)
-    layer = diagnosis._figures(node, output, [W], [W], [penalty + 1e-9], (math.nan, math.nan))
+    layer = diagnosis._measurements(node, output, [W], [W], [penalty + 1e-9], (math.nan, math.nan))
     assert layer.gradient == pytest.approx(1e-9, rel=1e-6)
 
 

@@ -25,7 +25,7 @@ from test_reference_nodes import NETWORKS as FOUR_INPUTS
 from fastbp import optimizers
 from fastbp.engine.engine import Engine
 from fastbp.reference import ReferenceEngine
-from fastbp.reference.random import Draw, kept, normal
+from fastbp.reference.random import Draw, dropout_mask, normal
 from fastbp.spec import LayerSpec, Report, UpdateSpec
 
 jit = pytest.mark.jit
@@ -228,7 +228,7 @@ def test_masks_are_those_of_the_reference(dtype: str) -> None:
             engine.train(X, X, np.arange(35), np.array([0, 35]), np.zeros((1, 8)), np.zeros(1), outputs=outputs)
             if kind == "dropout":
                 scale = np.dtype(dtype).type(1 / (1 - 0.3))
-                expected = np.where(kept(draw, node, (35, 37), 0.3), scale, scale.dtype.type(0))
+                expected = np.where(dropout_mask(draw, node, (35, 37), 0.3), scale, scale.dtype.type(0))
                 np.testing.assert_array_equal(outputs, expected)
                 assert 0.5 < (expected > 0).mean() < 0.9
             else:

@@ -389,11 +389,11 @@ def test_clones_and_representations() -> None:
         ({"activation": ["relu", "tanh"]}, "activation must be one for all hidden layers or one for each"),
         ({"dropout": 1.0}, "The 'dropout' parameter"),
         ({"dropout": [1.0]}, "rate must be at least 0 and below 1"),
-        ({"dropout": 0.5, "solver": "lbfgs"}, "dropout needs a solver of minibatches"),
-        ({"batch_norm": True, "solver": "lbfgs"}, "batch_norm needs a solver of minibatches"),
+        ({"dropout": 0.5, "solver": "lbfgs"}, "dropout needs a minibatch solver"),
+        ({"batch_norm": True, "solver": "lbfgs"}, "batch_norm needs a minibatch solver"),
         ({"callbacks": [fastbp.TerminateOnNaN()], "solver": "lbfgs"}, "callbacks needs epochs"),
         ({"learning_rate_init": lambda step: step, "solver": fastbp.SGD()}, "cannot be a schedule"),
-        ({"learning_rate_init": lambda step: step, "learning_rate": "adaptive"}, "needs a number to begin with"),
+        ({"learning_rate_init": lambda step: step, "learning_rate": "adaptive"}, "needs a number to start from"),
         ({"hidden_layer_sizes": (3, 0)}, r"hidden_layer_sizes must be > 0, got \[3, 0\]"),
         ({"n_threads": 0}, "The 'n_threads' parameter"),
     ],
@@ -405,7 +405,7 @@ def test_parameters_that_cannot_be(parameters: dict[str, Any], message: str) -> 
 
 def test_networks_that_cannot_go_on() -> None:
     own = classifier(warm_start=True).fit(X, Y)
-    with pytest.raises(ValueError, match="go on with the weights there are"):
+    with pytest.raises(ValueError, match="continue with the current weights"):
         own.set_params(hidden_layer_sizes=(30,)).fit(X, Y)
     own.set_params(hidden_layer_sizes=(20,), activation="tanh", max_iter=1).fit(X, Y)
     assert own.model_.layers[0].activation.name == "tanh"

@@ -77,7 +77,7 @@ def test_what_train_saved_goes_on_in_numpy(tmp_path, monkeypatch, capsys):
 
 WRONG = {
     "no file": (["export", "none", "--to", "numpy"], "none"),
-    "no model": (["export", "text", "--to", "numpy"], "no fastbp model"),
+    "no model": (["export", "text", "--to", "numpy"], "not a fastbp model"),
     "another ending": (
         ["export", "flowers.v1.safetensors", "--to", "onnx", "-o", "net.py"],
         "must end in .onnx for --to onnx, got 'net.py'",

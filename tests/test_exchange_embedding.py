@@ -68,5 +68,5 @@ def test_a_module_of_numpy_refuses_other_codes(code, tmp_path):
     model, X = make("columns between", "float32")
     exchange.to_numpy(model, tmp_path / "net.py")
     X[3, 1] = code
-    with pytest.raises(ValueError, match="column 1 of X must hold codes, whole numbers from 0 to 4: correct it"):
+    with pytest.raises(ValueError, match="column 1 of X must hold integer codes from 0 to 4: correct it"):
         runpy.run_path(tmp_path / "net.py")["predict"](X)

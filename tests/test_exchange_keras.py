@@ -201,7 +201,7 @@ REFUSED = {
     "not built": (lambda: keras.Sequential([layers.Dense(2)]), "takes a built model with one input and one output"),
     "two inputs": (two_inputs, "has 2 and 1"),
     "two outputs": (graph(lambda x: [layers.Dense(2)(x), layers.Dense(2)(x)]), "has 1 and 2"),
-    "a matrix": (chain(lambda: layers.Dense(3), shape=(4, 5)), r"takes the shape \(4, 5\): put a Flatten first"),
+    "a matrix": (chain(lambda: layers.Dense(3), shape=(4, 5)), r"takes shape \(4, 5\): start with a Flatten"),
     "a layer": (chain(lambda: layers.UnitNormalization()), "reads Dense, .* but 'unit_norm.*' is UnitNorm"),
     "a function": (chain(lambda: layers.Dense(3, activation=lambda x: x * 2)), "has the activation '<lambda>'"),
     "an activation": (chain(lambda: layers.Dense(3, activation="hard_sigmoid")), "activation 'hard_sigmoid'.*one of"),
@@ -228,14 +228,14 @@ def test_what_fastbp_has_not_is_refused(case):
 
 def test_other_mistakes(monkeypatch):
     own = CustomActivation(lambda z: z * z, lambda z: 2 * z, name="square")
-    with pytest.raises(ExchangeError, match=r"Keras cannot hold functions of your own, but layer 0"):
+    with pytest.raises(ExchangeError, match=r"Keras does not support custom functions, but layer 0"):
         exchange.to_keras(Sequential([Dense(5, own)], input_size=3))
-    with pytest.raises(TypeError, match=r"takes a keras.Model, but list came"):
+    with pytest.raises(TypeError, match=r"takes a keras.Model, got list"):
         exchange.from_keras([])
     with pytest.raises(ValueError, match="to_keras needs the weights"):
         exchange.to_keras(Sequential([Dense(2)]))
     monkeypatch.delitem(keras_models.LAYERS, Residual)
-    with pytest.raises(ExchangeError, match=r"Keras must be given .* but layer 0, Residual\(7\) came"):
+    with pytest.raises(ExchangeError, match=r"Keras must be given .* got layer 0, Residual\(7\)"):
         exchange.to_keras(Sequential([Residual([Dense(7)]), Dense(1)], input_size=7))
     monkeypatch.setitem(sys.modules, "keras", None)
     for call in (exchange.to_keras, exchange.from_keras):

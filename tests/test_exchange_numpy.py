@@ -100,7 +100,7 @@ def test_another_file_beside_a_module_is_refused(path, tmp_path):
     first = path.read_text(encoding="utf-8")
     exchange.to_numpy(make("deep"), path, inside=False)
     path.write_text(first, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"net\.npz is damaged, or was not written with .*net\.py: export both again"):
+    with pytest.raises(ValueError, match=r"net\.npz is damaged, or does not belong to .*net\.py: export both again"):
         runpy.run_path(path)
 
 
@@ -191,7 +191,7 @@ def test_columns_of_a_table_become_features(clip, units, path):
         outputs = model.predict(found)
         chosen = outputs.argmax(axis=1) if units == 2 else (outputs[:, 0] >= 0.5).astype(int)
         np.testing.assert_array_equal(module["predict_raw"](table), np.array(LABELS["classes"])[chosen])
-    with pytest.raises(ValueError, match=r"X must have 5 columns, but its shape is .*: pass the columns of training"):
+    with pytest.raises(ValueError, match=r"X must have 5 columns, got shape .*: pass the columns of training"):
         module["predict_raw"]([[1, 2, 3]])
 
 
@@ -239,5 +239,5 @@ def test_what_cannot_be_written_is_refused(case, path, tmp_path):
 
 def test_a_layer_that_the_table_lacks_is_named(monkeypatch, path):
     monkeypatch.delitem(numpy_module.LAYERS, fastbp.BatchNorm)
-    with pytest.raises(ExchangeError, match=r"a module of NumPy must be given .* but layer 0, BatchNorm\(6\) came"):
+    with pytest.raises(ExchangeError, match=r"a module of NumPy must be given .* got layer 0, BatchNorm\(6\)"):
         exchange.to_numpy(make("BatchNorm"), path)

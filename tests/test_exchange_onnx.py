@@ -123,14 +123,14 @@ def own():
 REFUSED = {
     "a custom activation": (
         lambda: Sequential([Dense(4), Dense(3, own())], input_size=2), ExchangeError,
-        r"ONNX cannot hold functions of your own, but layer 1, Dense\(3\) has the CustomActivation 'square': use one",
+        r"ONNX does not support custom functions, but layer 1, Dense\(3\) has the CustomActivation 'square': use one",
     ),
     "one within": (
         lambda: Sequential([Dense(4), fastbp.Residual([fastbp.Activation(own())])], input_size=2), ExchangeError,
         r"layer 1.0, Activation\(4\) has the CustomActivation",
     ),
     "no weights yet": (lambda: Sequential([Dense(4)]), ValueError, "to_onnx needs the weights.*give Sequential"),
-    "no model": (lambda: [Dense(4)], TypeError, "takes a fastbp.Sequential, but list came"),
+    "no model": (lambda: [Dense(4)], TypeError, "takes a fastbp.Sequential, got list"),
 }  # fmt: skip
 
 
@@ -145,10 +145,10 @@ def test_what_cannot_be_written_is_refused(case, tmp_path):
 def test_a_layer_that_the_table_lacks_is_named(monkeypatch):
     monkeypatch.delitem(onnx_graph.LAYERS, fastbp.LayerNorm)
     with pytest.raises(
-        ExchangeError, match=r"ONNX must be given .*\(Activation, .*layer 10, LayerNorm\(10\) came"
+        ExchangeError, match=r"ONNX must be given .*\(Activation, .*got layer 10, LayerNorm\(10\)"
     ) as caught:
         exchange.to_onnx(Sequential([*[fastbp.Activation("relu")] * 9, Dense(10), fastbp.LayerNorm()], input_size=2))
-    assert "fastbp's own file" in str(caught.value)
+    assert "fastbp's own format" in str(caught.value)
 
 
 def test_without_onnx_the_message_says_how_to_get_it(monkeypatch):

@@ -89,7 +89,7 @@ def test_batch_norm_is_folded_beforehand():
     model = Sequential([Dense(6), BatchNorm(), Activation("relu"), Dense(2)], input_size=4, dtype="float64")
     model.compile("adam", "mse")
     model.fit(X, X[:, :2], epochs=3)
-    with pytest.raises(ExchangeError, match=r"Dense layers only, but layer 1, BatchNorm\(6\) came: use fastbp.fold"):
+    with pytest.raises(ExchangeError, match=r"Dense layers only, got layer 1, BatchNorm\(6\): use fastbp.fold"):
         exchange.to_sklearn(model)
     mlp = exchange.to_sklearn(fastbp.fold(model))
     np.testing.assert_allclose(mlp.predict(X), model.predict(X), rtol=1e-12, atol=1e-13)
@@ -134,8 +134,8 @@ REFUSED = {
     "activations": (lambda: [Dense(3, "relu"), Dense(3, "tanh"), Dense(1)], "one activation for all .* relu, tanh"),
     "an activation": (lambda: [Dense(3, "gelu"), Dense(1)], r"scikit-learn has .* but layer 0, Dense\(3\) has 'gelu'"),
     "the output": (lambda: [Dense(3, "relu"), Dense(1, "tanh")], "scikit-learn's output has .* layer 1, .* 'tanh'"),
-    "a layer": (lambda: [LayerNorm(), Dense(1)], r"layer 0, LayerNorm\(4\) came"),
-    "a block": (lambda: [fastbp.Residual([Dense(4)]), Dense(1)], r"layer 0, Residual\(4\) came"),
+    "a layer": (lambda: [LayerNorm(), Dense(1)], r"got layer 0, LayerNorm\(4\)"),
+    "a block": (lambda: [fastbp.Residual([Dense(4)]), Dense(1)], r"got layer 0, Residual\(4\)"),
     "its own": (
         lambda: [Dense(3, fastbp.CustomActivation(lambda z: z * z, lambda z: 2 * z, name="square")), Dense(1)],
         "functions of your own, but layer 0"),
@@ -150,7 +150,7 @@ def test_what_the_estimators_have_not_is_refused(case):
 
 
 def test_other_mistakes(monkeypatch):
-    with pytest.raises(TypeError, match="takes an MLPClassifier or an MLPRegressor, but list came"):
+    with pytest.raises(TypeError, match="takes an MLPClassifier or an MLPRegressor, got list"):
         exchange.from_sklearn([])
     with pytest.raises(ExchangeError, match="fitted estimator"):
         exchange.from_sklearn(MLPRegressor())

@@ -49,7 +49,7 @@ def deterministic(case, dtype):
     model = make(case, dtype)
     if case not in RANDOM:
         return model
-    layers = fastbp.exchange.parts.parts_of(model, "a test")
+    layers = fastbp.exchange.layer_weights.parts_of(model, "a test")
 
     def without(parts):
         for part in parts:
@@ -61,7 +61,7 @@ def deterministic(case, dtype):
             elif not isinstance(part.layer, fastbp.Dropout | fastbp.GaussianNoise):
                 yield part
 
-    return fastbp.exchange.parts.model_of(without(layers))
+    return fastbp.exchange.layer_weights.model_of(without(layers))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -78,7 +78,7 @@ def test_a_step_of_training_is_the_same(case, dtype):
     # cancels. A formula that is not the same would be off by 1e-2 and more.
     limit = {"float32": 2e-4, "float64": 1e-12}[dtype]
     gradients = model.gradients(X, y)
-    entries = list(torch_modules._entries(exchange.parts.parts_of(model, "a test")))
+    entries = list(torch_modules._entries(exchange.layer_weights.parts_of(model, "a test")))
     named = dict(module.named_parameters())
     for entry, gradient in zip(entries, gradients, strict=True):
         if gradient is None or not named[entry.key].requires_grad:
@@ -253,7 +253,7 @@ def test_a_frozen_module_is_not_trained():
 
 
 def test_a_missing_bias_is_told():
-    with pytest.warns(UserWarning, match="'1' has no bias: here it has one, 0, which training would change"):
+    with pytest.warns(UserWarning, match="'1' has no bias: fastbp's layer has one, 0, and trains it"):
         model = exchange.from_torch(nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4, bias=False)))
     assert not model.get_weights()[3].any()
 
@@ -307,7 +307,7 @@ REFUSED = {
     "doubled": (of(lambda self, x: (y := self.fc(x)) + y), "a sum must be X \\+ F"),
     "two layers": (of(lambda self, x: self.fc(x) + self.layers[0](x), nn.Linear(4, 4)), "a sum must be X \\+ F"),
     "a bias": (of(lambda self, x: self.fc(x) + self.layers[0](x), nn.Linear(4, 3)), "a sum must be X \\+ F"),
-    "shape": (of(lambda self, x: self.fc(x).view(-1, 2)), "another shape than"),
+    "shape": (of(lambda self, x: self.fc(x).view(-1, 2)), "changes the shape"),
     "a function": (of(lambda self, x: torch.exp(self.fc(x))), "'exp' is exp"),
     "a weight": (of(lambda self, x: self.fc(x) @ self.fc.weight), "'fc_weight' is|'matmul' is|one input"),
     "several": (of(lambda self, x: (self.fc(x), x)), "returns one tensor"),
@@ -327,7 +327,7 @@ STATES = {
         lambda s: s.pop("2.bias"),
         "must hold 0.weight, .* but '2.bias' is missing; .*by='order' for 4 entries",
     ),
-    "too many": (lambda s: s.update({"3.weight": s["0.weight"]}), "'3.weight', which the model has not: its names are"),
+    "too many": (lambda s: s.update({"3.weight": s["0.weight"]}), "the model has no '3.weight', which the state has"),
     "transposed": (
         lambda s: s.update({"2.weight": s["2.weight"].T}),
         r"2.weight of layer 1, Dense\(2\).*\(2, 5\), .*\(5,",
@@ -350,11 +350,11 @@ def test_a_state_that_does_not_fit_changes_nothing(case):
 
 def test_other_mistakes():
     model = Sequential([Dense(5, CustomActivation(lambda z: z * z, lambda z: 2 * z, name="square"))], input_size=3)
-    with pytest.raises(ExchangeError, match=r"PyTorch cannot hold functions of your own, but layer 0"):
+    with pytest.raises(ExchangeError, match=r"PyTorch does not support custom functions, but layer 0"):
         exchange.to_torch(model)
     with pytest.raises(ValueError, match="by must be 'name' or 'order', but 'number'"):
         exchange.load_state_dict(model, {}, by="number")
-    with pytest.raises(TypeError, match=r"takes a torch.nn.Module, but str came"):
+    with pytest.raises(TypeError, match=r"takes a torch.nn.Module, got str"):
         exchange.from_torch("model")
     with pytest.raises(ValueError, match="to_torch needs the weights"):
         exchange.to_torch(Sequential([Dense(2)]))
@@ -362,7 +362,7 @@ def test_other_mistakes():
 
 def test_a_layer_that_the_table_lacks_is_named(monkeypatch):
     monkeypatch.delitem(torch_modules.LAYERS, Residual)
-    with pytest.raises(ExchangeError, match=r"PyTorch must be given .* but layer 0, Residual\(7\) came"):
+    with pytest.raises(ExchangeError, match=r"PyTorch must be given .* got layer 0, Residual\(7\)"):
         exchange.to_torch(Sequential([Residual([Dense(7)]), Dense(1)], input_size=7))
 
 

@@ -123,29 +123,29 @@ def test_columns_of_several_kinds_become_one_array(case):
 SPARSE = torch.eye(2).to_sparse()
 BAD = {
     "text": (pd.DataFrame({"x": [1, 2], "city": ["Bonn", "Oslo"]}),
-        TypeError, "column 'city' holds String.*fastbp.Preprocessor"),
-    "text of polars": (pl.DataFrame({"city": ["Bonn"]}), TypeError, "column 'city' holds String"),
-    "text of pyarrow": (pa.table({"city": ["Bonn"]}), TypeError, "column 'city' holds String"),
-    "categories": (pd.DataFrame({"c": pd.Categorical(["u", "v"])}), TypeError, "column 'c' holds Categorical"),
+        TypeError, "column 'city' has type String.*fastbp.Preprocessor"),
+    "text of polars": (pl.DataFrame({"city": ["Bonn"]}), TypeError, "column 'city' has type String"),
+    "text of pyarrow": (pa.table({"city": ["Bonn"]}), TypeError, "column 'city' has type String"),
+    "categories": (pd.DataFrame({"c": pd.Categorical(["u", "v"])}), TypeError, "column 'c' has type Categorical"),
     "categories of polars": (pl.DataFrame({"c": ["u"]}, {"c": pl.Categorical}),
-        TypeError, "column 'c' holds Categorical"),
-    "dates": (pd.DataFrame({"d": pd.to_datetime(["2020-01-01"])}), TypeError, "column 'd' holds Datetime"),
-    "lists": (pl.DataFrame({"l": [[1.0, 2.0]]}), TypeError, "column 'l' holds List"),
+        TypeError, "column 'c' has type Categorical"),
+    "dates": (pd.DataFrame({"d": pd.to_datetime(["2020-01-01"])}), TypeError, "column 'd' has type Datetime"),
+    "lists": (pl.DataFrame({"l": [[1.0, 2.0]]}), TypeError, "column 'l' has type List"),
     "mixed objects": (pd.DataFrame({"o": np.array([1, "x"], object)}),
-        TypeError, "column 'o' of X .* holds 'x' .str. at row 1"),
+        TypeError, "column 'o' of X .*got 'x' .str. at row 1"),
     "NaN": (pd.DataFrame({"x": [1.0], "y": [np.nan]}), ValueError, "no missing values.* column 'y' has one at row 0"),
     "NA": (pd.DataFrame({"x": pd.array([1, None], "Int64")}), ValueError, "column 'x' has one at row 1.*Preprocessor"),
     "null": (pl.DataFrame({"x": [1, 2, None]}), ValueError, "column 'x' has one at row 2"),
     "null of pyarrow": (pa.table({"x": [1.0, None]}), ValueError, "column 'x' has one at row 1"),
     "NaN of polars": (pl.DataFrame({"x": [1.0, np.nan]}), ValueError, "nan at row 1, column 0"),
     "infinity": (pd.DataFrame({"x": [1.0, np.inf]}), ValueError, "inf at row 1, column 0"),
-    "lazy": (pl.LazyFrame({"x": [1.0]}), TypeError, "must be in memory, but a LazyFrame came: pass X.collect()"),
-    "no columns": (pd.DataFrame(index=[0, 1]), ValueError, "must have a row and a column"),
-    "no rows": (pl.DataFrame({"x": []}, {"x": pl.Float64}), ValueError, "must have a row and a column"),
+    "lazy": (pl.LazyFrame({"x": [1.0]}), TypeError, "must be in memory, got a LazyFrame: pass X.collect()"),
+    "no columns": (pd.DataFrame(index=[0, 1]), ValueError, "at least one row and one column"),
+    "no rows": (pl.DataFrame({"x": []}, {"x": pl.Float64}), ValueError, "at least one row and one column"),
     "a series": (pd.Series([1.0, 2.0]), ValueError, "must have two dimensions.*reshape"),
     "another device": (torch.zeros((2, 2), device="meta"),
-        ValueError, "must be in the memory of the CPU, but a Tensor on meta"),
-    "bfloat16": (torch.zeros((2, 2), dtype=torch.bfloat16), TypeError, "of torch.bfloat16 came.*X.float()"),
+        ValueError, "must be in CPU memory, got a Tensor on meta"),
+    "bfloat16": (torch.zeros((2, 2), dtype=torch.bfloat16), TypeError, "of torch.bfloat16 .*X.float()"),
     "bfloat16 of jax": (jax.numpy.zeros((2, 2), "bfloat16"), TypeError, "bfloat16"),
     "complex": (torch.zeros((2, 2), dtype=torch.complex64), TypeError, "real and imaginary"),
     "sparse": (SPARSE, TypeError, "X.to_dense.*"),
@@ -172,12 +172,12 @@ def test_a_device_that_numpy_cannot_reach_is_named():
         def __dlpack_device__(self):
             return 2, 0  # kDLCUDA
 
-    with pytest.raises(ValueError, match=r"a OnGPU on cuda:0 came: pass X.cpu\(\) of PyTorch, or jax.device_get\(X\)"):
+    with pytest.raises(ValueError, match=r"got a OnGPU on cuda:0: pass X.cpu\(\) of PyTorch, or jax.device_get\(X\)"):
         data.features(OnGPU(), None, F4)
 
 
 def test_a_column_of_text_as_target_is_named():
-    with pytest.raises(TypeError, match="y must hold numbers or booleans, but column 'kind' holds String"):
+    with pytest.raises(TypeError, match="y must hold numbers or booleans, but column 'kind' has type String"):
         targets.targets(pd.Series(["a", "b"], name="kind"), 2, 3, "cross_entropy", F4)
 
 
@@ -209,7 +209,7 @@ def test_chunks_may_be_tables():
     model.compile("adam", "cross_entropy")
     frame = pl.DataFrame(X, schema=NAMES)
     model.fit(lambda: ((frame[i : i + 7], pl.Series(Y[i : i + 7])) for i in range(0, N, 7)))
-    with pytest.raises(TypeError, match=r"X of chunk 0 must hold numbers or booleans, but column 'c' holds String"):
+    with pytest.raises(TypeError, match=r"X of chunk 0 must hold numbers or booleans, but column 'c' has type String"):
         model.fit([(frame.with_columns(c=pl.lit("x")), Y)])
 
 

@@ -8,7 +8,7 @@ import pytest
 from fastbp import isa
 from fastbp.engine import peak
 from fastbp.engine.memory import aligned
-from fastbp.isa import portable
+from fastbp.isa.twins import peak as twins
 from fastbp.kernels import jit, microkernels
 
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -22,7 +22,7 @@ def test_chains_are_their_twin(dtype, n, rng):
     X, C = aligned(2 * lanes, dtype), aligned(lines * lanes, dtype)
     X[:], C[:] = rng.random(X.size), rng.random(C.size)
     expected = C.copy()
-    portable.peak(None, n, lines, X, 0, expected, 0)
+    twins.peak(None, n, lines, X, 0, expected, 0)
 
     def call(table, *arguments):
         chains(table, *arguments)

@@ -12,7 +12,7 @@ import pytest
 
 import fastbp
 from fastbp import activations, kernels
-from fastbp.engine.engine import KEEPS_SLOPES
+from fastbp.isa.codes import KEEPS_SLOPES
 from fastbp.reference import ACTIVATIONS, RULES
 from fastbp.reference.activations import softmax
 

@@ -174,7 +174,7 @@ def test_the_key_of_the_masks_comes_from_the_seed():
 
 NOTHING = "at least one layer"
 BAD_LAYERS = {
-    "dropout 1": (lambda: Dropout(1), ValueError, "rate must be at least 0 and below 1, but 1 came"),
+    "dropout 1": (lambda: Dropout(1), ValueError, "rate must be at least 0 and below 1, got 1"),
     "dropout negative": (lambda: Dropout(-0.1), ValueError, "such as 0.5"),
     "dropout NaN": (lambda: Dropout(float("nan")), ValueError, "rate"),
     "dropout a text": (lambda: Dropout("0.5"), TypeError, "rate must be a number"),
@@ -186,7 +186,7 @@ BAD_LAYERS = {
     "epsilon of rows": (lambda: LayerNorm(-1e-5), ValueError, "epsilon"),
     "trainable": (lambda: LayerNorm(trainable=1), TypeError, "trainable must be True or False"),
     "multiplier": (lambda: Dense(3, learning_rate_multiplier=-1), ValueError, "trainable=False"),
-    "regularizer": (lambda: Dense(3, kernel_regularizer="l3"), ValueError, "one of l1, l2, but 'l3'"),
+    "regularizer": (lambda: Dense(3, kernel_regularizer="l3"), ValueError, "one of l1, l2, got 'l3'"),
     "regularizer uncalled": (lambda: Dense(3, kernel_regularizer=L2), TypeError, "such as L2(1e-4)"),
     "penalty negative": (lambda: L1(-0.1), ValueError, "l1 must be at least 0"),
     "constraint": (lambda: Dense(3, kernel_constraint=3), TypeError, "None or MaxNorm(…)"),
@@ -237,7 +237,7 @@ Residual(elu)         (n, 5)                 0
 Dropout(0.5)          (n, 5)                 0
 Dense(4, softmax)     (n, 4)                24
 total                                      293
-of these not trained                        42"""
+non-trainable                               42"""
     assert model.summary() == table
 
 

@@ -240,7 +240,7 @@ def test_class_weights_are_sample_weights(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in losses.NAMES if losses.get(name).targets in ("numbers", "counts")])
 def test_losses_of_numbers_have_no_classes(name: str) -> None:
-    with pytest.raises(ValueError, match=f"class_weight needs one class for each row, which {name} with"):
+    with pytest.raises(ValueError, match=f"class_weight needs one class per row, which {name} with"):
         sample_weights.class_weights({0: 1.0}, np.ones((4, 2)), 2, name)
 
 
@@ -260,16 +260,16 @@ def test_metrics_of_logits_are_those_of_probabilities(loss: str, metric: str) ->
 # ---------------------------------------------------------------- refusals
 
 BAD_Y = {
-    "counts": ("poisson", 1, [1, -2], "y must not be negative for poisson, but is -2.0 at row 1"),
-    "a third class": ("hinge", 1, [1, 2], "y must be -1 or 1, or else 0 or 1, for hinge, but holds 2.0 at row 1"),
-    "0 beside -1": ("hinge", 1, [-1, 0], "holds 0.0 at row 1, column 0 beside -1"),
-    "probabilities": ("binary_focal", 1, [1, 1.5], "y must lie in [0, 1] for binary_focal, but is 1.5 at row 1"),
+    "counts": ("poisson", 1, [1, -2], "y must not be negative for poisson, got -2.0 at row 1"),
+    "a third class": ("hinge", 1, [1, 2], "y must be -1 or 1, or else 0 or 1, for hinge, got 2.0 at row 1"),
+    "0 beside -1": ("hinge", 1, [-1, 0], "got 0.0 at row 1, column 0 besides -1"),
+    "probabilities": ("binary_focal", 1, [1, 1.5], "y must lie in [0, 1] for binary_focal, got 1.5 at row 1"),
     "rows": ("kl_divergence", 2, [[1, 0], [1, 1]], "y must have rows that sum to 1 for kl_divergence, but row 1"),
     "labels": ("categorical_hinge", 2, [0, 2], "y must hold class labels from 0 to 1"),
-    "focal labels": ("categorical_focal", 2, [0, 0.5], "y must hold whole class labels"),
-    "columns of quantiles": (losses.Quantile((0.1, 0.9)), 4, np.ones((2, 4)), "y must have the shape (2, 2)"),
-    "columns of means": ("gaussian_nll", 2, np.ones((2, 2)), "give the last Dense 2 units a column of y"),
-    "NaN": ("mae", 1, [1, np.nan], "y must hold finite numbers"),
+    "focal labels": ("categorical_focal", 2, [0, 0.5], "y must hold integer class labels"),
+    "columns of quantiles": (losses.Quantile((0.1, 0.9)), 4, np.ones((2, 4)), "y must have shape (2, 2)"),
+    "columns of means": ("gaussian_nll", 2, np.ones((2, 2)), "give the last Dense 2 units per target"),
+    "NaN": ("mae", 1, [1, np.nan], "y must be finite, got nan"),
 }
 
 
@@ -299,12 +299,12 @@ def test_targets_reach_the_engine_as_the_loss_takes_them(case: str) -> None:
 
 
 BAD_PARAMETERS = {
-    "delta 0": (lambda: losses.Huber(0), ValueError, "delta must be finite and above 0, but 0 came"),
+    "delta 0": (lambda: losses.Huber(0), ValueError, "delta must be finite and above 0, got 0"),
     "delta infinite": (lambda: losses.Huber(np.inf), ValueError, "delta must be finite"),
     "delta NaN": (lambda: losses.Huber(np.nan), ValueError, "delta must be finite"),
-    "delta text": (lambda: losses.Huber("1"), TypeError, "delta must be a number, but '1' came"),
+    "delta text": (lambda: losses.Huber("1"), TypeError, "delta must be a number, got '1'"),
     "quantile 1": (lambda: losses.Quantile((0.5, 1)), ValueError, "quantiles must be finite and above 0 and below 1"),
-    "no quantiles": (lambda: losses.Quantile(()), ValueError, "quantiles must be a number or several"),
+    "no quantiles": (lambda: losses.Quantile(()), ValueError, "quantiles must be one number or several"),
     "quantiles text": (lambda: losses.Quantile("0.5"), TypeError, "quantiles must be a number"),
     "log_input": (lambda: losses.Poisson(log_input=1), TypeError, "log_input must be True or False"),
     "epsilon": (lambda: losses.GaussianNLL(epsilon=0), ValueError, "epsilon must be finite and above 0"),
@@ -327,11 +327,11 @@ def test_bad_parameters_are_refused(case: str) -> None:
 
 
 BAD_OUTPUTS = {
-    "quantiles": (losses.Quantile(QUANTILES), "identity", 4, "give it 3 units for each column of y"),
-    "means and variances": ("gaussian_nll", "identity", 3, "give it two units for each column of y"),
+    "quantiles": (losses.Quantile(QUANTILES), "identity", 4, "use 3 units for each column of y"),
+    "means and variances": ("gaussian_nll", "identity", 3, "use two units for each column of y"),
     "activated variances": ("gaussian_nll", "tanh", 4, "change the last layer's activation to 'identity'"),
-    "alphas": (losses.CategoricalFocal(alpha=PER_CLASS), "softmax", 3, "6 came for 3 outputs"),
-    "focal": ("binary_focal", "softmax", 3, "activation 'sigmoid', or 'identity' where its outputs are logits"),
+    "alphas": (losses.CategoricalFocal(alpha=PER_CLASS), "softmax", 3, "got 6 for 3 outputs"),
+    "focal": ("binary_focal", "softmax", 3, "activation 'sigmoid', or 'identity' for logits"),
 }
 
 

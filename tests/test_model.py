@@ -158,7 +158,7 @@ def test_initializers_of_ones_own():
     model = Sequential([Dense(2, kernel_initializer=lambda rng, shape, dtype: np.ones(shape))], input_size=3)
     np.testing.assert_array_equal(model.get_weights()[0], np.ones((3, 2)))
     wrong = Sequential([Dense(2, kernel_initializer=lambda rng, shape, dtype: np.ones(3))])
-    with pytest.raises(ValueError, match=r"0\.kernel, must have the shape \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"0\.kernel, must have shape \(3, 2\)"):
         wrong.predict(X)
     assert wrong.input_size is None
 
@@ -169,7 +169,7 @@ def test_initializers_of_ones_own():
 GOOD = {"X": X, "y": LABELS}
 NAN = np.where(np.arange(N)[:, None] == N - 1, np.nan, X)
 BAD_FIT = {
-    "X": ({"X": NAN}, ValueError, "X must hold finite"),
+    "X": ({"X": NAN}, ValueError, "X must be finite, got nan"),
     "X's width": ({"X": X[:, :2]}, ValueError, "X must have 3 columns"),
     "y": ({"y": LABELS + 1}, ValueError, "y must hold class labels"),
     "y's length": ({"y": LABELS[:-1]}, ValueError, "y must have one entry"),
@@ -217,19 +217,19 @@ def test_fit_refuses_before_anything_changed(case, built):
 
 
 BAD_CALLS = {
-    "train_on_batch X": (lambda m: m.train_on_batch(NAN, LABELS), ValueError, "X must hold finite"),
+    "train_on_batch X": (lambda m: m.train_on_batch(NAN, LABELS), ValueError, "X must be finite, got nan"),
     "train_on_batch y": (lambda m: m.train_on_batch(X, LABELS * 9), ValueError, "y must hold class labels"),
     "train_on_batch weight": (lambda m: m.train_on_batch(X, LABELS, sample_weight=[1]), ValueError, "sample_weight"),
     "train_on_batch one row flat": (lambda m: m.train_on_batch(X[0], LABELS[:1]), ValueError, "reshape(1, -1)"),
-    "evaluate X": (lambda m: m.evaluate(NAN, LABELS), ValueError, "X must hold finite"),
+    "evaluate X": (lambda m: m.evaluate(NAN, LABELS), ValueError, "X must be finite, got nan"),
     "evaluate y": (lambda m: m.evaluate(X, LABELS[1:]), ValueError, "y must have"),
     "evaluate threads": (lambda m: m.evaluate(X, LABELS, n_threads=0), ValueError, "n_threads"),
     "gradients X": (lambda m: m.gradients(X[:, :1], LABELS), ValueError, "3 columns"),
     "gradients y": (lambda m: m.gradients(X, None), TypeError, "y must be"),
-    "predict X": (lambda m: m.predict(NAN), ValueError, "X must hold finite"),
+    "predict X": (lambda m: m.predict(NAN), ValueError, "X must be finite, got nan"),
     "predict width": (lambda m: m.predict(X.T), ValueError, "3 columns"),
     "predict threads": (lambda m: m.predict(X, n_threads=-1), ValueError, "n_threads"),
-    "set_weights length": (lambda m: m.set_weights(m.get_weights()[:-1]), ValueError, "4 arrays, but 3 came"),
+    "set_weights length": (lambda m: m.set_weights(m.get_weights()[:-1]), ValueError, "4 arrays, got 3"),
     "set_weights shape": (lambda m: m.set_weights([w.T for w in m.get_weights()]), ValueError, "0.kernel"),
     "set_weights NaN in the last": (
         lambda m: m.set_weights([w * 0 for w in m.get_weights()[:-1]] + [[0, 0, 0, np.nan]]),
@@ -495,7 +495,7 @@ def test_no_rows_are_refused(call):
     """The engine does not check for them."""
     model = Sequential([Dense(3)])
     model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match=r"X must have a row and a column at least, but its shape is \(0, 3\)"):
+    with pytest.raises(ValueError, match=r"X must have at least one row and one column, got shape \(0, 3\)"):
         ON_NO_ROWS[call](model)
 
 

@@ -261,7 +261,7 @@ UNREADABLE = {
         lambda s: s["model"]["layers"].append({"class": "layers.Spline", "config": {}}), "'layers.Spline', .* upgrade"),
     "a tensor less": (lambda s: s["tensors"].pop("1.bias"), "lacks the tensor '1.bias'"),
     "another shape": (lambda s: s["tensors"].update({"1.bias": np.zeros(9, "f4")}), r"'1.bias' is float32 \(9,\)"),
-    "no such object": (lambda s: s["model"]["optimizer"].update(object=5), "cannot be"),
+    "no such object": (lambda s: s["model"]["optimizer"].update(object=5), "an invalid object"),
 }  # fmt: skip
 
 

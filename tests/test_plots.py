@@ -11,7 +11,7 @@ import pytest
 import fastbp
 from fastbp import plots
 from fastbp.cli import bench
-from fastbp.cli import picture as report
+from fastbp.cli import training_plot as report
 from fastbp.cli.main import main
 from fastbp.diagnosis.layer_health import Diagnosis, LayerDiagnosis
 from fastbp.diagnosis.lr_finder import RateSearch
@@ -52,8 +52,8 @@ def health(layers=4, epochs=(0, 1, 2), verdict="vanishing"):
     seen = fastbp.GradientHealth(np.eye(2), [0.0, 1.0])
     seen.layers, seen.epochs = [f"Dense({i + 1}, tanh)" for i in range(layers)], list(epochs)
     figures = np.tile(10.0 ** np.arange(-layers, 0), (4, 1))
-    seen._looks = [figures.copy() for _ in epochs]
-    seen._looks[0][1, 0], seen._looks[-1][1, 1] = 0.0, np.inf
+    seen._records = [figures.copy() for _ in epochs]
+    seen._records[0][1, 0], seen._records[-1][1, 1] = 0.0, np.inf
     seen.verdicts = [[verdict, *["healthy"] * (layers - 1)] for _ in epochs]
     return seen
 
@@ -163,7 +163,7 @@ def test_the_suggested_rate_is_marked():
     (axis,) = search().plot().axes
     assert axis.get_xscale() == "log"
     texts = [text.get_text() for text in axis.get_legend().get_texts()]
-    assert texts[2:] == ["1.0e-03: steepest descent, suggested", "2.0e-02: a tenth of the minimum's"]
+    assert texts[2:] == ["1.0e-03: steepest descent, suggested", "2.0e-02: a tenth of the minimum"]
 
 
 def test_the_learning_rate_has_a_panel_of_its_own():
@@ -260,11 +260,11 @@ def test_speeds_are_ratios_round_by_round():
 
 
 WRONG = {
-    "lengths": (lambda: plots.plot_confusion_matrix([0, 1], [0]), "as many"),
+    "lengths": (lambda: plots.plot_confusion_matrix([0, 1], [0]), "y_pred labels (n,)"),
     "no rows": (lambda: plots.plot_confusion_matrix([], []), "shapes"),
     "too few names": (lambda: plots.plot_confusion_matrix([0, 2], [0, 1], class_names=["a", "b"]), "0 to 1"),
     "shapes": (lambda: plots.plot_predictions([1.0, 2.0], [1.0]), r"shapes \(2,\) and \(1,\)"),
-    "nothing": (lambda: plots.plot_predictions([], []), "as many"),
+    "nothing": (lambda: plots.plot_predictions([], []), "equal shapes"),
     "not finite": (lambda: plots.plot_predictions([1.0, NAN], [1.0, 2.0]), "finite"),
     "names of outputs": (lambda: plots.plot_predictions([1.0], [1.0], names=["a", "b"]), "each of 1 outputs"),
     "no square": (lambda: plots.plot_weights(KERNEL), "12 inputs must make images .* no square"),
@@ -273,9 +273,9 @@ WRONG = {
     "not built": (lambda: plots.plot_weights(fastbp.Sequential([fastbp.Dense(1)])), "not known yet"),
     "no base": (lambda: plots.plot_speed({"a": {"NumPy": [1.0]}}), "must hold 'fastbp'"),
     "no task": (lambda: plots.plot_speed({}), "hold a task"),
-    "rounds": (lambda: plots.plot_speed({"a": {"NumPy": [1.0], "fastbp": [1.0, 2.0]}}), "as many rounds"),
+    "rounds": (lambda: plots.plot_speed({"a": {"NumPy": [1.0], "fastbp": [1.0, 2.0]}}), "equal numbers of rounds"),
     "no time": (lambda: plots.plot_speed({"a": {"NumPy": [0.0], "fastbp": [1.0]}}), "positive"),
-    "no look": (lambda: plots.plot_gradient_health(fastbp.GradientHealth([[1.0]], [1.0])), "hold a look"),
+    "no look": (lambda: plots.plot_gradient_health(fastbp.GradientHealth([[1.0]], [1.0])), "at least one record"),
 }
 
 
@@ -372,7 +372,7 @@ def test_a_training_that_ended_within_its_first_epoch_has_no_curves():
 @pytest.mark.parametrize("name", ["picture.doc", "picture"])
 def test_a_picture_that_cannot_be_is_refused_before_any_work(folder, capsys, command, name):
     assert main([*command, "--plot", name]) == 2
-    assert f"cannot draw {name}: the ending must be one of" in capsys.readouterr().err
+    assert f"cannot draw {name}: the file extension must be one of" in capsys.readouterr().err
     assert len(list(folder.iterdir())) == 2
 
 

@@ -289,11 +289,11 @@ def test_the_task_is_guessed(y, task: str) -> None:
 
 def test_what_was_learnt_cannot_change() -> None:
     p = Preprocessor().fit(ROWS, LABELS)
-    with pytest.raises(RuntimeError, match="learnt already"):
+    with pytest.raises(RuntimeError, match="fitted already"):
         p.fit(ROWS)
     with pytest.raises(AttributeError):
         p.scaling = "robust"
-    with pytest.raises(RuntimeError, match="has not learnt yet: call fit"):
+    with pytest.raises(RuntimeError, match="is not fitted yet: call fit"):
         Preprocessor().transform(ROWS)
     with pytest.raises(RuntimeError, match=r"no targets: call fit\(X, y\)"):
         Preprocessor().fit(ROWS).transform_target(LABELS)
@@ -402,13 +402,13 @@ def test_the_table_of_what_was_guessed() -> None:
     ("options", "error", "message"),
     [
         ({"task": "clustering"}, ValueError, "task must be one of None, 'classification', 'regression', but 'clus"),
-        ({"encoding": "hash"}, ValueError, "encoding must be one of 'one_hot', 'codes', 'auto', but 'hash' came"),
-        ({"scaling": "minmax"}, ValueError, "scaling must be one of .* or a positive number, but 'minmax' came"),
+        ({"encoding": "hash"}, ValueError, "encoding must be one of 'one_hot', 'codes', 'auto', got 'hash'"),
+        ({"scaling": "minmax"}, ValueError, "scaling must be one of .* or a positive number, got 'minmax'"),
         ({"scaling": 0}, ValueError, "positive number"),
         ({"scaling": True}, ValueError, "positive number"),
         ({"min_frequency": 0}, ValueError, "min_frequency must be at least 1"),
         ({"clip": 3}, TypeError, "clip"),
-        ({"categorical": [1.5]}, TypeError, "names or numbers of columns, but 1.5 came"),
+        ({"categorical": [1.5]}, TypeError, "names or numbers of columns, got 1.5"),
     ],
 )
 def test_options_that_cannot_be(options, error, message: str) -> None:
@@ -419,24 +419,24 @@ def test_options_that_cannot_be(options, error, message: str) -> None:
 @pytest.mark.parametrize(
     ("X", "error", "message"),
     [
-        (None, TypeError, "X must be a table, but None came"),
-        ("a.csv", TypeError, "must be a table, but 'a.csv' came: pass an array, a dict of columns or a DataFrame"),
-        ([1, 2], ValueError, r"two dimensions, \(rows, columns\), but its shape is \(2,\)"),
-        ([[1, 2], [3]], ValueError, "rows of one length"),
-        (np.zeros((0, 2)), ValueError, "a row and a column at least, but 0 rows of 2 came"),
-        ({}, ValueError, "0 rows of 0 came"),
-        (np.zeros((2, 2), complex), TypeError, "numbers, texts or booleans, but its type is complex128"),
-        ({"a": np.array(["2020-01-01"], "M8[D]")}, TypeError, "column 'a', must hold numbers, texts or booleans"),
+        (None, TypeError, "X must be a table, got None"),
+        ("a.csv", TypeError, "must be a table, got 'a.csv': pass an array, a dict of columns or a DataFrame"),
+        ([1, 2], ValueError, r"two dimensions, \(rows, columns\), got shape \(2,\)"),
+        ([[1, 2], [3]], ValueError, "rows of equal length"),
+        (np.zeros((0, 2)), ValueError, "at least one row and one column, got 0 × 2"),
+        ({}, ValueError, "got 0 × 0"),
+        (np.zeros((2, 2), complex), TypeError, "numbers, strings or booleans, got complex128"),
+        ({"a": np.array(["2020-01-01"], "M8[D]")}, TypeError, "column 'a', must hold numbers, strings or booleans"),
         ({"a": [1, 2], "b": [1]}, ValueError, "column 'a' has 2 rows and column 'b' has 1: pass whole rows"),
         ({"a": np.zeros((2, 2))}, ValueError, "column 'a', must have one dimension"),
-        ({"a": 5}, TypeError, "column 'a', must be an array or a list, but int came"),
-        ({1: [0], "1": [0]}, ValueError, "different names, but '1' came twice"),
-        ({"a": [1, float("inf")]}, ValueError, r"column 'a' must hold finite numbers, but holds inf at row 1: leave"),
-        (np.array([[1, 2], [3, -np.inf]]), ValueError, "column 1 must hold finite numbers, but holds -inf at row 1"),
+        ({"a": 5}, TypeError, "column 'a', must be an array or a list, got int"),
+        ({1: [0], "1": [0]}, ValueError, "distinct column names, got '1' twice"),
+        ({"a": [1, float("inf")]}, ValueError, r"column 'a' must be finite, got inf at row 1: leave"),
+        (np.array([[1, 2], [3, -np.inf]]), ValueError, "column 1 must be finite, got -inf at row 1"),
         ({"a": [[1], [2]]}, ValueError, "one dimension"),
-        ({"a": objects([{}, "x"])}, TypeError, r"texts, numbers or booleans, but holds \{\} \(dict\) at row 0"),
+        ({"a": objects([{}, "x"])}, TypeError, r"strings, numbers or booleans, got \{\} \(dict\) at row 0"),
         ({"a": [1e308, -1e308]}, ValueError, "column 'a' holds numbers too large"),
-        ({"a": [10**400, 1]}, ValueError, "column 'a' must hold numbers, but holds 1000"),
+        ({"a": [10**400, 1]}, ValueError, "column 'a' must hold numbers, got 1000"),
         (np.ma.masked_array([[1.0, 2.0]], [[True, False]]), ValueError, "masked"),
         (pl.DataFrame({"a": ["2020-01-01"]}).with_columns(pl.col("a").str.to_date()), TypeError, "'a'.* type is Date"),
         (pl.DataFrame({"a": [1]}).lazy(), TypeError, "DataFrame that is in memory"),
@@ -451,10 +451,10 @@ def test_tables_that_cannot_be(X, error, message: str) -> None:
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        (ROWS | {"wage": [1, 2, 3, "much", 5, 6]}, "column 'wage' must hold numbers, but holds 'much' at row 3: "),
-        (ROWS | {"age": [1, 2, 3, 4, 5, np.inf]}, "column 'age' must hold finite numbers, but holds inf at row 5"),
+        (ROWS | {"wage": [1, 2, 3, "much", 5, 6]}, "column 'wage' must hold numbers, got 'much' at row 3: "),
+        (ROWS | {"age": [1, 2, 3, 4, 5, np.inf]}, "column 'age' must be finite, got inf at row 5"),
         ({name: values for name, values in ROWS.items() if name not in ("age", "zip")}, "no age, zip: its columns are"),
-        (np.zeros((2, 3)), "the 5 columns that were learnt, but 3 came: pass a table with their names, or these"),
+        (np.zeros((2, 3)), "the 5 columns of the training data, got 3: pass a table with their names, or these"),
     ],
 )
 def test_rows_that_do_not_fit_what_was_learnt(X, message: str) -> None:
@@ -464,9 +464,9 @@ def test_rows_that_do_not_fit_what_was_learnt(X, message: str) -> None:
 
 def test_rows_of_an_array_that_do_not_fit() -> None:
     learnt = Preprocessor().fit(np.eye(3))
-    with pytest.raises(ValueError, match="the 3 columns that were learnt, but 2 came: pass these, in their order"):
+    with pytest.raises(ValueError, match="the 3 columns of the training data, got 2: pass these in the same order"):
         learnt.transform(np.zeros((2, 2)))
-    with pytest.raises(ValueError, match="column 2 must hold finite numbers, but holds inf at row 1"):
+    with pytest.raises(ValueError, match="column 2 must be finite, got inf at row 1"):
         learnt.transform([[0, 0, 0], [0, 0, np.inf]])
 
 
@@ -480,15 +480,15 @@ def test_categorical_names_what_there_is(key) -> None:
     ("y", "options", "error", "message"),
     [
         (["a"] * 6, {}, ValueError, r"one class only \(a\)"),
-        (["a", "b"], {}, ValueError, "a target for each row of X, but 2 came for 6 rows"),
+        (["a", "b"], {}, ValueError, "a target for each row of X, got 2 for 6 rows"),
         (["a", "b", None, "a", "b", "a"], {}, ValueError, "that of row 2 is missing"),
         (["a", "b", "?", "a", "b", "a"], {}, ValueError, "that of row 2 is missing"),
-        ([1.5, 2, NAN, 1, 1, 1], {}, ValueError, "y must be finite, but holds nan at row 2"),
-        ([1.5, 2, 1, 1, 1, 1], {"task": "classification"}, ValueError, "whole numbers or texts as classes, but"),
-        (["a", "b"] * 3, {"task": "regression"}, ValueError, "numeric target, but y holds texts such as 'a'"),
+        ([1.5, 2, NAN, 1, 1, 1], {}, ValueError, "y must be finite, got nan at row 2"),
+        ([1.5, 2, 1, 1, 1, 1], {"task": "classification"}, ValueError, "integers or strings as classes, got"),
+        (["a", "b"] * 3, {"task": "regression"}, ValueError, "numeric target, got strings such as 'a'"),
         (np.zeros((6, 2), int), {"task": "classification"}, ValueError, "one class a row"),
-        (["a", "b", "c"] * 2, {"classes": ["a", "b"]}, ValueError, "learnt, a, b, but holds 'c' at row 2"),
-        (objects(["a", 1] * 3), {}, TypeError, "values of one kind, but holds 'a' beside others"),
+        (["a", "b", "c"] * 2, {"classes": ["a", "b"]}, ValueError, "training data, a, b, got 'c' at row 2"),
+        (objects(["a", 1] * 3), {}, TypeError, "values of one type, got 'a' among others"),
         (np.zeros(6, complex), {}, TypeError, "type is complex"),
         (np.zeros((6, 1, 1)), {}, ValueError, r"shape \(rows,\) or \(rows, targets\)"),
     ],
@@ -500,14 +500,14 @@ def test_targets_that_cannot_be(y, options, error, message: str) -> None:
 
 def test_targets_and_outputs_that_do_not_fit() -> None:
     p = Preprocessor().fit(ROWS, LABELS)
-    with pytest.raises(ValueError, match="y must hold classes that were learnt, no, yes, but holds 'maybe' at row 1"):
+    with pytest.raises(ValueError, match="y must hold classes of the training data, no, yes, got 'maybe' at row 1"):
         p.transform_target(["no", "maybe"])
-    with pytest.raises(ValueError, match=r"outputs must have the shape \(rows, 2\), but it is \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"outputs must have shape \(rows, 2\), got \(1, 3\)"):
         p.inverse_target(np.zeros((1, 3)))
     q = Preprocessor().fit(ROWS, np.arange(6.0))
-    with pytest.raises(ValueError, match="y must have 1 targets a row, but 2 came"):
+    with pytest.raises(ValueError, match="y must have 1 targets a row, got 2"):
         q.transform_target(np.zeros((3, 2)))
-    with pytest.raises(ValueError, match="y must hold numbers, but holds 'a'"):
+    with pytest.raises(ValueError, match="y must hold numbers, got 'a'"):
         q.transform_target(["a"])
 
 

@@ -6,7 +6,7 @@ import torch
 from test_reference import EPS, central_differences, make_data
 
 from fastbp.reference import ReferenceEngine
-from fastbp.reference.random import Draw, kept, normal, philox, random_words
+from fastbp.reference.random import Draw, dropout_mask, normal, philox, random_words
 from fastbp.spec import LayerSpec, Report
 
 BATCH_NORM = {"kind": "batch_norm", "values": (0.1, 1e-5)}
@@ -242,9 +242,9 @@ def test_a_number_depends_on_its_row_unit_step_and_node_alone() -> None:
 def test_dropout_keeps_at_its_rate() -> None:
     n = 10**6
     for rate in (0.0, 0.1, 0.5, 0.9):
-        share = kept(Draw((1, 2), 3), 0, (1000, 1000), rate).mean()
+        share = dropout_mask(Draw((1, 2), 3), 0, (1000, 1000), rate).mean()
         assert abs(share - (1 - rate)) <= 4 * np.sqrt(rate * (1 - rate) / n)  # four standard deviations
-    assert (~kept(Draw((1, 2), 3), 0, (10, 10), 1 - 2.0**-33)).all()
+    assert (~dropout_mask(Draw((1, 2), 3), 0, (10, 10), 1 - 2.0**-33)).all()
 
 
 def test_dropout_divides_what_it_keeps_and_rests_in_predict() -> None:
@@ -253,7 +253,7 @@ def test_dropout_divides_what_it_keeps_and_rests_in_predict() -> None:
     X, outputs = np.ones((7, 4)), np.empty((7, 4))
     scalars, losses = np.zeros((1, 8)), np.empty(1)
     engine.train(X, X, np.arange(7), np.array([0, 7]), scalars, losses, outputs=outputs)
-    keeps = kept(Draw((3, 4), 0), 0, (7, 4), 0.3)
+    keeps = dropout_mask(Draw((3, 4), 0), 0, (7, 4), 0.3)
     np.testing.assert_array_equal(outputs, np.where(keeps, 1 / 0.7, 0))
     assert 0 < keeps.mean() < 1
     engine.predict(X, outputs)

@@ -151,18 +151,18 @@ def test_short_cycles():
 
 
 BAD = [
-    (lambda: StepDecay(-0.1, 3), ValueError, "initial_learning_rate must be at least 0 and finite, but -0.1 came"),
-    (lambda: StepDecay("fast", 3), TypeError, "initial_learning_rate must be a number, but 'fast' came"),
+    (lambda: StepDecay(-0.1, 3), ValueError, "initial_learning_rate must be at least 0 and finite, got -0.1"),
+    (lambda: StepDecay("fast", 3), TypeError, "initial_learning_rate must be a number, got 'fast'"),
     (lambda: StepDecay(float("nan"), 3), ValueError, "initial_learning_rate"),
-    (lambda: StepDecay(0.1, 0), ValueError, "decay_steps must be at least 1, but 0 came"),
-    (lambda: StepDecay(0.1, 2.5), TypeError, "decay_steps must be a whole number, but 2.5 came"),
-    (lambda: StepDecay(0.1, 2, 1.5), ValueError, "decay_rate must be from 0 to 1, but 1.5 came"),
-    (lambda: PiecewiseConstant([3, 2], [1, 2, 3]), ValueError, r"boundaries must increase, but \[3, 2\] came"),
-    (lambda: PiecewiseConstant([3], [1]), ValueError, "one more than boundaries, but 1 and 1 came"),
-    (lambda: PiecewiseConstant(3, [1]), TypeError, "boundaries must be a list, but 3 came"),
+    (lambda: StepDecay(0.1, 0), ValueError, "decay_steps must be at least 1, got 0"),
+    (lambda: StepDecay(0.1, 2.5), TypeError, "decay_steps must be an integer, got 2.5"),
+    (lambda: StepDecay(0.1, 2, 1.5), ValueError, "decay_rate must be from 0 to 1, got 1.5"),
+    (lambda: PiecewiseConstant([3, 2], [1, 2, 3]), ValueError, r"boundaries must increase, got \[3, 2\]"),
+    (lambda: PiecewiseConstant([3], [1]), ValueError, "one more than boundaries, got 1 and 1"),
+    (lambda: PiecewiseConstant(3, [1]), TypeError, "boundaries must be a list, got 3"),
     (lambda: PiecewiseConstant([3], [1, -1]), ValueError, "values must be at least 0"),
     (lambda: ExponentialDecay(0.1, 3, -0.1), ValueError, "decay_rate"),
-    (lambda: ExponentialDecay(0.1, 3, 0.1, 1), TypeError, "staircase must be True or False, but 1 came"),
+    (lambda: ExponentialDecay(0.1, 3, 0.1, 1), TypeError, "staircase must be True or False, got 1"),
     (lambda: PolynomialDecay(0.1, 3, power=-1), ValueError, "power"),
     (lambda: PolynomialDecay(0.1, 3, end_learning_rate=-1), ValueError, "end_learning_rate"),
     (lambda: CosineDecay(0.1, 3, 1.1), ValueError, "alpha must be from 0 to 1"),
@@ -170,10 +170,10 @@ BAD = [
     (lambda: CosineDecayRestarts(0.1, 3, 1.0, 2.0), ValueError, "m_mul"),
     (lambda: OneCycle(0.1, 3, 2.0), ValueError, "pct_start must be from 0 to 1"),
     (lambda: OneCycle(0.1, 3, div_factor=0), ValueError, "div_factor must be greater than 0"),
-    (lambda: OneCycle(0.1, 3, anneal_strategy="log"), ValueError, "must be 'cos' or 'linear', but 'log' came"),
-    (lambda: Warmup("slow", 3), TypeError, "or a number, but 'slow' came"),
+    (lambda: OneCycle(0.1, 3, anneal_strategy="log"), ValueError, "must be 'cos' or 'linear', got 'log'"),
+    (lambda: Warmup("slow", 3), TypeError, "or a number, got 'slow'"),
     (lambda: Warmup(0.1, 3, -1), ValueError, "start_factor"),
-    (lambda: Warmup(0.1, True), TypeError, "warmup_steps must be a whole number, but True came"),
+    (lambda: Warmup(0.1, True), TypeError, "warmup_steps must be an integer, got True"),
 ]
 
 

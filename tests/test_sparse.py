@@ -159,9 +159,9 @@ class Interrupt(fastbp.Callback):
     [
         (lambda X: X[:, :299], ValueError, "300 columns"),
         (lambda X: X.astype(np.complex64), TypeError, "real numbers"),
-        (lambda X: X[:0], ValueError, "a row"),
-        (lambda X: X * np.float32(np.inf), ValueError, "finite numbers, but holds inf at row"),
-        (lambda X: X * np.float32(np.nan), ValueError, "finite numbers, but holds nan at row"),
+        (lambda X: X[:0], ValueError, "one row"),
+        (lambda X: X * np.float32(np.inf), ValueError, "must be finite, got inf at row"),
+        (lambda X: X * np.float32(np.nan), ValueError, "must be finite, got nan at row"),
     ],
 )
 def test_bad_matrices_are_refused_and_nothing_changes(spoil, error, message: str) -> None:

@@ -327,7 +327,7 @@ def test_validation_data_may_be_chunks(form):
     chunks = FORMS[form]()
     if form == "lists of lists":
         chunks = iter(chunks)
-        with pytest.raises(ValueError, match="validation source must give its chunks anew"):
+        with pytest.raises(ValueError, match="validation source must be iterable again"):
             streamed.fit(X, LABELS, validation_data=chunks, batch_size=BATCH, epochs=2)
         return
     assert streamed.fit(X, LABELS, validation_data=chunks, batch_size=BATCH, epochs=2).history == expected.history
@@ -379,17 +379,17 @@ def with_bad(place, chunk):
 NAN = X[:9].copy()
 NAN[7, 2] = np.nan
 BAD = {
-    "NaN": ((NAN, LABELS[:9]), ValueError, r"X of chunk 4 must hold finite.*nan at row 7, column 2"),
+    "NaN": ((NAN, LABELS[:9]), ValueError, r"X of chunk 4 must be finite, got nan at row 7, column 2"),
     "a label too large": ((X[:3], [0, 1, 3]), ValueError, r"y of chunk 4 must hold class labels from 0 to 2.*row 2"),
     "a width": ((X[:3, :2], [0, 1, 2]), ValueError, r"X of chunk 4 must have 5 columns"),
     "a length": ((X[:3], [0, 1]), ValueError, r"y of chunk 4 must have one entry for each of the 3 rows"),
     "text": ((X[:3], ["a", "b", "c"]), TypeError, r"y of chunk 4 must hold real numbers.*encode"),
-    "X alone": (X[:3], ValueError, r"chunks must be \(X, y\).* of chunk 4 came is a ndarray"),
+    "X alone": (X[:3], ValueError, r"chunks must be \(X, y\).*got a ndarray of chunk 4"),
     "a dict": ({"X": X[:3]}, ValueError, r"chunks must be \(X, y\).* a dict"),
     "None": (None, ValueError, r"chunks must be \(X, y\).* a NoneType"),
-    "weights": ((X[:3], [0, 1, 2], [1, 1, 1]), ValueError, "all chunks must have weights, or none"),
+    "weights": ((X[:3], [0, 1, 2], [1, 1, 1]), ValueError, "either all chunks or none must have weights"),
     "negative weights": ((X[:3], [0, 1, 2], [1, -1, 1]), ValueError, "sample_weight of chunk 4 must not be negative"),
-    "sparse": ((scipy.sparse.csr_array(X[:3]), [0, 1, 2]), ValueError, "all chunks must be sparse, or none"),
+    "sparse": ((scipy.sparse.csr_array(X[:3]), [0, 1, 2]), ValueError, "either all chunks or none must be sparse"),
 }
 
 
@@ -422,8 +422,8 @@ REFUSED = {
     "window of arrays": (lambda m: m.fit(X, LABELS, shuffle_window=5), "shuffle_window=5 is for sources"),
     "window 0": (lambda m: m.fit(CHUNKS, shuffle_window=0), "shuffle_window must be at least 1"),
     "read once": (lambda m: m.fit(iter(CHUNKS), epochs=2), "each of the 2 epochs, but list_iterator can be read once"),
-    "no chunk": (lambda m: m.fit([]), "source must have a row at least"),
-    "no row": (lambda m: m.fit([(X[:0], LABELS[:0])]), "source must have a row at least"),
+    "no chunk": (lambda m: m.fit([]), "source must have at least one row"),
+    "no row": (lambda m: m.fit([(X[:0], LABELS[:0])]), "source must have at least one row"),
     "numbers": (lambda m: m.fit([[0.0, 1.0], [1.0, 2.0]]), "X of chunk 0 must have two dimensions"),
     "rows": (lambda m: m.fit(X.tolist()), r"chunks must be \(X, y\).* a list of 5.*pass y as well"),
     "validation": (lambda m: m.fit(CHUNKS, validation_data=[(X[:, :2], LABELS)]), "validation X of chunk 0 must have"),
@@ -439,7 +439,7 @@ def test_what_cannot_be_is_refused(case):
 
 
 def test_arrays_without_y_need_one():
-    with pytest.raises(TypeError, match="y must be an array of numbers, but None came"):
+    with pytest.raises(TypeError, match="y must be an array of numbers, got None"):
         build().fit(X)
 
 

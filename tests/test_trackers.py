@@ -257,10 +257,10 @@ def test_a_pruned_fit_keeps_the_weights_of_its_last_epoch(optuna):
 
 def test_optuna_without_the_figure_warns_once_and_prunes_nothing(optuna):
     trial = optuna.create_study().ask()
-    with pytest.warns(UserWarning, match=r"monitor='val_loss' is none of the figures.*pass validation_data") as caught:
+    with pytest.warns(UserWarning, match=r"monitor must be one of .*got 'val_loss': pass validation_data") as caught:
         build().fit(X, Y, epochs=3, callbacks=[callbacks.OptunaPruning(trial)])
     assert len(caught) == 1
-    with pytest.raises(TypeError, match="trial must be one of Optuna"):
+    with pytest.raises(TypeError, match="trial must be an Optuna trial"):
         callbacks.OptunaPruning("trial")
 
 

@@ -1,4 +1,4 @@
-"""The coefficients of fastbp/isa/vmath.py and curves.py: minimax fits by the Remez exchange in 50-digit arithmetic.
+"""Coefficients in fastbp/isa/emitters (transcendental, activations): minimax fits by the Remez exchange in 50 digits.
 
     python tools/minimax.py            prints every table and its largest error; needs mpmath; some ten seconds
 
@@ -124,10 +124,10 @@ def fit_tail(dtype, n, m, top):
 
 
 FITS = [  # name, fit, its arguments after the dtype: degrees, and the end of the interval
-    ("vmath.EXP", fit_exp, {"float32": (4,), "float64": (10,)}),
-    ("vmath.LOG", fit_log, {"float32": (7,), "float64": (18,)}),
-    ("vmath.ERF", fit_erf, {"float32": (7, 3.95), "float64": (23, 6)}),
-    ("curves.TAIL_P, TAIL_Q", fit_tail, {"float32": (5, 5, 14), "float64": (10, 11, 39)}),
+    ("transcendental.EXP", fit_exp, {"float32": (4,), "float64": (10,)}),
+    ("transcendental.LOG", fit_log, {"float32": (7,), "float64": (18,)}),
+    ("transcendental.ERF", fit_erf, {"float32": (7, 3.95), "float64": (23, 6)}),
+    ("activations.TAIL_P, TAIL_Q", fit_tail, {"float32": (5, 5, 14), "float64": (10, 11, 39)}),
 ]
 
 if __name__ == "__main__":

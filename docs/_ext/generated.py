@@ -106,6 +106,8 @@ def reference(names: Iterable[str], module: str) -> Iterable[str]:
         kind = "class" if isinstance(thing, type) else "function" if callable(thing) else "data"
         kind = "exception" if kind == "class" and issubclass(thing, BaseException) else kind
         members = ("   :members:",) if kind == "class" and shows_members(thing) else ()
+        if members and thing.__module__.startswith("fastbp.model."):  # Sequential has methods of private base classes
+            members += ("   :inherited-members:",)
         yield from (f".. auto{kind}:: {name}", *members, "")
 
 

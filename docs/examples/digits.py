@@ -1,12 +1,12 @@
-"""Handwritten digits: 8 × 8 pixels in, ten classes out, on data that come with fastbp.
+"""Handwritten digits: 8 × 8 pixels in, ten classes out, on the dataset that comes with fastbp.
 
-Split, look for a learning rate, train, look for ill layers, and measure on rows never seen.
+Split the data, find a learning rate, train, check every layer's gradients, and evaluate on the test set.
 """
 
 import fastbp
 from fastbp.datasets import load_named
 
-digits = load_named("digits")  # a fifth of the rows is held out, each digit in proportion
+digits = load_named("digits")  # 20 % of the rows are held out, stratified by digit
 X_train, X_test = digits.x_train / digits.scale, digits.x_test / digits.scale
 
 model = fastbp.Sequential(

@@ -1,6 +1,6 @@
-"""Three arms of a spiral, and the regions that a small network learns to tell apart, drawn in letters.
+"""Classify the three arms of a spiral with a small network and draw its decision regions as text.
 
-`python spiral.py picture.png` draws them with matplotlib instead.
+`python spiral.py picture.png` plots them with matplotlib instead.
 """
 
 import sys
@@ -13,7 +13,7 @@ ARMS, POINTS, SIZE = 3, 200, 1.1
 
 
 def spiral(rng):
-    """Points (n, 2) on the arms, with a little noise, and the number of the arm of each."""
+    """Points (n, 2) on the arms, with a little noise, and the arm each belongs to."""
     arm = np.repeat(np.arange(ARMS), POINTS)
     radius = np.tile(np.linspace(0.05, 1, POINTS), ARMS)
     angle = 2 * np.pi * arm / ARMS + 4 * radius + rng.normal(0, 0.12, len(arm))
@@ -21,7 +21,7 @@ def spiral(rng):
 
 
 def grid(columns, rows):
-    """The centres of the cells of a picture, row after row from the top."""
+    """The centers of the cells of an image, row by row from the top."""
     x, y = np.linspace(-SIZE, SIZE, columns), np.linspace(SIZE, -SIZE, rows)
     return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
 

@@ -1,6 +1,6 @@
-"""Hyperparameters by Optuna: the learning rate, the width and the dropout of a network for handwritten digits.
+"""Hyperparameter search with Optuna: learning rate, width and dropout of a network for handwritten digits.
 
-Trials that promise nothing end after a few epochs: OptunaPruning reports the validation loss after every one.
+Unpromising trials are pruned after a few epochs: OptunaPruning reports the validation loss after each epoch.
 """
 
 import optuna
@@ -26,7 +26,7 @@ def network(params):
 
 
 def objective(trial):
-    """The validation loss after training, or optuna.TrialPruned on the way there."""
+    """The best validation loss, or optuna.TrialPruned if the trial is pruned."""
     params = {
         "learning_rate": trial.suggest_float("learning_rate", 1e-5, 1.0, log=True),
         "units": trial.suggest_int("units", 16, 256, log=True),
@@ -46,10 +46,10 @@ study = optuna.create_study(
 study.optimize(objective, n_trials=TRIALS)
 pruned = study.get_trials(states=[optuna.trial.TrialState.PRUNED])
 epochs = sum(len(trial.intermediate_values) for trial in study.trials)
-print(f"{TRIALS} trials, {len(pruned)} of them pruned: {epochs} epochs in place of {TRIALS * EPOCHS}")
+print(f"{TRIALS} trials, {len(pruned)} of them pruned: {epochs} epochs instead of {TRIALS * EPOCHS}")
 for name, value in study.best_params.items():
     print(f"{name} {value:.3g}")
 
-best = network(study.best_params)  # once more, on all training rows
+best = network(study.best_params)  # train again, on the whole training set
 best.fit(X_train, digits.y_train, batch_size=32, epochs=EPOCHS)
 print(f"test accuracy {best.evaluate(X_test, digits.y_test)['accuracy']:.1%}")

@@ -1,6 +1,6 @@
-"""XOR: the smallest problem that no single layer can solve, and the one backpropagation was shown on.
+"""XOR: the smallest problem that no single layer can solve, and the one on which backpropagation was demonstrated.
 
-Rumelhart, Hinton and Williams 1986. Two inputs, four hidden units, one output: is exactly one of the two inputs 1?
+Rumelhart, Hinton and Williams 1986. Two inputs, four hidden units, one output: is exactly one input 1?
 """
 
 import fastbp

@@ -1,7 +1,7 @@
-"""What can look on while `fit` trains, stop it, change its learning rate, and save what it has done.
+"""Callbacks: objects that `fit` calls to monitor training, stop it, change its learning rate, or save its progress.
 
-Names, arguments and behaviour are Keras's; docstrings say where they differ. There are no hooks at single batches:
-steps run in slices, many to one call of compiled code, and `on_slice_end` comes after each of these.
+Names, arguments and behaviour are Keras's; docstrings say where they differ. There are no hooks per batch: steps run in
+slices, many to one call of compiled code, and `on_slice_end` follows each slice.
 """
 
 from fastbp.callbacks.averaging import StochasticWeightAveraging

@@ -12,19 +12,37 @@ from fastbp.util.types import Array
 
 
 class StochasticWeightAveraging(Callback):
-    """Give the model, at the end of training, the mean of its weights at the ends of epochs.
+    """Stochastic weight averaging: the model ends with the mean of its weights at the ends of epochs.
+
+    ::
 
         W_swa = (W_s + W_{s+1} + … + W_{E-1}) / (E - s)        s = start_epoch, of E epochs
 
-    start_epoch: the first epoch, from 0, whose weights count. The sum is kept in float64. Statistics of batch
-    normalisation do not go with mean weights: where the model has any they are estimated anew, by one pass over the
-    training data, as equal means over its batches. Without an epoch from start_epoch on the weights stay.
-    Raises TypeError or ValueError for a start_epoch that is no whole number of at least 0.
+    Parameters
+    ----------
+    start_epoch : int, optional
+        The first epoch, counted from 0, whose weights are averaged.
 
+    Raises
+    ------
+    ValueError
+        If start_epoch is negative.
+    TypeError
+        If start_epoch is not an integer.
+
+    Notes
+    -----
+    The sum is kept in float64. The statistics of batch normalization do not fit averaged weights: if there are any,
+    they are re-estimated in one pass over the training data, as equal means over its batches. If training ends before
+    start_epoch, the weights stay unchanged. PyTorch has it as torch.optim.swa_utils.
+
+    References
+    ----------
+    Izmailov et al., "Averaging weights leads to wider optima and better generalization", 2018.
+
+    Examples
+    --------
     >>> swa = StochasticWeightAveraging(start_epoch=10)
-
-    Izmailov et al. 2018, "Averaging weights leads to wider optima and better generalization". PyTorch has it as
-    torch.optim.swa_utils.
     """
 
     def __init__(self, start_epoch: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What all callbacks share: hooks that do nothing, states for files, and a figure to monitor."""
+"""What all callbacks share: hooks that do nothing, saved states, and the monitored metric."""
 
 from __future__ import annotations
 
@@ -20,14 +20,19 @@ _LARGER_IS_BETTER = ("accuracy", "auc", "r2", "precision", "recall", "f1")
 
 
 class Callback:
-    """Something that `fit` calls while it trains; a base whose hooks do nothing.
+    """Base class of callbacks; its hooks do nothing.
 
-    In the order of calls: set_model, set_fit, on_train_begin; for each epoch, from 0, on_epoch_begin and on_epoch_end
-    with its loss and metrics in `logs`; on_slice_end after every slice of steps, some 0.1 s, when what an epoch's end
-    brought has been done; on_train_end. What on_epoch_end adds to `logs` callbacks further down the list see too, and
-    the history. ``self.model.stop_training = True``, or `stop`, ends training with the slice.
-    An object of any class with some of these methods will do as well. As Keras's Callback, without hooks at batches.
+    Order of the calls: set_model, set_fit, on_train_begin; for each epoch, from 0, on_epoch_begin and on_epoch_end,
+    with loss and metrics in `logs`; on_slice_end after every slice of steps (about 0.1 s), after the hooks of an epoch
+    that ended in it; on_train_end. Entries that on_epoch_end adds to `logs` are seen by callbacks later in the list and
+    recorded in the history. ``self.model.stop_training = True``, or `stop`, ends training after the slice.
 
+    Notes
+    -----
+    An object of any class with some of these methods works too. Like Keras's Callback, without hooks per batch.
+
+    Examples
+    --------
     >>> class Print(Callback):
     ...     def on_epoch_end(self, epoch, logs):
     ...         print(epoch, sorted(logs))
@@ -42,12 +47,12 @@ class Callback:
     stop_reason: str | None = None
 
     def set_model(self, model: Sequential) -> None:
-        """Called first: the model that is trained."""
+        """Called first, with the model that is trained."""
         self.model = model
         self.stop_reason = None
 
     def set_fit(self, fit: Fit | None) -> None:
-        """The fit under way, which tells how far it is and can be saved; None when it is over."""
+        """Called with the current fit, which knows its progress and can be saved; with None when it is over."""
         self.fit = fit
 
     @does_nothing
@@ -56,11 +61,11 @@ class Callback:
 
     @does_nothing
     def on_train_end(self, logs: Logs) -> None:
-        """Called after the last epoch, also where training was stopped; not after an error or Ctrl-C."""
+        """Called after the last epoch, also if training was stopped; not after an error or Ctrl-C."""
 
     @does_nothing
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
-        """Called before an epoch; not again where an interrupted fit goes on in the middle of one."""
+        """Called before an epoch; not again if a fit resumes in the middle of it."""
 
     @does_nothing
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
@@ -71,25 +76,41 @@ class Callback:
         """Called after every slice of steps."""
 
     def get_state(self) -> Any:
-        """What a resumed fit must know, of dicts, lists, numbers, texts and arrays; None for nothing."""
+        """The state a resumed fit needs, made of dicts, lists, numbers, strings and arrays; None for none."""
         return None
 
     def set_state(self, state: Any) -> None:
-        """Go on from there; called after on_train_begin."""
+        """Restore a state; called after on_train_begin."""
 
     def stop(self, reason: str) -> None:
-        """Stop training; the history will tell why."""
+        """Stop training; the reason is recorded in the history."""
         self.stop_reason = reason
         self.model.stop_training = True
 
 
 class LambdaCallback(Callback):
-    """A callback made of functions, each called as the method of its name.
+    """A callback made of functions, each called as the hook of its name.
 
-    Raises TypeError for what is no function. As Keras's, without hooks at batches.
+    Parameters
+    ----------
+    on_epoch_begin, on_epoch_end : callable, optional
+        Functions of the epoch and its logs.
+    on_train_begin, on_train_end : callable, optional
+        Functions of the logs.
 
+    Raises
+    ------
+    TypeError
+        If an argument is not a function.
+
+    Notes
+    -----
+    Like Keras's LambdaCallback, without hooks per batch.
+
+    Examples
+    --------
     >>> losses = []
-    >>> note = LambdaCallback(on_epoch_end=lambda epoch, logs: losses.append(logs["loss"]))
+    >>> record = LambdaCallback(on_epoch_end=lambda epoch, logs: losses.append(logs["loss"]))
     """
 
     def __init__(
@@ -108,15 +129,15 @@ class LambdaCallback(Callback):
         for name, function in given.items():
             if function is not None:
                 if not callable(function):
-                    raise TypeError(f"{name} must be a function, but {function!r} came: pass one, or None")
+                    raise TypeError(f"{name} must be a function, got {function!r}: pass a function or None")
                 setattr(self, name, function)
 
 
 class Monitor:
-    """The figure of an epoch's logs that a callback goes by, and which of two values is the better.
+    """The metric in the epoch logs that a callback monitors, and which of two values is better.
 
     mode: "min", "max", or "auto": "max" for names that end in accuracy, auc, r2, precision, recall or f1, else "min".
-    min_delta: how much better a value must be.
+    min_delta: the least difference that counts as an improvement.
 
     >>> Monitor("val_accuracy").better(0.9, 0.8)
     True
@@ -124,34 +145,35 @@ class Monitor:
 
     def __init__(self, name: str, mode: str = "auto", min_delta: float = 0.0) -> None:
         if mode not in ("auto", "min", "max"):
-            raise ValueError(f"mode must be 'auto', 'min' or 'max', but {mode!r} came: pass one of these")
-        self.name, self._missed = name, False
+            raise ValueError(f"mode must be 'auto', 'min' or 'max', got {mode!r}: pass one of these")
+        self.name, self._warned = name, False
         larger = name.endswith(_LARGER_IS_BETTER) if mode == "auto" else mode == "max"
         self._sign, self._min_delta = (1.0 if larger else -1.0), abs(min_delta)
 
     @property
     def worst(self) -> float:
-        """What every value is better than."""
+        """A value that every other one improves on."""
         return -self._sign * math.inf
 
     def better(self, value: float, than: float) -> bool:
         """Whether a value is better than another by more than min_delta; NaN never is."""
         return self._sign * (value - than) > self._min_delta if math.isfinite(than) else self._sign * (value - than) > 0
 
-    def of(self, logs: Logs) -> float | None:
-        """The figure, None with a warning where there is none."""
+    def value(self, logs: Logs) -> float | None:
+        """The value of the metric; None, with a warning the first time, if it is missing."""
         if self.name in logs:
             return logs[self.name]
-        if not self._missed:
-            remedy = ": pass validation_data" if self.name.startswith("val_") else ""
+        if not self._warned:
+            remedy = "pass validation_data" if self.name.startswith("val_") else "pass one of these"
             warnings.warn(
-                f"monitor={self.name!r} is none of the figures of an epoch, {', '.join(logs)}{remedy}", stacklevel=2
+                f"monitor must be one of the metrics of an epoch, {', '.join(logs)}, got {self.name!r}: {remedy}",
+                stacklevel=2,
             )
-            self._missed = True
+            self._warned = True
         return None
 
 
-def say(verbose: int, message: str) -> None:
-    """Tell the user, where that is wanted."""
+def log(verbose: int, message: str) -> None:
+    """Print a message to standard error if verbose."""
     if verbose:
         print(message, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Callbacks that write files: models, a fit that can go on, a table of figures."""
+"""Callbacks that write files: the model, a checkpoint of the fit, a table of metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastbp.callbacks.base import Callback, Logs, Monitor, say
+from fastbp.callbacks.base import Callback, Logs, Monitor, log
 from fastbp.util.arguments import count, flag, real
 from fastbp.util.atomic_write import temporary_name
 
@@ -19,13 +19,13 @@ Path_ = str | os.PathLike[str]
 
 
 class _Writer:
-    """Writes files whole or not at all; a disk that fills up after a first success stops no training."""
+    """Writes files atomically; a disk that fills up after the first success does not stop training."""
 
     def __init__(self, written: str = "") -> None:
         self._written = written
 
     def write(self, path: Path, save: Callable[[Path], None]) -> bool:
-        """Whether the file was written; else a warning, or where none was yet the OSError itself."""
+        """Whether the file was written; otherwise it warns, or raises OSError if no file was written before."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             save(path)
@@ -34,7 +34,7 @@ class _Writer:
                 raise
             warnings.warn(
                 f"{path} could not be written: {error}. Training goes on; the last file written is {self._written}: "
-                "make room for the next", stacklevel=2
+                "free disk space for the next", stacklevel=2
             )  # fmt: skip
             return False
         self._written = f"{path}, at {time.strftime('%H:%M:%S')}"
@@ -42,23 +42,46 @@ class _Writer:
 
 
 class BackupAndRestore(Callback):
-    """Save the fit under way again and again, and go on from there when the same program is run once more.
+    """Save a checkpoint of the fit regularly, and resume from it when the same program runs again.
 
-    path: the file. save_freq: "epoch", or after so many steps. seconds: at most one file in so many seconds; 0 for all.
-    delete_checkpoint: whether to remove the file when all is done.
-    Files are written at the ends of slices, some 0.1 s of steps, in the middle of epochs too, and when training stops.
-    `fit` with this callback first looks whether the file is there, and if so goes on to the weights, the states and the
-    history, bit for bit, of a fit that was never interrupted, by whatever means; what was complete is there at once. (A
-    model that in this process has done all that the file holds begins its next fit. ``fit(resume_from=path)`` reads
-    such a file without writing others.) A program of several fits needs a file for each. What other callbacks know is
-    in it if they have get_state and set_state, as those of `fastbp.callbacks` do.
-    Where the disk is full a warning says so, the last good file stays, and training goes on.
-    Raises, by `fit`, CheckpointError for a damaged file, ValueError for other data or arguments than before.
+    Parameters
+    ----------
+    path : path-like
+        The checkpoint file.
+    save_freq : "epoch" or int, optional
+        Save after every epoch, or after this many steps.
+    seconds : float, optional
+        The least time between two saves; 0 for no limit.
+    delete_checkpoint : bool, optional
+        Whether to delete the file when training is complete.
 
+    Raises
+    ------
+    CheckpointError
+        By `fit`, if the file is damaged.
+    ValueError
+        By `fit`, if the data or arguments differ from those of the interrupted fit.
+
+    See Also
+    --------
+    ModelCheckpoint : Save the model alone.
+
+    Notes
+    -----
+    Files are written at the ends of slices (about 0.1 s of steps), also in the middle of an epoch, and when training
+    stops. If the file exists, `fit` resumes from it and ends with the same weights, states and history, bit for bit, as
+    a fit that was never interrupted; a completed fit returns at once. A model that has, in this process, already done
+    all that the file contains starts its next fit. ``fit(resume_from=path)`` reads such a file without writing others.
+    A program with several fits needs one file for each. The states of other callbacks are included if they have
+    get_state and set_state, as those in `fastbp.callbacks` do. If the disk is full, a warning says so, the last good
+    file stays, and training continues.
+
+    Like Keras's BackupAndRestore, except that the file is kept by default: a program that is stopped between the end of
+    training and model.save loses nothing.
+
+    Examples
+    --------
     >>> backup = BackupAndRestore("run.fit", seconds=60)
-
-    As Keras's, but that the file stays by default: whoever stops the program between the end of training and
-    model.save has lost nothing.
     """
 
     def __init__(
@@ -71,18 +94,18 @@ class BackupAndRestore(Callback):
 
     @property
     def resume_from(self) -> str:
-        """The file that fit goes on from."""
+        """The file from which fit resumes."""
         return os.fsdecode(self.path)
 
     def on_train_begin(self, logs: Logs) -> None:
         assert self.fit is not None
         self._saved, self._time = self._done(), time.monotonic()
         self._writer = _Writer(str(self.path) if self.fit.step and self.path.exists() else "")
-        for left in self.path.parent.glob(temporary_name(glob.escape(self.path.name), "*")):
-            left.unlink(missing_ok=True)  # half a file, of a process that was killed while it wrote
+        for partial in self.path.parent.glob(temporary_name(glob.escape(self.path.name), "*")):
+            partial.unlink(missing_ok=True)  # left by a process that was killed while writing
 
     def _done(self) -> int:
-        """Epochs or steps done, in units of save_freq."""
+        """Completed epochs or steps, in units of save_freq."""
         assert self.fit is not None
         return self.fit.epoch if self.save_freq == "epoch" else self.fit.step // int(self.save_freq)
 
@@ -105,22 +128,47 @@ def _frequency(value: str | int, unit: str) -> str | int:
     if value == "epoch":
         return value
     if isinstance(value, str):
-        raise ValueError(f"save_freq must be 'epoch' or a number of {unit}, but {value!r} came: pass one of these")
+        raise ValueError(f"save_freq must be 'epoch' or a number of {unit}, got {value!r}: pass one of them")
     return count(value, "save_freq")
 
 
 class ModelCheckpoint(Callback):
-    """Save the model after every epoch, or after those that were better than all before.
+    """Save the model after every epoch, or after every epoch that improves on all before.
 
-    filepath: may hold {epoch}, from 1, and names of the history, as in "model-{epoch:03d}-{val_loss:.2f}.safetensors";
-    folders are made. monitor, mode: see EarlyStopping. save_best_only: only where the figure became better.
-    save_freq: "epoch", or every so many epochs. initial_value_threshold: the figure must be better than this at first.
-    verbose: 1 tells on standard error. The files are `Sequential.save`'s, for fastbp.load. Where the disk is full a
-    warning says so and training goes on, but for the first file. Raises ValueError for an unknown name in filepath.
+    Parameters
+    ----------
+    filepath : path-like
+        May contain {epoch}, counted from 1, and names of metrics, as in "model-{epoch:03d}-{val_loss:.2f}.safetensors".
+        Folders are created.
+    monitor, mode : str, optional
+        As in `EarlyStopping`.
+    verbose : int, optional
+        1 reports to standard error.
+    save_best_only : bool, optional
+        Whether to save only when the monitored metric improves.
+    save_freq : "epoch" or int, optional
+        Save after every epoch, or every so many epochs.
+    initial_value_threshold : float, optional
+        The value that the metric must first improve on.
 
+    Raises
+    ------
+    ValueError
+        If filepath contains an unknown name.
+
+    See Also
+    --------
+    BackupAndRestore : Save the state of the fit as well, and resume it.
+    fastbp.load : Read the files.
+
+    Notes
+    -----
+    The files are those of `Sequential.save`. If the disk is full, a warning says so and training continues, except at
+    the first file. Like Keras's ModelCheckpoint, whose save_freq counts batches.
+
+    Examples
+    --------
     >>> best = ModelCheckpoint("best.safetensors", save_best_only=True)
-
-    As Keras's, whose save_freq counts batches.
     """
 
     def __init__(
@@ -144,20 +192,20 @@ class ModelCheckpoint(Callback):
         if (epoch + 1) % self.save_freq:
             return
         if self.save_best_only:
-            value = self._monitor.of(logs)
+            value = self._monitor.value(logs)
             if value is None or not self._monitor.better(value, self.best):
                 return
             self.best = value
         path = self._path(epoch, logs)
         if self._writer.write(path, self.model.save):
-            say(self.verbose, f"epoch {epoch + 1}: saved the model to {path}")
+            log(self.verbose, f"epoch {epoch + 1}: saved the model to {path}")
 
     def _path(self, epoch: int, logs: Logs) -> Path:
         try:
             return Path(self.filepath.format(epoch=epoch + 1, **logs))
         except (KeyError, IndexError) as error:
             raise ValueError(
-                f"filepath {self.filepath!r} names {error}, but there are epoch, {', '.join(logs)}: use these"
+                f"filepath may name epoch, {', '.join(logs)}, got {error} in {self.filepath!r}: use these names"
             ) from error
 
     def get_state(self) -> dict[str, Any]:
@@ -168,21 +216,38 @@ class ModelCheckpoint(Callback):
 
 
 class CSVLogger(Callback):
-    """Write the figures of every epoch to a table of comma-separated values, a line as soon as it is known.
+    """Write the metrics of every epoch to a CSV file, line by line.
 
-    filename: the file. separator: between two values. append: whether to keep what the file holds. The columns are
-    epoch, from 0, and the names of the first epoch's logs in alphabetical order; numbers have all their digits. Where a
-    fit is resumed, lines written after its backup are replaced: the table is that of an uninterrupted fit.
-    Raises, by `fit`, OSError where the file cannot be written. As Keras's.
+    Parameters
+    ----------
+    filename : path-like
+        The file.
+    separator : str, optional
+        Separator of the values.
+    append : bool, optional
+        Whether to keep the existing contents of the file.
 
-    >>> table = CSVLogger("training.csv")
+    Raises
+    ------
+    OSError
+        By `fit`, if the file cannot be written.
+
+    Notes
+    -----
+    The columns are epoch, counted from 0, and the names in the first epoch's logs in alphabetical order; numbers have
+    all their digits. When a fit resumes, lines written after its checkpoint are replaced: the file is that of an
+    uninterrupted fit. Same as Keras's CSVLogger.
+
+    Examples
+    --------
+    >>> logger = CSVLogger("training.csv")
     """
 
     def __init__(self, filename: Path_, separator: str = ",", append: bool = False) -> None:
         self.filename, self.separator = Path(filename), separator
         self.append = flag(append, "append")
         self._names: list[str] | None = None
-        self._size = 0  # of the file, in bytes, as it should be
+        self._size = 0  # of the file in bytes, without lines to be replaced
 
     def on_train_begin(self, logs: Logs) -> None:
         self._names = None

@@ -6,33 +6,52 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from fastbp.callbacks.base import Callback, Logs, Monitor, say
+from fastbp.callbacks.base import Callback, Logs, Monitor, log
 from fastbp.util.arguments import count
 
 
 class LearningRateScheduler(Callback):
-    """Set the learning rate at the beginning of every epoch.
+    """Set the learning rate at the start of every epoch.
 
-    schedule: a function of the epoch, from 0, and, if it takes two arguments, of the learning rate before; it returns
-    the one to come. verbose: 1 tells on standard error. The history gets the column "learning_rate".
-    Raises TypeError or ValueError where schedule returns anything but a finite number of at least 0.
-    For a rate that changes from step to step give the optimizer a schedule; a rate set here multiplies it.
+    Parameters
+    ----------
+    schedule : callable
+        A function of the epoch, counted from 0, and, if it takes two arguments, of the current learning rate; it
+        returns the learning rate of the epoch.
+    verbose : int, optional
+        1 reports to standard error.
 
-    >>> halve = LearningRateScheduler(lambda epoch, rate: rate / 2)
+    Raises
+    ------
+    ValueError
+        If schedule returns a number that is negative or not finite.
+    TypeError
+        If schedule is not a function, or does not return a number.
 
-    As Keras's.
+    See Also
+    --------
+    fastbp.optimizers.Optimizer : Takes a schedule by steps, which a value set here scales.
+
+    Notes
+    -----
+    The history gets the column "learning_rate". Same as Keras's LearningRateScheduler.
+
+    Examples
+    --------
+    >>> halve = LearningRateScheduler(lambda epoch, learning_rate: learning_rate / 2)
     """
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         if not callable(schedule):
-            raise TypeError(f"schedule must be a function of the epoch, but {schedule!r} came: pass one")
+            raise TypeError(f"schedule must be a function of the epoch, got {schedule!r}: pass a function")
         self.schedule, self.verbose = schedule, verbose
-        self._takes_rate = _takes_two(schedule)
+        self._takes_learning_rate = _takes_two(schedule)
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
-        rate = self.schedule(epoch, self.model.learning_rate) if self._takes_rate else self.schedule(epoch)
-        self.model.learning_rate = rate
-        say(self.verbose, f"epoch {epoch + 1}: learning rate {float(rate):g}")
+        before = self.model.learning_rate
+        learning_rate = self.schedule(epoch, before) if self._takes_learning_rate else self.schedule(epoch)
+        self.model.learning_rate = learning_rate
+        log(self.verbose, f"epoch {epoch + 1}: learning rate {float(learning_rate):g}")
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         logs["learning_rate"] = self.model.learning_rate
@@ -43,22 +62,46 @@ def _takes_two(function: Callable[..., float]) -> bool:
         inspect.signature(function).bind(0, 0.0)
     except TypeError:
         return False
-    except ValueError:  # of a built-in function nothing is known
+    except ValueError:  # built-in functions have no signature
         return False
     return True
 
 
 class ReduceLROnPlateau(Callback):
-    """Multiply the learning rate by a factor when a figure has not become better for a number of epochs.
+    """Reduce the learning rate by a factor when a metric has stopped improving.
 
-    monitor, mode, patience: see EarlyStopping. factor: in (0, 1). min_delta: how much better counts. cooldown: epochs
-    after a reduction in which none counts as without improvement. min_lr: no rate below this. verbose: 1 tells on
-    standard error. The history gets the column "learning_rate". A schedule of the optimizer goes on, multiplied.
-    Raises ValueError for a factor outside (0, 1).
+    Parameters
+    ----------
+    monitor, mode : str, optional
+        As in `EarlyStopping`.
+    factor : float, optional
+        Factor of each reduction, in (0, 1).
+    patience : int, optional
+        Epochs without improvement before a reduction.
+    verbose : int, optional
+        1 reports to standard error.
+    min_delta : float, optional
+        The least difference that counts as an improvement.
+    cooldown : int, optional
+        Epochs after a reduction that do not count as without improvement.
+    min_lr : float, optional
+        Lower bound on the learning rate.
 
+    Raises
+    ------
+    ValueError
+        If factor is outside (0, 1), or another value is out of range.
+    TypeError
+        If a count is not an integer.
+
+    Notes
+    -----
+    The history gets the column "learning_rate". A schedule of the optimizer continues, scaled. Same as Keras's
+    ReduceLROnPlateau; PyTorch's waits for patience + 1 epochs.
+
+    Examples
+    --------
     >>> plateau = ReduceLROnPlateau(factor=0.2, patience=5)
-
-    As Keras's; PyTorch's counts patience + 1 epochs.
     """
 
     def __init__(
@@ -73,7 +116,7 @@ class ReduceLROnPlateau(Callback):
         min_lr: float = 0.0,
     ) -> None:
         if not 0 < factor < 1:
-            raise ValueError(f"factor must lie between 0 and 1, but {factor!r} came: pass for example 0.1")
+            raise ValueError(f"factor must lie between 0 and 1, got {factor!r}: pass a number such as 0.1")
         self._monitor = Monitor(monitor, mode, min_delta)
         self.factor, self.min_lr, self.verbose = factor, min_lr, verbose
         self.patience, self.cooldown = count(patience, "patience", 0), count(cooldown, "cooldown", 0)
@@ -87,7 +130,7 @@ class ReduceLROnPlateau(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         logs["learning_rate"] = self.model.learning_rate
-        value = self._monitor.of(logs)
+        value = self._monitor.value(logs)
         if value is None:
             return
         if self.cooldown_counter > 0:
@@ -101,10 +144,10 @@ class ReduceLROnPlateau(Callback):
                 self._reduce(epoch)
 
     def _reduce(self, epoch: int) -> None:
-        rate = self.model.learning_rate
-        if rate > self.min_lr:
-            self.model.learning_rate = max(rate * self.factor, self.min_lr)
-            say(self.verbose, f"epoch {epoch + 1}: learning rate reduced to {self.model.learning_rate:g}")
+        learning_rate = self.model.learning_rate
+        if learning_rate > self.min_lr:
+            self.model.learning_rate = max(learning_rate * self.factor, self.min_lr)
+            log(self.verbose, f"epoch {epoch + 1}: learning rate reduced to {self.model.learning_rate:g}")
             self.cooldown_counter, self.wait = self.cooldown, 0
 
     def get_state(self) -> dict[str, Any]:

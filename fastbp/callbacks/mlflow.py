@@ -1,4 +1,4 @@
-"""Parameters, figures and the model of a training for MLflow to keep."""
+"""Tracking of parameters, metrics and the model with MLflow."""
 
 from __future__ import annotations
 
@@ -16,21 +16,47 @@ from fastbp.util.arguments import flag
 
 
 class MLflow(Callback):
-    """Log to a run of MLflow: how the model is made and trained, the figures of every epoch, and the model at the end.
+    """Log a run to MLflow: parameters of model and training, the metrics of every epoch, and the final model.
 
-    Parameters: layers, n_parameters, input_size, seed, dtype, loss, optimizer and its settings, epochs, batch_size, and
-    those of params. Metrics, with the epoch from 0 as their step: all of an epoch's logs, and learning_rate. Artifact:
-    the file of model.save, as model.safetensors, unless log_model is False.
-    Where a run is active (``with mlflow.start_run():``) that one is written to and left open. Otherwise a run of its
-    own, called run_name, begins in experiment_name and ends with the fit: FINISHED, KILLED after Ctrl-C, FAILED after
-    an error. It is kept where ``mlflow.set_tracking_uri`` or MLFLOW_TRACKING_URI say, or at tracking_uri, which then
-    takes no active run; "sqlite:///runs.db" needs no server. run_id: the run's, once there is one; a fit resumed from a
-    file of BackupAndRestore goes on with its run.
-    Needs the package mlflow, or mlflow-skinny; ImportError, with the command that installs it, where that is missing.
+    Parameters
+    ----------
+    experiment_name : str, optional
+        Experiment of a new run.
+    run_name : str, optional
+        Name of a new run.
+    tracking_uri : str or path-like, optional
+        Where to keep a new run, instead of where ``mlflow.set_tracking_uri`` or MLFLOW_TRACKING_URI say; an active run
+        is then ignored. "sqlite:///runs.db" needs no server.
+    params : mapping, optional
+        Further parameters to log.
+    log_model : bool, optional
+        Whether to log the saved model as the artifact model.safetensors.
 
+    Attributes
+    ----------
+    run_id : str or None
+        The id of the run, once it exists.
+
+    Raises
+    ------
+    ImportError
+        By `fit`, if neither mlflow nor mlflow-skinny is installed; the message gives the command.
+
+    Notes
+    -----
+    Parameters logged: layers, n_parameters, input_size, seed, dtype, loss, optimizer and its settings, epochs,
+    batch_size, and params. Metrics logged, with the epoch counted from 0 as their step: all epoch logs, and
+    learning_rate.
+
+    If a run is active (``with mlflow.start_run():``), that run is used and left open. Otherwise a new run starts and
+    ends with the fit: FINISHED, KILLED after Ctrl-C, FAILED after an error. A fit resumed from a file of
+    `BackupAndRestore` continues its run.
+
+    Like the callbacks of mlflow.tensorflow and mlflow.pytorch, without metrics per batch. View runs with ``mlflow ui``.
+
+    Examples
+    --------
     >>> tracking = MLflow("digits", params={"scaled": True})
-
-    As mlflow.tensorflow's and mlflow.pytorch's callbacks, without metrics of single batches. To look at: ``mlflow ui``.
     """
 
     def __init__(
@@ -50,21 +76,21 @@ class MLflow(Callback):
         self._own = self._ended = False
 
     def on_train_begin(self, logs: Logs) -> None:
-        _mlflow()  # fails before the first epoch rather than after it
+        _mlflow()  # fail before the first epoch rather than after it
         self.run_id, self._client, self._own, self._ended = None, None, False, False
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
-        self._begin()  # not earlier: a fit that goes on has by now said with which run
+        self._begin()  # not earlier: by now a resumed fit has restored its run_id
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         self._begin()
         metric = _mlflow().entities.Metric
         now = int(time.time() * 1000)
-        figures = {"learning_rate": self.model.learning_rate, **logs}
-        self._client.log_batch(self.run_id, [metric(name, float(v), now, epoch) for name, v in figures.items()])
+        values = {"learning_rate": self.model.learning_rate, **logs}
+        self._client.log_batch(self.run_id, [metric(name, float(v), now, epoch) for name, v in values.items()])
 
     def on_train_end(self, logs: Logs) -> None:
-        if self._client is None:  # nothing was left to train
+        if self._client is None:  # no epoch was trained
             return
         if self.log_model:
             with tempfile.TemporaryDirectory() as folder:
@@ -75,11 +101,11 @@ class MLflow(Callback):
 
     def set_fit(self, fit: Any) -> None:
         super().set_fit(fit)
-        if fit is None and self._client is not None:  # over, by an error if on_train_end was not called
+        if fit is None and self._client is not None:  # ended by an error if on_train_end was not called
             self._end("KILLED" if isinstance(sys.exception(), KeyboardInterrupt) else "FAILED")
 
     def _begin(self) -> None:
-        """Open the run: that of the fit resumed, the active one, or a new one of this experiment."""
+        """Open the run: that of the resumed fit, the active one, or a new one."""
         if self._client is not None:
             return
         mlflow = _mlflow()
@@ -100,7 +126,7 @@ class MLflow(Callback):
 
     def _parameters(self) -> dict[str, Any]:
         model, optimizer = self.model, self.model.optimizer
-        found: dict[str, Any] = {
+        result: dict[str, Any] = {
             "layers": ", ".join(block.label for block in model.blocks),
             "n_parameters": sum(W.size for W in model.get_weights()),
             "input_size": model.input_size,
@@ -111,10 +137,10 @@ class MLflow(Callback):
         }
         if dataclasses.is_dataclass(optimizer):
             fields = dataclasses.fields(optimizer)
-            found |= {f"optimizer.{field.name}": getattr(optimizer, field.name) for field in fields}
+            result |= {f"optimizer.{field.name}": getattr(optimizer, field.name) for field in fields}
         if self.fit is not None:
-            found |= {"epochs": self.fit.job.epochs, "batch_size": self.fit.job.batch_size}
-        return {**found, **self.params}
+            result |= {"epochs": self.fit.job.epochs, "batch_size": self.fit.job.batch_size}
+        return {**result, **self.params}
 
     def _end(self, status: str) -> None:
         if self._own and not self._ended:
@@ -129,7 +155,7 @@ class MLflow(Callback):
 
 
 def _experiment(mlflow: Any, client: Any, name: str | None, tracking_uri: str | None) -> str:
-    """The number of the experiment of this name, made where there is none; without a name that which MLflow takes."""
+    """The id of the experiment of this name, created if missing; without a name MLflow's current experiment."""
     if name is not None:
         found = client.get_experiment_by_name(name)
         return str(client.create_experiment(name) if found is None else found.experiment_id)
@@ -139,7 +165,7 @@ def _experiment(mlflow: Any, client: Any, name: str | None, tracking_uri: str | 
 
 
 def _short(text: str) -> str:
-    """At most as long as every release of MLflow takes a parameter's value."""
+    """Truncated to the longest parameter value that every release of MLflow accepts."""
     return text if len(text) <= 500 else text[:499] + "…"
 
 
@@ -147,5 +173,5 @@ def _mlflow() -> Any:
     try:
         import mlflow
     except ImportError as error:
-        raise ImportError('MLflow needs the package mlflow: pip install "fastbp[mlflow]" installs it') from error
+        raise ImportError('MLflow needs mlflow: install it with pip install "fastbp[mlflow]"') from error
     return mlflow

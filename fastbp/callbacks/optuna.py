@@ -1,4 +1,4 @@
-"""Trials of Optuna that end early where they promise nothing."""
+"""Pruning of Optuna trials."""
 
 from __future__ import annotations
 
@@ -8,30 +8,49 @@ from fastbp.callbacks.base import Callback, Logs, Monitor
 
 
 class OptunaPruning(Callback):
-    """Report a figure of every epoch to a trial of Optuna, and end the fit where the study's pruner says so.
+    """Report a metric of every epoch to an Optuna trial, and end the fit if the study's pruner says so.
 
-    trial: what Optuna gives the objective; monitor: the figure, such as "val_loss" or "val_accuracy", which the study's
-    direction, minimize or maximize, must suit; steps are epochs, from 0. A fit that is pruned ends with
-    optuna.TrialPruned, which the objective lets pass; the weights are then those of the epoch's end. Where the figure
-    is missing a warning says so, and nothing is pruned.
-    Raises TypeError for what is no trial, ImportError, with the command that installs it, where optuna is missing.
+    Parameters
+    ----------
+    trial : optuna.Trial
+        The argument of the objective.
+    monitor : str, optional
+        The metric, such as "val_loss" or "val_accuracy"; the study's direction, minimize or maximize, must suit it.
 
+    Raises
+    ------
+    TypeError
+        If trial is not a trial.
+    ImportError
+        If optuna is not installed; the message gives the command.
+    optuna.TrialPruned
+        By `fit`, when the trial is pruned; the objective lets it pass. The weights are those at the end of the epoch.
+
+    Notes
+    -----
+    Steps are epochs, counted from 0. If the metric is missing, a warning says so and nothing is pruned. As
+    optuna_integration's KerasPruningCallback.
+
+    References
+    ----------
+    Li et al., "Hyperband", 2018, on pruners that halve the trials repeatedly.
+
+    Examples
+    --------
     >>> import optuna
     >>> trial = optuna.create_study().ask()
     >>> pruning = OptunaPruning(trial, "val_loss")
-
-    As optuna_integration's KerasPruningCallback. Li et al. 2018 on pruners that halve the trials again and again.
     """
 
     def __init__(self, trial: Any, monitor: str = "val_loss") -> None:
         if not (callable(getattr(trial, "report", None)) and callable(getattr(trial, "should_prune", None))):
-            raise TypeError(f"trial must be one of Optuna, but {trial!r} came: pass what the objective is given")
+            raise TypeError(f"trial must be an Optuna trial, got {trial!r}: pass the objective's argument")
         self._pruned = _pruned_class()
         self.trial, self.monitor = trial, monitor
         self._monitor = Monitor(monitor)
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        value = self._monitor.of(logs)
+        value = self._monitor.value(logs)
         if value is None:
             return
         self.trial.report(float(value), step=epoch)
@@ -43,6 +62,6 @@ def _pruned_class() -> type[BaseException]:
     try:
         import optuna
     except ImportError as error:
-        raise ImportError('OptunaPruning needs the package optuna: pip install "fastbp[optuna]" installs it') from error
+        raise ImportError('OptunaPruning needs optuna: install it with pip install "fastbp[optuna]"') from error
     pruned: type[BaseException] = optuna.TrialPruned
     return pruned

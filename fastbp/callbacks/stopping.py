@@ -1,28 +1,66 @@
-"""Callbacks that end training before its last epoch."""
+"""Callbacks that end training early."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from fastbp.callbacks.base import Callback, Logs, Monitor, say
+from fastbp.callbacks.base import Callback, Logs, Monitor, log
 from fastbp.util.arguments import count, flag
 from fastbp.util.types import Array
 
 
 class EarlyStopping(Callback):
-    """Stop when a figure has not become better for a number of epochs.
+    """Stop training when a metric has stopped improving.
 
-    monitor: a name in the history. min_delta: how much better counts. patience: after so many epochs in a row without,
-    training stops. mode: see `Monitor`. baseline: until the figure is better than this nothing counts as better.
-    restore_best_weights: at the end of training, stopped or not, the model gets the weights of its best epoch.
-    start_from_epoch: earlier ones (from 0) are not looked at. verbose: 1 tells on standard error.
-    history.stopped is then "early_stopping"; stopped_epoch and best_epoch are numbers of epochs from 0.
-    Raises TypeError or ValueError for arguments out of range; warns, once, where there is no such figure.
+    Parameters
+    ----------
+    monitor : str, optional
+        Name of the metric in the history.
+    min_delta : float, optional
+        The least difference that counts as an improvement.
+    patience : int, optional
+        Epochs in a row without improvement after which training stops.
+    verbose : int, optional
+        1 reports to standard error.
+    mode : {"auto", "min", "max"}, optional
+        Whether smaller or larger is better; "auto" means "max" for names that end in accuracy, auc, r2, precision,
+        recall or f1, else "min".
+    baseline : float, optional
+        Value that the metric must be better than for an epoch to count as an improvement.
+    restore_best_weights : bool, optional
+        Whether the model ends with the weights of its best epoch, whether training was stopped or not.
+    start_from_epoch : int, optional
+        First epoch, counted from 0, to be monitored.
 
+    Attributes
+    ----------
+    stopped_epoch, best_epoch : int
+        Epochs, counted from 0.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    TypeError
+        If a value has the wrong type.
+
+    Notes
+    -----
+    `history.stopped` is then "early_stopping". If the metric is missing, one warning says so. Same as Keras's
+    EarlyStopping.
+
+    References
+    ----------
+    Goodfellow, Bengio and Courville, *Deep Learning*, 2016, algorithm 7.1.
+
+    Examples
+    --------
+    >>> model = Sequential([Dense(4, "tanh"), Dense(1)])
+    >>> model.compile("adam", "mse")
+    >>> X, y = np.linspace(-1, 1, 20)[:, None], np.linspace(0, 1, 20)
     >>> stopping = EarlyStopping(patience=3, restore_best_weights=True)
-
-    Goodfellow et al. 2016, algorithm 7.1. As Keras's.
+    >>> history = model.fit(X, y, epochs=10, validation_data=(X, y), callbacks=[stopping])
     """
 
     def __init__(
@@ -52,7 +90,7 @@ class EarlyStopping(Callback):
         self._reset()
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        value = self._monitor.of(logs)
+        value = self._monitor.value(logs)
         if value is None or epoch < self.start_from_epoch:
             return
         if self.restore_best_weights and self.best_weights is None:
@@ -71,9 +109,9 @@ class EarlyStopping(Callback):
 
     def on_train_end(self, logs: Logs) -> None:
         if self.stopped_epoch > 0:
-            say(self.verbose, f"epoch {self.stopped_epoch + 1}: early stopping")
+            log(self.verbose, f"epoch {self.stopped_epoch + 1}: early stopping")
         if self.best_weights is not None:
-            say(self.verbose, f"restoring the weights of the best epoch, {self.best_epoch + 1}")
+            log(self.verbose, f"restoring the weights of the best epoch, {self.best_epoch + 1}")
             self.model.set_weights(self.best_weights)
 
     def get_state(self) -> dict[str, Any]:
@@ -86,12 +124,16 @@ class EarlyStopping(Callback):
 
 
 class TerminateOnNaN(Callback):
-    """Stop when the loss of an epoch, or that on validation data, is infinite or not a number.
+    """Stop training when the training or validation loss of an epoch is infinite or NaN.
 
-    `fit` itself stops, with a DivergenceWarning, at the step whose loss is not finite and keeps the weights finite;
-    left for this callback are losses on validation data. history.stopped is then "terminate_on_nan". Keras's looks at
-    every batch.
+    Notes
+    -----
+    `fit` itself stops, with a DivergenceWarning, at the first step whose loss is not finite, and keeps the weights
+    finite; so what remains for this callback are validation losses. `history.stopped` is then "terminate_on_nan".
+    Keras's checks every batch.
 
+    Examples
+    --------
     >>> TerminateOnNaN()
     TerminateOnNaN()
     """

@@ -1,4 +1,4 @@
-"""Figures and weights for TensorBoard to show."""
+"""Metrics and weight histograms for TensorBoard."""
 
 from __future__ import annotations
 
@@ -12,16 +12,29 @@ from fastbp.util.arguments import count
 
 
 class TensorBoard(Callback):
-    """Write the figures of every epoch for TensorBoard, those on validation data as a run of their own.
+    """Write the metrics of every epoch for TensorBoard; those on validation data form a separate run.
 
-    log_dir: the folder; its runs are train and validation, the tags epoch_loss, epoch_accuracy, …, and
-    epoch_learning_rate, of the step to come. histogram_freq: after every so many epochs histograms of all weights, by
-    the names of their arrays, such as weights/0.kernel; 0 for none.
-    Needs the package tensorboardX; ImportError, with the command that installs it, where that is missing.
+    Parameters
+    ----------
+    log_dir : path-like, optional
+        The folder, with the runs train and validation.
+    histogram_freq : int, optional
+        Write histograms of all weights every so many epochs; 0 for none.
 
+    Raises
+    ------
+    ImportError
+        By `fit`, if tensorboardX is not installed; the message gives the command.
+
+    Notes
+    -----
+    The tags are epoch_loss, epoch_accuracy and so on, epoch_learning_rate (of the next step), and the names of the
+    arrays, such as weights/0.kernel. Like Keras's TensorBoard, without graphs and profiles. View with ``tensorboard
+    --logdir logs``.
+
+    Examples
+    --------
     >>> board = TensorBoard("logs", histogram_freq=5)
-
-    As Keras's, without graphs and profiles. To look at: ``tensorboard --logdir logs``.
     """
 
     def __init__(self, log_dir: str | os.PathLike[str] = "logs", histogram_freq: int = 0) -> None:
@@ -29,7 +42,7 @@ class TensorBoard(Callback):
         self._writers: dict[str, Any] = {}
 
     def on_train_begin(self, logs: Logs) -> None:
-        _writer_class()  # fails before the first epoch rather than after it
+        _writer_class()  # fail before the first epoch rather than after it
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         for name, value in {"learning_rate": self.model.learning_rate, **logs}.items():
@@ -43,7 +56,7 @@ class TensorBoard(Callback):
             writer.flush()
 
     def _writer(self, run: str, epoch: int) -> Any:
-        if run not in self._writers:  # what a run that was interrupted wrote of this epoch and later ones is void
+        if run not in self._writers:  # purge what an interrupted run wrote from this epoch on
             self._writers[run] = _writer_class()(str(self.log_dir / run), purge_step=epoch)
         return self._writers[run]
 
@@ -57,5 +70,6 @@ def _writer_class() -> Any:
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
-        raise ImportError("TensorBoard needs the package tensorboardX: pip install fastbp[tensorboard]") from error
+        remedy = 'install it with pip install "fastbp[tensorboard]"'
+        raise ImportError(f"TensorBoard needs tensorboardX: {remedy}") from error
     return SummaryWriter

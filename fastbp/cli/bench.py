@@ -249,7 +249,7 @@ def _calibrate(runner: Runner, seconds: float) -> int:
 def report(*, rounds: int = 5, n_threads: int | None = None, quick: bool = False) -> list[Result]:
     """Run `fastbp bench`: one line a row as it is measured, with the share of the measured peak."""
     from fastbp.engine.peak import measured_peak
-    from fastbp.isa.detect import usable_cores
+    from fastbp.isa.targets.detect import usable_cores
 
     threads = min(n_threads or usable_cores(), usable_cores())
     peak = measured_peak("float32", threads)

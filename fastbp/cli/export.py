@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import fastbp
 from fastbp.exchange.keras_models import to_keras
+from fastbp.exchange.layer_weights import need
 from fastbp.exchange.numpy_module import to_numpy
 from fastbp.exchange.onnx_graph import to_onnx
-from fastbp.exchange.parts import need
 from fastbp.exchange.sklearn_mlp import to_sklearn
 from fastbp.exchange.torch_modules import state_dict
 from fastbp.model.sequential import Sequential

@@ -12,7 +12,7 @@ import fastbp
 from fastbp import datasets
 from fastbp.cli.job import NAMED, SEED_KEY, TARGET_KEY
 from fastbp.cli.network import table_of
-from fastbp.cli.outputs import check_output
+from fastbp.cli.output_path import check_output
 from fastbp.cli.scoring import score
 from fastbp.datasets import Split
 from fastbp.preprocessing.column_rules import Category

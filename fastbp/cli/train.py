@@ -15,9 +15,9 @@ from fastbp import datasets
 from fastbp.cli.bench import step_flops
 from fastbp.cli.job import CATEGORIES_RECIPE, FEWEST_STEPS, MOST_EPOCHS, NAMED, SEED_KEY, TARGET_KEY, TrainJob
 from fastbp.cli.network import build, dense_sizes, learn, soft_targets, table_of
-from fastbp.cli.outputs import check_output
-from fastbp.cli.picture import TrainingPicture
+from fastbp.cli.output_path import check_output
 from fastbp.cli.scoring import score
+from fastbp.cli.training_plot import TrainingPicture
 from fastbp.datasets import Split
 from fastbp.plots.figures import check_picture
 from fastbp.preprocessing.column_rules import Category
@@ -172,7 +172,7 @@ def _print_report(
 
 def _share_of_peak(flops: float, threads: int | None) -> str:
     from fastbp.engine.peak import measured_peak
-    from fastbp.isa.detect import usable_cores
+    from fastbp.isa.targets.detect import usable_cores
 
     n_threads = min(threads or usable_cores(), usable_cores())
     peak = measured_peak("float32", n_threads)

@@ -1,1 +1,1 @@
-"""Arrays, data frames, tensors, CSR matrices and streams of chunks, checked and cut into batches."""
+"""Arrays, data frames, tensors, CSR matrices and streams of chunks: validated, converted and cut into batches."""

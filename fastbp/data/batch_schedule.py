@@ -1,4 +1,4 @@
-"""Work cut into slices of about 100 ms: between them Python has control, for Ctrl-C, progress and callbacks."""
+"""Steps grouped into slices of about 100 ms, between which Python handles Ctrl-C, progress and callbacks."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from fastbp.util.random_streams import Shuffler
 Indices = npt.NDArray[np.int64]
 
 _SECONDS = 0.1
-# Tiny networks: 10 ms of steps, whose scalars (2 MiB) and orders stay in L2; four times as many are 8 % slower.
+# Tiny networks: 10 ms of steps, whose scalars (2 MiB) and order stay in L2; four times as many are 8 % slower.
 _MOST_STEPS = 1 << 15
 _MOST_ROWS = 1 << 20  # order of a slice: 8 MiB
-# The first slice, of which nothing is known, is one of 1 ms on a fast core; on one a hundred times slower (plain Python
-# loops, NumPy) it still takes no longer than a slice should.
+# The first slice is meant to take 1 ms on a fast core, so that on one a hundred times slower (plain Python loops,
+# NumPy) it still takes no longer than a slice should.
 _FIRST_SECONDS, _FAST, _OVERHEAD = 1e-3, 5e10, 1e-6  # FLOP/s, seconds a step
-_CHUNK_FLOPS, _CHUNK_ROWS = 2e9, 256  # of a part of a prediction; a multiple of so many rows
+_CHUNK_FLOPS, _CHUNK_ROWS = 2e9, 256  # per chunk of a prediction; a multiple of this many rows
 
 
 class Pace:
-    """How many steps take about 100 ms; measured anew after every slice.
+    """Number of steps that take about 100 ms, updated after every slice.
 
     >>> pace = Pace(flops=1e6, most=1000)
     >>> pace.measured(10, seconds=0.01)
@@ -36,7 +36,7 @@ class Pace:
         self.count = min(max(1, int(_FIRST_SECONDS / (flops / _FAST + _OVERHEAD))), most)
 
     def measured(self, done: int, seconds: float) -> None:
-        """Take note that so many steps took so long; the count grows at most eightfold, lest one glitch mislead."""
+        """Record the time of some steps; the count grows at most eightfold, so that one outlier does little harm."""
         fitting = int(done * _SECONDS / max(seconds, 1e-9))
         self.count = max(1, min(fitting, 8 * self.count, self._most))
 
@@ -44,7 +44,7 @@ class Pace:
 class Slice(NamedTuple):
     """Steps first … first + len(bounds) - 2 of a fit; step s takes the rows order[bounds[s]:bounds[s + 1]].
 
-    epochs: that of every step, and behind them that of the step which follows.
+    epochs: the epoch of every step, and of the step after the slice.
     """
 
     first: int
@@ -54,10 +54,10 @@ class Slice(NamedTuple):
 
 
 class Schedule:
-    """All steps on n rows in slices: epochs × batches, each epoch in an order of its own.
+    """All steps over n rows in slices: epochs × batches, with a new order per epoch.
 
-    With `pause` no slice goes beyond the end of an epoch, since something must happen there. window: where the rows are
-    some of a longer epoch, which ones; the order is drawn for each.
+    With `pause` no slice crosses the end of an epoch. window: index of the window, if the rows are part of a longer
+    epoch; each has its own order.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Schedule:
         self._kept = (-1, self._plain)
 
     def slices(self, pace: Pace, most_rows: int = _MOST_ROWS, step: int = 0) -> Iterator[Slice]:
-        """Slices one after another from a step on, each as long as pace.count says when its turn comes."""
+        """Yield slices from a step on, each as long as pace.count says at that time."""
         most_steps = max(1, most_rows // self._batch_size)
         while step < self.steps:
             end = min(step + min(pace.count, most_steps), self.steps)
@@ -92,7 +92,7 @@ class Schedule:
             step = end
 
     def _slice(self, first: int, end: int) -> Slice:
-        # Two epochs of 5 rows in batches of 2: steps begin at rows 0 2 4 | 5 7 9 | 10 of the epochs laid end to end.
+        # Two epochs of 5 rows in batches of 2: steps begin at rows 0 2 4 | 5 7 9 | 10 of the concatenated epochs.
         step = np.arange(first, end + 1, dtype=np.int64)
         epochs = step // self.steps_per_epoch
         start = epochs * self._n + step % self.steps_per_epoch * self._batch_size
@@ -102,7 +102,7 @@ class Schedule:
         return Slice(first, order, start - start[0], epochs)
 
     def _orders(self, epoch: int, past: int) -> Indices:
-        """The orders of epochs epoch … past - 1, one after another."""
+        """The orders of epochs epoch … past - 1, concatenated."""
         if self._shuffler is None:
             return self._plain if past == epoch + 1 else np.tile(self._plain, past - epoch)
         if past == epoch + 1:
@@ -110,24 +110,24 @@ class Schedule:
         return np.concatenate([self._order(self._shuffler, e) for e in range(epoch, past)])
 
     def _order(self, shuffler: Shuffler, epoch: int) -> Indices:
-        if self._kept[0] != epoch:  # kept: the next slice often begins in the epoch where this one ends
+        if self._kept[0] != epoch:  # cached: the next slice often begins in the epoch where this one ends
             self._kept = (epoch, shuffler.order(self._first_epoch + epoch, self._window))
         return self._kept[1]
 
 
 def chunks(rows: int, flops: float, most: int = _MOST_ROWS) -> Iterator[slice]:
-    """Parts of the rows, of some 10 to 100 ms each where a row takes so many FLOPs.
+    """Slices of the rows of about 10 to 100 ms each, given the FLOPs per row.
 
-    Cut by arithmetic, not by the clock: a mean loss depends, in its last bits, on where its rows are cut.
+    Sizes are computed, not timed, because the last bits of a mean loss depend on where its rows are cut.
     """
     return parts(rows, chunk_rows(flops, most))
 
 
 def chunk_rows(flops: float, most: int = _MOST_ROWS) -> int:
-    """The rows of such a part."""
+    """Rows per chunk."""
     return max(1, min(most, int(_CHUNK_FLOPS / flops) // _CHUNK_ROWS * _CHUNK_ROWS or _CHUNK_ROWS))
 
 
 def parts(rows: int, size: int) -> Iterator[slice]:
-    """All rows, so many at a time."""
+    """Slices of at most `size` rows."""
     return (slice(start, min(start + size, rows)) for start in range(0, rows, size))

@@ -1,4 +1,4 @@
-"""Rows of features that are mostly zero, as three arrays (compressed sparse rows); no scipy is needed to read them."""
+"""CSR matrices (compressed sparse rows) as three arrays; scipy is not needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastbp.util.types import Array
 
 
 class SparseRows:
-    """Row i has the values[starts[i] : starts[i + 1]] in the columns of the same places, and zeros elsewhere.
+    """A CSR matrix: row i has values[starts[i] : starts[i + 1]] in the columns at the same positions, zeros elsewhere.
 
     starts: int64 (rows + 1,); columns: int32; values: float32 or float64; width: number of features.
 
@@ -33,19 +33,19 @@ class SparseRows:
 
     @property
     def ndim(self) -> int:
-        """2, as of any table."""
+        """Always 2."""
         return 2
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the values."""
+        """Data type of the values."""
         return self.values.dtype
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
     def __getitem__(self, part: Any) -> SparseRows:
-        """Consecutive rows, which share their arrays with these, or chosen ones, which are copied."""
+        """A slice of rows, sharing the arrays, or selected rows, copied."""
         if isinstance(part, slice):
             start, stop, step = part.indices(len(self))
             if step == 1:
@@ -59,7 +59,7 @@ class SparseRows:
 
     @staticmethod
     def concatenate(parts: Sequence[SparseRows]) -> SparseRows:
-        """All rows of these, one after another.
+        """Stack matrices vertically.
 
         >>> row = SparseRows(np.array([0, 1]), np.array([2], np.int32), np.array([5.0]), 3)
         >>> SparseRows.concatenate([row, row]).toarray()
@@ -73,7 +73,7 @@ class SparseRows:
         return SparseRows(np.concatenate([[0], np.cumsum(lengths)]), columns, values, parts[0].width)
 
     def toarray(self) -> Array:
-        """The same rows with their zeros."""
+        """The rows as a dense array."""
         result = np.zeros(self.shape, self.dtype)
         own = slice(int(self.starts[0]), int(self.starts[-1]))
         rows = np.repeat(np.arange(len(self)), self.starts[1:] - self.starts[:-1])

@@ -1,6 +1,6 @@
-"""What a fit trains on: rows that are all there, or windows of them that come one after another.
+"""Training data for the fit loop: rows in memory, or windows of rows from a stream.
 
-Both are a row of windows, so that there is one loop for both: arrays are a single window that lasts for all epochs.
+Both yield windows, so that one loop serves both: arrays are a single window that lasts for all epochs.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from fastbp.data.batch_schedule import Pace, Schedule, Slice, parts
 from fastbp.data.prefetch import ahead
 from fastbp.data.streams import Stream, row_bytes, window_rows
 
-_PASS = 512  # rows that go through the network at once where nothing is trained; its loss is rounded once for each
+_PASS = 512  # rows per pass in evaluation; the loss is rounded once per pass
 
 
 class Deal(NamedTuple):
-    """How rows are dealt out to steps; see `Schedule`."""
+    """How rows are assigned to steps; see `Schedule`."""
 
     batch_size: int
     epochs: int
@@ -31,7 +31,7 @@ class Deal(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a fit stands: steps and epochs done, and the step with which the epoch under way began."""
+    """Position of a fit: steps and epochs done, and the first step of the current epoch."""
 
     step: int
     epoch: int
@@ -41,7 +41,7 @@ class Place(NamedTuple):
 class Window(NamedTuple):
     """Rows and the steps on them, from step `start` of their schedule on.
 
-    first, epoch: step and epoch of the fit with which the schedule begins; ends: whether an epoch ends with it.
+    first, epoch: step and epoch of the fit at which the schedule begins; ends: whether an epoch ends with it.
     """
 
     rows: Rows
@@ -52,8 +52,8 @@ class Window(NamedTuple):
     ends: bool = True
 
     def slices(self, pace: Pace, most_rows: int) -> Iterator[Slice]:
-        """The schedule's slices, counted as steps and epochs of the fit."""
-        if self.ends and not self.first and not self.epoch:  # of arrays, or of a source that one window holds
+        """The schedule's slices, with steps and epochs counted from the start of the fit."""
+        if self.ends and not self.first and not self.epoch:  # arrays, or a source that fits into one window
             yield from self.schedule.slices(pace, most_rows, self.start)
             return
         for piece in self.schedule.slices(pace, most_rows, self.start):
@@ -62,27 +62,27 @@ class Window(NamedTuple):
 
 
 class Arrays:
-    """Rows that are all there."""
+    """Rows in memory."""
 
     def __init__(self, rows: Rows) -> None:
         self.first = rows
 
     @property
     def rows(self) -> int | None:
-        """Rows of an epoch, None where not known yet."""
+        """Rows per epoch, None if unknown."""
         return len(self.first.X)
 
     def steps_per_epoch(self, batch_size: int) -> int | None:
-        """Steps of every epoch, None where that is not known."""
+        """Steps per epoch, None if unknown."""
         return -(-len(self.first.X) // batch_size)
 
     def windows(self, deal: Deal, place: Place) -> Generator[Window, None, None]:
-        """Windows one after another, from there on."""
+        """Yield windows from a position on."""
         schedule = Schedule(len(self.first.X), *deal[:4], shuffle=deal.shuffle, pause=deal.pause)
         yield Window(self.first, schedule, place.step)
 
-    def parts(self, size: int, whole: int = _PASS) -> Generator[Rows, None, None]:
-        """All rows in their order, so many at a time."""
+    def parts(self, size: int, multiple: int = _PASS) -> Generator[Rows, None, None]:
+        """All rows in order, at most `size` at a time."""
         if size >= len(self.first.X):
             yield self.first
             return
@@ -91,25 +91,25 @@ class Arrays:
 
 
 class Chunks:
-    """Rows of a stream, of which a few windows are held at a time. first: its first row."""
+    """Rows of a stream, a few windows of which are held at a time. first: its first row."""
 
     def __init__(self, stream: Stream, window: int | None = None) -> None:
         self.stream, self.window = stream, window
         first = stream.first()
         self._row_bytes = row_bytes(first.X)
-        row = np.zeros(1, np.int64)  # copies it, so that the chunk can go
+        row = np.zeros(1, np.int64)  # a copy, so that the chunk can be freed
         self.first = Rows(first.X[row], first.y[row], None if first.weight is None else first.weight[row])
         self.rows = stream.rows
 
     def steps_per_epoch(self, batch_size: int) -> int | None:
-        """Not known: a stream may end anywhere."""
+        """Unknown: a stream may end anywhere."""
         return None
 
     def windows(self, deal: Deal, place: Place) -> Generator[Window, None, None]:
-        """Windows one after another; those before the place are read and dropped."""
+        """Yield windows from a position on; those before it are read and dropped."""
         first = place.began
         for epoch in range(place.epoch, deal.epochs):
-            with closing(self._epoch(deal, epoch, first)) as windows:  # opened when the epoch before it has ended
+            with closing(self._epoch(deal, epoch, first)) as windows:  # opened when the previous epoch has ended
                 rows = 0
                 for window in windows:
                     first += window.schedule.steps
@@ -129,9 +129,9 @@ class Chunks:
                 yield Window(rows, schedule, 0, first, epoch, last)
                 first += schedule.steps
 
-    def parts(self, size: int, whole: int = _PASS) -> Generator[Rows, None, None]:
-        """All rows in their order, so many at a time, or fewer where memory is short: then multiples of `whole`."""
-        size = min(size, window_rows(self._row_bytes, None, whole))
+    def parts(self, size: int, multiple: int = _PASS) -> Generator[Rows, None, None]:
+        """All rows in order, at most `size` at a time; if memory is short, fewer, in multiples of `multiple`."""
+        size = min(size, window_rows(self._row_bytes, None, multiple))
         with closing(ahead(lambda stop: self.stream.windows(size, stop=stop))) as windows:
             for rows, _ in windows:
                 yield rows

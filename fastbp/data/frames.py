@@ -13,7 +13,7 @@ _LIBRARIES = frozenset({"pandas", "polars", "pyarrow", "modin", "narwhals"})
 
 
 def is_table(value: Any) -> bool:
-    """Whether value is of a library of tables.
+    """Whether value belongs to a data frame library.
 
     >>> is_table({"a": [1.0]})
     False
@@ -22,21 +22,21 @@ def is_table(value: Any) -> bool:
 
 
 def array_of(table: Any, name: str) -> Any:
-    """A frame as an array (rows, columns) of the type that holds all its columns, a series as one of one dimension.
+    """A frame as an array (rows, columns) of the common dtype of its columns, a series as a one-dimensional array.
 
-    What is neither, or any where narwhals is not installed, comes back as it is, for NumPy to convert.
-    Raises TypeError for a column that holds no numbers or booleans, ValueError for a missing value, naming the place.
+    Anything else, or everything if narwhals is not installed, is returned as it is, for NumPy to convert. Raises
+    TypeError for a column that is neither numeric nor boolean, ValueError for a missing value, naming its position.
     """
     try:
         import narwhals
     except ImportError:
         return table
     try:
-        frame = narwhals.from_native(_whole(table), allow_series=True, pass_through=True)
-    except narwhals.exceptions.DuplicateError:  # two columns of one name, which matters to no network
+        frame = narwhals.from_native(_narwhals_compatible(table), allow_series=True, pass_through=True)
+    except narwhals.exceptions.DuplicateError:  # duplicate column names do not matter here
         return table
     if isinstance(frame, narwhals.LazyFrame):
-        raise TypeError(f"{name} must be in memory, but a {type(table).__name__} came: pass {name}.collect()")
+        raise TypeError(f"{name} must be in memory, got a {type(table).__name__}: pass {name}.collect()")
     if isinstance(frame, narwhals.Series):
         return _column(frame, name, narwhals)
     if not isinstance(frame, narwhals.DataFrame):
@@ -50,8 +50,8 @@ def array_of(table: Any, name: str) -> Any:
     return result
 
 
-def _whole(table: Any) -> Any:
-    """pyarrow's smaller things as the larger ones, which narwhals knows."""
+def _narwhals_compatible(table: Any) -> Any:
+    """pyarrow's RecordBatch and Array as Table and ChunkedArray, which narwhals supports."""
     if type(table).__module__.partition(".")[0] == "pyarrow":
         import pyarrow
 
@@ -67,14 +67,14 @@ def _column(series: Any, name: str, narwhals: Any) -> Array:
     which = f"column {series.name!r}" if series.name not in (None, "") else "the column"
     if not (kind.is_numeric() or kind in (narwhals.Boolean, narwhals.Object, narwhals.Unknown)):
         raise TypeError(
-            f"{name} must hold numbers or booleans, but {which} holds {kind}: use fastbp.Preprocessor, which makes "
-            "numbers of text and categories, or leave the column out"
+            f"{name} must hold numbers or booleans, but {which} has type {kind}: use fastbp.Preprocessor, which "
+            "encodes strings and categories, or leave the column out"
         )
     if series.null_count():
         row = int(series.is_null().to_numpy().argmax())
         raise ValueError(
             f"{name} must have no missing values, but {which} has one at row {row}: use fastbp.Preprocessor, which "
-            "fills them in, or drop those rows"
+            "imputes them, or drop those rows"
         )
     array: Array = np.asarray(series.to_numpy())
     if kind in (narwhals.Object, narwhals.Unknown):  # float16 is unknown to older versions

@@ -1,4 +1,4 @@
-"""What users pass to a model, as the network takes it: arrays whole, sources chunk by chunk."""
+"""Conversion of user data for a model: arrays at once, sources chunk by chunk."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from fastbp.util.types import Array
 
 
 class Inputs(NamedTuple):
-    """What a network takes, and what turns users' data into that.
+    """What a network expects, and the conversion of user data to it.
 
-    input_size: columns of X, None for any; first: its first layer, which may read category codes; loss: what it is
-    trained to lower, which decides the targets.
+    input_size: columns of X, None for any; first: its first layer, which may read category codes; loss: the training
+    loss, which determines the form of the targets.
     """
 
     input_size: int | None
@@ -36,7 +36,7 @@ class Inputs(NamedTuple):
     def rows(
         self, X: Any, y: Any, sample_weight: Any, what: str = "", where: str = "", width: int | None = None
     ) -> Rows:
-        """X, y and weights, checked and converted; what and where come before and behind their names in messages."""
+        """X, y and weights, validated and converted; what and where surround their names in messages."""
         X = features(X, width or self.input_size, self.dtype, self.first, f"{what}X{where}")
         n = X.shape[0]
         y = targets.targets(y, n, self.output_size, self.loss, self.dtype, f"{what}y{where}")
@@ -46,7 +46,7 @@ class Inputs(NamedTuple):
         return Rows(X, y, sample_weight)
 
     def feed(self, X: Any, y: Any, sample_weight: Any) -> Feed:
-        """All rows of arrays, or of a source's chunks."""
+        """A feed of arrays or of a source's chunks."""
         if holds_all(X, y, sample_weight):
             return self.chunks(X)
         return Arrays(self.rows(X, y, sample_weight))
@@ -62,30 +62,34 @@ class Inputs(NamedTuple):
         epochs: int,
         shuffle_window: Any,
     ) -> tuple[Feed, Feed | None]:
-        """What to train on and what to validate on, of the arguments of fit."""
+        """Training and validation feeds for the arguments of fit."""
         window = None if shuffle_window is None else count(shuffle_window, "shuffle_window")
-        to_train: Feed
+        training: Feed
         held_out: Feed | None = None
         if holds_all(X, y, sample_weight):
             if validation_split:
-                came = f"validation_split={validation_split} needs arrays, but a source of chunks came"
-                raise ValueError(f"{came}: pass validation_data, which may be a source too")
-            to_train = self.chunks(X, epochs, class_weight=class_weight, window=window)
+                raise ValueError(
+                    f"validation_split={validation_split} needs arrays, got a source of chunks: pass validation_data, "
+                    "which may be a source too"
+                )
+            training = self.chunks(X, epochs, class_weight=class_weight, window=window)
         else:
             if window is not None:
-                came = f"shuffle_window={window} is for sources of chunks, but arrays came"
-                raise ValueError(f"{came}, which are shuffled as a whole: leave it out")
+                raise ValueError(
+                    f"shuffle_window={window} is for sources of chunks, got arrays, which are shuffled as a whole: "
+                    "leave it out"
+                )
             rows = self.rows(X, y, sample_weight)
             if validation_data is None:
                 rows, rest = arrays.split(rows, validation_split)
                 held_out = None if rest is None else Arrays(rest)
-            to_train = Arrays(self._by_class(rows, class_weight))
+            training = Arrays(self._by_class(rows, class_weight))
         if validation_data is not None:
-            held_out = self._validation(validation_data, to_train.first.X.shape[1], epochs)
-        return to_train, held_out
+            held_out = self._validation(validation_data, training.first.X.shape[1], epochs)
+        return training, held_out
 
     def _by_class(self, rows: Rows, class_weight: Any, *, positive: bool = True) -> Rows:
-        """The rows with their weights times those of their classes."""
+        """The rows with sample weights multiplied by class weights."""
         if class_weight is None:
             return rows
         by_class = sample_weights.class_weights(class_weight, rows.y, self.output_size, self.loss)
@@ -101,7 +105,7 @@ class Inputs(NamedTuple):
         class_weight: Any = None,
         window: int | None = None,
     ) -> Chunks:
-        """A source of chunks, of which the first is read and checked; width: columns of X, if not the first's."""
+        """A source of chunks, of which the first is read and validated; width: columns of X."""
 
         def convert(chunk: Any, where: str) -> Rows:
             nonlocal width
@@ -112,8 +116,8 @@ class Inputs(NamedTuple):
         stream = Stream(source, convert, what + "source")
         if stream.once and epochs > 1:
             raise ValueError(
-                f"the {what}source must give its chunks anew for each of the {epochs} epochs, but "
-                f"{type(source).__name__} can be read once: pass a function that returns a fresh one"
+                f"the {what}source must be iterable again for each of the {epochs} epochs, but "
+                f"{type(source).__name__} can be read once: pass a function that returns a new one"
             )
         return Chunks(stream, window)
 
@@ -123,36 +127,36 @@ class Inputs(NamedTuple):
             held_out = self.chunks(given, epochs, "validation ", width=width)
         elif not isinstance(given, tuple | list) or len(given) not in (2, 3):
             raise ValueError(
-                "validation_data must be (X, y) or (X, y, sample_weight), or a source of such chunks, but "
-                f"{type(given).__name__} {f'of {len(given)} ' if isinstance(given, tuple | list) else ''}came: "
+                "validation_data must be (X, y) or (X, y, sample_weight), or a source of such chunks, got "
+                f"{type(given).__name__}{f' of {len(given)}' if isinstance(given, tuple | list) else ''}: "
                 "pass such a tuple"
             )
         else:
             held_out = Arrays(self.rows(given[0], given[1], given[2] if len(given) == 3 else None, "validation "))
         if held_out.first.X.shape[1] != width:
             raise ValueError(
-                f"validation X must have the {width} columns of X, but its shape is {held_out.first.X.shape}: "
+                f"validation X must have the {width} columns of X, got shape {held_out.first.X.shape}: "
                 "pass the same features"
             )
         return held_out
 
 
 def features(X: Any, width: int | None, dtype: np.dtype[Any], first: Layer, name: str = "X") -> Any:
-    """X checked and converted, the codes of its columns too where the first layer reads some."""
+    """X validated and converted, including category codes if the first layer reads any."""
     rows = arrays.features(X, width, dtype, name)
     check_codes(rows, first, name)
     return rows
 
 
 def holds_all(X: Any, y: Any, sample_weight: Any) -> bool:
-    """Whether X gives chunks that hold y and weights too; a list does so if y is left out."""
+    """Whether X is a source of chunks with y and weights; a list is one if y is not given."""
     if type(X) is np.ndarray or not (is_source(X) or (y is None and isinstance(X, list | tuple))):
         return False
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
             raise ValueError(
-                f"{name} must be left out where X is a source of chunks, as {type(X).__name__} is, but "
-                f"{type(value).__name__} came: let the chunks be (X, y) or (X, y, sample_weight)"
+                f"{name} must be left out where X is a source of chunks, as {type(X).__name__} is, got "
+                f"{type(value).__name__}: make the chunks (X, y) or (X, y, sample_weight)"
             )
     return True
 
@@ -160,11 +164,11 @@ def holds_all(X: Any, y: Any, sample_weight: Any) -> bool:
 def predict_chunks(
     source: Any, width: int | None, dtype: np.dtype[Any], predict: Callable[[Array], Array]
 ) -> list[Array]:
-    """The outputs for all chunks of a source, of which a few are held at a time; width: columns of X."""
+    """The outputs for all chunks of a source, a few of which are held at a time; width: columns of X."""
 
     def convert(chunk: Any, where: str) -> Rows:
         return Rows(arrays.features(features_of(chunk), width, dtype, "X" + where), np.empty(0), None)
 
     stream = Stream(source, convert)
-    with closing(ahead(lambda stop: stream.chunks(stop=stop))) as coming:
-        return [predict(rows.X) for _, rows in coming]
+    with closing(ahead(lambda stop: stream.chunks(stop=stop))) as prepared:
+        return [predict(rows.X) for _, rows in prepared]

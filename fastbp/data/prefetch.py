@@ -1,4 +1,4 @@
-"""One thing ahead: a thread makes the next while the one before it is used."""
+"""Prefetching: a thread prepares the next item while the current one is used."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 ENABLED = True
-# Seconds that an end in the middle, as by Ctrl-C, waits for the thread, which cannot be stopped while it reads.
+# Seconds to wait for the thread when stopped early, as by Ctrl-C; it cannot be interrupted while it reads.
 _PATIENCE = 5.0
 
 
 def ahead(make: Callable[[threading.Event], Iterable[T]]) -> Generator[T, None, None]:
-    """What make(stop) gives; each item is made, in a thread of its own, while the caller works on the one before it.
+    """Iterate over make(stop) with one item prepared ahead in a separate thread.
 
-    At most two are there at a time. What making one raises is raised in its place, when those before it are used up.
-    Close the iterator (contextlib.closing) where it may not be used up, so that the thread ends; stop is then set, for
-    items that take long to look at.
+    At most two items exist at a time. An exception raised while preparing an item is re-raised in its place, after the
+    items before it. Close the iterator (contextlib.closing) if it may not be exhausted, so that the thread ends; stop
+    is then set, which long-running producers should check.
 
     >>> list(ahead(lambda stop: range(3)))
     [0, 1, 2]
@@ -29,9 +29,9 @@ def ahead(make: Callable[[threading.Event], Iterable[T]]) -> Generator[T, None, 
         return
     made: SimpleQueue[tuple[str, Any]] = SimpleQueue()
     wanted, stop = threading.Semaphore(0), threading.Event()
-    # All that the thread knows is its own: a process forked meanwhile has neither thread nor lock of it to wait for.
+    # The thread shares no global state: a process forked meanwhile has no lock of it to wait for.
     thread = threading.Thread(target=_work, args=(make, made, wanted, stop), name="fastbp-prefetch", daemon=True)
-    try:  # before the start: Ctrl-C may strike right after it
+    try:  # try before start: Ctrl-C may arrive right after it
         thread.start()
         while True:
             what, value = made.get()
@@ -41,7 +41,7 @@ def ahead(make: Callable[[threading.Event], Iterable[T]]) -> Generator[T, None, 
                 try:
                     raise value
                 finally:
-                    del value  # else the error would hold this frame, and this frame the error
+                    del value  # break the reference cycle of error and frame
             wanted.release()
             yield value
     finally:
@@ -60,7 +60,7 @@ def _work(
     try:
         for item in make(stop):
             made.put(("item", item))
-            del item  # the caller may drop it long before the next is there
+            del item  # the caller may free it long before the next is ready
             wanted.acquire()
             if stop.is_set():
                 return

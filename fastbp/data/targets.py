@@ -1,4 +1,4 @@
-"""Targets as losses take them: numbers, class labels, probabilities."""
+"""Conversion of targets to the form each loss takes: numbers, class labels, probabilities."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def targets(
     array = numeric(y, name)
     if array.ndim == 0 or len(array) != rows:
         raise ValueError(
-            f"{name} must have one entry for each of the {rows} rows of X, but its shape is {array.shape}: "
-            "pass X and y of one length"
+            f"{name} must have one entry for each of the {rows} rows of X, got shape {array.shape}: "
+            "pass X and y of equal length"
         )
     classes = loss.targets == "classes"
     if classes and (array.ndim == 1 or (array.shape == (rows, 1) and outputs > 1)):
@@ -44,16 +44,16 @@ def targets(
         shapes = f"({rows}, {columns})"
         if columns == 1 or classes:
             shapes += f" or ({rows},)"
-        units = "as many units as y has columns" if columns == outputs else f"{outputs // columns} units a column of y"
+        units = "as many units as y has columns" if columns == outputs else f"{outputs // columns} units per target"
         raise ValueError(
-            f"{name} must have the shape {shapes} for {loss.name} and {outputs} outputs, but its shape is "
+            f"{name} must have shape {shapes} for {loss.name} and {outputs} outputs, got "
             f"{array.shape}: give the last Dense {units}, or change y"
         )
     return _in_range(convert(array, dtype, name), loss, name)
 
 
 def _in_range(array: Array, loss: losses.Loss, name: str) -> Array:
-    """Rows of targets as the loss takes them, if they hold what it can have."""
+    """Targets checked against the range of values the loss accepts."""
     if loss.targets == "counts":
         _counts(array, loss.name, name)
     elif loss.targets == "signs":
@@ -67,55 +67,55 @@ def _counts(array: Array, loss: str, name: str) -> None:
     if array.min() < 0:
         position = int(array.argmin())
         raise ValueError(
-            f"{name} must not be negative for {loss}, but is {array.flat[position]} at {position_of(array, position)}: "
+            f"{name} must not be negative for {loss}, got {array.flat[position]} at {position_of(array, position)}: "
             "pass counts, or use the loss 'mse'"
         )
 
 
 def _signs(array: Array, loss: str, name: str) -> Array:
-    """-1 and 1, of these or of 0 and 1."""
+    """Targets as -1 and 1, from these or from 0 and 1."""
     sizes = np.abs(array)
     bad = (sizes != 1) & (array != 0)
     if not bad.any() and (array.min() >= 0 or sizes.min() == 1):
         return array if array.min() < 0 else 2 * array - 1
     position = int((bad if bad.any() else array == 0).argmax())
     raise ValueError(
-        f"{name} must be -1 or 1, or else 0 or 1, for {loss}, but holds {array.flat[position]} at "
-        f"{position_of(array, position)}{'' if bad.any() else ' beside -1'}: encode the two classes so"
+        f"{name} must be -1 or 1, or else 0 or 1, for {loss}, got {array.flat[position]} at "
+        f"{position_of(array, position)}{'' if bad.any() else ' besides -1'}: encode the two classes so"
     )
 
 
 def _labels(array: Array, outputs: int, name: str) -> Array:
     """Class labels 0 … outputs - 1 as int64."""
     if array.dtype.kind == "f":
-        whole = np.isfinite(array) & (np.floor(array) == array)
-        if not whole.all():
-            position = int(whole.argmin())
+        integer = np.isfinite(array) & (np.floor(array) == array)
+        if not integer.all():
+            position = int(integer.argmin())
             raise ValueError(
-                f"{name} must hold whole class labels, but holds {array[position]} at row {position}: "
-                f"pass integers, or one row of {outputs} probabilities for each row of X"
+                f"{name} must hold integer class labels, got {array[position]} at row {position}: "
+                f"pass integers, or one row of {outputs} probabilities per row of X"
             )
     if array.min() < 0 or array.max() >= outputs:
         position = int(((array < 0) | (array >= outputs)).argmax())
         raise ValueError(
-            f"{name} must hold class labels from 0 to {outputs - 1}, for {outputs} outputs, but holds "
+            f"{name} must hold class labels from 0 to {outputs - 1}, for {outputs} outputs, got "
             f"{array[position]} at row {position}: number the classes from 0, or give the last Dense more units"
         )
     return np.require(array, np.int64, ["C", "A"])
 
 
 def _as_labels(rows: Array) -> Array:
-    """Rows of probabilities as labels where every row is exactly one-hot, so that both forms train to the same bits."""
+    """Rows of probabilities as labels if all are exactly one-hot, so that both forms train to the same bits."""
     one_hot = np.count_nonzero(rows) == len(rows) and bool((rows.max(axis=1) == 1).all())
     return rows.argmax(axis=1) if one_hot else rows
 
 
 def _probabilities(array: Array, loss: str, name: str, *, rows_sum: bool) -> None:
-    """Raise unless all are in [0, 1] and, where wanted, each row sums to one."""
+    """Raise unless all values are in [0, 1] and, if required, each row sums to one."""
     if array.min() < 0 or array.max() > 1:
         position = int(((array < 0) | (array > 1)).argmax())
         raise ValueError(
-            f"{name} must lie in [0, 1] for {loss}, but is {array.flat[position]} at {position_of(array, position)}: "
+            f"{name} must lie in [0, 1] for {loss}, got {array.flat[position]} at {position_of(array, position)}: "
             "scale it to [0, 1], or use the loss 'mse'"
         )
     if not rows_sum:

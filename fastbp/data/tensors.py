@@ -1,4 +1,4 @@
-"""Tensors of other libraries as NumPy arrays that share their memory, by DLPack."""
+"""Tensors of other libraries as NumPy arrays that share their memory, through DLPack."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ON_THE_HOST = (1, 3)  # kDLCPU, kDLCUDAHost
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether value speaks DLPack, as tensors of PyTorch and JAX do.
+    """Whether value supports DLPack, as tensors of PyTorch and JAX do.
 
     >>> is_tensor([1.0])
     False
@@ -20,20 +20,20 @@ def is_tensor(value: Any) -> bool:
 
 
 def array_of(tensor: Any, name: str) -> npt.NDArray[Any]:
-    """The tensor as an array, without a copy; gradients that it wants are not recorded.
+    """The tensor as an array, without a copy, detached from autograd.
 
-    Raises ValueError for one on another device, TypeError for one of a kind that NumPy does not know.
+    Raises ValueError for a tensor on another device, TypeError for one of a dtype that NumPy does not know.
     """
     kind = type(tensor).__name__
     try:
         device = tensor.__dlpack_device__()[0]
     except (AttributeError, BufferError, NotImplementedError, RuntimeError, TypeError, ValueError):
-        device = None  # of more than one, of none, or a sparse one: NumPy's own way may still work
+        device = None  # several devices, none, or sparse: np.asarray may still work
     elsewhere = getattr(getattr(tensor, "device", None), "type", "cpu") != "cpu"  # also PyTorch's "meta"
     if elsewhere or (device is not None and device not in _ON_THE_HOST):
         raise ValueError(
-            f"{name} must be in the memory of the CPU, but a {kind} on {getattr(tensor, 'device', 'another device')} "
-            f"came: pass {name}.cpu() of PyTorch, or jax.device_get({name})"
+            f"{name} must be in CPU memory, got a {kind} on {getattr(tensor, 'device', 'another device')}: "
+            f"pass {name}.cpu() of PyTorch, or jax.device_get({name})"
         )
     plain = tensor.detach() if hasattr(tensor, "detach") else tensor
     for convert in (np.from_dlpack, np.asarray):
@@ -44,6 +44,6 @@ def array_of(tensor: Any, name: str) -> npt.NDArray[Any]:
         else:
             return array
     raise TypeError(
-        f"{name} must be a dense tensor of a type that NumPy knows, but a {kind} of {getattr(tensor, 'dtype', '?')} "
-        f"came, of which it says: {reason}. Pass {name}.float(), or {name}.to_dense() of a sparse one"
+        f"{name} must be a dense tensor of a dtype that NumPy knows, got a {kind} of {getattr(tensor, 'dtype', '?')} "
+        f"({reason}): pass {name}.float(), or {name}.to_dense() of a sparse one"
     )

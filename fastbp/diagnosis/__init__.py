@@ -1,4 +1,4 @@
-"""Why a network does not learn: layers examined, gradients checked, a learning rate searched."""
+"""Diagnostics: layer health, gradient checks, learning rate search."""
 
 from fastbp.diagnosis.gradient_check import GradientCheck, check_gradients
 from fastbp.diagnosis.layer_health import Diagnosis, LayerDiagnosis, diagnose

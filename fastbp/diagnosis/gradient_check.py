@@ -1,4 +1,4 @@
-"""Are the gradients right? `check_gradients` compares them with differences of the loss."""
+"""`check_gradients` compares gradients with finite differences of the loss."""
 
 from __future__ import annotations
 
@@ -19,20 +19,37 @@ from fastbp.util.types import Array
 if TYPE_CHECKING:
     from fastbp.model.sequential import Sequential
 
-# A central difference errs by h^2 |L'''| / 6 and, by rounding, by u |L| / h: least at h of the size of u^(1/3), times
-# the scale on which the loss bends: that of the weight, or of its array where the weight is near 0; of what is added
-# to the outputs of a layer, that of these.
+# A central difference has an error of h^2 |L'''| / 6 and a rounding error of u |L| / h; the sum is smallest for h of
+# order u^(1/3) times the scale on which the loss bends: that of the weight, or of its array if the weight is near 0;
+# for weights added to the outputs of a layer, that of the outputs.
 STEP = float(np.finfo(np.float64).eps) ** (1 / 3)
-ROUNDING = 32 * float(np.finfo(np.float64).eps)  # of a loss, relative: sums over rows and units round again and again
+ROUNDING = 32 * float(np.finfo(np.float64).eps)  # relative rounding error of a loss: a sum over rows and units
 TOLERANCE = 1e-5
-SMALLER_STEPS = (0.03, 0.001)  # tried in turn: away from a kink a step small enough stays on one side of it
+SMALLER_STEPS = (0.03, 0.001)  # tried in turn: a small enough step stays on one side of a kink
 
 
 @dataclass(frozen=True)
 class ArrayCheck:
-    """The check of one array: how many of its weights were looked at, the largest relative error among those without a
-    kink, where it is, the gradient and the difference there; how many had a kink within reach; and of how many both are
-    too small for differences to tell: less than rounding makes of 0.
+    """The check of one array of weights.
+
+    Attributes
+    ----------
+    name : str
+        Name of the array, such as "0.kernel".
+    shape : tuple of int
+        Its shape.
+    checked : int
+        Number of weights checked.
+    error : float
+        Largest relative error among the weights without a kink.
+    index : tuple of int
+        Where that error is.
+    gradient, difference : float
+        The gradient and the finite difference there.
+    kinks : int
+        Number of weights with a kink of the loss within the step.
+    too_small : int
+        Number of weights whose gradient is hidden by rounding in differences of the loss.
     """
 
     name: str
@@ -48,7 +65,17 @@ class ArrayCheck:
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """What `check_gradients` finds: a check for each array of weights, and the tolerance. `print` shows a table."""
+    """The result of `check_gradients`; `print` shows a table.
+
+    Attributes
+    ----------
+    arrays : tuple of ArrayCheck
+        The check of each array of weights.
+    loss : float
+        The loss.
+    tolerance : float
+        The relative error up to which gradients count as correct.
+    """
 
     arrays: tuple[ArrayCheck, ...]
     loss: float
@@ -56,21 +83,21 @@ class GradientCheck:
 
     @property
     def error(self) -> float:
-        """The largest relative error of all."""
+        """The largest relative error."""
         return float(np.max([0.0, *(array.error for array in self.arrays)]))  # NaN stays NaN
 
     @property
     def ok(self) -> bool:
-        """Whether no error is above the tolerance."""
+        """Whether no error exceeds the tolerance."""
         return all(array.error <= self.tolerance for array in self.arrays)
 
     def raise_if_wrong(self) -> None:
-        """AssertionError with the table unless ok."""
+        """Raise AssertionError with the table unless `ok`."""
         if not self.ok:
             raise AssertionError(f"gradients and differences of the loss disagree\n{self}")
 
     def _cells(self) -> list[tuple[str, ...]]:
-        """The lines of the table, its header first."""
+        """Rows of the table, starting with the header."""
         rows: list[tuple[str, ...]] = [("array", "shape", "checked", "kinks", "too small", "error", "")]
         for array in self.arrays:
             shape, verdict = " × ".join(map(str, array.shape)), "ok" if array.error <= self.tolerance else "WRONG"
@@ -79,7 +106,7 @@ class GradientCheck:
         return rows
 
     def _head(self) -> str:
-        word = "right" if self.ok else "WRONG"
+        word = "correct" if self.ok else "WRONG"
         return f"gradients {word}: largest relative error {self.error:.1e}, tolerance {self.tolerance:.0e}"
 
     def _notes(self) -> list[str]:
@@ -93,11 +120,11 @@ class GradientCheck:
                 )
         if any(array.kinks for array in self.arrays):
             lines.append(
-                "kinks: weights at which the loss has a bend (a ReLU's at 0, |W|'s of L1): the differences to the two "
-                "sides disagree, and the gradient lies between them; they are left out of the error"
+                "kinks: weights at which the loss is not smooth (ReLU at 0, |W| of L1): the one-sided differences "
+                "disagree, and the gradient lies between them; they do not count as errors"
             )
         if any(array.too_small for array in self.arrays):
-            lines.append("too small: gradients that rounding hides from differences of the loss")
+            lines.append("too small: gradients hidden by rounding errors in differences of the loss")
         return lines
 
     def __str__(self) -> str:
@@ -110,13 +137,13 @@ class GradientCheck:
         return "\n".join([*lines, *self._notes()])
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the same table, and the same notes below it."""
+        """Shown in notebooks: the same table and notes."""
         header, *rows = self._cells()
         return table(header, rows, caption=self._head(), notes=self._notes(), left=2)
 
 
 class Point(NamedTuple):
-    """The loss around one weight, by steps of h: slopes to the left and right, between them, and their uncertainty."""
+    """The loss near one weight, by steps of h: left, right and central difference quotients, and their uncertainty."""
 
     left: float
     right: float
@@ -130,24 +157,57 @@ def check_gradients(
 ) -> GradientCheck:  # fmt: skip
     """Compare the gradients of a compiled model with central differences of its loss, in float64.
 
+    ::
+
         dL/dw ≈ (L(w + h) - L(w - h)) / 2h        h = u^(1/3) scale, u = 2^-52
 
-    scale: the larger of |w| and the rms of its array, or for biases, gamma and beta of their layer's outputs. The
-    relative error is |gradient - difference| over the larger of the two, or over what rounding lets a difference tell
-    at this tolerance, where both are smaller than that. A twin of the model is rebuilt in float64; the model is not
-    changed. L is the loss of training, with the penalties and the masks of the next step.
-    X, y: as for fit; of more than `rows` rows so many are taken. n: weights of each array looked at, that of the
-    largest gradient and others drawn by `seed`; each costs two passes through the network, or a few where a kink is
-    near. tolerance: the relative error up to which `ok` is true.
-    Raises TypeError or ValueError for arguments that cannot be right, and RuntimeError where compile was not called.
+    scale is the larger of abs(w) and the rms of its array; for biases, gamma and beta, of their layer's outputs
+    instead. The relative error is abs(gradient - difference) over the larger of the two or, if both are smaller, over
+    the smallest value that rounding lets a difference resolve at this tolerance.
 
+    Parameters
+    ----------
+    model : Sequential
+        The compiled model. It is not changed: the check uses a float64 copy. L is the training loss, with penalties and
+        the dropout masks of the next step.
+    X, y : array-like
+        As in fit.
+    n : int, default 10
+        Weights checked per array: the one with the largest gradient, and random ones. Each costs two passes through the
+        network, or a few more near a kink.
+    seed : int, default 0
+        Seed for choosing the weights.
+    rows : int, default 64
+        Maximum number of rows; of more, evenly spaced ones are used.
+    tolerance : float, default 1e-5
+        The relative error up to which ``ok`` is true.
+
+    Returns
+    -------
+    GradientCheck
+        The result.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For invalid arguments.
+    RuntimeError
+        If compile was not called.
+
+    Notes
+    -----
+    Like PyTorch's gradcheck, which checks every element and does not handle kinks.
+
+    References
+    ----------
+    Goodfellow et al. 2016, section 11.5; Press et al. 2007, section 5.7.
+
+    Examples
+    --------
     >>> model = Sequential([Dense(5, "tanh"), Dense(1)])
     >>> model.compile("sgd", "mse")
     >>> check_gradients(model, np.eye(3), [1.0, 2.0, 3.0]).ok
     True
-
-    Goodfellow et al. 2016, section 11.5; Press et al. 2007, section 5.7. As PyTorch's gradcheck, which looks at every
-    element and has no regard for kinks.
     """
     n, seed = count(n, "n"), count(seed, "seed", 0)
     X, y = inspection.some_rows(model, X, y, rows)
@@ -159,7 +219,7 @@ def check_gradients(
     outputs = inspection.outputs(network, weights, X)
     rng = np.random.default_rng(seed)
 
-    # Without layers that do otherwise in training, the loss of a prediction is the same, and an eighth of the work.
+    # Without layers that behave differently in training, evaluate gives the same loss for an eighth of the work.
     steady = not any(KINDS[node.spec.kind].batch or KINDS[node.spec.kind].random for node in network)
 
     def loss_now() -> float:
@@ -169,7 +229,7 @@ def check_gradients(
     loss, checks = loss_now(), []
     for node, name, position in _trainable(network):
         W, dW = weights[position], gradients[position]
-        assert dW is not None  # only running statistics have none
+        assert dW is not None  # only moving statistics have none
         places = _sample(dW, n, rng)
         scale = _rms(W if W.ndim > 1 else outputs[node].Z)
         checks.append(_check(name, W, dW, places, scale, loss, loss_now, tolerance))
@@ -177,7 +237,7 @@ def check_gradients(
 
 
 def _trainable(network: list[Node]) -> list[tuple[int, str, int]]:
-    """Node, name and place in get_weights() of every array with a gradient: no running statistics, nothing frozen."""
+    """Node, name and position in get_weights() of every array with a gradient: no moving statistics, nothing frozen."""
     return [
         (node.number, f"{node.name}.{name}", position)
         for node in network
@@ -191,7 +251,7 @@ def _rms(a: Array) -> float:
 
 
 def _sample(dW: Array, n: int, rng: np.random.Generator) -> list[int]:
-    """Places in the flat array: that of the largest gradient, and others drawn without replacement."""
+    """Positions in the flat array: that of the largest gradient, and others drawn without replacement."""
     largest = int(np.abs(dW).argmax())
     drawn = rng.permutation(dW.size)[:n] if dW.size < 1 << 16 else rng.choice(dW.size, n, replace=False, shuffle=False)
     return list(dict.fromkeys([largest, *drawn.tolist()]))[:n]
@@ -209,7 +269,7 @@ def _check(
         point = _differences(flat, place, h, loss, loss_now)
         error = _error(gradient, point, tolerance)
         for factor in SMALLER_STEPS:
-            # Rounding blurs a difference over a smaller step the more: it may speak only where it sees what is amiss.
+            # Smaller steps suffer more from rounding: use one only if its noise is below the discrepancy.
             if error <= tolerance or point.noise / factor > abs(gradient - point.central) / 2:
                 break
             closer = _error(gradient, _differences(flat, place, h * factor, loss, loss_now), tolerance)
@@ -225,9 +285,9 @@ def _check(
 
 
 def _differences(flat: Array, place: int, h: float, loss: float, loss_now: Callable[[], float]) -> Point:
-    """Differences of the loss by the weight flat[place], which is put back afterwards."""
+    """Differences of the loss with respect to the weight flat[place], which is restored afterwards."""
     w = float(flat[place])
-    above, below = w + h, w - h  # not quite h away: what is divided by is the distance there is
+    above, below = w + h, w - h  # rounded, so divide by the actual distance
     try:
         flat[place] = above
         loss_above = loss_now()
@@ -241,13 +301,13 @@ def _differences(flat: Array, place: int, h: float, loss: float, loss_now: Calla
 
 
 def _error(gradient: float, point: Point, tolerance: float) -> float:
-    """|gradient - difference| relative to the larger, or to the size below which rounding hides an error so large."""
+    """abs(gradient - difference) relative to the larger, or to the size below which rounding hides such an error."""
     size = max(abs(gradient), abs(point.central), point.noise / tolerance)
     return abs(gradient - point.central) / size if size else 0.0
 
 
 def _between(gradient: float, point: Point, tolerance: float) -> bool:
-    """Whether the slopes to both sides disagree and the gradient lies between them: at a bend any such is right."""
+    """Whether the one-sided slopes disagree and the gradient lies between them: at a kink any such value is right."""
     low, high = sorted((point.left, point.right))
     slack = tolerance * max(abs(low), abs(high)) + point.noise
     return high - low > 2 * slack and low - slack <= gradient <= high + slack

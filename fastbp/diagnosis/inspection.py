@@ -1,4 +1,4 @@
-"""What the tools that look into a model share: a twin to experiment on, a few rows, the nodes and their outputs."""
+"""Shared parts of the diagnostics: a copy of the model, a sample of rows, the nodes and their outputs."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 class Node(NamedTuple):
-    """One operation of a network: number from the input, name and label, spec, and its part of get_weights()."""
+    """One operation of a network: number from the input, name and label, spec, and its slice of get_weights()."""
 
     number: int
-    name: str  # as in the names of weights, such as "2" or, within a residual block, "2.0"
+    name: str  # as in the names of weights, such as "2" or, in a residual block, "2.0"
     label: str  # such as ``Dense(10, softmax)``
     spec: LayerSpec
     arrays: slice
 
 
 def twin(model: Sequential, *, width: int, dtype: Any = None) -> Sequential:
-    """A model of the same weights, optimizer state and counters, built for rows of this width, to do anything with.
+    """A copy of a model with its weights, optimizer state and counters, built for rows of this width, to experiment on.
 
-    dtype "float64" converts all of it. A model that is not built yet stays so: its twin draws the same weights.
+    dtype "float64" converts all of it. The model itself is not built; its copy draws the same initial weights.
     """
     result = copy.copy(model)
     result.build(width)
@@ -44,13 +44,13 @@ def twin(model: Sequential, *, width: int, dtype: Any = None) -> Sequential:
 
 
 def some_rows(model: Sequential, X: Any, y: Any, rows: int) -> tuple[Array, Array]:
-    """X and y, checked as fit checks them; of more than `rows` rows so many, evenly spaced (sorted data stay mixed)."""
+    """X and y, validated as in fit; at most `rows` rows, evenly spaced, so that sorted data stay mixed."""
     few = some_weighted_rows(model, X, y, None, rows)
     return few.X, few.y
 
 
 def some_weighted_rows(model: Sequential, X: Any, y: Any, sample_weight: Any, rows: int) -> Rows:
-    """The same with their weights; X dense."""
+    """The same with sample weights; X is dense."""
     X, y, weight = model.inputs.rows(X, y, sample_weight)
     n, most = len(X), count(rows, "rows")
     if n > most:
@@ -62,7 +62,7 @@ def some_weighted_rows(model: Sequential, X: Any, y: Any, sample_weight: Any, ro
 # ---------------------------------------------------------------- nodes
 
 def nodes(specs: Sequence[LayerSpec], names: Sequence[tuple[str, str]] | None = None) -> list[Node]:
-    """The nodes of a network with their arrays, in the order of get_weights(); names: the name and label of each."""
+    """The nodes of a network with their arrays, in the order of get_weights(); names: name and label of each."""
     names = names or [(str(number), spec.kind) for number, spec in enumerate(specs)]
     result, start = [], 0
     for number, (spec, (name, label)) in enumerate(zip(specs, names, strict=True)):
@@ -72,7 +72,7 @@ def nodes(specs: Sequence[LayerSpec], names: Sequence[tuple[str, str]] | None = 
 
 
 def nodes_of(model: Sequential) -> list[Node]:
-    """The nodes of a model that is built."""
+    """The nodes of a built model."""
     specs = model.require_engine("looking at its layers").specs
     return nodes(specs, [(block.name, block.label) for block in model.blocks])
 
@@ -81,7 +81,7 @@ def nodes_of(model: Sequential) -> list[Node]:
 
 
 class Output(NamedTuple):
-    """What a node makes of some rows: its input, what it computes, and that after its activation; (rows, units)."""
+    """Intermediate results of a node, (rows, units): its input, its pre-activation Z and its activation A."""
 
     below: Array
     Z: Array
@@ -89,10 +89,9 @@ class Output(NamedTuple):
 
 
 def outputs(network: Sequence[Node], weights: Sequence[Array], X: Array) -> list[Output]:
-    """The outputs of every node for X, normalising by the statistics of X, as training does, and without masks.
+    """The outputs of every node for X, normalised by the statistics of X as in training, without dropout and noise.
 
-    weights: as get_weights() returns them. Each node is written out in NumPy, so a network of any depth costs one
-    forward pass. Goodfellow et al. 2016, algorithm 6.3.
+    weights: as returned by get_weights(). One forward pass in NumPy. Goodfellow et al. 2016, algorithm 6.3.
     """
     from fastbp.reference.network import activate
 
@@ -101,7 +100,7 @@ def outputs(network: Sequence[Node], weights: Sequence[Array], X: Array) -> list
     def output_of(number: int) -> Array:
         return X if number < 0 else result[number].A
 
-    with np.errstate(all="ignore"):  # what is not finite is for the caller to find
+    with np.errstate(all="ignore"):  # the caller checks for values that are not finite
         for node in network:
             spec = node.spec
             below = output_of(node.number - 1 if spec.below is None else spec.below)
@@ -131,7 +130,7 @@ def _same(A: Array, spec: LayerSpec, weights: Sequence[Array]) -> Array:
 
 
 def _embedded(A: Array, spec: LayerSpec, weights: Sequence[Array]) -> Array:
-    """Columns without codes, then the rows of the tables."""
+    """Columns without codes, then the embeddings."""
     from fastbp.reference.network import embed
 
     return embed(A, spec, weights)
@@ -142,7 +141,7 @@ _COMPUTED: dict[str, Callable[[Array, LayerSpec, Sequence[Array]], Array]] = {
     "activation": _same,
     "batch_norm": lambda A, spec, weights: _normalised(A, 0, spec.values[1], weights[0], weights[1]),
     "layer_norm": lambda A, spec, weights: _normalised(A, 1, spec.values[0], weights[0], weights[1]),
-    "dropout": _same,  # kept values are scaled so that the mean is the same
+    "dropout": _same,  # kept values are scaled, which preserves the mean
     "noise": _same,
     "embedding": _embedded,
 }

@@ -1,31 +1,31 @@
-"""Does a network learn in all its layers? `diagnose` measures activations, gradients and updates and says what is ill.
+"""`diagnose` measures activations, gradients and updates of all layers and reports what keeps them from learning.
 
-What is measured of a layer, over some rows (n, units):
+Measured per layer, over some rows (n, units):
 
     activation   rms of its outputs A
-    signal       rms of A less its mean over the rows, over the rms of A: what tells one row from another
-    gradient     rms of dL/dW, its kernel's, penalties taken off
+    signal       rms of A minus its mean over the rows, relative to the rms of A: how much rows differ
+    gradient     rms of dL/dW of its kernel, without penalties
     passed back  rms of dL/dW over the rms of the layer's input. As dL/dW = A_below' dL/dZ, this stands for dL/dZ, the
                  back-propagated gradient of Glorot and Bengio 2010, figure 7; widths and scales of inputs cancel
-    dead         share of units of a ReLU or its like whose |f'(z)| is under 0.001 on every row
-    saturated    share of sigmoid and tanh units whose |f'(z)| is under a twentieth of its maximum on most rows
-    update       |W_after - W| / |W| of the step that the optimizer would make now
+    dead         share of units of a ReLU-like activation with |f'(z)| below 0.001 on every row
+    saturated    share of sigmoid and tanh units with |f'(z)| below a twentieth of its maximum on most rows
+    update       |W_after - W| / |W| for the optimizer's next step
 
-The verdicts, the first that holds:
+The verdict is the first that applies:
 
-    exploding    a number that is not finite, a hidden activation above 1000 max(1, rms of X), or a gradient passed back
-                 that is more than 1000 times that of the last layer
-    dead         three quarters of the units or more
-    saturated    three quarters of the units or more
+    exploding    a value that is not finite, a hidden activation above 1000 max(1, rms of X), or a gradient passed back
+                 of more than 1000 times that of the last layer
+    dead         at least three quarters of the units
+    saturated    at least three quarters of the units
     vanishing    a hidden activation below min(1, rms of X) / 1000, a signal below 1/1000 of that of X, or a gradient
-                 passed back that is less than 1/1000 of that of a layer above
+                 passed back of less than 1/1000 of that of a later layer
 
-Why 1000: Glorot and Bengio 2010 and He et al. 2015 ask that the variances of activations and gradients stay the same
-from layer to layer. A layer that multiplies them by c does so to the power of the depth, so what is wrong soon goes
-beyond any bound, and what is right stays far from it: He-initialised ReLU layers near 1, Glorot-initialised ones at
-2^(-1/2) a layer (1000 after 20 layers; He et al. 2015, figure 3, find 22 layers of those slow and 30 not to learn),
-sigmoids at less than 1/4 (1000 after five layers, where Glorot and Bengio 2010, section 3, find them hard to train).
-Why three quarters: deep in a sound ReLU network, where rows grow alike, half of the units are off for all of them by
+Why 1000: Glorot and Bengio 2010 and He et al. 2015 require the variances of activations and gradients to stay the same
+from layer to layer. A layer that multiplies them by c does so to the power of the depth, so unhealthy networks soon
+exceed any bound and healthy ones stay far from it: He-initialised ReLU layers near 1, Glorot-initialised ones at
+2^(-1/2) per layer (1000 after 20 layers; He et al. 2015, figure 3, find that 22 such layers train slowly and 30 not at
+all), sigmoids below 1/4 (1000 after five layers, which Glorot and Bengio 2010, section 3, find hard to train). Why
+three quarters: deep in a healthy ReLU network, where rows become similar, half of the units are off for all of them by
 symmetry, and tanh units of a network trained to a loss near 0 end up saturated, often more than half of them.
 """
 
@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.diagnosis import inspection
+from fastbp.diagnosis import inspection, layer_table
 from fastbp.diagnosis.inspection import Node, Output
 from fastbp.util.html_table import table
 from fastbp.util.types import Array
@@ -49,7 +49,7 @@ from fastbp.util.types import Array
 if TYPE_CHECKING:
     from fastbp.model.sequential import Sequential
 
-FAR = 1e3  # how much larger or smaller is too much
+FAR = 1e3  # factor that counts as exploding or vanishing
 DEAD_SLOPE = 1e-3
 SATURATED_SLOPE = 0.05  # of the largest slope: a tanh beyond ±0.975, a sigmoid outside 0.0127 … 0.9873
 TOO_MANY = 0.75  # of the units of a layer
@@ -58,11 +58,11 @@ VERDICTS = ("exploding", "dead", "saturated", "vanishing", "healthy")  # worst f
 STEEPEST = {"sigmoid": 0.25, "tanh": 1.0}
 ONE_SIDED = ("relu", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu", "mish", "softplus")
 REMEDIES = {
-    "exploding": "start from smaller weights (kernel_initializer 'he_normal' with ReLU, 'glorot_uniform' with tanh), "
+    "exploding": "use smaller initial weights (kernel_initializer 'he_normal' with ReLU, 'glorot_uniform' with tanh), "
     "standardise X and y, lower the learning rate, clip gradients by their global norm, or normalise between layers",
     "dead": "lower the learning rate, start biases at zero and kernels from 'he_normal', standardise X, or use "
     "'leaky_relu', 'elu' or 'gelu', which pass some gradient everywhere",
-    "saturated": "start from smaller weights (kernel_initializer 'glorot_uniform'), standardise X, lower the learning "
+    "saturated": "use smaller initial weights (kernel_initializer 'glorot_uniform'), standardise X, lower the learning "
     "rate, normalise between layers, or use a ReLU-like activation",
     "vanishing": "use 'relu' or its like with kernel_initializer 'he_normal' in place of sigmoid or tanh, normalise "
     "between layers (batch or layer normalisation), add residual connections, or use fewer layers",
@@ -71,7 +71,21 @@ REMEDIES = {
 
 @dataclass(frozen=True)
 class LayerDiagnosis:
-    """What `diagnose` finds of one layer; the module says what the figures are. NaN where a layer has no such thing."""
+    """Measurements and verdict of one layer; `fastbp.diagnosis.layer_health` defines them. NaN if not applicable.
+
+    Attributes
+    ----------
+    number : int
+        Index of the layer, from the input.
+    label : str
+        Its description, such as "Dense(1, identity)".
+    activation, signal, gradient, passed_back, dead, saturated, update : float
+        The measurements.
+    verdict : str
+        "exploding", "dead", "saturated", "vanishing" or "healthy".
+    reason : str
+        The reason for the verdict.
+    """
 
     number: int
     label: str
@@ -88,10 +102,20 @@ class LayerDiagnosis:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `diagnose` finds: loss and rows looked at, the layers, and what ails the network, in words.
+    """The result of `diagnose`; `print` shows a table, `plot` draws it.
 
-    verdict: the worst of the layers' verdicts, of "exploding", "dead", "saturated", "vanishing", "healthy".
-    findings: a sentence for each ill, naming its layers, with a remedy. `print` shows all in a table, `plot` draws it.
+    Attributes
+    ----------
+    loss : float
+        The loss over the rows.
+    rows : int
+        Number of rows used.
+    layers : tuple of LayerDiagnosis
+        The layers.
+    verdict : str
+        The worst verdict of any layer: "exploding", "dead", "saturated", "vanishing" or "healthy".
+    findings : tuple of str
+        A sentence for each problem, with its layers and a remedy.
     """
 
     loss: float
@@ -102,25 +126,25 @@ class Diagnosis:
 
     @property
     def healthy(self) -> bool:
-        """Whether no layer is ill."""
+        """Whether all layers are healthy."""
         return self.verdict == "healthy"
 
     def ill(self, verdict: str) -> tuple[int, ...]:
-        """The numbers of the layers of this verdict."""
+        """Numbers of the layers with this verdict."""
         return tuple(layer.number for layer in self.layers if layer.verdict == verdict)
 
     def __str__(self) -> str:
         head = f"{self.verdict}: loss {self.loss:.4g} over {self.rows} rows"
-        return "\n".join([head, "", *_table(self.layers), "", *self.findings]).rstrip()
+        return "\n".join([head, "", *layer_table.lines(self.layers), "", *self.findings]).rstrip()
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the same table, and the findings below it."""
-        header, *rows = _cells(self.layers)
+        """Shown in notebooks: the same table and findings."""
+        header, *rows = layer_table.cells(self.layers)
         caption = f"{self.verdict}: loss {self.loss:.4g} over {self.rows} rows"
         return table(header, rows, caption=caption, notes=self.findings, left=2)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """Draw the figures over the layers: into a file, or returned as a figure. Needs matplotlib."""
+        """Plot the measurements by layer, into a file or as a returned figure; see `fastbp.plots.plot_diagnosis`."""
         from fastbp.plots import plot_diagnosis
 
         return plot_diagnosis(self, path)
@@ -134,23 +158,46 @@ def diagnose(
     sample_weight: npt.ArrayLike | None = None,
     rows: int = 256,
 ) -> Diagnosis:
-    """Say which layers of a compiled model learn, and what ails the others.
+    """Find layers of a compiled model that do not learn, and the reason.
 
-    That is: vanishing or exploding gradients and activations, dead or saturated units.
-    X, y: as for fit; of more than `rows` rows so many are taken, evenly spaced. sample_weight: as for fit, of the loss,
-    its gradients and the step; outputs are measured of all rows alike. What is measured, the criteria, their reasons
-    and their sources stand at the head of the module `fastbp.diagnosis`. The model is not changed: a twin of it is
-    looked at and makes the one step. Gradients are those of `Sequential.gradients`.
-    Raises TypeError or ValueError for arguments that cannot be right, RuntimeError where compile was not called.
+    Detects vanishing and exploding gradients and activations, and dead and saturated units. The module
+    `fastbp.diagnosis.layer_health` documents the measurements and the criteria.
 
+    Parameters
+    ----------
+    model : Sequential
+        The compiled model. It is not changed: a copy makes the one training step that is needed.
+    X, y : array-like
+        As in fit.
+    sample_weight : array-like, optional
+        As in fit; applies to the loss, its gradients and the step. Outputs are measured over all rows alike.
+    rows : int, default 256
+        Maximum number of rows; of more, evenly spaced ones are used.
+
+    Returns
+    -------
+    Diagnosis
+        The result. Gradients are those of `Sequential.gradients`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For invalid arguments.
+    RuntimeError
+        If compile was not called.
+
+    References
+    ----------
+    Glorot and Bengio 2010; He et al. 2015; Goodfellow et al. 2016, sections 8.2.4 and 8.2.5.
+
+    Examples
+    --------
     >>> from fastbp.initializers import RandomNormal
     >>> model = Sequential([Dense(8, "relu", bias_initializer=RandomNormal(-10.0, 0.1)), Dense(1)], input_size=3)
     >>> model.compile("sgd", "mse")
     >>> diagnosis = diagnose(model, np.eye(3), [1.0, 2.0, 3.0])
     >>> diagnosis.verdict, diagnosis.layers[0].dead
     ('dead', 1.0)
-
-    Glorot and Bengio 2010; He et al. 2015; Goodfellow et al. 2016, sections 8.2.4 and 8.2.5.
     """
     few = inspection.some_weighted_rows(model, X, y, sample_weight, rows)
     twin = inspection.twin(model, width=few.X.shape[1])
@@ -159,16 +206,16 @@ def diagnose(
     outputs = inspection.outputs(network, weights, few.X)
     after = _after_a_step(twin, few.X, few.y, few.weight)
     fused = _loss_undoes(twin, network[-1])
-    figures = []
+    measured = []
     for node, output in zip(network, outputs, strict=True):
         shares = (math.nan, math.nan) if node is network[-1] and fused else _shares(node, output)
         first = slice(node.arrays.start, min(node.arrays.start + 1, node.arrays.stop))  # the kernel, or gamma
-        figures.append(_figures(node, output, weights[first], after[first], gradients[first], shares))
-    layers = _judged(figures, few.X, loss)
+        measured.append(_measurements(node, output, weights[first], after[first], gradients[first], shares))
+    layers = _with_verdicts(measured, few.X, loss)
     return Diagnosis(loss, len(few.X), layers, _worst(layers), tuple(_findings(layers, few.X, few.y)))
 
 
-# ---------------------------------------------------------------- figures
+# ---------------------------------------------------------------- measurements
 
 
 def _rms(a: Array) -> float:
@@ -183,14 +230,14 @@ def _ratio(a: float, b: float) -> float:
 
 
 def _signal(A: Array) -> float:
-    """How much rows differ, as a share of the rms; NaN of a single row."""
+    """How much rows differ, relative to the rms; NaN for a single row."""
     if len(A) < 2:
         return math.nan
     with np.errstate(all="ignore"):
         return _ratio(_rms(A - A.mean(axis=0, dtype=np.float64)), _rms(A))
 
 
-def _figures(
+def _measurements(
     node: Node,
     output: Output,
     before: Sequence[Array],
@@ -198,7 +245,7 @@ def _figures(
     gradients: Sequence[Array | None],
     shares: tuple[float, float],
 ) -> LayerDiagnosis:
-    """The figures of a node with none or one of its arrays: before a step, after it, and its gradient."""
+    """Measurements of a node and at most one of its arrays: before a step, after it, and its gradient."""
     gradient = passed_back = update = math.nan
     for W, W_after, dW in zip(before, after, gradients, strict=True):
         update = _ratio(_rms(W_after.astype(np.float64) - W), _rms(W))
@@ -212,7 +259,7 @@ def _figures(
 
 
 def _shares(node: Node, output: Output) -> tuple[float, float]:
-    """The shares of dead and of saturated units; NaN where the activation has no such state."""
+    """Shares of dead and of saturated units; NaN if not applicable to the activation."""
     from fastbp.reference import ACTIVATIONS
 
     name = node.spec.activation
@@ -227,16 +274,16 @@ def _shares(node: Node, output: Output) -> tuple[float, float]:
 
 
 def _loss_undoes(model: Sequential, last: Node) -> bool:
-    """Whether the loss works from the logits of the last activation: that it saturates is then as it should be."""
+    """Whether the loss is computed from the logits of the last activation, whose saturation then does no harm."""
     from fastbp.reference import LOSSES
 
     loss: Any = model.loss
-    known = LOSSES.get(loss.rule)  # not of a user's own
-    return known is not None and last.spec.activation in known.fused
+    reference_loss = LOSSES.get(loss.rule)  # None for a custom loss
+    return reference_loss is not None and last.spec.activation in reference_loss.fused
 
 
 def _after_a_step(twin: Sequential, X: Array, y: Array, weight: Array | None) -> list[Array]:
-    """The weights after the optimizer's next update; of steps of accumulation it takes several."""
+    """The weights after the optimizer's next update, which takes several steps with gradient accumulation."""
     from fastbp.training.history import DivergenceWarning
 
     steps = twin.optimizer.gradient_accumulation_steps
@@ -250,28 +297,28 @@ def _after_a_step(twin: Sequential, X: Array, y: Array, weight: Array | None) ->
 # ---------------------------------------------------------------- verdicts
 
 
-def _judged(figures: Sequence[LayerDiagnosis], X: Array, loss: float) -> tuple[LayerDiagnosis, ...]:
+def _with_verdicts(measured: Sequence[LayerDiagnosis], X: Array, loss: float) -> tuple[LayerDiagnosis, ...]:
     x, x_signal = _rms(X), _signal(X)
-    last = next((f for f in reversed(figures) if f.passed_back > 0), None)
+    last = next((f for f in reversed(measured) if f.passed_back > 0), None)
     top = math.nan if last is None else last.passed_back
-    above, judged = 0.0, []
-    for layer in reversed(figures):
+    above, result = 0.0, []
+    for layer in reversed(measured):
         if layer.passed_back > above:
             above = layer.passed_back
-        hidden = layer.number < len(figures) - 1
+        hidden = layer.number < len(measured) - 1
         verdict, reason = _verdict(layer, top, above, x, x_signal, hidden=hidden)
         if not hidden and not math.isfinite(loss):
-            verdict, reason = "exploding", "the loss of its outputs is not finite"
-        judged.append(replace(layer, verdict=verdict, reason=reason))
-    return tuple(reversed(judged))
+            verdict, reason = "exploding", "the loss is not finite"
+        result.append(replace(layer, verdict=verdict, reason=reason))
+    return tuple(reversed(result))
 
 
 def _verdict(
     layer: LayerDiagnosis, top: float, above: float, x: float, x_signal: float, *, hidden: bool
 ) -> tuple[str, str]:
-    """The verdict on a layer and its reason; comparisons with NaN are false, so what is not there is not ill."""
+    """Verdict and reason for a layer; comparisons with NaN are false, so that missing measurements are healthy."""
     if math.isinf(layer.activation) or math.isnan(layer.activation) or math.isinf(layer.gradient):
-        return "exploding", "its numbers are not finite"
+        return "exploding", "its values are not finite"
     if hidden and layer.activation > FAR * max(1.0, x):
         return "exploding", f"activations grow to {layer.activation:.1e}"
     if layer.passed_back > FAR * top:
@@ -282,11 +329,11 @@ def _verdict(
         return "saturated", f"{layer.saturated:.0%} of the units are saturated on most rows"
     if layer.passed_back < above / FAR:
         share = f"{layer.passed_back / above:.1e}" if layer.passed_back else "nothing"
-        return "vanishing", f"the gradient passed back is {share} beside that of a layer above"
+        return "vanishing", f"the gradient passed back is {share} of that of a later layer"
     if hidden and layer.activation < min(1.0, x) / FAR:
         return "vanishing", f"activations fade to {layer.activation:.1e}"
     if hidden and layer.signal < min(1.0, x_signal) / FAR:
-        return "vanishing", f"outputs for different rows differ by {layer.signal:.1e} of their size only"
+        return "vanishing", f"outputs of different rows differ by only {layer.signal:.1e} of their size"
     return "healthy", ""
 
 
@@ -295,7 +342,7 @@ def _worst(layers: Sequence[LayerDiagnosis]) -> str:
 
 
 def _findings(layers: Sequence[LayerDiagnosis], X: Array, y: Array) -> list[str]:
-    """A sentence for each ill with its layers and a remedy, then what else is worth knowing."""
+    """A sentence for each problem with its layers and a remedy, then further notes."""
     result = []
     for verdict, remedy in REMEDIES.items():
         ill = [layer for layer in layers if layer.verdict == verdict]
@@ -324,7 +371,7 @@ def _extreme(ill: Sequence[LayerDiagnosis], verdict: str) -> LayerDiagnosis:
 
 
 def _names(some: Sequence[LayerDiagnosis], total: int) -> str:
-    """Layers named by kind: ``layers 0–3, 7 (Dense(8, tanh)), 8 (Dense(1, identity))``, or ``all 9 layers``."""
+    """Layers grouped by kind: ``layers 0–3, 7 (Dense(8, tanh)), 8 (Dense(1, identity))``, or ``all 9 layers``."""
     if len(some) == total > 1:
         return f"all {total} layers"
     kinds: dict[str, list[int]] = {}
@@ -335,14 +382,14 @@ def _names(some: Sequence[LayerDiagnosis], total: int) -> str:
 
 
 def _numbers(numbers: Sequence[int]) -> str:
-    """Ascending numbers: ``0–3`` for neighbours, ``1, 3, …, 59`` for those of equal distances, as in equal blocks."""
+    """Ascending numbers: ``0–3`` for consecutive ones, ``1, 3, …, 59`` for equal steps, as in repeated blocks."""
     parts, i = [], 0
     while i < len(numbers):
         step = numbers[i + 1] - numbers[i] if i + 1 < len(numbers) else 1
         end = i
         while end + 1 < len(numbers) and numbers[end + 1] - numbers[end] == step:
             end += 1
-        if end == i or (step > 1 and end - i < 3):  # too few to see a distance in: name one, go on from the next
+        if end == i or (step > 1 and end - i < 3):  # too few for a regular step: list one, continue with the next
             parts.append(str(numbers[i]))
             i += 1
             continue
@@ -350,58 +397,3 @@ def _numbers(numbers: Sequence[int]) -> str:
         parts.append(f"{first}–{last}" if step == 1 else f"{first}, {first + step}, …, {last}")
         i = end + 1
     return ", ".join(parts[:8] + ["…"][: len(parts) > 8])
-
-
-# ---------------------------------------------------------------- the table
-
-_COLUMNS = ("activation", "signal", "gradient", "passed_back", "dead", "saturated", "update")
-_MOST_LINES = 40  # a longer table leaves out layers like their neighbours
-_LONGEST_BLOCK = 12  # of layers that repeat together
-
-
-def _cells(layers: Sequence[LayerDiagnosis]) -> list[list[str]]:
-    """The lines of the table, its header first."""
-    head = ["layer", "", *(name.replace("_", " ") for name in _COLUMNS), "verdict"]
-    cells, left_out = [head], 0
-    for layer in layers:
-        if _like_its_neighbours(layers, layer.number):
-            left_out += 1
-            continue
-        if left_out:
-            cells.append(["…", f"{left_out} more like these", *[""] * len(_COLUMNS), ""])
-            left_out = 0
-        figures = [_cell(name, getattr(layer, name)) for name in _COLUMNS]
-        cells.append([str(layer.number), layer.label, *figures, layer.verdict])
-    return cells
-
-
-def _table(layers: Sequence[LayerDiagnosis]) -> list[str]:
-    cells = _cells(layers)
-    wide = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    lines = []
-    for row in cells:
-        numbers = [cell.rjust(w) for cell, w in zip(row, wide, strict=True)]
-        lines.append("  ".join([numbers[0], row[1].ljust(wide[1]), *numbers[2:-1], row[-1]]).rstrip())
-    return lines
-
-
-def _like_its_neighbours(layers: Sequence[LayerDiagnosis], i: int) -> bool:
-    """Whether a long table can do without a layer: it stands amid equal ones, or amid equal blocks."""
-    if len(layers) <= _MOST_LINES or i < 4 or i >= len(layers) - 4:
-        return False
-    return any(_repeats(layers, i, period) for period in range(1, _LONGEST_BLOCK + 1))
-
-
-def _repeats(layers: Sequence[LayerDiagnosis], i: int, period: int) -> bool:
-    """Whether two periods before a layer and two after it are alike."""
-    first, last = i - 2 * period, i + 2 * period
-    if first < 0 or last >= len(layers):
-        return False
-    kinds = [(layer.label, layer.verdict) for layer in layers[first : last + 1]]
-    return kinds[period:] == kinds[:-period]
-
-
-def _cell(name: str, value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    return f"{value:.0%}" if name in ("dead", "saturated") else f"{value:.2g}"

@@ -1,4 +1,4 @@
-"""Which learning rate? `find_learning_rate` lets it rise during a short training and watches the loss."""
+"""`find_learning_rate`: the loss during a short training with a rising learning rate."""
 
 from __future__ import annotations
 
@@ -24,19 +24,27 @@ from fastbp.util.types import Array
 if TYPE_CHECKING:
     from fastbp.model.sequential import Sequential
 
-SMOOTHING = 0.98  # as fastai's
-DIVERGED = 4.0  # times the least smoothed loss so far, as fastai's
-BEGUN = 0.1  # of the fall from the highest to the least smoothed loss
-SKIPPED = 10  # first steps, whose smoothed loss is that of a few batches
+SMOOTHING = 0.98  # as in fastai
+DIVERGED = 4.0  # times the smallest smoothed loss so far, as in fastai
+BEGUN = 0.1  # share of the fall from the highest to the lowest smoothed loss
+SKIPPED = 10  # first steps, whose smoothed loss is an average of few batches
 
 
 @dataclass(frozen=True)
 class RateSearch:
-    """What `find_learning_rate` finds. `print` tells it in words, `plot` draws it.
+    """The result of `find_learning_rate`; `print` summarises it, `plot` draws it.
 
-    rates, losses, smoothed: of each step made. steepest: the rate at which the smoothed loss falls fastest, over the
-    logarithm of the rate and from where a tenth of its fall is done; tenth_of_minimum: a tenth of the rate at which it
-    is least; suggestion: the smaller of the two. diverged: whether the search ended since the loss grew.
+    Attributes
+    ----------
+    rates, losses, smoothed : tuple of float
+        Learning rate, loss and smoothed loss of each step.
+    steepest : float
+        The learning rate at which the smoothed loss falls fastest over the logarithm of the rate, once a tenth of the
+        fall is done.
+    tenth_of_minimum : float
+        A tenth of the learning rate at which the smoothed loss is smallest.
+    diverged : bool
+        Whether the search ended because the loss grew.
     """
 
     rates: tuple[float, ...]
@@ -48,30 +56,30 @@ class RateSearch:
 
     @property
     def suggestion(self) -> float:
-        """The learning rate to begin with."""
+        """The suggested learning rate: the smaller of `steepest` and `tenth_of_minimum`."""
         return min(self.steepest, self.tenth_of_minimum)
 
     def __str__(self) -> str:
-        best = np.convolve(self.losses, np.full(5, 0.2), "valid").min(initial=math.inf)  # the least mean of five
-        hardly = "" if best < 0.9 * np.mean(self.losses[:SKIPPED]) else "; but it hardly falls at all"
-        end = "diverged" if self.diverged else "had not diverged: a higher `high` may tell more"
+        best = np.convolve(self.losses, np.full(5, 0.2), "valid").min(initial=math.inf)  # the lowest mean of five
+        hardly = "" if best < 0.9 * np.mean(self.losses[:SKIPPED]) else "; but it hardly falls"
+        end = "diverged" if self.diverged else "had not diverged: try a higher `high`"
         return (
             f"learning rate {self.suggestion:.1e}: the loss falls fastest at {self.steepest:.1e}, a tenth of the rate "
-            f"where it is least is {self.tenth_of_minimum:.1e}{hardly}; "
+            f"of its minimum is {self.tenth_of_minimum:.1e}{hardly}; "
             f"after {len(self.rates)} steps, at {self.rates[-1]:.1e}, training {end}"
         )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the rates to choose from, and what is said of the search."""
+        """Shown in notebooks: the candidate learning rates and the summary."""
         rows = [
             ("suggestion", f"{self.suggestion:.1e}"),
             ("steepest descent", f"{self.steepest:.1e}"),
-            ("a tenth of the minimum's", f"{self.tenth_of_minimum:.1e}"),
+            ("a tenth of the minimum", f"{self.tenth_of_minimum:.1e}"),
         ]
         return table(("learning rate", ""), rows, caption="RateSearch", notes=[str(self)])
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """Draw the loss over the rate: into a file, or returned as a figure. Needs matplotlib."""
+        """Plot the loss over the learning rate, into a file or as a returned figure."""
         from fastbp.plots import plot_learning_rate
 
         return plot_learning_rate(self, path)
@@ -88,16 +96,48 @@ def find_learning_rate(
     batch_size: int = 128,
     seed: int = 0,
 ) -> RateSearch:
-    """The learning-rate range test: train a twin of a compiled model with a rate that rises from step to step.
+    """Learning rate range test: train a copy of a compiled model with a learning rate that rises at every step.
+
+    ::
 
         rate_t = low (high / low)^(t / (steps - 1))        s_t = (1 - β) Σ_i β^(t-i) l_i / (1 - β^(t+1)),  β = 0.98
 
-    l: the losses of the steps, s: smoothed. It stops where s is above four times its least, or not finite. The model
-    is not changed; the twin starts from its weights, with its optimizer made anew. One seed, which draws the batches,
-    gives the same search.
-    X, y: as for fit. low < high: the first and the last rate. steps: at least 20.
-    Raises TypeError or ValueError for arguments that cannot be right, and RuntimeError where compile was not called.
+    l are the losses of the steps, s the smoothed losses. The test stops when s exceeds four times its minimum or is not
+    finite.
 
+    Parameters
+    ----------
+    model : Sequential
+        The compiled model. It is not changed; the copy starts from its weights with a fresh optimizer state.
+    X, y : array-like
+        As in fit.
+    low, high : float, default 1e-7, 10
+        First and last learning rate, low < high.
+    steps : int, default 100
+        Number of steps, at least 20.
+    batch_size : int, default 128
+        Rows per step.
+    seed : int, default 0
+        Seed of the batches; one seed gives the same result.
+
+    Returns
+    -------
+    RateSearch
+        The result.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For invalid arguments.
+    RuntimeError
+        If compile was not called.
+
+    References
+    ----------
+    Smith 2017, section 3.3; smoothing and stopping as in fastai.
+
+    Examples
+    --------
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(256, 4))
     >>> model = Sequential([Dense(1)])
@@ -105,8 +145,6 @@ def find_learning_rate(
     >>> search = find_learning_rate(model, X, X.sum(axis=1), batch_size=32)
     >>> 0.001 < search.suggestion < 1
     True
-
-    Smith 2017, section 3.3; smoothing and stopping as in fastai.
     """
     low, high = _rates(low, high)
     steps, seed = count(steps, "steps", 2 * SKIPPED), count(seed, "seed", 0)
@@ -137,14 +175,14 @@ def find_learning_rate(
 def _rates(low: float, high: float) -> tuple[float, float]:
     for name, value in (("low", low), ("high", high)):
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-            raise TypeError(f"{name} must be a number, but {value!r} came: pass a learning rate such as 1e-3")
+            raise TypeError(f"{name} must be a number, got {value!r}: pass a learning rate such as 1e-3")
     if not 0 < low < high < math.inf:
-        raise ValueError(f"low and high must be 0 < low < high, but {low!r} and {high!r} came: pass e.g. 1e-7 and 10")
+        raise ValueError(f"low and high must be 0 < low < high, got {low!r} and {high!r}: pass e.g. 1e-7 and 10")
     return float(low), float(high)
 
 
 def _batches(n: int, size: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Batches without end, epoch after epoch, each in an order of its own; all of one size."""
+    """An endless stream of batches of equal size, each epoch in a new order."""
     shuffler, epoch = Shuffler(seed, n), 0
     while True:
         order = shuffler.order(epoch)
@@ -156,7 +194,7 @@ def _batches(n: int, size: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
 def _update(
     twin: Sequential, X: Array, y: Array, batches: Iterator[npt.NDArray[np.int64]], micro_steps: int
 ) -> tuple[float, bool]:
-    """The mean loss of the steps that make one update, and whether the weights stayed finite."""
+    """Mean loss of the steps of one update, and whether the weights stayed finite."""
     total = 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("error", DivergenceWarning)
@@ -170,16 +208,16 @@ def _update(
 
 
 def _found(rates: Array, losses: list[float], smoothed: list[float], diverged: bool) -> RateSearch:
-    """Read the rates off the smoothed losses, but for the first steps."""
+    """Find the learning rates from the smoothed losses, ignoring the first steps."""
     if len(losses) < 2:
         raise ValueError(
-            f"the loss is not finite from step {len(losses) + 1} on, at the rate {rates[len(losses)]:g}: lower `low`, "
-            "scale X and y, or see fastbp.diagnose"
+            f"the loss is not finite from step {len(losses) + 1} on, at learning rate {rates[len(losses)]:g}: "
+            "lower `low`, scale X and y, or see fastbp.diagnose"
         )
     first = min(SKIPPED, len(losses) // 2)
     s = np.array(smoothed)
     least = first + int(s[first:].argmin())
-    # Early slopes are those of single batches: steepest is sought where the last fall, to the minimum, is under way.
+    # Early slopes are those of single batches: look for the steepest one during the last fall, to the minimum.
     top = float(s[first : least + 1].max())
     begun = first + int(np.flatnonzero(s[first : least + 1] >= top - BEGUN * (top - s[least]))[-1])
     steepest = begun + int(np.gradient(s)[begun : least + 1].argmin())  # rates are evenly spaced in their logarithm

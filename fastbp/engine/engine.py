@@ -20,9 +20,7 @@ from fastbp.engine.parameters import Parameters
 from fastbp.engine.threads import THREADS
 from fastbp.engine.workspace import Workspace
 from fastbp.isa import LINE
-from fastbp.isa.curves_portable import CODES
-from fastbp.isa.losses_portable import CODES as LOSSES
-from fastbp.isa.rules import RULES
+from fastbp.isa.codes import ACTIVATIONS, FUSED_WITH_SIGMOID, KEEPS_SLOPES, LOSSES, RULE_CODES
 from fastbp.kernels import fields as field
 from fastbp.kernels import parallel, warm_up
 from fastbp.kernels import updates as columns
@@ -30,8 +28,6 @@ from fastbp.spec import LayerSpec, Report, ScalarFunctions, UpdateSpec
 
 Array = np.ndarray
 Rows = Array | SparseRows
-KEEPS_SLOPES = ("gelu", "gelu_tanh", "silu", "mish")
-FUSED_WITH_SIGMOID = ("binary_cross_entropy", "binary_focal")
 # Rows of a prediction that go through the network at once.
 CHUNK = 512
 # Multiply-adds of a step, per layer and worker, from which another worker pays for barriers: 64-100-10 with 64 rows,
@@ -83,7 +79,7 @@ class Engine:
             inputs = self.input_size if below < 0 else self.specs[below].units
             bias, skip = spec.dense and spec.use_bias, field.NOWHERE if spec.skip is None else spec.skip
             # dropout keeps its mask as slopes, which any activation that keeps them will do to apply
-            code = CODES[KEEPS_SLOPES[0]] if spec.kind == "dropout" else self._code(name)
+            code = ACTIVATIONS[KEEPS_SLOPES[0]] if spec.kind == "dropout" else self._code(name)
             described.append(plan.Node(inputs, spec.units, field.KINDS.index(spec.kind), code, self._code(output),
                                        keeps_slopes(name), bias, spec.alpha, spec.values, below, skip,
                                        spec.trainable, (0, 0), spec.tables))
@@ -108,7 +104,7 @@ class Engine:
 
     def _code(self, activation: str | ScalarFunctions) -> int:
         if isinstance(activation, str):
-            return CODES[activation]
+            return ACTIVATIONS[activation]
         return custom.activation_code(self._own.index(activation))
 
     def configure(self, loss: str | ScalarFunctions, rule: str, *, loss_parameters: tuple[float, ...] = (),
@@ -251,7 +247,7 @@ class Engine:
     def _rule_code(self, scalars: Array) -> int:
         rule = "adam_decay" if self.rule == "adam" and scalars.reshape(-1)[1] != 0 else self.rule
         rule = "adamw" if rule == "lamb" else rule  # LAMB is AdamW with a rate for every array
-        return list(RULES).index(rule)
+        return RULE_CODES[rule]
 
     def _space_for_training(self, batch: int, workers: int, network: Network | None = None) -> Workspace:
         space, network = self._training, network or self._network

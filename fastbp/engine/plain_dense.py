@@ -19,7 +19,7 @@ from fastbp.engine.arguments import array, writable
 from fastbp.engine.engine import Engine, keeps_slopes
 from fastbp.engine.memory import EMPTY, aligned
 from fastbp.engine.workspace import Workspace
-from fastbp.isa.curves_portable import IDENTITY
+from fastbp.isa.codes import IDENTITY
 from fastbp.kernels import operations as op
 from fastbp.kernels.fields import Layer
 from fastbp.kernels.loss_layer import LINEAR

@@ -15,9 +15,9 @@ from fastbp import optimizers
 from fastbp.engine.arguments import array, writable
 from fastbp.engine.memory import address, aligned
 from fastbp.isa import LINE
-from fastbp.isa.rules import MOST_STATES, RULES
+from fastbp.isa.codes import MOST_STATES, RULE_CODES
 from fastbp.kernels import entries, jit, microkernels
-from fastbp.kernels.plain_update import SCRATCH, pass_through
+from fastbp.kernels.array_update import SCRATCH, pass_through
 
 Array = np.ndarray
 
@@ -91,11 +91,11 @@ def update(optimizer: str | optimizers.Optimizer, W: Array, grad: Array, state: 
     states += [np.zeros(0, W.dtype)] * (MOST_STATES - len(states))
     arrays = (microkernels.addresses(dtype), flag, scalars, W.reshape(-1), grad.reshape(-1), *states, arena)
     if jit.JIT:
-        context = np.array([n for a in arrays for n in (address(a), a.size)] + [list(RULES).index(name)])
+        context = np.array([n for a in arrays for n in (address(a), a.size)] + [RULE_CODES[name]])
         entries.entry("plain update", dtype).ctypes(address(context))
     else:
         with np.errstate(all="ignore"):  # what is not finite is told by the flag
-            pass_through(*arrays, list(RULES).index(name))
+            pass_through(*arrays, RULE_CODES[name])
     state.step += 1
     return not flag[0]
 

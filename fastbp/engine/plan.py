@@ -22,7 +22,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastbp.isa import LINE, detect
+from fastbp.isa import LINE
+from fastbp.isa.targets import detect
 from fastbp.kernels.fields import (
     ACTIVATION,
     ADD,

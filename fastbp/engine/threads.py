@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 
 from fastbp.engine.memory import address
-from fastbp.isa.detect import usable_cores
+from fastbp.isa.targets.detect import usable_cores
 from fastbp.kernels import entries, jit
 from fastbp.kernels.context import OWN, SHARED
 

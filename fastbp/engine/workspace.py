@@ -15,7 +15,7 @@ from fastbp.engine.memory import EMPTY, address, aligned
 from fastbp.engine.network import Network
 from fastbp.engine.threads import THREADS
 from fastbp.isa import LINE
-from fastbp.isa.detect import usable_cores
+from fastbp.isa.targets.detect import usable_cores
 from fastbp.kernels import context, jit, parallel, worker
 from fastbp.kernels import fields as field
 from fastbp.kernels.fields import Layer

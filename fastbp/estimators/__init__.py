@@ -1,7 +1,7 @@
 """scikit-learn estimators on fastbp's engine: `fastbp.MLPClassifier` and `fastbp.MLPRegressor`.
 
-Parameters, attributes, random streams and messages are those of scikit-learn's estimators of these names;
-docs/estimators.md lists what differs and what is added.
+Parameters, attributes, random streams and messages match those of scikit-learn's estimators of the same names;
+docs/estimators.md lists the differences and additions.
 """
 
 try:

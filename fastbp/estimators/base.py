@@ -1,4 +1,4 @@
-"""What the classifier and the regressor share: fitting, asking, pickling."""
+"""The shared base of classifier and regressor: fitting, prediction, pickling."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastbp import optimizers
 from fastbp.data import arrays as data
 from fastbp.data.arrays import Rows
-from fastbp.estimators import design as designs
-from fastbp.estimators import parameters
-from fastbp.estimators.design import Design
+from fastbp.estimators import architecture, parameters
+from fastbp.estimators.architecture import Design
 from fastbp.estimators.epochs import Epochs, Rules, takes_penalty
 from fastbp.estimators.lbfgs import Objective, minimise
 from fastbp.estimators.stochastic import Stochastic
@@ -35,47 +34,47 @@ _ALMOST_1 = 1 - 2.0**-52  # for a momentum of 1, which scikit-learn allows
 
 
 class Given(NamedTuple):
-    """Checked data: X an array or a sparse matrix, y as the user has it, weight (n,) or None."""
+    """Validated data: X an array or a sparse matrix, y as the user passed it, weight (n,) or None."""
 
     X: Any
     y: Array
     weight: Array | None
 
     def take(self, part: Array) -> Given:
-        """Some of the rows."""
+        """Select rows."""
         return Given(self.X[part], self.y[part], None if self.weight is None else self.weight[part])
 
 
 class BaseMLP(Weights, BaseEstimator, ABC):
-    """Base of the two estimators; scikit-learn's names, so that users and its tools find them."""
+    """Base of the two estimators, with scikit-learn's names, so that users and its tools find them."""
 
     _parameter_constraints = parameters.CONSTRAINTS
     _numeric_y = False  # whether y must be numbers
 
-    # ---------------------------------------------------------------- what the two differ in
+    # ---------------------------------------------------------------- what subclasses implement
 
     @abstractmethod
     def _check_y(self, y: Array, incremental: bool, first: bool) -> Array:
-        """y, checked; a classifier also notes down its classes."""
+        """Validate y; a classifier also records its classes."""
 
     @abstractmethod
     def _design(self, y: Array) -> Design:
-        """The outputs, for such a y."""
+        """The output layer for this y."""
 
     @abstractmethod
     def _targets(self, y: Array, design: Design, dtype: Any) -> Array:
-        """y as the engine takes it."""
+        """y in the form the engine takes."""
 
     @abstractmethod
     def _score_outputs(self, outputs: Array, y: Array, weight: Array | None) -> float:
-        """How good outputs are; y as the engine takes it."""
+        """Score of the outputs; y in the engine's form."""
 
     def _weigh(self, y: Array, weight: Array | None, incremental: bool) -> Array | None:
-        """The weights of rows."""
+        """Sample weights, including class weights."""
         return weight
 
     def _strata(self, y: Array) -> Array | None:
-        """What rows held out are to be drawn evenly from."""
+        """What to stratify the validation split by."""
         return None
 
     # ---------------------------------------------------------------- fitting
@@ -90,22 +89,36 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         y_val: Any = None,
         sample_weight_val: Any = None,
     ) -> Self:
-        """Train on X and y until converged, or for max_iter epochs.
+        """Train until convergence, or for max_iter epochs.
 
-        sample_weight: (n,), not negative. X_val, y_val, sample_weight_val: rows to validate on instead of
-        validation_fraction of X; without early_stopping they are only measured. All three can be routed as metadata.
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n, features)
+            Features.
+        y : array-like (n,) or (n, outputs)
+            Targets.
+        sample_weight : array-like (n,), optional
+            Weights of the rows, not negative.
+        X_val, y_val, sample_weight_val : array-like, optional
+            Rows to validate on instead of validation_fraction of X. Without early_stopping they are only evaluated. All
+            three can be routed as metadata.
+
+        Returns
+        -------
+        self
+            The fitted estimator.
         """
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, held_out: tuple[Any, Any, Any], incremental: bool) -> Any:
         self._validate_params()
         parameters.check_together(self)
-        sizes = designs.hidden_sizes(self.hidden_layer_sizes)
-        known = self.__sklearn_is_fitted__() or "_known" in self.__dict__  # users may set coefs_ themselves
-        first = not known or (not self.warm_start and not incremental)
+        sizes = architecture.hidden_sizes(self.hidden_layer_sizes)
+        has_weights = self.__sklearn_is_fitted__() or "_weight_copies" in self.__dict__  # users may set coefs_
+        first = not has_weights or (not self.warm_start and not incremental)
         if incremental and self.early_stopping and held_out[0] is None:
             raise ValueError(
-                "partial_fit does not support early_stopping=True without rows to look at: pass X_val and y_val"
+                "partial_fit does not support early_stopping=True without validation rows: pass X_val and y_val"
             )
         given = self._check_data(X, y, sample_weight, incremental, first)
         held = self._check_held_out(held_out)
@@ -123,12 +136,12 @@ class BaseMLP(Weights, BaseEstimator, ABC):
 
     def _check_data(self, X: Any, y: Any, sample_weight: Any, incremental: bool, first: bool) -> Given:
         given = self._checked(X, y, sample_weight, incremental, first)
-        if given.weight is not None and not given.weight.any():  # later versions of scikit-learn have found that out
+        if given.weight is not None and not given.weight.any():  # later versions of scikit-learn check this
             raise ValueError("Sample weights must contain at least one non-zero number.")
         return given._replace(weight=self._weigh(given.y, given.weight, incremental))
 
     def _checked(self, X: Any, y: Any, sample_weight: Any, incremental: bool, first: bool) -> Given:
-        """Rows as scikit-learn checks them, whatever they are for."""
+        """Rows validated by scikit-learn."""
         X, y = validate_data(
             self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=_DTYPES, reset=first,
             y_numeric=self._numeric_y,
@@ -139,14 +152,14 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         return Given(X.tocsr() if hasattr(X, "tocsr") else X, y, sample_weight)
 
     def _check_held_out(self, held_out: tuple[Any, Any, Any]) -> Given | None:
-        """X_val, y_val and sample_weight_val, or None where there are none."""
+        """X_val, y_val and sample_weight_val, or None if not given."""
         X, y, weight = held_out
         if X is None and y is None and weight is None:
             return None
         if X is None or y is None:
             raise ValueError("X_val and y_val must both be given, or none of them")
         if self.solver == "lbfgs":
-            raise ValueError("X_val needs epochs, which solver='lbfgs' has not: pass solver='adam' or 'sgd'")
+            raise ValueError("X_val needs epochs, which solver='lbfgs' does not have: pass solver='adam' or 'sgd'")
         return self._checked(X, y, weight, True, False)
 
     def _network(
@@ -159,23 +172,25 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         first: bool,
         random_state: np.random.RandomState,
     ) -> None:
-        """The model, new or the one there is, and the attributes that tell of it."""
-        functions = [designs.activation_of(f) for f in designs.each(self.activation, len(sizes), "activation")]
-        rates = designs.each(self.dropout, len(sizes), "dropout")
+        """Create the model, or reuse the current one, and set the attributes that describe it."""
+        given = architecture.each(self.activation, len(sizes), "activation")
+        functions = [architecture.activation_of(function) for function in given]
+        rates = architecture.each(self.dropout, len(sizes), "dropout")
         named = self.solver in parameters.SGD_AND_ADAM
         own = not named and self.solver != "lbfgs" and not takes_penalty(self._optimizer_object())
         l2 = self.alpha / (2 * design.gradient_scale * batch_weight) if own else 0.0
-        layers = designs.layers_of(sizes, functions, rates, self.batch_norm, design, l2)
+        layers = architecture.layers_of(sizes, functions, rates, self.batch_norm, design, l2)
         if first:
             units = [inputs, *sizes, design.units]
             names = [function.name for function in functions]
-            kernels, biases = designs.initial_weights(random_state, units, [*names, names[-1] if names else ""], dtype)
+            names.append(names[-1] if names else "")
+            kernels, biases = architecture.initial_weights(random_state, units, names, dtype)
             self._reset(design, len(units))
             seed = int(random_state.randint(np.iinfo(np.int32).max)) if any(rates) else 0
             self.model_ = Sequential(layers, input_size=inputs, seed=seed, dtype=dtype)
             self._put(kernels, biases)
             return
-        if not hasattr(self, "model_"):  # weights were set, but none were learnt
+        if not hasattr(self, "model_"):  # weights were set, but nothing was trained
             coefs, intercepts = self.coefs_, self.intercepts_
             self._reset(design, len(sizes) + 2)
             self.model_ = Sequential(layers, input_size=inputs, dtype=dtype)
@@ -186,20 +201,20 @@ class BaseMLP(Weights, BaseEstimator, ABC):
             self._rebuild(layers)
 
     def _rebuild(self, layers: list[Any]) -> None:
-        """A model of other layers with the same weights, after set_params."""
+        """Rebuild the model with other layers and the same weights, after set_params."""
         old = self.model_
         new = Sequential(layers, input_size=old.input_size, seed=old.seed, dtype=old.dtype)
         before, after = ([W.shape for W in model.get_weights()] for model in (old, new))
         if before != after:
             raise ValueError(
-                f"warm_start and partial_fit go on with the weights there are, of shapes {before}, but the parameters "
-                f"now want {after}: keep hidden_layer_sizes and batch_norm, or fit with warm_start=False"
+                f"warm_start and partial_fit continue with the current weights, of shapes {before}, but the parameters "
+                f"now need {after}: keep hidden_layer_sizes and batch_norm, or fit with warm_start=False"
             )
         new.set_weights(old.get_weights())
         self.model_ = new
 
     def _reset(self, design: Design, n_layers: int) -> None:
-        for name in ("_known", "_best_weights", "stopped_early_"):
+        for name in ("_weight_copies", "_best_weights", "stopped_early_"):
             self.__dict__.pop(name, None)
         self.n_iter_, self.t_ = 0, 0
         self.n_layers_, self.n_outputs_, self.out_activation_ = n_layers, design.units, design.out_activation
@@ -207,7 +222,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
             self._start_curves()
 
     def _start_curves(self) -> None:
-        """What is noted down of every epoch."""
+        """Reset the per-epoch records."""
         self.loss_curve_: list[float] = []
         self._no_improvement_count = 0
         self.best_loss_ = None if self.early_stopping else np.inf
@@ -216,7 +231,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         self.best_validation_score_: float | None = None
 
     def _compile(self, design: Design, batch_size: int, anew: bool) -> None:
-        """Have the model train by this solver; anew: from states of 0."""
+        """Compile the model for this solver; anew: with a fresh optimizer state."""
         model, c = self.model_, design.gradient_scale
         if anew or not model.compiled:
             optimizer = self._optimizer_object()
@@ -244,7 +259,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         return make(rate)
 
     def _rows(self, given: Given, design: Design, dtype: Any) -> Rows:
-        """As the engine takes it."""
+        """Data in the form the engine takes."""
         X = data.features(given.X, None, np.dtype(dtype)) if hasattr(given.X, "tocsr") else given.X
         X = np.require(X, dtype, ["C", "A"]) if isinstance(X, np.ndarray) else X
         weight = None if given.weight is None else np.require(given.weight, dtype, ["C", "A"])
@@ -279,13 +294,13 @@ class BaseMLP(Weights, BaseEstimator, ABC):
             deviance_constants(rows.y) if design.deviance else None, n_threads,
         )  # fmt: skip
         Stochastic(self, epochs, validation, incremental).run()
-        self.__dict__.pop("_known", None)
+        self.__dict__.pop("_weight_copies", None)
         if incremental and self.early_stopping and self._no_improvement_count > self.n_iter_no_change:
             model.set_weights(self._best_weights)
             self.stopped_early_ = True
 
     def _split(self, given: Given, random_state: np.random.RandomState) -> tuple[Given, Given]:
-        """Rows to train on, and rows held out: the same as scikit-learn's."""
+        """Training and validation rows, the same as scikit-learn's."""
         rows, held = train_test_split(
             np.arange(given.X.shape[0]), random_state=random_state, test_size=self.validation_fraction,
             stratify=self._strata(given.y),
@@ -297,7 +312,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         return given.take(rows), given.take(held)
 
     def _watch(self, held: Given | None, design: Design, n_threads: int | None) -> Validation | None:
-        """What measures the model on rows held out, where there are any."""
+        """The validation of held-out rows, if there are any."""
         if held is None:
             return None
         if self.validation_scores_ is None:
@@ -325,13 +340,13 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         model.set_weights(weights)
         if wide is not model:
             model.compile(optimizers.SGD(), design.loss)
-        self.__dict__.pop("_known", None)
+        self.__dict__.pop("_weight_copies", None)
 
     def _threads(self) -> int | None:
-        """How many threads the engine may have, None for as many as pay.
+        """Maximum number of engine threads, None for as many as are worthwhile.
 
-        joblib's processes have a limit of their own, which Numba knows; of its threads, fitting side by side, each has
-        one.
+        joblib's processes have a limit of their own, which Numba respects; each of its threads, fitting in parallel,
+        gets one.
         """
         if self.n_threads is not None:
             return int(self.n_threads)
@@ -339,10 +354,10 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         nested = (getattr(backend, "nesting_level", 0) or 0) > 0
         return 1 if nested and threading.current_thread() is not threading.main_thread() else None
 
-    # ---------------------------------------------------------------- asking
+    # ---------------------------------------------------------------- prediction
 
     def _outputs(self, X: Any) -> Array:
-        """The network's outputs for X, checked."""
+        """Outputs of the network for X, validated."""
         check_is_fitted(self, "model_")
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=_DTYPES, reset=False)
         self._synchronise()
@@ -354,7 +369,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
     def __getstate__(self) -> dict[str, Any]:
         self._synchronise()
         state = dict(super().__getstate__())
-        state.pop("_known", None)
+        state.pop("_weight_copies", None)
         state["_fastbp_version"] = __version__
         return state
 
@@ -363,8 +378,8 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         version = state.pop("_fastbp_version", "unknown")
         if version != __version__:
             warnings.warn(
-                f"{type(self).__name__} was pickled by fastbp {version} and is read by {__version__}: it may "
-                "predict otherwise, or not at all. model_.save() writes files that carry a format and a checksum",
+                f"{type(self).__name__} was pickled by fastbp {version} and is loaded by {__version__}: "
+                "predictions may differ or fail. model_.save() writes files with a format version and a checksum",
                 UserWarning,
                 stacklevel=2,
             )

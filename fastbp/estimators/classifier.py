@@ -12,16 +12,15 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
-from fastbp.estimators import design as designs
-from fastbp.estimators import parameters
+from fastbp.estimators import architecture, parameters
+from fastbp.estimators.architecture import Design
 from fastbp.estimators.base import BaseMLP
-from fastbp.estimators.design import Design
 from fastbp.estimators.validation import accuracy
 from fastbp.util.types import Array
 
 
 def _by_minibatches(estimator: Any) -> bool:
-    """Whether the solver takes batches; AttributeError, in scikit-learn's words, where it does not."""
+    """Whether the solver uses minibatches; AttributeError, in scikit-learn's words, if it does not."""
     if estimator.solver == "lbfgs":
         raise AttributeError(
             "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
@@ -31,43 +30,114 @@ def _by_minibatches(estimator: Any) -> bool:
 
 def _has_probabilities(estimator: Any) -> bool:
     if getattr(estimator, "out_activation_", "softmax") not in ("softmax", "logistic"):
-        raise AttributeError(f"the loss {estimator.loss!r} has no probabilities: fit with loss='log_loss'")
+        raise AttributeError(f"the loss {estimator.loss!r} gives no probabilities: fit with loss='log_loss'")
     return True
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
-    """scikit-learn's MLPClassifier on fastbp's engine: the same parameters, weights and scores, many times faster.
+    """scikit-learn's MLPClassifier on fastbp's engine: same parameters, weights and scores, many times faster.
 
-        minimised is  mean of -log p(y | x)  +  alpha / 2 sum W^2 / rows of the batch
+    It minimises::
 
-    X: (n, features), an array, a DataFrame or a sparse matrix; float32 is computed in float32, all else in float64.
-    y: (n,) labels of any kind, or (n, classes) of 0 and 1, of which any number may be 1 (multilabel).
+        mean of -log p(y | x)  +  alpha / 2 sum W^2 / rows of the batch
 
-    scikit-learn's parameters: hidden_layer_sizes, activation ("identity", "logistic", "tanh", "relu"), solver ("adam",
-    "sgd", "lbfgs"), alpha, batch_size, learning_rate ("constant", "invscaling", "adaptive"), learning_rate_init,
-    power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping,
-    validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun. A random_state gives the same initial
-    weights, held out rows and orders as there, and so, but for rounding, the same weights after training.
+    X is (n, features): an array, a DataFrame or a sparse matrix; float32 is computed in float32, everything else in
+    float64. y is (n,) labels of any kind, or (n, classes) of 0 and 1 for multilabel classification.
 
-    Added: activation may be any of fastbp's, or a sequence of one for each hidden layer. solver may be a name or an
-    object of fastbp.optimizers, such as AdamW(1e-3); learning_rate_init may be a schedule. dropout: the share of each
-    hidden layer's outputs to drop, or one for each. batch_norm: whether to normalise below each hidden activation.
-    loss: "log_loss", or a name or object of fastbp.losses. class_weight: None, "balanced" or {class: weight}. scoring:
-    what early stopping goes by: None (accuracy), "loss", a scorer or its name. callbacks: of fastbp.callbacks.
-    progress: whether to show a bar. n_threads: at most so many, None for as many as pay.
+    Parameters
+    ----------
+    hidden_layer_sizes : sequence of int, default (100,)
+        Units of the hidden layers.
+    activation : str, Activation or sequence, default "relu"
+        "identity", "logistic", "tanh", "relu" or any other of fastbp's activations; or one for each hidden layer.
+    solver : str or Optimizer, default "adam"
+        "adam", "sgd", "lbfgs", another name, or an object of `fastbp.optimizers` such as ``AdamW(1e-3)``.
+    alpha : float, default 1e-4
+        Strength of the L2 penalty.
+    batch_size : int or "auto", default "auto"
+        Rows per step; "auto" is min(200, n).
+    learning_rate : {"constant", "invscaling", "adaptive"}, default "constant"
+        How the learning rate changes.
+    learning_rate_init : float or schedule, default 0.001
+        Initial learning rate, or a schedule of `fastbp.schedules`.
+    power_t : float, default 0.5
+        Exponent of "invscaling".
+    max_iter : int, default 200
+        Maximum number of epochs, or of iterations of "lbfgs".
+    shuffle : bool, default True
+        Whether to shuffle the rows every epoch.
+    random_state : int, RandomState or None, default None
+        Gives the same initial weights, validation rows and orders as in scikit-learn and thus, up to rounding, the same
+        weights after training.
+    tol : float, default 1e-4
+        Improvement below which an epoch counts as no improvement.
+    verbose : bool, default False
+        Whether to print the loss of every epoch.
+    warm_start : bool, default False
+        Whether fit continues from the current weights.
+    momentum : float, default 0.9
+        Momentum of "sgd".
+    nesterovs_momentum : bool, default True
+        Whether "sgd" uses Nesterov's momentum.
+    early_stopping : bool, default False
+        Whether to stop when the validation score stops improving.
+    validation_fraction : float, default 0.1
+        Share of the rows held out for early stopping.
+    beta_1, beta_2, epsilon : float, default 0.9, 0.999, 1e-8
+        Of "adam".
+    n_iter_no_change : int, default 10
+        Epochs without improvement before training stops.
+    max_fun : int, default 15000
+        Maximum number of loss evaluations of "lbfgs".
+    loss : str or Loss, default "log_loss"
+        "log_loss", or a name or object of `fastbp.losses`. Not in scikit-learn, like all that follow.
+    dropout : float or sequence, optional
+        Dropout rate of the hidden layers, or one for each.
+    batch_norm : bool, default False
+        Whether to use batch normalization before each hidden activation.
+    class_weight : "balanced" or dict, optional
+        {class: weight}.
+    scoring : str or callable, optional
+        Criterion of early stopping: accuracy by default, "loss", a scorer or its name.
+    callbacks : list, optional
+        Of `fastbp.callbacks`.
+    progress : bool, default False
+        Whether to show a progress bar.
+    n_threads : int, optional
+        Maximum number of threads, by default as many as are worthwhile.
 
-    Attributes: scikit-learn's, and model_, the fastbp.Sequential; validation_loss_curve_ beside validation_scores_.
+    Attributes
+    ----------
+    model_ : Sequential
+        The trained model. All attributes of scikit-learn's estimator exist as well.
+    validation_loss_curve_ : list of float
+        Validation loss per epoch; scikit-learn's ``validation_scores_`` holds the scores.
 
-    Raises ValueError or TypeError for parameters and data that cannot be right; warns with scikit-learn's
-    ConvergenceWarning where max_iter came before convergence.
+    Raises
+    ------
+    ValueError, TypeError
+        For invalid parameters or data.
 
+    Warns
+    -----
+    ConvergenceWarning
+        If max_iter was reached before convergence.
+
+    Notes
+    -----
+    docs/estimators.md lists the differences from scikit-learn.
+
+    References
+    ----------
+    Goodfellow et al. 2016, chapters 6 and 8.
+
+    Examples
+    --------
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
     >>> classifier = MLPClassifier(tol=1e-3, random_state=0).fit(X[:1000] / 16, y[:1000])
     >>> classifier.score(X[1000:] / 16, y[1000:]) > 0.9
     True
-
-    Goodfellow et al. 2016, chapters 6 and 8; docs/estimators.md says what differs from scikit-learn.
     """
 
     _parameter_constraints = parameters.CONSTRAINTS | {
@@ -126,15 +196,27 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y_val: Any = None,
         sample_weight_val: Any = None,
     ) -> MLPClassifier:
-        """Train for one epoch over X and y; the first call needs classes, all there will be.
+        """Train for one epoch over X and y.
 
-        With early_stopping, X_val and y_val are needed: once the score on them has not become better for
-        n_iter_no_change calls the best weights are restored, stopped_early_ is True, and later calls change nothing.
+        With early_stopping, X_val and y_val are required. Once their score has not improved for n_iter_no_change calls,
+        the best weights are restored, ``stopped_early_`` is True, and later calls change nothing.
+
+        Parameters
+        ----------
+        X, y, sample_weight, X_val, y_val, sample_weight_val
+            As in `fit`.
+        classes : array-like, optional
+            All classes there will be; required by the first call.
+
+        Returns
+        -------
+        self
+            The estimator.
         """
         if self.class_weight == "balanced":
             raise ValueError(
-                "class_weight 'balanced' is not supported for partial_fit, which cannot know how many rows of a class "
-                "are to come: pass a dict, such as that of sklearn.utils.compute_class_weight"
+                "class_weight 'balanced' is not supported for partial_fit, which does not know the class "
+                "frequencies: pass a dict, such as from sklearn.utils.compute_class_weight"
             )
         if _check_partial_fit_first_call(self, classes):
             multilabel = type_of_target(y).startswith("multilabel")
@@ -148,12 +230,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
         else:
-            self._check_known(unique_labels(y), incremental)
+            self._check_classes(unique_labels(y), incremental)
         if self._label_binarizer.y_type_.startswith("multilabel"):
             return np.asarray(self._label_binarizer.transform(y))
         return y
 
-    def _check_known(self, labels: Array, incremental: bool) -> None:
+    def _check_classes(self, labels: Array, incremental: bool) -> None:
         """ValueError for classes the model does not have."""
         if self.warm_start and not incremental and set(labels) != set(self.classes_):
             raise ValueError(
@@ -170,7 +252,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return bool(self._label_binarizer.y_type_.startswith("multilabel"))
 
     def _design(self, y: Array) -> Design:
-        return designs.classification(self.loss, len(self.classes_), self._multilabel)
+        return architecture.classification(self.loss, len(self.classes_), self._multilabel)
 
     def _targets(self, y: Array, design: Design, dtype: Any) -> Array:
         if self._multilabel:
@@ -193,15 +275,37 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return None  # as scikit-learn, which looks at the columns of a binarised y
         return np.where(y == self.classes_[-1], "True", "False") if len(self.classes_) == 2 else None
 
-    # ---------------------------------------------------------------- asking
+    # ---------------------------------------------------------------- prediction
 
     def predict(self, X: Any) -> Array:
-        """The most probable class of each row, (n,); of multilabel the classes above 1/2, (n, classes) of 0 and 1."""
+        """Predict the most probable class of each row.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n, features)
+            Features.
+
+        Returns
+        -------
+        ndarray (n,) or (n, classes)
+            Labels; for multilabel, 1 for every class with a probability above 1/2.
+        """
         return self._labels(self._outputs(X))
 
     @available_if(_has_probabilities)
     def predict_proba(self, X: Any) -> Array:
-        """The probability of each class, (n, classes), in the order of classes_."""
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n, features)
+            Features.
+
+        Returns
+        -------
+        ndarray (n, classes)
+            In the order of ``classes_``.
+        """
         p = self._outputs(X)
         if self._multilabel:
             return p
@@ -211,7 +315,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     @available_if(_has_probabilities)
     def predict_log_proba(self, X: Any) -> Array:
-        """The logarithms of predict_proba."""
+        """Logarithm of `predict_proba`."""
         p = self.predict_proba(X)
         with np.errstate(divide="ignore"):
             return np.log(p, out=p)
@@ -242,5 +346,5 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
 
 def _signed(targets: Array, design: Design) -> Array:
-    """0 and 1 as the loss takes them."""
+    """0 and 1 in the form the loss takes."""
     return 2 * targets - 1 if design.loss.targets == "signs" else targets

@@ -1,4 +1,4 @@
-"""Epochs of minibatches by scikit-learn's rules, as many in one slice of the engine's as nobody wants to look into."""
+"""Minibatch epochs by scikit-learn's rules, as many per engine call as need no inspection in between."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from fastbp import optimizers
 from fastbp.data.arrays import Rows
 from fastbp.data.batch_schedule import Pace
-from fastbp.estimators.design import Design
+from fastbp.estimators.architecture import Design
 from fastbp.training.trainer import Trainer
 from fastbp.util.types import Array
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 
 _MOST_ROWS = 1 << 20  # of an order: 8 MiB
-# Optimizers that add weight decay to the gradient, so that the penalty can go the fast way, as a decay.
+# Optimizers that add weight decay to the gradient, so that the penalty can be applied as weight decay, which is fast.
 COUPLED = (optimizers.SGD, optimizers.Adam, optimizers.NAdam, optimizers.RMSprop, optimizers.Adagrad,
            optimizers.Adadelta)  # fmt: skip
 
 
 def takes_penalty(optimizer: optimizers.Optimizer) -> bool:
-    """Whether the penalty's gradient can be the optimizer's weight decay."""
+    """Whether the penalty's gradient can be expressed as the optimizer's weight decay."""
     return type(optimizer) in COUPLED and optimizer.weight_decay == 0
 
 
 class Rules(NamedTuple):
     """How an optimizer's scalars become scikit-learn's.
 
-    solver: "sgd" and "adam" step along the gradient of scikit-learn's loss, other optimizers along that of the
-    engine's; alpha: of the penalty, 0 where it is none of the optimizer's.
+    solver: "sgd" and "adam" use the gradient of scikit-learn's loss, other optimizers that of the engine's; alpha:
+    strength of the penalty, 0 if it is not part of the optimizer.
     """
 
     solver: str
@@ -41,12 +41,12 @@ class Rules(NamedTuple):
     design: Design
 
     def apply(self, scalars: Array, weights: Array) -> None:
-        """Change the scalars of steps on rows that weigh so much; in place.
+        """Change the scalars of steps in place; weights: the sum of sample weights of each step.
 
         With g = c g_e the gradient of scikit-learn's loss, g_e the engine's, and d = alpha / weight:
 
             SGD:   W - r (c g_e + d W) = W - (r c) (g_e + d/c W)
-            Adam:  m / (sqrt(v) + e) is the same for c m, c^2 v and c e, and e stands beside the uncorrected sqrt(v)
+            Adam:  m / (sqrt(v) + e) is the same for c m, c^2 v and c e, and e is added to the uncorrected sqrt(v)
         """
         c = self.design.gradient_scale
         if self.solver == "sgd":
@@ -54,14 +54,14 @@ class Rules(NamedTuple):
         elif self.solver == "adam":
             scalars[:, 4] /= c * np.sqrt(scalars[:, 6])
         if self.alpha:
-            # Adam's rule looks for a decay in the first step of a slice: also where its rows weigh nothing.
+            # Adam reads whether there is a decay from the first step of a slice, even if its rows have weight 0.
             scalars[:, 1] = np.where(weights > 0, self.alpha / (c * np.where(weights > 0, weights, 1)), 1e-300)
 
 
 class Epochs:
-    """Runs epochs on a trainer and gives the loss of each.
+    """Runs epochs on a trainer and returns the loss of each.
 
-    constants: what is added to every row's loss, (n,) or None.
+    constants: added to the loss of each row, (n,) or None.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class Epochs:
 
     @property
     def most(self) -> int:
-        """Epochs that take some 0.1 s together, one at least: so often Ctrl-C is looked for."""
+        """Epochs that take about 0.1 s together, at least one: Ctrl-C is handled in between."""
         return max(1, min(self._pace.count // self.steps, _MOST_ROWS // self.n))
 
     def run(self, epochs: int) -> tuple[list[float], Report | None]:
-        """The losses of so many epochs; where training diverged those before it, and the engine's report."""
+        """The losses of some epochs; if training diverged, those of the epochs before, and the engine's report."""
         order = self._orders(epochs)
         bounds = np.append(0, (self._ends + self.n * np.arange(epochs)[:, np.newaxis]).reshape(-1))
         total, done = epochs * self.steps, 0
@@ -101,8 +101,8 @@ class Epochs:
             losses[done:end] = found
             done = end
             if report.status:
-                whole = (done - len(found) + report.steps) // self.steps
-                return self._means(losses[: whole * self.steps], order), report
+                complete = (done - len(found) + report.steps) // self.steps
+                return self._means(losses[: complete * self.steps], order), report
         self.trainer.epoch += epochs
         return self._means(losses, order), None
 
@@ -117,13 +117,13 @@ class Epochs:
         return report, losses
 
     def _weights(self, order: Array, bounds: Array) -> Array:
-        """What the rows of each step weigh."""
+        """Sum of sample weights of each step."""
         if self.rows.weight is None:
             return np.diff(bounds)
         return np.add.reduceat(self.rows.weight[order].astype(np.float64), bounds[:-1])
 
     def _orders(self, epochs: int) -> Array:
-        """The rows in the orders of the next epochs, drawn as scikit-learn draws them."""
+        """The orders of the next epochs, drawn as scikit-learn does."""
         if self._random_state is None:
             return np.tile(self._order, epochs)
         orders = np.empty((epochs, self.n), np.int64)
@@ -134,7 +134,7 @@ class Epochs:
         return orders.reshape(-1)
 
     def _means(self, losses: Array, order: Array) -> list[float]:
-        """The mean loss of every epoch: its batches count by their rows."""
+        """Mean loss of every epoch, with batches weighted by their rows."""
         values = self.rules.design.loss_scale * losses
         if self._constants is not None:
             values += self._constant_terms(order, len(losses) // self.steps)

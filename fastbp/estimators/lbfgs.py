@@ -1,4 +1,4 @@
-"""L-BFGS over all rows: scipy's, on the engine's gradients."""
+"""Full-batch L-BFGS: scipy's, on the engine's gradients."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from threadpoolctl import ThreadpoolController
 
 from fastbp.data.arrays import Rows
 from fastbp.engine.engine import Engine
-from fastbp.estimators.design import Design
+from fastbp.estimators.architecture import Design
 from fastbp.util.types import Array
 
-_CHUNK_BYTES = 1 << 25  # of the activations of rows that go through the network at once
+_CHUNK_BYTES = 1 << 25  # of the activations of a chunk
 _CHUNK_ROWS = 256
 
 
 @functools.cache
 def _blas() -> ThreadpoolController:
-    """The BLAS libraries that are loaded: scipy's is among them by now."""
+    """The loaded BLAS libraries, including scipy's by now."""
     return ThreadpoolController()
 
 
 class Objective:
-    """The penalised loss of all rows and its gradient, as functions of a flat float64 vector of weights.
+    """The penalised loss over all rows and its gradient, as functions of a flat float64 vector of weights.
 
         J(w) = gradient_scale L(w) + alpha / 2 sum W^2 / (rows, or their weights)
 
-    Of its parts L's mean goes over chunks of rows, so that memory is bounded. dtype: of the engine, float64 always:
-    a line search cannot live with float32's rounding.
+    L is accumulated over chunks of rows, which bounds the memory. The engine is always float64: a line search does not
+    tolerate float32's rounding.
     """
 
     def __init__(
@@ -46,16 +46,16 @@ class Objective:
         self.alpha, self.constant = alpha / self.weight, constant
         width = engine.input_size + 2 * sum(spec.units for spec in engine.specs)
         self.chunk = max(_CHUNK_ROWS, _CHUNK_BYTES // (8 * width) // _CHUNK_ROWS * _CHUNK_ROWS)
-        # Several parts of another type are not kept: each is copied when it is used, and let go.
+        # Chunks of another dtype are not kept: each is converted when used, then freed.
         kept = n <= self.chunk or rows.X.dtype == engine.dtype
         self.parts = list(self._parts()) if kept else []
 
     def _parts(self) -> Iterator[tuple[Any, Array, Array | None, float]]:
-        """All rows, so many at a time."""
+        """All rows in chunks."""
         return (self._part(slice(start, start + self.chunk)) for start in range(0, len(self.rows.X), self.chunk))
 
     def _part(self, part: slice) -> tuple[Any, Array, Array | None, float]:
-        """Some rows as the engine takes them, and their share of all."""
+        """A slice of rows in the engine's form, and its share of the total weight."""
         X, y, weight = self.rows
         w = None if weight is None else weight[part].astype(np.float64, copy=False)
         own = X[part]
@@ -66,11 +66,11 @@ class Objective:
         return own, target, w, total / self.weight
 
     def pack(self, weights: list[Array]) -> Array:
-        """Arrays as one vector."""
+        """Concatenate arrays into one vector."""
         return np.concatenate([np.asarray(array, np.float64).reshape(-1) for array in weights])
 
     def unpack(self, vector: Array) -> list[Array]:
-        """One vector as arrays."""
+        """Split a vector into arrays."""
         return [part.reshape(shape) for part, shape in zip(np.split(vector, self.splits), self.shapes, strict=True)]
 
     def __call__(self, vector: Array) -> tuple[float, Array]:
@@ -94,18 +94,18 @@ class Objective:
 
     @property
     def loss(self) -> float:
-        """What scikit-learn reports, of the last call."""
+        """The loss that scikit-learn reports, for the last call."""
         return self.design.loss_scale * self.mean + self.penalty + self.constant
 
 
 def minimise(objective: Objective, weights: list[Array], estimator: Any) -> list[Array]:
-    """Weights at a minimum; sets n_iter_ and loss_, and warns where it was not reached, as scikit-learn does.
+    """Weights at a minimum; sets n_iter_ and loss_, and warns if it was not reached, as scikit-learn does.
 
-    Under one BLAS thread: scipy's sums of products would differ in their last bits with the number of them.
+    Runs with one BLAS thread, because the last bits of scipy's dot products depend on the number of threads.
     """
     iterations = 0
 
-    def tell(intermediate_result: Any) -> None:
+    def print_iteration(intermediate_result: Any) -> None:
         nonlocal iterations
         iterations += 1
         print(f"Iteration {iterations}, loss = {intermediate_result.fun:.8f}")
@@ -116,7 +116,7 @@ def minimise(objective: Objective, weights: list[Array], estimator: Any) -> list
             objective.pack(weights),
             method="L-BFGS-B",
             jac=True,
-            callback=tell if estimator.verbose else None,
+            callback=print_iteration if estimator.verbose else None,
             options={"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol},
         )
         objective(result.x)

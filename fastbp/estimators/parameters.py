@@ -1,4 +1,4 @@
-"""What an estimator's parameters may be, in scikit-learn's terms, so that its messages tell."""
+"""Constraints on an estimator's parameters, in scikit-learn's terms, which also produce its messages."""
 
 from __future__ import annotations
 
@@ -52,18 +52,18 @@ REGRESSOR_LOSSES = [StrOptions({"squared_error", "absolute_error", *losses.NAMES
 
 
 def check_together(estimator: Any) -> None:
-    """ValueError for parameters that do not go together."""
+    """ValueError for incompatible parameters."""
     own = isinstance(estimator.solver, optimizers.Optimizer)
     if estimator.solver == "lbfgs":
         for name, used in (("dropout", _any(estimator.dropout)), ("batch_norm", estimator.batch_norm)):
             if used:
                 raise ValueError(
-                    f"{name} needs a solver of minibatches, but solver='lbfgs' looks at all rows at once, and at the "
-                    "same function each time: pass solver='adam' or 'sgd'"
+                    f"{name} needs a minibatch solver, but solver='lbfgs' needs a deterministic loss over all rows: "
+                    "pass solver='adam' or 'sgd'"
                 )
         for name in ("callbacks", "progress"):
             if getattr(estimator, name):
-                raise ValueError(f"{name} needs epochs, which solver='lbfgs' has not: pass solver='adam' or 'sgd'")
+                raise ValueError(f"{name} needs epochs, but solver='lbfgs' has none: pass solver='adam' or 'sgd'")
     if any(isinstance(callback, BackupAndRestore) for callback in arguments.callbacks(estimator.callbacks or ())):
         raise ValueError(
             "BackupAndRestore is for Sequential.fit, which an estimator does not call: use ModelCheckpoint, or fit in "
@@ -71,12 +71,12 @@ def check_together(estimator: Any) -> None:
         )
     if callable(estimator.learning_rate_init) and (own or estimator.solver == "lbfgs"):
         raise ValueError(
-            "learning_rate_init cannot be a schedule where the solver is an optimizer of its own, or 'lbfgs': give the "
+            "learning_rate_init cannot be a schedule if the solver is an optimizer object or 'lbfgs': pass the "
             "schedule to the optimizer"
         )
     if callable(estimator.learning_rate_init) and estimator.learning_rate != "constant":
         raise ValueError(
-            f"learning_rate={estimator.learning_rate!r} needs a number to begin with, but learning_rate_init is a "
+            f"learning_rate={estimator.learning_rate!r} needs a number to start from, but learning_rate_init is a "
             "schedule: pass learning_rate='constant'"
         )
 
@@ -86,7 +86,7 @@ def _any(rates: Any) -> bool:
 
 
 def set_parameters(estimator: Any, given: dict[str, Any]) -> None:
-    """Keep a constructor's arguments, its `locals()`, as attributes: all that scikit-learn lets it do."""
+    """Store a constructor's arguments, its `locals()`, as attributes, which is all scikit-learn allows there."""
     for name, value in given.items():
         if name != "self":
             setattr(estimator, name, value)

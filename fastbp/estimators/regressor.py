@@ -10,32 +10,53 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 
 from fastbp import losses
-from fastbp.estimators import design as designs
-from fastbp.estimators import parameters
+from fastbp.estimators import architecture, parameters
+from fastbp.estimators.architecture import Design
 from fastbp.estimators.base import BaseMLP
 from fastbp.estimators.classifier import _by_minibatches
-from fastbp.estimators.design import Design
 from fastbp.estimators.validation import r2
 from fastbp.util.types import Array
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
-    """scikit-learn's MLPRegressor on fastbp's engine: the same parameters, weights and scores, many times faster.
+    """scikit-learn's MLPRegressor on fastbp's engine: same parameters, weights and scores, many times faster.
 
-        minimised is  mean of 1/2 (f(x) - y)^2  +  alpha / 2 sum W^2 / rows of the batch
+    It minimises::
 
-    X: as MLPClassifier's. y: (n,) or (n, outputs) numbers.
+        mean of 1/2 (f(x) - y)^2  +  alpha / 2 sum W^2 / rows of the batch
 
-    Parameters, attributes, errors and warnings: as MLPClassifier's, without class_weight. loss: "squared_error",
-    "poisson" (y >= 0; the prediction is the exponential of the output), "absolute_error", or a name or object of
-    fastbp.losses, such as Quantile((0.1, 0.5, 0.9)) or GaussianNLL(). scoring None is R².
+    X is as in `MLPClassifier`; y is (n,) or (n, outputs) numbers.
 
+    Parameters
+    ----------
+    loss : str or Loss, default "squared_error"
+        "squared_error", "poisson" (y >= 0; the prediction is the exponential of the output), "absolute_error", or a
+        name or object of `fastbp.losses`, such as ``Quantile((0.1, 0.5, 0.9))`` or ``GaussianNLL()``.
+    hidden_layer_sizes : sequence of int, default (100,)
+        Units of the hidden layers.
+    activation : str, Activation or sequence, default "relu"
+        As in `MLPClassifier`, like all other parameters; there is no class_weight.
+    scoring : str or callable, optional
+        Criterion of early stopping, R² by default.
+
+    See Also
+    --------
+    MLPClassifier : All parameters, attributes, errors and warnings.
+
+    Notes
+    -----
+    docs/estimators.md lists the differences from scikit-learn.
+
+    References
+    ----------
+    Goodfellow et al. 2016, chapters 6 and 8.
+
+    Examples
+    --------
     >>> X = np.linspace(-1, 1, 200).reshape(-1, 1)
     >>> regressor = MLPRegressor(hidden_layer_sizes=(32,), solver="lbfgs", random_state=0).fit(X, np.abs(X[:, 0]))
     >>> regressor.score(X, np.abs(X[:, 0])) > 0.99
     True
-
-    Goodfellow et al. 2016, chapters 6 and 8; docs/estimators.md says what differs from scikit-learn.
     """
 
     _parameter_constraints = parameters.CONSTRAINTS | {"loss": parameters.REGRESSOR_LOSSES}
@@ -90,7 +111,18 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         y_val: Any = None,
         sample_weight_val: Any = None,
     ) -> MLPRegressor:
-        """Train for one epoch over X and y; with early_stopping as MLPClassifier.partial_fit."""
+        """Train for one epoch over X and y.
+
+        Parameters
+        ----------
+        X, y, sample_weight, X_val, y_val, sample_weight_val
+            As in `fit`; for early_stopping see `MLPClassifier.partial_fit`.
+
+        Returns
+        -------
+        self
+            The estimator.
+        """
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
 
     def _check_y(self, y: Array, incremental: bool, first: bool) -> Array:
@@ -99,28 +131,38 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if first:
             self._columns = 1 if y.ndim == 1 else y.shape[1]
         elif (1 if y.ndim == 1 else y.shape[1]) != self._columns:
-            raise ValueError(f"y must have {self._columns} columns, as in the fit before, but its shape is {y.shape}")
+            raise ValueError(f"y must have {self._columns} columns, as in the previous fit, got shape {y.shape}")
         lowest = float(y.min())
         counts = self.loss == "poisson" or isinstance(self.loss, losses.Poisson)
         if counts and lowest < 0:
-            raise ValueError(f"y must not be negative for the loss 'poisson', but holds {lowest}: pass counts")
+            raise ValueError(f"y must not be negative for the loss 'poisson', got {lowest}: pass counts")
         if self._design(y).activation == "sigmoid" and (lowest < 0 or float(y.max()) > 1):
             raise ValueError(f"y must lie in [0, 1] for the loss {self.loss!r}: scale it")
         return y
 
     def _design(self, y: Array) -> Design:
-        return designs.regression(self.loss, 1 if y.ndim == 1 else y.shape[1])
+        return architecture.regression(self.loss, 1 if y.ndim == 1 else y.shape[1])
 
     def _targets(self, y: Array, design: Design, dtype: Any) -> Array:
         return np.ascontiguousarray(y.reshape(len(y), -1), dtype)
 
-    # ---------------------------------------------------------------- asking
+    # ---------------------------------------------------------------- prediction
 
     def predict(self, X: Any, *, return_std: bool = False) -> Any:
-        """The prediction for each row, (n,) or (n, outputs).
+        """Predict the targets of each row.
 
-        Of several quantiles that nearest to the median; predict_quantiles gives all. return_std: with the loss
-        GaussianNLL also the standard deviations, in a second array.
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n, features)
+            Features.
+        return_std : bool, default False
+            With the loss GaussianNLL, whether to return standard deviations as well.
+
+        Returns
+        -------
+        ndarray (n,) or (n, outputs)
+            The predictions; of several quantiles the one nearest to the median (see `predict_quantiles`). With
+            return_std a tuple of these and the standard deviations.
         """
         outputs = self._outputs(X)
         mean = self._shaped(self._predictions(outputs))
@@ -133,7 +175,18 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return mean, self._shaped(np.exp(outputs[:, outputs.shape[1] // 2 :] / 2))
 
     def predict_quantiles(self, X: Any) -> Array:
-        """All quantiles of the loss Quantile, (n, quantiles), or (n, outputs, quantiles) for several outputs."""
+        """Predict all quantiles of the loss Quantile.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n, features)
+            Features.
+
+        Returns
+        -------
+        ndarray (n, quantiles) or (n, outputs, quantiles)
+            The quantiles, in the order of the loss.
+        """
         outputs = self._outputs(X)
         loss = self._fitted_loss
         if not isinstance(loss, losses.Quantile):

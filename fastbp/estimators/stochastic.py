@@ -1,4 +1,4 @@
-"""Training by minibatches until it has converged, by scikit-learn's rules."""
+"""Minibatch training until convergence, by scikit-learn's rules."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from fastbp.training.progress import Progress
 if TYPE_CHECKING:
     from fastbp.spec import Report
 
-_SMALLEST_RATE = 1e-6  # with learning_rate="adaptive": not divided any further
+_SMALLEST_RATE = 1e-6  # minimum of learning_rate="adaptive"
 
 
 class Stochastic:
     """One fit of an estimator, or one call of its partial_fit (`incremental`).
 
-    Between two looks at the losses lie as many epochs as can pass before training may have to stop: with
-    n_iter_no_change = 10 and an improvement just seen, 11 of them.
+    Between two checks of the losses, as many epochs run as can pass before training might have to stop: with
+    n_iter_no_change = 10 and an improvement just seen, 11.
     """
 
     def __init__(self, estimator: Any, epochs: Epochs, validation: Validation | None, incremental: bool) -> None:
@@ -35,11 +35,11 @@ class Stochastic:
         self.early_stopping = estimator.early_stopping and validation is not None
         paced = self.sgd and estimator.learning_rate == "invscaling"
         self.by_one = incremental or validation is not None or bool(self.callbacks) or paced
-        self.step = self.epoch = 0  # callbacks may look at these
+        self.step = self.epoch = 0  # read by callbacks
         self.last = False
 
     def run(self) -> None:
-        """Train; scikit-learn's warning where max_iter epochs were not enough, its error where weights diverged."""
+        """Train; scikit-learn's warning if max_iter epochs were not enough, its error if the weights diverged."""
         estimator, model = self.estimator, self.estimator.model_
         if self.early_stopping and getattr(estimator, "_best_weights", None) is None:
             estimator._best_weights = model.get_weights()
@@ -66,13 +66,13 @@ class Stochastic:
             )
 
     def renew_statistics(self) -> None:
-        """Estimate what batch normalisation needs anew from the training data: for callbacks that set weights."""
+        """Re-estimate batch normalization statistics on the training data, for callbacks that set weights."""
         renew_statistics(self.trainer, self.epochs.rows, self.epochs.batch_size)
 
     # ---------------------------------------------------------------- epochs
 
     def _all_epochs(self, progress: Progress) -> Report | None:
-        """The loop; the engine's report where training diverged."""
+        """The loop; returns the engine's report if training diverged."""
         estimator = self.estimator
         estimator.n_iter_ = 0
         while estimator.n_iter_ < estimator.max_iter:
@@ -81,8 +81,8 @@ class Stochastic:
             count = self._at_once(estimator.max_iter - estimator.n_iter_)
             losses, report = self.epochs.run(count)
             stops = self._account(losses)
-            figures = self._figures() if losses else {}
-            progress.update(self.epochs.n * len(losses), estimator.n_iter_ - 1, figures, None)
+            logs = self._logs() if losses else {}
+            progress.update(self.epochs.n * len(losses), estimator.n_iter_ - 1, logs, None)
             if report is not None:
                 self._diverged()
                 return report
@@ -97,14 +97,14 @@ class Stochastic:
         return None
 
     def _at_once(self, left: int) -> int:
-        """Epochs after none of which but the last training can stop or change."""
+        """Epochs to run together, since only after the last of them training can stop or change."""
         if self.by_one:
             return 1
         before_stop = self.estimator.n_iter_no_change + 1 - self.estimator._no_improvement_count
         return int(max(1, min(left, self.epochs.most, before_stop)))
 
     def _account(self, losses: list[float]) -> bool:
-        """Note down what came of epochs; whether training stops."""
+        """Record the losses of epochs; returns whether training stops."""
         estimator = self.estimator
         for loss in losses:
             estimator.n_iter_ += 1
@@ -119,7 +119,7 @@ class Stochastic:
                 self._set_rate(estimator.learning_rate_init / (estimator.t_ + 1) ** estimator.power_t)
             stops = estimator._no_improvement_count > estimator.n_iter_no_change and self._has_converged()
             if self.callbacks:
-                hook(self.callbacks, "on_epoch_end", estimator.n_iter_ - 1, self._figures())
+                hook(self.callbacks, "on_epoch_end", estimator.n_iter_ - 1, self._logs())
                 self.last = stops or self.incremental or estimator.n_iter_ == estimator.max_iter
                 hook(self.callbacks, "on_slice_end")
                 stops = stops or estimator.model_.stop_training
@@ -145,7 +145,7 @@ class Stochastic:
             estimator.best_loss_ = min(estimator.best_loss_, estimator.loss_)
 
     def _has_converged(self) -> bool:
-        """Whether to stop now; else the learning rate was lowered and the count starts anew."""
+        """Whether to stop; if not, the learning rate was reduced and the count restarts."""
         estimator = self.estimator
         what = "Validation score" if self.early_stopping else "Training loss"
         patience = estimator.n_iter_no_change
@@ -163,7 +163,7 @@ class Stochastic:
         return False
 
     def _set_rate(self, rate: float) -> None:
-        """Change the learning rate. scikit-learn's velocity has it as a factor, the engine's has not."""
+        """Set the learning rate; rescale the velocity, which contains it in scikit-learn but not here."""
         before = self.trainer.learning_rate
         self.trainer.learning_rate = rate
         engine = self.trainer.engine
@@ -171,7 +171,7 @@ class Stochastic:
             engine.set_state([[part * part.dtype.type(before / rate) for part in v] for v in engine.get_state()])
 
     def _diverged(self) -> None:
-        """The epoch in which the loss or a weight became infinite or no number; weights are those before that."""
+        """Record the epoch in which the loss or a weight became infinite or NaN; the weights are those from before."""
         estimator = self.estimator
         estimator.n_iter_ += 1
         estimator.loss_ = np.nan
@@ -186,14 +186,14 @@ class Stochastic:
                 stacklevel=7,
             )
 
-    def _figures(self) -> dict[str, float]:
-        """What is known of the last epoch."""
+    def _logs(self) -> dict[str, float]:
+        """Logs of the last epoch."""
         estimator = self.estimator
-        figures = {"loss": float(estimator.loss_)}
+        logs = {"loss": float(estimator.loss_)}
         if self.validation is not None:
-            figures["val_loss"] = float(estimator.validation_loss_curve_[-1])
-            figures["val_score"] = float(estimator.validation_scores_[-1])
-        return figures
+            logs["val_loss"] = float(estimator.validation_loss_curve_[-1])
+            logs["val_score"] = float(estimator.validation_scores_[-1])
+        return logs
 
     def _say(self, message: str) -> None:
         if self.estimator.verbose:

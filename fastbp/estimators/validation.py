@@ -1,4 +1,4 @@
-"""Rows held out: the loss and the score on them, epoch after epoch."""
+"""Loss and score on held-out rows, per epoch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 from sklearn.metrics import check_scoring
 
 from fastbp.data.arrays import Rows
-from fastbp.estimators.design import Design
+from fastbp.estimators.architecture import Design
 from fastbp.util.types import Array
 
 
 class Held(NamedTuple):
-    """Rows held out: as the engine takes them, and X and y as a scorer takes them."""
+    """Held-out rows: in the engine's form, and X and y for a scorer."""
 
     rows: Rows
     X: Any
@@ -21,9 +21,9 @@ class Held(NamedTuple):
 
 
 class Validation:
-    """Measures an estimator on rows held out, in one pass of its engine.
+    """Evaluates an estimator on held-out rows, in one pass of its engine.
 
-    The score is that of scikit-learn's MLP (accuracy, or R²), or what `scoring` says.
+    The score is that of scikit-learn's MLP (accuracy, or R²), or as set by `scoring`.
     """
 
     def __init__(self, held: Held, design: Design, estimator: Any, n_threads: int | None) -> None:
@@ -37,7 +37,7 @@ class Validation:
             self.constant = float(np.average(terms, weights=held.rows.weight))
 
     def measure(self, estimator: Any) -> float:
-        """The score now; noted down with the loss."""
+        """The current score, recorded together with the loss."""
         rows, engine = self.held.rows, estimator.model_.trainer.engine
         outputs = np.empty((len(rows.X), self.design.units), engine.dtype)
         loss = engine.evaluate(rows.X, rows.y, sample_weight=rows.weight, outputs=outputs, n_threads=self.n_threads)
@@ -65,14 +65,14 @@ class Validation:
 
 
 def unchecked(estimator: Any) -> Any:
-    """The same estimator, model and all, without the names of its features: X lost them when it was checked."""
+    """A copy of the estimator without its feature names, which X lost when it was validated."""
     result = object.__new__(type(estimator))
     vars(result).update({name: value for name, value in vars(estimator).items() if name != "feature_names_in_"})
     return result
 
 
 def deviance_constants(y: Array) -> Array:
-    """What the Poisson deviance of a row has beyond exp(z) - y z: the sum of y log y - y."""
+    """The part of the Poisson deviance of a row beyond exp(z) - y z: the sum of y log y - y."""
     wide = y.astype(np.float64)
     logarithms = np.log(np.where(wide > 0, wide, 1.0))
     constants: Array = (wide * logarithms - wide).sum(axis=1)
@@ -80,12 +80,12 @@ def deviance_constants(y: Array) -> Array:
 
 
 def accuracy(right: Array, weight: Array | None) -> float:
-    """The (weighted) share of rows that are right."""
+    """The (weighted) share of correct rows."""
     return float(np.average(right, weights=weight))
 
 
 def r2(y: Array, predicted: Array, weight: Array | None) -> float:
-    """scikit-learn's R²: 1 - residual / total sum of squares, the mean over outputs; a constant y has 0, or 1 if met.
+    """scikit-learn's R²: 1 - residual / total sum of squares, averaged over outputs; constant y: 0, or 1 if exact.
 
     >>> r2(np.array([[1.0], [2.0], [3.0]]), np.array([[1.0], [2.0], [4.0]]), None)
     0.5

@@ -1,4 +1,4 @@
-"""Models as models of Keras 3: needs keras, the extra `keras`, and one of its backends."""
+"""Export to Keras 3; needs keras (extra `keras`) and one of its backends."""
 
 from __future__ import annotations
 
@@ -6,21 +6,42 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastbp import regularizers
-from fastbp.exchange.parts import Part, activation, activation_of, need, parts_of, translation
+from fastbp.exchange.layer_weights import Part, activation, activation_of, need, parts_of, translation
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.model.sequential import Sequential
 from fastbp.util.types import Array
 
 
 def to_keras(model: Sequential) -> Any:
-    """The model as a keras.Model of the functional API, with the same weights and dtype; not compiled.
+    """Convert the model to a keras.Model of the functional API, with the same weights and dtype; not compiled.
 
-    A Residual becomes an Add of two branches. BatchNorm's momentum becomes 1 - momentum. Regularizers, MaxNorm and
-    trainable go along; learning-rate multipliers, loss and optimizer stay behind. Keras moves the variance of a batch,
-    divided by n, where fastbp moves that divided by n - 1: training on differs by that.
-    Raises ExchangeError for a CustomActivation and for layers without a translation, ValueError where the input size is
-    not known yet, ImportError, with the command that installs it, where keras is missing.
+    Parameters
+    ----------
+    model : Sequential
+        The model, whose input size is known.
 
+    Returns
+    -------
+    keras.Model
+        A Residual becomes an Add of two branches, BatchNorm's momentum becomes 1 - momentum. Regularizers, MaxNorm and
+        trainable are kept; learning-rate multipliers, loss and optimizer are not.
+
+    Raises
+    ------
+    ExchangeError
+        For a CustomActivation and for layers that Keras does not have.
+    ValueError
+        If the input size is not known yet.
+    ImportError
+        If keras is missing; with the command that installs it.
+
+    Notes
+    -----
+    Keras updates the moving variance with the batch variance divided by n, fastbp with that divided by n - 1; training
+    on differs accordingly.
+
+    Examples
+    --------
     >>> import os
     >>> _ = os.environ.setdefault("KERAS_BACKEND", "torch")
     >>> [layer.name for layer in to_keras(Sequential([Dense(3, "tanh"), Dense(1)], input_size=2)).layers]
@@ -37,20 +58,20 @@ def to_keras(model: Sequential) -> Any:
 
 
 class _Building:
-    """Layers of Keras on symbolic tensors, and the weights they are to have."""
+    """Keras layers on symbolic tensors, and the weights to set afterwards."""
 
     def __init__(self, keras: Any, dtype: str):
         self.keras, self.dtype = keras, dtype
         self.weights: list[tuple[Any, list[Array]]] = []
 
     def layers(self, parts: Iterable[Part], X: Any) -> Any:
-        """The output of layers on X."""
+        """Apply layers to X."""
         for part in parts:
             X = translation(LAYERS, part, "Keras")(self, part, X)
         return X
 
     def layer(self, kind: str, part: Part, suffix: str = "", weights: Iterable[Array] = (), **options: Any) -> Any:
-        """A layer of keras.layers, named after its place."""
+        """A layer of keras.layers, named by its position."""
         name = f"layer_{part.name.replace('.', '_')}{suffix}"
         made = getattr(self.keras.layers, kind)(name=name, dtype=self.dtype, **options)
         made.trainable = getattr(part.layer, "trainable", True)
@@ -141,7 +162,7 @@ def _elu(build: _Building, part: Part, X: Any) -> Any:
 
 
 def _gelu_tanh(build: _Building, part: Part, X: Any) -> Any:
-    """An operation, as no layer of Keras takes the approximation."""
+    """An operation, as no Keras layer has the approximation."""
     return build.keras.ops.gelu(X, approximate=True)
 
 

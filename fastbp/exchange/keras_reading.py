@@ -1,4 +1,4 @@
-"""Models of Keras 3 as models of fastbp: needs keras, the extra `keras`, and one of its backends."""
+"""Import from Keras 3; needs keras (extra `keras`) and one of its backends."""
 
 from __future__ import annotations
 
@@ -10,27 +10,46 @@ from typing import Any
 import numpy as np
 
 from fastbp import activations, constraints, regularizers
-from fastbp.exchange.chains import Sum, chain, joined, residual
-from fastbp.exchange.parts import ExchangeError, Part, as_floats, model_of, need
+from fastbp.exchange.layer_weights import ExchangeError, Part, as_floats, model_of, need
+from fastbp.exchange.residual_graphs import Sum, chain, joined, residual
 from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, Layer, LayerNorm
 from fastbp.model.sequential import Sequential
 from fastbp.util.types import Array
 
-Node = tuple[Any, int]  # an operation of Keras, and the number of the call: a layer may be called more than once
+Node = tuple[Any, int]  # an operation, and the number of the call: a layer may be called more than once
 Found = tuple[Layer, dict[str, Array]]
 
 
 def from_keras(model: Any, *, seed: int = 0) -> Sequential:
-    """The model that does what a built Keras 3 model does, with its weights; not compiled.
+    """Convert a built Keras 3 model, with its weights; not compiled.
 
-    model: a keras.Sequential or a model of the functional API with one input and one output, made of Dense,
-    BatchNormalization, LayerNormalization, Dropout, GaussianNoise, Flatten in the first place, activations as layers,
-    names or operations, and sums of a branch with its input, which become Residual. Models within models are flattened.
-    Kept are kernel_regularizer, a MaxNorm along axis 0, and trainable; momentum becomes 1 - momentum; other penalties
-    and constraints are named in a warning. seed: of shuffling and random masks in training.
-    Raises TypeError for what is no Keras model, ExchangeError, naming the layer, for a model that is not built and for
-    what fastbp does not have, ImportError, with the command that installs it, where keras is missing.
+    Parameters
+    ----------
+    model : keras.Model
+        A keras.Sequential or a functional model with one input and one output, of Dense, BatchNormalization,
+        LayerNormalization, Dropout, GaussianNoise, an initial Flatten, activations as layers, names or operations, and
+        sums of a branch with its input, which become Residual. Nested models are flattened. kernel_regularizer, MaxNorm
+        along axis 0 and trainable are kept, momentum becomes 1 - momentum; a warning lists other penalties and
+        constraints.
+    seed : int, default 0
+        Seed of shuffling, dropout and noise in training.
 
+    Returns
+    -------
+    Sequential
+        The model.
+
+    Raises
+    ------
+    TypeError
+        If model is not a Keras model.
+    ExchangeError
+        For a model that is not built, and for what fastbp does not have, naming the layer.
+    ImportError
+        If keras is missing; with the command that installs it.
+
+    Examples
+    --------
     >>> import os
     >>> _ = os.environ.setdefault("KERAS_BACKEND", "torch")
     >>> import keras
@@ -40,7 +59,7 @@ def from_keras(model: Any, *, seed: int = 0) -> Sequential:
     """
     keras = need("keras", "keras")
     if not isinstance(model, keras.Model):
-        raise TypeError(f"from_keras takes a keras.Model, but {type(model).__name__} came: pass the model itself")
+        raise TypeError(f"from_keras takes a keras.Model, got {type(model).__name__}: pass the model itself")
     parts, _ = _model_parts(keras, model, None)
     return model_of(joined(parts), seed=seed)
 
@@ -51,7 +70,7 @@ def _model_parts(keras: Any, model: Any, width: int | None) -> tuple[list[Part],
     if len(inputs) != 1 or len(outputs) != 1:
         raise ExchangeError(
             f"from_keras takes a built model with one input and one output, but {model.name!r} has {len(inputs)} and "
-            f"{len(outputs)}: a Sequential is built by keras.Input as its first entry, a subclass must be rewritten "
+            f"{len(outputs)}: a Sequential is built if its first entry is a keras.Input, a subclass must be rewritten "
             "with the functional API"
         )
     shape = inputs[0].shape[1:]
@@ -59,7 +78,7 @@ def _model_parts(keras: Any, model: Any, width: int | None) -> tuple[list[Part],
     items = chain(nodes, read.__getitem__, _node(outputs[0]))
     if len(shape) != 1 and (not items or isinstance(items[0], Sum) or type(items[0][0]).__name__ != "Flatten"):
         raise ExchangeError(
-            f"fastbp's networks take rows of features, but {model.name!r} takes the shape {shape}: put a Flatten first"
+            f"fastbp's networks take rows of features, but {model.name!r} takes shape {shape}: start with a Flatten"
         )
     width = math.prod(shape)
     return _parts(keras, items, width), width
@@ -71,7 +90,7 @@ def _node(tensor: Any) -> Node:
 
 
 def _graph(output: Any) -> tuple[list[Node], dict[Node, list[Node]]]:
-    """All calls that an output depends on, each after those it reads, and what each reads."""
+    """All calls that an output depends on, in topological order, and the inputs of each."""
     read: dict[Node, list[Node]] = {}
     order: list[Node] = []
     to_do = [_node(output)]
@@ -89,7 +108,7 @@ def _graph(output: Any) -> tuple[list[Node], dict[Node, list[Node]]]:
 
 
 def _parts(keras: Any, items: list[Any], width: int) -> list[Part]:
-    """What the items of a chain do to an input of this width."""
+    """The parts for the items of a chain, applied to an input of this width."""
     result: list[Part] = []
     for item in items:
         if isinstance(item, Sum):
@@ -113,7 +132,7 @@ def _part(node: Node, width: int) -> list[Part]:
         raise _unknown(operation)
     if len(operation._inbound_nodes) > 1 and getattr(operation, "weights", None):
         raise ExchangeError(
-            f"every layer of fastbp has weights of its own, but {operation.name!r} is called more than once: use a copy"
+            f"fastbp has no shared weights, but {operation.name!r} is called more than once: use a copy"
         )
     parts = []
     for layer, weights in READERS[kind](operation, width):
@@ -126,7 +145,7 @@ def _part(node: Node, width: int) -> list[Part]:
 def _unknown(operation: Any) -> ExchangeError:
     return ExchangeError(
         f"from_keras reads {', '.join(READERS)} and sums, but {operation.name!r} is {type(operation).__name__}: use "
-        "one of these instead, or take it out"
+        "one of these instead, or remove it"
     )
 
 
@@ -138,7 +157,7 @@ def _wrong(operation: Any, what: str, remedy: str) -> ExchangeError:
 
 
 def _arrays(layer: Any) -> Iterator[Array]:
-    """The weights; get_weights would warn, over PyTorch with NumPy 2."""
+    """The weights; get_weights would warn with PyTorch as the backend and NumPy 2."""
     return (as_floats(variable.value) for variable in layer.weights)
 
 
@@ -175,7 +194,7 @@ def _constraint(layer: Any) -> constraints.MaxNorm | None:
 
 
 def _activation(layer: Any, width: int) -> list[Found]:
-    """Of a Dense or an Activation: a function of Keras."""
+    """The activation function of a Dense or an Activation."""
     name = getattr(layer.activation, "__name__", "")
     if name == "linear":
         return []
@@ -186,13 +205,13 @@ def _activation(layer: Any, width: int) -> list[Found]:
 
 
 def _affine(layer: Any, names: tuple[str, ...], width: int) -> dict[str, Array]:
-    """gamma, beta and statistics; 1 and 0 where a layer has no gamma or beta."""
+    """gamma, beta and statistics; 1 and 0 if a layer has no gamma or beta."""
     if layer.axis not in (-1, 1, [-1], [1], (-1,), (1,)):
         raise _wrong(layer, f"normalises along the axis {layer.axis}", "pass axis=-1")
     weights = {"gamma": np.ones(width, np.float32), "beta": np.zeros(width, np.float32)}
     if not (layer.scale and layer.center) and layer.trainable:
         warnings.warn(
-            f"{layer.name!r} has no gamma or no beta: here it has both, which training would change", stacklevel=6
+            f"{layer.name!r} has no gamma or no beta: fastbp's layer has both, and trains them", stacklevel=6
         )
     own = [name for name, has in (("gamma", layer.scale), ("beta", layer.center)) if has]
     return weights | dict(zip((*own, *names), _arrays(layer), strict=True))
@@ -231,7 +250,7 @@ def _of(make: Callable[[Any], str | activations.Activation]) -> Callable[[Any, i
     return lambda operation, width: [(Activation(make(operation)), {})]
 
 
-FUNCTIONS: dict[str, str | activations.Activation] = {  # of keras.activations, with the parameters they have there
+FUNCTIONS: dict[str, str | activations.Activation] = {  # functions of keras.activations, with their parameters
     **{name: name for name in ("sigmoid", "tanh", "relu", "selu", "gelu", "silu", "mish", "softplus", "softmax")},
     "elu": activations.ELU(1.0),
     "leaky_relu": activations.LeakyReLU(0.2),

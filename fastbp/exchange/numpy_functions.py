@@ -1,6 +1,6 @@
-"""What a module written by `to_numpy` is made of: functions of NumPy arrays, copied into it as they stand here.
+"""NumPy functions that `to_numpy` copies verbatim into the modules it writes.
 
-A is the output of the layer below, (n, inputs); every function keeps its dtype.
+A is the output of the previous layer, (n, inputs); every function keeps its dtype.
 """
 
 import math
@@ -9,13 +9,13 @@ import numpy as np
 
 
 def embed(A, tables):
-    """The columns that hold no codes, then every code's row of its table; tables: {column: table}, ascending."""
+    """The columns without codes, then the embedding of each code; tables: {column: table}, ascending."""
     vectors = []
     for column, table in tables.items():
         codes = A[:, column].astype(np.int64)
         if not np.array_equal(codes, A[:, column]) or (codes < 0).any() or (codes >= len(table)).any():
             raise ValueError(
-                f"column {column} of X must hold codes, whole numbers from 0 to {len(table) - 1}: correct it"
+                f"column {column} of X must hold integer codes from 0 to {len(table) - 1}: correct it"
             )
         vectors.append(table[codes])
     return np.concatenate([np.delete(A, list(tables), axis=1), *vectors], axis=1)
@@ -34,7 +34,7 @@ def layer_norm(A, gamma, beta, epsilon):
 
 
 def sigmoid(Z):
-    """1 / (1 + exp(-z)), with no exp of a positive number."""
+    """1 / (1 + exp(-z)), without overflow."""
     E = np.exp(-np.abs(Z))
     return np.where(Z >= 0, 1, E) / (1 + E)
 
@@ -65,7 +65,7 @@ def selu(Z):
 
 
 def gelu(Z):
-    """z Phi(z), Phi the normal distribution."""
+    """z Phi(z), with Phi the normal CDF."""
     return Z * (0.5 * _erfc(Z * -math.sqrt(0.5))).astype(Z.dtype)
 
 

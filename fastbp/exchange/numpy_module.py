@@ -1,4 +1,4 @@
-"""Models as modules of Python that need NumPy alone."""
+"""Export as a Python module that needs only NumPy."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 
 from fastbp.activations import NAMES, PARAMETRIC
-from fastbp.exchange import numpy_functions, raw
-from fastbp.exchange.parts import Part, activation, activation_of, parts_of, translation
+from fastbp.exchange import numpy_functions, preprocessing_code
+from fastbp.exchange.layer_weights import Part, activation, activation_of, parts_of, translation
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.model.sequential import Sequential
 from fastbp.util.atomic_write import replaced
 from fastbp.util.types import Array
 
-INSIDE = 1 << 24  # bytes of weights up to which they are part of the text: 22 MB of it, which import reads in 0.4 s
+INSIDE = 1 << 24  # bytes of weights up to which they are part of the source: 22 MB of text, which import reads in 0.4 s
 
 HEAD = '''"""A network of fastbp {version} for inference, in NumPy alone.
 
@@ -59,16 +59,32 @@ def _rows(X):
 
 
 def to_numpy(model: Sequential, path: str | os.PathLike[str], *, inside: bool | None = None) -> None:
-    """Write the model as a module of Python for inference, which imports NumPy and nothing of fastbp.
+    """Write the model as a Python module for inference that imports only NumPy.
 
-    path: a file such as net.py; `import net` then gives net.predict(X), the outputs (n, outputs) for X (n, features),
-    computed in the model's dtype. A model that `fastbp train` saved, which holds how its data were prepared, also gives
-    predict_raw(X), from rows in the data's own units to labels, or to targets in theirs. METADATA are the model's.
-    inside: whether the weights are part of the text, or of net.npz beside it, which is then checked by its SHA-256; by
-    default up to 16 MB are.
-    Raises ExchangeError for a CustomActivation and for layers without a translation, ValueError for a name that Python
-    could not import and where the input size is not known yet, OSError where a file cannot be written.
+    Parameters
+    ----------
+    model : Sequential
+        The model, whose input size is known.
+    path : str or path-like
+        A file such as net.py. After ``import net``, ``net.predict(X)`` computes the outputs (n, outputs) for X (n,
+        features) in the model's dtype. For a model saved by ``fastbp train``, which includes its preprocessing,
+        ``net.predict_raw(X)`` maps raw rows to labels, or to targets in their original units. ``net.METADATA`` holds
+        the model's metadata.
+    inside : bool, optional
+        Whether the weights are part of the source, or in a file net.npz beside it, which is verified by its SHA-256. By
+        default they are part of the source up to 16 MB.
 
+    Raises
+    ------
+    ExchangeError
+        For a CustomActivation and for layers without a translation.
+    ValueError
+        For a name that Python cannot import, or if the input size is not known yet.
+    OSError
+        If a file cannot be written.
+
+    Examples
+    --------
     >>> import tempfile, runpy
     >>> model = Sequential([Dense(1)], input_size=2)
     >>> model.set_weights([[[1.0], [1.0]], [0.0]])
@@ -80,7 +96,7 @@ def to_numpy(model: Sequential, path: str | os.PathLike[str], *, inside: bool | 
     parts = parts_of(model, "to_numpy")
     target = Path(os.fsdecode(path))
     if target.suffix != ".py" or not target.stem.isidentifier() or iskeyword(target.stem):
-        raise ValueError(f"path must name a module, such as net.py, but {target.name!r} came: choose such a name")
+        raise ValueError(f"path must name a module, such as net.py, got {target.name!r}: choose such a name")
     body = list(_lines(parts))
     weights: dict[str, Any] = dict(_weights(parts))
     if inside is None:
@@ -103,10 +119,10 @@ def _weights(parts: Iterable[Part]) -> Iterator[tuple[str, Array]]:
 
 
 def _text(model: Sequential, name: str, body: list[str], archive: bytes, inside: bool) -> str:
-    """The module's text: what it is and predict first, the functions it needs, the weights last."""
+    """The module's source: docstring and predict first, then the functions it needs, then the weights."""
     from fastbp.util.version import __version__
 
-    raw_source = raw.source_of(model.metadata)
+    raw_source = preprocessing_code.source_of(model.metadata)
     lines = "\n".join("    " + line for line in body)
     functions = "\n\n\n".join(_functions(lines))
     imports = ["base64", "io"] if inside else ["hashlib", "io"]
@@ -118,7 +134,8 @@ def _text(model: Sequential, name: str, body: list[str], archive: bytes, inside:
         imports="\n".join(f"import {each}" for each in imports) + "\nfrom pathlib import Path" * (not inside),
         metadata=pformat(model.metadata, width=116), body=lines,
     )  # fmt: skip
-    tail = _INSIDE.format(text=_encoded(archive)) if inside else _BESIDE.format(sha=hashlib.sha256(archive).hexdigest())
+    sha = hashlib.sha256(archive).hexdigest()
+    tail = _INSIDE.format(text=_encoded(archive)) if inside else _SEPARATE.format(sha=sha)
     return "\n\n".join(
         filter(None, [head, raw_source.strip("\n") + "\n" if raw_source else "", functions + "\n", tail])
     )
@@ -138,12 +155,12 @@ W = dict(
     )
 )
 '''
-_BESIDE = '''
+_SEPARATE = '''
 def _load(path):
-    """The weights, by layer, from the file beside this one, which must be the one that was written with it."""
+    """The weights, by layer, from the file written together with this one."""
     archive = path.read_bytes()
     if hashlib.sha256(archive).hexdigest() != "{sha}":
-        raise ValueError(f"{{path}} is damaged, or was not written with {{__file__}}: export both again")
+        raise ValueError(f"{{path}} is damaged, or does not belong to {{__file__}}: export both again")
     return dict(np.load(io.BytesIO(archive)))
 
 
@@ -157,30 +174,30 @@ def _encoded(archive: bytes) -> str:
 
 
 def _functions(body: str) -> list[str]:
-    """The source of the functions that are called, and of what they call."""
+    """Source of the functions that are called, directly or indirectly."""
     source = inspect.getsource(numpy_functions)
-    known: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for node in ast.parse(source).body:
         text = ast.get_source_segment(source, node) or ""
         if isinstance(node, ast.FunctionDef):
-            known[node.name] = text
+            sources[node.name] = text
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            known[node.targets[0].id] = text
+            sources[node.targets[0].id] = text
     wanted: set[str] = set()
     texts = [dedent(body)]
     while texts:
         names = {node.id for node in ast.walk(ast.parse(texts.pop())) if isinstance(node, ast.Name)}
-        new = (names & set(known)) - wanted
+        new = (names & set(sources)) - wanted
         wanted |= new
-        texts += [known[name] for name in new]
-    return [text for name, text in known.items() if name in wanted]
+        texts += [sources[name] for name in new]
+    return [text for name, text in sources.items() if name in wanted]
 
 
 # ---------------------------------------------------------------- lines of predict
 
 
 def _lines(parts: Iterable[Part]) -> Iterator[str]:
-    """What the layers do to A, a line each."""
+    """One line of code per operation on A."""
     for part in parts:
         yield from translation(LAYERS, part, "a module of NumPy")(part)
 
@@ -242,4 +259,4 @@ LAYERS: dict[type, Callable[[Part], Iterator[str]]] = {
     Residual: _residual,
     ColumnEmbedding: _embedding,
 }
-ACTIVATIONS = {name: "" if name == "identity" else name for name in NAMES}  # of the functions in numpy_functions
+ACTIVATIONS = {name: "" if name == "identity" else name for name in NAMES}  # names of functions in numpy_functions

@@ -1,7 +1,7 @@
-"""What a module written by `to_numpy` is made of where the network was trained on a table: copied into it as it is.
+"""Preprocessing code that `to_numpy` copies verbatim into the module of a network trained on a table.
 
-The module has RULES, one for each column, in their order: ("number", name, fill, shift, scale, indicator) and
-("category", name, categories, has_absent, has_others, coded); CLIP, whether numbers are bent to within 3; NAMED,
+The module defines RULES, one for each column, in order: ("number", name, fill, shift, scale, indicator) and
+("category", name, categories, has_absent, has_others, coded); CLIP, whether numbers are smoothly clipped to ±3; NAMED,
 whether the columns have names.
 """
 
@@ -12,14 +12,14 @@ ABSENT = frozenset({"", "?", "nan", "na", "n/a", "null", "none"})
 
 
 def prepare(X):
-    """The features (n, INPUTS) of a table: a dict or DataFrame, whose columns are found by name, or rows of values."""
+    """The features (n, INPUTS) of a table: a dict or DataFrame, with columns looked up by name, or rows of values."""
     if NAMED and (hasattr(X, "keys") or hasattr(X, "columns")):
         columns = [np.asarray(X[rule[1]]) for rule in RULES]
     else:
         X = X if isinstance(X, np.ndarray) else np.array(X, object)
         if X.ndim != 2 or X.shape[1] != len(RULES):
             raise ValueError(
-                f"X must have {len(RULES)} columns, but its shape is {X.shape}: pass the columns of training"
+                f"X must have {len(RULES)} columns, got shape {X.shape}: pass the columns of training"
             )
         columns = list(X.T)
     features = []
@@ -30,7 +30,7 @@ def prepare(X):
 
 
 def number_features(values, fill, shift, scale, indicator):
-    """(x - shift) / scale, fill where x is missing, and, with an indicator, whether it is."""
+    """(x - shift) / scale, fill if x is missing, and, with an indicator, whether it is missing."""
     if values.dtype.kind in "biuf":
         x = values.astype(np.float64)
     else:
@@ -43,7 +43,7 @@ def number_features(values, fill, shift, scale, indicator):
 
 
 def category_features(values, categories, has_absent, has_others, coded):
-    """One feature for each category, or one code: 0 others, 1 missing, then the categories."""
+    """One feature per category, or one code: 0 others, 1 missing, then the categories."""
     number = {category: 2 + i for i, category in enumerate(categories)}
     codes = np.array([1 if is_absent(value) else number.get(as_text(value), 0) for value in values])
     if coded:
@@ -53,14 +53,14 @@ def category_features(values, categories, has_absent, has_others, coded):
 
 
 def is_absent(value):
-    """None, NaN, and texts such as "" and "?"."""
+    """None, NaN, and strings such as "" and "?"."""
     if isinstance(value, str):
         return value.strip().lower() in ABSENT
     return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
 
 
 def as_text(value):
-    """A number is the same category however it came: 3 as 3.0."""
+    """The name of a category; 3 and 3.0 are the same one."""
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value).strip()

@@ -1,4 +1,4 @@
-"""Models as ONNX graphs: needs onnx, the extra `onnx`."""
+"""Export to ONNX; needs onnx (extra `onnx`)."""
 
 from __future__ import annotations
 
@@ -10,30 +10,49 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastbp.exchange.parts import Part, activation, activation_of, need, parts_of, translation
+from fastbp.exchange.layer_weights import Part, activation, activation_of, need, parts_of, translation
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.model.sequential import Sequential
 from fastbp.spec import SELU_ALPHA, SELU_SCALE
 from fastbp.util.atomic_write import replaced
 from fastbp.util.types import Array
 
-OPSET: Final = 18  # the first with Mish, and with all else that is used here; Gelu (20) is composed
-IR_VERSION: Final = 8  # that of the first release with this opset, so that older runtimes take the file, too
-LARGEST = (1 << 31) - (1 << 20)  # bytes that one protobuf message can hold, less room for the graph
+OPSET: Final = 18  # the first with Mish and everything else used here; Gelu (20) is composed
+IR_VERSION: Final = 8  # of the first release with this opset, for older runtimes
+LARGEST = (1 << 31) - (1 << 20)  # maximum bytes of a protobuf message, minus room for the graph
 
 
 def to_onnx(model: Sequential, path: str | os.PathLike[str] | None = None) -> Any:
-    """The model as an ONNX graph, for inference: an onnx.ModelProto, which is also written to path if one is given.
+    """Convert the model to an ONNX graph for inference, opset 18.
 
-    Its input "input" has the shape ("batch", features), its output "output" ("batch", outputs), both of the model's
-    dtype; any number of rows may come. Weights are named by layer, such as "0.kernel". Dropout and GaussianNoise, which
-    do nothing in inference, leave no trace. Opset 18. The file's metadata are the model's own, and the version of
-    fastbp. The file is checked by onnx.checker before it takes the place of an older one. Weights of 2 GB or more,
-    which one file cannot hold, go into a second one beside it, path + ".data".
-    Raises ExchangeError for a CustomActivation and for layers that ONNX has no translation of, ValueError where the
-    input size is not known yet, ImportError, with the command that installs it, where onnx is missing, OSError where
-    the file cannot be written.
+    Parameters
+    ----------
+    model : Sequential
+        The model, whose input size is known.
+    path : str or path-like, optional
+        File to write. It is validated by onnx.checker before it replaces an existing one. Weights of 2 GB or more,
+        which a single file cannot hold, go into a second file, path + ".data".
 
+    Returns
+    -------
+    onnx.ModelProto
+        Input "input" ("batch", features) and output "output" ("batch", outputs), both of the model's dtype, for any
+        number of rows. Weights are named by layer, such as "0.kernel". Dropout and GaussianNoise, which do nothing in
+        inference, are omitted. The metadata are the model's, and the version of fastbp.
+
+    Raises
+    ------
+    ExchangeError
+        For a CustomActivation and for layers without an ONNX translation.
+    ValueError
+        If the input size is not known yet.
+    ImportError
+        If onnx is missing; with the command that installs it.
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
     >>> graph = to_onnx(Sequential([Dense(3, "relu"), Dense(2, "softmax")], input_size=4)).graph
     >>> [node.op_type for node in graph.node]
     ['Gemm', 'Relu', 'Gemm', 'Softmax']
@@ -63,13 +82,13 @@ def _write(onnx: Any, proto: Any, path: Path) -> None:
     separate = onnx.ModelProto()
     separate.CopyFrom(proto)
     data = path.with_name(path.name + ".data")
-    data.unlink(missing_ok=True)  # onnx appends to a file that is there
+    data.unlink(missing_ok=True)  # onnx would append to an existing file
     onnx.save_model(separate, path, save_as_external_data=True, location=data.name, size_threshold=0)
     onnx.checker.check_model(str(path), full_check=True)
 
 
 class Graph:
-    """Nodes and weights, one after another; what is called x is the name of a tensor (batch, width)."""
+    """Builds nodes and weights; x is the name of a tensor (batch, width)."""
 
     def __init__(self, onnx: Any, dtype: np.dtype[Any]):
         self.onnx, self.dtype = onnx, dtype
@@ -78,7 +97,7 @@ class Graph:
         self.prefix = ""
 
     def layers(self, parts: tuple[Part, ...], x: str) -> str:
-        """The output of layers on x."""
+        """Apply layers to x."""
         for part in parts:
             translate = translation(LAYERS, part, "ONNX")
             self.prefix = part.name
@@ -86,33 +105,33 @@ class Graph:
         return x
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Append a node; the name of its output."""
+        """Append a node; returns the name of its output."""
         name = f"{self.prefix}.{operator.lower()}_{len(self.nodes)}"
         self.nodes.append(self.onnx.helper.make_node(operator, inputs, [name], name, **attributes))
         return name
 
     def weight(self, name: str, values: Array) -> str:
-        """A tensor of the file."""
+        """Add an initializer."""
         self.weights[name] = self.onnx.numpy_helper.from_array(np.ascontiguousarray(values, self.dtype), name)
         return name
 
     def number(self, value: float) -> str:
-        """A constant."""
+        """Add a scalar constant."""
         return self.weight(f"constant {value!r}", np.array(value))
 
     def axis(self) -> str:
-        """The axis of the features."""
+        """The feature axis."""
         return self.indices("features", [1])
 
     def indices(self, name: str, values: int | list[int]) -> str:
-        """Whole numbers: axes, columns."""
+        """Add integers: axes or columns."""
         self.weights[name] = self.onnx.numpy_helper.from_array(np.array(values, np.int64), name)
         return name
 
     def model(self, output: str, inputs: int, outputs: int) -> Any:
         helper = self.onnx.helper
         kind = helper.np_dtype_to_tensor_dtype(self.dtype)
-        assert self.nodes[-1].output[0] == output  # what was made last is what comes out
+        assert self.nodes[-1].output[0] == output  # the last node is the output
         self.nodes[-1].output[0] = "output"
         graph = helper.make_graph(
             self.nodes, "fastbp", [helper.make_tensor_value_info("input", kind, ["batch", inputs])],
@@ -168,7 +187,7 @@ def _residual(graph: Graph, part: Part, x: str) -> str:
 
 
 def _embedding(graph: Graph, part: Part, x: str) -> str:
-    """The columns without codes, then every code's row of its table."""
+    """The columns without codes, then the embedding of each code."""
     assert isinstance(part.layer, ColumnEmbedding)
     columns = part.layer.columns
     passing = [column for column in range(part.inputs) if column not in columns]
@@ -199,7 +218,7 @@ LAYERS: dict[type, Callable[[Graph, Part, str], str]] = {
 
 
 def _gelu(g: Graph, z: str, _: float) -> str:
-    """z / 2 (1 + erf(z / sqrt 2)), the pattern that runtimes know."""
+    """z / 2 (1 + erf(z / sqrt 2)), the pattern that runtimes recognise."""
     erf = g.add("Erf", g.add("Mul", z, g.number(math.sqrt(0.5))))
     return g.add("Mul", g.add("Mul", z, g.number(0.5)), g.add("Add", erf, g.number(1.0)))
 
@@ -228,7 +247,7 @@ ACTIVATIONS: dict[str, Rule] = {
 }
 
 
-# The standard has these in float64, onnxruntime has not: they are composed of what it has.
+# ONNX defines these in float64, but onnxruntime does not implement them: they are composed of what it has.
 def _leaky_relu_64(g: Graph, z: str, alpha: float) -> str:
     """max(z, 0) + alpha min(z, 0)."""
     zero = g.number(0.0)
@@ -248,7 +267,7 @@ def _expm1(g: Graph, z: str) -> str:
 
 def _elu_64(g: Graph, z: str, alpha: float) -> str:
     """max(z, 0) + alpha (exp(min(z, 0)) - 1)."""
-    negative = g.add("Max", g.add("Min", z, g.number(0.0)), g.number(-100.0))  # from where it is -1
+    negative = g.add("Max", g.add("Min", z, g.number(0.0)), g.number(-100.0))  # where it is -1 already
     return g.add("Add", g.add("Max", z, g.number(0.0)), g.add("Mul", _expm1(g, negative), g.number(alpha)))
 
 
@@ -257,7 +276,7 @@ def _selu_64(g: Graph, z: str, _: float) -> str:
 
 
 def _silu_64(g: Graph, z: str, _: float) -> str:
-    """z / (1 + exp(-z)): z sigmoid(z) onnxruntime 1.20 makes one operation of, which it has not in float64."""
+    """z / (1 + exp(-z)): onnxruntime 1.20 fuses z sigmoid(z) into one operation, which it does not have in float64."""
     return g.add("Div", z, g.add("Add", g.add("Exp", g.add("Neg", z)), g.number(1.0)))
 
 
@@ -280,7 +299,7 @@ def _mish_64(g: Graph, z: str, _: float) -> str:
 
 def _gelu_64(g: Graph, z: str, _: float) -> str:
     """z Phi(z), with Phi(-w) = exp(-w^2 / 2) P(w) / Q(w) as in the engine."""
-    from fastbp.isa.curves import GELU_END, TAIL_P, TAIL_Q
+    from fastbp.isa.emitters.activations import GELU_END, TAIL_P, TAIL_Q
 
     w, one = g.add("Min", g.add("Abs", z), g.number(GELU_END[64])), g.number(1.0)
     bell = g.add("Exp", g.add("Mul", g.add("Mul", w, w), g.number(-0.5)))

@@ -1,4 +1,4 @@
-"""Models to and from scikit-learn's multilayer perceptrons: needs scikit-learn, the extra `sklearn`."""
+"""Exchange with scikit-learn's multilayer perceptrons; needs scikit-learn (extra `sklearn`)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from typing import Any
 import numpy as np
 
 from fastbp import activations
-from fastbp.exchange.chains import joined
-from fastbp.exchange.parts import ExchangeError, Part, activation, activation_of, as_floats, model_of, need, parts_of
+from fastbp.exchange.layer_weights import (
+    ExchangeError,
+    Part,
+    activation,
+    activation_of,
+    as_floats,
+    model_of,
+    need,
+    parts_of,
+)
+from fastbp.exchange.residual_graphs import joined
 from fastbp.layers import Activation, Dense, Dropout, GaussianNoise
 from fastbp.model.sequential import Sequential
 from fastbp.util.types import Array
@@ -22,13 +31,31 @@ NOTHING = (Dropout, GaussianNoise)  # in inference
 
 
 def from_sklearn(mlp: Any, *, seed: int = 0) -> Sequential:
-    """The model with the weights of a fitted MLPClassifier or MLPRegressor; not compiled.
+    """Convert a fitted MLPClassifier or MLPRegressor of scikit-learn; not compiled.
 
-    Its outputs are those of predict_proba (of the second class alone where there are two), or of predict of a
-    regressor. A classifier's labels are in the metadata, as JSON text under "sklearn.classes". alpha, an L2 penalty on
-    the weights divided by the rows of a batch, stays behind, as does the solver. seed: of shuffling in training.
-    Raises TypeError for what is no such estimator, ExchangeError where it is not fitted, and for what fastbp has not.
+    Parameters
+    ----------
+    mlp : MLPClassifier or MLPRegressor
+        The fitted estimator.
+    seed : int, default 0
+        Seed of shuffling in training.
 
+    Returns
+    -------
+    Sequential
+        Its outputs equal predict_proba (for two classes that of the second one only), or predict of a regressor. A
+        classifier's labels are in the metadata, as JSON under "sklearn.classes". Solver and alpha are not kept; alpha
+        is an L2 penalty on the weights divided by the rows of a batch.
+
+    Raises
+    ------
+    TypeError
+        If mlp is not such an estimator.
+    ExchangeError
+        If it is not fitted, and for what fastbp does not have.
+
+    Examples
+    --------
     >>> from sklearn.neural_network import MLPRegressor
     >>> mlp = MLPRegressor(hidden_layer_sizes=[3], activation="tanh", tol=1.0, random_state=0)
     >>> model = from_sklearn(mlp.fit([[0.0], [1.0]], [0.0, 1.0]))
@@ -37,8 +64,8 @@ def from_sklearn(mlp: Any, *, seed: int = 0) -> Sequential:
     """
     network = need("sklearn.neural_network", "sklearn")
     if not isinstance(mlp, network.MLPClassifier | network.MLPRegressor):
-        came = type(mlp).__name__
-        raise TypeError(f"from_sklearn takes an MLPClassifier or an MLPRegressor, but {came} came: pass the estimator")
+        got = type(mlp).__name__
+        raise TypeError(f"from_sklearn takes an MLPClassifier or an MLPRegressor, got {got}: pass the estimator")
     if not hasattr(mlp, "coefs_"):
         raise ExchangeError("from_sklearn takes a fitted estimator, but this one has no coefs_: call fit first")
     names = {theirs: ours for ours, theirs in (ACTIVATIONS | OUTPUTS).items()}
@@ -58,17 +85,34 @@ def from_sklearn(mlp: Any, *, seed: int = 0) -> Sequential:
 
 
 def to_sklearn(model: Sequential, *, classes: Sequence[Any] | None = None) -> Any:
-    """A fitted MLPClassifier or MLPRegressor that predicts as the model does.
+    """Convert the model to a fitted MLPClassifier or MLPRegressor with the same predictions.
 
-    The model's hidden layers must be Dense with one activation of identity, sigmoid, tanh and relu; the last one's
-    makes the estimator: softmax and sigmoid a classifier (of one unit, of two classes; of several, of many labels at
-    once; a softmax of two becomes the sigmoid that scikit-learn has there), identity a regressor. Dropout and
-    GaussianNoise, which do nothing in inference, are left out; `fastbp.fold` takes BatchNorm out beforehand.
-    classes: the labels in ascending order; by default those in the metadata of `from_sklearn`, or 0, 1, …
-    Its partial_fit goes on from these weights, with a new optimizer. Loss curves are empty.
-    Raises ExchangeError for what the estimators cannot hold, ValueError for another number of classes and where the
-    input size is not known yet, ImportError, with the command that installs it, where scikit-learn is missing.
+    Parameters
+    ----------
+    model : Sequential
+        Its hidden layers must be Dense with a common activation: identity, sigmoid, tanh or relu. The last activation
+        determines the estimator: softmax or sigmoid a classifier (one unit: two classes; several sigmoids: multilabel;
+        a softmax of two becomes the sigmoid that scikit-learn uses), identity a regressor. Dropout and GaussianNoise
+        are omitted; `fastbp.fold` removes BatchNorm beforehand.
+    classes : sequence, optional
+        The labels in ascending order; by default those in the metadata of `from_sklearn`, or 0, 1, …
 
+    Returns
+    -------
+    MLPClassifier or MLPRegressor
+        Its partial_fit continues from these weights with a new optimizer. Loss curves are empty.
+
+    Raises
+    ------
+    ExchangeError
+        For what the estimators do not support.
+    ValueError
+        For a wrong number of classes, or if the input size is not known yet.
+    ImportError
+        If scikit-learn is missing; with the command that installs it.
+
+    Examples
+    --------
     >>> model = Sequential([Dense(3, "softmax", kernel_initializer="zeros")], input_size=2)
     >>> model.set_weights([np.zeros((2, 3)), [0.0, 1.0, 0.0]])
     >>> to_sklearn(model, classes=["a", "b", "c"]).predict([[5.0, 6.0]])
@@ -80,16 +124,16 @@ def to_sklearn(model: Sequential, *, classes: Sequence[Any] | None = None) -> An
     for part in parts:
         if not isinstance(part.layer, Dense):
             raise ExchangeError(
-                f"scikit-learn's perceptrons hold Dense layers only, but {part.label} came: use fastbp.fold for "
-                "BatchNorm, or keep the model in fastbp's own file (Sequential.save)"
+                f"scikit-learn's perceptrons have Dense layers only, got {part.label}: use fastbp.fold for "
+                "BatchNorm, or save the model in fastbp's own format (Sequential.save)"
             )
     parts[-1] = _one_output(parts[-1])
     *hidden, last = parts
     kinds = {activation(ACTIVATIONS, part, "scikit-learn") for part in hidden} or {"relu"}
     if len(kinds) > 1:
         raise ExchangeError(
-            f"scikit-learn's perceptrons have one activation for all hidden layers, but {', '.join(sorted(kinds))} "
-            "came: keep the model in fastbp's own file (Sequential.save)"
+            f"scikit-learn's perceptrons have one activation for all hidden layers, got {', '.join(sorted(kinds))}"
+            ": save the model in fastbp's own format (Sequential.save)"
         )
     output = activation(OUTPUTS, last, "scikit-learn's output")
     widths, kind = [part.units for part in hidden], kinds.pop()
@@ -103,13 +147,13 @@ def to_sklearn(model: Sequential, *, classes: Sequence[Any] | None = None) -> An
         one_each = output == "softmax" or last.units == 1
         targets, options = (labels if one_each else np.eye(2, last.units, dtype=int)), {"classes": labels}
     X = np.zeros((len(targets), parts[0].inputs), model.dtype)
-    mlp.partial_fit(X, targets, **options)  # makes all attributes, in every version of scikit-learn
+    mlp.partial_fit(X, targets, **options)  # creates all attributes, in every version of scikit-learn
     _fill(mlp, parts)
     return mlp
 
 
 def _one_output(part: Part) -> Part:
-    """A softmax of two as scikit-learn has it: p_1 = sigmoid(z_1 - z_0)."""
+    """A softmax of two units as scikit-learn has it: p_1 = sigmoid(z_1 - z_0)."""
     if activation_of(part).name != "softmax" or part.units != 2:
         return part
     weights = {name: values[..., 1:] - values[..., :1] for name, values in part.weights.items()}
@@ -121,17 +165,17 @@ def _is_identity(part: Part) -> bool:
 
 
 def _labels(model: Sequential, classes: Sequence[Any] | None, units: int) -> Array:
-    """The classes, one an output; two for a single sigmoid."""
+    """The classes, one per output; two for a single sigmoid."""
     n = 2 if units == 1 else units
     given = classes if classes is not None else json.loads(model.metadata.get(CLASSES_KEY, json.dumps([*range(n)])))
     labels = np.asarray(given)
     if labels.shape != (n,) or len(np.unique(labels)) != n or (np.unique(labels) != labels).any():
-        raise ValueError(f"classes must be {n} labels in ascending order, one an output, but {given!r} came: sort them")
+        raise ValueError(f"classes must be {n} labels in ascending order, one per output, got {given!r}: sort them")
     return labels
 
 
 def _fill(mlp: Any, parts: list[Part]) -> None:
-    """Give an estimator the weights, and forget what the step that made it left behind."""
+    """Set an estimator's weights and discard traces of the step that created it."""
     for place, part in enumerate(parts):
         mlp.coefs_[place][...] = part.weights["kernel"]
         mlp.intercepts_[place][...] = part.weights.get("bias", 0.0)

@@ -1,4 +1,4 @@
-"""The layers of fastbp that PyTorch has not, as modules of it; imported only where PyTorch is wanted."""
+"""PyTorch modules for layers that PyTorch does not have; imported only when needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 
 class Residual(nn.Module):
-    """A = X P + F(X), F the layers and P the projection, a Linear without bias; without one, A = X + F(X)."""
+    """A = X P + F(X), with F the layers and P a Linear without bias; A = X + F(X) without a projection."""
 
     def __init__(self, layers: nn.Sequential, projection: nn.Linear | None = None):
         super().__init__()
@@ -18,7 +18,7 @@ class Residual(nn.Module):
         self.projection = projection
 
     def forward(self, X: Any) -> Any:
-        """A for X."""
+        """Compute A."""
         below = X if self.projection is None else self.projection(X)
         return below + self.layers(X)
 
@@ -34,22 +34,22 @@ class ColumnEmbedding(nn.Module):
         self.embeddings = nn.ModuleList(nn.Embedding(codes, width, dtype=dtype) for _, codes, width in self.tables)
 
     def forward(self, X: Any) -> Any:
-        """A for X."""
+        """Compute A."""
         pairs = zip(self.columns, self.embeddings, strict=True)
         return torch.cat([X[:, self.passing], *(table(X[:, column].long()) for column, table in pairs)], 1)
 
 
 class GaussianNoise(nn.Module):
-    """A = X + stddev N with N standard normal, in training; elsewhere A = X."""
+    """A = X + stddev N in training, with N standard normal; A = X in evaluation."""
 
     def __init__(self, stddev: float):
         super().__init__()
         self.stddev = stddev
 
     def forward(self, X: Any) -> Any:
-        """A for X."""
+        """Compute A."""
         return X + self.stddev * torch.randn_like(X) if self.training else X
 
     def extra_repr(self) -> str:
-        """Its argument."""
+        """Shown in repr."""
         return f"stddev={self.stddev:g}"

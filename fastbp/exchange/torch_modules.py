@@ -1,4 +1,4 @@
-"""Models and weights to and from PyTorch: needs torch, the extra `torch`."""
+"""Export of models, and exchange of weights, with PyTorch; needs torch (extra `torch`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.exchange.parts import (
+from fastbp.exchange.layer_weights import (
     ExchangeError,
     Part,
     activation,
@@ -21,7 +21,7 @@ from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout
 from fastbp.model.sequential import Sequential
 from fastbp.util.types import Array
 
-NAMES = {  # of the arrays of a layer, ours and PyTorch's
+NAMES = {  # fastbp's and PyTorch's names of a layer's arrays
     "kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias",
     "moving_mean": "running_mean", "moving_variance": "running_var", "projection": "projection.weight",
 }  # fmt: skip
@@ -29,15 +29,36 @@ BATCHES = "num_batches_tracked"
 
 
 def to_torch(model: Sequential) -> Any:
-    """The model as a torch.nn.Sequential in eval mode, with the same weights, on the CPU and of the model's dtype.
+    """Convert the model to a torch.nn.Sequential in eval mode, with the same weights and dtype, on the CPU.
 
-    A Dense becomes a Linear and, unless its activation is the identity, the module of that. Residual and GaussianNoise,
-    which PyTorch has not, become modules of fastbp.exchange.torch_layers. trainable=False becomes requires_grad=False.
-    Regularizers, constraints, learning-rate multipliers, loss and optimizer stay behind. A last softmax is part of the
-    module: PyTorch's CrossEntropyLoss, which wants logits, is for `to_torch(model)[:-1]`.
-    Raises ExchangeError for a CustomActivation and for layers without a translation, ValueError where the input size is
-    not known yet, ImportError, with the command that installs it, where torch is missing.
+    Parameters
+    ----------
+    model : Sequential
+        The model, whose input size is known.
 
+    Returns
+    -------
+    torch.nn.Sequential
+        A Dense becomes a Linear and, unless its activation is the identity, an activation module. Residual,
+        ColumnEmbedding and GaussianNoise become modules of `fastbp.exchange.torch_layers`. trainable=False becomes
+        requires_grad=False. Regularizers, constraints, learning-rate multipliers, loss and optimizer are not kept.
+
+    Raises
+    ------
+    ExchangeError
+        For a CustomActivation and for layers without a translation.
+    ValueError
+        If the input size is not known yet.
+    ImportError
+        If torch is missing; with the command that installs it.
+
+    Notes
+    -----
+    A last softmax is part of the module; PyTorch's CrossEntropyLoss expects logits, so use ``to_torch(model)[:-1]``
+    with it.
+
+    Examples
+    --------
     >>> to_torch(Sequential([Dense(3, "tanh"), Dense(1)], input_size=2))
     Sequential(
       (0): Linear(in_features=2, out_features=3, bias=True)
@@ -56,10 +77,20 @@ def to_torch(model: Sequential) -> Any:
 
 
 def state_dict(model: Sequential) -> dict[str, Any]:
-    """The weights as tensors under the names, and in the layout, (out, in), of `to_torch(model).state_dict()`.
+    """The weights as tensors, with the names and layout, (out, in), of ``to_torch(model).state_dict()``.
 
-    Errors as in `to_torch`.
+    Parameters
+    ----------
+    model : Sequential
+        The model, whose input size is known. Errors as in `to_torch`.
 
+    Returns
+    -------
+    dict of str to torch.Tensor
+        The state dict.
+
+    Examples
+    --------
     >>> {name: tuple(tensor.shape) for name, tensor in state_dict(Sequential([Dense(3)], input_size=2)).items()}
     {'0.weight': (3, 2), '0.bias': (3,)}
     """
@@ -67,20 +98,33 @@ def state_dict(model: Sequential) -> dict[str, Any]:
 
 
 def load_state_dict(model: Sequential, state: Mapping[str, Any], *, by: str = "name") -> None:
-    """Replace the model's weights by those of a PyTorch state_dict: of tensors, or of NumPy arrays.
+    """Replace the model's weights by those of a PyTorch state_dict.
 
-    by: "name" takes the names of `state_dict(model)`; "order" takes the entries one after another whatever their
-    names, for modules that are no nn.Sequential, such as one with fc1 and fc2. Shapes must be right in either case.
-    Raises ExchangeError, before anything changed, for names that are missing or too many, and for shapes that differ;
-    errors besides as in `to_torch` and `Sequential.set_weights`.
+    Parameters
+    ----------
+    model : Sequential
+        The model, whose input size is known.
+    state : dict of str to tensor or array
+        The state dict.
+    by : {"name", "order"}, default "name"
+        "name" uses the names of ``state_dict(model)``; "order" takes the entries in order whatever their names, for
+        modules other than nn.Sequential, such as one with fc1 and fc2. Shapes must match in either case.
 
+    Raises
+    ------
+    ExchangeError
+        For missing or surplus names and for wrong shapes. Nothing has changed then. Other errors as in `to_torch` and
+        `Sequential.set_weights`.
+
+    Examples
+    --------
     >>> model = Sequential([Dense(1)], input_size=2)
     >>> load_state_dict(model, {"fc.weight": np.array([[1.0, 2.0]]), "fc.bias": np.array([3.0])}, by="order")
     >>> model.predict([[10.0, 100.0]])
     array([[213.]], dtype=float32)
     """
     if by not in ("name", "order"):
-        raise ValueError(f"by must be 'name' or 'order', but {by!r} came: pass one of these")
+        raise ValueError(f"by must be 'name' or 'order', got {by!r}: pass one of these")
     parts = parts_of(model, "load_state_dict")
     entries = list(_entries(parts))
     given = {name: as_floats(value) for name, value in state.items() if not name.endswith(BATCHES)}
@@ -90,14 +134,14 @@ def load_state_dict(model: Sequential, state: Mapping[str, Any], *, by: str = "n
     if missing := [key for key in wanted if key not in given]:
         raise ExchangeError(_missing(missing, wanted, state))
     if extra := [key for key in given if key not in wanted]:
-        raise ExchangeError(f"the state has {extra[0]!r}, which the model has not: its names are {', '.join(wanted)}")
+        raise ExchangeError(f"the model has no {extra[0]!r}, which the state has: its names are {', '.join(wanted)}")
     arrays = []
     for entry in entries:
         array = given[entry.key].T if entry.transposed else given[entry.key]
         if array.shape != entry.values.shape:
             raise ExchangeError(
                 f"{entry.key} of {entry.part.label} must have PyTorch's shape "
-                f"{entry.values.shape[:: -1 if entry.transposed else 1]}, but {given[entry.key].shape} came: "
+                f"{entry.values.shape[:: -1 if entry.transposed else 1]}, got {given[entry.key].shape}: "
                 "pass the state of a module with these layers"
             )
         arrays.append(array)
@@ -105,15 +149,15 @@ def load_state_dict(model: Sequential, state: Mapping[str, Any], *, by: str = "n
 
 
 def _missing(missing: list[str], wanted: list[str], state: Mapping[str, Any]) -> str:
-    came = ", ".join(map(str, state)) or "nothing"
+    given = ", ".join(map(str, state)) or "nothing"
     return (
-        f"the state must hold {', '.join(wanted)}, but {missing[0]!r} is missing; {came} came: rename the entries, or "
+        f"the state must hold {', '.join(wanted)}, but {missing[0]!r} is missing, got {given}: rename the entries, or "
         f"pass by='order' for {len(wanted)} entries in this order"
     )
 
 
 class Entry(NamedTuple):
-    """An array of a layer: its own name, the state_dict's, and whether PyTorch has it transposed."""
+    """An array of a layer: its name in fastbp and in the state_dict, and whether PyTorch stores it transposed."""
 
     part: Part
     name: str
@@ -123,7 +167,7 @@ class Entry(NamedTuple):
 
 
 def _entries(parts: Iterable[Part], prefix: str = "") -> Iterator[Entry]:
-    """Every array in the order of `Sequential.get_weights`, under the names that `to_torch` gives rise to."""
+    """Every array in the order of `Sequential.get_weights`, with its name in `to_torch(model).state_dict()`."""
     place = 0
     for part in parts:
         yield from _entries(part.within, f"{prefix}{place}.layers.")
@@ -134,14 +178,14 @@ def _entries(parts: Iterable[Part], prefix: str = "") -> Iterator[Entry]:
 
 
 def _n_modules(part: Part) -> int:
-    """How many modules of a Sequential a layer becomes: an activation is one of its own, the identity none."""
+    """How many modules of a Sequential a layer becomes: an activation is a module of its own, the identity none."""
     if isinstance(part.layer, Dense | Activation):
         return isinstance(part.layer, Dense) + (activation_of(part).name != "identity")
     return 1
 
 
 def _tensors(torch: Any, model: Sequential, parts: Iterable[Part]) -> dict[str, Any]:
-    """As module.state_dict(): the number of batches after the statistics of each BatchNorm, a projection after F."""
+    """As module.state_dict(): the batch count after the statistics of each BatchNorm, a projection after F."""
     state = {}
     for entry in _entries(parts):
         values = np.array(entry.values.T if entry.transposed else entry.values, order="C")
@@ -156,7 +200,7 @@ def _tensors(torch: Any, model: Sequential, parts: Iterable[Part]) -> dict[str, 
 
 
 def _sequence(torch: Any, parts: Iterable[Part], dtype: Any) -> Any:
-    """The modules, whose weights are any."""
+    """The modules, with uninitialised weights."""
     modules: list[Any] = []
     for part in parts:
         modules += translation(LAYERS, part, "PyTorch")(torch, part, dtype)
@@ -221,7 +265,7 @@ LAYERS: dict[type, Callable[[Any, Part, Any], list[Any]]] = {
     Residual: _residual,
     ColumnEmbedding: _embedding,
 }
-LINEAR_FROM = 40.0  # PyTorch's Softplus is z from its threshold, which of 20 would cost 2e-9
+LINEAR_FROM = 40.0  # PyTorch's Softplus is linear above its threshold; 20 would cost 2e-9
 ACTIVATIONS: dict[str, Callable[[Any, float], list[Any]]] = {
     "identity": lambda nn, _: [],
     "sigmoid": lambda nn, _: [nn.Sigmoid()],

@@ -1,4 +1,4 @@
-"""PyTorch's modules as models: needs torch, the extra `torch`. torch.fx tells what a module does with its input."""
+"""Import of PyTorch modules; needs torch (extra `torch`). The forward pass is traced by torch.fx."""
 
 from __future__ import annotations
 
@@ -9,26 +9,54 @@ from typing import Any
 import numpy as np
 
 from fastbp import activations
-from fastbp.exchange.chains import Sum, chain, joined, residual
-from fastbp.exchange.parts import ExchangeError, Part, as_floats, model_of, need
+from fastbp.exchange.layer_weights import ExchangeError, Part, as_floats, model_of, need
+from fastbp.exchange.residual_graphs import Sum, chain, joined, residual
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, Layer, LayerNorm
 from fastbp.model.sequential import Sequential
 from fastbp.util.types import Array
 
 
 def from_torch(module: Any, *, output_activation: str | None = None, seed: int = 0) -> Sequential:
-    """The model that does what a PyTorch module does, with its weights; not compiled.
+    """Convert a PyTorch module, with its weights; not compiled.
 
-    module: an nn.Sequential, or any module whose forward takes one tensor (n, features) and is made of Linear,
-    BatchNorm1d, LayerNorm, Dropout, Flatten, Identity, the activations of fastbp as modules or functions, and sums of a
-    branch with its input, which become Residual. Modules within modules are flattened. output_activation: appended,
-    such as "softmax" to a network that ends in logits (which a loss of fastbp takes as they are, too). seed: of
-    shuffling and random masks in training. float16 and bfloat16 become float32; weights that need no gradient make
-    their layer trainable=False. What hooks do is not seen.
-    Raises TypeError for what is no module, ExchangeError, naming the module, for what fastbp does not have, and
-    ImportError, with the command that installs it, where torch is missing. Warns where training would differ. That
-    PyTorch's Softplus is linear above 20 by default, which makes 2e-9, is not told.
+    Parameters
+    ----------
+    module : torch.nn.Module
+        An nn.Sequential, or any module whose forward takes one tensor (n, features), of Linear, BatchNorm1d, LayerNorm,
+        Dropout, Flatten, Identity, fastbp's activations as modules or functions, and sums of a branch with its input,
+        which become Residual. Nested modules are flattened. float16 and bfloat16 become float32; weights without
+        requires_grad make their layer trainable=False. Hooks are ignored.
+    output_activation : str, optional
+        Activation to append, such as "softmax" for a network that ends in logits (which fastbp's losses accept as
+        well).
+    seed : int, default 0
+        Seed of shuffling, dropout and noise in training.
 
+    Returns
+    -------
+    Sequential
+        The model.
+
+    Raises
+    ------
+    TypeError
+        If module is not a PyTorch module.
+    ExchangeError
+        For what fastbp does not have, naming the module.
+    ImportError
+        If torch is missing; with the command that installs it.
+
+    Warns
+    -----
+    UserWarning
+        If training would differ.
+
+    Notes
+    -----
+    PyTorch's Softplus is linear above 20 by default, a difference of 2e-9, of which there is no warning.
+
+    Examples
+    --------
     >>> from torch import nn
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     >>> [(layer.units, layer.activation.name) for layer in from_torch(net, output_activation="softmax").layers]
@@ -36,11 +64,11 @@ def from_torch(module: Any, *, output_activation: str | None = None, seed: int =
     """
     torch = need("torch", "torch")
     if not isinstance(module, torch.nn.Module):
-        came = type(module).__name__
-        raise TypeError(f"from_torch takes a torch.nn.Module, but {came} came: pass the network itself")
-    whole = torch.nn.Sequential(module)  # names begin with "0."
-    nodes, last = _trace(torch, whole)
-    reading = _Reading(torch, whole)
+        got = type(module).__name__
+        raise TypeError(f"from_torch takes a torch.nn.Module, got {got}: pass the network itself")
+    wrapped = torch.nn.Sequential(module)  # names begin with "0."
+    nodes, last = _trace(torch, wrapped)
+    reading = _Reading(torch, wrapped)
     parts = reading.parts(chain(nodes, _inputs, last), reading.width(nodes))
     if output_activation is not None:
         width = parts[-1].units if parts else 0
@@ -49,7 +77,7 @@ def from_torch(module: Any, *, output_activation: str | None = None, seed: int =
 
 
 def _trace(torch: Any, module: Any) -> tuple[list[Any], Any]:
-    """The nodes of the module's forward, and the one it returns."""
+    """The nodes of the module's forward pass, and the one it returns."""
     from fastbp.exchange import torch_layers
 
     class Tracer(torch.fx.Tracer):  # type: ignore[misc]
@@ -60,9 +88,9 @@ def _trace(torch: Any, module: Any) -> tuple[list[Any], Any]:
     remedy = "put its layers into an nn.Sequential, or take its weights alone with load_state_dict(…, by='order')"
     try:
         nodes = list(Tracer().trace(module).nodes)
-    except Exception as error:  # whatever forward may raise when it is run on a stand-in
+    except Exception as error:  # forward may raise anything when traced
         raise ExchangeError(
-            f"from_torch must be able to follow the module's forward, but torch.fx says: {error}; {remedy}"
+            f"from_torch cannot trace the module's forward (torch.fx says: {error}): {remedy}"
         ) from error
     returned = nodes.pop().args[0]
     if not isinstance(returned, torch.fx.Node):
@@ -75,18 +103,18 @@ SUMS = ("add", "iadd", "add_")
 
 
 def _called(node: Any) -> str:
-    """The name of the function, or method, that a node calls."""
+    """Name of the function or method that a node calls."""
     return str(getattr(node.target, "__name__", node.target))
 
 
 def _inputs(node: Any) -> list[Any]:
-    """The tensors a node reads, in their order; of X + X, X twice. A size in a view is none."""
+    """The tensors a node reads, in order; X twice for X + X. Sizes in a view are not included."""
     nodes = [each for each in node.args if hasattr(each, "all_input_nodes")]
     return nodes[:1] if _called(node) in FLATTENING else nodes or list(node.all_input_nodes)
 
 
 def _flattens(name: str, arguments: Any, options: Any, width: int) -> bool:
-    """Whether a call makes rows, (n, width), of what is rows already."""
+    """Whether a call flattens to (n, width) what has that shape already."""
     if name == "flatten":
         return options.get("start_dim", *arguments[:1]) == 1 if options or arguments else False
     shape = arguments[0] if len(arguments) == 1 and isinstance(arguments[0], tuple | list) else arguments
@@ -94,14 +122,14 @@ def _flattens(name: str, arguments: Any, options: Any, width: int) -> bool:
 
 
 class _Reading:
-    """Nodes as parts."""
+    """Converts nodes to parts."""
 
     def __init__(self, torch: Any, module: Any):
         self.torch, self.module = torch, module
-        self.read: dict[int, str] = {}  # modules with weights, where they were met
+        self.read: dict[int, str] = {}  # id of a module with weights -> its name
 
     def width(self, nodes: list[Any]) -> int:
-        """Of the input: what the first module that has a width wants, as those below it keep the width."""
+        """Input width: that of the first module with a width, since those before it keep the width."""
         for node in nodes:
             if node.op == "call_module":
                 module = self.module.get_submodule(node.target)
@@ -109,10 +137,10 @@ class _Reading:
                 width = getattr(module, "in_features", getattr(module, "num_features", shape[-1]))
                 if width:
                     return int(width)
-        return 0  # where no module can be right
+        return 0  # no module determines it
 
     def parts(self, items: list[Any], width: int) -> list[Part]:
-        """What the items of a chain do to an input of this width."""
+        """The parts for the items of a chain, applied to an input of this width."""
         result: list[Part] = []
         for item in items:
             if isinstance(item, Sum):
@@ -126,7 +154,7 @@ class _Reading:
         return result
 
     def node(self, node: Any, width: int) -> list[Part]:
-        """The parts, none or one, of a node with one input."""
+        """The part, if any, of a node with one input."""
         if node.op == "call_module":
             module = self.module.get_submodule(node.target)
             where = type(module).__name__ if node.target == "0" else node.target.removeprefix("0.")
@@ -147,33 +175,33 @@ class _Reading:
         return [Part(where, layer, width, units, weights)]
 
     def check(self, node: Any, where: str, module: Any) -> None:
-        """Refuse a module whose weights are used twice, and one that overwrites what others read."""
+        """Reject modules whose weights are shared, and in-place modules whose input is read elsewhere."""
         if any(True for _ in module.parameters()):
             before = self.read.setdefault(id(module), where)
             if before != where or len([n for n in node.graph.nodes if n.target == node.target]) > 1:
                 raise ExchangeError(
-                    f"every layer of fastbp has weights of its own, but {where!r} is used more than once: use a copy"
+                    f"fastbp has no shared weights, but {where!r} is used more than once: use a copy"
                 )
         if getattr(module, "inplace", False) and len(_inputs(node)[0].users) > 1:
-            raise ExchangeError(f"{where!r} works in place on what another module reads, too: pass inplace=False")
+            raise ExchangeError(f"{where!r} works in place, but its input is read elsewhere: pass inplace=False")
 
     def as_module(self, node: Any, width: int) -> Any:
-        """The module that does what a function, or a method of a tensor, does."""
+        """The module equivalent to a function or a tensor method."""
         nn, name, arguments = self.torch.nn, _called(node), node.args[1:]
         options = {key: value for key, value in node.kwargs.items() if key not in ("training", "_stacklevel", "dtype")}
         if name in FLATTENING:
             if _flattens(name, arguments, options, width):
                 return nn.Identity()
-            raise _wrong(str(node), f"makes another shape than (n, {width})", "use flatten(X, 1) or leave it out")
+            raise _wrong(str(node), f"changes the shape (n, {width})", "use flatten(X, 1) or leave it out")
         if node.op == "get_attr" or name not in FUNCTIONS:
             raise self.unknown(str(node), name)
         return getattr(nn, FUNCTIONS[name])(*arguments, **options)
 
     def unknown(self, where: str, kind: str) -> ExchangeError:
-        """Of what is none of fastbp's layers."""
+        """The error for modules that fastbp does not have."""
         return ExchangeError(
             f"from_torch reads {', '.join(READERS)}, as modules or functions, and sums, but {where!r} is {kind}: use "
-            "one of these instead, or take it out"
+            "one of these instead, or remove it"
         )
 
 
@@ -189,13 +217,13 @@ def _wrong(where: str, what: str, remedy: str) -> ExchangeError:
 def _trainable(module: Any, where: str) -> bool:
     needs = {parameter.requires_grad for parameter in module.parameters()}
     if len(needs) == 2:
-        warnings.warn(f"{where!r} has weights that are trained and others that are not: here all will be", stacklevel=6)
+        warnings.warn(f"{where!r} has some trainable and some frozen weights: all will be trainable", stacklevel=6)
     return any(needs)
 
 
 def _check_width(where: str, wants: int, width: int) -> None:
     if wants != width:
-        raise ExchangeError(f"{where!r} takes {wants} features, but {width} come from below: correct the module")
+        raise ExchangeError(f"{where!r} takes {wants} features, but the layer before gives {width}: correct the module")
 
 
 def _linear(module: Any, where: str, width: int) -> tuple[Layer, dict[str, Array]]:
@@ -207,12 +235,12 @@ def _linear(module: Any, where: str, width: int) -> tuple[Layer, dict[str, Array
 
 
 def _affine(module: Any, where: str, width: int) -> tuple[dict[str, Array], bool]:
-    """gamma and beta, and whether they are trained; 1 and 0 where a module has none."""
+    """gamma and beta, and whether they are trainable; 1 and 0 if a module has none."""
     weights = {"gamma": np.ones(width, np.float32), "beta": np.zeros(width, np.float32)}
     given = {"gamma": module.weight, "beta": module.bias}
     weights |= {name: as_floats(values) for name, values in given.items() if values is not None}
     if module.weight is not None and module.bias is None:
-        warnings.warn(f"{where!r} has no bias: here it has one, 0, which training would change", stacklevel=6)
+        warnings.warn(f"{where!r} has no bias: fastbp's layer has one, 0, and trains it", stacklevel=6)
     return weights, _trainable(module, where)
 
 

@@ -1,36 +1,22 @@
-"""Instruction sets: the microkernel contract, and the choice among them.
+"""Instruction sets: the microkernels, and the choice among the sets.
 
-The microkernels work on flat arrays of one element type; an operand is an array and an offset in elements, here a
-pointer. L is the number of elements in a cache line (16 float32, 8 float64). Lines are aligned; nothing aliases unless
-said. `along` and `across` are one register tile with its scalars laid out in two ways (see `emit`):
-
-    across(rows, columns, k, a, b, bpitch, c, cpitch, start, bias, post, ahead)
-    along(rows, columns, k, a, apitch, b, bpitch, c, cpitch, start, bias, post, ahead, pitch, stride, arrays, step,
-          until, stream)
-
-        k                       columns lines              C[j][i][:] (+)= sum_k a(i, k) * B[j][k][:]
-      +---+---+---+           +----------------+
-    i | a |   |   |   times   | B[j][k][0:L]   |  k        start: ZERO, ACCUMULATE (C is read), BIAS_ROWS, BIAS_COLUMNS
-      +---+---+---+           +----------------+           post:  KEEP, RELU
-
-Rows and columns are sizes of the table; callers cut a grid into those with `kernels.dense`. The other microkernels are
-described at their emitters in `panels`, `outputs`, `elementwise`, `rules` and `peak`; the twin of each, in plain loops,
-is in `portable`.
+`contract` has the arguments of every microkernel, `codes` what they are told by number, `emitters` the machine code and
+`twins` the same in plain loops, in files of equal names; `targets` holds a table for each instruction set, and
+`microkernels` the list that all of this makes.
 """
 
 from __future__ import annotations
 
 import os
 
-from fastbp.isa import detect
-from fastbp.isa.table import Table
+from fastbp.isa.targets import TARGETS, detect
+from fastbp.isa.targets.table import LINE, Table
 
-LINE = 64
+__all__ = ["LINE", "NAME", "Table", "detect", "table"]
+
 NAME = detect.choose(os.environ.get("FASTBP_ISA"))
 
 
 def table(name: str = NAME) -> Table:
-    from fastbp.isa import avx2, avx512, neon
-
-    known = {module.TABLE.name: module.TABLE for module in (avx512, avx2, neon)}
-    return known.get(name, avx2.TABLE._replace(name="portable"))
+    """What the chosen instruction set, or another, contributes."""
+    return TARGETS[name]

@@ -11,8 +11,7 @@ the order of k does not change, so neither does a bit. `c` is the context, `row`
 from __future__ import annotations
 
 from fastbp import isa
-from fastbp.isa.curves_portable import CODES
-from fastbp.isa.emit import ACCUMULATE, AHEAD_LINES, BIAS_ROWS, KEEP, RELU, ROUNDS, ZERO
+from fastbp.isa.codes import ACCUMULATE, ACTIVATIONS, AHEAD_LINES, APPLY_RELU, BIAS_ROWS, KEEP, ROUNDS, ZERO
 from fastbp.kernels import fields as field
 from fastbp.kernels.jit import inlined_part
 from fastbp.kernels.microkernels import across, activate, add, along, slope, transpose, update
@@ -22,7 +21,7 @@ MOST_COLUMNS = isa.table().columns
 TALLEST = (0, *(isa.table().tallest(columns) for columns in (1, 2, 3)))
 FETCHES = (0, *(-(-TALLEST[columns] // (AHEAD_LINES * columns)) for columns in (1, 2, 3)))
 BLOCK = field.BLOCK
-RELU_CODE, IDENTITY_CODE = CODES["relu"], CODES["identity"]
+RELU_CODE, IDENTITY_CODE = ACTIVATIONS["relu"], ACTIVATIONS["identity"]
 
 
 @inlined_part
@@ -45,7 +44,7 @@ def forward(c, row, p0, p1, q0, q1):
     """Z of panels p0 ... p1 and batch panels q0 ... q1."""
     table, P, M, L = c.table, c.P, c.M, c.L
     K, N, apitch, zpitch = row.K, row.N, row.APITCH, row.ZPITCH
-    post = RELU if row.CODE == RELU_CODE else KEEP
+    post = APPLY_RELU if row.CODE == RELU_CODE else KEEP
     for k in range(0, K, BLOCK):
         depth = min(BLOCK, K - k)
         last = k + depth == K

@@ -10,12 +10,12 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from fastbp.kernels.array_update import update_float32 as update_array_float32
+from fastbp.kernels.array_update import update_float64 as update_array_float64
 from fastbp.kernels.jit import callback, parallel
 from fastbp.kernels.microkernels import table_float32, table_float64
 from fastbp.kernels.peak import repeat_float32, repeat_float64
 from fastbp.kernels.pieces import run_node, run_update
-from fastbp.kernels.plain_update import update_float32 as update_array_float32
-from fastbp.kernels.plain_update import update_float64 as update_array_float64
 from fastbp.kernels.pointers import context_float32, context_float64
 from fastbp.kernels.worker import work
 

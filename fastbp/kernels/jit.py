@@ -27,7 +27,7 @@ import numba
 from numba.core import config, event
 
 from fastbp import isa
-from fastbp.isa.detect import usable_cores
+from fastbp.isa.targets.detect import usable_cores
 from fastbp.kernels.parts import EntryCompiler, PartCompiler
 
 JIT = not config.DISABLE_JIT

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from fastbp.isa.curves_portable import CODES
-from fastbp.isa.losses_portable import CATEGORICAL, CROSS_ENTROPY, GAUSSIAN_NLL, QUANTILE
+from fastbp.isa.codes import CATEGORICAL, CROSS_ENTROPY, GAUSSIAN_NLL, QUANTILE, SIGMOID, SOFTMAX
 from fastbp.kernels import fields as field
 from fastbp.kernels.dense import all_deltas, inputs_of
 from fastbp.kernels.fields import GRADIENT_LINES
@@ -12,7 +11,6 @@ from fastbp.kernels.microkernels import activate, gather, loss, scale, scatter, 
 
 # LINEAR: sum of a y, whose derivative by the activations a is y; `dense_backward` gives it any derivative so.
 LINEAR = -1
-SOFTMAX, SIGMOID, IDENTITY = CODES["softmax"], CODES["sigmoid"], CODES["identity"]
 # Lines of a worker's scratch, behind the tile of gradients and the rule's scalars.
 ROW_WEIGHTS, ROW_LOSSES, LOG_SUMS, TARGETS = (GRADIENT_LINES + i for i in (1, 2, 3, 8))
 

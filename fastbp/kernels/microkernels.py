@@ -16,14 +16,14 @@ from numba.core import types
 from numba.extending import intrinsic, register_jitable
 
 from fastbp import isa
-from fastbp.isa import machine, portable, portable_nodes
-from fastbp.isa.curves_portable import CODES
-from fastbp.isa.losses_portable import NAMES as LOSSES
-from fastbp.isa.microkernels import SLOTS, fill
+from fastbp.isa.codes import ELEMENTWISE, FAMILIES, LOSSES
+from fastbp.isa.emitters import threads
+from fastbp.isa.emitters.lines import signature as pointers
+from fastbp.isa.microkernels import SLOTS, fill, twin, twin_helpers
 from fastbp.kernels import jit
 from fastbp.kernels.pointers import Pointer, as_arrays
 
-N_ACTIVATIONS, N_LOSSES = len(CODES), len(LOSSES)
+N_ACTIVATIONS, N_LOSSES = len(ELEMENTWISE), len(LOSSES)
 PORTABLE = isa.NAME == "portable" or not jit.JIT
 
 
@@ -52,8 +52,9 @@ def _flat(context: Any, builder: Any, kinds: Any, values: Any) -> list[Any]:
 
 def _emitted(name: str) -> Any:
     """A caller of microkernel `name`, or of a family: of the one whose place in it is the first argument."""
-    family = name not in SLOTS
-    first = min(slot for known, slot in SLOTS.items() if known.startswith(name)) if family else SLOTS[name]
+    family = name in FAMILIES
+    first = SLOTS[f"{name}_{FAMILIES[name][0]}"] if family else SLOTS[name]
+    kind = ir.FunctionType(ir.VoidType(), pointers(name))
 
     def call(typing_context: Any, table: Any, *arguments: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -65,7 +66,6 @@ def _emitted(name: str) -> Any:
             flat = _flat(context, builder, kinds, [builder.extract_value(values[1], i) for i in range(len(kinds))])
             slot = builder.add(flat.pop(0), word(first)) if family else word(first)
             address = builder.load(builder.gep(slots, [slot], source_etype=word), typ=word)
-            kind = ir.FunctionType(ir.VoidType(), [value.type for value in flat])
             builder.call(builder.inttoptr(address, kind.as_pointer()), flat)
             return context.get_dummy_value()
 
@@ -83,8 +83,8 @@ def _packed(arguments: Any) -> Any:
 
 
 def _machine(name: str) -> Any:
-    """An inlined emitter of `isa.machine` on int64 words; arrays stand for the address of one element."""
-    emit = getattr(machine, name)
+    """An inlined emitter of `isa.emitters.threads` on int64 words; arrays stand for the address of one element."""
+    emit = getattr(threads, name)
 
     def call(typing_context: Any, *arguments: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -99,32 +99,32 @@ def _machine(name: str) -> Any:
 
 
 if PORTABLE:
-    for helper in (*portable.HELPERS, *portable_nodes.HELPERS):  # what the twins call must be known to Numba too
+    for helper in twin_helpers():  # what the twins call must be known to Numba too
         register_jitable(**jit.OPTIONS)(helper)
 
 
 def _microkernel(name: str) -> Any:
     if not PORTABLE:
         return _emitted(name)
-    twin = jit.called(getattr(portable, name, None) or getattr(portable_nodes, name))
+    plain = jit.called(twin(name))
     if not jit.JIT:
-        return twin
+        return plain
 
     def call(*arguments):
-        twin(*as_arrays(arguments))
+        plain(*as_arrays(arguments))
 
     return jit.called(call)
 
 
 def _word(name: str) -> Any:
-    return _machine(name) if jit.JIT else getattr(portable, name)
+    return _machine(name) if jit.JIT else twin(name)
 
 
 def _own(name: str) -> Any:
     """A caller of what stands in the table behind the codes that the twins know."""
     if jit.JIT:
         return _emitted(name)
-    first = SLOTS[min((known for known in SLOTS if known.startswith(name)), key=SLOTS.__getitem__)]
+    first = SLOTS[f"{name}_{FAMILIES[name][0]}"]
     return lambda table, code, *arguments: table[first + code](*arguments)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastbp.isa.curves_portable import CODES
+from fastbp.isa.codes import IDENTITY
 from fastbp.kernels import fields as field
 from fastbp.kernels.dense import activation, all_deltas, deltas
 from fastbp.kernels.jit import part
@@ -25,8 +25,6 @@ from fastbp.kernels.microkernels import (
     noise,
     update,
 )
-
-IDENTITY = CODES["identity"]
 
 
 @part

@@ -6,7 +6,7 @@ import numpy as np
 from numba import carray
 
 from fastbp import isa
-from fastbp.isa.emit import KEEP, ZERO
+from fastbp.isa.codes import KEEP, ZERO
 from fastbp.isa.microkernels import SLOTS
 from fastbp.kernels import jit
 from fastbp.kernels.microkernels import across, peak

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastbp import isa
-from fastbp.isa.detect import usable_cores
+from fastbp.isa.targets.detect import usable_cores
 from fastbp.kernels import entries, jit
 
 # Seconds that each takes, measured on one core of the machine of docs/performance.md.

@@ -1,4 +1,4 @@
-"""The layers a network is composed of; `graph` turns a list of them into the nodes that an engine runs."""
+"""The layers of a network; `graph` translates a list of layers into the nodes that an engine runs."""
 
 from fastbp.layers.activation import Activation
 from fastbp.layers.base import Layer

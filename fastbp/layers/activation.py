@@ -1,4 +1,4 @@
-"""Activation functions as layers of their own."""
+"""Activation functions as separate layers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,28 @@ from fastbp.util.fields import set_fields
 @final
 @dataclass(frozen=True)
 class Activation(Layer):
-    """An activation function as a layer of its own.
+    """An activation function as a separate layer, ``A = f(Z)``.
 
-        A = f(Z)
+    Parameters
+    ----------
+    activation : str or fastbp.activations.Activation
+        Name or object.
 
-    Z, A: (n, units of the layer below). After a Dense, BatchNorm, LayerNorm or Residual it costs nothing: the two
-    become one. Raises ValueError for an unknown name.
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
 
+    Notes
+    -----
+    Z and A have the shape (n, units of the layer below). After a Dense, BatchNorm, LayerNorm or Residual it costs
+    nothing: the two are merged.
+
+    Examples
+    --------
     >>> Activation("relu").activation.name
     'relu'
+    >>> model = Sequential([Dense(64, use_bias=False), BatchNorm(), Activation("relu"), Dense(1)])
     """
 
     activation: str | activations.Activation

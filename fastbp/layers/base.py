@@ -1,4 +1,4 @@
-"""What all layers share: a declaration, frozen and without weights, of one operation of a network."""
+"""What all layers share. A layer is a frozen declaration of one operation of a network; it holds no weights."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fastbp.util.fields import set_fields
 
 
 class Weight(NamedTuple):
-    """One array of a layer's weights: its name, shape and initial values.
+    """One array of a layer: its name, shape and initializer.
 
-    statistic: a moving mean or variance, which follows the batches instead of a gradient.
+    statistic: a moving mean or variance, updated from batches instead of by gradients.
     """
 
     name: str
@@ -26,41 +26,41 @@ class Weight(NamedTuple):
 
 
 class Layer(ABC):
-    """One layer: its output width, its weights, and the node that an engine makes of it."""
+    """Base class of all layers: output width, weights, and the node that an engine runs."""
 
     has_weights: ClassVar[bool] = False
-    takes_activation: ClassVar[bool] = False  # an Activation above it is merged into it
+    takes_activation: ClassVar[bool] = False  # whether a following Activation is merged into it
 
     def units_of(self, inputs: int | None) -> int | None:
-        """Outputs for so many inputs; None where these are not known yet."""
+        """The number of outputs for so many inputs; None if unknown."""
         return inputs
 
     def weights(self, inputs: int, units: int) -> list[Weight]:
-        """Its arrays, in the order of `Sequential.get_weights`."""
+        """The arrays of the layer, in the order of `Sequential.get_weights`."""
         return []
 
     @abstractmethod
     def node(self, units: int) -> LayerSpec:
-        """The node an engine makes of it, without its activation and its place in the graph."""
+        """The engine's node, without its activation and its place in the graph."""
 
     def label(self, activation: str) -> str:
-        """What summaries and warnings call it, such as ``Dense(10, softmax)``."""
+        """The name in summaries and warnings, such as ``Dense(10, softmax)``."""
         return type(self).__name__ if activation == "identity" else f"{type(self).__name__}({activation})"
 
 
 def check_training(layer: Any) -> None:
-    """Check the arguments of all layers that have weights."""
+    """Check `trainable` and `learning_rate_multiplier`, which all layers with weights have."""
     trainable = flag(layer.trainable, "trainable")
-    name, remedy = "learning_rate_multiplier", "pass 1 for no change, or trainable=False to hold the weights"
+    name, remedy = "learning_rate_multiplier", "pass 1 for no change, or trainable=False to freeze the weights"
     multiplier = real(getattr(layer, name), name, "at least 0 and finite", lambda v: 0 <= v < math.inf, remedy)
     set_fields(layer, trainable=trainable, learning_rate_multiplier=multiplier)
 
 
 def as_layers(layers: Any, what: str) -> tuple[Layer, ...]:
-    """layers as a tuple, or an error that says what a list of layers must be."""
+    """Return layers as a tuple, or raise an error that says what a list of layers must be."""
     if isinstance(layers, Layer) or not isinstance(layers, Iterable):
-        came = f"a single {type(layers).__name__}" if isinstance(layers, Layer) else repr(layers)
-        raise TypeError(f"{what} must be a list of layers, but {came} came: pass a list such as [Dense(10)]")
+        got = f"a single {type(layers).__name__}" if isinstance(layers, Layer) else repr(layers)
+        raise TypeError(f"{what} must be a list of layers, got {got}: pass a list such as [Dense(10)]")
     result = tuple(layers)
     for position, layer in enumerate(result):
         if not isinstance(layer, Layer):

@@ -15,20 +15,52 @@ from fastbp.util.fields import set_fields
 @final
 @dataclass(frozen=True)
 class Dense(Layer):
-    """A fully connected layer.
+    """A fully connected layer::
 
         A = f(X W + b)
 
-    X: (n, in). W: kernel (in, units). b: bias (units,), unless use_bias is False. A: (n, units), f the activation.
-    activation, kernel_initializer and bias_initializer are names or objects; "softmax" is for the last layer only.
-    kernel_regularizer: a penalty on W, "l1", "l2" or an object such as L2(1e-4). kernel_constraint: such as MaxNorm(2).
-    trainable: whether updates change W and b. learning_rate_multiplier: times the learning rate, for W and b.
-    Raises TypeError or ValueError for units that are no whole number of at least 1, for unknown names, and for a
-    multiplier that is negative or not finite.
-    Goodfellow et al. 2016, section 6.1. As Keras's Dense and, but for its initial weights, PyTorch's Linear.
+    Parameters
+    ----------
+    units : int
+        Number of outputs, at least 1.
+    activation : str or fastbp.activations.Activation, optional
+        The function f; "softmax" is for the last layer only.
+    use_bias : bool, optional
+        Whether there is a bias b.
+    kernel_initializer, bias_initializer : str or callable, optional
+        Initial values of W and b, see `fastbp.initializers`.
+    kernel_regularizer : str or fastbp.L1L2, optional
+        Penalty on W: "l1", "l2" or an object such as L2(1e-4).
+    kernel_constraint : fastbp.MaxNorm, optional
+        Bound on W, such as MaxNorm(2).
+    trainable : bool, optional
+        Whether updates change W and b.
+    learning_rate_multiplier : float, optional
+        Factor of the learning rate for W and b, finite and at least 0.
 
-    >>> Dense(128, "relu", kernel_regularizer="l2").units
-    128
+    Raises
+    ------
+    ValueError
+        If units is less than 1, a name is unknown, or the multiplier is negative or not finite.
+    TypeError
+        If an argument has the wrong type.
+
+    Notes
+    -----
+    Shapes: X (n, in), kernel W (in, units), bias b (units,), A (n, units). Like Keras's Dense and, except for the
+    initial weights, PyTorch's Linear.
+
+    References
+    ----------
+    Goodfellow, Bengio and Courville, *Deep Learning*, 2016, section 6.1.
+
+    Examples
+    --------
+    >>> model = Sequential([Dense(16, "tanh", kernel_regularizer="l2"), Dense(1)])
+    >>> model.compile("adam", "mse")
+    >>> history = model.fit([[0.0], [1.0]], [1.0, 3.0], epochs=2)
+    >>> [W.shape for W in model.get_weights()]
+    [(1, 16), (16,), (16, 1), (1,)]
     """
 
     has_weights: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Layers that disturb their input in training: dropout and noise."""
+"""Layers that perturb their input during training: dropout and Gaussian noise."""
 
 from __future__ import annotations
 
@@ -15,23 +15,41 @@ from fastbp.util.fields import set_fields
 @final
 @dataclass(frozen=True)
 class Dropout(Layer):
-    """Sets each output of the layer below to 0 with probability rate; in training only.
+    """Sets each input to 0 with probability `rate`, during training only::
 
-        A = X / (1 - rate) where it is kept, else 0
+        A = X / (1 - rate) where kept, else 0
 
-    X, A: (n, units). Which are kept depends on the model's seed, the step, the row in the batch and the unit alone, so
-    that training is the same on any number of threads.
-    Raises TypeError or ValueError unless 0 <= rate < 1.
-    Srivastava et al. 2014; Goodfellow et al. 2016, section 7.12. As in Keras and PyTorch.
+    Parameters
+    ----------
+    rate : float
+        Fraction of the inputs to drop, in [0, 1).
 
-    >>> Dropout(0.5).rate
-    0.5
+    Raises
+    ------
+    ValueError
+        If rate is outside [0, 1).
+    TypeError
+        If rate is not a number.
+
+    Notes
+    -----
+    X and A have the shape (n, units). As in Keras and PyTorch. The mask depends only on the model's seed, the step, the
+    row in the batch and the unit, so training gives the same result on any number of threads.
+
+    References
+    ----------
+    Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014; Goodfellow, Bengio and
+    Courville, *Deep Learning*, 2016, section 7.12.
+
+    Examples
+    --------
+    >>> model = Sequential([Dense(64, "relu"), Dropout(0.5), Dense(10, "softmax")])
     """
 
     rate: float
 
     def __post_init__(self) -> None:
-        remedy = "pass the share of outputs to drop, such as 0.5"
+        remedy = "pass the fraction of inputs to drop, such as 0.5"
         set_fields(self, rate=real(self.rate, "rate", "at least 0 and below 1", lambda v: 0 <= v < 1, remedy))
 
     def node(self, units: int) -> LayerSpec:
@@ -44,16 +62,35 @@ class Dropout(Layer):
 @final
 @dataclass(frozen=True)
 class GaussianNoise(Layer):
-    """Adds normal noise to the outputs of the layer below, or to the network's inputs; in training only.
+    """Adds Gaussian noise to its input, during training only::
 
-        A = X + stddev N,        N standard normal, independent in each row and unit
+        A = X + stddev N        N standard normal, independent for each row and unit
 
-    X, A: (n, units). Drawn as Dropout's masks are.
-    Raises TypeError or ValueError unless stddev is finite and at least 0.
-    Goodfellow et al. 2016, section 7.5; Giles 2010 for the normal numbers. As Keras's GaussianNoise.
+    Parameters
+    ----------
+    stddev : float
+        Standard deviation of the noise, finite and at least 0.
 
-    >>> GaussianNoise(0.1).stddev
-    0.1
+    Raises
+    ------
+    ValueError
+        If stddev is negative or not finite.
+    TypeError
+        If stddev is not a number.
+
+    Notes
+    -----
+    X and A have the shape (n, units); as the first layer it perturbs the network's input. Same as Keras's
+    GaussianNoise. The noise is drawn like the masks of `Dropout`.
+
+    References
+    ----------
+    Goodfellow, Bengio and Courville, *Deep Learning*, 2016, section 7.5; Giles, "Approximating the erfinv function",
+    2010, for the normal numbers.
+
+    Examples
+    --------
+    >>> model = Sequential([GaussianNoise(0.1), Dense(64, "relu"), Dense(1)])
     """
 
     stddev: float

@@ -1,4 +1,4 @@
-"""Columns of category codes as learned vectors."""
+"""Embeddings of categorical columns."""
 
 from __future__ import annotations
 
@@ -16,23 +16,58 @@ from fastbp.util.fields import set_fields
 @final
 @dataclass(frozen=True, init=False)
 class ColumnEmbedding(Layer):
-    """The first layer of a network on a table: columns of category codes become learned vectors.
+    """Replaces columns of category codes by learned vectors; the first layer of a network on tabular data.
 
-        A = [columns without codes, E1[X[:, c1]], E2[X[:, c2]], …]        in the order of the columns in X
+    ::
 
-    X: (n, in), of which the columns c1 < c2 < … hold whole numbers from 0 to their number of codes - 1. Ei: (codes,
-    dimension). A: (n, in - embedded columns + sum of dimensions).
-    cardinalities: {column: number of codes}, as `Preprocessor.cardinalities`, or a list of numbers for the columns
-    0, 1, …, or for `columns`. dimensions: one for all, or one for each in the order of the cardinalities; None takes
-    min(600, round(1.6 n^0.56)) of n codes. embeddings_initializer: a name or object; embeddings_regularizer, trainable,
-    learning_rate_multiplier: as Dense's. Weights: E1, E2, …. Data with another code, or half of one, are refused before
-    anything changes. An optimizer without memory or decay moves the rows of codes that occur, any other all of them.
-    Raises TypeError or ValueError for no columns, a column named twice, and numbers that are no whole ones of at least
-    1; codes past 2^24 - 1 would not be exact in float32, so there may be as many at most.
-    Goodfellow et al. 2016, section 12.4.2; Guo and Berkhahn 2016. The default dimension is fastai's (Howard and Gugger
-    2020). Keras's and PyTorch's Embedding hold one table and take integers alone; PyTorch starts from N(0, 1),
-    Keras from U(-0.05, 0.05), this layer from N(0, 0.05^2).
+        A = [columns without codes, E1[X[:, c1]], E2[X[:, c2]], …]        in the order of the columns of X
 
+    Parameters
+    ----------
+    cardinalities : dict of int to int, or iterable of int
+        ``{column: number of codes}``, as `Preprocessor.cardinalities`; or the numbers of codes for columns 0, 1, …, or
+        for `columns`.
+    dimensions : int or iterable of int, optional
+        Length of the vectors: one for all tables, or one each in the order of cardinalities. The default for n codes is
+        ``min(600, round(1.6 n^0.56))``.
+    columns : iterable of int, optional
+        The embedded columns of X, counted from 0.
+    embeddings_initializer : str or callable, optional
+        Initial values of the tables, see `fastbp.initializers`.
+    embeddings_regularizer : str or fastbp.L1L2, optional
+        Penalty on the tables.
+    trainable, learning_rate_multiplier : optional
+        As in `Dense`.
+
+    Raises
+    ------
+    ValueError
+        If there are no columns, a column occurs twice, or a number is too small; if there are more than 2^24 codes,
+        which float32 could not represent exactly.
+    TypeError
+        If an argument has the wrong type.
+
+    See Also
+    --------
+    fastbp.Preprocessor : Encodes categories as codes (``encoding="codes"``).
+
+    Notes
+    -----
+    Shapes: X (n, in), whose columns c1 < c2 < … hold integers from 0 to their number of codes - 1; weights E1, E2, …,
+    each (codes, dimension); A (n, in - embedded columns + sum of dimensions). Data with invalid codes are rejected
+    before training changes anything. Optimizers without state and weight decay update only the rows of codes that
+    occur, all others update every row.
+
+    Keras's and PyTorch's Embedding hold one table and take only integers. PyTorch initializes with N(0, 1), Keras with
+    U(-0.05, 0.05), this layer with N(0, 0.05^2). The default dimension is fastai's (Howard and Gugger 2020).
+
+    References
+    ----------
+    Goodfellow, Bengio and Courville, *Deep Learning*, 2016, section 12.4.2; Guo and Berkhahn, "Entity embeddings of
+    categorical variables", 2016.
+
+    Examples
+    --------
     >>> ColumnEmbedding({3: 1000}).dimensions
     (77,)
     >>> Sequential([ColumnEmbedding([5, 9], [2, 4]), Dense(1)]).predict([[4, 8, 0.5]]).shape
@@ -62,14 +97,17 @@ class ColumnEmbedding(Layer):
     ) -> None:
         if isinstance(cardinalities, Mapping):
             if columns is not None:
-                raise TypeError("columns came beside a dict that names them: leave it out, or pass a list of numbers")
+                raise TypeError(
+                    "columns must not be given with a dict, whose keys are the columns: leave it out, or pass a list "
+                    "of numbers of codes"
+                )
             columns, cardinalities = list(cardinalities), cardinalities.values()
         sizes = [_at_most(count(n, "a number of codes"), 1 << 24, "a number of codes") for n in cardinalities]
-        places = [count(c, "a column", 0) for c in (range(len(sizes)) if columns is None else columns)]
-        if not sizes or len(set(places)) < len(places) or len(places) != len(sizes):
+        indices = [count(c, "a column", 0) for c in (range(len(sizes)) if columns is None else columns)]
+        if not sizes or len(set(indices)) < len(indices) or len(indices) != len(sizes):
             raise ValueError(
-                "a ColumnEmbedding must have a number of codes for each of one or more different columns, but "
-                f"{sizes} came for the columns {places}: pass {{column: number of codes}}"
+                "a ColumnEmbedding must have a number of codes for each of one or more different columns, got "
+                f"{sizes} for the columns {indices}: pass {{column: number of codes}}"
             )
         if dimensions is None:
             widths = [min(600, round(1.6 * n**0.56)) for n in sizes]
@@ -78,12 +116,12 @@ class ColumnEmbedding(Layer):
             widths = [count(width, "a dimension") for width in several]
         if len(widths) != len(sizes):
             raise ValueError(
-                f"dimensions must be one for each of {len(sizes)} columns, but {len(widths)} came: pass as many, or one"
+                f"dimensions must be one for each of {len(sizes)} columns, got {len(widths)}: pass {len(sizes)} or 1"
             )
-        order = sorted(range(len(places)), key=places.__getitem__)
+        order = sorted(range(len(indices)), key=indices.__getitem__)
         set_fields(
             self,
-            columns=tuple(places[i] for i in order),
+            columns=tuple(indices[i] for i in order),
             cardinalities=tuple(sizes[i] for i in order),
             dimensions=tuple(widths[i] for i in order),
             embeddings_initializer=initializers.get(embeddings_initializer),
@@ -95,17 +133,17 @@ class ColumnEmbedding(Layer):
 
     @property
     def tables(self) -> tuple[tuple[int, int, int], ...]:
-        """(column, number of codes, dimension) of every table, by column."""
+        """(column, number of codes, dimension) of each table, by column."""
         return tuple(zip(self.columns, self.cardinalities, self.dimensions, strict=True))
 
     def units_of(self, inputs: int | None) -> int | None:
-        """Outputs for so many inputs; ValueError where a column is not among these."""
+        """The number of outputs for so many inputs; ValueError if an embedded column is missing."""
         if inputs is None:
             return None
         if self.columns[-1] >= inputs:
             raise ValueError(
-                f"a ColumnEmbedding of the column {self.columns[-1]} needs {self.columns[-1] + 1} columns of X at "
-                f"least, but there are {inputs}: count columns from 0"
+                f"a ColumnEmbedding of column {self.columns[-1]} needs at least {self.columns[-1] + 1} columns of X, "
+                f"got {inputs}: count columns from 0"
             )
         return inputs - len(self.columns) + sum(self.dimensions)
 
@@ -134,5 +172,5 @@ class ColumnEmbedding(Layer):
 
 def _at_most(value: int, most: int, what: str) -> int:
     if value > most:
-        raise ValueError(f"{what} must be at most {most}, but {value} came: put rare categories together")
+        raise ValueError(f"{what} must be at most {most}, got {value}: merge rare categories")
     return value

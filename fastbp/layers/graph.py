@@ -1,4 +1,4 @@
-"""From a list of layers to the graph that an engine runs: its operations and their weights."""
+"""Translation of a list of layers into the graph that an engine runs: its operations and their weights."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ PROJECTION = ".projection"
 
 
 class Block(NamedTuple):
-    """One operation of a network: a layer with the activation above it, what it reads, and its place.
+    """One operation of a network: a layer merged with the activation that follows it, its inputs, and its place.
 
-    name: its number among its neighbours, below a dot within a residual block, such as "2.0"; the block itself, whose
-    operation is the sum, is "2", its projection "2.projection". units, inputs: outputs and inputs a row, None where not
-    known yet. below, skip: as in `fastbp.spec.LayerSpec`.
+    name: its index among its siblings, with a dot within residual blocks, such as "2.0"; a residual block, whose
+    operation is the sum, is "2", its projection "2.projection". units, inputs: number of outputs and inputs, None if
+    unknown. below, skip: as in `fastbp.spec.LayerSpec`.
     """
 
     name: str
@@ -39,16 +39,16 @@ class Block(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What summaries and warnings call it, such as ``Dense(10, softmax)``."""
+        """The name in summaries and warnings, such as ``Dense(10, softmax)``."""
         if self.name.endswith(PROJECTION):
             return f"Projection({self.units})"
         return self.layer.label(self.activation.name)
 
 
 class Parameter(NamedTuple):
-    """One array of weights: the number of its block, its name, shape and initial values, and what may change it.
+    """One array of a network: the index of its block, its name, shape and initializer.
 
-    statistic: a moving mean or variance, which follows the batches; trainable: updates may change it.
+    statistic: a moving mean or variance, updated from batches; trainable: whether updates may change it.
     """
 
     block: int
@@ -60,21 +60,21 @@ class Parameter(NamedTuple):
 
 
 def checked(layers: Any) -> tuple[Layer, ...]:
-    """layers as a tuple, or an error that says what a list of layers must be."""
+    """Return layers as a tuple, or raise an error that says what a list of layers must be."""
     result = as_layers(layers, "layers")
     if not any(isinstance(layer, Dense) for layer in flattened(result)):
-        raise ValueError(f"layers must hold at least one Dense, but {list(result)!r} came: add one")
-    for place, layer in enumerate(flattened(result)):
-        if isinstance(layer, ColumnEmbedding) and place:
+        raise ValueError(f"layers must hold at least one Dense, got {list(result)!r}: add one")
+    for position, layer in enumerate(flattened(result)):
+        if isinstance(layer, ColumnEmbedding) and position:
             raise ValueError(
-                "a ColumnEmbedding must be the first layer, as it reads codes, but it came as another: move it to the "
-                "front, once, with all columns of codes"
+                "a ColumnEmbedding must be the first layer, because it reads codes, got one further up: use a single "
+                "one, with all columns of codes, as the first layer"
             )
     return result
 
 
 def flattened(layers: Iterable[Layer]) -> Iterable[Layer]:
-    """All layers, those of residual blocks after the block."""
+    """All layers; those of a residual block follow the block."""
     for layer in layers:
         yield layer
         if isinstance(layer, Residual):
@@ -82,9 +82,9 @@ def flattened(layers: Iterable[Layer]) -> Iterable[Layer]:
 
 
 def blocks_of(layers: Iterable[Layer], input_size: int | None = None) -> tuple[Block, ...]:
-    """The operations of a network, each after those it reads; softmax anywhere but in the last is a ValueError.
+    """The operations of a network, each after its inputs; softmax is a ValueError except in the last.
 
-    Without an input size, widths that depend on it are None, and a residual block on them has no projection.
+    Without an input size, widths that depend on it are None, and a residual block of unknown width has no projection.
     """
     blocks: list[Block] = []
     _append(blocks, layers, "", input_size)
@@ -98,8 +98,8 @@ def blocks_of(layers: Iterable[Layer], input_size: int | None = None) -> tuple[B
 
 
 def _append(blocks: list[Block], layers: Iterable[Layer], prefix: str, width: int | None) -> int | None:
-    """Append the operations of layers, on an input of this width; returns that of their output."""
-    position, takes_activation = 0, False  # whether an Activation may become one with the block below it
+    """Append the operations of layers on an input of this width; return the width of their output."""
+    position, takes_activation = 0, False  # whether an Activation is merged into the block before it
     for layer in layers:
         if isinstance(layer, Activation) and takes_activation and blocks[-1].activation == IDENTITY:
             blocks[-1] = blocks[-1]._replace(activation=activations.get(layer.activation))
@@ -129,7 +129,7 @@ def _append_residual(blocks: list[Block], residual: Residual, name: str, width: 
 
 
 def specs_of(blocks: Iterable[Block]) -> list[LayerSpec]:
-    """What an engine is made of; widths must be known."""
+    """The node specifications for an engine; all widths must be known."""
     result = []
     for block in blocks:
         assert block.units is not None
@@ -140,7 +140,7 @@ def specs_of(blocks: Iterable[Block]) -> list[LayerSpec]:
 
 
 def parameters(blocks: Iterable[Block]) -> list[Parameter]:
-    """Every array of weights, in the order of `Sequential.get_weights`; an input width not known yet counts as 0."""
+    """All arrays of weights, in the order of `Sequential.get_weights`; an unknown input width counts as 0."""
     return [
         Parameter(
             number, f"{block.name}.{name}", shape, initializer, statistic, not statistic and _is_trainable(block.layer)
@@ -155,9 +155,9 @@ def _is_trainable(layer: Any) -> bool:
 
 
 def check_statistics(wanted: Iterable[Parameter], weights: Iterable[npt.NDArray[Any]]) -> None:
-    """Raise ValueError for a moving variance that is negative: its root would not be a number."""
+    """Raise ValueError if a moving variance is negative."""
     for parameter, array in zip(wanted, weights, strict=True):
         if parameter.name.endswith(".moving_variance") and np.any(array < 0):
             raise ValueError(
-                f"{parameter.name} must not be negative, but holds {array.min()}: pass variances, not deviations"
+                f"{parameter.name} must not be negative, got {array.min()}: pass variances, not standard deviations"
             )

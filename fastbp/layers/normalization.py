@@ -1,4 +1,4 @@
-"""Layers that normalise: over the batch, over the units of a row."""
+"""Normalization layers: over the batch, and over the units of a row."""
 
 from __future__ import annotations
 
@@ -18,22 +18,56 @@ ONES, ZEROS = Constant(1.0), Zeros()
 @final
 @dataclass(frozen=True)
 class BatchNorm(Layer):
-    """Normalises each unit over the batch, then scales and shifts it.
+    """Batch normalization: normalizes each unit over the batch, then scales and shifts it::
 
         Z = γ (X - mean) / sqrt(variance + epsilon) + β
 
-    X, Z: (n, units). In training, mean and variance are the batch's; elsewhere they are moving statistics, to which
-    every step of training adds its own (the variance times n / (n - 1)), as moving <- (1 - momentum) moving +
-    momentum new. Weights: gamma (starts at 1), beta (0), moving_mean (0), moving_variance (1), each (units,).
-    Before an activation, give the Dense below it use_bias=False: beta does what its bias would.
-    trainable=False holds gamma and beta; the statistics go on as they do in PyTorch (in Keras they stop, too).
-    Raises TypeError or ValueError unless 0 <= momentum <= 1 and epsilon >= 1e-30.
-    Ioffe and Szegedy 2015; Goodfellow et al. 2016, section 8.7.1. As PyTorch's BatchNorm1d; Keras's momentum is
-    1 - ours, its epsilon 1e-3, and its moving variance is not corrected. A batch of one row has the variance 0, and
-    leaves the moving variance as it is; PyTorch refuses it.
+    During training mean and variance are those of the batch, otherwise moving statistics. Each training step updates
+    these with the statistics of its batch, the variance times n / (n - 1)::
 
-    >>> BatchNorm().momentum
-    0.1
+        moving <- (1 - momentum) moving + momentum new
+
+    Parameters
+    ----------
+    momentum : float, optional
+        Weight of the newest batch, in [0, 1].
+    epsilon : float, optional
+        Added to the variance, at least 1e-30.
+    trainable : bool, optional
+        Whether updates change gamma and beta. The moving statistics are updated in any case.
+    learning_rate_multiplier : float, optional
+        As in `Dense`.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    TypeError
+        If an argument has the wrong type.
+
+    See Also
+    --------
+    fastbp.fold : Merge the normalization into the layer below, for inference.
+
+    Notes
+    -----
+    Shapes: X and Z (n, units); weights gamma (initially 1), beta (0), moving_mean (0) and moving_variance (1), each
+    (units,). Before an activation, give the Dense below use_bias=False: beta makes its bias redundant.
+
+    Same as PyTorch's BatchNorm1d. Keras's momentum is 1 - ours, its epsilon 1e-3, its moving variance is not corrected,
+    and its trainable=False freezes the statistics too. A batch of one row has variance 0 and leaves the moving variance
+    unchanged; PyTorch rejects it.
+
+    References
+    ----------
+    Ioffe and Szegedy, "Batch normalization", 2015; Goodfellow, Bengio and Courville, *Deep Learning*, 2016, section
+    8.7.1.
+
+    Examples
+    --------
+    >>> model = Sequential([Dense(64, use_bias=False), BatchNorm(), Activation("relu"), Dense(1)])
+    >>> model.compile("adam", "mse")
+    >>> history = model.fit(np.eye(4), [1.0, 2.0, 3.0, 4.0], epochs=2)
     """
 
     has_weights: ClassVar[bool] = True
@@ -52,9 +86,9 @@ class BatchNorm(Layer):
         check_training(self)
 
     def weights(self, inputs: int, units: int) -> list[Weight]:
-        learned = [Weight("gamma", (units,), ONES), Weight("beta", (units,), ZEROS)]
+        affine = [Weight("gamma", (units,), ONES), Weight("beta", (units,), ZEROS)]
         moving = [("moving_mean", ZEROS), ("moving_variance", ONES)]
-        return learned + [Weight(name, (units,), initializer, statistic=True) for name, initializer in moving]
+        return affine + [Weight(name, (units,), initializer, statistic=True) for name, initializer in moving]
 
     def node(self, units: int) -> LayerSpec:
         return LayerSpec(
@@ -69,17 +103,36 @@ class BatchNorm(Layer):
 @final
 @dataclass(frozen=True)
 class LayerNorm(Layer):
-    """Normalises each row over its units, then scales and shifts every unit.
+    """Layer normalization: normalizes each row over its units, then scales and shifts each unit::
 
         Z = γ (X - mean) / sqrt(variance + epsilon) + β
 
-    X, Z: (n, units); mean and variance are those of the row, in training as elsewhere. Weights: gamma (starts at 1) and
-    beta (0), each (units,). trainable, learning_rate_multiplier: as in Dense.
-    Raises TypeError or ValueError unless epsilon >= 1e-30.
-    Ba, Kiros and Hinton 2016. As PyTorch's LayerNorm; Keras's epsilon is 1e-3.
+    Parameters
+    ----------
+    epsilon : float, optional
+        Added to the variance, at least 1e-30.
+    trainable, learning_rate_multiplier : optional
+        As in `Dense`.
 
-    >>> LayerNorm().epsilon
-    1e-05
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    TypeError
+        If an argument has the wrong type.
+
+    Notes
+    -----
+    Shapes: X and Z (n, units); weights gamma (initially 1) and beta (0), each (units,). Mean and variance are those of
+    the row, during training and otherwise. Same as PyTorch's LayerNorm; Keras's epsilon is 1e-3.
+
+    References
+    ----------
+    Ba, Kiros and Hinton, "Layer normalization", 2016.
+
+    Examples
+    --------
+    >>> model = Sequential([Dense(64, "gelu"), LayerNorm(), Dense(1)])
     """
 
     has_weights: ClassVar[bool] = True
@@ -107,8 +160,8 @@ class LayerNorm(Layer):
 
 
 def check_epsilon(layer: Any) -> None:
-    """Check the epsilon of a layer that normalises."""
-    # A float32 of the square root of less than 1e-38 would be 0, and a unit that never varies would be divided by it.
+    """Check the epsilon of a normalization layer."""
+    # A smaller epsilon could vanish in float32, and a constant unit would be divided by 0.
     remedy = "pass a small number such as 1e-5"
     rule = "at least 1e-30 and finite"
     set_fields(layer, epsilon=real(layer.epsilon, "epsilon", rule, lambda v: 1e-30 <= v < math.inf, remedy))

@@ -16,14 +16,35 @@ from fastbp.util.fields import set_fields
 class Residual(Layer):
     """A residual block: layers whose output is added to their input.
 
-        A = X + F(X)        or, where F's width differs from X's,        A = X P + F(X)
+    ::
 
-    X: (n, in). F: the layers, lowest first, residual blocks among them if wanted. A: (n, width of F). P: a projection
-    (in, width of F), made where it is needed: a Dense without bias, Glorot uniform, whose kernel follows the weights of
-    F in `Sequential.get_weights`. For an activation of the sum, put an Activation above the block.
-    Raises TypeError or ValueError for what is no list of at least one layer.
-    He et al. 2016, equations 1 and 2.
+        A = X + F(X)          if F(X) has the width of X
+        A = X P + F(X)        otherwise, with a learned projection P
 
+    Parameters
+    ----------
+    layers : iterable of Layer
+        The layers of F, lowest first, at least one; they may include residual blocks.
+
+    Raises
+    ------
+    ValueError
+        If there are no layers.
+    TypeError
+        If layers is not a list of layers.
+
+    Notes
+    -----
+    Shapes: X (n, in), A (n, width of F), P (in, width of F). The projection is a Dense without bias, Glorot uniform,
+    whose kernel follows the weights of F in `Sequential.get_weights`. For an activation after the sum, put an
+    `Activation` above the block.
+
+    References
+    ----------
+    He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016, equations 1 and 2.
+
+    Examples
+    --------
     >>> block = Residual([LayerNorm(), Dense(64, "gelu"), Dense(16)])
     >>> Sequential([Dense(16), block, Activation("relu")]).output_size
     16
@@ -37,7 +58,7 @@ class Residual(Layer):
         set_fields(self, layers=as_layers(layers, "the layers of a Residual"))
         if not self.layers:
             raise ValueError(
-                "a Residual must hold at least one layer, but none came: write, for example, Residual([Dense(64)])"
+                "a Residual must hold at least one layer, got none: write, for example, Residual([Dense(64)])"
             )
 
     def node(self, units: int) -> LayerSpec:

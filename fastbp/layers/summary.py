@@ -1,4 +1,4 @@
-"""A network as a table: its layers, their output shapes and parameters."""
+"""The summary of a network: its layers, output shapes and numbers of parameters."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from fastbp.layers.graph import Block, parameters
 
 
 def summary(blocks: tuple[Block, ...], input_size: int | None) -> str:
-    """A table of blocks, output shapes and numbers of parameters, which are unknown ("?") without an input size.
+    """A table of layers, output shapes and numbers of parameters ("?" without an input size).
 
-    What is within a residual block stands below it, indented.
+    The layers of a residual block are indented below it.
 
     >>> from fastbp.layers.graph import blocks_of
     >>> print(summary(blocks_of([Dense(4), Residual([BatchNorm(), Dense(6)]), Activation("relu")], 2), 2))
@@ -21,7 +21,7 @@ def summary(blocks: tuple[Block, ...], input_size: int | None) -> str:
       Dense(6, identity)  (n, 6)                30
       Projection(6)       (n, 6)                24
     total                                       82
-    of these not trained                         8
+    non-trainable                                8
     """
     rows = summary_rows(blocks, input_size)
     left, middle, right = (max(len(row[column]) for row in rows) for column in range(3))
@@ -29,24 +29,24 @@ def summary(blocks: tuple[Block, ...], input_size: int | None) -> str:
 
 
 def summary_rows(blocks: tuple[Block, ...], input_size: int | None) -> list[tuple[str, str, str]]:
-    """The lines of that table, its header first."""
-    sizes, held = [0] * len(blocks), 0
+    """The rows of the table, header first."""
+    sizes, frozen = [0] * len(blocks), 0
     for parameter in parameters(blocks):
         size = math.prod(parameter.shape)
         sizes[parameter.block] += size
-        held += 0 if parameter.trainable else size
+        frozen += 0 if parameter.trainable else size
     rows = [("layer", "output shape", "parameters")]
-    for number in sorted(range(len(blocks)), key=lambda number: _place(blocks[number].name)):
+    for number in sorted(range(len(blocks)), key=lambda number: _sort_key(blocks[number].name)):
         block = blocks[number]
-        known = not block.layer.has_weights or (block.inputs is not None and block.units is not None)
+        is_known = not block.layer.has_weights or (block.inputs is not None and block.units is not None)
         indent = "  " * block.name.count(".")
-        rows.append((indent + block.label, f"(n, {block.units or '?'})", f"{sizes[number]:,}" if known else "?"))
+        rows.append((indent + block.label, f"(n, {block.units or '?'})", f"{sizes[number]:,}" if is_known else "?"))
     rows.append(("total", "", "?" if input_size is None else f"{sum(sizes):,}"))
-    if held and input_size is not None:
-        rows.append(("of these not trained", "", f"{held:,}"))
+    if frozen and input_size is not None:
+        rows.append(("non-trainable", "", f"{frozen:,}"))
     return rows
 
 
-def _place(name: str) -> list[float]:
-    """What sorts a residual block before its layers, and these before its projection."""
+def _sort_key(name: str) -> list[float]:
+    """Sort a residual block before its layers, and these before its projection."""
     return [float(part) if part.isdigit() else math.inf for part in name.split(".")]

@@ -1,7 +1,7 @@
-"""The loss functions by name or object, and which activations may stand below each.
+"""Loss functions by name or object, and the last activations that each allows.
 
 `fastbp.reference.LOSSES` holds the equations and their derivatives. Where PyTorch has a loss, formula and defaults are
-PyTorch's; otherwise Keras's. All are means over the rows of a batch, weighted ones Σ w l / Σ w.
+PyTorch's, otherwise Keras's. All are means over the rows of a batch; with sample weights ``Σ w l / Σ w``.
 """
 
 from fastbp.losses.base import Loss

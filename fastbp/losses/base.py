@@ -9,14 +9,14 @@ from fastbp.spec import ScalarFunctions
 from fastbp.util.fields import set_fields, smoothing
 from fastbp.util.types import Array
 
-CUSTOM = "custom"  # the name of every loss of a user's own
+CUSTOM = "custom"  # the name of every user-defined loss
 
 
 class Loss:
-    """A loss function; abstract: use MSE, CrossEntropy or another of this module, or CustomLoss.
+    """Base class of all losses; use MSE, CrossEntropy or another subclass, or CustomLoss.
 
-    name: what it is called; targets: what y holds, "numbers" "counts" (from 0 up) "probabilities" (from 0 to 1) "signs"
-    (-1 and 1, or 0 and 1) or "classes" (labels, or rows of probabilities).
+    name: the name of the loss. targets: what y holds, "numbers", "counts" (at least 0), "probabilities" (from 0 to 1),
+    "signs" (-1 and 1, or 0 and 1) or "classes" (labels, or rows of probabilities).
     """
 
     name: ClassVar[str]
@@ -24,26 +24,26 @@ class Loss:
 
     @property
     def rule(self) -> str | ScalarFunctions:
-        """What an engine knows it by."""
+        """The name or functions by which an engine knows the loss."""
         return self.name
 
     @property
     def parameters(self) -> tuple[float, ...]:
-        """Its parameters as an engine takes them."""
+        """The parameters that an engine takes."""
         return ()
 
     def columns(self, outputs: int) -> int:
-        """The columns of y for so many outputs; ValueError where there can be none."""
+        """The number of columns of y for so many outputs; ValueError if that number of outputs is impossible."""
         return outputs
 
     def predictions(self, outputs: Array) -> Array:
-        """The outputs that stand for y's columns: what metrics look at."""
+        """The outputs that correspond to the columns of y, from which metrics are computed."""
         return outputs
 
 
 @dataclass(frozen=True)
 class Smoothed(Loss):
-    """A loss whose one parameter is label_smoothing; abstract."""
+    """Base class of losses whose only parameter is label_smoothing."""
 
     label_smoothing: float = 0.0
 

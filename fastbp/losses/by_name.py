@@ -1,4 +1,4 @@
-"""The losses by name, and which activations may stand below each."""
+"""Losses by name, and the last activations that each allows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastbp.losses.classes import (
     KLDivergence,
 )
 from fastbp.losses.numbers import MAE, MSE, GaussianNLL, Huber, LogCosh, Poisson, Quantile
-from fastbp.util.arguments import instead, meant
+from fastbp.util.arguments import did_you_mean, remedy_for
 
 _ALL: tuple[Loss, ...] = (
     MSE(), MAE(), Huber(), LogCosh(), Quantile(), Poisson(), GaussianNLL(), Hinge(), CategoricalHinge(), CrossEntropy(),
@@ -34,7 +34,7 @@ NAMES_ELSEWHERE = {
     "kld": "kl_divergence",
 }
 
-# The activations each loss works from the logits of; None: any.
+# The last activations each loss allows, where it is computed from logits; None: any.
 _SOFTMAX, _SIGMOID = ("softmax", "identity"), ("sigmoid", "identity")
 LAST_ACTIVATIONS: dict[str, tuple[str, ...] | None] = {
     **dict.fromkeys((*NAMES, CUSTOM)),
@@ -48,7 +48,7 @@ LAST_ACTIVATIONS: dict[str, tuple[str, ...] | None] = {
 
 
 def get(loss: str | Loss) -> Loss:
-    """The loss of a name; a Loss object is returned as it is.
+    """Return the loss of that name; Loss objects are returned unchanged.
 
     Raises ValueError for an unknown name (the message lists the valid ones) and TypeError for anything else.
 
@@ -60,17 +60,17 @@ def get(loss: str | Loss) -> Loss:
     if not isinstance(loss, str):
         raise TypeError(
             "loss must be a Loss object such as MSE() or CustomLoss(function, derivative), or one of "
-            f"{', '.join(NAMES)}, but got {loss!r}: {instead(loss)}"
+            f"{', '.join(NAMES)}, got {loss!r}: {remedy_for(loss)}"
         )
     if loss not in _LOSSES:
         raise ValueError(
-            f"loss must be one of {', '.join(NAMES)}, but got {loss!r}{meant(loss, NAMES, NAMES_ELSEWHERE)}"
+            f"loss must be one of {', '.join(NAMES)}, got {loss!r}{did_you_mean(loss, NAMES, NAMES_ELSEWHERE)}"
         )
     return _LOSSES[loss]
 
 
 def check_output(loss: str | Loss, last_activation: str | Activation, outputs: int | None = None) -> None:
-    """Raise ValueError where the loss cannot be computed from the last layer's activation or number of outputs.
+    """Raise ValueError if the last layer's activation or number of outputs does not fit the loss.
 
     >>> check_output("cross_entropy", "softmax")
     """
@@ -83,14 +83,14 @@ def check_output(loss: str | Loss, last_activation: str | Activation, outputs: i
         return
     needs = repr(allowed[0])
     if len(allowed) > 1:
-        needs += f", or {allowed[1]!r} where its outputs are logits"
+        needs += f", or {allowed[1]!r} for logits"
     raise ValueError(
-        f"loss {loss.name!r} needs a last layer with activation {needs}, but got {activation!r}; change the last "
-        f"layer's activation to {allowed[0]!r}, or the loss to {_remedy(activation)}"
+        f"loss {loss.name!r} needs a last layer with activation {needs}, got {activation!r}: change the last layer's "
+        f"activation to {allowed[0]!r}, or the loss to {_remedy(activation)}"
     )
 
 
 def _remedy(activation: str) -> str:
-    """The usual loss of such outputs."""
+    """The usual loss for such outputs."""
     fused = {"softmax": "'cross_entropy' or ", "sigmoid": "'binary_cross_entropy' or "}
     return fused.get(activation, "") + "'mse'"

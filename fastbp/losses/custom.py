@@ -1,4 +1,4 @@
-"""Losses of one's own."""
+"""User-defined losses."""
 
 from __future__ import annotations
 
@@ -16,17 +16,43 @@ from fastbp.util.fields import set_fields
 @final
 @dataclass(frozen=True, init=False)
 class CustomLoss(Loss):
-    """A loss of your own: two functions of an output a and its target y, both numbers; mean over all elements.
+    """A user-defined loss: two functions of an output a and its target y, both scalars; mean over all elements::
 
         L = 1/(n k) sum_ij function(a_ij, y_ij)
 
-    derivative is that of function by a. Both are compiled by Numba, on float64 numbers, unless they are already: write
-    plain arithmetic with the functions of `math`. a: outputs (n, k) of any last activation; y: targets (n, k). name is
-    what files call it, the function's own name by default: `fastbp.load` asks for it among custom_objects. Unless check
-    is False, the derivative is compared with central differences at some hundred points, of which nine in ten must
-    agree: kinks are allowed. Raises TypeError for what is no function, ValueError where the two do not belong together
-    (naming the worst point), for a name that a loss of fastbp has, and for a lambda without a name.
+    a: outputs (n, k) of any last activation. y: targets (n, k).
 
+    Parameters
+    ----------
+    function : callable
+        l(a, y), a float of two floats.
+    derivative : callable
+        The derivative of function with respect to a.
+    name : str, optional
+        The name used in saved files, by default the function's own. `fastbp.load` looks it up in `custom_objects`.
+    check : bool, optional
+        Whether to compare the derivative with central differences, at several hundred points. Nine in ten must agree,
+        so kinks are allowed.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not a function.
+    ValueError
+        If the derivative is not that of the function (the message gives the worst point), if a built-in loss has the
+        name, or if a lambda is given without a name.
+
+    See Also
+    --------
+    fastbp.CustomActivation : The same for activations.
+
+    Notes
+    -----
+    Numba compiles both functions for float64 scalars unless they are compiled already: use plain arithmetic and the
+    functions of `math`.
+
+    Examples
+    --------
     >>> def squared(a, y):
     ...     return (a - y) ** 2
     >>> CustomLoss(squared, lambda a, y: 2 * (a - y)).label
@@ -47,7 +73,7 @@ class CustomLoss(Loss):
     ) -> None:
         label, functions = checked_functions(function, derivative, name, 2, check)
         if label in NAMES:
-            raise ValueError(f"a custom loss needs a name of its own, but {label!r} is fastbp's: pass name=")
+            raise ValueError(f"name must differ from those of the built-in losses, got {label!r}: pass name=")
         set_fields(self, label=label, functions=functions)
 
     @property

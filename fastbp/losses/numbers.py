@@ -1,4 +1,4 @@
-"""Losses of numbers and of counts."""
+"""Losses for regression, quantiles, counts and Gaussian outputs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ from fastbp.util.types import Array
 @final
 @dataclass(frozen=True)
 class MSE(Loss):
-    """Mean squared error over all elements.
+    """Mean squared error over all elements::
 
         L = 1/(n k) sum_ij (a_ij - y_ij)^2
 
-    a: outputs (n, k) of any last activation; y: targets (n, k). Goodfellow et al. 2016, section 5.1.4.
+    a: outputs (n, k) of any last activation. y: targets (n, k).
 
-    >>> MSE().name
-    'mse'
+    References
+    ----------
+    Goodfellow, Bengio and Courville, *Deep Learning*, 2016, section 5.1.4.
+
+    Examples
+    --------
+    >>> model = Sequential([Dense(8, "relu"), Dense(1)])
+    >>> model.compile("adam", MSE())
+    >>> history = model.fit([[0.0], [1.0]], [1.0, 3.0], epochs=2)
     """
 
     name: ClassVar[str] = "mse"
@@ -31,12 +38,18 @@ class MSE(Loss):
 @final
 @dataclass(frozen=True)
 class MAE(Loss):
-    """Mean absolute error over all elements.
+    """Mean absolute error over all elements::
 
         L = 1/(n k) sum_ij |a_ij - y_ij|
 
-    a: outputs (n, k) of any last activation; y: targets (n, k). The derivative where a = y is 0. As PyTorch's L1Loss.
+    a: outputs (n, k) of any last activation. y: targets (n, k).
 
+    Notes
+    -----
+    Same as PyTorch's L1Loss. The derivative at a = y is 0.
+
+    Examples
+    --------
     >>> MAE().name
     'mae'
     """
@@ -47,13 +60,34 @@ class MAE(Loss):
 @final
 @dataclass(frozen=True)
 class Huber(Loss):
-    """Huber's loss, squared for small errors and linear for large ones; mean over all elements.
+    """Huber loss, quadratic for small errors and linear for large ones; mean over all elements::
 
         L = 1/(n k) sum_ij h(a_ij - y_ij)        h(e) = e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2)
 
-    a: outputs (n, k) of any last activation; y: targets (n, k). Raises TypeError or ValueError for a delta that is no
-    positive number. Huber 1964. As PyTorch's HuberLoss and Keras's.
+    a: outputs (n, k) of any last activation. y: targets (n, k).
 
+    Parameters
+    ----------
+    delta : float, optional
+        Error at which the loss becomes linear, above 0.
+
+    Raises
+    ------
+    ValueError
+        If delta is not positive.
+    TypeError
+        If delta is not a number.
+
+    Notes
+    -----
+    Same as PyTorch's HuberLoss and Keras's Huber.
+
+    References
+    ----------
+    Huber, "Robust estimation of a location parameter", 1964.
+
+    Examples
+    --------
     >>> Huber(delta=0.5).parameters
     (0.5,)
     """
@@ -72,12 +106,18 @@ class Huber(Loss):
 @final
 @dataclass(frozen=True)
 class LogCosh(Loss):
-    """Logarithm of the hyperbolic cosine of the error: a smooth kin of Huber's loss; mean over all elements.
+    """Logarithm of the hyperbolic cosine of the error, a smooth relative of the Huber loss; mean over all elements::
 
         L = 1/(n k) sum_ij log cosh(a_ij - y_ij)
 
-    a: outputs (n, k) of any last activation; y: targets (n, k). As Keras's LogCosh; small errors keep all their bits.
+    a: outputs (n, k) of any last activation. y: targets (n, k).
 
+    Notes
+    -----
+    Same as Keras's LogCosh; small errors keep full precision.
+
+    Examples
+    --------
     >>> LogCosh().name
     'log_cosh'
     """
@@ -88,17 +128,41 @@ class LogCosh(Loss):
 @final
 @dataclass(frozen=True)
 class Quantile(Loss):
-    """The quantile ("pinball") loss, whose minimum is a quantile of y given x; mean over all outputs.
+    """Quantile ("pinball") loss, minimized by a quantile of y given x; mean over all outputs::
 
-        L = 1/(n k q) sum over rows, targets j and quantiles i of max(tau_i e, (tau_i - 1) e)    e = y_j - a_(j q + i)
+        L = 1/(n k q) sum over rows, targets j and quantiles i of max(tau_i e, (tau_i - 1) e)
+        e = y_j - a_(j q + i)
 
-    quantiles: a number between 0 and 1, or several. a: outputs (n, k q) of any last activation, the q quantiles of a
-    target side by side: with two targets and quantiles (0.1, 0.9) the columns are y_0 at 0.1, y_0 at 0.9, y_1 at 0.1,
-    y_1 at 0.9. y: targets (n, k). Metrics look at the quantile nearest to 0.5. The derivative where a = y is 0.
-    Raises TypeError or ValueError for quantiles that are no numbers between 0 and 1. Koenker and Bassett 1978.
+    a: outputs (n, k q) of any last activation, the q quantiles of a target side by side. y: targets (n, k). With two
+    targets and quantiles (0.1, 0.9) the columns are y_0 at 0.1, y_0 at 0.9, y_1 at 0.1, y_1 at 0.9.
 
+    Parameters
+    ----------
+    quantiles : float or tuple of float, optional
+        One quantile or several, each between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If a quantile is not between 0 and 1.
+    TypeError
+        If a quantile is not a number.
+
+    Notes
+    -----
+    Metrics are computed from the quantile nearest to 0.5. The derivative at a = y is 0.
+
+    References
+    ----------
+    Koenker and Bassett, "Regression quantiles", 1978.
+
+    Examples
+    --------
     >>> Quantile((0.1, 0.5, 0.9)).columns(outputs=3)
     1
+    >>> model = Sequential([Dense(8, "relu"), Dense(3)])
+    >>> model.compile("adam", Quantile((0.1, 0.5, 0.9)))
+    >>> history = model.fit([[0.0], [1.0]], [1.0, 3.0], epochs=2)
     """
 
     name: ClassVar[str] = "quantile"
@@ -115,8 +179,8 @@ class Quantile(Loss):
         q = len(self.parameters)
         if outputs % q:
             raise ValueError(
-                f"quantile needs {q} outputs for each target, one for each of its quantiles, but the last layer has "
-                f"{outputs}: give it {q} units for each column of y"
+                f"quantile needs {q} outputs for each target, one for each quantile, but the last layer has {outputs}: "
+                f"use {q} units for each column of y"
             )
         return outputs // q
 
@@ -128,15 +192,34 @@ class Quantile(Loss):
 @final
 @dataclass(frozen=True)
 class Poisson(Loss):
-    """Negative log-likelihood of counts under Poisson distributions, less log y!; mean over all elements.
+    """Negative log-likelihood of counts under Poisson distributions, without the term log y!; mean over all elements::
 
-        L = 1/(n k) sum_ij (a_ij - y_ij log(a_ij + epsilon))        or, with log_input, (exp(a_ij) - y_ij a_ij)
+        L = 1/(n k) sum_ij (a_ij - y_ij log(a_ij + epsilon))
+        L = 1/(n k) sum_ij (exp(a_ij) - y_ij a_ij)                  with log_input
 
-    a: rates (n, k), which a last activation such as "softplus" must keep positive, or with log_input their logarithms,
-    of a last activation "identity". y: counts (n, k), not negative; they may be fractions.
-    Raises TypeError or ValueError for an epsilon that is no positive number, and for a log_input that is no bool.
-    As PyTorch's PoissonNLLLoss, but that log_input is False unless asked for, as in Keras's Poisson.
+    a: Poisson rates (n, k), kept positive by a last activation such as "softplus"; with log_input their logarithms,
+    from a last activation "identity". y: counts (n, k), at least 0; they may be fractions.
 
+    Parameters
+    ----------
+    log_input : bool, optional
+        Whether the outputs are logarithms of the rates.
+    epsilon : float, optional
+        Keeps the logarithm finite, above 0.
+
+    Raises
+    ------
+    ValueError
+        If epsilon is not positive.
+    TypeError
+        If an argument has the wrong type.
+
+    Notes
+    -----
+    Like PyTorch's PoissonNLLLoss, except that log_input is False by default, as in Keras's Poisson.
+
+    Examples
+    --------
     >>> Poisson(log_input=True).rule
     'poisson_log'
     """
@@ -161,18 +244,41 @@ class Poisson(Loss):
 @final
 @dataclass(frozen=True)
 class GaussianNLL(Loss):
-    """Negative log-likelihood of targets under Gaussians, of which the network gives means and variances.
+    """Negative log-likelihood of targets under Gaussians whose means and variances the network predicts.
+
+    ::
 
         L = 1/(n k) sum_ij (s_ij + (m_ij - y_ij)^2 exp(-s_ij)) / 2        s = log of the variance
 
-    Outputs (n, 2 k) of activation "identity": k means m, then k log-variances s, so predict gives a standard deviation
-    as exp(s / 2). y: targets (n, k). full adds log(2 pi) / 2. Variances below epsilon count as epsilon, but the
-    derivative passes, as in PyTorch. Metrics look at the means.
-    Raises TypeError or ValueError for an epsilon that is no positive number, and for a full that is no bool.
-    Nix and Weigend 1994. The value of PyTorch's GaussianNLLLoss(m, y, exp(s)), which takes variances: one activation
-    serves a whole layer here and cannot make half of its outputs positive, and the logarithm neither overflows nor
-    divides by 0 (Kendall and Gal 2017, section 3.2).
+    Outputs (n, 2 k) of activation "identity": k means m, then k log-variances s, so ``exp(s / 2)`` of the predictions
+    is a standard deviation. y: targets (n, k).
 
+    Parameters
+    ----------
+    full : bool, optional
+        Whether to add the constant log(2 pi) / 2.
+    epsilon : float, optional
+        Lower bound on the variances, above 0. As in PyTorch, the derivative ignores it.
+
+    Raises
+    ------
+    ValueError
+        If epsilon is not positive.
+    TypeError
+        If an argument has the wrong type.
+
+    Notes
+    -----
+    Metrics are computed from the means. The value is that of PyTorch's GaussianNLLLoss(m, y, exp(s)), which takes
+    variances. Here a layer has a single activation, which cannot make half of its outputs positive, and the logarithm
+    neither overflows nor divides by 0 (Kendall and Gal 2017, section 3.2).
+
+    References
+    ----------
+    Nix and Weigend, "Estimating the mean and variance of the target probability distribution", 1994.
+
+    Examples
+    --------
     >>> GaussianNLL().columns(outputs=6)
     3
     """
@@ -192,7 +298,7 @@ class GaussianNLL(Loss):
         if outputs % 2:
             raise ValueError(
                 "gaussian_nll needs an even number of outputs, a mean and a log-variance for each target, but the last "
-                f"layer has {outputs}: give it two units for each column of y"
+                f"layer has {outputs}: use two units for each column of y"
             )
         return outputs // 2
 

@@ -1,4 +1,4 @@
-"""An engine for a graph, with its initial weights."""
+"""Building an engine for a graph, and its initial weights."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def make_engine(input_size: int, blocks: tuple[Block, ...], dtype: str, seed: int) -> Engine:
-    """The one place that chooses the engine."""
-    from fastbp.engine.engine import Engine  # imports Numba, which `import fastbp` need not wait for
+    """The engine for a graph: the one place that chooses the class."""
+    from fastbp.engine.engine import Engine  # imports Numba, which `import fastbp` should not
 
     return Engine(input_size, specs_of(blocks), dtype=dtype, key=mask_key(seed))
 
 
 def configure(engine: Engine, chosen: CompileArguments) -> None:
-    """Let an engine train as compile was told, from states of 0."""
+    """Set up an engine for the arguments of compile, with a zero optimizer state."""
     loss, optimizer = chosen.loss, chosen.optimizer
     engine.configure(
         loss.rule, optimizer.rule, loss_parameters=loss.parameters, update_spec=optimizer.update_spec
@@ -34,7 +34,7 @@ def configure(engine: Engine, chosen: CompileArguments) -> None:
 
 
 def initial_weights(blocks: tuple[Block, ...], seed: int, dtype: np.dtype[Any]) -> Iterator[Array]:
-    """One array after another, so that no two copies of all weights are held."""
+    """Yield one array at a time, so that no two copies of all weights are held."""
     streams: dict[int, np.random.Generator] = {}
     for block, name, shape, initializer, *_ in parameters(blocks):
         stream = streams.setdefault(block, generator(seed, Purpose.INITIALISE, block))

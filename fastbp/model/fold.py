@@ -1,4 +1,4 @@
-"""Networks without their batch normalisation: what it does outside of training, the Dense beside it can do as well."""
+"""Batch normalization folded into the neighbouring Dense layers, for inference."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastbp.util.types import Array
 
 
 class _Weighted(NamedTuple):
-    """A layer with its weights; a residual block with its layers', and its projection's kernel where it has one."""
+    """A layer with its weights; of a residual block also its inner layers. Its own weight is the projection, if any."""
 
     layer: Layer
     weights: list[Array]
@@ -28,25 +28,51 @@ class _Weighted(NamedTuple):
 
 
 def fold(model: Sequential) -> Sequential:
-    """A copy for inference in which every BatchNorm that can be is part of a Dense: fewer passes, the same predictions.
+    """Fold BatchNorm layers into Dense layers: a copy for inference with fewer passes and the same predictions.
+
+    ::
 
         s = γ / sqrt(moving_variance + epsilon)        t = β - s moving_mean
         after a Dense:    (X W + b) s + t = X (W diag(s)) + (b s + t)
         before a Dense:   (X s + t) W + b = X (diag(s) W) + (b + t W)
 
-    Folded is a BatchNorm right after a Dense, with no activation between them, or right before one; others stay, and so
-    does one whose products would not be finite. Predictions differ by rounding alone. The Dense gets a bias, and loses
-    its regularizer and constraint, which were on other weights. The copy is compiled as the model is, with an optimizer
-    that has not made a step. The model is left as it is.
-    Raises TypeError for what is no Sequential, ValueError where its input size is not known yet.
-    Jacob et al. 2018, section 3.2. As PyTorch's fuse_linear_bn_eval.
+    A BatchNorm is folded if it directly follows a Dense without an activation in between, or directly precedes one.
+    Others stay, as does one whose folded weights would not be finite.
 
-    >>> model = Sequential([Dense(3), Dense(1)], input_size=2)
+    Parameters
+    ----------
+    model : Sequential
+        The model to fold, whose input size is known. It is not changed.
+
+    Returns
+    -------
+    Sequential
+        The folded copy. Its predictions differ by rounding only. Each Dense gets a bias and loses its regularizer and
+        constraint, which applied to other weights. It is compiled as the model is, with a fresh optimizer state.
+
+    Raises
+    ------
+    TypeError
+        If model is not a Sequential.
+    ValueError
+        If its input size is not known yet.
+
+    Notes
+    -----
+    As PyTorch's ``torch.nn.utils.fusion.fuse_linear_bn_eval``.
+
+    References
+    ----------
+    Jacob et al. 2018, section 3.2.
+
+    Examples
+    --------
+    >>> model = Sequential([Dense(3), BatchNorm(), Dense(1)], input_size=2)
     >>> [type(layer).__name__ for layer in fold(model).layers]
     ['Dense', 'Dense']
     """
     if not isinstance(model, Sequential):
-        raise TypeError(f"fold takes a Sequential, but {type(model).__name__} came: pass the model")
+        raise TypeError(f"fold takes a Sequential, got {type(model).__name__}: pass the model")
     size = model.require_engine("fold").input_size
     arrays = iter(model.get_weights())
     network = _folded(_with_weights(model.layers, size, arrays)[0])
@@ -59,7 +85,7 @@ def fold(model: Sequential) -> Sequential:
 
 
 def _with_weights(layers: Sequence[Layer], width: int, arrays: Iterator[Array]) -> tuple[list[_Weighted], int]:
-    """Each layer with its own of the arrays, and the width of the last one's output."""
+    """Each layer with its own share of the arrays, and the width of the last output."""
     result = []
     for layer in layers:
         within: list[_Weighted] = []
@@ -74,7 +100,7 @@ def _with_weights(layers: Sequence[Layer], width: int, arrays: Iterator[Array]) 
 
 
 def _folded(parts: list[_Weighted]) -> list[_Weighted]:
-    """The same function with fewer layers: pairs become one until there is none left that can."""
+    """The same function with fewer layers: pairs are merged until no pair is left that can be."""
     parts = [_folded_within(part) if part.within else part for part in parts]
     place = 0
     while place < len(parts) - 1:
@@ -83,7 +109,7 @@ def _folded(parts: list[_Weighted]) -> list[_Weighted]:
             place += 1
         else:
             parts[place : place + 2] = [pair]
-            place = max(place - 1, 0)  # its neighbour below may go with it now
+            place = max(place - 1, 0)  # it may now merge with the layer before it
     return parts
 
 
@@ -93,7 +119,7 @@ def _folded_within(part: _Weighted) -> _Weighted:
 
 
 def _pair(first: _Weighted, second: _Weighted) -> _Weighted | None:
-    """The Dense that does what two neighbours do, or None."""
+    """The Dense that computes the same as two neighbouring layers, or None."""
     if isinstance(first.layer, Dense) and isinstance(second.layer, BatchNorm):
         if activations.get(first.layer.activation).name != "identity":
             return None
@@ -117,7 +143,7 @@ def _pair(first: _Weighted, second: _Weighted) -> _Weighted | None:
 
 
 def _kernel_and_bias(part: _Weighted) -> tuple[Array, Array]:
-    """In float64, in which the products are rounded once more only when they are done."""
+    """In float64, so that the products are rounded only once at the end."""
     W, *b = (array.astype(np.float64) for array in part.weights)
     return W, b[0] if b else np.zeros(W.shape[1])
 

@@ -1,4 +1,4 @@
-"""Models from files."""
+"""Loading models from files."""
 
 from __future__ import annotations
 
@@ -13,17 +13,50 @@ from fastbp.storage.snapshot import from_contents
 
 
 def load(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
-    """The model in a file that `Sequential.save` wrote; its training goes on, bit for bit, as if it had not been away.
+    """Load a model that `Sequential.save` wrote; training continues bit for bit from where it was saved.
 
-    custom_objects: {name: object} of the CustomLoss and CustomActivation objects that the model was made with, of which
-    a file holds the names alone; CheckpointError where one is missing, naming it.
-    Raises CheckpointError for a file that is damaged, not a model of fastbp, or of a later version, and OSError where
-    it cannot be read. Warns where the file has no SHA-256 to check it by: another program wrote it.
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    custom_objects : dict, optional
+        {name: object} with the CustomLoss and CustomActivation objects of the model, of which the file holds only the
+        names.
+
+    Returns
+    -------
+    Sequential
+        The model with its weights, optimizer state, counters and metadata.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, not a fastbp model or from a later version, or if a custom object is missing.
+    OSError
+        If the file cannot be read.
+
+    Warns
+    -----
+    UserWarning
+        If the file has no SHA-256 checksum, because another program wrote it.
+
+    See Also
+    --------
+    Sequential.save : Writes the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> model = Sequential([Dense(1)], input_size=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/model.safetensors")
+    ...     load(f"{folder}/model.safetensors").input_size
+    2
     """
     contents, signed = checkpoint.read(path)
     model = Sequential.from_snapshot(from_contents(contents, custom_objects))
     if not signed:
         warnings.warn(
-            f"{os.fsdecode(path)} has no SHA-256, so damage to it would go unnoticed: save the model anew", stacklevel=2
+            f"{os.fsdecode(path)} has no SHA-256, so damage would go unnoticed: save the model again", stacklevel=2
         )
     return model

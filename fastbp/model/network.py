@@ -1,4 +1,4 @@
-"""The network behind a model: its layers, the engine built for them, and what is saved of both."""
+"""The network behind a model: its layers, its engine, and snapshots of both."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from fastbp.util.arguments import count
 if TYPE_CHECKING:
     from fastbp.engine.engine import Engine
 
-_building = threading.Lock()  # many threads may ask a model that none has built yet
+_building = threading.Lock()  # several threads may call a model that is not built yet
 
 
 class Network:
-    """Layers, and once the input size is known an engine; once compiled, a trainer of it.
+    """Layers, an engine once the input size is known, and a trainer once compiled.
 
-    The attributes with a leading underscore are for its subclass alone; other parts of fastbp use its methods.
+    Attributes with a leading underscore are for subclasses only; other parts of fastbp use the methods.
     """
 
     def __init__(self, layers: Iterable[Layer], input_size: int | None, seed: int, dtype: npt.DTypeLike) -> None:
         self._layers = checked(layers)
-        self._blocks = blocks_of(self._layers)  # once the input size is known, with all widths
-        self._output_size = self._blocks[-1].units or 0  # known, as one of them is a Dense
+        self._blocks = blocks_of(self._layers)  # with all widths once the input size is known
+        self._output_size = self._blocks[-1].units or 0  # known, since one of them is a Dense
         self._dtype = arguments.float_dtype(dtype)
         self._seed = count(seed, "seed", 0)
         self._input_size: int | None = None
@@ -50,75 +50,75 @@ class Network:
         if input_size is not None:
             self.build(count(input_size, "input_size"))
 
-    # ---------------------------------------------------------------- what it is made of
+    # ---------------------------------------------------------------- properties
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The layers as they were given."""
+        """The layers, as passed to the constructor."""
         return self._layers
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """The operations of its graph, each after those it reads; see `fastbp.layers.graph.Block`."""
+        """The operations of the graph in topological order; see `fastbp.layers.graph.Block`."""
         return self._blocks
 
     @property
     def input_size(self) -> int | None:
-        """Features of a row; None until known."""
+        """Number of input features; None until known."""
         return self._input_size
 
     @property
     def output_size(self) -> int:
-        """Outputs of a row."""
+        """Number of outputs per row."""
         return self._output_size
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type of weights and computations."""
+        """Data type of weights and computations."""
         return self._dtype
 
     @property
     def seed(self) -> int:
-        """What initial weights, shuffling and random masks are drawn from."""
+        """Seed of initial weights, shuffling, dropout and noise."""
         return self._seed
 
     @property
     def compiled(self) -> bool:
-        """Whether it knows how to train."""
+        """Whether `compile` was called."""
         return self._arguments is not None
 
     @property
     def optimizer(self) -> Optimizer:
-        """The optimizer of compile; RuntimeError where that was not called. So are `loss` and `metrics`."""
+        """The optimizer passed to `compile`; RuntimeError if that was not called, also for `loss` and `metrics`."""
         return self._compile_arguments().optimizer
 
     @property
     def loss(self) -> Loss:
-        """The loss of compile."""
+        """The loss passed to `compile`."""
         return self._compile_arguments().loss
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The metrics of compile."""
+        """The metrics passed to `compile`."""
         return self._compile_arguments().metrics
 
     @property
     def inputs(self) -> Inputs:
-        """What it takes to train on; RuntimeError before compile."""
+        """Converts user data for training; RuntimeError before `compile`."""
         self._compile_arguments()
         assert self._inputs is not None
         return self._inputs
 
     @property
     def trainer(self) -> Trainer:
-        """What trains it; RuntimeError before compile, ValueError where the input size is not known."""
+        """The trainer; RuntimeError before `compile`, ValueError while the input size is unknown."""
         self._compile_arguments()
         self.require_engine("learning_rate")
         assert self._trainer is not None
         return self._trainer
 
     def require_engine(self, purpose: str) -> Engine:
-        """The engine; ValueError, naming the purpose, where the shapes of weights are not known yet."""
+        """The engine; ValueError, naming the purpose, while the shapes of the weights are unknown."""
         if self._engine is None:
             raise ValueError(
                 f"{purpose} needs the weights, whose shapes are not known yet: give Sequential(…, input_size=…), "
@@ -127,12 +127,12 @@ class Network:
         return self._engine
 
     def build(self, input_size: int) -> Engine:
-        """The engine; where there is none yet, a new one for so many features, with initial weights."""
+        """The engine, created with initial weights for this many input features if there is none yet."""
         with _building:
             if self._engine is None:
                 blocks = blocks_of(self._layers, input_size)
                 engine = make_engine(input_size, blocks, self._dtype.name, self._seed)
-                if self._arguments is not None:  # room for states before there are weights to move
+                if self._arguments is not None:  # allocate states before the weights
                     configure(engine, self._arguments)
                 engine.set_weights(initial_weights(blocks, self._seed, self._dtype))
                 self._adopt(engine, blocks)
@@ -140,7 +140,7 @@ class Network:
         return self._engine
 
     def snapshot(self) -> Snapshot:
-        """All that it takes to go on from here: copies of weights and states, and counters."""
+        """Copies of weights and optimizer states, with the counters: everything needed to continue from here."""
         engine, trainer = self._engine, self._trainer
         weights, states = ([], []) if engine is None else (engine.get_weights(), engine.get_state())
         step, epoch, rate = (0, 0, None) if trainer is None else (trainer.step, trainer.epoch, trainer.rates.changed)
@@ -152,7 +152,7 @@ class Network:
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot) -> Self:
-        """The model that a snapshot was taken of."""
+        """A model restored from a snapshot."""
         model = cls(snapshot.layers, input_size=None, seed=snapshot.seed, dtype=snapshot.dtype)
         model.metadata = dict(snapshot.metadata)
         if snapshot.arguments is not None:
@@ -166,7 +166,7 @@ class Network:
         return model
 
     def restore_state(self, snapshot: Snapshot) -> None:
-        """Take over a snapshot's optimizer states and counters; its weights are in place."""
+        """Restore optimizer states and counters from a snapshot whose weights are already set."""
         assert self._engine is not None
         self._engine.steps_trained = snapshot.steps_trained
         if self._trainer is not None:
@@ -182,10 +182,10 @@ class Network:
             )
         return self._arguments
 
-    # ---------------------------------------------------------------- within
+    # ---------------------------------------------------------------- internals
 
     def _set_arguments(self, chosen: CompileArguments) -> None:
-        """Train so from now on, with an optimizer that has not made a step."""
+        """Train with these arguments from now on, with a fresh optimizer state."""
         losses.check_output(chosen.loss, self._blocks[-1].activation, self._output_size)
         self._arguments = chosen
         self._inputs = Inputs(self._input_size, self._output_size, self._dtype, self._layers[0], chosen.loss)
@@ -193,15 +193,15 @@ class Network:
             self._trainer = self._new_trainer(self._engine, chosen)
 
     def _adopt(self, engine: Engine, blocks: tuple[Block, ...]) -> None:
-        """Take an engine that has its weights, and the blocks it was made of."""
+        """Take over an engine that has its weights, and the blocks it was built from."""
         self._input_size, self._blocks = engine.input_size, blocks
         if self._arguments is not None:
             self._trainer = self._new_trainer(engine, self._arguments)
             self._inputs = self.inputs._replace(input_size=engine.input_size)
-        self._engine = engine  # last: other threads look at it
+        self._engine = engine  # last: other threads check it
 
     def _new_trainer(self, engine: Engine, chosen: CompileArguments) -> Trainer:
-        """A trainer with an optimizer that has not made a step."""
+        """A trainer with a fresh optimizer state."""
         configure(engine, chosen)
         epoch = 0 if self._trainer is None else self._trainer.epoch
         return Trainer(engine, self._blocks, *chosen, seed=self._seed, epoch=epoch)

@@ -1,10 +1,11 @@
-"""Optimizers: what to do with a gradient. Each is a rule, a number of states per weight, and scalars per update.
+"""Optimizers: a rule, its states per weight, and its scalars for each update.
 
-An optimizer object is a frozen description; the model keeps the states. `scalars(steps)` gives the numbers the rule
-needs at each of the updates, counted from 0: one call for many, so a learning rate may be any function of them.
-Formulas are PyTorch's: weight decay is added to the gradient, but AdamW, Lion and Muon shrink the weights directly.
+An optimizer object is a frozen description; the model holds the states. `scalars(steps)` returns the numbers that the
+rule needs at the given updates, counted from 0: one call for many, so a learning rate may be any function of them.
+Formulas are PyTorch's: weight decay is added to the gradient, except that AdamW, Lion and Muon shrink the weights
+directly (decoupled weight decay).
 
-The scalars of a rule, behind the learning rate and the weight decay:
+The scalars of each rule, after the learning rate and the weight decay::
 
     sgd, momentum, nesterov     (momentum)
     adam, adamw, lamb           beta_1, beta_2, epsilon, 1 - beta_1^t, 1 - beta_2^t
@@ -26,7 +27,7 @@ from fastbp.optimizers.adaptive import Adadelta, Adagrad, RMSprop
 from fastbp.optimizers.base import N_SCALARS, Optimizer, Schedule
 from fastbp.optimizers.layerwise import LAMB, Muon
 from fastbp.optimizers.sgd import SGD, Lion
-from fastbp.util.arguments import instead, meant
+from fastbp.util.arguments import did_you_mean, remedy_for
 
 __all__ = [
     "BY_NAME",
@@ -54,10 +55,9 @@ NAMES = tuple(BY_NAME)
 
 
 def get(optimizer: str | Optimizer) -> Optimizer:
-    """The optimizer of that name with its defaults, or the object itself.
+    """Return the optimizer of that name (in any case) with its defaults; Optimizer objects are returned unchanged.
 
-    Capitals make no difference. Raises ValueError for an unknown name (the message lists the valid ones) and TypeError
-    for anything else.
+    Raises ValueError for an unknown name (the message lists the valid ones) and TypeError for anything else.
 
     >>> get("sgd")
     SGD(learning_rate=0.01, momentum=0.0, nesterov=False, weight_decay=0.0)
@@ -66,7 +66,7 @@ def get(optimizer: str | Optimizer) -> Optimizer:
         return optimizer
     rule = f"optimizer must be an object such as Adam(1e-3), or one of {', '.join(NAMES)}"
     if not isinstance(optimizer, str):
-        raise TypeError(f"{rule}, but {optimizer!r} came: {instead(optimizer)}")
+        raise TypeError(f"{rule}, got {optimizer!r}: {remedy_for(optimizer)}")
     if optimizer.lower() not in BY_NAME:
-        raise ValueError(f"{rule}, but {optimizer!r} came{meant(optimizer, NAMES)}")
+        raise ValueError(f"{rule}, got {optimizer!r}{did_you_mean(optimizer, NAMES)}")
     return BY_NAME[optimizer.lower()]()

@@ -1,4 +1,4 @@
-"""Adam and its kin: a mean of gradients over the root of a mean of their squares, both corrected for their start."""
+"""Adam and its variants: the mean of the gradients over the root of their mean square, both with bias correction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastbp.util.arguments import flag
 
 @dataclass(frozen=True, repr=False)
 class AdamLike(Optimizer):
-    """Two averages, their factors and epsilon; the scalars' columns 5 and 6 are 1 - beta_1^t and 1 - beta_2^t."""
+    """Base class of Adam's variants; columns 5 and 6 of the scalars are 1 - beta_1^t and 1 - beta_2^t."""
 
     learning_rate: float | Schedule = 1e-3
     beta_1: float = 0.9
@@ -38,14 +38,14 @@ class AdamLike(Optimizer):
     def scalars(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         table = np.array(super().scalars(steps), order="C")  # "K" would turn a broadcast row into columns
         t = steps + 1.0
-        # 1 - beta^t, without cancellation where beta^t is close to 1
+        # without cancellation where beta^t is close to 1
         table[:, 5] = one_minus_power(self.beta_1, t)
         table[:, 6] = one_minus_power(self.beta_2, t)
         return table
 
 
 def one_minus_power(beta: float, t: npt.NDArray[np.floating[Any]]) -> Any:
-    """1 - beta^t."""
+    """1 - beta^t, without cancellation."""
     return -np.expm1(t * math.log(beta)) if beta > 0 else 1.0
 
 
@@ -53,26 +53,53 @@ def one_minus_power(beta: float, t: npt.NDArray[np.floating[Any]]) -> Any:
 class Adam(AdamLike):
     """Adam: steps of the size of the gradient's mean over its root mean square.
 
+    ::
+
         m <- beta_1 m + (1 - beta_1) g        v <- beta_2 v + (1 - beta_2) g^2
         W <- W - learning_rate (m / (1 - beta_1^t)) / (sqrt(v / (1 - beta_2^t)) + epsilon)
-        with amsgrad:  u <- max(u, v), and u stands for v in the step
+        with amsgrad:  u <- max(u, v), and u replaces v in the step
 
-    Args:
-        learning_rate: a number >= 0, or a function of an array of updates.
-        beta_1, beta_2: in [0, 1).
-        epsilon: >= 0, outside the root.
-        amsgrad: whether to divide by the largest v so far.
-        weight_decay and all other keywords: see fastbp.optimizers.Optimizer; decay is added to the gradient (L2), see
-            AdamW for the other kind.
+    Parameters
+    ----------
+    learning_rate : float or callable, optional
+        A number of at least 0, or a schedule.
+    beta_1, beta_2 : float, optional
+        Decay rates of the averages, in [0, 1).
+    epsilon : float, optional
+        Added outside the root, at least 0.
+    amsgrad : bool, optional
+        Whether to divide by the largest v so far.
+    **kwargs
+        weight_decay, which is added to the gradient (L2), and the other options of `fastbp.optimizers.Optimizer`.
 
-    Raises:
-        ValueError: a value out of its range. TypeError: not a number.
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    TypeError
+        If a value has the wrong type.
 
-    Example:
-        >>> Adam(1e-3).scalars(np.array([0]))[0, 5:7].round(4).tolist()
-        [0.1, 0.001]
+    See Also
+    --------
+    AdamW : Adam with decoupled weight decay.
 
-    Source: Kingma and Ba 2015, algorithm 1; Reddi et al. 2018. Keras has epsilon 1e-7 and PyTorch 1e-8, as here.
+    Notes
+    -----
+    As in PyTorch; Keras's default epsilon is 1e-7.
+
+    References
+    ----------
+    Kingma and Ba, "Adam: A method for stochastic optimization", 2015, algorithm 1; Reddi, Kale and Kumar, "On the
+    convergence of Adam and beyond", 2018 (AMSGrad).
+
+    Examples
+    --------
+    >>> Adam(1e-3).scalars(np.array([0]))[0, 5:7].round(4).tolist()
+    [0.1, 0.001]
+
+    >>> model = Sequential([Dense(8, "relu"), Dense(1)])
+    >>> model.compile(Adam(CosineDecay(1e-2, decay_steps=100)), "mse")
+    >>> history = model.fit([[0.0], [1.0]], [1.0, 3.0], epochs=2)
     """
 
     _: KW_ONLY
@@ -93,15 +120,36 @@ class Adam(AdamLike):
 
 @dataclass(frozen=True, repr=False)
 class AdamW(Adam):
-    """Adam with decoupled weight decay: W <- (1 - learning_rate weight_decay) W, then Adam's step.
+    """Adam with decoupled weight decay: ``W <- (1 - learning_rate weight_decay) W``, then Adam's step.
 
-    Args, Raises: as Adam; weight_decay is 0.01 by default.
+    Parameters
+    ----------
+    learning_rate, beta_1, beta_2, epsilon, amsgrad
+        As in `Adam`.
+    weight_decay : float, optional
+        At least 0.
+    **kwargs
+        The other options of `fastbp.optimizers.Optimizer`.
 
-    Example:
-        >>> AdamW(1e-3).weight_decay
-        0.01
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    TypeError
+        If a value has the wrong type.
 
-    Source: Loshchilov and Hutter 2019. As in PyTorch; Keras's default decay is 0.004.
+    Notes
+    -----
+    As in PyTorch; Keras's default weight_decay is 0.004.
+
+    References
+    ----------
+    Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
+
+    Examples
+    --------
+    >>> AdamW(1e-3).weight_decay
+    0.01
     """
 
     _: KW_ONLY
@@ -113,7 +161,7 @@ class AdamW(Adam):
 
     def scalars(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         table = super().scalars(steps)
-        table[:, 7] = 1.0  # tells amsgrad which decay it is
+        table[:, 7] = 1.0  # selects decoupled decay in the amsgrad rule
         return table
 
 
@@ -121,26 +169,45 @@ class AdamW(Adam):
 class NAdam(AdamLike):
     """Adam with Nesterov's momentum.
 
+    ::
+
         mu_t = beta_1 (1 - 0.96^(t momentum_decay) / 2)        p_t = mu_1 mu_2 ... mu_t
         m <- beta_1 m + (1 - beta_1) g        v <- beta_2 v + (1 - beta_2) g^2
         u = mu_(t+1) m / (1 - p_(t+1)) + (1 - mu_t) g / (1 - p_t)
         W <- W - learning_rate u / (sqrt(v / (1 - beta_2^t)) + epsilon)
 
-    Args:
-        learning_rate: a number >= 0, or a function of an array of updates.
-        beta_1, beta_2: in [0, 1).
-        epsilon: >= 0, outside the root.
-        momentum_decay: >= 0.
-        weight_decay and all other keywords: see fastbp.optimizers.Optimizer; decay is added to the gradient (L2).
+    Parameters
+    ----------
+    learning_rate : float or callable, optional
+        A number of at least 0, or a schedule.
+    beta_1, beta_2 : float, optional
+        Decay rates of the averages, in [0, 1).
+    epsilon : float, optional
+        Added outside the root, at least 0.
+    momentum_decay : float, optional
+        At least 0.
+    **kwargs
+        weight_decay, which is added to the gradient (L2), and the other options of `fastbp.optimizers.Optimizer`.
 
-    Raises:
-        ValueError: a value out of its range. TypeError: not a number.
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    TypeError
+        If a value has the wrong type.
 
-    Example:
-        >>> NAdam().scalars(np.array([0]))[0, [5, 7]].round(3).tolist()  # weights of g and m
-        [1.0, 0.565]
+    Notes
+    -----
+    As in PyTorch; Keras's Nadam has learning rate 1e-3 and epsilon 1e-7.
 
-    Source: Dozat 2016. As in PyTorch; Keras's Nadam has the learning rate 1e-3 and epsilon 1e-7.
+    References
+    ----------
+    Dozat, "Incorporating Nesterov momentum into Adam", 2016.
+
+    Examples
+    --------
+    >>> NAdam().scalars(np.array([0]))[0, [5, 7]].round(3).tolist()  # weights of g and m
+    [1.0, 0.565]
     """
 
     learning_rate: float | Schedule = 2e-3
@@ -156,7 +223,7 @@ class NAdam(AdamLike):
         return "nadam"
 
     def scalars(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Column 5 is the weight of g, (1 - mu_t) / (1 - p_t), and 7 that of m, mu_(t+1) / (1 - p_(t+1))."""
+        """Column 5 is the weight of g, (1 - mu_t) / (1 - p_t), column 7 that of m, mu_(t+1) / (1 - p_(t+1))."""
         table, t = super().scalars(steps), steps + 1.0
         table[:, 5] = (1 - self._mu(t)) / self._one_minus_product(t)
         table[:, 7] = self._mu(t + 1) / self._one_minus_product(t + 1)
@@ -166,14 +233,14 @@ class NAdam(AdamLike):
         return self.beta_1 * (1 - 0.5 * 0.96 ** (t * self.momentum_decay))
 
     def _one_minus_product(self, t: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
-        """1 - p_t, of any t alone.
+        """1 - p_t in closed form, for each t separately.
 
-        With q = 0.96^momentum_decay, log p_t is t log beta_1 plus the sum of log(1 - q^i / 2) for i = 1 ... t; by the
-        logarithm's series, whose terms for each k are geometric in i, that is
+        With q = 0.96^momentum_decay, log p_t is t log beta_1 plus the sum of log(1 - q^i / 2) for i = 1 ... t. By the
+        logarithm's series, whose terms for each k are geometric in i, that sum is
 
             - sum over k of (q^k + q^2k + ... + q^tk) / (k 2^k)
 
-        Where beta_1^t < 2^-60, p_t is nothing beside 1.
+        Where beta_1^t < 2^-60, p_t is negligible.
         """
         result = np.ones_like(t)
         if self.beta_1 == 0:

@@ -1,4 +1,4 @@
-"""Rules that divide each gradient by the root of a mean or sum of its squares."""
+"""Optimizers that divide each gradient by the root of a mean or sum of its squares."""
 
 from __future__ import annotations
 
@@ -13,27 +13,48 @@ from fastbp.util.arguments import flag
 class RMSprop(Optimizer):
     """RMSprop: the gradient over the root of a running mean of its squares.
 
+    ::
+
         v <- rho v + (1 - rho) g^2                                  W <- W - learning_rate g / (sqrt(v) + epsilon)
         with momentum:  b <- momentum b + g / (sqrt(v) + epsilon)   W <- W - learning_rate b
-        centered:       a <- rho a + (1 - rho) g, and v - a^2 stands for v under the root
+        centered:       a <- rho a + (1 - rho) g, and v - a^2 replaces v under the root
 
-    Args:
-        learning_rate: a number >= 0, or a function of an array of updates.
-        rho: in [0, 1).
-        momentum: in [0, 1).
-        epsilon: >= 0, outside the root.
-        centered: whether to divide by the standard deviation; keeps three numbers a weight.
-        weight_decay and all other keywords: see fastbp.optimizers.Optimizer; decay is added to the gradient (L2).
+    Parameters
+    ----------
+    learning_rate : float or callable, optional
+        A number of at least 0, or a schedule.
+    rho : float, optional
+        Decay rate of the averages, in [0, 1).
+    momentum : float, optional
+        In [0, 1).
+    epsilon : float, optional
+        Added outside the root, at least 0.
+    centered : bool, optional
+        Whether to divide by the standard deviation instead; keeps three states per weight.
+    **kwargs
+        weight_decay, which is added to the gradient (L2), and the other options of `fastbp.optimizers.Optimizer`.
 
-    Raises:
-        ValueError: a value out of its range. TypeError: not a number.
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    TypeError
+        If a value has the wrong type.
 
-    Example:
-        >>> RMSprop(momentum=0.9).n_states
-        2
+    Notes
+    -----
+    As in PyTorch, which calls rho alpha. Keras has learning rate 1e-3, rho 0.9, and epsilon 1e-7 inside the root. Where
+    rounding makes v - a^2 negative it counts as 0.
 
-    Source: Hinton 2012, lecture 6e; Graves 2013 (centered). As in PyTorch, which calls rho alpha; Keras has 1e-3 for
-    the learning rate, rho 0.9, and epsilon 1e-7 inside the root. A v - a^2 that rounding made negative counts as 0.
+    References
+    ----------
+    Hinton, "Neural networks for machine learning", 2012, lecture 6e; Graves, "Generating sequences with recurrent
+    neural networks", 2013 (centered).
+
+    Examples
+    --------
+    >>> RMSprop(momentum=0.9).n_states
+    2
     """
 
     learning_rate: float | Schedule = 1e-2
@@ -68,23 +89,40 @@ class RMSprop(Optimizer):
 class Adagrad(Optimizer):
     """Adagrad: the gradient over the root of the sum of its squares.
 
+    ::
+
         s <- s + g^2        W <- W - learning_rate g / (sqrt(initial_accumulator_value + s) + epsilon)
 
-    Args:
-        learning_rate: a number >= 0, or a function of an array of updates; PyTorch's lr_decay is
-            lambda t: learning_rate / (1 + lr_decay * t).
-        initial_accumulator_value: >= 0.
-        epsilon: >= 0, outside the root.
-        weight_decay and all other keywords: see fastbp.optimizers.Optimizer; decay is added to the gradient (L2).
+    Parameters
+    ----------
+    learning_rate : float or callable, optional
+        A number of at least 0, or a schedule; PyTorch's lr_decay is ``lambda t: learning_rate / (1 + lr_decay * t)``.
+    initial_accumulator_value : float, optional
+        At least 0.
+    epsilon : float, optional
+        Added outside the root, at least 0.
+    **kwargs
+        weight_decay, which is added to the gradient (L2), and the other options of `fastbp.optimizers.Optimizer`.
 
-    Raises:
-        ValueError: a value out of its range. TypeError: not a number.
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    TypeError
+        If a value has the wrong type.
 
-    Example:
-        >>> Adagrad(0.1).rule
-        'adagrad'
+    Notes
+    -----
+    As in PyTorch; Keras has learning rate 1e-3, initial_accumulator_value 0.1 and epsilon 1e-7.
 
-    Source: Duchi et al. 2011. As in PyTorch; Keras has the learning rate 1e-3, the initial value 0.1, epsilon 1e-7.
+    References
+    ----------
+    Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and stochastic optimization", 2011.
+
+    Examples
+    --------
+    >>> Adagrad(0.1).rule
+    'adagrad'
     """
 
     learning_rate: float | Schedule = 1e-2
@@ -112,23 +150,41 @@ class Adagrad(Optimizer):
 class Adadelta(Optimizer):
     """Adadelta: the gradient, scaled by the root mean square of past steps over that of the gradients.
 
+    ::
+
         v <- rho v + (1 - rho) g^2        d = sqrt(u + epsilon) / sqrt(v + epsilon) g
         u <- rho u + (1 - rho) d^2        W <- W - learning_rate d
 
-    Args:
-        learning_rate: a number >= 0, or a function of an array of updates.
-        rho: in [0, 1).
-        epsilon: >= 0, inside the roots; with 0 nothing would ever move.
-        weight_decay and all other keywords: see fastbp.optimizers.Optimizer; decay is added to the gradient (L2).
+    Parameters
+    ----------
+    learning_rate : float or callable, optional
+        A number of at least 0, or a schedule.
+    rho : float, optional
+        Decay rate of the averages, in [0, 1).
+    epsilon : float, optional
+        Added inside the roots, at least 0; with 0 the weights would never change.
+    **kwargs
+        weight_decay, which is added to the gradient (L2), and the other options of `fastbp.optimizers.Optimizer`.
 
-    Raises:
-        ValueError: a value out of its range. TypeError: not a number.
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    TypeError
+        If a value has the wrong type.
 
-    Example:
-        >>> Adadelta().learning_rate
-        1.0
+    Notes
+    -----
+    As in PyTorch; Keras has learning rate 1e-3, rho 0.95 and epsilon 1e-7.
 
-    Source: Zeiler 2012, algorithm 1. As in PyTorch; Keras has the learning rate 1e-3, rho 0.95 and epsilon 1e-7.
+    References
+    ----------
+    Zeiler, "ADADELTA: An adaptive learning rate method", 2012, algorithm 1.
+
+    Examples
+    --------
+    >>> Adadelta().learning_rate
+    1.0
     """
 
     learning_rate: float | Schedule = 1.0

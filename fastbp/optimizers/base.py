@@ -1,4 +1,4 @@
-"""What all optimizers share: a learning rate, weight decay, and what happens around the rule."""
+"""What all optimizers share: learning rate, weight decay, and the options around the update rule."""
 
 from __future__ import annotations
 
@@ -23,34 +23,57 @@ CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 
 @dataclass(frozen=True, repr=False)
 class Optimizer(ABC):
-    """What all optimizers share: a learning rate, a number or a schedule, and the options around every update.
+    """Base class of all optimizers: a learning rate and the options around every update.
+
+    ::
 
         every gradient_accumulation_steps steps:  g <- their mean gradient
-        clipvalue c:        g <- min(max(g, -c), c)                      element by element
-        clipnorm c:         g <- g min(1, c / (|g| + 1e-6))              each kernel, each bias by itself
-        global_clipnorm c:  the same by the norm of all gradients together
+        clipvalue c:        g <- min(max(g, -c), c)               element by element
+        clipnorm c:         g <- g min(1, c / (|g| + 1e-6))       for each kernel and bias
+        global_clipnorm c:  the same with the norm of all gradients together
         W <- the optimizer's rule, with weight_decay
         use_ema:            average <- ema_momentum average + (1 - ema_momentum) W       the first time: average <- W
 
-    Args:
-        learning_rate: a number >= 0, or a schedule: a function of an int64 array of updates, counted from 0, that
-            gives a rate for each, such as fastbp.CosineDecay(1e-3, 10_000).
-        weight_decay: >= 0.
-        clipnorm, clipvalue, global_clipnorm: > 0, at most one of them.
-        gradient_accumulation_steps: steps to an update, at least 1.
-        use_ema, ema_momentum: whether to keep an average of the weights; in (0, 1).
-        weight_decay_on: "all", or "kernels" to leave out biases, gamma and beta.
+    Parameters
+    ----------
+    learning_rate : float or callable
+        A number of at least 0, or a schedule: a function that maps an int64 array of updates, counted from 0, to their
+        learning rates, such as fastbp.CosineDecay(1e-3, 10_000).
+    weight_decay : float, optional
+        At least 0.
+    clipnorm, clipvalue, global_clipnorm : float, optional
+        Bounds on the gradients, above 0; at most one of them.
+    gradient_accumulation_steps : int, optional
+        Steps per update, at least 1.
+    use_ema : bool, optional
+        Whether to keep an exponential moving average of the weights.
+    ema_momentum : float, optional
+        Momentum of that average, in (0, 1).
+    weight_decay_on : {"all", "kernels"}, optional
+        Whether weight decay applies to all weights, or not to biases, gamma and beta.
 
-    Raises:
-        ValueError: a value out of its range, or two clips. TypeError: a value of another type.
+    Raises
+    ------
+    ValueError
+        If a value is out of range, or more than one clipping option is given.
+    TypeError
+        If a value has the wrong type.
 
-    Example:
-        >>> from fastbp import SGD
-        >>> SGD(0.1, global_clipnorm=1.0).update_spec.global_clipnorm
-        1.0
+    Notes
+    -----
+    Names are Keras's, formulas PyTorch's (clip_grad_norm_, AveragedModel). Keras clips without the 1e-6 and has
+    exclude_from_weight_decay instead of weight_decay_on.
 
-    Source: Pascanu et al. 2013 (norms), Polyak and Juditsky 1992 (averages). Names are Keras's, formulas PyTorch's
-    (clip_grad_norm_, AveragedModel); Keras clips with no 1e-6, and has weight_decay_on as exclude_from_weight_decay.
+    References
+    ----------
+    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", 2013 (clipping of norms);
+    Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992.
+
+    Examples
+    --------
+    >>> from fastbp import SGD
+    >>> SGD(0.1, global_clipnorm=1.0).update_spec.global_clipnorm
+    1.0
     """
 
     learning_rate: float | Schedule
@@ -72,27 +95,27 @@ class Optimizer(ABC):
         for name in given:
             check_positive(name, getattr(self, name))
         if len(given) > 1:
-            came = " and ".join(given)
-            raise ValueError(f"at most one of {', '.join(CLIPS)} can be given, but {came} came: choose one")
+            got = " and ".join(given)
+            raise ValueError(f"at most one of {', '.join(CLIPS)} may be given, got {got}: choose one")
         count(self.gradient_accumulation_steps, "gradient_accumulation_steps")
         flag(self.use_ema, "use_ema")
         check_positive("ema_momentum", self.ema_momentum, 1.0)
         if self.weight_decay_on not in ("all", "kernels"):
-            raise ValueError(f"weight_decay_on must be 'all' or 'kernels', but {self.weight_decay_on!r} came: pass one")
+            raise ValueError(f"weight_decay_on must be 'all' or 'kernels', got {self.weight_decay_on!r}: pass one")
 
     @property
     @abstractmethod
     def rule(self) -> str:
-        """The name of the rule that engines know."""
+        """The name of the update rule, as engines know it."""
 
     @property
     @abstractmethod
     def n_states(self) -> int:
-        """Numbers that the rule remembers of each weight; those of the update spec are besides."""
+        """State arrays per weight of the rule, without those of the update spec."""
 
     @property
     def update_spec(self) -> UpdateSpec:
-        """What happens to gradients before the rule and to weights after it."""
+        """What is done to gradients before the rule and to weights after it."""
         return UpdateSpec(
             clipvalue=float(self.clipvalue or 0),
             clipnorm=float(self.clipnorm or 0),
@@ -103,13 +126,22 @@ class Optimizer(ABC):
         )
 
     def constants(self) -> tuple[float, ...]:
-        """The columns of the scalars behind the learning rate; the first is the weight decay, of every rule."""
+        """The scalars after the learning rate that are the same for every update; the first is the weight decay."""
         return (self.weight_decay,)
 
     def scalars(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """(len(steps), 8): the learning rate, the weight decay, then what the rule wants; updates count from 0.
+        """The scalars of the given updates, counted from 0.
 
-        Where no step differs from another it is one row, broadcast: the engine then prepares it once.
+        Parameters
+        ----------
+        steps : array of int64
+            Update numbers.
+
+        Returns
+        -------
+        array, shape (len(steps), 8)
+            The learning rate, the weight decay, and what the rule needs. If all updates are alike it is one row,
+            broadcast, which the engine prepares only once.
         """
         rates, constants = self._rates(steps), self.constants()
         table = np.zeros((len(steps) if np.ndim(rates) else 1, N_SCALARS))
@@ -123,35 +155,34 @@ class Optimizer(ABC):
         rates = np.asarray(self.learning_rate(steps), np.float64)
         if rates.shape not in ((), steps.shape) or not (np.isfinite(rates) & (rates >= 0)).all():
             raise ValueError(
-                "learning_rate must be a number, or a function of an array of updates that gives a finite rate of at "
-                f"least 0 for each, but for {len(steps)} updates it gave {rates!r} of shape {rates.shape}: mend the "
-                "function"
+                "learning_rate must be a number, or a function from an array of updates to finite learning rates of at "
+                f"least 0, got {rates!r} of shape {rates.shape} for {len(steps)} updates: correct the function"
             )
         return rates
 
     def __repr__(self) -> str:
-        """The arguments, of those that all optimizers have only what is not as usual."""
-        usual = {field.name: field.default for field in dataclasses.fields(Optimizer) if field.name != "learning_rate"}
+        """The arguments; of those that all optimizers share, only the ones that differ from their defaults."""
+        common = {field.name: field.default for field in dataclasses.fields(Optimizer) if field.name != "learning_rate"}
         names = [field.name for field in dataclasses.fields(self)]
-        own = [name for name in names if name not in usual]
-        shared = [name for name in usual if name == "weight_decay" or getattr(self, name) != usual[name]]
+        own = [name for name in names if name not in common]
+        shared = [name for name in common if name == "weight_decay" or getattr(self, name) != common[name]]
         arguments = ", ".join(f"{name}={getattr(self, name)!r}" for name in own + shared)
         return f"{type(self).__name__}({arguments})"
 
 
 def check(name: str, value: Any, low: float, below: float) -> None:
-    """low <= value < below, or an error that says so."""
+    """Raise an error unless low <= value < below."""
     any_number(value, name)
     if not low <= value < below:
-        raise ValueError(f"{name} must be at least {low:g} and {_up_to(below)}, but {value!r} came: pass such a number")
+        raise ValueError(f"{name} must be at least {low:g} and {_up_to(below)}, got {value!r}: pass such a number")
 
 
 def check_positive(name: str, value: Any, below: float = math.inf) -> None:
-    """0 < value < below."""
+    """Raise an error unless 0 < value < below."""
     any_number(value, name)
     if not 0 < value < below:
         raise ValueError(
-            f"{name} must be above 0 and {_up_to(below)}, but {value!r} came: leave it out, or pass such one"
+            f"{name} must be above 0 and {_up_to(below)}, got {value!r}: leave it out, or pass such a number"
         )
 
 

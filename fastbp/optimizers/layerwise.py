@@ -1,4 +1,4 @@
-"""Rules that look at a whole array of weights at a time."""
+"""Optimizers whose step depends on a whole array of weights."""
 
 from __future__ import annotations
 
@@ -14,28 +14,46 @@ from fastbp.optimizers.base import Optimizer, Schedule, check
 
 @dataclass(frozen=True, repr=False)
 class LAMB(AdamLike):
-    """LAMB: Adam's step, for each kernel and bias stretched to the size of the weights themselves; for large batches.
+    """LAMB: Adam's step, scaled for each kernel and bias to the norm of its weights; for large batches.
+
+    ::
 
         m <- beta_1 m + (1 - beta_1) g        v <- beta_2 v + (1 - beta_2) g^2
         r = (m / (1 - beta_1^t)) / (sqrt(v / (1 - beta_2^t)) + epsilon) + weight_decay W
-        W <- W - learning_rate |W| / |r| r        |W| / |r| counts as 1 where either is 0
+        W <- W - learning_rate |W| / |r| r        |W| / |r| is 1 if either norm is 0
 
-    Args:
-        learning_rate: a number >= 0, or a function of an array of updates.
-        beta_1, beta_2: in [0, 1).
-        epsilon: >= 0, outside the root.
-        weight_decay: >= 0, 0.01 by default; inside the trust ratio.
-        All other keywords: see fastbp.optimizers.Optimizer.
+    Parameters
+    ----------
+    learning_rate : float or callable, optional
+        A number of at least 0, or a schedule.
+    beta_1, beta_2 : float, optional
+        Decay rates of the averages, in [0, 1).
+    epsilon : float, optional
+        Added outside the root, at least 0.
+    weight_decay : float, optional
+        At least 0; it is part of r, and so of the trust ratio.
+    **kwargs
+        The other options of `fastbp.optimizers.Optimizer`.
 
-    Raises:
-        ValueError: a value out of its range. TypeError: not a number.
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    TypeError
+        If a value has the wrong type.
 
-    Example:
-        >>> LAMB().rule
-        'lamb'
+    Notes
+    -----
+    Keras has no decay by default and epsilon 1e-7; PyTorch has no LAMB.
 
-    Source: You et al. 2020, algorithm 2, with phi(z) = z. Keras has no decay by default and epsilon 1e-7; PyTorch lacks
-    this optimizer.
+    References
+    ----------
+    You et al., "Large batch optimization for deep learning", 2020, algorithm 2, with phi(z) = z.
+
+    Examples
+    --------
+    >>> LAMB().rule
+    'lamb'
     """
 
     epsilon: float = 1e-6
@@ -49,31 +67,55 @@ class LAMB(AdamLike):
 
 @dataclass(frozen=True, repr=False)
 class Muon(Optimizer):
-    """Muon: momentum whose matrices are made orthogonal, for hidden kernels; AdamW for all else.
+    """Muon: momentum orthogonalized for hidden kernels; AdamW for all other weights.
+
+    ::
 
         m <- momentum m + (1 - momentum) g        u = momentum m + (1 - momentum) g
         W <- (1 - learning_rate weight_decay) W - learning_rate sqrt(max(1, outputs / inputs)) orthogonal(u)
 
-    orthogonal(u): five rounds of X <- 3.4445 X - 4.7750 (X X') X + 2.0315 (X X')^2 X from X = u / max(|u|, 1e-7), which
-    bring all singular values near 1. Hidden are all kernels but those of the first and the last Dense layer.
+    orthogonal(u) is five Newton-Schulz iterations, which bring all singular values near 1::
 
-    Args:
-        learning_rate: a number >= 0, or a function of an array of updates.
-        momentum: in [0, 1).
-        adam_lr_ratio: AdamW's learning rate is this times the learning rate; >= 0.
-        adam_beta_1, adam_beta_2: of AdamW, whose epsilon is 1e-8; in [0, 1).
-        weight_decay: >= 0, 0.1 by default, decoupled; of both rules.
-        All other keywords: see fastbp.optimizers.Optimizer.
+        X <- 3.4445 X - 4.7750 (X X') X + 2.0315 (X X')^2 X        from X = u / max(|u|, 1e-7)
 
-    Raises:
-        ValueError: a value out of its range. TypeError: not a number.
+    Hidden kernels are those of all Dense layers except the first and the last.
 
-    Example:
-        >>> Muon(0.02, adam_lr_ratio=0.015).rule
-        'muon'
+    Parameters
+    ----------
+    learning_rate : float or callable, optional
+        A number of at least 0, or a schedule.
+    momentum : float, optional
+        In [0, 1).
+    adam_lr_ratio : float, optional
+        AdamW's learning rate as a multiple of the learning rate, at least 0.
+    adam_beta_1, adam_beta_2 : float, optional
+        Of AdamW, whose epsilon is 1e-8; in [0, 1).
+    weight_decay : float, optional
+        Decoupled weight decay of both rules, at least 0.
+    **kwargs
+        The other options of `fastbp.optimizers.Optimizer`.
 
-    Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/. As torch.optim.Muon, which takes hidden
-    kernels only and computes orthogonal(u) in bfloat16, here in the network's own type.
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    TypeError
+        If a value has the wrong type.
+
+    Notes
+    -----
+    Like torch.optim.Muon, which takes hidden kernels only and computes orthogonal(u) in bfloat16, here in the dtype of
+    the network.
+
+    References
+    ----------
+    Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024,
+    https://kellerjordan.github.io/posts/muon/.
+
+    Examples
+    --------
+    >>> Muon(0.02, adam_lr_ratio=0.015).rule
+    'muon'
     """
 
     learning_rate: float | Schedule = 1e-3
@@ -103,7 +145,7 @@ class Muon(Optimizer):
         return (self.weight_decay, self.momentum, self.adam_lr_ratio, self.adam_beta_1, self.adam_beta_2)
 
     def scalars(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Columns: rate, decay, momentum, adam_lr_ratio, adam_beta_1, adam_beta_2, 1 - beta_1^t, 1 - beta_2^t."""
+        """Columns: learning rate, decay, momentum, adam_lr_ratio, beta_1, beta_2, 1 - beta_1^t, 1 - beta_2^t."""
         table = np.array(super().scalars(steps), order="C")
         table[:, 6] = one_minus_power(self.adam_beta_1, steps + 1.0)
         table[:, 7] = one_minus_power(self.adam_beta_2, steps + 1.0)

@@ -1,4 +1,4 @@
-"""Rules that step along the gradient, or along its sign."""
+"""Optimizers that step along the gradient or its sign."""
 
 from __future__ import annotations
 
@@ -10,26 +10,46 @@ from fastbp.util.arguments import flag
 
 @dataclass(frozen=True, repr=False)
 class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum if wanted.
+    """Stochastic gradient descent, optionally with momentum.
+
+    ::
 
         g <- g + weight_decay W        v <- momentum v + g        W <- W - learning_rate v
         with nesterov:                                            W <- W - learning_rate (g + momentum v)
 
-    Args:
-        learning_rate: a number >= 0, or a function of an array of updates.
-        momentum: in [0, 1); 0 keeps no state.
-        nesterov: looks ahead along the momentum; needs momentum > 0.
-        weight_decay and all other keywords: see fastbp.optimizers.Optimizer; decay is added to the gradient (L2).
+    Parameters
+    ----------
+    learning_rate : float or callable, optional
+        A number of at least 0, or a schedule.
+    momentum : float, optional
+        In [0, 1); 0 keeps no state.
+    nesterov : bool, optional
+        Whether to use Nesterov's momentum; needs momentum above 0.
+    **kwargs
+        weight_decay, which is added to the gradient (L2), and the other options of `fastbp.optimizers.Optimizer`.
 
-    Raises:
-        ValueError: a value out of its range. TypeError: not a number.
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    TypeError
+        If a value has the wrong type.
 
-    Example:
-        >>> SGD(0.1, momentum=0.9).rule
-        'momentum'
+    Notes
+    -----
+    As in PyTorch with dampening 0. Keras multiplies the learning rate into v and decays weights directly.
 
-    Source: Goodfellow et al. 2016, algorithms 8.1 to 8.3; Sutskever et al. 2013. Keras multiplies the rate into v and
-    decays weights directly; here as in PyTorch, with dampening 0.
+    References
+    ----------
+    Goodfellow, Bengio and Courville, *Deep Learning*, 2016, algorithms 8.1 to 8.3; Sutskever et al., "On the importance
+    of initialization and momentum in deep learning", 2013.
+
+    Examples
+    --------
+    >>> SGD(0.1, momentum=0.9).rule
+    'momentum'
+    >>> model = Sequential([Dense(8, "relu"), Dense(1)])
+    >>> model.compile(SGD(0.1, momentum=0.9, nesterov=True, weight_decay=1e-4), "mse")
     """
 
     learning_rate: float | Schedule = 0.01
@@ -42,7 +62,7 @@ class SGD(Optimizer):
         check("momentum", self.momentum, 0.0, 1.0)
         flag(self.nesterov, "nesterov")
         if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov=True needs momentum above 0, but momentum=0 came: pass for example 0.9")
+            raise ValueError("momentum must be above 0 with nesterov=True, got 0: pass for example 0.9")
 
     @property
     def rule(self) -> str:
@@ -60,24 +80,42 @@ class SGD(Optimizer):
 
 @dataclass(frozen=True, repr=False)
 class Lion(Optimizer):
-    """Lion: steps of one size, whose signs are those of an average of the gradients.
+    """Lion: steps of constant size, along the sign of an average of the gradients.
+
+    ::
 
         W <- (1 - learning_rate weight_decay) W - learning_rate sign(beta_1 m + (1 - beta_1) g)
         m <- beta_2 m + (1 - beta_2) g
 
-    Args:
-        learning_rate: a number >= 0, or a function of an array of updates; 3 to 10 times smaller than for Adam.
-        beta_1, beta_2: in [0, 1).
-        weight_decay and all other keywords: see fastbp.optimizers.Optimizer; 3 to 10 times larger than for AdamW.
+    Parameters
+    ----------
+    learning_rate : float or callable, optional
+        A number of at least 0, or a schedule; 3 to 10 times smaller than for Adam.
+    beta_1, beta_2 : float, optional
+        Weights of the average in the step and in its update, in [0, 1).
+    **kwargs
+        weight_decay, decoupled and 3 to 10 times larger than for AdamW, and the other options of
+        `fastbp.optimizers.Optimizer`.
 
-    Raises:
-        ValueError: a value out of its range. TypeError: not a number.
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    TypeError
+        If a value has the wrong type.
 
-    Example:
-        >>> Lion().rule
-        'lion'
+    Notes
+    -----
+    Keras's default learning rate is 1e-3; PyTorch has no Lion.
 
-    Source: Chen et al. 2023, algorithm 2. Keras has the learning rate 1e-3; PyTorch has no Lion.
+    References
+    ----------
+    Chen et al., "Symbolic discovery of optimization algorithms", 2023, algorithm 2.
+
+    Examples
+    --------
+    >>> Lion().rule
+    'lion'
     """
 
     learning_rate: float | Schedule = 1e-4

@@ -1,13 +1,13 @@
-"""Pictures of training, models and measurements: needs matplotlib, the extra `plot`.
+"""Plots of training, models and measurements; needs matplotlib (extra `plot`).
 
-Figures stand by themselves: pyplot and its state are not touched, no backend is chosen, and nothing is kept, so what is
-saved is gone. Every function takes the path of a file to write, its name's ending the format (png, pdf, svg); without
-one it returns the figure, to show in a notebook or to change. Colours are told apart by the colour-blind, too.
+Figures are independent of pyplot and its state: no backend is selected, and a saved figure is not kept. Every function
+takes the path of a file to write, whose extension determines the format (png, pdf, svg); without one it returns the
+figure, for notebooks or further changes. Colours are distinguishable for the colour-blind.
 """
 
 from fastbp.plots.health import plot_diagnosis, plot_gradient_health
 from fastbp.plots.learning_curves import plot_history, plot_learning_rate
-from fastbp.plots.outcomes import plot_confusion_matrix, plot_predictions
+from fastbp.plots.predictions import plot_confusion_matrix, plot_predictions
 from fastbp.plots.speed import plot_speed
 from fastbp.plots.weights import plot_weights
 

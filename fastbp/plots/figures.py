@@ -1,4 +1,4 @@
-"""What all pictures share: figures and their panels, lines, scales, legends, colours."""
+"""Shared parts of all plots: figures and panels, lines, scales, legends, colours."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import Any
 
 import numpy as np
 
-# Okabe and Ito 2008: colours that the colour-blind tell apart.
+# Okabe and Ito 2008: colours that the colour-blind can distinguish.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#777777"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, GREY)
-LOG_FROM = 10.0  # a range of values this wide is drawn on a logarithmic scale
-MANY = 40  # points from which markers would hide the line
+LOG_FROM = 10.0  # ranges wider than this factor use a logarithmic scale
+MANY = 40  # from this number of points on, markers would hide the line
 
 
 def new_figure(width: float, height: float) -> Any:
-    """An empty figure of so many inches; ImportError with the remedy where matplotlib is missing."""
+    """An empty figure of this size in inches; ImportError with the remedy if matplotlib is missing."""
     return _figure_class()(figsize=(width, height), layout="constrained")
 
 
 def check_picture(path: str | os.PathLike[str]) -> None:
-    """Raise before any work what would be raised after it: ImportError, ValueError for an ending matplotlib has not."""
+    """Check early that a plot can be written: ImportError without matplotlib, ValueError for a bad extension."""
     known = new_figure(1, 1).canvas.get_supported_filetypes()
     if Path(path).suffix.removeprefix(".").lower() not in known:
-        raise ValueError(f"cannot draw {os.fspath(path)}: the ending must be one of {', '.join(sorted(known))}")
+        raise ValueError(f"cannot draw {os.fspath(path)}: the file extension must be one of {', '.join(sorted(known))}")
 
 
 @functools.cache
@@ -52,13 +52,13 @@ def _figure_class() -> Any:
 
 
 def panels(n: int, width: float, height: float, ratios: Sequence[float] | None = None) -> tuple[Any, list[Any]]:
-    """A figure with n panels one above another that share their x axis."""
+    """A figure with n panels stacked vertically, with a shared x axis."""
     figure = new_figure(width, height * n if n > 1 else max(height, 3.6))
     return figure, panels_in(figure, n, ratios)
 
 
 def panels_in(figure: Any, n: int, ratios: Sequence[float] | None = None) -> list[Any]:
-    """n panels one above another, in a figure or a part of one."""
+    """n panels stacked vertically in a figure or subfigure."""
     grid = {"height_ratios": ratios} if ratios is not None else None
     axes = figure.subplots(n, 1, sharex=True, squeeze=False, gridspec_kw=grid)[:, 0]
     for axis in axes:
@@ -67,7 +67,7 @@ def panels_in(figure: Any, n: int, ratios: Sequence[float] | None = None) -> lis
 
 
 def plain(axis: Any) -> Any:
-    """A pale grid behind the data, and no frame above and to the right."""
+    """A light grid behind the data, and no frame at the top and right."""
     axis.grid(True, which="major", color="#DDDDDD", linewidth=0.6)
     axis.set_axisbelow(True)
     for side in ("top", "right"):
@@ -76,6 +76,7 @@ def plain(axis: Any) -> Any:
 
 
 def done(figure: Any, path: str | os.PathLike[str] | None) -> Any:
+    """Save and clear the figure, or return it if there is no path."""
     if path is None:
         return figure
     figure.savefig(os.fspath(path), dpi=150)
@@ -84,7 +85,7 @@ def done(figure: Any, path: str | os.PathLike[str] | None) -> Any:
 
 
 def line(axis: Any, x: Any, values: Any, label: str, colour: str, style: str) -> None:
-    """A line, with markers where points are few or stand alone; none where there is nothing to show."""
+    """A line, with markers if there are few or isolated points; nothing if all values are NaN."""
     if np.isnan(values).all():
         return
     marker = "o" if len(x) <= MANY else None
@@ -92,7 +93,7 @@ def line(axis: Any, x: Any, values: Any, label: str, colour: str, style: str) ->
 
 
 def logarithmic_line(axis: Any, x: Any, values: Any, label: str, colour: str, style: str, foot: float) -> None:
-    """A line of what is positive, and triangles for what is 0, at a height of their own near the foot of the panel."""
+    """A line of the positive values, and triangles for zeros at a height near the bottom of the panel."""
     line(axis, x, np.where(values > 0, values, math.nan), label, colour, style)
     zeros = x[values == 0]
     if len(zeros):
@@ -102,7 +103,7 @@ def logarithmic_line(axis: Any, x: Any, values: Any, label: str, colour: str, st
 
 
 def log_scale(axis: Any) -> None:
-    """A logarithmic scale of two decades at least; without anything positive on it, of 0.001 to 1."""
+    """A logarithmic scale of at least two decades; from 0.001 to 1 if there are no positive values."""
     positive = np.concatenate(
         [[], *(np.asarray(line.get_ydata(), np.float64) for line in axis.lines if _has_data(line))]
     )
@@ -114,20 +115,23 @@ def log_scale(axis: Any) -> None:
 
 
 def _has_data(line: Any) -> bool:
-    """Whether a line's heights are data, and not places in the panel."""
+    """Whether a line's y values are data, not positions in the panel."""
     return str(line.get_label())[:1] != "_" and line.get_marker() != "v"
 
 
 def log_if_wide(axis: Any, values: Sequence[float]) -> None:
+    """Use a logarithmic scale if the values are positive and span more than a factor of ten."""
     finite = [value for value in values if math.isfinite(value)]
     if finite and min(finite) > 0 and max(finite) > LOG_FROM * min(finite):
         axis.set_yscale("log")
 
 
 def cycle(n: int) -> list[str]:
+    """n colours, repeating."""
     return [COLOURS[i % len(COLOURS)] for i in range(n)]
 
 
 def legend_beside(axis: Any, handles: list[Any]) -> None:
+    """A legend to the right of the panel."""
     if handles:  # an empty legend is a warning
         axis.legend(handles=handles, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))

@@ -1,4 +1,4 @@
-"""What ails which layers: a diagnosis, and gradients over a training."""
+"""Plots of layer health: a diagnosis, and gradients during training."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from fastbp.plots.figures import (
 from fastbp.util.types import Array
 
 VERDICT_COLOURS = {"exploding": RED, "dead": "#000000", "saturated": PURPLE, "vanishing": ORANGE}
-FEW = 10  # layers up to which each has its name in the legend
+FEW = 10  # up to this number of layers, each is named in the legend
 
 
 class Diagnosis(Protocol):
-    """What `fastbp.diagnose` returns."""
+    """The result of `fastbp.diagnose`, as far as it is plotted."""
 
     @property
     def loss(self) -> float: ...
@@ -44,7 +44,7 @@ class Diagnosis(Protocol):
 
 
 class GradientHealth(Protocol):
-    """What the callback `fastbp.GradientHealth` has seen."""
+    """The callback `fastbp.GradientHealth`, as far as it is plotted."""
 
     epochs: list[int]
     layers: list[str]
@@ -57,11 +57,27 @@ class GradientHealth(Protocol):
 
 
 def plot_diagnosis(diagnosis: Diagnosis, path: str | os.PathLike[str] | None = None) -> Any:
-    """Draw a diagnosis over the layers: norms, shares of ill units, updates; bands are coloured by verdict.
+    """Plot a diagnosis by layer: norms, shares of dead and saturated units, updates; bands show the verdicts.
 
-    path: the file to write; without one the figure is returned. Values of 0, which a logarithmic scale cannot show,
-    are triangles at the foot. Raises ImportError where matplotlib is missing.
+    Parameters
+    ----------
+    diagnosis : Diagnosis
+        The result of `fastbp.diagnose`.
+    path : str or path-like, optional
+        File to write. Without it the figure is returned.
 
+    Returns
+    -------
+    matplotlib Figure or None
+        Zeros, which a logarithmic scale cannot show, are triangles at the bottom.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+
+    Examples
+    --------
     >>> from fastbp.diagnosis import Diagnosis, LayerDiagnosis
     >>> layer = LayerDiagnosis(0, "Dense(1, identity)", 1.0, 0.5, 0.1, 0.1, math.nan, math.nan, 0.001)
     >>> plot_diagnosis(Diagnosis(0.5, 10, (layer,), "healthy", ())).axes[0].get_ylabel()
@@ -107,14 +123,33 @@ def plot_diagnosis(diagnosis: Diagnosis, path: str | os.PathLike[str] | None = N
 
 
 def plot_gradient_health(health: GradientHealth, path: str | os.PathLike[str] | None = None) -> Any:
-    """Draw what the callback GradientHealth saw: gradients and updates of each layer over the epochs, and verdicts.
+    """Plot what the callback GradientHealth recorded: gradients and updates of each layer per epoch, and verdicts.
 
-    Layers go from dark, next to the input, to bright. Where lines lie apart by many powers of ten, gradients vanish or
-    explode on their way; values of exactly 0 are triangles at the foot, those that are not finite crosses at the top.
-    The lowest panel, there where a layer is ill, colours each layer by its verdict.
-    path: the file to write; without one the figure is returned. Raises ValueError where there was no look yet,
-    ImportError where matplotlib is missing.
+    Layers range from dark, at the input, to bright. Lines many powers of ten apart mean that gradients vanish or
+    explode on their way. Zeros are triangles at the bottom, values that are not finite crosses at the top. A third
+    panel, present if any layer has a problem, colours each layer by its verdict.
 
+    Parameters
+    ----------
+    health : GradientHealth
+        The callback, after training.
+    path : str or path-like, optional
+        File to write. Without it the figure is returned.
+
+    Returns
+    -------
+    matplotlib Figure or None
+        The figure.
+
+    Raises
+    ------
+    ValueError
+        If nothing has been recorded yet.
+    ImportError
+        If matplotlib is missing.
+
+    Examples
+    --------
     >>> from fastbp.callbacks import GradientHealth
     >>> model = Sequential([Dense(4, "tanh"), Dense(1)])
     >>> model.compile("sgd", "mse")
@@ -124,8 +159,8 @@ def plot_gradient_health(health: GradientHealth, path: str | os.PathLike[str] | 
     ['gradient, rms', 'update / weights']
     """
     if not health.epochs:
-        raise ValueError("health must hold a look at least, but holds none: give it to fit as a callback first")
-    ill = any(verdict != "healthy" for look in health.verdicts for verdict in look)
+        raise ValueError("health must have at least one record, got none: pass it to fit as a callback first")
+    ill = any(verdict != "healthy" for epoch in health.verdicts for verdict in epoch)
     figure, axes = panels(3 if ill else 2, 7.6, 2.5, ratios=(1.6, 1.2, 1.0) if ill else (1.6, 1.2))
     epochs, layers = np.array(health.epochs), len(health.layers)
     for axis, values, label in zip(
@@ -146,11 +181,11 @@ def plot_gradient_health(health: GradientHealth, path: str | os.PathLike[str] | 
     return done(figure, path)
 
 
-# ---------------------------------------------------------------- within
+# ---------------------------------------------------------------- details
 
 
 def _runs(diagnosis: Diagnosis) -> list[tuple[str, int, int]]:
-    """Runs of neighbours with the same verdict, but for the healthy: verdict, first and last layer."""
+    """Runs of adjacent layers with the same verdict other than healthy: verdict, first and last layer."""
     result: list[tuple[str, int, int]] = []
     for layer in diagnosis.layers:
         if layer.verdict == "healthy":
@@ -176,14 +211,14 @@ def _verdict_legend(axis: Any, diagnosis: Diagnosis) -> None:
 
 
 def _shade(number: int, layers: int) -> Any:
-    """From dark to bright, but not so bright that it is hard to see on white."""
+    """From dark to bright, but still visible on white."""
     from matplotlib import colormaps
 
     return colormaps["viridis"](0.9 * number / max(layers - 1, 1))
 
 
 def _layer_line(axis: Any, epochs: Any, values: Any, label: str, colour: Any) -> None:
-    """A layer's line, triangles for what is 0 and crosses for what is not finite, unless it has no such figure."""
+    """A layer's line, with triangles for zeros and crosses for values that are not finite, unless all are NaN."""
     lost = ~np.isfinite(values)
     if np.isnan(values).all():
         return
@@ -196,7 +231,7 @@ def _layer_line(axis: Any, epochs: Any, values: Any, label: str, colour: Any) ->
 
 
 def _layer_legend(axis: Any, labels: Sequence[str]) -> None:
-    """Few layers by their labels, the output above as networks are drawn; many by a scale of their numbers."""
+    """A legend of few layers, with the output at the top; for many layers a colour bar."""
     if len(labels) <= FEW:
         legend_beside(axis, axis.get_legend_handles_labels()[0][::-1])
         return
@@ -210,25 +245,25 @@ def _layer_legend(axis: Any, labels: Sequence[str]) -> None:
 
 
 def _verdict_map(axis: Any, health: GradientHealth) -> None:
-    """A cell for each layer and look, coloured by verdict."""
+    """A cell per layer and recorded epoch, coloured by verdict."""
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
 
     verdicts = [*VERDICT_COLOURS, "healthy"]
     colours = [*VERDICT_COLOURS.values(), "#EEEEEE"]
-    cells = np.array([[verdicts.index(verdict) for verdict in look] for look in health.verdicts]).T
+    cells = np.array([[verdicts.index(verdict) for verdict in epoch] for epoch in health.verdicts]).T
     edges = _edges(np.array(health.epochs, np.float64))
     colour_map = ListedColormap(colours)
     axis.grid(False)
     axis.pcolormesh(edges, np.arange(len(cells) + 1) - 0.5, cells, cmap=colour_map, vmin=-0.5, vmax=len(colours) - 0.5)
     axis.set_ylabel("layer")
     axis.yaxis.get_major_locator().set_params(integer=True)
-    seen = {verdict for look in health.verdicts for verdict in look}
+    seen = {verdict for epoch in health.verdicts for verdict in epoch}
     legend_beside(axis, [Patch(color=c, label=v) for v, c in zip(verdicts, colours, strict=True) if v in seen])
 
 
 def _edges(places: Any) -> Any:
-    """Borders half way between places, and as far beyond the first and the last."""
+    """Boundaries halfway between positions, and as far beyond the first and the last."""
     if len(places) == 1:
         return places[0] + np.array([-0.5, 0.5])
     between = (places[1:] + places[:-1]) / 2

@@ -1,4 +1,4 @@
-"""Learning curves, and the loss over the learning rate."""
+"""Plots of learning curves and of learning rate range tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class RateSearch(Protocol):
-    """What `fastbp.find_learning_rate` returns."""
+    """The result of `fastbp.find_learning_rate`, as far as it is plotted."""
 
     @property
     def rates(self) -> Sequence[float]: ...
@@ -32,13 +32,29 @@ class RateSearch(Protocol):
 
 
 def plot_history(history: History | Mapping[str, Sequence[float]], path: str | os.PathLike[str] | None = None) -> Any:
-    """Draw what fit reports over the epochs: the loss, and the metrics below it; on validation data dashed.
+    """Plot the learning curves: the loss per epoch and the metrics below it; dashed on validation data.
 
-    history: what fit returned, or its `history`. path: the file to write, its name's ending the format (png, pdf, svg);
-    without one the figure is returned. A loss that spans a factor of ten has a logarithmic scale.
-    Raises ImportError, with the command that installs it, where matplotlib is missing, TypeError or ValueError for what
-    is no history.
+    Parameters
+    ----------
+    history : History or dict
+        The result of fit, or its attribute ``history``.
+    path : str or path-like, optional
+        File to write; the extension determines the format (png, pdf, svg). Without it the figure is returned.
 
+    Returns
+    -------
+    matplotlib Figure or None
+        A loss that spans more than a factor of ten is on a logarithmic scale.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing; with the command that installs it.
+    TypeError, ValueError
+        If history is not a history, or empty.
+
+    Examples
+    --------
     >>> plot_history({"loss": [1.0, 0.5], "val_loss": [1.1, 0.7]}).axes[0].get_ylabel()
     'loss'
     """
@@ -49,16 +65,33 @@ def plot_history(history: History | Mapping[str, Sequence[float]], path: str | o
 
 
 def draw_history(figure: Any, history: History | Mapping[str, Sequence[float]], held_out: str = "validation") -> None:
-    """The same in a figure, or a part of one, that is there; held_out: what to call the rows not trained on."""
+    """The same in an existing figure or subfigure; held_out: label of the data not trained on."""
     shown = _panels(_columns(history))
     _draw(panels_in(figure, len(shown)), shown, held_out)
 
 
 def plot_learning_rate(search: RateSearch, path: str | os.PathLike[str] | None = None) -> Any:
-    """Draw a learning-rate range test: the loss over the rate, and what it suggests.
+    """Plot a learning rate range test: the loss over the learning rate, and the suggestions.
 
-    path: the file to write; without one the figure is returned. Raises ImportError where matplotlib is missing.
+    Parameters
+    ----------
+    search : RateSearch
+        The result of `fastbp.find_learning_rate`.
+    path : str or path-like, optional
+        File to write. Without it the figure is returned.
 
+    Returns
+    -------
+    matplotlib Figure or None
+        The figure.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+
+    Examples
+    --------
     >>> from fastbp import RateSearch
     >>> plot_learning_rate(RateSearch((0.01, 0.1), (1.0, 0.5), (1.0, 0.5), 0.02, 0.01, False)).axes[0].get_xscale()
     'log'
@@ -69,13 +102,13 @@ def plot_learning_rate(search: RateSearch, path: str | os.PathLike[str] | None =
     axis.plot(search.rates, smoothed, color=BLUE, linewidth=2, label="smoothed")
     for rate, name, colour, style in (
         (search.steepest, "steepest descent", ORANGE, "--"),
-        (search.tenth_of_minimum, "a tenth of the minimum's", GREEN, ":"),
+        (search.tenth_of_minimum, "a tenth of the minimum", GREEN, ":"),
     ):
         chosen = ", suggested" if rate == search.suggestion else ""
         axis.axvline(rate, color=colour, linestyle=style, linewidth=1.6, label=f"{rate:.1e}: {name}{chosen}")
     low, high = float(smoothed.min()), float(smoothed.max())
     room = 0.1 * (high - low) or 1.0
-    axis.set_ylim(min(low, float(np.quantile(losses, 0.02))) - room, high + room)  # single steps may be far out
+    axis.set_ylim(min(low, float(np.quantile(losses, 0.02))) - room, high + room)  # single steps may be outliers
     axis.set_xscale("log")
     axis.set_xlabel("learning rate")
     axis.set_ylabel("loss")
@@ -83,15 +116,15 @@ def plot_learning_rate(search: RateSearch, path: str | os.PathLike[str] | None =
     return done(figure, path)
 
 
-# ---------------------------------------------------------------- within
+# ---------------------------------------------------------------- details
 
 
 Columns = dict[str, list[float]]
-RATE = "learning_rate"  # the column that callbacks which change it add
+RATE = "learning_rate"  # the column added by callbacks that change it
 
 
 def _panels(columns: Columns) -> list[tuple[str, Columns]]:
-    """What a panel shows, and its columns: the loss, the metrics, the learning rate."""
+    """Title and columns of each panel: the loss, the metrics, the learning rate."""
     names = list(dict.fromkeys(name.removeprefix("val_") for name in columns))
     metrics = [name for name in names if name not in ("loss", RATE)]
     parts = [
@@ -107,7 +140,7 @@ def _keys(names: Sequence[str], columns: Columns) -> list[str]:
 
 
 def _draw(axes: Sequence[Any], shown: Sequence[tuple[str, Columns]], held_out: str = "validation") -> None:
-    """Fill a panel for each part; one colour for a name, dashed on data held out."""
+    """Draw the panels; one colour per name, dashed for held-out data."""
     for axis, (title, columns) in zip(axes, shown, strict=True):
         names = list(dict.fromkeys(key.removeprefix("val_") for key in columns))
         colours = dict(zip(names, cycle(len(names)), strict=True))
@@ -126,12 +159,12 @@ def _draw(axes: Sequence[Any], shown: Sequence[tuple[str, Columns]], held_out: s
 
 
 def _columns(history: Any) -> dict[str, list[float]]:
-    """The columns of a History or a dict of them."""
+    """The columns of a History or of a dict."""
     columns = getattr(history, "history", history)
     if not isinstance(columns, Mapping):
-        came = type(history).__name__
-        raise TypeError(f"history must be what fit returns, but {came} came: pass its History, or a dict of columns")
+        got = type(history).__name__
+        raise TypeError(f"history must be the result of fit, got {got}: pass its History, or a dict of columns")
     result = {str(name): list(values) for name, values in columns.items()}
     if not result or not all(result.values()):
-        raise ValueError("history must hold an epoch at least, but holds none: pass the History of a fit")
+        raise ValueError("history must have at least one epoch, got none: pass the History of a fit")
     return result

@@ -1,4 +1,4 @@
-"""Times of steps side by side."""
+"""Comparison of step times."""
 
 from __future__ import annotations
 
@@ -16,15 +16,37 @@ Times = Mapping[str, Mapping[str, Sequence[float]]]
 def plot_speed(
     times: Times, path: str | os.PathLike[str] | None = None, *, base: str = "fastbp", title: str | None = None
 ) -> Any:
-    """Draw how many times as long others take for a step, task by task: a mark for the median, a line for the range.
+    """Plot step times relative to a base, task by task: a marker for the median, a line for the range.
+
+    ::
 
         ratio of a round = seconds of the other / seconds of the base, in that round
 
-    times: {task: {name: seconds a step, round by round}}; each task holds the base, and its time stands at the right.
-    Names take colours and marks in the order of their coming. The axis is logarithmic; beyond 1 the base is faster.
-    path: the file to write; without one the figure is returned. Raises ValueError for a task without the base, for
-    times that are not positive and for different numbers of rounds, ImportError where matplotlib is missing.
+    Parameters
+    ----------
+    times : dict
+        {task: {name: seconds per step, by round}}. Each task contains the base, whose time is written at the right.
+    path : str or path-like, optional
+        File to write. Without it the figure is returned.
+    base : str, default "fastbp"
+        The name to compare with.
+    title : str, optional
+        Title of the figure.
 
+    Returns
+    -------
+    matplotlib Figure or None
+        Colours and markers in order of first occurrence. The axis is logarithmic; to the right of 1 the base is faster.
+
+    Raises
+    ------
+    ValueError
+        For a task without the base, times that are not positive, and unequal numbers of rounds.
+    ImportError
+        If matplotlib is missing.
+
+    Examples
+    --------
     >>> figure = plot_speed({"10-5-1": {"NumPy": [2e-5, 3e-5], "fastbp": [2e-6, 2e-6]}})
     >>> figure.axes[0].get_xlabel()
     'time of a step ÷ that of fastbp'
@@ -51,21 +73,21 @@ def plot_speed(
 
 def _check(times: Times, base: str, others: Sequence[str]) -> None:
     if not times or not others:
-        raise ValueError(f"times must hold a task with {base!r} and another at least, but holds none: measure one")
+        raise ValueError(f"times must have at least one task with {base!r} and another name, got none: measure one")
     for task, measured in times.items():
         if base not in measured:
-            raise ValueError(f"times of {task!r} must hold {base!r}, but hold {', '.join(measured)}: measure it too")
+            raise ValueError(f"times of {task!r} must include {base!r}, got {', '.join(measured)}: measure it too")
         rounds = {len(seconds) for seconds in measured.values()}
         if len(rounds) != 1 or 0 in rounds:
             raise ValueError(
-                f"times of {task!r} must be of as many rounds each, but are of {sorted(rounds)}: pair them"
+                f"times of {task!r} must have equal numbers of rounds, got {sorted(rounds)}: pair them"
             )
         if not all(0 < second < float("inf") for seconds in measured.values() for second in seconds):
-            raise ValueError(f"times of {task!r} must be positive numbers of seconds, but are not: measure again")
+            raise ValueError(f"times of {task!r} must be positive and finite: measure again")
 
 
 def _label_tasks(axis: Any, times: Times, base: str, title: str | None) -> None:
-    """Tasks at the left, from the top down, and the base's times at the right."""
+    """Tasks at the left, from top to bottom, and the times of the base at the right."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.set_xscale("log")
@@ -87,7 +109,7 @@ def _label_tasks(axis: Any, times: Times, base: str, title: str | None) -> None:
 
 
 def _duration(seconds: float) -> str:
-    """As "0.24 µs", "52.8 µs", "1.29 ms", "402 ms" or "2.1 s".
+    """Formatted as "0.24 µs", "52.8 µs", "1.29 ms", "402 ms" or "2.1 s".
 
     >>> _duration(2.4e-7), _duration(0.00129), _duration(0.4019)
     ('0.24 µs', '1.29 ms', '402 ms')

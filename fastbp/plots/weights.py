@@ -1,4 +1,4 @@
-"""The weights of the first layer, each unit's as a picture of what it looks for."""
+"""First-layer weights as images, one per unit."""
 
 from __future__ import annotations
 
@@ -24,18 +24,36 @@ def plot_weights(
     shape: tuple[int, int] | None = None,
     most: int = 64,
 ) -> Any:
-    """Draw the incoming weights of the first layer's units as images, one a unit, in their order.
+    """Plot the incoming weights of the first layer's units as images, in the order of the units.
 
-    model: one whose inputs are images, laid out in rows, or such a kernel (inputs, units). shape: (height, width) of
-    the images; without it they are square. most: how many units at most. Blue weights are negative, red ones positive,
-    white ones 0; the scale is common to all and ends at the 99.5th percentile of their sizes.
-    path: the file to write; without one the figure is returned. Raises ValueError where the weights are not known yet
-    or make no image of this shape, ImportError where matplotlib is missing.
+    Parameters
+    ----------
+    model : Sequential or array-like (inputs, units)
+        A model whose inputs are images in row-major order, or such a kernel.
+    path : str or path-like, optional
+        File to write. Without it the figure is returned.
+    shape : tuple of int, optional
+        (height, width) of the images; square by default.
+    most : int, default 64
+        Maximum number of units.
 
-    >>> len(plot_weights(Sequential([Dense(6, "relu"), Dense(1)], input_size=16)).axes)  # six units and a scale
+    Returns
+    -------
+    matplotlib Figure or None
+        Negative weights are blue, positive ones red, zeros white, on a common scale that ends at the 99.5th percentile
+        of their magnitudes. Units that learned nothing look like noise, as all units do before training.
+
+    Raises
+    ------
+    ValueError
+        If the weights are not known yet, or do not form an image of this shape.
+    ImportError
+        If matplotlib is missing.
+
+    Examples
+    --------
+    >>> len(plot_weights(Sequential([Dense(6, "relu"), Dense(1)], input_size=16)).axes)  # six units and a colour bar
     7
-
-    Units that learnt nothing look like noise, as all do before training.
     """
     kernel = _kernel(model)
     height, width = _shape(kernel.shape[0], shape)
@@ -58,11 +76,11 @@ def plot_weights(
 
 
 def _kernel(model: Any) -> Array:
-    """The lowest kernel of a model, or an array as it is."""
+    """The first kernel of a model, or an array as it is."""
     if not hasattr(model, "get_weights"):
         kernel = np.asarray(model, np.float64)
         if kernel.ndim != 2 or not kernel.size:
-            raise ValueError(f"a kernel must be (inputs, units), but shape {kernel.shape} came: pass such a one")
+            raise ValueError(f"a kernel must be (inputs, units), got shape {kernel.shape}: pass a 2-D array")
         return kernel
     kernels = [W for W in model.get_weights() if W.ndim == 2]
     return np.asarray(kernels[0], np.float64)
@@ -72,6 +90,6 @@ def _shape(inputs: int, shape: tuple[int, int] | None) -> tuple[int, int]:
     side = math.isqrt(inputs)
     height, width = (side, side) if shape is None else (count(n, "shape") for n in shape)
     if height * width != inputs:
-        came = "they make no square" if shape is None else f"shape={(height, width)} came"
-        raise ValueError(f"{inputs} inputs must make images of shape=(height, width), but {came}: pass one that does")
+        got = "no square number" if shape is None else f"shape={(height, width)}"
+        raise ValueError(f"{inputs} inputs must make images of shape=(height, width), got {got}: pass one that fits")
     return height, width

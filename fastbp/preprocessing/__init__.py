@@ -1,1 +1,1 @@
-"""Raw tables in, answers out: columns, what is learnt of each, targets, and the `Preprocessor` of them all."""
+"""Raw tables to features: columns, the rule fitted for each, targets, and the `Preprocessor` that combines them."""

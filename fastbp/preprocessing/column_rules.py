@@ -1,4 +1,4 @@
-"""What a `Preprocessor` learns of one column: how a number is scaled, which code a category has."""
+"""What a `Preprocessor` fits per column: the scaling of numbers, the codes of categories."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import numpy as np
 from fastbp.preprocessing.columns import categories_of, numbers_of
 from fastbp.util.types import Array
 
-CLIP = 3.0  # where smooth clipping bends: results lie within ±3
-OTHER, ABSENT, FIRST = 0, 1, 2  # codes: rare or not known, missing, the first category
+CLIP = 3.0  # bound of smooth clipping: results lie within ±3
+OTHER, ABSENT, FIRST = 0, 1, 2  # codes: rare or unseen, missing, the first category
 _CHUNK = 1 << 18  # elements scaled at a time
 
 
 @dataclass(frozen=True)
 class Numeric:
-    """(x - shift) / scale, fill in the place of a missing x; indicator: a second feature, 1 where x was missing."""
+    """(x - shift) / scale, and fill if x is missing; indicator: a second feature, 1 if x is missing."""
 
     name: str | None
     fill: float
@@ -31,15 +31,15 @@ class Numeric:
 
     @property
     def width(self) -> int:
-        """Features it becomes."""
+        """Number of features."""
         return 1 + self.indicator
 
     def features(self, label: str) -> list[str]:
-        """Names of these."""
+        """Names of the features."""
         return [label, f"{label} missing"][: self.width]
 
     def write(self, values: Array, label: str, out: Array, clip: bool) -> None:
-        """Fill out (rows, width)."""
+        """Write the features to out (rows, width)."""
         numbers = numbers_of(values, label)
         scale_into(numbers[:, np.newaxis], [self], out[:, :1], clip)
         if self.indicator:
@@ -48,10 +48,10 @@ class Numeric:
 
 @dataclass(frozen=True)
 class Category:
-    """One feature for each category, 1 where it is this, or one code.
+    """One-hot features of a categorical column, or one column of codes.
 
-    One-hot, missing and all others (rare in training, or new) have a feature if there were such in training; what has
-    none is 0 throughout. coded: others are 0, missing is 1, then come the categories.
+    One-hot: missing values and others (rare in training, or unseen) have a feature only if there were any in training;
+    otherwise all features are 0. coded: 0 for others, 1 for missing, then the categories.
     """
 
     name: str | None
@@ -62,23 +62,23 @@ class Category:
 
     @property
     def width(self) -> int:
-        """Features it becomes."""
+        """Number of features."""
         return 1 if self.coded else len(self.categories) + (self.missing > 0) + (self.others > 0)
 
     @property
     def cardinality(self) -> int:
-        """Codes there are."""
+        """Number of codes."""
         return len(self.categories) + FIRST
 
     def features(self, label: str) -> list[str]:
-        """Names of these."""
+        """Names of the features."""
         if self.coded:
             return [label]
         extra = ["missing"] * (self.missing > 0) + ["other"] * (self.others > 0)
         return [*(f"{label}={category}" for category in self.categories), *(f"{label} {word}" for word in extra)]
 
     def write(self, values: Array, label: str, out: Array, clip: bool) -> None:
-        """Fill out (rows, width)."""
+        """Write the features to out (rows, width)."""
         code: dict[str | None, int] = {category: FIRST + i for i, category in enumerate(self.categories)}
         code[None] = ABSENT
         codes = np.array([code.get(category, OTHER) for category in categories_of(values, label)])
@@ -96,7 +96,7 @@ class Category:
 
 
 def scale_into(values: Array, rules: list[Numeric], out: Array, clip: bool) -> None:
-    """out <- columns of numbers by their rules, some rows at a time, in float64 before they are rounded."""
+    """out <- numeric columns scaled by their rules, some rows at a time, in float64 before rounding."""
     fill, shift, scale = (np.array([getattr(rule, name) for rule in rules]) for name in ("fill", "shift", "scale"))
     step = max(1, _CHUNK // len(rules))
     for start in range(0, len(values), step):
@@ -106,37 +106,37 @@ def scale_into(values: Array, rules: list[Numeric], out: Array, clip: bool) -> N
             part = np.where(absent, fill, part)
         part -= shift
         part /= scale
-        if clip:  # without squares that overflow
+        if clip:  # hypot does not overflow
             part /= np.hypot(1.0, part / CLIP)
         out[start : start + step] = part
 
 
-# ---------------------------------------------------------------- learning
+# ---------------------------------------------------------------- fitting
 
 
 def learn_numbers(
     values: Array, names: list[str | None], labels: list[str], scaling: str | float, indicator: bool
 ) -> list[Numeric]:
-    """The rules of columns of numbers (rows, columns)."""
+    """Fit the rules of numeric columns (rows, columns)."""
     absent = np.isnan(values) if values.dtype.kind == "f" else np.zeros((1, values.shape[1]), bool)
     share = absent.mean(axis=0)
-    whole = not absent.any()
+    complete = not absent.any()
     if isinstance(scaling, float):
         fill, shift, scale = np.zeros(len(names)), np.zeros(len(names)), np.full(len(names), scaling)
     else:
-        statistics = _plain if whole else _of_present
+        statistics = _plain if complete else _of_present
         fill, shift, scale = statistics(values, scaling)
     rules = []
     for i, name in enumerate(names):
         numbers = float(fill[i]), float(shift[i]), float(scale[i])
         if not all(map(math.isfinite, numbers)):
-            raise ValueError(f"{labels[i]} holds numbers too large to be scaled: divide the column by a constant first")
+            raise ValueError(f"{labels[i]} has numbers too large to be scaled: divide the column by a constant first")
         rules.append(Numeric(name, *numbers, bool(indicator and 0 < share[i] < 1), float(share[i])))
     return rules
 
 
 def _plain(values: Array, scaling: str) -> tuple[Array, Array, Array]:
-    """Median, location and scale of columns without gaps."""
+    """Median, location and scale of columns without missing values."""
     with np.errstate(over="ignore", invalid="ignore"):
         median = np.median(values, axis=0).astype(np.float64)
         if scaling == "none":
@@ -151,7 +151,7 @@ def _plain(values: Array, scaling: str) -> tuple[Array, Array, Array]:
 
 
 def _of_present(values: Array, scaling: str) -> tuple[Array, Array, Array]:
-    """The same of what is there; 0, 0 and 1 for a column of which nothing is."""
+    """The same over the values that are present; 0, 0 and 1 for an empty column."""
     found = []
     for column in values.T:
         present = column[~np.isnan(column)][:, np.newaxis]
@@ -163,7 +163,7 @@ def _of_present(values: Array, scaling: str) -> tuple[Array, Array, Array]:
 def learn_category(
     values: Array, name: str | None, label: str, encoding: str, most_one_hot: int, min_frequency: int
 ) -> Category:
-    """The rule of a column of categories."""
+    """Fit the rule of a categorical column."""
     counts: Counter[str | None] = Counter(categories_of(values, label))
     absent = counts.pop(None, 0)
     frequent = tuple(sorted(category for category, n in counts.items() if n >= min_frequency and category is not None))
@@ -172,11 +172,11 @@ def learn_category(
     return Category(name, frequent, absent / len(values), rare / len(values), coded)
 
 
-# ---------------------------------------------------------------- in words
+# ---------------------------------------------------------------- as text
 
 
 def described(rules: Sequence[Numeric | Category]) -> str:
-    """A table with a line for each column."""
+    """A table with one line per column."""
     lines = [("column", "kind", "becomes", "missing")]
     for i, rule in enumerate(rules):
         name = f"{i}" if rule.name is None else rule.name
@@ -188,7 +188,7 @@ def described(rules: Sequence[Numeric | Category]) -> str:
 def _described(rule: Numeric | Category) -> tuple[str, str]:
     if isinstance(rule, Numeric):
         middle = f"(x - {rule.shift:.4g}) / {rule.scale:.4g}"
-        return "number", f"{middle}, and whether it is missing" if rule.indicator else middle
+        return "number", f"{middle}, missing indicator" if rule.indicator else middle
     rare = f", {100 * rule.others:.1f} % rare" if rule.others else ""
     n = len(rule.categories)
     kind = f"{n} categor{'y' if n == 1 else 'ies'}{rare}"
@@ -199,17 +199,17 @@ def _described(rule: Numeric | Category) -> tuple[str, str]:
 
 
 def to_json(rule: Numeric | Category) -> list[Any]:
-    """Short, because there may be many."""
+    """As a list, which is short, because there may be many."""
     if isinstance(rule, Numeric):
         return ["number", rule.name, rule.fill, rule.shift, rule.scale, rule.indicator, rule.missing]
     return ["category", rule.name, list(rule.categories), rule.missing, rule.others, rule.coded]
 
 
 def from_json(value: Any) -> Numeric | Category:
-    """The rule that `to_json` described; ValueError, TypeError or KeyError where there is none."""
+    """The inverse of `to_json`; ValueError, TypeError or KeyError for an invalid value."""
     kind, name, *rest = value
     if not (name is None or isinstance(name, str)):
-        raise TypeError(f"a column is called {name!r}")
+        raise TypeError(f"a column name must be a string, got {name!r}")
     if kind == "number":
         fill, shift, scale, indicator, missing = rest
         if not all(isinstance(x, int | float) and math.isfinite(x) for x in (fill, shift, scale, missing)) or not scale:
@@ -219,5 +219,5 @@ def from_json(value: Any) -> Numeric | Category:
         raise ValueError(f"a column is of the kind {kind!r}")
     categories, missing, others, coded = rest
     if not isinstance(categories, list) or not all(isinstance(category, str) for category in categories):
-        raise TypeError("categories are no texts")
+        raise TypeError("categories must be strings")
     return Category(name, tuple(categories), float(missing), float(others), bool(coded))

@@ -1,4 +1,4 @@
-"""Tables in whatever form they come, as columns: arrays, dicts of columns, DataFrames, what was read from a file."""
+"""Tables in any form as columns: arrays, dicts of columns, DataFrames, and the contents of files."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 
 from fastbp.util.types import Array
 
-# As texts, without spaces around them and in any case: what pandas takes for missing, and the question mark.
+# Case-insensitive, without surrounding spaces: what pandas treats as missing, and the question mark.
 MISSING = frozenset({"", "?", "nan", "na", "n/a", "null", "none"})
 _FRAMES = ("pandas", "polars", "pyarrow", "modin", "cudf", "narwhals")
 
 
 class Columns(NamedTuple):
-    """A table: names of its columns (none for an array), and an array of numbers, booleans or objects for each.
+    """A table: column names (empty for an array), and an array of numbers, booleans or objects per column.
 
-    matrix: all of it, where it came as an array of numbers.
+    matrix: the table as one array, if it was given as an array of numbers.
     """
 
     names: tuple[str, ...]
@@ -28,11 +28,11 @@ class Columns(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """How many there are."""
+        """Number of rows."""
         return len(self.arrays[0])
 
     def label(self, column: int) -> str:
-        """What messages call it."""
+        """A column's name in messages."""
         return label_of(self.names[column] if self.names else None, column)
 
 
@@ -42,7 +42,7 @@ def label_of(name: str | None, column: int) -> str:
 
 
 def columns_of(X: Any, what: str = "X") -> Columns:
-    """X as columns; TypeError or ValueError says what is wrong with it.
+    """X as columns; TypeError or ValueError with the reason if that is impossible.
 
     >>> columns_of({"age": [39, 50], "work": ["State-gov", None]}).names
     ('age', 'work')
@@ -57,17 +57,17 @@ def columns_of(X: Any, what: str = "X") -> Columns:
     if type(X).__module__.partition(".")[0] in _FRAMES:
         return _checked(_from_frame(X, what), what)
     if hasattr(X, "toarray"):
-        raise TypeError(f"{what} must be a dense table, but sparse {type(X).__name__} came: pass {what}.toarray()")
+        raise TypeError(f"{what} must be a dense table, got sparse {type(X).__name__}: pass {what}.toarray()")
     if X is None or isinstance(X, str | bytes):
-        raise TypeError(f"{what} must be a table, but {X!r} came: pass an array, a dict of columns or a DataFrame")
+        raise TypeError(f"{what} must be a table, got {X!r}: pass an array, a dict of columns or a DataFrame")
     _check_masks(X, what)
     try:
         array: Array = np.asarray(X, None if isinstance(X, np.ndarray) or not _mixed(X) else object)
     except ValueError as error:
-        raise ValueError(f"{what} must have rows of one length, but NumPy says: {error}") from error
+        raise ValueError(f"{what} must have rows of equal length ({error})") from error
     if array.ndim != 2:
         raise ValueError(
-            f"{what} must have two dimensions, (rows, columns), but its shape is {array.shape}: "
+            f"{what} must have two dimensions, (rows, columns), got shape {array.shape}: "
             f"{what}.reshape(-1, 1) makes it one column"
         )
     array = _as_known(array, what)
@@ -76,55 +76,55 @@ def columns_of(X: Any, what: str = "X") -> Columns:
 
 
 def _mixed(X: Any) -> bool:
-    """Whether a list of rows holds texts or nothing at all, of which NumPy would make texts of everything."""
+    """Whether a list of rows holds strings, booleans or None, with which NumPy would turn everything into strings."""
     return any(isinstance(value, str | bool) or value is None for row in X if isinstance(row, list | tuple)
                for value in row)  # fmt: skip
 
 
 def _column(values: Any, what: str) -> Array:
-    if type(values).__module__.partition(".")[0] == "polars":  # whose missing values NumPy would make texts of
+    if type(values).__module__.partition(".")[0] == "polars":  # NumPy would turn its missing values into strings
         values = values.to_list()
     _check_masks(values, what)
     if isinstance(values, str) or not hasattr(values, "__len__"):
-        raise TypeError(f"{what} must be an array or a list, but {type(values).__name__} came: pass its values")
+        raise TypeError(f"{what} must be an array or a list, got {type(values).__name__}: pass its values")
     array = values if isinstance(values, np.ndarray) else np.asarray(values, object if _mixed([list(values)]) else None)
     if array.ndim != 1:
-        raise ValueError(f"{what} must have one dimension, but its shape is {array.shape}: pass a column for each")
+        raise ValueError(f"{what} must have one dimension, got shape {array.shape}: pass one array per column")
     return _as_known(array, what)
 
 
 def _check_masks(values: Any, what: str) -> None:
     if np.ma.isMaskedArray(values) and np.ma.is_masked(values):
-        raise ValueError(f"{what} must have no masked values, but a masked array came: fill them with NaN")
+        raise ValueError(f"{what} must have no masked values, got a masked array: fill them with NaN")
 
 
 def _as_known(array: Array, what: str) -> Array:
-    """Numbers and booleans as they are, anything else as objects."""
+    """Numbers and booleans unchanged, anything else as objects."""
     if array.dtype.kind in "biuf":
         return array
     if array.dtype.kind in "UTO":
         return array.astype(object)
-    raise TypeError(f"{what} must hold numbers, texts or booleans, but its type is {array.dtype}: convert it to these")
+    raise TypeError(f"{what} must hold numbers, strings or booleans, got {array.dtype}: convert it")
 
 
 def _checked(table: Columns, what: str) -> Columns:
     if not table.arrays or not len(table.arrays[0]):
         rows = len(table.arrays[0]) if table.arrays else 0
-        raise ValueError(f"{what} must have a row and a column at least, but {rows} rows of {len(table.arrays)} came")
+        raise ValueError(f"{what} must have at least one row and one column, got {rows} × {len(table.arrays)}")
     if len(set(table.names)) < len(table.names):
         twice = next(name for name in table.names if table.names.count(name) > 1)
-        raise ValueError(f"{what} must have columns of different names, but {twice!r} came twice: rename one")
+        raise ValueError(f"{what} must have distinct column names, got {twice!r} twice: rename one")
     for column, array in enumerate(table.arrays):
         if len(array) != table.rows:
             raise ValueError(
-                f"{what} must have columns of one length, but {table.label(0)} has {table.rows} rows and "
-                f"{table.label(column)} has {len(array)}: pass whole rows"
+                f"{what} must have columns of equal length, but {table.label(0)} has {table.rows} rows and "
+                f"{table.label(column)} has {len(array)}: pass complete rows"
             )
     return table
 
 
 def _from_frame(X: Any, what: str) -> Columns:
-    """The columns of a DataFrame of pandas, polars or anything else that narwhals knows."""
+    """The columns of a DataFrame of pandas, polars or another library that narwhals supports."""
     try:
         import narwhals
     except ImportError as error:
@@ -135,8 +135,8 @@ def _from_frame(X: Any, what: str) -> Columns:
     try:
         frame = narwhals.from_native(X, eager_only=True)
     except TypeError as error:
-        came = type(X).__name__
-        raise TypeError(f"{what} must be a DataFrame that is in memory, but {came} came: {error}") from error
+        got = type(X).__name__
+        raise TypeError(f"{what} must be a DataFrame that is in memory, got {got}: {error}") from error
     columns = []
     for name in frame.columns:
         values, kind = frame[name], frame[name].dtype
@@ -149,7 +149,7 @@ def _from_frame(X: Any, what: str) -> Columns:
             columns.append(column)
         else:
             raise TypeError(
-                f"{what}, column {name!r}, must hold numbers, texts or booleans, but its type is {kind}: convert it to "
+                f"{what}, column {name!r}, must hold numbers, strings or booleans, got {kind}: convert it to "
                 "numbers, or drop it"
             )
     return Columns(tuple(map(str, frame.columns)), columns)
@@ -159,14 +159,14 @@ def _from_frame(X: Any, what: str) -> Columns:
 
 
 def is_missing(value: Any) -> bool:
-    """None, NaN and their like, and the texts that stand for a missing value.
+    """Whether a value is missing: None, NaN and the like, and strings that stand for a missing value.
 
     >>> [is_missing(value) for value in (None, math.nan, " ? ", "", 0, "no")]
     [True, True, True, True, False, False]
     """
     if isinstance(value, str):
         return value.strip().lower() in MISSING
-    # pandas' NA and NaT are equal to nothing, and say neither yes nor no to whether they are
+    # pandas' NA and NaT equal nothing, and comparing NA gives neither True nor False
     return value is None or bool(isinstance(value, numbers.Real) and value != value) or _unequal(value)
 
 
@@ -175,17 +175,17 @@ def _unequal(value: Any) -> bool:
 
 
 def numbers_of(values: Array, label: str) -> Array:
-    """A column as numbers, NaN where one is missing: integers and floats as they are, objects as float64.
+    """A column as numbers, NaN if missing: integers and floats unchanged, objects as float64.
 
-    ValueError for what is no number, and for infinity, each with its row.
+    ValueError, with the row, for anything that is not a number, and for infinities.
     """
     if values.dtype.kind == "O":
         values = _parsed(values, label)
     if values.dtype.kind == "f" and np.isinf(values).any():
         row = int(np.isinf(values).argmax())
         raise ValueError(
-            f"{label} must hold finite numbers, but holds {values[row]} at row {row}: leave it empty where the value "
-            "is not known, or bound it"
+            f"{label} must be finite, got {values[row]} at row {row}: leave it empty if the value "
+            "is unknown, or bound it"
         )
     return values.astype(np.float64) if values.dtype.kind == "b" else values
 
@@ -193,7 +193,7 @@ def numbers_of(values: Array, label: str) -> Array:
 def _parsed(values: Array, label: str) -> Array:
     try:
         return values.astype(np.float64)
-    except (TypeError, ValueError, OverflowError):  # None among them, or texts such as "?"
+    except (TypeError, ValueError, OverflowError):  # contains None, or strings such as "?"
         result = np.empty(len(values))
     for row, value in enumerate(values):
         if is_missing(value):
@@ -203,34 +203,34 @@ def _parsed(values: Array, label: str) -> Array:
             result[row] = value
         except (TypeError, ValueError, OverflowError):
             raise ValueError(
-                f"{label} must hold numbers, but holds {value!r} at row {row}: correct it, leave it empty where the "
-                "value is not known, or learn the column as categorical"
+                f"{label} must hold numbers, got {value!r} at row {row}: correct it, leave it empty if the "
+                "value is unknown, or make the column categorical"
             ) from None
     return result
 
 
 def looks_numeric(values: Array) -> bool:
-    """Whether a column's values, but for those that are missing, are numbers: none a boolean or another text."""
+    """Whether all present values of a column are numbers, and no booleans or other strings."""
     if values.dtype.kind != "O":
         return values.dtype.kind != "b"
     return all(is_number(value) for value in values if not is_missing(value))
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value, or what a string says, is a number; booleans are not."""
+    """Whether a value, or the content of a string, is a number; booleans are not."""
     if isinstance(value, bool | np.bool_):
         return False
     try:
         float(value)
     except (TypeError, ValueError):
         return False
-    except OverflowError:  # an integer past 1e308, which is refused later
+    except OverflowError:  # an integer beyond 1e308, rejected later
         return True
     return True
 
 
 def categories_of(values: Array, label: str = "the column") -> list[str | None]:
-    """A column as texts, None where one is missing; a number is the same category however it came.
+    """A column as strings, None if missing; equal numbers are the same category in any notation.
 
     >>> categories_of(np.array([3.0, np.nan, 2.5]))
     ['3', None, '2.5']
@@ -238,8 +238,8 @@ def categories_of(values: Array, label: str = "the column") -> list[str | None]:
     ['Private', None, 'True', '3']
     """
     if values.dtype.kind == "O":
-        known: dict[Any, str | None] = {}
-        return [known[key] if (key := _key(value, row, label)) in known else known.setdefault(key, _text(value))
+        cached: dict[Any, str | None] = {}
+        return [cached[key] if (key := _key(value, row, label)) in cached else cached.setdefault(key, _text(value))
                 for row, value in enumerate(values)]  # fmt: skip
     distinct, places = np.unique(values, return_inverse=True)
     texts = [_text(value) for value in distinct.tolist()]
@@ -251,7 +251,7 @@ def _key(value: Any, row: int, label: str) -> Any:
         return value
     if not isinstance(value, numbers.Real | np.bool_) and not is_missing(value):
         raise TypeError(
-            f"{label} must hold texts, numbers or booleans, but holds {value!r} ({type(value).__name__}) at row {row}: "
+            f"{label} must hold strings, numbers or booleans, got {value!r} ({type(value).__name__}) at row {row}: "
             "convert it to one of these"
         )
     return type(value), value

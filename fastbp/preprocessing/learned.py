@@ -1,4 +1,4 @@
-"""What fitting a `Preprocessor` leaves."""
+"""The fitted state of a `Preprocessor`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastbp.preprocessing.targets import Targets
 
 
 class Learnt(NamedTuple):
-    """A rule for each column, whether these have names, and the targets' rule."""
+    """A rule per column, whether the columns have names, and the rule of the targets."""
 
     rules: tuple[Numeric | Category, ...]
     named: bool

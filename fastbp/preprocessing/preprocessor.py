@@ -1,6 +1,6 @@
-"""`Preprocessor`: from a raw table to what a network is trained on, and from its outputs back.
+"""`Preprocessor`: from a raw table to a network's features, and from its outputs back.
 
-It is learnt from the training rows alone, and travels with the model, in the metadata of its file.
+It is fitted on the training rows only and saved with the model, in the metadata of its file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ METADATA_KEY, OLD_KEY = "fastbp.preprocessor", "fastbp.preparation"
 
 
 class HasMetadata(Protocol):
-    """A model, as far as its preprocessor is concerned."""
+    """The part of a model that its preprocessor needs."""
 
     metadata: dict[str, str]
 
@@ -38,29 +38,67 @@ class HasMetadata(Protocol):
 @final
 @dataclass(frozen=True)
 class Preprocessor:
-    """Turns raw tables into numbers for a network, and a network's outputs into answers.
+    """Turns raw tables into features for a network, and its outputs into labels or quantities.
 
-        numbers       (x - mean) / deviation, or (x - median) / IQR; the median where x is missing
+    ::
+
+        numbers       (x - mean) / deviation, or (x - median) / IQR; the median if x is missing
         categories    one feature each, or one column of codes, which a ColumnEmbedding reads
         targets       class names <-> 0 … classes - 1; quantities <-> (y - mean) / deviation
 
-    A table is an array (rows, columns), a dict of columns, or a DataFrame of pandas, polars or what else narwhals knows
-    (extra `dataframe`). Columns of texts and booleans are categorical, all others are numbers, as are texts that are
-    numbers throughout. Missing are None, NaN, and texts such as ``""``, ``?``, ``NaN``, ``NA``, ``null`` and ``None``.
+    A table is an array (rows, columns), a dict of columns, or a DataFrame of pandas, polars or any other library
+    supported by narwhals (extra ``dataframe``). Columns of strings and booleans are categorical, all others numeric; so
+    are strings that are all numbers. Missing are None, NaN, and strings such as ``""``, ``?``, ``NaN``, ``NA``,
+    ``null`` and ``None``.
 
-    task: "classification" or "regression"; None takes texts, booleans and at most 100 different integers for classes.
-    categorical: columns, by name or number, whose values are categories though they are numbers.
-    encoding: "one_hot", "codes", or "auto": codes for columns of more than `most_one_hot` categories.
-    min_frequency: what occurs less often in the training rows is rare. Rare and new categories become one of their own,
-    and so do missing ones: as codes 0 and 1; as features if there were any in the training rows, else all are 0.
-    scaling: "standard"; "robust", by median and quartiles (by half the range where these are equal); "none"; or a
-    number to divide by, such as 255 for pictures, with 0 for what is missing. clip: x / sqrt(1 + (x / 3)²) afterwards,
-    so that none is beyond ±3. missing_indicator: a feature that is 1 where a number is missing, for columns with gaps
-    in the training rows. classes: labels in the order of the outputs, where y may lack some.
+    Parameters
+    ----------
+    task : {"classification", "regression"}, optional
+        By default strings, booleans and integers with at most 100 distinct values mean classification.
+    categorical : sequence of str or int, optional
+        Columns, by name or number, of numbers that are categories.
+    encoding : {"one_hot", "codes", "auto"}, default "one_hot"
+        Encoding of categories; "auto" uses codes for columns of more than most_one_hot categories.
+    most_one_hot : int, default 10
+        See encoding.
+    min_frequency : int, default 1
+        Categories that occur less often in the training rows are rare. Rare and unseen categories share one code, 0, or
+        one feature; missing values get another, 1. These features exist only if there were any in the training rows;
+        otherwise all features are 0.
+    scaling : {"standard", "robust", "none"} or float, default "standard"
+        "robust" uses median and quartiles (half the range if these are equal). A number, such as 255 for images,
+        divides the values, with 0 for missing ones.
+    clip : bool, default False
+        Whether to apply x / sqrt(1 + (x / 3)²) afterwards, which keeps values within ±3.
+    missing_indicator : bool, default True
+        Whether to add a feature that is 1 if a number is missing, for columns with missing values in the training rows.
+    classes : sequence, optional
+        Labels in the order of the outputs, in case y does not contain all of them.
 
-    What was learnt cannot change: fit may be called once. Errors are TypeError and ValueError, with column, row, what
-    came and the remedy. After fit it knows `feature_names`, `cardinalities`, `classes`, `n_outputs`.
+    Attributes
+    ----------
+    feature_names, cardinalities, n_outputs
+        Available after `fit`, which can be called once.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For invalid options and data, with the column, the row, what was got and the remedy.
+
+    See Also
+    --------
+    Sequential : Its metadata take a preprocessor along, see `to_metadata`.
+
+    Notes
+    -----
+    Comparable to scikit-learn's ColumnTransformer of SimpleImputer, StandardScaler and OneHotEncoder.
+
+    References
+    ----------
+    Goodfellow et al. 2016, section 12.2; robust scaling and smooth clipping as in RealMLP (Holzmüller et al. 2024).
+
+    Examples
+    --------
     >>> table = {"age": [39, 50, None, 53], "work": ["Private", "?", "Private", "State-gov"]}
     >>> preprocessor = Preprocessor()
     >>> preprocessor.fit_transform(table, ["no", "yes", "no", "yes"]).shape
@@ -71,9 +109,6 @@ class Preprocessor:
     array([1, 0])
     >>> preprocessor.inverse_target(np.array([[0.2, 0.8]]))
     array(['yes'], dtype='<U3')
-
-    Goodfellow et al. 2016, section 12.2; robust scaling and smooth clipping as in RealMLP (Holzmüller et al. 2024).
-    Does what scikit-learn composes of ColumnTransformer, SimpleImputer, StandardScaler and OneHotEncoder.
     """
 
     task: str | None = field(default=None, kw_only=True)
@@ -91,7 +126,7 @@ class Preprocessor:
         for name, allowed in (("task", (None, *TASKS)), ("encoding", ENCODINGS)):
             if getattr(self, name) not in allowed:
                 listed = ", ".join(map(repr, allowed))
-                raise ValueError(f"{name} must be one of {listed}, but {getattr(self, name)!r} came: choose one")
+                raise ValueError(f"{name} must be one of {listed}, got {getattr(self, name)!r}: choose one")
         chosen: Any = self.categorical
         given = [chosen] if isinstance(chosen, str | int) else chosen
         set_fields(
@@ -105,20 +140,37 @@ class Preprocessor:
             classes=None if self.classes is None else tuple(np.array(self.classes).tolist()),
         )
 
-    # ---------------------------------------------------------------- learning
+    # ---------------------------------------------------------------- fitting
 
     def fit(self, X: Any, y: Any = None) -> Preprocessor:
-        """Learn from the training rows X, a table, and from their targets y (rows,) or (rows, targets); returns itself.
+        """Fit to the training rows.
 
-        Raises RuntimeError where it has learnt already, ValueError and TypeError for what cannot be right.
+        Parameters
+        ----------
+        X : table
+            The training rows.
+        y : array-like (rows,) or (rows, targets), optional
+            Their targets.
+
+        Returns
+        -------
+        Preprocessor
+            Itself.
+
+        Raises
+        ------
+        RuntimeError
+            If it has been fitted already.
+        ValueError, TypeError
+            For invalid data.
         """
         if self._learnt is not None:
-            raise RuntimeError("this Preprocessor has learnt already, and stays what it is: fit a new one")
+            raise RuntimeError("this Preprocessor is fitted already and cannot change: fit a new one")
         table = columns_of(X)
         targets = None if y is None else learn_targets(y, self.task, self.classes)
         if targets is not None and len(y) != table.rows:
             raise ValueError(
-                f"y must have a target for each row of X, but {len(y)} came for {table.rows} rows: pass as many"
+                f"y must have a target for each row of X, got {len(y)} for {table.rows} rows: pass as many"
             )
         set_fields(self, _learnt=Learnt(self._rules(table), bool(table.names), targets))
         if targets is not None:
@@ -133,7 +185,7 @@ class Preprocessor:
         chosen = self._chosen(table)
         names: list[str | None] = list(table.names) or [None] * len(table.arrays)
         rules: list[Any] = [None] * len(names)
-        block = []  # columns of an array, learnt at once
+        block = []  # numeric columns of an array, fitted together
         for i, values in enumerate(table.arrays):
             label = table.label(i)
             if i in chosen or not looks_numeric(values):
@@ -146,10 +198,10 @@ class Preprocessor:
                 numbers = numbers_of(values, label)[:, np.newaxis]
                 rules[i] = self._learn(numbers, [names[i]], [label])[0]
         if block and table.matrix is not None:
-            whole = table.matrix if len(block) == len(names) else table.matrix[:, block]
-            for i in block if whole.dtype.kind == "f" and not np.isfinite(whole).all() else ():
-                numbers_of(table.arrays[i], table.label(i))  # names what is infinite
-            learnt = self._learn(whole, [names[i] for i in block], [table.label(i) for i in block])
+            matrix = table.matrix if len(block) == len(names) else table.matrix[:, block]
+            for i in block if matrix.dtype.kind == "f" and not np.isfinite(matrix).all() else ():
+                numbers_of(table.arrays[i], table.label(i))  # raises, naming an infinite value
+            learnt = self._learn(matrix, [names[i] for i in block], [table.label(i) for i in block])
             for i, rule in zip(block, learnt, strict=True):
                 rules[i] = rule
         return tuple(rules)
@@ -158,22 +210,30 @@ class Preprocessor:
         return column_rules.learn_numbers(numbers, names, labels, self.scaling, self.missing_indicator)
 
     def _chosen(self, table: Columns) -> set[int]:
-        """The numbers of the columns that are to be categorical."""
+        """Positions of the columns that are to be categorical."""
         result = set()
         for key in self.categorical:
             place = table.names.index(key) if key in table.names else key
             if not isinstance(place, int) or not 0 <= place < len(table.arrays):
                 known = ", ".join(table.names) or f"the numbers 0 to {len(table.arrays) - 1}"
-                raise ValueError(f"categorical names {key!r}, which is not a column of X: these are {known}")
+                raise ValueError(f"categorical has {key!r}, which is not a column of X: these are {known}")
             result.add(place)
         return result
 
     # ---------------------------------------------------------------- features
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """The features (rows, len(feature_names)) of a table, float32.
+        """Compute the features of a table.
 
-        Columns are found by their names, in any order, among others; those of an array by their places.
+        Parameters
+        ----------
+        X : table
+            Columns are looked up by name, in any order, others are ignored; those of an array by position.
+
+        Returns
+        -------
+        ndarray (rows, len(feature_names)) of float32
+            The features.
         """
         learnt, table = self._fitted(), columns_of(X)
         places = self._places(table)
@@ -204,31 +264,31 @@ class Preprocessor:
             missing = [str(rule.name) for rule in learnt.rules if rule.name not in table.names]
             if missing:
                 raise ValueError(
-                    f"X must have the columns that were learnt, but has no {', '.join(missing)}: its columns are "
+                    f"X must have the columns of the training data, but lacks {', '.join(missing)}: its columns are "
                     f"{', '.join(table.names)}"
                 )
             return [table.names.index(str(rule.name)) for rule in learnt.rules]
         if len(table.arrays) != len(learnt.rules):
             raise ValueError(
-                f"X must have the {len(learnt.rules)} columns that were learnt, but {len(table.arrays)} came: pass "
-                f"{'a table with their names, or ' if learnt.named else ''}these, in their order"
+                f"X must have the {len(learnt.rules)} columns of the training data, got {len(table.arrays)}: pass "
+                f"{'a table with their names, or ' if learnt.named else ''}these in the same order"
             )
         return range(len(learnt.rules))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns that were learnt; none of an array's."""
+        """Names of the fitted columns; empty for an array."""
         learnt = self._fitted()
         return tuple(str(rule.name) for rule in learnt.rules) if learnt.named else ()
 
     @property
     def rules(self) -> tuple[Numeric | Category, ...]:
-        """What was learnt of each column."""
+        """The fitted rule of each column."""
         return self._fitted().rules
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """A name for each feature that `transform` makes."""
+        """A name for each feature that `transform` computes."""
         names: list[str] = []
         for i, rule in enumerate(self.rules):
             names += rule.features(f"x{i}" if rule.name is None else rule.name)
@@ -238,6 +298,8 @@ class Preprocessor:
     def cardinalities(self) -> dict[int, int]:
         """{feature: number of codes} of the features that are codes, for `ColumnEmbedding`.
 
+        Examples
+        --------
         >>> table = {"town": ["Kiel", "Ulm", "Ulm"], "age": [39, 50, 28]}
         >>> Preprocessor(encoding="codes").fit(table).cardinalities
         {0: 4}
@@ -253,45 +315,68 @@ class Preprocessor:
 
     @property
     def n_outputs(self) -> int:
-        """Outputs that a network needs: one for each class, or for each quantity."""
+        """Number of outputs a network needs: one per class or quantity."""
         targets = self._targets()
         return len(targets.classes) or len(targets.shift)
 
     @property
     def target_scale(self) -> Array:
-        """What quantities were divided by; (targets,)."""
+        """Divisor of the quantities, (targets,)."""
         return np.array(self._targets().scale)
 
     def transform_target(self, y: Any) -> Array:
-        """Targets as a network learns them: class numbers, int64 (rows,), or quantities, float32 (rows, n_outputs).
+        """Convert targets to the form a network learns.
 
-        ValueError for a class that was not learnt, and for what is missing.
+        Parameters
+        ----------
+        y : array-like
+            Targets.
+
+        Returns
+        -------
+        ndarray
+            Class numbers, int64 (rows,), or scaled quantities, float32 (rows, n_outputs).
+
+        Raises
+        ------
+        ValueError
+            For an unknown class or a missing target.
         """
         return self._targets().transform(y)
 
     def inverse_target(self, outputs: Any) -> Array:
-        """A network's outputs (rows, outputs) as class labels (rows,), or as quantities in their own unit.
+        """Convert outputs to class labels, or to quantities in their original units.
 
-        Of several outputs the largest tells the class, of one whether it is at least 1/2.
+        Parameters
+        ----------
+        outputs : array-like (rows, outputs)
+            Outputs of the network. The largest determines the class; a single one is compared with 1/2.
+
+        Returns
+        -------
+        ndarray
+            Labels (rows,), or quantities.
         """
         return self._targets().inverse(np.asarray(outputs))
 
     def _targets(self) -> Targets:
         targets = self._fitted().targets
         if targets is None:
-            raise RuntimeError("this Preprocessor has learnt no targets: call fit(X, y)")
+            raise RuntimeError("this Preprocessor was fitted without targets: call fit(X, y)")
         return targets
 
     def _fitted(self) -> Learnt:
         if self._learnt is None:
-            raise RuntimeError("this Preprocessor has not learnt yet: call fit with the training rows")
+            raise RuntimeError("this Preprocessor is not fitted yet: call fit with the training rows")
         return self._learnt
 
-    # ---------------------------------------------------------------- files and words
+    # ---------------------------------------------------------------- saving and printing
 
     def to_metadata(self) -> dict[str, str]:
-        """Strings for `Sequential.metadata`, from which `of` makes an equal Preprocessor.
+        """Strings for `Sequential.metadata`, from which `of` restores an equal Preprocessor.
 
+        Examples
+        --------
         >>> model = Sequential([Dense(2)], input_size=1)
         >>> preprocessor = Preprocessor().fit([[1.0], [3.0]], [0, 1])
         >>> model.metadata |= preprocessor.to_metadata()
@@ -303,7 +388,7 @@ class Preprocessor:
 
     @classmethod
     def of(cls, model: HasMetadata) -> Preprocessor | None:
-        """The Preprocessor that a model was saved with, None without one; ValueError where it cannot be read."""
+        """The Preprocessor saved with a model, None if there is none; ValueError if it cannot be read."""
         metadata = model.metadata
         if METADATA_KEY not in metadata and OLD_KEY not in metadata:
             return None
@@ -322,12 +407,12 @@ class Preprocessor:
             ) from error
 
     def __str__(self) -> str:
-        """A line for each column: its kind, and what becomes of it."""
+        """One line per column: its kind and its features."""
         return column_rules.described(self.rules)
 
 
 def _continues(rule: Numeric | Category, step: int) -> bool:
-    """Whether a column can be scaled together with the one before it."""
+    """Whether a column can be scaled together with the previous one."""
     return step == 1 and isinstance(rule, Numeric) and not rule.indicator
 
 
@@ -337,7 +422,7 @@ def _finite_or_missing(values: Array) -> bool:
 
 def _column_key(value: Any) -> str | int:
     if isinstance(value, bool) or not isinstance(value, str | int | np.integer):
-        raise TypeError(f"categorical must hold names or numbers of columns, but {value!r} came: pass a str or an int")
+        raise TypeError(f"categorical must hold names or numbers of columns, got {value!r}: pass a str or an int")
     return value if isinstance(value, str) else int(value)
 
 
@@ -348,4 +433,4 @@ def _scaling(value: Any) -> str | float:
     if is_number and 0 < value < math.inf:
         return float(value)
     allowed = ", ".join(map(repr, SCALINGS))
-    raise ValueError(f"scaling must be one of {allowed} or a positive number, but {value!r} came: choose one")
+    raise ValueError(f"scaling must be one of {allowed} or a positive number, got {value!r}: choose one")

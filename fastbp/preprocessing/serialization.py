@@ -1,4 +1,4 @@
-"""A `Preprocessor` as text, and from text: that of this version, and what version 0.1.0 wrote."""
+"""A `Preprocessor` to and from JSON, including the format of version 0.1.0."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fastbp.preprocessing.learned import Learnt
 from fastbp.preprocessing.targets import Targets
 
 VERSION = 1
-Options = dict[str, Any]  # the arguments that a Preprocessor is made with
+Options = dict[str, Any]  # constructor arguments of a Preprocessor
 
 
 def to_text(options: Options, learnt: Learnt) -> str:
-    """What was asked for and what was learnt, as JSON."""
+    """Options and fitted state, as JSON."""
     content = {
         "version": VERSION,
         "options": options,
@@ -28,10 +28,10 @@ def to_text(options: Options, learnt: Learnt) -> str:
 
 
 def from_text(text: str) -> tuple[Options, Learnt]:
-    """What `to_text` described; one of several errors where there is none."""
+    """The inverse of `to_text`; various errors for invalid text."""
     content = json.loads(text)
     if content["version"] != VERSION:
-        raise ValueError(f"their version is {content['version']!r}, and this fastbp reads {VERSION}")
+        raise ValueError(f"the version is {content['version']!r}, and this fastbp reads {VERSION}")
     options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content["options"].items()}
     targets = None if content["targets"] is None else Targets.from_json(content["targets"])
     rules = tuple(column_rules.from_json(rule) for rule in content["columns"])
@@ -41,7 +41,7 @@ def from_text(text: str) -> tuple[Options, Learnt]:
 
 
 def from_old(text: str, inputs: int) -> tuple[Options, Learnt]:
-    """What version 0.1.0 wrote: means and deviations, or one number to divide by, and classes or scaled targets."""
+    """Read the format of version 0.1.0: means and deviations, or one divisor, and classes or scaled targets."""
     parts = {name: tuple(value) for name, value in json.loads(text).items()}
     shift, scale, columns = parts["shift"], parts["scale"], parts["columns"]
     n = max(len(shift), len(scale), 1)

@@ -1,4 +1,4 @@
-"""Targets of a training: class names to numbers, quantities to numbers of size 1, and back."""
+"""Training targets: class names to numbers, quantities to standardised numbers, and back."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from fastbp.preprocessing.columns import is_missing
 from fastbp.util.types import Array
 
-MAX_INTEGER_CLASSES = 100  # more distinct integers than this are taken for a quantity, not for classes
+MAX_INTEGER_CLASSES = 100  # integers with more distinct values mean regression
 TASKS = ("classification", "regression")
 
 
 class Targets(NamedTuple):
-    """classes: the labels in the order of the outputs, or () for quantities, which become (y - shift) / scale.
+    """classes: labels in the order of the outputs, or () for quantities, which become (y - shift) / scale.
 
-    flat: quantities came in one dimension, and go back so.
+    flat: quantities were one-dimensional, and are returned so.
     """
 
     classes: tuple[Any, ...]
@@ -33,7 +33,7 @@ class Targets(NamedTuple):
             return self._numbers(values)
         columns = values.reshape(len(values), -1)
         if columns.shape[1] != len(self.shift):
-            raise ValueError(f"y must have {len(self.shift)} targets a row, but {columns.shape[1]} came: pass these")
+            raise ValueError(f"y must have {len(self.shift)} targets per row, got {columns.shape[1]}: pass all of them")
         _check_quantities(columns)
         scaled: Array = ((columns - np.array(self.shift)) / np.array(self.scale)).astype(np.float32)
         return scaled
@@ -47,18 +47,18 @@ class Targets(NamedTuple):
                 more = f" and {len(self.classes) - 12} more" if len(self.classes) > 12 else ""
                 row = int((places == distinct.index(label)).argmax())
                 raise ValueError(
-                    f"y must hold classes that were learnt, {shown}{more}, but holds {label!r} at row {row}: drop the "
-                    "row, or learn anew with it"
+                    f"y must hold classes of the training data, {shown}{more}, got {label!r} at row {row}: drop the "
+                    "row, or fit again with it"
                 )
         return np.array([number[label] for label in distinct], np.int64)[places]
 
     def inverse(self, outputs: Array) -> Array:
-        """Labels (rows,), or quantities in their own unit."""
+        """Labels (rows,), or quantities in their original units."""
         wanted = len(self.classes) or len(self.shift)
         allowed = (1, 2) if len(self.classes) == 2 else (wanted,)
         if outputs.ndim != 2 or outputs.shape[1] not in allowed:
             raise ValueError(
-                f"outputs must have the shape (rows, {wanted}), but it is {outputs.shape}: pass what predict returns"
+                f"outputs must have shape (rows, {wanted}), got {outputs.shape}: pass the result of predict"
             )
         if self.classes:
             chosen = outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] >= 0.5).astype(np.int64)
@@ -73,42 +73,42 @@ class Targets(NamedTuple):
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Targets:
-        """What `to_json` described; ValueError where that cannot be."""
+        """The inverse of `to_json`; ValueError for an invalid value."""
         shift, scale = (tuple(map(float, value[name])) for name in ("shift", "scale"))
         classes = tuple(value["classes"])
         fits = len(classes) >= 2 if classes else 0 < len(shift) == len(scale)
         if not fits or not all(map(math.isfinite, shift + scale)) or 0.0 in scale:
             raise ValueError("its targets have neither classes nor a scale")
         if not all(isinstance(label, str | int | float) for label in classes):
-            raise TypeError("its classes are neither texts nor numbers")
+            raise TypeError("its classes are neither strings nor numbers")
         return Targets(classes, shift, scale, bool(value["flat"]))
 
 
 def learn_targets(y: Any, task: str | None, classes: tuple[Any, ...] | None) -> Targets:
-    """Classes, or location and scale, of training targets; task None guesses which."""
+    """Classes, or location and scale, of training targets; task None infers the task."""
     values = target_array(y)
     if (task or ("classification" if classes else guess_task(values))) == "regression":
         if values.dtype.kind not in "biuf":
             raise ValueError(
-                f"regression needs a numeric target, but y holds texts such as {str(values.flat[0])!r}: use "
+                f"regression needs a numeric target, got strings such as {str(values.flat[0])!r}: use "
                 "task='classification' (--task classification)"
             )
         columns = values.reshape(len(values), -1)
         _check_quantities(columns)
         mean, deviation = columns.mean(axis=0, dtype=np.float64), columns.std(axis=0, dtype=np.float64)
-        scale = np.where(deviation <= 1e-12 * np.abs(mean), 1.0, deviation)  # where rounding alone makes it vary
+        scale = np.where(deviation <= 1e-12 * np.abs(mean), 1.0, deviation)  # constant up to rounding
         return Targets((), tuple(mean.tolist()), tuple(scale.tolist()), values.ndim == 1)
     distinct = _distinct(values)[0]
     known = tuple(distinct) if classes is None else classes
     if len(known) < 2:
-        raise ValueError(f"y holds one class only ({known[0]}): classification needs two or more")
+        raise ValueError(f"y has only one class ({known[0]}): classification needs two or more")
     targets = Targets(known, (), (), True)
-    targets.transform(values)  # are all among those given?
+    targets.transform(values)  # checks that all are among the given classes
     return targets
 
 
 def guess_task(y: Array) -> str:
-    """ "classification" for texts, booleans and at most 100 distinct integers in one dimension, else "regression"."""
+    """Infer the task: "classification" for strings, booleans and at most 100 distinct integers, else "regression"."""
     if y.ndim != 1 or y.dtype.kind == "f":
         return "regression"
     if y.dtype.kind in "iu" and len(np.unique(y)) > MAX_INTEGER_CLASSES:
@@ -117,10 +117,10 @@ def guess_task(y: Array) -> str:
 
 
 def target_array(y: Any) -> Array:
-    """y as numbers, booleans or texts in one dimension, or numbers in two; one column of two is one dimension."""
+    """y as numbers, booleans or strings in one dimension, or numbers in two; a single column becomes one dimension."""
     values: Array = np.asarray(y)
     if values.ndim not in (1, 2) or not values.size:
-        raise ValueError(f"y must have the shape (rows,) or (rows, targets), but it is {values.shape}: reshape it")
+        raise ValueError(f"y must have shape (rows,) or (rows, targets), got {values.shape}: reshape it")
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.dtype.kind == "O":
@@ -129,36 +129,36 @@ def target_array(y: Any) -> Array:
         values = np.array([text.strip() for text in values.reshape(-1).tolist()]).reshape(values.shape)
         if any(is_missing(text) for text in np.unique(values).tolist()):
             row = next(row for row, text in enumerate(values.reshape(-1).tolist()) if is_missing(text))
-            raise ValueError(f"y must have a class for each row, but that of row {row} is missing: drop the row")
+            raise ValueError(f"y must have a class for each row, but row {row} has none: drop the row")
     if values.dtype.kind not in "biufUT":
-        raise TypeError(f"y must hold numbers, texts or booleans, but its type is {values.dtype}: convert it to these")
+        raise TypeError(f"y must hold numbers, strings or booleans, got {values.dtype}: convert it")
     return values
 
 
 def _of_objects(values: Array) -> Array:
-    """Objects of one kind as an array of it; None among numbers is NaN."""
+    """Objects of one type as an array."""
     flat = values.reshape(-1).tolist()
     gaps = [row for row, value in enumerate(flat) if not isinstance(value, str) and is_missing(value)]
     if gaps:
-        raise ValueError(f"y must have a target for each row, but that of row {gaps[0]} is missing: drop the row")
+        raise ValueError(f"y must have a target for each row, but row {gaps[0]} has none: drop the row")
     kinds = {bool if isinstance(v, bool | np.bool_) else str if isinstance(v, str) else float for v in flat}
     if len(kinds) > 1:
-        raise TypeError(f"y must hold values of one kind, but holds {flat[0]!r} beside others: convert them to texts")
+        raise TypeError(f"y must hold values of one type, got {flat[0]!r} among others: convert them to strings")
     try:
         return np.array(flat).reshape(values.shape)
     except (ValueError, TypeError) as error:
-        raise TypeError(f"y must hold numbers, texts or booleans: NumPy says {error}") from error
+        raise TypeError(f"y must hold numbers, strings or booleans (NumPy says: {error})") from error
 
 
 def _distinct(values: Array) -> tuple[list[Any], Array]:
-    """The different labels of a classification, as Python's values, and of each row which it is."""
+    """The distinct labels as Python values, and the index of each row's label."""
     if values.ndim != 1:
-        raise ValueError(f"y must hold one class a row, but its shape is {values.shape}: pass labels, not rows of 0, 1")
+        raise ValueError(f"y must hold one class per row, got shape {values.shape}: pass labels, not rows of 0 and 1")
     if values.dtype.kind == "f":
         if not (np.isfinite(values) & (np.floor(values) == values)).all():
             row = int((~(np.isfinite(values) & (np.floor(values) == values))).argmax())
             raise ValueError(
-                f"y must hold whole numbers or texts as classes, but holds {values[row]} at row {row}: use "
+                f"y must hold integers or strings as classes, got {values[row]} at row {row}: use "
                 "task='regression' (--task regression) for quantities"
             )
         values = values.astype(np.int64)
@@ -168,7 +168,7 @@ def _distinct(values: Array) -> tuple[list[Any], Array]:
 
 def _check_quantities(columns: Array) -> None:
     if columns.dtype.kind not in "biuf":
-        raise ValueError(f"y must hold numbers, but holds {str(columns.flat[0])!r}: pass the quantity that was learnt")
+        raise ValueError(f"y must hold numbers, got {str(columns.flat[0])!r}: pass the quantity of the training data")
     if columns.dtype.kind == "f" and not (finite := np.isfinite(columns)).all():
         row, column = (int(i) for i in np.argwhere(~finite)[0])
-        raise ValueError(f"y must be finite, but holds {columns[row, column]} at row {row}: drop or correct it")
+        raise ValueError(f"y must be finite, got {columns[row, column]} at row {row}: drop or correct it")

@@ -13,7 +13,7 @@ Array = npt.NDArray[Any]
 
 
 def sigmoid(Z: Array) -> Array:
-    """1 / (1 + exp(-z)), with no exp of a positive number: it neither overflows nor cancels."""
+    """1 / (1 + exp(-z)), written without the exponential of a positive number: it neither overflows nor cancels."""
     E = np.exp(-np.abs(Z))
     A: Array = np.where(Z >= 0, 1, E) / (1 + E)
     return A
@@ -25,7 +25,7 @@ def softplus(Z: Array) -> Array:
 
 
 def softmax(Z: Array) -> Array:
-    """exp(z_j) / sum_k exp(z_k) of each row; the maximum is subtracted first, so exp cannot overflow."""
+    """exp(z_j) / sum_k exp(z_k) of each row; the row's maximum is subtracted first, so that exp cannot overflow."""
     A: Array = np.exp(Z - Z.max(axis=1, keepdims=True))
     A /= A.sum(axis=1, keepdims=True)
     return A
@@ -35,7 +35,10 @@ _erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
 
 def normal_cdf(Z: Array) -> Array:
-    """Phi(z) = (1 + erf(z / sqrt 2)) / 2 = erfc(-z / sqrt 2) / 2, which does not cancel below 0. At best float64."""
+    """Phi(z) = (1 + erf(z / sqrt 2)) / 2 = erfc(-z / sqrt 2) / 2; the latter does not cancel for negative z.
+
+    erfc is evaluated in float64, whatever the dtype.
+    """
     P: Array = (0.5 * _erfc(Z.astype(np.float64) * -math.sqrt(0.5))).astype(Z.dtype)
     return P
 
@@ -46,7 +49,7 @@ def normal_pdf(Z: Array) -> Array:
 
 
 def elu(Z: Array, alpha: float) -> Array:
-    """Z where z > 0, else alpha (exp(z) - 1)."""
+    """z where z > 0, else alpha (exp(z) - 1)."""
     return np.where(Z > 0, Z, alpha * np.expm1(np.minimum(Z, 0)))
 
 
@@ -56,37 +59,45 @@ def elu_derivative(Z: Array, alpha: float) -> Array:
 
 
 def silu_derivative(Z: Array) -> Array:
-    """s + z s (1 - s), s = sigmoid(z), 1 - s = sigmoid(-z)."""
+    """s + z s (1 - s), with s = sigmoid(z) and 1 - s = sigmoid(-z)."""
     D: Array = sigmoid(Z) * (1 + Z * sigmoid(-Z))
     return D
 
 
 def mish_derivative(Z: Array) -> Array:
-    """t + z (1 - t^2) sigmoid(z), t = tanh(softplus(z))."""
+    """t + z (1 - t^2) sigmoid(z), with t = tanh(softplus(z))."""
     T = np.tanh(softplus(Z))
     D: Array = T + Z * (1 - T * T) * sigmoid(Z)
     return D
 
 
 def gelu_tanh_inner(Z: Array) -> Array:
-    """2 u, u = sqrt(2 / pi) (z + 0.044715 z^3): GELU is approximately z (1 + tanh u) / 2 = z sigmoid(2 u)."""
+    """2 u, with u = sqrt(2 / pi) (z + 0.044715 z^3); GELU is approximately z (1 + tanh u) / 2 = z sigmoid(2 u)."""
     return (math.sqrt(8 / math.pi) * Z) * (1 + 0.044715 * Z * Z)
 
 
 def gelu_tanh_derivative(Z: Array) -> Array:
-    """s + z s (1 - s) 2 u', s = sigmoid(2 u)."""
+    """s + z s (1 - s) 2 u', with s = sigmoid(2 u)."""
     U = gelu_tanh_inner(Z)
     return sigmoid(U) * (1 + Z * sigmoid(-U) * math.sqrt(8 / math.pi) * (1 + 3 * 0.044715 * Z * Z))
 
 
 class ActivationFunctions(NamedTuple):
-    """f(Z, alpha), and f'(Z, A, alpha) where A = f(Z)."""
+    """An activation function and its derivative.
+
+    Parameters
+    ----------
+    f : callable
+        f(Z, alpha).
+    derivative : callable
+        f'(Z, A, alpha), where A = f(Z): many derivatives are cheaper in terms of A.
+    """
 
     f: Callable[[Array, float], Array]
     derivative: Callable[[Array, Array, float], Array]
 
 
-# At a kink the derivative is the one from the left, as in PyTorch.
+# At a kink the derivative is the left one, as in PyTorch.
 ACTIVATIONS: dict[str, ActivationFunctions] = {
     "identity": ActivationFunctions(lambda Z, _: Z, lambda Z, A, _: np.ones_like(Z)),
     "sigmoid": ActivationFunctions(lambda Z, _: sigmoid(Z), lambda Z, A, _: A * (1 - A)),
@@ -108,11 +119,11 @@ ACTIVATIONS: dict[str, ActivationFunctions] = {
     "silu": ActivationFunctions(lambda Z, _: Z * sigmoid(Z), lambda Z, A, _: silu_derivative(Z)),
     "mish": ActivationFunctions(lambda Z, _: Z * np.tanh(softplus(Z)), lambda Z, A, _: mish_derivative(Z)),
     "softplus": ActivationFunctions(lambda Z, _: softplus(Z), lambda Z, A, _: sigmoid(Z)),
-}  # softmax, which is not elementwise, is told apart in `activate` and `activation_delta`
+}  # softmax is not elementwise: see `activate` and `activation_delta` in network.py
 
 
 def functions_of(activation: str | ScalarFunctions) -> ActivationFunctions:
-    """The functions of a name in ACTIVATIONS, or a user's own applied number by number."""
+    """The functions of that name in ACTIVATIONS, or a user-defined pair applied element by element."""
     if isinstance(activation, str):
         return ACTIVATIONS[activation]
     f = np.vectorize(activation.function, otypes=[np.float64])

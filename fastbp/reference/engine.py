@@ -1,4 +1,4 @@
-"""The training loop: gather a minibatch, forward, loss, backward, update. Goodfellow et al. 2016, section 8.1.3."""
+"""The training loop: minibatch, forward pass, loss, backward pass, update. Goodfellow et al. 2016, section 8.1.3."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.reference.losses import LOSSES, own
+from fastbp.reference.losses import LOSSES, custom_loss
 from fastbp.reference.network import Layer, Tape, activate, backward, forward, move_statistics, passes
 from fastbp.reference.optimizers import BLOCK
 from fastbp.reference.random import Draw
@@ -15,14 +15,30 @@ from fastbp.reference.updates import Updates, parameters
 from fastbp.spec import KINDS, LayerSpec, Report, ScalarFunctions, UpdateSpec
 
 Array = npt.NDArray[Any]
-CHUNK = 1024  # rows that predict and evaluate pass forward at a time: their memory does not grow with X
+CHUNK = 1024  # rows per forward pass of predict and evaluate, whose memory does not grow with X
 
 
 class ReferenceEngine:
-    """A network, its weights and its optimizer's state; trains, predicts and differentiates, in plain NumPy.
+    """A network with its weights and optimizer states; it trains, predicts and differentiates in plain NumPy.
 
-    input_size: features of X; layers: LayerSpec, lowest first; dtype: any float dtype. Weights and moving statistics
-    start at 0. key: two words of 32 bits, of the random masks; steps_trained, which may be set, numbers these.
+    Parameters
+    ----------
+    input_size : int
+        Number of features of X.
+    layers : sequence of LayerSpec
+        The nodes, from input to output.
+    dtype : str, optional
+        Any float dtype.
+    key : tuple of (int, int), optional
+        Two 32-bit words: the key of the random masks and noise.
+
+    Notes
+    -----
+    Weights and moving statistics start at 0. `steps_trained`, which may be set, numbers the random masks.
+
+    Examples
+    --------
+    Learn the exclusive or, the example of Goodfellow et al. 2016, section 6.1:
 
     >>> engine = ReferenceEngine(2, [LayerSpec(4, "tanh"), LayerSpec(1, "sigmoid")], dtype="float64")
     >>> rng = np.random.default_rng(1)
@@ -51,7 +67,7 @@ class ReferenceEngine:
         self.reset_state(0)
 
     def _build(self, specs: list[LayerSpec]) -> None:
-        """Lay the weights of all layers out in one flat arena, their gradients in another: an update is one pass."""
+        """Lay out all weights in one flat buffer and all gradients in another, so that an update is one pass."""
         widths = [*(spec.units for spec in specs), self.input_size]  # of the outputs of nodes 0, 1, …, and last of -1
         below = [number - 1 if spec.below is None else spec.below for number, spec in enumerate(specs)]
         shapes_of = [spec.shapes(widths[node]) for spec, node in zip(specs, below, strict=True)]
@@ -64,45 +80,56 @@ class ReferenceEngine:
         self._layers = []
         for number, (spec, passing) in enumerate(zip(specs, passes(specs), strict=True)):
             n = len(shapes_of[number])
-            own = [next(weights) for _ in range(n)], [next(gradients) for _ in range(n)]
+            arrays = [next(weights) for _ in range(n)], [next(gradients) for _ in range(n)]
             statistics = [np.zeros(spec.units, self.dtype) for _ in KINDS[spec.kind].statistics]
-            self._layers.append(Layer(spec, number, *own, statistics, passing))
+            self._layers.append(Layer(spec, number, *arrays, statistics, passing))
         self._trunk, self._rows = self._layers, 0
 
-    def _views(self, arena: Array) -> list[Array]:
-        """The arrays, shaped as get_weights() returns them, that lie one after another in an arena."""
+    def _views(self, buffer: Array) -> list[Array]:
+        """Views of consecutive parts of a flat buffer, in the shapes of the learned arrays."""
         ends = np.cumsum([math.prod(shape) for shape in self._shapes])[:-1]
-        return [part.reshape(shape) for part, shape in zip(np.split(arena, ends), self._shapes, strict=True)]
+        return [part.reshape(shape) for part, shape in zip(np.split(buffer, ends), self._shapes, strict=True)]
 
     def get_weights(self) -> list[Array]:
-        """Copies: kernel (in, out) and, with use_bias, bias (out,); gamma and beta; moving mean and variance."""
+        """Copies of all arrays, node by node.
+
+        Returns
+        -------
+        list of arrays
+            Kernel (in, out) and, with use_bias, bias (out,); gamma and beta; moving mean and variance; embedding
+            tables.
+        """
         return [array.copy() for array in self._arrays()]
 
     def set_weights(self, weights: Sequence[Array]) -> None:
-        """Copy in arrays shaped as get_weights() returns them."""
+        """Copy in arrays of the shapes that get_weights() returns."""
         _fill(self._arrays(), weights)
 
     def _arrays(self) -> list[Array]:
-        """Node by node, weights and moving statistics themselves."""
+        """The weights and moving statistics themselves, node by node."""
         return [array for layer in self._layers for array in (*layer.weights, *layer.statistics)]
 
     def get_state(self) -> list[list[Array]]:
-        """Copies of the optimizer's states: momentum's v, or Adam's m and v.
+        """Copies of the optimizer's states, such as momentum's v or Adam's m and v.
 
-        Each is aligned with get_weights() without moving statistics, which no optimizer moves.
-        Behind them, with ema_momentum, the average of the weights; with accumulation, the sum of the gradients so far.
-        The compiled engine keeps Adam's without their factors, so states are not exchanged between the two.
+        Each state is a list like get_weights(), without moving statistics, which no optimizer updates. The states of
+        the rule are followed by the weight average (with ema_momentum) and the sum of the gradients so far (with
+        accumulation).
+
+        Notes
+        -----
+        The compiled engine stores Adam's states without their factors, so states cannot be exchanged between the two.
         """
         return [[view.copy() for view in self._views(state)] for state in self._states]
 
     def set_state(self, states: Sequence[Sequence[Array]]) -> None:
-        """Copy in states as get_state() returns them."""
+        """Copy in states as returned by get_state()."""
         self.reset_state(len(states) - self._updates.update_spec.n_states)
         for state, arrays in zip(self._states, states, strict=True):
             _fill(self._views(state), arrays)
 
     def reset_state(self, n_states: int) -> None:
-        """Start the states at 0: n_states of the rule (sgd has none, adam 2), and those of the update spec."""
+        """Set all states to 0: n_states of the rule (0 for sgd, 2 for adam), and those of the update spec."""
         self._n_states = n_states
         total = n_states + self._updates.update_spec.n_states
         self._states = [np.zeros(self.n_parameters, self.dtype) for _ in range(total)]
@@ -115,17 +142,25 @@ class ReferenceEngine:
         loss_parameters: tuple[float, ...] = (),
         update_spec: UpdateSpec = UpdateSpec(),  # noqa: B008 - it is immutable
     ) -> None:
-        """Choose what train, evaluate and gradients compute; steps_since_compile starts at 0.
+        """Choose the loss and the update; sets steps_since_compile to 0.
 
-        loss: a name in LOSSES, with its parameters in their order, or a user's own; rule: one in RULES, or "lamb" or
-        "muon"; update_spec: what happens around the rule.
+        Parameters
+        ----------
+        loss : str or ScalarFunctions
+            A name in LOSSES, or a user-defined loss.
+        rule : str
+            A name in RULES, or "lamb" or "muon".
+        loss_parameters : tuple of float, optional
+            Parameters of the loss, in the order of its function.
+        update_spec : UpdateSpec, optional
+            What is done to gradients before the rule and to weights after it.
         """
-        self._loss = LOSSES[loss] if isinstance(loss, str) else own(loss)
+        self._loss = LOSSES[loss] if isinstance(loss, str) else custom_loss(loss)
         self._loss_parameters = loss_parameters
         self._updates = Updates(self._parameters, rule, update_spec)
         if len(self._states) != self._n_states + update_spec.n_states:
             self.reset_state(self._n_states)
-        # A loss that works from logits sees a network that ends in them.
+        # A loss computed from logits is fused with the last activation: its network ends in logits.
         below, last = self._layers[:-1], self._layers[-1]
         fused = last.spec.activation in self._loss.fused
         self._trunk = [*below, last.ending_in("identity")] if fused else self._layers
@@ -133,7 +168,7 @@ class ReferenceEngine:
 
     @property
     def steps_since_compile(self) -> int:
-        """Steps since configure; every `accumulation` of them make an update. May be set, to resume a training."""
+        """Steps since configure; every `accumulation` of them make one update. May be set, to resume training."""
         return self._updates.steps
 
     @steps_since_compile.setter
@@ -153,11 +188,33 @@ class ReferenceEngine:
         outputs: Array | None = None,
         n_threads: int | None = None,
     ) -> Report:
-        """One step on the rows order[bounds[s]:bounds[s+1]] for every s, until done or diverged.
+        """Train for len(bounds) - 1 steps, unless the loss or the weights diverge.
 
-        X (n, input_size), y (n, output_size) or labels (n,), order int64, bounds int64 (steps + 1,), scalars float64
-        (steps, 8) from the optimizer; losses (steps,) is filled with mean losses, outputs (len(order), output_size)
-        with the predictions made before each update. n_threads is left to NumPy's BLAS.
+        Parameters
+        ----------
+        X : array, shape (n, input_size)
+            Inputs.
+        y : array, shape (n, output_size) or (n,)
+            Targets or class labels.
+        order : array of int64
+            Row indices; step s uses the rows ``order[bounds[s]:bounds[s+1]]``.
+        bounds : array of int64, shape (steps + 1,)
+            Limits of the batches in order.
+        scalars : array of float64, shape (steps, 8)
+            The optimizer's scalars, with the learning rate first.
+        losses : array, shape (steps,)
+            Filled with the mean loss of each step.
+        sample_weight : array, shape (n,), optional
+            Weights of the rows.
+        outputs : array, shape (len(order), output_size), optional
+            Filled with the predictions made before each update.
+        n_threads : int, optional
+            Ignored: NumPy's BLAS decides.
+
+        Returns
+        -------
+        Report
+            Completed steps, and why training ended.
         """
         self._reserve(int(np.diff(bounds).max(initial=0)))
         ends: list[int] = bounds.tolist()
@@ -181,7 +238,7 @@ class ReferenceEngine:
         return Report(len(scalars), 0, -1)
 
     def predict(self, X: Array, out: Array, *, n_threads: int | None = None) -> None:
-        """Fill out (n, output_size) with the outputs for X (n, input_size)."""
+        """Fill out (n, output_size) with the network's outputs for X (n, input_size)."""
         with np.errstate(all="ignore"):
             for part in self._chunks(len(X)):
                 out[part] = forward(X[part], self._layers)[0]
@@ -195,7 +252,20 @@ class ReferenceEngine:
         outputs: Array | None = None,
         n_threads: int | None = None,
     ) -> float:
-        """The mean loss over all rows; nothing is updated. outputs (n, output_size), where given, is filled."""
+        """The mean loss over all rows; nothing is updated.
+
+        Parameters
+        ----------
+        X, y, sample_weight, n_threads
+            As in `train`.
+        outputs : array, shape (n, output_size), optional
+            Filled with the predictions.
+
+        Returns
+        -------
+        float
+            The loss, with penalties.
+        """
         weights = np.ones(len(X)) if sample_weight is None else sample_weight.astype(np.float64)
         total = 0.0
         with np.errstate(all="ignore"):
@@ -210,8 +280,19 @@ class ReferenceEngine:
     def gradients(self, X: Array, y: Array, *, sample_weight: Array | None = None) -> tuple[float, list[Array | None]]:
         """The mean loss over all rows and its gradient; nothing is updated.
 
-        In training mode: by statistics of the batch, with the masks of the next step. Aligned with get_weights(); None
-        in the places of moving statistics.
+        The network is in training mode: statistics of the batch, and the random masks of the next step.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `train`.
+
+        Returns
+        -------
+        loss : float
+            The loss, with penalties.
+        gradients : list of arrays or None
+            Aligned with get_weights(); None for moving statistics.
         """
         self._reserve(len(X))
         with np.errstate(all="ignore"):
@@ -225,7 +306,7 @@ class ReferenceEngine:
         return loss + self._updates.penalty(self._W), gradients
 
     def _loss_and_delta(self, A: Array, y: Array, w: Array | None) -> tuple[float, Array]:
-        """L = sum_i w_i l_i / sum_i w_i and its derivative by A."""
+        """L = sum_i w_i l_i / sum_i w_i and its derivative with respect to A."""
         row_losses, dA = self._loss.f(A, y, *self._loss_parameters)
         if w is None:
             dA *= 1 / len(dA)
@@ -236,13 +317,13 @@ class ReferenceEngine:
         return _ratio(float(w @ row_losses), total), dA
 
     def _step(self, dA: Array, tape: list[Tape], row: list[float]) -> int:
-        """Backward and update; returns the layer whose weights would have become not finite, or -1."""
+        """Backward pass and update; returns the layer whose weights would have become non-finite, or -1."""
         backward(dA, self._trunk, tape)
         self._updates.add_penalty_gradients(self._W, self._dW)
         return self._updates.step(self._W, self._dW, self._states, row, self._scratch)
 
     def _outputs(self, A: Array) -> Array:
-        """The network's outputs from the trunk's: after the last activation."""
+        """The network's outputs from those of the trunk, which may lack the last activation."""
         return A if self._trunk is self._layers else activate(A, self._layers[-1].spec)
 
     def _chunks(self, rows: int) -> list[slice]:
@@ -250,7 +331,7 @@ class ReferenceEngine:
         return [slice(start, start + CHUNK) for start in range(0, rows, CHUNK)]
 
     def _reserve(self, rows: int) -> None:
-        """Have the arrays that passes write to hold this many rows; they are kept from call to call."""
+        """Allocate arrays for this many rows; they are reused by later calls."""
         if rows > self._rows:
             self._rows = rows
             self._X = np.empty((rows, self.input_size), self.dtype)
@@ -264,5 +345,5 @@ def _fill(views: Sequence[Array], arrays: Sequence[Array]) -> None:
 
 
 def _ratio(a: Any, total: float) -> Any:
-    """a / total; 0 where all weights are 0: such a batch has nothing to say."""
+    """a / total; 0 if all weights are 0: such a batch contributes nothing."""
     return a / total if total else a * 0.0

@@ -1,4 +1,4 @@
-"""Update rules that look at a whole kernel or bias at a time: LAMB and Muon.
+"""Update rules that depend on a whole kernel or bias: LAMB and Muon.
 
 As in `optimizers`, W and its states change in place; here they have the shapes of `get_weights`, a kernel (in, out).
 """
@@ -18,7 +18,7 @@ MUON_EPSILON, ADAM_EPSILON = 1e-7, 1e-8
 
 
 def norm(X: Array) -> float:
-    """The root of the sum of squares, in float64 at least, without overflow: not finite only where X is not."""
+    """The root of the sum of squares, in float64 or better; scaled by the largest element, it cannot overflow."""
     largest = float(np.abs(X).max(initial=0))
     if largest == 0 or not math.isfinite(largest):
         return largest
@@ -29,8 +29,8 @@ def norm(X: Array) -> float:
 def lamb(W: Array, G: Array, states: list[Array], row: list[float]) -> None:
     """r = m/c1 / (sqrt(v/c2) + epsilon) + weight_decay W; W <- W - learning_rate |W| / |r| r. You et al. 2020.
 
-    Where |W| or |r| is 0 their ratio counts as 1; where v and epsilon are 0, so is the quotient. m, v, c1 and c2 are
-    Adam's.
+    m, v, c1 and c2 are Adam's. The trust ratio |W| / |r| is 1 if either norm is 0; a quotient with v = epsilon = 0 is
+    0.
     """
     learning_rate, weight_decay, beta_1, beta_2, epsilon, correction_1, correction_2 = row[:7]
     m, v = states
@@ -45,9 +45,10 @@ def lamb(W: Array, G: Array, states: list[Array], row: list[float]) -> None:
 
 
 def orthogonal(U: Array) -> Array:
-    """Newton and Schulz's rounds for P S Q' -> P Q', of steep slope at 0: singular values end between 0.7 and 1.2.
+    """Newton-Schulz iteration from P S Q' (the singular value decomposition) towards P Q'.
 
-    X <- a X + b (X X') X + c (X X')^2 X, on the side where X X' is smaller. Jordan et al. 2024.
+    X <- a X + b (X X') X + c (X X')^2 X, on the side where X X' is smaller. The coefficients make the slope at 0 steep;
+    the singular values end between 0.7 and 1.2. Jordan et al. 2024.
     """
     a, b, c = COEFFICIENTS
     X = U / max(norm(U), MUON_EPSILON)
@@ -59,9 +60,10 @@ def orthogonal(U: Array) -> Array:
 
 
 def muon(W: Array, G: Array, states: list[Array], row: list[float]) -> None:
-    """m <- momentum m + (1-momentum) g; W <- (1 - rate decay) W - rate s orthogonal(momentum m + (1-momentum) g).
+    """m <- momentum m + (1 - momentum) g; W <- (1 - learning_rate decay) W - learning_rate s orthogonal(u).
 
-    s = sqrt(max(1, out / in)). As torch.optim.Muon, but in the dtype of W. The second state is not used.
+    u = momentum m + (1 - momentum) g, s = sqrt(max(1, out / in)). Like torch.optim.Muon, but in the dtype of W. The
+    second state is unused.
     """
     learning_rate, weight_decay, momentum = row[:3]
     m = states[0]
@@ -73,14 +75,14 @@ def muon(W: Array, G: Array, states: list[Array], row: list[float]) -> None:
 
 
 def muon_adamw(W: Array, G: Array, states: list[Array], row: list[float]) -> None:
-    """AdamW for what Muon leaves: its rate is row[3] times Muon's, its factors are in row[4] and row[5]."""
+    """AdamW for all other arrays; its learning rate is row[3] times Muon's, row[4] and row[5] are beta_1 and beta_2."""
     learning_rate, weight_decay, _, ratio, beta_1, beta_2, correction_1, correction_2 = row[:8]
     adam_row = [ratio * learning_rate, weight_decay, beta_1, beta_2, ADAM_EPSILON, correction_1, correction_2]
     adamw(W, G, states, adam_row, np.empty_like(W))
 
 
 def update(rule: str, W: Array, G: Array, states: list[Array], row: list[float], *, hidden: bool) -> None:
-    """One step on one array; hidden: a kernel between two others."""
+    """One step on one array; hidden: whether it is a kernel between two others."""
     if rule == "lamb":
         lamb(W, G, states, row)
     elif hidden:

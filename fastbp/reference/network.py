@@ -1,8 +1,8 @@
-"""Forward and backward through a graph of nodes. Goodfellow et al. 2016, algorithms 6.3 and 6.4, and section 6.5.
+"""Forward and backward pass through a graph of nodes. Goodfellow et al. 2016, algorithms 6.3 and 6.4, and section 6.5.
 
-A node reads the output of another, or the network's input; a sum reads two. Each is computed after those it reads, so
-that forward runs through the list and backward through its reverse. Where several nodes read one output, its
-derivative is the sum of what they pass down.
+A node reads the output of another node or the network's input; a sum reads two. Nodes are sorted topologically, so the
+forward pass runs through the list and the backward pass through its reverse. If several nodes read the same output,
+its derivative is the sum of what they pass back (the chain rule of section 6.5.2).
 """
 
 from collections.abc import Sequence
@@ -21,18 +21,28 @@ from fastbp.reference.normalization import (
     normalize_backward,
     normalize_with,
 )
-from fastbp.reference.random import Draw, kept, normal
+from fastbp.reference.random import Draw, dropout_mask, normal
 from fastbp.spec import INPUT, LayerSpec
 
 Array = npt.NDArray[Any]
 
 
 class Layer:
-    """A node: its place in the graph, its weights and their gradients, views of two flat arenas, and its statistics.
+    """A node: its place in the graph, its weights and gradients (views of two flat buffers), and its moving statistics.
 
-    weights: kernel and bias of "dense", gamma and beta of "batch_norm" and "layer_norm", tables of "embedding";
-    statistics: moving mean and variance of "batch_norm". passes: whether the derivatives by what it reads (below, skip)
-    are wanted.
+    Parameters
+    ----------
+    spec : LayerSpec
+        The operation.
+    number : int
+        Index of the node.
+    weights, gradients : sequence of arrays
+        Kernel and bias of "dense", gamma and beta of "batch_norm" and "layer_norm", tables of "embedding"; their
+        gradients.
+    statistics : sequence of arrays
+        Moving mean and variance of "batch_norm".
+    passes : tuple of (bool, bool)
+        Whether the derivatives with respect to its inputs (below, skip) are needed.
     """
 
     def __init__(
@@ -49,27 +59,27 @@ class Layer:
         self.below, self.skip = number - 1 if spec.below is None else spec.below, spec.skip
 
     def reserve(self, rows: int) -> None:
-        """Allocate once what forward and backward would otherwise allocate every step."""
+        """Allocate once what every forward and backward pass would otherwise allocate."""
         if self.spec.kind == "dense":
             W = self.weights[0]
             self.Z = np.empty((rows, W.shape[1]), W.dtype)
             self.dA_below = np.empty((rows, W.shape[0]), W.dtype)
 
     def ending_in(self, activation: str) -> "Layer":
-        """The same node, sharing its weights, gradients and statistics, with another activation."""
+        """The same node with another activation, sharing its weights, gradients and statistics."""
         spec = self.spec._replace(activation=activation)
         return Layer(spec, self.number, self.weights, self.gradients, self.statistics, self.passes)
 
 
 def passes(specs: Sequence[LayerSpec]) -> list[tuple[bool, bool]]:
-    """Of each node, whether there are weights below what it reads, and below what a sum reads beside that."""
-    weighty = {INPUT: False}
+    """For each node, whether there are weights before its input, and before the second input of a sum."""
+    has_weights = {INPUT: False}
     result = []
     for number, spec in enumerate(specs):
         below = number - 1 if spec.below is None else spec.below
-        wanted = weighty[below], spec.skip is not None and weighty[spec.skip]
-        weighty[number] = any(wanted) or bool(spec.parameters)
-        result.append(wanted)
+        needed = has_weights[below], spec.skip is not None and has_weights[spec.skip]
+        has_weights[number] = any(needed) or bool(spec.parameters)
+        result.append(needed)
     return result
 
 
@@ -79,7 +89,7 @@ def activate(Z: Array, spec: LayerSpec) -> Array:
 
 
 def activation_delta(dA: Array, Z: Array, A: Array, spec: LayerSpec) -> Array:
-    """dZ = dA f'(Z), written over dA; through softmax, which mixes a row, a (dA - sum_j a_j dA_j)."""
+    """dZ = dA f'(Z), overwriting dA; softmax mixes the elements of a row: dZ = a (dA - sum_j a_j dA_j)."""
     if spec.activation == "softmax":
         dA -= (A * dA).sum(axis=1, keepdims=True)
         dA *= A
@@ -89,34 +99,48 @@ def activation_delta(dA: Array, Z: Array, A: Array, spec: LayerSpec) -> Array:
 
 
 class Tape(NamedTuple):
-    """What forward keeps of a node for backward; known: Normalized, or which outputs dropout kept."""
+    """What the forward pass keeps of a node for the backward pass; saved: Normalized, or the dropout mask."""
 
     A_below: Array
     Z: Array
     A: Array
-    known: Any = None
+    saved: Any = None
 
 
 def forward(X: Array, layers: Sequence[Layer], draw: Draw | None = None) -> tuple[Array, list[Tape]]:
-    """Outputs (rows, output_size) and the tape. Algorithm 6.3.
+    """Forward pass, algorithm 6.3.
 
-    With a draw as in training, by statistics of the batch and random masks; without, as in predict.
+    Parameters
+    ----------
+    X : array, shape (rows, input_size)
+        Inputs.
+    layers : sequence of Layer
+        The nodes, in topological order.
+    draw : Draw, optional
+        In training: batch statistics are used, and random masks drawn. Without it: moving statistics, no masks.
+
+    Returns
+    -------
+    A : array, shape (rows, output_size)
+        Outputs.
+    tape : list of Tape
+        What `backward` needs, node by node.
     """
     A, tape = X, []
     outputs = {INPUT: X}
     for layer in layers:
         A_below = outputs[layer.below]
-        known: Any = None
+        saved: Any = None
         match layer.spec.kind:
             case "dense":
                 Z = np.matmul(A_below, layer.weights[0], out=layer.Z[: len(X)])
                 if layer.spec.use_bias:
                     Z += layer.weights[1]
             case "batch_norm" | "layer_norm":
-                Z, known = _normalized(A_below, layer, draw is not None)
+                Z, saved = _normalized(A_below, layer, draw is not None)
             case "dropout" if draw is not None:
-                known = kept(draw, layer.number, A_below.shape, layer.spec.values[0])
-                Z = _dropped(A_below, known, layer)
+                saved = dropout_mask(draw, layer.number, A_below.shape, layer.spec.values[0])
+                Z = _dropped(A_below, saved, layer)
             case "noise" if draw is not None:
                 deviation = np.asarray(layer.spec.values[0], A.dtype)
                 Z = A_below + deviation * normal(draw, layer.number, A_below.shape, A.dtype)
@@ -128,19 +152,29 @@ def forward(X: Array, layers: Sequence[Layer], draw: Draw | None = None) -> tupl
             case _:
                 Z = A_below
         if layer.spec.kind == "dense" and layer.spec.activation == "relu":
-            A = np.maximum(Z, 0, out=Z)  # in place: its derivative needs no Z
+            A = np.maximum(Z, 0, out=Z)  # in place: its derivative does not need Z
         else:
             A = activate(Z, layer.spec)
         outputs[layer.number] = A
-        tape.append(Tape(A_below, Z, A, known))
+        tape.append(Tape(A_below, Z, A, saved))
     return A, tape
 
 
 def backward(dA: Array, layers: Sequence[Layer], tape: list[Tape]) -> None:
-    """Fill the gradients of every node, from the derivative by the outputs; dA is written over. Algorithm 6.4."""
+    """Backward pass, algorithm 6.4: fill the gradients of all nodes.
+
+    Parameters
+    ----------
+    dA : array, shape (rows, output_size)
+        Derivative with respect to the outputs; overwritten.
+    layers : sequence of Layer
+        The nodes, as in `forward`.
+    tape : list of Tape
+        The result of `forward`.
+    """
     derivatives = {layers[-1].number: dA}
-    for layer, (A_below, Z, A, known) in zip(reversed(layers), reversed(tape), strict=True):
-        if layer.number not in derivatives:  # there is nothing to learn below what reads it
+    for layer, (A_below, Z, A, saved) in zip(reversed(layers), reversed(tape), strict=True):
+        if layer.number not in derivatives:  # no weights before it
             continue
         dZ = activation_delta(derivatives.pop(layer.number), Z, A, layer.spec)
         dA_below = dZ
@@ -153,13 +187,13 @@ def backward(dA: Array, layers: Sequence[Layer], tape: list[Tape]) -> None:
                     dA_below = np.matmul(dZ, layer.weights[0].T, out=layer.dA_below[: len(dZ)])
             case "batch_norm" | "layer_norm":
                 axis = COLUMNS if layer.spec.kind == "batch_norm" else ROWS
-                dA_below, *gradients = normalize_backward(dZ, layer.weights[0], known, axis)
-                for place, gradient in zip(layer.gradients, gradients, strict=True):
-                    place[:] = gradient
+                dA_below, *gradients = normalize_backward(dZ, layer.weights[0], saved, axis)
+                for view, gradient in zip(layer.gradients, gradients, strict=True):
+                    view[:] = gradient
             case "embedding":
                 embedding_gradients(A_below, dZ, layer.spec, layer.gradients)
             case "dropout":
-                dA_below = _dropped(dZ, known, layer)
+                dA_below = _dropped(dZ, saved, layer)
         if layer.skip is not None and layer.passes[1]:
             _pass(derivatives, layer.skip, dZ.copy())
         if layer.passes[0]:
@@ -167,7 +201,7 @@ def backward(dA: Array, layers: Sequence[Layer], tape: list[Tape]) -> None:
 
 
 def _pass(derivatives: dict[int, Array], node: int, dA: Array) -> None:
-    """Add to the derivative by a node's output, which may be written over from then on."""
+    """Add to the derivative by a node's output; the array passed may be overwritten from then on."""
     if node in derivatives:
         derivatives[node] += dA
     else:
@@ -175,14 +209,14 @@ def _pass(derivatives: dict[int, Array], node: int, dA: Array) -> None:
 
 
 def embed(X: Array, spec: LayerSpec, tables: Sequence[Array]) -> Array:
-    """The columns that hold no codes, then every code's row of its table. Goodfellow et al. 2016, section 12.4.2."""
+    """The columns without codes, then each code's row of its table. Goodfellow et al. 2016, section 12.4.2."""
     passing = np.delete(X, [column for column, *_ in spec.tables], axis=1)
     vectors = [E[X[:, column].astype(np.int64)] for E, (column, *_) in zip(tables, spec.tables, strict=True)]
     return np.concatenate([passing, *vectors], axis=1)
 
 
 def embedding_gradients(X: Array, dZ: Array, spec: LayerSpec, gradients: Sequence[Array]) -> None:
-    """dE of every table: to a code's row, the sum of the derivatives of all rows that have this code."""
+    """dE of each table: the row of a code gets the sum of the derivatives of all rows of X with that code."""
     start = X.shape[1] - len(spec.tables)
     for dE, (column, _, dimension) in zip(gradients, spec.tables, strict=True):
         dE[:] = 0
@@ -196,18 +230,18 @@ def _normalized(X: Array, layer: Layer, training: bool) -> tuple[Array, Normaliz
     if layer.spec.kind == "batch_norm" and not training:
         mean, variance = layer.statistics
         return gamma * normalize_with(X, mean, variance, epsilon) + beta, None
-    known = normalize(X, epsilon, COLUMNS if layer.spec.kind == "batch_norm" else ROWS)
-    return gamma * known.X_hat + beta, known
+    saved = normalize(X, epsilon, COLUMNS if layer.spec.kind == "batch_norm" else ROWS)
+    return gamma * saved.X_hat + beta, saved
 
 
-def _dropped(A: Array, keeps: Array, layer: Layer) -> Array:
-    """A / (1 - rate) where kept, else 0. Srivastava et al. 2014; divided here, so that predict need not multiply."""
-    return np.where(keeps, A / np.asarray(1 - layer.spec.values[0], A.dtype), np.zeros((), A.dtype))
+def _dropped(A: Array, mask: Array, layer: Layer) -> Array:
+    """A / (1 - rate) where kept, else 0: inverted dropout, prediction needs no factor. Srivastava et al. 2014."""
+    return np.where(mask, A / np.asarray(1 - layer.spec.values[0], A.dtype), np.zeros((), A.dtype))
 
 
 def move_statistics(layers: Sequence[Layer], tape: list[Tape]) -> None:
-    """Let the moving statistics follow those of a batch that was trained on."""
-    for layer, (*_, known) in zip(layers, tape, strict=True):
+    """Update the moving statistics with those of a training batch."""
+    for layer, (*_, saved) in zip(layers, tape, strict=True):
         if layer.statistics:
             moving_mean, moving_variance = layer.statistics
-            move(moving_mean, moving_variance, known, momentum=layer.spec.values[0])
+            move(moving_mean, moving_variance, saved, momentum=layer.spec.values[0])

@@ -1,10 +1,10 @@
-"""Normalisation of a batch by its columns and by its rows, and the derivatives.
+"""Batch and layer normalization, and their derivatives::
 
     X_hat = (X - mean) / sqrt(variance + epsilon)        Z = gamma X_hat + beta
 
-mean and variance, divided by their number of elements, are those of each unit over the batch in batch normalisation
-(Ioffe and Szegedy 2015; Goodfellow et al. 2016, section 8.7.1), those of each row over its units in layer normalisation
-(Ba, Kiros and Hinton 2016). Both depend on X, which gives the derivative its two last terms:
+Mean and (biased) variance are taken for each unit over the batch in batch normalization (Ioffe and Szegedy 2015;
+Goodfellow et al. 2016, section 8.7.1), for each row over its units in layer normalization (Ba, Kiros and Hinton 2016).
+Both depend on X, which gives the derivative its last two terms::
 
     dX = (D - mean(D) - X_hat mean(D X_hat)) / sqrt(variance + epsilon)        D = gamma dZ
     dgamma = column sums of dZ X_hat        dbeta = column sums of dZ
@@ -20,7 +20,7 @@ COLUMNS, ROWS = 0, 1  # the axis along which means are taken: batch normalisatio
 
 
 class Normalized(NamedTuple):
-    """What backward needs of forward, and moving statistics: mean and variance keep the axis they were taken along."""
+    """What the backward pass and the moving statistics need; mean and variance keep the reduced axis."""
 
     X_hat: Array
     mean: Array
@@ -29,7 +29,7 @@ class Normalized(NamedTuple):
 
 
 def normalize(X: Array, epsilon: float, axis: int) -> Normalized:
-    """X_hat and what it was made with."""
+    """X_hat, and the statistics it was computed with."""
     mean = X.mean(axis=axis, keepdims=True)
     D = X - mean
     variance = np.square(D).mean(axis=axis, keepdims=True)
@@ -46,20 +46,20 @@ def normalize_backward(dZ: Array, gamma: Array, forward: Normalized, axis: int) 
 
 
 def normalize_with(X: Array, mean: Array, variance: Array, epsilon: float) -> Array:
-    """X_hat with the moving statistics: what batch normalisation does outside of training."""
+    """X_hat from the moving statistics, which batch normalization uses outside of training."""
     X_hat: Array = (X - mean) * (1 / np.sqrt(variance + np.asarray(epsilon, X.dtype)))
     return X_hat
 
 
 def move(moving_mean: Array, moving_variance: Array, batch: Normalized, momentum: float) -> None:
-    """moving <- (1 - momentum) moving + momentum new, in place: momentum weighs the new value, as in PyTorch.
+    """moving <- (1 - momentum) moving + momentum new, in place; as in PyTorch, momentum is the weight of the new value.
 
-    The variance that goes in is the unbiased one, times n / (n - 1); one row has none. What is not finite stays out.
+    The variance is made unbiased, times n / (n - 1); a single row has none. Non-finite values are skipped.
     """
     n = len(batch.X_hat)
-    news = [(moving_mean, batch.mean[0])]
+    pairs = [(moving_mean, batch.mean[0])]
     if n > 1:
-        news.append((moving_variance, batch.variance[0] * (n / (n - 1))))
-    for moving, new in news:
-        moved = (1 - momentum) * moving + momentum * new
-        np.copyto(moving, moved, where=np.isfinite(moved))
+        pairs.append((moving_variance, batch.variance[0] * (n / (n - 1))))
+    for moving, new in pairs:
+        updated = (1 - momentum) * moving + momentum * new
+        np.copyto(moving, updated, where=np.isfinite(updated))

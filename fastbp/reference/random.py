@@ -1,7 +1,7 @@
-"""Random numbers that are functions of where they are used: Philox4x32-10. Salmon, Moraes, Dror and Shaw 2011.
+"""Counter-based random numbers: Philox4x32-10. Salmon, Moraes, Dror and Shaw 2011.
 
-The number of (row in the batch, unit, step, node) depends on nothing else, so that it is the same for any number of
-threads, any batch size and any engine, and backward may draw again what forward drew:
+The number at (row in the batch, unit, step, node) depends on nothing else. It is therefore the same for any number of
+threads, any batch size and any engine, and the backward pass can draw again what the forward pass drew::
 
     counter  (row, unit // 4, step mod 2^32, node xor (step // 2^32) 2^16)
     number   word unit mod 4 of Philox(counter, key)
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-Words = npt.NDArray[np.uint64]  # of 32 bits each; 64 hold their products
+Words = npt.NDArray[np.uint64]  # 32-bit words; 64 bits hold their products
 
 ROUNDS = 10
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -22,17 +22,18 @@ LOW = 0xFFFFFFFF
 
 
 class Draw(NamedTuple):
-    """What the random numbers of a training step depend on beside node, row and unit: two words of key, the step."""
+    """What the random numbers of a training step depend on besides node, row and unit: key (two words) and step."""
 
     key: tuple[int, int]
     step: int
 
 
 def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> tuple[Words, Words, Words, Words]:
-    """Four random words for each counter of four words; they broadcast.
+    """Four random words for each counter of four words; the words broadcast.
 
-    A round multiplies, swaps and adds the key:  c0, c1, c2, c3 <- hi(M1 c2) ^ c1 ^ k0, lo(M1 c2), hi(M0 c0) ^ c3 ^ k1,
-    lo(M0 c0).
+    Each round multiplies, swaps and adds the key:
+
+    c0, c1, c2, c3 <- hi(M1 c2) ^ c1 ^ k0, lo(M1 c2), hi(M0 c0) ^ c3 ^ k1, lo(M0 c0).
     """
     c0, c1, c2, c3 = (np.asarray(word, np.uint64) for word in counter)
     for number in range(ROUNDS):
@@ -49,25 +50,25 @@ def random_words(draw: Draw, node: int, shape: tuple[int, ...]) -> npt.NDArray[n
     row, group = np.arange(rows, dtype=np.uint64)[:, np.newaxis], np.arange(-(-units // 4), dtype=np.uint64)
     low, high = draw.step & LOW, draw.step >> 32
     words = philox((row, group, np.array(low, np.uint64), np.array((node ^ (high << 16)) & LOW, np.uint64)), draw.key)
-    together: npt.NDArray[np.uint32] = np.stack(words, axis=2).astype(np.uint32)
-    return together.reshape(rows, -1)[:, :units]
+    stacked: npt.NDArray[np.uint32] = np.stack(words, axis=2).astype(np.uint32)
+    return stacked.reshape(rows, -1)[:, :units]
 
 
-def kept(draw: Draw, node: int, shape: tuple[int, ...], rate: float) -> npt.NDArray[np.bool_]:
-    """Which outputs dropout keeps: each with probability 1 - rate, on a grid of 2^-32."""
+def dropout_mask(draw: Draw, node: int, shape: tuple[int, ...], rate: float) -> npt.NDArray[np.bool_]:
+    """The dropout mask: True with probability 1 - rate, on a grid of 2^-32."""
     result: npt.NDArray[np.bool_] = random_words(draw, node, shape) >= int(rate * 2**32)
     return result
 
 
 def normal(draw: Draw, node: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-    """Numbers of the standard normal distribution: sqrt(2) erfinv(2 u - 1), u = (r + 1/2) 2^-32.
+    """Standard normal numbers: sqrt(2) erfinv(2 u - 1), with u = (r + 1/2) 2^-32.
 
-    Symmetric, and right to 1.3e-7 of their size up to 5, to 4e-4 beyond; 2^32 numbers have none above 6.34. Every
-    operation in dtype.
+    They are symmetric about 0. The relative error is at most 1.3e-7 up to 5 and 4e-4 beyond; 32 bits give nothing above
+    6.34. All operations are in dtype.
     """
     r = random_words(draw, node, shape)
     negative = r < 2**31
-    # The distance from the nearer end, min(u, 1 - u): small ones keep their digits, where 1 - x in float32 may be 0.
+    # v = min(u, 1 - u): small values keep their precision, whereas 1 - x may round to 0 in float32.
     v = (np.where(negative, r, ~r).astype(dtype) + np.asarray(0.5, dtype)) * np.asarray(2.0**-32, dtype)
     x = 1 - 2 * v
     n: Array = np.where(negative, -1, 1).astype(dtype) * (np.asarray(np.sqrt(2.0), dtype) * _erfinv(x, v))
@@ -75,7 +76,7 @@ def normal(draw: Draw, node: int, shape: tuple[int, ...], dtype: npt.DTypeLike) 
 
 
 # Giles 2010, "Approximating the erfinv function", single precision: erfinv(x) = x p(w), w = -log((1 - x) (1 + x)), p of
-# degree 8 in w - 2.5 where w < 5, in sqrt(w) - 3 where it is larger. Highest power first.
+# degree 8 in w - 2.5 if w < 5, else in sqrt(w) - 3. Highest power first.
 CENTRE = (
     *(2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087),
     *(-0.00125372503, -0.00417768164, 0.246640727, 1.50140941),

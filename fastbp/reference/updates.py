@@ -1,8 +1,8 @@
-"""What happens to gradients before the rule and to weights after it: penalties, clipping, limits, averages.
+"""What is done to gradients before the update rule and to weights after it: penalties, clipping, constraints, averages.
 
-An update is, in this order: the gradient of loss and penalties, their mean over `accumulation` steps, clipvalue,
-clipnorm, global_clipnorm, the rule (with weight decay, at the node's own rate), max_norm, the average of the weights.
-Goodfellow et al. 2016, sections 7.1, 7.2, 10.11.1 and 8.7.3.
+An update is, in this order: the gradient of loss and penalties, its mean over `accumulation` steps, clipvalue,
+clipnorm, global_clipnorm, the rule (with weight decay, and the learning rate of the node), max_norm, the average of
+the weights. Goodfellow et al. 2016, sections 7.1, 7.2, 10.11.1 and 8.7.3.
 """
 
 import math
@@ -19,12 +19,12 @@ from fastbp.reference.optimizers import update
 from fastbp.spec import LayerSpec, UpdateSpec
 
 Array = npt.NDArray[Any]
-# Rules that cannot overflow where the squares of all gradients times the rate have a finite sum.
+# Rules that cannot overflow if the sum of (learning rate * gradient)^2 is finite.
 PREDICTABLE = ("sgd", "momentum", "nesterov", "adam", "adamw")
 
 
 class Parameter(NamedTuple):
-    """One array of weights: where it lies in the flat arenas, and whose it is; kernel: also a table of vectors."""
+    """One array of weights: its place in the flat buffers, its node, and whether it is a kernel or embedding table."""
 
     place: slice
     shape: tuple[int, ...]
@@ -32,27 +32,27 @@ class Parameter(NamedTuple):
     spec: LayerSpec
     kernel: bool
 
-    def of(self, arena: Array) -> Array:
-        """The array, a view."""
-        return arena[self.place].reshape(self.shape)
+    def of(self, buffer: Array) -> Array:
+        """The array as a view of a buffer."""
+        return buffer[self.place].reshape(self.shape)
 
 
 def parameters(specs: Sequence[LayerSpec], shapes: Sequence[Sequence[tuple[int, ...]]]) -> list[Parameter]:
-    """The arrays of all nodes, one after another; shapes: those of each node's arrays."""
+    """The arrays of all nodes, one after another; shapes: the shapes of each node's arrays."""
     found: list[Parameter] = []
     end = 0
-    for layer, (spec, own) in enumerate(zip(specs, shapes, strict=True)):
-        for number, shape in enumerate(own):
+    for layer, (spec, arrays) in enumerate(zip(specs, shapes, strict=True)):
+        for number, shape in enumerate(arrays):
             start, end = end, end + math.prod(shape)
             found.append(Parameter(slice(start, end), shape, layer, spec, spec.is_kernel(number)))
     return found
 
 
 class Updates:
-    """A rule and the update spec around it, for arenas of weights W, their gradients dW and the states.
+    """A rule and an update spec, for flat buffers of weights W, gradients dW and states.
 
-    states: those of the rule, then with ema_momentum the average, then with accumulation the gradients' sum so far.
-    steps counts the calls of `step`.
+    states: those of the rule, then the weight average (with ema_momentum), then the sum of the gradients so far (with
+    accumulation). steps counts the calls of `step`.
     """
 
     def __init__(self, every: Sequence[Parameter], rule: str, update_spec: UpdateSpec) -> None:
@@ -60,11 +60,11 @@ class Updates:
         self.every, self.trained = every, [p for p in every if p.spec.trainable]
         self.kernels = [p for p in every if p.kernel]
         self.runs = self._runs()
-        alike = all(p.spec.trainable and p.spec.multiplier == 1 and not p.spec.max_norm for p in every)
-        self.plain = alike and rule in PREDICTABLE and update_spec == UpdateSpec()
+        uniform = all(p.spec.trainable and p.spec.multiplier == 1 and not p.spec.max_norm for p in every)
+        self.plain = uniform and rule in PREDICTABLE and update_spec == UpdateSpec()
 
     def _runs(self) -> list[tuple[slice, float, bool]]:
-        """What an elementwise rule may do at once: place, multiplier of the rate, whether weights decay."""
+        """What an elementwise rule may update at once: place, learning rate multiplier, whether weights decay."""
 
         def kind(p: Parameter) -> tuple[bool, float, bool]:
             return p.spec.trainable, p.spec.multiplier, p.kernel or not self.update_spec.decay_kernels_only
@@ -73,7 +73,7 @@ class Updates:
         return [(slice(g[0].place.start, g[-1].place.stop), key[1], key[2]) for key, g in groups if key[0]]
 
     def penalty(self, W: Array) -> float:
-        """Sum of l1 sum |W| + l2 sum W^2 over kernels."""
+        """The sum of l1 sum |W| + l2 sum W^2 over kernels."""
         total = 0.0
         for p in self.kernels:
             if p.spec.l1 or p.spec.l2:
@@ -82,7 +82,7 @@ class Updates:
         return total
 
     def reported(self, W: Array, decay: float) -> float:
-        """The part of the penalty decay / 2 sum W^2 over kernels that a step's loss includes."""
+        """The part of the penalty decay / 2 sum W^2 over kernels that the loss of a step includes."""
         if not self.update_spec.reported_decay:
             return 0.0
         wide = np.result_type(W.dtype, np.float64)
@@ -99,13 +99,13 @@ class Updates:
                 p.of(dW)[...] += 2 * p.spec.l2 * p.of(W)
 
     def step(self, W: Array, dW: Array, states: list[Array], row: list[float], T: Array) -> int:
-        """One step; returns the node whose weights would have become not finite, or -1. T: scratch of `update`."""
+        """One step; returns the node whose weights would have become non-finite, or -1. T: scratch of `update`."""
         self.steps += 1
         update_spec = self.update_spec
         if self.plain and self._is_safe(dW, row):
             update(self.rule, W, dW, states, row, T)
             return -1
-        own = states[: len(states) - update_spec.n_states]
+        rule_states = states[: len(states) - update_spec.n_states]
         layer = -1
         if update_spec.accumulation > 1:
             layer = self._accumulate(dW, states[-1])
@@ -114,67 +114,70 @@ class Updates:
             np.multiply(states[-1], 1 / update_spec.accumulation, out=dW)
             states[-1][:] = 0
         self.clip(dW)
-        arenas = [W, *own]
-        kept = [arena.copy() for arena in arenas]
-        self._apply(W, dW, own, row, T)
-        layer = max(layer, self._keep_finite(arenas, kept))
+        buffers = [W, *rule_states]
+        before = [buffer.copy() for buffer in buffers]
+        self._apply(W, dW, rule_states, row, T)
+        layer = max(layer, self._keep_finite(buffers, before))
         for p in self.trained:
             if p.kernel and p.spec.max_norm:
                 limit_norms(p.of(W), p.spec.max_norm)
         if update_spec.ema_momentum:
-            self._average(W, states[len(own)])
+            self._average(W, states[len(rule_states)])
         return layer
 
     def _is_safe(self, dW: Array, row: list[float]) -> bool:
-        """Where the squares of all gradients times the rate have a finite sum, these rules cannot overflow: one cheap
-        pass instead of a copy. Not Adam with epsilon 0, which divides 0 by 0 where all gradients so far were 0."""
+        """Whether the rule cannot overflow: the sum of (learning rate * gradient)^2 is finite.
+
+        The check is one cheap pass instead of a copy. Adam with epsilon 0 is excluded: it divides 0 by 0 where all
+        gradients so far were 0.
+        """
         divides_by_zero = self.rule in ("adam", "adamw") and row[4] == 0
         return row[0] * row[0] * float(dW @ dW) < float(np.finfo(dW.dtype).max) and not divides_by_zero
 
     def _accumulate(self, dW: Array, total: Array) -> int:
-        """total <- total + dW, but for elements that would not be finite."""
-        kept = total.copy()
+        """total <- total + dW, except for elements that would become non-finite."""
+        before = total.copy()
         total += dW
-        return self._keep_finite([total], [kept])
+        return self._keep_finite([total], [before])
 
-    def _keep_finite(self, arenas: list[Array], kept: list[Array]) -> int:
-        """What is not finite in one of the arenas is as before in all; the first node with such an element, or -1."""
-        bad = ~np.all([np.isfinite(arena) for arena in arenas], axis=0)
-        for arena, old in zip(arenas, kept, strict=True):
-            np.copyto(arena, old, where=bad)
+    def _keep_finite(self, buffers: list[Array], before: list[Array]) -> int:
+        """Restore, in all buffers, elements that are non-finite in any; returns the first such node, or -1."""
+        bad = ~np.all([np.isfinite(buffer) for buffer in buffers], axis=0)
+        for buffer, old in zip(buffers, before, strict=True):
+            np.copyto(buffer, old, where=bad)
         return next((p.layer for p in self.every if bad[p.place].any()), -1)
 
     def clip(self, dW: Array) -> None:
-        """Bound the elements or the norms of the gradients of what is trained."""
-        value, own, together = self.update_spec[:3]
+        """Clip the elements or the norms of the gradients of all trainable arrays."""
+        value, per_array, in_total = self.update_spec[:3]
         gradients = [p.of(dW) for p in self.trained]
         if value:
             for G in gradients:
                 np.clip(G, -value, value, out=G)
-        if own:
+        if per_array:
             for G in gradients:
-                G *= factor(norm(G), own)
-        if together:
-            scale = factor(norm(np.array([norm(G) for G in gradients])), together)
+                G *= factor(norm(G), per_array)
+        if in_total:
+            scale = factor(norm(np.array([norm(G) for G in gradients])), in_total)
             for G in gradients:
                 G *= scale
 
     def _apply(self, W: Array, dW: Array, states: list[Array], row: list[float], T: Array) -> None:
-        """The rule, array by array or run by run, with the rate and the decay of each."""
+        """Apply the rule, array by array or run by run, with the learning rate and decay of each."""
         if self.rule in layerwise.RULES:
             hidden = [p for p in self.kernels if p.spec.dense][1:-1]
             for p in self.trained:
                 decays = p.kernel or not self.update_spec.decay_kernels_only
-                own = [p.of(state) for state in states]
+                parts = [p.of(state) for state in states]
                 scalars = _row(row, p.spec.multiplier, decays)
-                layerwise.update(self.rule, p.of(W), p.of(dW), own, scalars, hidden=p in hidden)
+                layerwise.update(self.rule, p.of(W), p.of(dW), parts, scalars, hidden=p in hidden)
             return
         for place, multiplier, decays in self.runs:
             parts = [state[place] for state in states]
             update(self.rule, W[place], dW[place], parts, _row(row, multiplier, decays), T)
 
     def _average(self, W: Array, average: Array) -> None:
-        """average <- momentum average + (1 - momentum) W; W itself after the first update."""
+        """average <- momentum average + (1 - momentum) W; after the first update W itself."""
         if self.steps <= self.update_spec.accumulation:
             average[:] = W
             return
@@ -187,12 +190,12 @@ def _row(row: list[float], multiplier: float, decays: bool) -> list[float]:
 
 
 def factor(length: float, most: float) -> float:
-    """min(1, most / (length + 1e-6)), as PyTorch's clip_grad_norm_; NaN where the length is."""
+    """min(1, most / (length + 1e-6)), as in PyTorch's clip_grad_norm_; NaN if the length is."""
     return most / (length + 1e-6) if not length + 1e-6 <= most else 1.0
 
 
 def limit_norms(W: Array, most: float) -> None:
-    """Every column of W, the incoming weights of a unit, gets a norm of at most `most`. Srebro and Shraibman 2005."""
+    """Scale every column of W, a unit's incoming weights, to a norm of at most `most`. Srebro and Shraibman 2005."""
     largest = np.abs(W).max(axis=0)
     scaled = (W / np.where(largest > 0, largest, 1)).astype(np.result_type(W.dtype, np.float64))
     lengths = largest * np.sqrt(np.square(scaled).sum(axis=0))

@@ -1,4 +1,4 @@
-"""Data on disk that need not fit into memory, in chunks that `Sequential.fit`, `predict` and `evaluate` take.
+"""Data on disk that need not fit into memory, in chunks for `Sequential.fit`, `predict` and `evaluate`.
 
 >>> import numpy as np, tempfile
 >>> path = tempfile.mkdtemp() + "/train.csv"
@@ -8,8 +8,8 @@
 [[0.0], [1.0]] [1.0, 3.0]
 """
 
+from fastbp.sources.arrays import ArraySource
 from fastbp.sources.base import Source
-from fastbp.sources.blocks import ArraySource
 from fastbp.sources.files import open
 
 __all__ = ["ArraySource", "Source", "open"]

@@ -1,4 +1,4 @@
-"""What all sources of chunks share."""
+"""The base class of sources of chunks."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ from typing import Any
 
 from fastbp.util.arguments import count, real
 
-CHUNK_BYTES = 1 << 22  # of X in float32: large enough to read fast, small enough that a window holds many
+CHUNK_BYTES = 1 << 22  # bytes of X in float32: large enough to read fast, small enough for many per window
 
 Path_ = str | os.PathLike[str]
 Chunk = tuple[Any, ...]
 
 
 class Source:
-    """Rows in chunks: (X, y), (X, y, sample_weight), or (X,) where there is no target. Abstract: see `open`.
+    """Rows in chunks: (X, y), (X, y, sample_weight), or (X,) without a target. Abstract; created by `open`.
 
-    Iterating gives the chunks in their order, again and again. rows: how many in all, None where that is not known.
-    pieces: parts that can be read in any order, of a chunk or more each.
+    Iterating yields the chunks in order, any number of times.
+
+    Attributes
+    ----------
+    rows : int or None
+        Number of rows, None if unknown.
+    pieces : int
+        Number of parts that can be read in any order, each of one chunk or more.
     """
 
     rows: int | None = None
@@ -33,7 +39,7 @@ class Source:
         self.options: dict[str, Any] = {}
 
     def read_piece(self, piece: int) -> Iterator[tuple[str, Chunk]]:
-        """The chunks of a piece, each with its place in words."""
+        """The chunks of a piece, each with a description of its position."""
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -42,7 +48,7 @@ class Source:
                 yield chunk
 
     def describe(self) -> dict[str, Any]:
-        """What tells this source from another, as far as it is known without reading all."""
+        """What identifies this source, as far as known without reading all of it."""
         return {
             "files": [[path.name, path.stat().st_size] for path in self.files],
             "rows": self.rows,
@@ -52,7 +58,7 @@ class Source:
         }
 
     def chunk(self, X: Any, y: Any, weight: Any) -> Chunk:
-        """What is given to those who read."""
+        """Scale X and assemble the chunk."""
         if self.scale is not None:
             X = X * self.scale
         if y is None:
@@ -60,12 +66,12 @@ class Source:
         return (X, y) if weight is None else (X, y, weight)
 
     def fitting_rows(self, features: int) -> int:
-        """Rows of a chunk: so many as were given, else what 4 MiB of float32 hold."""
+        """Rows per chunk: as given, else as many as 4 MiB of float32 hold."""
         return self.chunk_rows or max(1, CHUNK_BYTES // (4 * max(1, features)))
 
     def __repr__(self) -> str:
         files = ", ".join(path.name for path in self.files[:3]) + (", …" if len(self.files) > 3 else "")
-        return f"{type(self).__name__}({files}{' of ' if files else ''}{self.rows or 'so far unknown'} rows)"
+        return f"{type(self).__name__}({files}{' of ' if files else ''}{self.rows or 'an unknown number of'} rows)"
 
 
 def _is_scale(value: float) -> bool:
@@ -73,11 +79,11 @@ def _is_scale(value: float) -> bool:
 
 
 def check_weight(target: Any, weight: Any) -> None:
-    """ValueError for weights of rows that have no target."""
+    """ValueError for weights without a target."""
     if target is None and weight is not None:
         raise ValueError("weight needs a target, but target is None: rows to predict from have no weights")
 
 
 def needs(package: str, extra: str, what: str) -> ImportError:
-    """The error where a package is not installed."""
+    """The error for a missing package."""
     return ImportError(f'{what} needs the package {package}: pip install "fastbp[{extra}]"')

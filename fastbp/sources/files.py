@@ -1,4 +1,4 @@
-"""`open`: the source for a file, by its ending."""
+"""`open`: the source for a file, by its extension."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastbp.sources.archives import Npz
+from fastbp.sources.arrays import HDF5, npy
 from fastbp.sources.base import Path_, Source
-from fastbp.sources.blocks import HDF5, npy
+from fastbp.sources.csv_files import CSV
+from fastbp.sources.npz import Npz
 from fastbp.sources.parquet import Parquet
-from fastbp.sources.texts import CSV
 
 _ENDINGS = (".npy", ".npz", ".csv", ".csv.gz", ".parquet", ".pq", ".h5", ".hdf5")
 
@@ -24,38 +24,62 @@ def open(
     scale: float | None = None,
     chunk_rows: int | None = None,
 ) -> Source:
-    """A source of chunks (X, y) from a file, or from several tables of the same columns, by the file's ending.
+    """Open a file, or several tables with the same columns, as a source of chunks (X, y).
 
-    .npy: X; target and weight are such files too, and rows of more than one axis are laid out flat.
-    .npz, .h5, .hdf5: features, target and weight are names of members or datasets; features is by default "X".
-    .csv, .csv.gz, .parquet, .pq: names of columns, where target and features may be lists; features are by default all
-    the others. path may then be a list of files. A .csv file without a line of names has columns 0, 1, …
-    target None: rows to predict from. scale: a number that X is multiplied by, as 1 / 255 for images. chunk_rows: rows
-    of a chunk; by default so many that X has 4 MiB in float32.
-    All must be numbers, also the target: class labels from 0. Parquet needs the extra `parquet`, HDF5 `hdf5`.
-    Raises ValueError for another ending, for names that are not there and for what is no such file.
+    Parameters
+    ----------
+    path : str, path-like or sequence of these
+        The extension determines the format: .npy; .npz, .h5, .hdf5; .csv, .csv.gz, .parquet, .pq. Only tables may be a
+        list of files. A .csv file without a header row has columns 0, 1, …
+    target : str, int, list or path-like, optional
+        Targets, all numbers, class labels from 0: for tables a column or a list of columns; for .npz and HDF5 a member
+        or dataset; for .npy another file. None for rows to predict.
+    features : str or list, optional
+        Tables: columns, by default all others. .npz and HDF5: member or dataset, by default "X".
+    weight : str, int or path-like, optional
+        Sample weights, given like target.
+    scale : float, optional
+        Factor for X, for example 1 / 255 for images.
+    chunk_rows : int, optional
+        Rows per chunk, by default as many as 4 MiB of float32 hold.
 
+    Returns
+    -------
+    Source
+        Rows of more than one axis are flattened.
+
+    Raises
+    ------
+    ValueError
+        For other extensions, missing names and invalid files.
+
+    Notes
+    -----
+    Parquet needs the extra ``parquet``, HDF5 the extra ``hdf5``.
+
+    Examples
+    --------
     >>> open("train.txt")
     Traceback (most recent call last):
     ...
-    ValueError: the ending must be .npy, .npz, .csv, .csv.gz, .parquet, .pq, .h5 or .hdf5, but train.txt came
+    ValueError: the file extension must be .npy, .npz, .csv, .csv.gz, .parquet, .pq, .h5 or .hdf5, got train.txt
     """
     several = not isinstance(path, str | Path) and isinstance(path, Sequence)
     paths = [Path(p) for p in path] if several else [Path(path)]  # type: ignore[arg-type, union-attr]
     if not paths:
-        raise ValueError("path must name a file at least, but an empty list came: pass the files")
+        raise ValueError("path must name at least one file, got an empty list: pass the files")
     kinds = {_ending(p) for p in paths}
     if len(kinds) > 1:
-        raise ValueError(f"files of a source must be of one kind, but {', '.join(sorted(kinds))} came: open one kind")
+        raise ValueError(f"files of a source must be of one kind, got {', '.join(sorted(kinds))}: open one kind")
     kind = kinds.pop()
     if kind.startswith(".csv") or kind in (".parquet", ".pq"):
         table = CSV if kind.startswith(".csv") else Parquet
         return table(paths, target, features, weight, scale, chunk_rows)
     if several and len(paths) > 1:
-        raise ValueError(f"several files must be tables, .csv or .parquet, but {kind} came: open them one by one")
+        raise ValueError(f"several files must be tables, .csv or .parquet, got {kind}: open them one by one")
     if kind == ".npy":
         if features is not None:
-            raise ValueError(f"features must be left out for .npy, which holds X alone, but {features!r} came")
+            raise ValueError(f"features must be left out for .npy, which holds only X, got {features!r}")
         return npy(paths[0], target, weight, scale, chunk_rows)
     names = ("X" if features is None else features, target, weight)
     return (Npz if kind == ".npz" else HDF5)(paths[0], names, scale, chunk_rows)
@@ -65,5 +89,5 @@ def _ending(path: Path) -> str:
     name = path.name.lower()
     found = [ending for ending in _ENDINGS if name.endswith(ending)]
     if not found:
-        raise ValueError(f"the ending must be {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}, but {path} came")
+        raise ValueError(f"the file extension must be {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}, got {path}")
     return found[0]

@@ -1,4 +1,4 @@
-"""Parquet files, a part of a row group at a time."""
+"""Parquet files, read in parts of row groups."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from fastbp.data import frames as tables
 from fastbp.sources.base import Chunk, Source, check_weight, needs
-from fastbp.sources.texts import Columns
+from fastbp.sources.csv_files import Columns
 
 
 class Parquet(Source):
-    """Columns of numbers in Parquet files, of which each row group is a piece."""
+    """Numeric columns of Parquet files; each row group is a piece."""
 
     def __init__(
         self,
@@ -24,7 +24,7 @@ class Parquet(Source):
         chunk_rows: int | None,
     ) -> None:
         try:
-            import narwhals  # noqa: F401  tables are converted by it
+            import narwhals  # noqa: F401  used to convert tables
             from pyarrow.parquet import ParquetFile
         except ImportError as error:
             raise needs("pyarrow", "parquet", "reading Parquet") from error
@@ -51,7 +51,7 @@ class Parquet(Source):
         chosen = self.columns
         step = self.fitting_rows(len(chosen.features))
         with self._file_class(path) as file:
-            # one thread, this one: the others of the machine train
+            # a single thread: the others are training
             for batch in file.iter_batches(step, row_groups=[group], columns=chosen.all, use_threads=False):
                 place = f"{path.name} from row {start}"
                 X = tables.array_of(batch.select(chosen.features), f"X of {place}")

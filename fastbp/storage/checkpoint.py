@@ -1,9 +1,8 @@
-"""Models in files: safetensors, written so that a crash leaves the old file or the new one, read with suspicion.
+"""Model files: safetensors, written atomically and validated on reading.
 
-The file holds the weights and the optimizer's states as tensors, and in its metadata, as JSON text, what the model is
-made of, the versions of what wrote it, and a SHA-256 of everything, since safetensors alone does not notice a flipped
-bit. Nothing in it is code.
-States are as the engine keeps them, which for Adam is m / (1 - beta_1) and v / (1 - beta_2).
+Weights and optimizer states are tensors. The metadata holds, as JSON, the description of the model, the versions of the
+software that wrote it, and a SHA-256 of everything, since safetensors alone does not detect a flipped bit. The file
+contains no code. States are stored as the engine keeps them, which for Adam is m / (1 - beta_1) and v / (1 - beta_2).
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ VERSION = 1
 _FORMAT, _MODEL, _FIT, _DIGEST = "fastbp.format", "fastbp.model", "fastbp.fit", "fastbp.sha256"
 _VERSIONS = "fastbp.versions"
 _RESERVED = (_FORMAT, _MODEL, _FIT, _VERSIONS, _DIGEST)
-FIT_TENSOR = "fit."  # how the names of arrays begin that belong to a fit under way
+FIT_TENSOR = "fit."  # prefix of arrays that belong to a running fit
 _LARGEST_HEADER = 1 << 24  # 100,000 tensors; safetensors' own limit, 100 MB, takes a second to read
 _DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8"), "BOOL": np.dtype("?")}
 _REMEDY = "use another copy of the file"
@@ -35,9 +34,9 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 class Contents(NamedTuple):
-    """What a file holds: the model's description (JSON values), its tensors by name, the user's own metadata.
+    """Contents of a file: description of the model (JSON values), tensors by name, the user's metadata.
 
-    Of a fit under way also its state, as `trees.encode` gives it: a JSON value and arrays by name.
+    For a running fit also its state, as encoded by `tree_serialization.encode`: a JSON value and arrays by name.
     """
 
     model: dict[str, Any]
@@ -51,8 +50,8 @@ class Contents(NamedTuple):
 
 
 def write(path: str | os.PathLike[str], contents: Contents) -> None:
-    """Write contents to path, whole or not at all."""
-    target = Path(os.path.realpath(os.fsdecode(path)))  # a link stays one
+    """Write contents to path atomically."""
+    target = Path(os.path.realpath(os.fsdecode(path)))  # keep a symbolic link
     metadata = _texts(contents.metadata)
     metadata[_FORMAT] = str(VERSION)
     metadata[_VERSIONS] = json.dumps(versions())
@@ -63,7 +62,7 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
     metadata[_DIGEST] = digest(metadata, tensors)
     header = _header(metadata, tensors)
     if len(header) > _LARGEST_HEADER:
-        raise ValueError(f"{target} would have a header of {len(header)} bytes, more than can be read: save less in it")
+        raise ValueError(f"{target} would have a header of {len(header)} bytes, more than can be read: save less")
     with replaced(target) as temporary, temporary.open("xb") as file:
         file.write(struct.pack("<Q", len(header)) + header)
         for tensor in tensors.values():
@@ -72,8 +71,8 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
 
 @cache
 def versions() -> dict[str, str]:
-    """Of what the numbers of a file come from: for people, who look for what changed; nothing depends on them."""
-    from importlib.metadata import version  # 20 ms, which `import fastbp` need not wait for
+    """Versions of the software that determines the numbers in a file; informational only."""
+    from importlib.metadata import version  # takes 20 ms, which `import fastbp` should not
 
     from fastbp.util.version import __version__
 
@@ -81,12 +80,12 @@ def versions() -> dict[str, str]:
 
 
 def _texts(metadata: Mapping[str, str]) -> dict[str, str]:
-    """A copy of the user's metadata, strings under free names."""
+    """A copy of the user's metadata, checked to be strings under keys that are not reserved."""
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"metadata must map strings to strings, but {key!r} maps to {value!r}: make both str")
         if key in _RESERVED:
-            raise ValueError(f"metadata must not use the key {key!r}, which is fastbp's own: choose another")
+            raise ValueError(f"metadata must not use the key {key!r}, which is reserved: choose another")
     return dict(metadata)
 
 
@@ -98,11 +97,11 @@ def _header(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> bytes:
         entries[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
         start = end
     text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
-    return text + b" " * (-len(text) % 8)  # so that the tensors lie aligned
+    return text + b" " * (-len(text) % 8)  # aligns the tensors
 
 
 def digest(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> str:
-    """SHA-256 of all metadata but itself and of every tensor with its name, type and shape; hexadecimal."""
+    """SHA-256, in hexadecimal, of the metadata except itself and of every tensor with its name, dtype and shape."""
     sha = hashlib.sha256()
     sha.update(json.dumps({k: metadata[k] for k in sorted(metadata) if k != _DIGEST}).encode())
     for name in sorted(tensors):
@@ -116,22 +115,22 @@ def digest(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> str:
 
 
 def read(path: str | os.PathLike[str]) -> tuple[Contents, bool]:
-    """The contents of a file, and whether it had a SHA-256 (which then is right).
+    """Contents of a file, and whether it had a (matching) SHA-256.
 
-    Raises CheckpointError for a file that is damaged, hostile or not fastbp's, OSError where it cannot be opened.
+    Raises CheckpointError for a file that is damaged, malicious or not fastbp's, OSError if it cannot be opened.
     """
     name = os.fsdecode(path)
     _check_length(name)
     metadata, tensors = _open(name)
     if _FORMAT not in metadata or _MODEL not in metadata:
-        raise CheckpointError(f"{name} is no fastbp model: it has no {_FORMAT}; use a file that Sequential.save wrote")
+        raise CheckpointError(f"{name} is not a fastbp model (no {_FORMAT}): use a file that Sequential.save wrote")
     if metadata[_FORMAT] != str(VERSION):
         raise CheckpointError(
             f"{name} has the format version {metadata[_FORMAT][:20]!r}, but this fastbp reads {VERSION}: "
             "upgrade fastbp, or save the model anew"
         )
     signed = _DIGEST in metadata
-    if any(_one_apart(key, _DIGEST) for key in metadata):  # else a flip in the key would make the file unsigned
+    if any(_one_apart(key, _DIGEST) for key in metadata):  # or a flipped bit in the key would make the file unsigned
         raise CheckpointError(f"{name} is damaged: the name of its SHA-256 is misspelt; {_REMEDY}")
     if signed and metadata[_DIGEST] != digest(metadata, tensors):
         raise CheckpointError(f"{name} is damaged: its SHA-256 does not match; {_REMEDY}")
@@ -157,16 +156,16 @@ def _one_apart(key: str, other: str) -> bool:
 
 
 def _check_length(name: str) -> None:
-    """Refuse a file whose header cannot be right before anything reads it."""
+    """Reject a file with an impossible header length before anything parses it."""
     with Path(name).open("rb") as file:
         start = file.read(8)
         size = os.fstat(file.fileno()).st_size
     if len(start) < 8:
-        raise CheckpointError(f"{name} is no fastbp model: it has {size} bytes, too few; {_REMEDY}")
+        raise CheckpointError(f"{name} is not a fastbp model: it has {size} bytes, too few; {_REMEDY}")
     length = struct.unpack("<Q", start)[0]
     if length > min(size - 8, _LARGEST_HEADER):
         raise CheckpointError(
-            f"{name} is damaged or no fastbp model: its header claims {length} of {size} bytes; {_REMEDY}"
+            f"{name} is damaged or not a fastbp model: its header claims {length} of {size} bytes; {_REMEDY}"
         )
 
 
@@ -179,9 +178,9 @@ def _open(name: str) -> tuple[dict[str, str], dict[str, Array]]:
             kinds = {key: file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
             strange = [kind for kind in kinds.values() if kind not in _DTYPES]
             if strange:
-                raise CheckpointError(f"{name} is no fastbp model: it holds tensors of type {strange[0]}")
+                raise CheckpointError(f"{name} is not a fastbp model: it holds tensors of type {strange[0]}")
             return metadata, {key: file.get_tensor(key) for key in kinds}
     except (SafetensorError, ValueError, TypeError, OverflowError, MemoryError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{name} is damaged or no fastbp model: {error}; {_REMEDY}") from error
+        raise CheckpointError(f"{name} is damaged or not a fastbp model: {error}; {_REMEDY}") from error

@@ -1,4 +1,4 @@
-"""Layers, optimizers and their like as JSON values, and from these."""
+"""Layers, optimizers and other configuration objects to and from JSON values."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from fastbp.storage.registry import class_of, name_of
 
 
 def to_config(item: Any, objects: list[Any] | None = None) -> dict[str, Any]:
-    """A frozen dataclass as its registered name and its fields; a custom one as its own name.
+    """A frozen dataclass as its registered name and its fields; a custom object as its own name.
 
-    objects: for what a file cannot hold, functions and all that is not fastbp's: it is appended, and its number stands
-    in its place. Without such a list it is left out.
+    objects: a list that collects what JSON cannot hold (functions, objects of the user's own), each replaced by its
+    index. Without it these are dropped.
     """
     if hasattr(item, "functions"):
         if objects is not None:
@@ -40,16 +40,16 @@ def _value(value: Any, objects: list[Any] | None) -> Any:
         return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return None if objects is None else _kept(value, objects)  # code has no place in a file
+    return None if objects is None else _kept(value, objects)  # files hold no code
 
 
 def from_config(
     config: Any, custom: Mapping[str, Any] | None = None, objects: Sequence[Any] = ()
 ) -> Any:
-    """The object that `to_config` described, of a registered class; else CheckpointError.
+    """The object that `to_config` described, of a registered class; otherwise CheckpointError.
 
-    A field that is None takes the class's default; a list becomes a tuple; what is custom is found by its name, and
-    what a file could not hold by its number among objects.
+    A field that is None takes the class's default and a list becomes a tuple. Custom objects are looked up by name,
+    others by their index in objects.
     """
     try:
         if "custom" in config:
@@ -62,7 +62,7 @@ def from_config(
     except CheckpointError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise CheckpointError(f"the file describes what cannot be: {error!r} in {_excerpt(config)}") from error
+        raise CheckpointError(f"the file describes an invalid object: {error!r} in {_excerpt(config)}") from error
 
 
 def _excerpt(config: Any) -> str:
@@ -85,8 +85,8 @@ def _custom(name: Any, kind: type, custom: Mapping[str, Any]) -> Any:
     if isinstance(found, kind):
         return found
     given = ", ".join(map(repr, custom)) or "nothing"
-    came = f"{found!r} came for it" if name in custom else f"custom_objects holds {given}"
+    got = f"got {found!r} for it" if name in custom else f"custom_objects holds {given}"
     raise CheckpointError(
-        f"the model uses the {kind.__name__} {str(name)[:100]!r}, whose functions no file holds, and {came}: "
+        f"the model uses the {kind.__name__} {str(name)[:100]!r}, whose functions no file holds, and {got}: "
         f"pass fastbp.load(path, custom_objects={{{str(name)[:100]!r}: {kind.__name__}(function, derivative)}})"
     )

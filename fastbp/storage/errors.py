@@ -1,5 +1,5 @@
-"""What is wrong with a file."""
+"""The error for unreadable files."""
 
 
 class CheckpointError(ValueError):
-    """A file that fastbp cannot load: not its own, damaged, or of a later version."""
+    """A file that cannot be loaded: not written by fastbp, damaged, or of a later version."""

@@ -1,8 +1,8 @@
-"""Models in pickles and copies: what a file holds, and beside it what no file can, functions.
+"""Models in pickles and copies: the contents of a file, plus the functions that a file cannot hold.
 
-A pickle names one function of fastbp and hands it plain values, arrays and the user's own objects: it
-depends on no class of fastbp, says which version wrote it, and is checked as a file is. Like every pickle it can run
-code when it is read, which a file of `Sequential.save` cannot.
+A pickle refers to one function of fastbp and passes it plain values, arrays and the user's own objects: it depends on
+no class of fastbp, records the version that wrote it, and is validated like a file. Like any pickle it can run code
+when loaded, which a file of `Sequential.save` cannot.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VERSION = 1
 
 
 def to_state(snapshot: Snapshot) -> dict[str, Any]:
-    """What a pickle will hold."""
+    """The state to pickle."""
     objects: list[Any] = []
     contents = to_contents(snapshot, objects=objects)
     return {
@@ -36,7 +36,7 @@ def to_state(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def snapshot_of(state: dict[str, Any]) -> Snapshot:
-    """The snapshot in a pickle; CheckpointError, saying why, for one that cannot be read here."""
+    """The snapshot in a pickle; CheckpointError with the reason if it cannot be read."""
     found, origin = state.get("format"), state.get("versions", {}).get("fastbp", "an unknown version")
     if found != VERSION:
         raise CheckpointError(
@@ -51,7 +51,7 @@ def snapshot_of(state: dict[str, Any]) -> Snapshot:
 
 
 def _taken_apart(item: Any) -> dict[str, Any]:
-    """A function, an object of the user's, or a CustomActivation or CustomLoss, as plain values where that can be."""
+    """A function, user object, CustomActivation or CustomLoss as plain values where possible."""
     kind = type(item).__name__
     if not hasattr(item, "functions"):
         return _referenced(item, "as a learning rate or an initializer")
@@ -60,8 +60,7 @@ def _taken_apart(item: Any) -> dict[str, Any]:
 
 
 def _referenced(item: Any, use: str) -> dict[str, Any]:
-    """The name of a function that can be imported, so that its absence can be told; else the thing itself, with which
-    pickle, or cloudpickle, may deal."""
+    """The import path of a function, so that a missing one gives a clear error; otherwise the object itself."""
     module, name = getattr(item, "__module__", None), getattr(item, "__qualname__", None)
     if module and name and module != "__main__" and not _by_value(module):
         try:
@@ -73,7 +72,7 @@ def _referenced(item: Any, use: str) -> dict[str, Any]:
 
 
 def _by_value(module: str) -> bool:
-    """Whether cloudpickle was told to pickle the functions of this module whole."""
+    """Whether cloudpickle is set to pickle functions of this module by value."""
     for name in ("cloudpickle", "joblib.externals.cloudpickle"):
         registry = getattr(sys.modules.get(name), "list_registry_pickle_by_value", None)
         if registry is not None and any(f"{module}.".startswith(f"{each}.") for each in registry()):
@@ -89,7 +88,7 @@ def _find(module: str, name: str) -> Any:
 
 
 def _together(item: dict[str, Any]) -> Any:
-    """What `_taken_apart` was given."""
+    """The inverse of `_taken_apart`."""
     if "custom" in item:
         kind = {"CustomActivation": CustomActivation, "CustomLoss": CustomLoss}[item["custom"]]
         return kind(*map(_together, item["functions"]), name=item["label"], check=False)

@@ -1,7 +1,7 @@
-"""What files call the classes of fastbp: names that stay, wherever the modules move.
+"""Stable names of fastbp's classes in files, independent of module paths.
 
-A name is that of a family and of a class, such as "layers.Dense". A class that is renamed keeps its old name in
-`RENAMED`, so that older files still load.
+A name consists of a family and a class, such as "layers.Dense". A renamed class keeps its old name in `RENAMED`, so
+that older files still load.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RENAMED: dict[str, str] = {}  # old name -> new name
 
 @cache
 def _classes() -> dict[str, type]:
-    """Every class that a file may name."""
+    """Every class that a file may refer to."""
     return {
         f"{family}.{name}": item
         for family, module in FAMILIES.items()
@@ -46,12 +46,12 @@ def _names() -> dict[type, str]:
 
 
 def name_of(kind: type) -> str:
-    """What files call a class; that of a user, which no file can name, by its own name alone."""
+    """The registered name of a class; a user's class, which no file can hold, has only its own name."""
     return _names().get(kind, kind.__name__)
 
 
 def class_of(name: Any) -> Any:
-    """The class of a name; CheckpointError where this version has none."""
+    """The class of a name; CheckpointError if this version has none."""
     found = _classes().get(RENAMED.get(str(name), str(name)))
     if found is None:
         raise CheckpointError(f"the file names {str(name)[:50]!r}, which this fastbp does not have: upgrade fastbp")

@@ -1,4 +1,4 @@
-"""A model at rest: all that it takes to go on as if nothing had happened, in memory and as the contents of a file."""
+"""Snapshots of a model: everything needed to continue, in memory and as the contents of a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fastbp.util.types import Array
 
 
 class CompileArguments(NamedTuple):
-    """What compile was given."""
+    """The arguments of compile."""
 
     optimizer: optimizers.Optimizer
     loss: losses.Loss
@@ -30,9 +30,9 @@ class CompileArguments(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A model's parts; weights and states are empty where the input size is None.
+    """The parts of a model; weights and states are empty if the input size is None.
 
-    step counts from compile, and epoch and steps_trained, which numbers the random masks, from when it was built.
+    step counts from compile; epoch and steps_trained, which numbers the dropout masks, from when the model was built.
     """
 
     layers: tuple[Layer, ...]
@@ -45,14 +45,14 @@ class Snapshot(NamedTuple):
     weights: list[Array]
     states: list[list[Array]]
     metadata: dict[str, str]
-    steps_trained: int = 0  # since the model was built, which step is not where it was compiled again
-    learning_rate: float | None = None  # see rates.Rates.changed
+    steps_trained: int = 0  # since the model was built; step restarts when compiled again
+    learning_rate: float | None = None  # see learning_rates.Rates.changed
 
 
 def to_contents(snapshot: Snapshot, *, warn: bool = True, objects: list[Any] | None = None) -> Contents:
-    """What a file will hold; a warning, if wanted, where it cannot hold all.
+    """The contents of a file; optionally with a warning if something cannot be saved.
 
-    objects: for what a file cannot hold, see `configs.to_config`: a pickle can.
+    objects: collects what a file cannot hold but a pickle can, see `configs.to_config`.
     """
     arguments, rate = snapshot.arguments, snapshot.learning_rate
     if objects is None and arguments is not None and _is_function(arguments.optimizer.learning_rate):
@@ -79,7 +79,7 @@ def to_contents(snapshot: Snapshot, *, warn: bool = True, objects: list[Any] | N
 
 
 def _wanted(network: tuple[Layer, ...], input_size: int | None) -> list[Parameter]:
-    """The arrays of weights; none where the input size is not known yet."""
+    """The weight arrays; none while the input size is unknown."""
     return [] if input_size is None else parameters(blocks_of(network, input_size))
 
 
@@ -92,20 +92,20 @@ def _is_function(rate: Any) -> bool:
 
 
 def _writable(arguments: CompileArguments, step: int, factor: float, warn: bool) -> CompileArguments:
-    """The arguments with a learning rate that is a function replaced by its value now."""
+    """The arguments with a learning rate function replaced by its current value."""
     optimizer: Any = arguments.optimizer
     now = factor * float(optimizer.scalars(np.array([step]))[0, 0])
     if warn:
         warnings.warn(
-            f"learning_rate is a function, which a file cannot hold: saved is its value at step {step}, {now:g}; "
-            "to go on with the function, compile again after fastbp.load",
+            f"learning_rate is a function, which a file cannot hold: its value at step {step}, {now:g}, is saved "
+            "instead; compile again after fastbp.load to continue with the function",
             stacklevel=4,
         )
     return arguments._replace(optimizer=dataclasses.replace(optimizer, learning_rate=now))
 
 
 def _is_schedule(rate: Any) -> bool:
-    """Whether it is one of fastbp's schedules, and so are those within it."""
+    """Whether a learning rate is one of fastbp's schedules, and so are any schedules inside it."""
     if vars(schedules).get(type(rate).__name__) is not type(rate):
         return False
     parts = [getattr(rate, field.name) for field in dataclasses.fields(rate)]
@@ -115,17 +115,17 @@ def _is_schedule(rate: Any) -> bool:
 def from_contents(
     contents: Contents, custom: Mapping[str, Any] | None = None, objects: Sequence[Any] | None = None
 ) -> Snapshot:
-    """The snapshot that a file holds, every part of it checked against the others; else CheckpointError.
+    """The snapshot in a file, with all parts checked for consistency; otherwise CheckpointError.
 
-    custom: the user's own losses and activations by name. objects: of a pickle, what a file cannot hold; there the
-    input size may be None.
+    custom: the user's own losses and activations by name. objects: what a pickle holds beside the file's contents; only
+    in a pickle may the input size be None.
     """
     try:
         return _from_contents(contents, custom, objects)
     except CheckpointError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise CheckpointError(f"the file describes a model that cannot be: {error}") from error
+        raise CheckpointError(f"the file describes an invalid model: {error}") from error
 
 
 def _from_contents(contents: Contents, custom: Mapping[str, Any] | None, objects: Sequence[Any] | None) -> Snapshot:
@@ -149,7 +149,7 @@ def _from_contents(contents: Contents, custom: Mapping[str, Any] | None, objects
     model = {"steps_trained": model["step"], "learning_rate": None} | model  # files of version 0.1.0 lack them
     seed, *counts = (count(model[name], name, 0) for name in ("seed", "step", "epoch", "steps_trained"))
     if max(counts) >= 1 << 62:
-        raise CheckpointError(f"the file counts {max(counts)} steps, more than there can have been")
+        raise CheckpointError(f"the file counts {max(counts)} steps, which is impossible")
     step, epoch, steps_trained = counts
     return Snapshot(
         network, input_size, seed, dtype, arguments, step, epoch, weights, states, contents.metadata,
@@ -158,10 +158,10 @@ def _from_contents(contents: Contents, custom: Mapping[str, Any] | None, objects
 
 
 def rate_set(value: Any) -> float | None:
-    """A learning rate that was set, a finite number of at least 0."""
+    """Validate a learning rate that was set: None, or finite and at least 0."""
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf):
         return None if value is None else float(value)
-    raise CheckpointError(f"the file has the learning rate {str(value)[:50]}, which is no finite number of at least 0")
+    raise CheckpointError(f"the file's learning rate is {str(value)[:50]}, which must be finite and at least 0")
 
 
 def _compile_arguments(
@@ -175,7 +175,7 @@ def _compile_arguments(
 
 
 def _tensor(tensors: dict[str, Array], name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Take a tensor out of those of the file."""
+    """Remove a tensor from those of the file and check it."""
     tensor = tensors.pop(name, None)
     if tensor is None:
         raise CheckpointError(f"the file lacks the tensor {name!r}, which its model needs")

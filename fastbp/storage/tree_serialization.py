@@ -1,6 +1,6 @@
-"""States as JSON values and arrays: dicts, lists, tuples, numbers, texts and NumPy arrays, one within another.
+"""Nested states as JSON values and arrays: dicts, lists, tuples, numbers, strings and NumPy arrays.
 
-`encode` takes a tree apart into what JSON can hold and a table of arrays, `decode` puts it together again, bit for bit.
+`encode` splits a tree into a JSON value and a table of arrays; `decode` reassembles it bit for bit.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ DTYPES = ("float32", "float64", "int64", "bool")  # what a file can hold
 
 
 def encode(tree: Any, prefix: str, arrays: dict[str, Array]) -> Any:
-    """The tree as a JSON value; its arrays go into `arrays` under names that begin with the prefix.
+    """The tree as a JSON value; its arrays go into `arrays` under names with the given prefix.
 
-    Raises TypeError for what is neither a dict with texts as keys, a list, a tuple, a number, a text, None nor array.
+    Raises TypeError for anything but dicts with string keys, lists, tuples, numbers, strings, None and arrays.
 
     >>> arrays = {}
     >>> encode({"wait": 2, "best": (1.5, math.inf), "weights": [np.ones(2)]}, "t.", arrays)
@@ -29,7 +29,7 @@ def encode(tree: Any, prefix: str, arrays: dict[str, Array]) -> Any:
     """
     if isinstance(tree, np.ndarray):
         if tree.dtype.name not in DTYPES:
-            raise TypeError(f"a state's arrays must be of {', '.join(DTYPES)}, but {tree.dtype} came: convert it")
+            raise TypeError(f"a state's arrays must be of {', '.join(DTYPES)}, got {tree.dtype}: convert it")
         name = f"{prefix}{len(arrays)}"
         arrays[name] = np.ascontiguousarray(tree).reshape(tree.shape)
         return {"array": name}
@@ -45,13 +45,13 @@ def encode(tree: Any, prefix: str, arrays: dict[str, Array]) -> Any:
         items = [encode(value, prefix, arrays) for value in tree]
         return items if isinstance(tree, list) else {"tuple": items}
     raise TypeError(
-        f"a state must be made of dicts with texts as keys, lists, tuples, numbers, texts and arrays, but holds "
+        f"a state must consist of dicts with string keys, lists, tuples, numbers, strings and arrays, got "
         f"{type(tree).__name__}: convert it"
     )
 
 
 def decode(value: Any, arrays: Mapping[str, Array]) -> Any:
-    """The tree that `encode` took apart; KeyError, TypeError or ValueError for what it cannot have made.
+    """The tree that `encode` split; KeyError, TypeError or ValueError for values it cannot have produced.
 
     >>> decode({"tuple": [1, {"float": "nan"}, {"array": "a"}]}, {"a": np.zeros(1)})
     (1, nan, array([0.]))
@@ -69,4 +69,4 @@ def decode(value: Any, arrays: Mapping[str, Array]) -> Any:
         return float(held)
     if kind == "array":
         return arrays[held]
-    raise ValueError(f"a state holds {kind[:50]!r}, which is none of this version's kinds")
+    raise ValueError(f"a state holds {kind[:50]!r}, a kind this version does not know")

@@ -1,1 +1,1 @@
-"""The fit loop, and what it is made of."""
+"""The fit loop and its parts."""

@@ -1,4 +1,4 @@
-"""Statistics of batch normalisation, estimated anew for weights that no training step has made."""
+"""Re-estimation of batch normalization statistics, for weights that were set rather than trained."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fastbp.util.types import Array
 
 
 def renew_statistics(trainer: Trainer, rows: Rows | Iterable[Rows], batch_size: int) -> None:
-    """Set moving means and variances to the equal means of those of the batches, in one pass over the rows.
+    """Set moving means and variances to the plain averages over all batches, in one pass over the rows.
 
-    rows: all, or parts of so many that batches do not go beyond them.
+    rows: all of them, or parts of whole batches.
 
-    Every batch makes a step with the learning rate 0 from moving statistics of 0, which leaves momentum times its own;
-    weights, optimizer states and counters are then put back. Batches of one row, which have no variance, are left out.
-    As PyTorch's update_bn. Nothing happens where no layer has statistics.
+    Every batch makes a step with learning rate 0 from moving statistics of 0, which leaves momentum times its own
+    statistics; weights, optimizer states and counters are restored afterwards. Batches of one row, which have no
+    variance, are skipped. As PyTorch's update_bn. Does nothing if no layer has statistics.
     """
     engine = trainer.engine
     momenta = dict(_statistics(engine.specs))
@@ -57,7 +57,7 @@ def _batches(
 
 
 def _statistics(specs: Sequence[LayerSpec]) -> Iterator[tuple[int, float]]:
-    """The places in get_weights() of moving means and variances, each with its momentum."""
+    """Positions in get_weights() of moving means and variances, each with its momentum."""
     place = 0
     for spec in specs:
         learned = len(spec.parameters)

@@ -1,4 +1,4 @@
-"""The losses and metrics of epochs, added up while slices come in."""
+"""Loss and metrics per epoch, accumulated over slices."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 class EpochLogs:
-    """Adds up the losses and metrics of epochs while slices come in."""
+    """Accumulates the loss and the metrics of epochs, slice by slice."""
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
-        self._first = 0  # of the epochs that the last slice was of; sums of weighted losses, and of weights, of each
+        self._first = 0  # first epoch of the last slice; then the sums of weighted losses and of weights per epoch
         self._loss: Array = np.zeros(1)
         self._weight: Array = np.zeros(1)
-        self._known: dict[int, list[Any]] = {}  # of each metric, by epoch
+        self._metric_states: dict[int, list[Any]] = {}  # by epoch, one per metric
 
     def add(
         self, rows: Rows, piece: Slice, losses: npt.NDArray[np.float64], outputs: Array | None, report: Report
     ) -> None:
-        """Take in a slice of steps on rows: their losses, also of one dropped since not finite, and the outputs."""
+        """Add a slice of steps: their losses, including that of a step skipped as not finite, and outputs."""
         seen = report.steps + (report.status == 1)
         epoch, bounds = piece.epochs[:seen], piece.bounds[: seen + 1]
         weight: npt.NDArray[np.float64]
@@ -39,10 +39,10 @@ class EpochLogs:
         else:
             weight = np.add.reduceat(rows.weight[piece.order[: bounds[-1]]].astype(np.float64), bounds[:-1])
         first, past = int(epoch[0]), int(epoch[-1]) + 1
-        with np.errstate(invalid="ignore"):  # an infinite loss of rows that weigh nothing
+        with np.errstate(invalid="ignore"):  # an infinite loss of rows with weight 0
             terms = losses[:seen] * weight
-        goes_on = first == self._first + len(self._loss) - 1  # the epoch in which the last slice ended
-        # What is known comes first: bincount adds in order, so where slices were cut changes no bit.
+        goes_on = first == self._first + len(self._loss) - 1  # continues the epoch in which the last slice ended
+        # The sum so far comes first: bincount adds in order, so slice boundaries change no bit.
         place = np.concatenate([[0], epoch - first])
         self._loss = np.bincount(place, np.concatenate([[self._loss[-1] * goes_on], terms]))
         self._weight = np.bincount(place, np.concatenate([[self._weight[-1] * goes_on], weight]))
@@ -56,41 +56,41 @@ class EpochLogs:
     def _measure(self, rows: Rows, epoch: int, order: Indices, outputs: Array) -> None:
         trainer = self._trainer
         weight = None if rows.weight is None else rows.weight[order]
-        known = self._known.get(epoch) or [metric.start() for metric in trainer.metrics]
-        self._known[epoch] = trainer.measure(known, rows.y[order], outputs, weight)
+        states = self._metric_states.get(epoch) or [metric.start() for metric in trainer.metrics]
+        self._metric_states[epoch] = trainer.measure(states, rows.y[order], outputs, weight)
 
     def loss(self, epoch: int) -> float:
-        """The mean loss of an epoch so far."""
+        """Mean loss of an epoch so far."""
         return self._losses(epoch, epoch + 1)[0]
 
     def _losses(self, first: int, past: int) -> list[float]:
         epochs = slice(first - self._first, past - self._first)
         weight = self._weight[epochs]
-        # An epoch whose rows all weigh nothing has the loss 0, as such a batch has.
+        # An epoch of zero total weight has loss 0, like such a batch.
         losses: list[float] = (self._loss[epochs] / np.where(weight > 0, weight, 1)).tolist()
         return losses
 
     def columns(self, first: int, past: int) -> dict[str, list[float]]:
-        """The mean loss and the metrics of epochs first … past - 1, which are then forgotten."""
+        """Mean loss and metrics of epochs first … past - 1, whose metric states are then dropped."""
         result = {"loss": self._losses(first, past)}
         if self._trainer.metrics:
-            known = [self._known.pop(epoch, None) for epoch in range(first, past)]
+            states = [self._metric_states.pop(epoch, None) for epoch in range(first, past)]
             for position, metric in enumerate(self._trainer.metrics):
-                result[metric.name] = [metric.result(metric.start() if k is None else k[position]) for k in known]
+                result[metric.name] = [metric.result(metric.start() if s is None else s[position]) for s in states]
         return result
 
     def get_state(self) -> dict[str, Any]:
-        """What is known of the epoch in which the last slice ended; slices to come need no more."""
+        """State of the epoch in which the last slice ended, which is all that later slices need."""
         epoch = self._first + len(self._loss) - 1
         return {
             "epoch": epoch,
             "loss": float(self._loss[-1]),
             "weight": float(self._weight[-1]),
-            "known": self._known.get(epoch),
+            "known": self._metric_states.get(epoch),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the result of `get_state`."""
         self._first = state["epoch"]
         self._loss, self._weight = np.array([state["loss"]]), np.array([state["weight"]])
-        self._known = {} if state["known"] is None else {self._first: list(state["known"])}
+        self._metric_states = {} if state["known"] is None else {self._first: list(state["known"])}

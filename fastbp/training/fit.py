@@ -1,4 +1,4 @@
-"""The fit loop: windows of rows, slices of steps on them, and what happens between these."""
+"""The fit loop: windows of rows, slices of steps on them, and the work between slices."""
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ from fastbp.training.trainer import Trainer, evaluate, most_rows
 if TYPE_CHECKING:
     from fastbp.spec import Report
 
-_STATISTICS_ROWS = 1 << 16  # at a time, of the training data, where statistics are estimated anew
+_STATISTICS_ROWS = 1 << 16  # of training data at a time, when re-estimating statistics
 
 
 class Fit(FitState):
-    """One fit under way; callbacks with a method `set_fit` are given it."""
+    """A running fit; passed to callbacks that have a method `set_fit`."""
 
     def __init__(self, trainer: Trainer, job: Job, model: Any) -> None:
         super().__init__(trainer, job, model)
         self.pace = Pace(6.0 * trainer.engine.n_parameters * job.batch_size)
-        self._piece: Slice | None = None  # the last one that was begun
+        self._piece: Slice | None = None  # the last one started
         self._mixup = Mixup(job.mixup, trainer.seed, trainer.engine.output_size) if job.mixup else None
         self._deadline: float | None = None
         if job.time_limit is not None:
-            trainer.engine.warm_up()  # a fresh machine's compiling is no training
+            trainer.engine.warm_up()  # compilation does not count as training time
             self._deadline = time.monotonic() + job.time_limit
-        # What stops it from outside, the clock or another thread, without which it would have gone on.
+        # Why it was stopped from outside, by the clock or another thread; not part of the run itself.
         self._interrupted: str | None = None
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all that it takes to go on from here, whole or not at all; `fit(resume_from=path)` reads it."""
+        """Write everything needed to continue from here, atomically; `fit(resume_from=path)` reads it."""
         checkpoint.write(path, resuming.contents(self))
 
     def renew_statistics(self) -> None:
-        """Estimate what batch normalisation needs anew from the training data, for weights no step has made."""
+        """Re-estimate batch normalization statistics on the training data, after weights were set."""
         batch_size = self.job.batch_size
         size = -(-_STATISTICS_ROWS // batch_size) * batch_size
         with closing(self.job.feed.parts(size, batch_size)) as parts:
             renew_statistics(self.trainer, parts, batch_size)
 
     def run(self) -> Report | None:
-        """Train until the last epoch is done, something wants to stop, or the training diverged; its report then."""
+        """Train until the last epoch, a stop request or divergence; returns the report if training diverged."""
         try:
             return None if self.complete else self._all_slices()
         finally:  # Ctrl-C may strike as soon as the engine returns
@@ -65,7 +65,7 @@ class Fit(FitState):
             self.history.stopped = self.stopped or self._interrupted
 
     def _all_slices(self) -> Report | None:
-        """The loop: slice after slice, and what must happen between them."""
+        """The loop over slices, and the work between them."""
         job = self.job
         self._begin_epoch()
         with closing(self._pieces()) as pieces, self._progress() as progress:
@@ -84,7 +84,7 @@ class Fit(FitState):
         return None
 
     def _pieces(self) -> Generator[tuple[Rows, Slice], None, None]:
-        """All slices that are left, window after window, each with the rows that it is of."""
+        """The remaining slices, window by window, each with its rows."""
         job, most = self.job, most_rows(self.trainer)
         pause = job.validation is not None or any(
             overrides(callback, name) for callback in job.callbacks for name in ("on_epoch_begin", "on_epoch_end")
@@ -98,7 +98,7 @@ class Fit(FitState):
                     yield rows, piece
 
     def _begin_epoch(self) -> None:
-        """Tell that an epoch begins, if one does."""
+        """Call on_epoch_begin if an epoch begins here."""
         if self.step == self.began:
             hook(self.job.callbacks, "on_epoch_begin", self.epoch, {})
 
@@ -108,7 +108,7 @@ class Fit(FitState):
         return Progress(rows and rows * job.epochs, job.epochs, job.shown, done)
 
     def _slice(self, rows: Rows, piece: Slice) -> Report:
-        """Train one slice and add it to the logs of its epoch, the loss that was not finite included."""
+        """Train one slice and add it to the epoch logs, including a loss that is not finite."""
         trainer, self._piece = self.trainer, piece
         outputs = None
         if trainer.metrics:
@@ -123,7 +123,7 @@ class Fit(FitState):
         return report
 
     def _end_epochs(self, piece: Slice, done: int) -> None:
-        """Note down what is known of the epochs that ended and validate; more than one only if no-one looks on."""
+        """Record and validate finished epochs; more than one at a time only if nothing observes epochs."""
         first, past, job = self.epoch, int(piece.epochs[done]), self.job
         if past == first:
             return
@@ -143,13 +143,13 @@ class Fit(FitState):
             self.stopped = next(filter(None, reasons), "stop_training")
 
     def _count_epochs(self) -> None:
-        """Set the model's counter of epochs by its counter of steps."""
+        """Update the model's epoch counter from its step counter."""
         if self._piece is not None:
             done = self.trainer.step - self.first_step - self._piece.first
             self.trainer.epoch = self.first_epoch + int(self._piece.epochs[: done + 1][-1])
 
     def _ends(self) -> bool:
-        """Whether training ends here."""
+        """Whether training ends after this slice."""
         if self.complete:
             return True
         if self.model.stop_training:
@@ -159,14 +159,14 @@ class Fit(FitState):
         return self._interrupted is not None
 
     def _diverged(self, report: Report) -> Report:
-        """Note down what is known of the epoch that broke off."""
+        """Record the incomplete epoch in which training diverged."""
         self.stopped = "diverged"
         if self.step > self.began or report.status == 1:
             self.history.extend(self.epoch, self.epoch_logs.columns(self.epoch, self.epoch + 1))
         return report
 
     def _show(self, progress: Progress, piece: Slice, report: Report) -> None:
-        """Move the progress bar: the loss of the epoch under way, the metrics of the last one finished."""
+        """Update the progress bar with the loss of the current epoch and the metrics of the last finished one."""
         if not self.job.shown:
             return
         job, shown = self.job, dict(self.latest)
@@ -178,22 +178,22 @@ class Fit(FitState):
 
 def fit(trainer: Trainer, job: Job, model: Any) -> History:
     """Train for job.epochs epochs; see `Sequential.fit`."""
-    under_way = Fit(trainer, job, model)
-    saved = resuming.find(under_way)
+    current = Fit(trainer, job, model)
+    saved = resuming.find(current)
     model.stop_training = False
     hook(job.callbacks, "set_model", model)
-    hook(job.callbacks, "set_fit", under_way)
+    hook(job.callbacks, "set_fit", current)
     try:
         if saved is not None:
-            resuming.restore(under_way, saved)
+            resuming.restore(current, saved)
         hook(job.callbacks, "on_train_begin", {})
         if saved is not None:
-            resuming.restore_callbacks(under_way, saved)
-        saved = None  # nobody needs its copies of the weights while training
-        diverged = under_way.run()
-        hook(job.callbacks, "on_train_end", dict(under_way.latest))
+            resuming.restore_callbacks(current, saved)
+        saved = None  # free its copies of the weights while training
+        diverged = current.run()
+        hook(job.callbacks, "on_train_end", dict(current.latest))
     finally:
-        hook(job.callbacks, "set_fit", None)  # else a callback that is kept would keep the data
+        hook(job.callbacks, "set_fit", None)  # or a callback that is kept would keep the data alive
     if diverged is not None:
-        trainer.warn(diverged, stacklevel=3, epoch=under_way.history.epoch[-1])
-    return under_way.history
+        trainer.warn(diverged, stacklevel=3, epoch=current.history.epoch[-1])
+    return current.history

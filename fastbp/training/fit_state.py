@@ -1,4 +1,4 @@
-"""What a fit is given, and how far it is."""
+"""Arguments and progress of a fit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastbp.training.trainer import Trainer
 
 
 class Job(NamedTuple):
-    """The arguments of one fit, checked and converted."""
+    """The validated and converted arguments of one fit."""
 
     feed: Feed
     validation: Feed | None
@@ -27,11 +27,11 @@ class Job(NamedTuple):
 
 
 class FitState:
-    """A fit under way, as far as files and callbacks need to know it.
+    """The part of a running fit that checkpoints and callbacks need.
 
-    step, epoch: steps and epochs done, those before an interruption included; began: the step with which the epoch
-    under way began; last: whether no slice will follow; history: what will be returned; stopped: why training stops,
-    if a callback wants it to, which is part of the run.
+    step, epoch: steps and epochs done, including those before an interruption; began: first step of the current epoch;
+    last: whether this was the last slice; history: what fit will return; stopped: the reason if a callback requested
+    the stop, which is part of the run.
     """
 
     def __init__(self, trainer: Trainer, job: Job, model: Any) -> None:
@@ -41,9 +41,9 @@ class FitState:
         self.latest: dict[str, float] = {}
         self.epoch_logs = EpochLogs(trainer)
         self.stopped: str | None = None
-        self.given: dict[str, Any] | None = None  # what must be the same to go on, once `resume` has found it
+        self.given: dict[str, Any] | None = None  # what must match on resuming; computed by `resume`
 
     @property
     def complete(self) -> bool:
-        """Whether there is nothing left to do: the last epoch is done, or a callback stopped the training."""
+        """Whether the last epoch is done or a callback stopped training."""
         return self.stopped is not None or self.epoch == self.job.epochs

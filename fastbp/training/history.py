@@ -1,4 +1,4 @@
-"""What a fit reports, and the warning of one that diverged."""
+"""`History`, which fit returns, and the warning for diverged training."""
 
 from __future__ import annotations
 
@@ -8,15 +8,33 @@ _SHOWN = 10  # epochs that a notebook shows
 
 
 class DivergenceWarning(RuntimeWarning):
-    """Training stopped since a loss or a weight would have become infinite or not a number."""
+    """Training stopped because the loss or a weight would have become infinite or NaN."""
 
 
 class History:
-    """What fit reports.
+    """Loss and metrics of every epoch, as returned by fit.
 
-    history: the loss and the metrics of every epoch by name, those on validation data with ``val_`` before the name;
-    epoch: the numbers of the epochs, from 0. As Keras's. stopped: why training was stopped,
-    "early_stopping", "time_limit", "diverged", another callback's reason, "stop_training" where it gave none; or None.
+    Attributes
+    ----------
+    history : dict of str to list of float
+        Loss and metrics of every epoch by name; those on validation data have the prefix ``val_``.
+    epoch : list of int
+        Epoch numbers, from 0.
+    stopped : str or None
+        Why training stopped early: "early_stopping", "time_limit", "diverged", another callback's reason, or
+        "stop_training" if it gave none.
+
+    Notes
+    -----
+    As Keras's History.
+
+    Examples
+    --------
+    >>> model = Sequential([Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> history = model.fit([[0.0], [1.0]], [1.0, 3.0], epochs=3, validation_split=0.5)
+    >>> history.epoch, list(history.history)
+    ([0, 1, 2], ['loss', 'val_loss'])
     """
 
     def __init__(self) -> None:
@@ -25,7 +43,7 @@ class History:
         self.stopped: str | None = None
 
     def extend(self, first: int, columns: dict[str, list[float]]) -> None:
-        """Note down the figures of epochs first, first + 1, …"""
+        """Append the values of epochs first, first + 1, …"""
         self.epoch.extend(range(first, first + len(columns["loss"])))
         for name, values in columns.items():
             self.history.setdefault(name, []).extend(values)
@@ -35,7 +53,7 @@ class History:
         return f"History({len(self.epoch)} epochs{': ' + last if last else ''})"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: some epochs, evenly spaced, the last among them; epochs are counted from 1."""
+        """Shown in notebooks: a selection of evenly spaced epochs including the last, counted from 1."""
         n = len(self.epoch)
         columns = {name: values for name, values in self.history.items() if len(values) == n}
         shown = sorted({n - 1 - round(i * (n - 1) / (_SHOWN - 1)) for i in range(_SHOWN)}) if n else []

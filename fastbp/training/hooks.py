@@ -9,13 +9,13 @@ Hook = TypeVar("Hook", bound=Callable[..., None])
 
 
 def does_nothing(hook: Hook) -> Hook:
-    """Marks a hook of a base class: a fit need not stop between steps for it."""
+    """Mark a hook of a base class as empty: fit need not pause between steps for it."""
     hook.__dict__["does_nothing"] = True
     return hook
 
 
 def hook(callbacks: Iterable[Any], name: str, *arguments: Any) -> None:
-    """Call a method of every callback that has it."""
+    """Call a method on every callback that has it."""
     for callback in callbacks:
         method = getattr(callback, name, None)
         if method is not None:
@@ -23,6 +23,6 @@ def hook(callbacks: Iterable[Any], name: str, *arguments: Any) -> None:
 
 
 def overrides(callback: Any, name: str) -> bool:
-    """Whether a callback has a method of its own by this name."""
+    """Whether a callback implements this method itself."""
     method = getattr(callback, name, None)
     return method is not None and not getattr(method, "does_nothing", False)

@@ -1,4 +1,4 @@
-"""The scalars of an optimizer's steps, with the learning rate as callbacks have set it."""
+"""Per-step optimizer scalars, with the learning rate as set by callbacks."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy.typing as npt
 
 from fastbp.optimizers import Optimizer
 
-_AHEAD = 256  # single steps take the optimizer's scalars from a table of this many: 5 µs saved a step
+_AHEAD = 256  # rows precomputed for single steps, which saves 5 µs per step
 
 Scalars = npt.NDArray[np.float64]
 
 
 class Rates:
-    """An optimizer's scalars, row by row, their first column, the learning rate, as set.
+    """Rows of an optimizer's scalars; the first column is the learning rate, as set.
 
-    changed: None where nothing was set; else the rate of all steps or, where the optimizer's rate is a schedule, what
-    multiplies it.
+    changed: None if no learning rate was set; otherwise the learning rate of all steps or, if the optimizer's learning
+    rate is a schedule, the factor applied to it.
 
     >>> from fastbp.optimizers import SGD
     >>> rates = Rates(SGD(0.5))
@@ -44,18 +44,18 @@ class Rates:
     @changed.setter
     def changed(self, value: float | None) -> None:
         self._changed = value
-        self._start = -_AHEAD  # the table holds the rate before
+        self._start = -_AHEAD  # the table holds the old learning rate
 
     def get(self, step: int) -> float:
         """The learning rate of a step."""
         return float(self._computed(step, 1)[0, 0])
 
     def set(self, rate: Any, step: int) -> None:
-        """Make this the learning rate of a step, and of those behind it or, with a schedule, of these in proportion."""
+        """Set the learning rate of a step and all later ones; a schedule is scaled to match."""
         if isinstance(rate, bool) or not isinstance(rate, numbers.Real):
-            raise TypeError(f"learning_rate must be a number, but {rate!r} came: pass a float")
+            raise TypeError(f"learning_rate must be a number, got {rate!r}: pass a float")
         if not 0 <= float(rate) < math.inf:
-            raise ValueError(f"learning_rate must be at least 0 and finite, but {rate!r} came: pass such a number")
+            raise ValueError(f"learning_rate must be at least 0 and finite, got {rate!r}: pass such a float")
         if rate == self.get(step):
             return
         if not callable(self.optimizer.learning_rate):
@@ -64,14 +64,14 @@ class Rates:
         planned = float(self.optimizer.scalars(np.array([step // self._steps_per_update]))[0, 0])
         if planned == 0:
             raise ValueError(
-                f"learning_rate cannot be {rate!r} at step {step}, where the optimizer's schedule, which it scales, "
-                "is 0: set it at a later step, or compile with a number as the learning rate"
+                f"learning_rate cannot be {rate!r} at step {step}, where the schedule that it scales is 0: "
+                "set it at a later step, or compile with a number as the learning rate"
             )
         self.changed = float(rate) / planned
 
     def of(self, step: int, steps: int) -> Scalars:
-        """(steps, 8): the scalars of steps step, step + 1, …; overwritten by the next call where steps is 1."""
-        if steps > 1 or callable(self.optimizer.learning_rate):  # which may not be defined for steps not asked for
+        """The scalars (steps, 8) from this step on; a single row is overwritten by the next call."""
+        if steps > 1 or callable(self.optimizer.learning_rate):  # it may not be defined for other steps
             return self._computed(step, steps)
         row = step - self._start
         if not 0 <= row < _AHEAD:
@@ -89,6 +89,6 @@ class Rates:
             rows[:, 0] *= self._changed
         else:
             rows[:, 0] = self._changed
-        # One row broadcast stays one: the engine then prepares it once.
+        # A broadcast row stays broadcast: the engine then prepares it only once.
         result: Any = np.broadcast_to(rows, table.shape) if table.strides[0] == 0 else rows
         return result  # type: ignore[no-any-return]

@@ -1,9 +1,9 @@
-"""Mixup: a step trains on pairs of rows, blended, with their targets blended alike.
+"""Mixup: train on convex combinations of pairs of rows and of their targets.
 
     x <- lambda x + (1 - lambda) x'        y <- lambda y + (1 - lambda) y'        lambda ~ Beta(alpha, alpha)
 
-x' is another row of the same batch; lambda is drawn for every step. Zhang, Cisse, Dauphin and Lopez-Paz 2018, and as
-their code: one lambda for a batch. Class labels become rows of probabilities, which cross-entropy takes.
+x' is another row of the same batch; lambda is drawn once per step, as in the code of Zhang, Cisse, Dauphin and
+Lopez-Paz 2018. Class labels become rows of probabilities for cross-entropy.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ Indices = npt.NDArray[np.int64]
 
 
 class Mixup:
-    """Blends the rows of steps; the same steps are blended alike, however they are cut into slices."""
+    """Blends the rows of steps; the result does not depend on how steps are grouped into slices."""
 
     def __init__(self, alpha: float, seed: int, classes: int) -> None:
         self._stream, self._alpha, self._classes = Stream(seed, Purpose.MIXUP), alpha, classes
 
     @staticmethod
     def most_rows(rows: Rows) -> int:
-        """Rows to blend at a time: some 64 MiB of them."""
+        """Rows to blend at a time: about 64 MiB."""
         row_bytes: int = rows.X.shape[1] * rows.X.dtype.itemsize
         return max(1, (1 << 26) // row_bytes)
 
     def __call__(self, rows: Rows, order: Indices, bounds: Indices, step: int) -> Rows:
-        """The blended rows of steps step, step + 1, …, one after another as they are trained on."""
+        """The blended rows of steps step, step + 1, …, in training order."""
         partners, shares = np.empty_like(order), np.empty(len(order))
         for number, (begin, end) in enumerate(pairwise(bounds.tolist())):
             generator = self._stream.at(step + number)
@@ -60,7 +60,7 @@ def _blend(values: Any, order: Indices, partners: Indices, share: Any) -> Any:
 
 
 def check(alpha: Any, rows: Rows, loss: str, first: Layer) -> float:
-    """alpha as fit's argument mixup: 0 for none; else a positive number, rows that are not sparse, targets to blend."""
+    """Validate fit's argument mixup: 0 for none, else positive, for dense rows and targets that can be blended."""
     share = real(alpha, "mixup", "at least 0 and finite", lambda v: 0 <= v < np.inf, "pass 0 for none, or 0.2")
     if share and isinstance(rows.X, SparseRows):
         raise ValueError("mixup blends dense rows, but X is sparse: pass X.toarray(), or leave mixup out")

@@ -1,4 +1,4 @@
-"""The progress bar of a fit: loss, metrics, samples a second, time left."""
+"""The progress bar of fit: loss, metrics, samples per second, time left."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from types import TracebackType
 from typing import Any, Self
 
 _BAR = "{desc} {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left{postfix}"
-_COUNT = "{desc} {n_fmt} rows, {rate_fmt}{postfix}"  # while nobody knows how many there are
+_COUNT = "{desc} {n_fmt} rows, {rate_fmt}{postfix}"  # while the total is unknown
 
 
 def wanted(verbose: Any) -> bool:
-    """Whether to show a bar: verbose is "auto" (where standard error is a terminal), or true, or false."""
+    """Whether to show a bar: verbose is "auto" (if standard error is a terminal), 0 or 1."""
     if isinstance(verbose, str) and verbose == "auto":
         return sys.stderr is not None and sys.stderr.isatty()
     if not isinstance(verbose, str) and verbose in (0, 1):
         return bool(verbose)
-    raise ValueError(f"verbose must be 'auto', 0 or 1, but {verbose!r} came: pass one of these")
+    raise ValueError(f"verbose must be 'auto', 0 or 1, got {verbose!r}: pass one of these")
 
 
 class Progress:
-    """A bar over all samples of a fit, some of them done before, or nothing where it is not shown.
+    """A progress bar over all samples of a fit; does nothing if not shown.
 
-    samples: how many; None where that is not known yet: then it shows how many are done.
+    samples: the total, or None if unknown, in which case only a count is shown; done: samples from before a resume.
     """
 
     def __init__(self, samples: int | None, epochs: int, shown: bool, done: int = 0) -> None:
         self._epochs = epochs
         self._bar: Any = None
         if shown:
-            from tqdm import tqdm  # 20 ms, and most fits in programs show none
+            from tqdm import tqdm  # takes 20 ms to import, and most fits show no bar
 
             class Bar(tqdm):  # type: ignore[misc]
-                monitor_interval = 0  # no thread of its own: threads and fork do not mix
+                monitor_interval = 0  # no monitor thread: threads and fork do not mix
 
             self._bar = Bar(
                 total=samples, initial=done, unit=" samples", unit_scale=True, dynamic_ncols=True,
@@ -40,7 +40,7 @@ class Progress:
             )  # fmt: skip
 
     def update(self, samples: int, epoch: int, logs: dict[str, float], total: int | None) -> None:
-        """Show that so many more samples are done, in this epoch (from 0), with these figures, of so many in all."""
+        """Advance by some samples in this epoch (from 0) and show these logs; total: all samples, if known."""
         if self._bar is None:
             return
         if total is not None:

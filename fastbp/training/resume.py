@@ -1,7 +1,7 @@
-"""A fit at rest: what it takes, beside the model, to go on with it in another process as if nothing had happened.
+"""Checkpoints of an interrupted fit: what is needed, beside the model, to continue it in another process.
 
-All randomness is numbered by seed, step and epoch, so counters stand for it. Data and arguments are not kept but must
-be the same when the fit goes on; a fingerprint tells.
+All randomness is determined by seed, step and epoch, so counters are enough. Data and arguments are not stored but must
+be the same when the fit continues; fingerprints verify that.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from fastbp.training.fit_state import FitState
 from fastbp.util.arguments import count
 from fastbp.util.types import Array
 
-_FINGERPRINT_BYTES = 1 << 24  # of an array; of a larger one evenly spaced rows: 20 ms
+_FINGERPRINT_BYTES = 1 << 24  # hashed per array, of evenly spaced rows if it is larger: 20 ms
 
 
 class Saved(NamedTuple):
-    """What a file says, checked."""
+    """The validated contents of a checkpoint."""
 
     path: str
     snapshot: Snapshot
@@ -43,7 +43,7 @@ class Saved(NamedTuple):
 
 
 def contents(fit: FitState) -> Contents:
-    """What a file will hold of a fit that is between two slices."""
+    """The file contents for a fit that is between two slices."""
     arrays: dict[str, Array] = {}
     history = {name: np.array(values) for name, values in fit.history.history.items()}
     state = {
@@ -65,21 +65,21 @@ def contents(fit: FitState) -> Contents:
 
 
 def _states(fit: FitState) -> list[tuple[str, Any]]:
-    """The callbacks that have a state: class and state of each."""
+    """Class name and state of each callback that has a state."""
     able = [callback for callback in fit.job.callbacks if hasattr(callback, "get_state")]
     states = [(type(callback).__name__, callback.get_state()) for callback in able]
     return [(name, state) for name, state in states if state is not None]
 
 
 def _given(fit: FitState) -> dict[str, Any]:
-    """Model, data and arguments of the fit, described once: fingerprints take time."""
+    """Description of model, data and arguments, computed once because fingerprints take time."""
     if fit.given is None:
         fit.given = _described_fit(fit)
     return fit.given
 
 
 def _described_fit(fit: FitState) -> dict[str, Any]:
-    """What must be the same when the fit goes on: the model as it was composed and compiled, data and arguments."""
+    """Everything that must be the same on resuming: the model as built and compiled, data and arguments."""
     job, model = fit.job, fit.model
     return {
         "layers": [_described(layer) for layer in model.layers],
@@ -102,7 +102,7 @@ def _described(item: Any) -> Any:
 
 
 def _fingerprints(feed: Feed, what: str) -> dict[str, Any]:
-    if isinstance(feed, Chunks):  # of which nobody can know more before all is read
+    if isinstance(feed, Chunks):  # more is not known before all of it is read
         return {what + "source": feed.stream.description, what + "shuffle_window": feed.window}
     rows = feed.first
     weights = "sample_weight or class_weight" if not what else "sample_weight"
@@ -113,7 +113,7 @@ def _fingerprints(feed: Feed, what: str) -> dict[str, Any]:
 
 
 def _fingerprint(array: Array) -> dict[str, Any]:
-    """Shape, and a hash of the elements or of so many rows."""
+    """Shape, and a hash of the elements or of evenly spaced rows."""
     every = -(-array.nbytes // _FINGERPRINT_BYTES) or 1
     sample = np.ascontiguousarray(array[::every])
     text = hashlib.blake2b(sample.reshape(-1).view(np.uint8).data, digest_size=16).hexdigest()
@@ -124,9 +124,9 @@ def _fingerprint(array: Array) -> dict[str, Any]:
 
 
 def find(fit: FitState) -> Saved | None:
-    """What the file says from which this fit is to go on, checked; None where there is none. Nothing changes yet.
+    """The validated checkpoint to continue from, or None. Changes nothing yet.
 
-    Raises CheckpointError for a file that is damaged or no fit's, ValueError where it is of another fit.
+    Raises CheckpointError for a file that is damaged or holds no fit, ValueError if it belongs to another fit.
     """
     paths = (getattr(callback, "resume_from", None) for callback in fit.job.callbacks)
     path = fit.job.resume_from or next(filter(None, paths), None)
@@ -149,27 +149,27 @@ def find(fit: FitState) -> Saved | None:
         )
     ended = place.epoch == fit.job.epochs or saved.state["stopped"] is not None
     if ended and fit.job.resume_from is None and fit.trainer.step >= saved.snapshot.step:
-        return None  # the model has that fit behind it: this is the next
+        return None  # the model has completed that fit: this is the next one
     names = [name for name, _ in saved.state["callbacks"]]
     present = [name for name, _ in _states(fit)]
     if names != present:
         raise ValueError(
-            f"the fit in {path} had the callbacks {', '.join(names) or 'none'} that keep a state, but now come "
+            f"the fit in {path} had the callbacks {', '.join(names) or 'none'} that keep a state, got "
             f"{', '.join(present) or 'none'}: pass the same ones in the same order, or delete the file to begin anew"
         )
     return saved
 
 
 def _read(path: str, fit: FitState) -> Saved:
-    whole, signed = checkpoint.read(path)
-    if whole.fit is None or not signed:
+    saved, signed = checkpoint.read(path)
+    if saved.fit is None or not signed:
         raise CheckpointError(
-            f"{path} holds no fit that could go on: pass resume_from a file that BackupAndRestore wrote; a model that "
+            f"{path} holds no fit to resume: pass resume_from a file that BackupAndRestore wrote; a model that "
             "Sequential.save wrote is for fastbp.load"
         )
     try:
-        snapshot = from_contents(whole)
-        state = trees.decode(whole.fit, whole.arrays)
+        snapshot = from_contents(saved)
+        state = trees.decode(saved.fit, saved.arrays)
         step, first_epoch = (count(state[name], name, 0) for name in ("step", "first_epoch"))
         place = _place(state, step, fit)
         if snapshot.step < step or any(len(values) > place.epoch for values in state["history"].values()):
@@ -184,11 +184,11 @@ def _read(path: str, fit: FitState) -> Saved:
     except CheckpointError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise CheckpointError(f"{path} describes a fit that cannot be: {error!r}") from error
+        raise CheckpointError(f"{path} describes an impossible fit: {error!r}") from error
 
 
 def _place(state: dict[str, Any], step: int, fit: FitState) -> Place:
-    """Where the fit stood: of arrays the steps tell."""
+    """Position of the interrupted fit; for arrays it follows from the steps."""
     steps = fit.job.feed.steps_per_epoch(fit.job.batch_size)
     if steps is not None:
         return Place(step, step // steps, step // steps * steps)
@@ -199,7 +199,7 @@ def _place(state: dict[str, Any], step: int, fit: FitState) -> Place:
 
 
 def _check_given(saved: Saved, fit: FitState) -> None:
-    """ValueError, naming what differs, unless model, data and arguments are those of the file."""
+    """ValueError, naming the difference, unless model, data and arguments match the checkpoint."""
     for name, now in _given(fit).items():
         before = saved.state["given"].get(name)
         if before != now:
@@ -221,11 +221,11 @@ def _difference(before: Any, now: Any) -> str:
 
 
 def restore(fit: FitState, saved: Saved) -> None:
-    """Put the model and the fit into the state of the file."""
+    """Restore model and fit from the checkpoint."""
     state, trainer = saved.state, fit.trainer
     trainer.engine.set_weights(saved.snapshot.weights)
     fit.model.restore_state(saved.snapshot)
-    trainer.rates.changed = state["learning_rate"]  # with a function as schedule the snapshot has none
+    trainer.rates.changed = state["learning_rate"]  # missing from the snapshot if the schedule is a function
     fit.step, fit.epoch, fit.began = saved.place
     fit.first_step, fit.first_epoch = saved.first_step, saved.first_epoch
     fit.latest, fit.stopped = state["latest"], state["stopped"]
@@ -236,7 +236,7 @@ def restore(fit: FitState, saved: Saved) -> None:
 
 
 def restore_callbacks(fit: FitState, saved: Saved) -> None:
-    """Give the callbacks that have a state the one of the file."""
+    """Restore the state of stateful callbacks."""
     stateful = [c for c in fit.job.callbacks if hasattr(c, "get_state") and c.get_state() is not None]
     for callback, (name, state) in zip(stateful, saved.state["callbacks"], strict=True):
         try:

@@ -1,4 +1,4 @@
-"""An engine with what training needs beside it: single steps, slices of them, and the mean loss of rows."""
+"""The trainer: an engine with an optimizer's scalars and counters; single steps, slices of steps, and evaluation."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from fastbp.optimizers import Optimizer
     from fastbp.spec import Report
 
-_OUTPUT_BYTES = 1 << 23  # of a slice, kept for the metrics
+_OUTPUT_BYTES = 1 << 23  # per slice, kept for the metrics
 
 
 class Trainer:
-    """An engine with what training needs beside it; step counts from compile, epoch from when the model was built."""
+    """Runs steps on an engine; `step` counts from compile, `epoch` from when the model was built."""
 
     def __init__(
         self,
@@ -51,13 +51,13 @@ class Trainer:
 
     @property
     def activation(self) -> str:
-        """The name of the last activation."""
+        """Name of the last activation."""
         return self.blocks[-1].activation.name
 
-    def measure(self, known: Iterable[Any], y: Array, outputs: Array, weight: Array | None) -> list[Any]:
-        """What is known, metric by metric, after one more part of the data."""
+    def measure(self, states: Iterable[Any], y: Array, outputs: Array, weight: Array | None) -> list[Any]:
+        """Metric states after one more part of the data."""
         predictions = self.loss.predictions(outputs)
-        return metrics.add_all(self.metrics, known, y, predictions, weight, self.loss.name, self.activation)
+        return metrics.add_all(self.metrics, states, y, predictions, weight, self.loss.name, self.activation)
 
     def train(
         self,
@@ -68,13 +68,13 @@ class Trainer:
         n_threads: int | None = None,
         scalars: npt.NDArray[np.float64] | None = None,
     ) -> tuple[Report, npt.NDArray[np.float64]]:
-        """Run len(bounds) - 1 steps; the engine's report and the loss of each. scalars: instead of the optimizer's."""
+        """Run len(bounds) - 1 steps; returns the report and the loss of each. scalars override the optimizer's."""
         steps = len(bounds) - 1
         if scalars is None:
             scalars = self.rates.of(self.step, steps)
-        losses = np.empty(steps) if steps > 1 else self._loss  # one for all single steps: new arrays take their time
+        losses = np.empty(steps) if steps > 1 else self._loss  # reused by single steps: allocation takes time
         losses.fill(math.nan)
-        done, born = -1, self.engine.steps_trained
+        done, before = -1, self.engine.steps_trained
         self.engine.steps_since_compile = self.step
         try:
             report = self.engine.train(
@@ -82,11 +82,11 @@ class Trainer:
                 sample_weight=rows.weight, outputs=outputs, n_threads=n_threads,
             )  # fmt: skip
             done = report.steps
-        finally:  # Ctrl-C may strike after the engine's last step and before the line above: its losses tell
+        finally:  # after Ctrl-C right behind the engine's last step the losses tell how many were done
             if done < 0:
                 done = int(np.count_nonzero(np.isfinite(losses)))
             self.step += done
-            self.engine.steps_trained = born + done
+            self.engine.steps_trained = before + done
         return report, losses
 
     @property
@@ -99,26 +99,26 @@ class Trainer:
         self.rates.set(value, self.step)
 
     def first_rows(self, n: int) -> Indices:
-        """The order of rows 0 … n - 1."""
-        order = self._first_rows  # kept, since online learning asks for the same n again and again
+        """The order 0 … n - 1."""
+        order = self._first_rows  # cached: online learning uses the same n over and over
         if len(order) != n:
             order = self._first_rows = np.arange(n)
         return order
 
     def step_on(self, rows: Rows) -> tuple[Report, float]:
-        """One step on all these rows; the engine's report and the loss before it."""
+        """One step on all these rows; returns the engine's report and the loss before the update."""
         self._bounds[1] = n = len(rows.X)
         report, losses = self.train(rows, self.first_rows(n), self._bounds)
         return report, float(losses[0])
 
     def warn(self, report: Report, *, stacklevel: int, epoch: int | None = None) -> None:
-        """Say why training stopped; the weights are those of the last finished step."""
+        """Warn why training stopped; the weights are those of the last finished step."""
         where = "" if epoch is None else f" in epoch {epoch + 1}"
         if report.status == 1:
-            what = f"the loss of step {self.step + 1}{where} is not finite{self._at(report)}, so that step was left out"
+            what = f"the loss of step {self.step + 1}{where} is not finite{self._at(report)}, so the step was skipped"
         else:
             what = (
-                f"step {self.step}{where} would have made weights infinite{self._at(report)}; these kept their values"
+                f"step {self.step}{where} would have made weights infinite{self._at(report)}; they keep their values"
             )
         remedy = "lower the learning rate, scale X and y, or choose other initial weights"
         warnings.warn(f"training diverged: {what}; {remedy}", DivergenceWarning, stacklevel=stacklevel + 1)
@@ -128,10 +128,10 @@ class Trainer:
 
 
 def evaluate(trainer: Trainer, feed: Feed, n_threads: int | None) -> dict[str, float]:
-    """The mean loss and the metrics over all rows."""
+    """Mean loss and metrics over all rows."""
     engine, width = trainer.engine, trainer.engine.output_size
     total, weight = 0.0, 0.0
-    known = [metric.start() for metric in trainer.metrics]
+    states = [metric.start() for metric in trainer.metrics]
     with closing(feed.parts(chunk_rows(2.0 * engine.n_parameters, most_rows(trainer)))) as parts:
         for X, y, w in parts:
             outputs = np.empty((len(X), width), X.dtype) if trainer.metrics else None
@@ -139,11 +139,11 @@ def evaluate(trainer: Trainer, feed: Feed, n_threads: int | None) -> dict[str, f
             share = float(len(X)) if w is None else float(w.sum(dtype=np.float64))
             total, weight = total + share * loss, weight + share
             if outputs is not None:
-                known = trainer.measure(known, y, outputs, w)
+                states = trainer.measure(states, y, outputs, w)
     if not weight:
-        raise ValueError("sample_weight must have a positive entry, but all are 0: give the rows that count a weight")
+        raise ValueError("sample_weight must have a positive entry, but all are 0: give some rows a positive weight")
     logs = {"loss": float(total / weight)}
-    return logs | {metric.name: metric.result(state) for metric, state in zip(trainer.metrics, known, strict=True)}
+    return logs | {metric.name: metric.result(state) for metric, state in zip(trainer.metrics, states, strict=True)}
 
 
 def most_rows(trainer: Trainer) -> int:

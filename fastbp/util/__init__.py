@@ -1,1 +1,1 @@
-"""What every part shares: argument checks, random streams, tables of HTML, files written whole or not at all."""
+"""Helpers shared by every package: argument checks, random streams, HTML tables, atomic file writes."""

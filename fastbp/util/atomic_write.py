@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: a crash or a full disk leaves the old one, or the new one."""
+"""Atomic file writes: after a crash or on a full disk either the old file or the complete new one is there."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 @contextmanager
 def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """The path of a new file in the same folder, which takes the place of path once it is written and on the disk.
+    """Yield the path of a temporary file in the same folder, which replaces `path` once written and flushed to disk.
 
-    Where the block raises, the new file is gone and the old one as it was. A link stays one.
+    If the block raises, the temporary file is removed and the old file kept. Symbolic links are followed.
     """
     target = Path(os.path.realpath(os.fsdecode(path)))
     temporary = target.with_name(temporary_name(target.name, secrets.token_hex(8)))
@@ -24,11 +24,11 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(target.parent)  # have the renaming itself reach the disk
+    _sync(target.parent)  # flush the rename itself
 
 
 def temporary_name(name: str, token: str) -> str:
-    """What a file is called while it is written."""
+    """The name of the temporary file."""
     return f".{name}.{token}.tmp"
 
 

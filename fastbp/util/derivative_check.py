@@ -1,4 +1,4 @@
-"""A user's own function and its derivative, of numbers: whether they belong together."""
+"""Checks that a user's derivative belongs to the user's function, by central differences."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 
 from fastbp.util.arguments import flag
 
-# Off the usual kinks; targets that an activation's range may call for.
+# Points off the usual kinks; targets that cover the ranges of the activations.
 _POINTS = tuple(round(0.0371 + 0.15 * i, 4) for i in range(-27, 27))
 _TARGETS = (0.0, 1.0, -1.0, 0.3, 2.0)
 _STEP = 1e-5  # of central differences: both their errors are about 1e-10
 _CLOSE = 1e-4
 _LAMBDA = (lambda: None).__name__
-_AGREE = 0.9  # of the points: at kinks, and near poles, differences tell nothing
+_AGREE = 0.9  # share of the points: at kinks and near poles the differences are meaningless
 
 
 class Functions(NamedTuple):
-    """A function of one number or two, and its derivative by the first."""
+    """A function of one or two numbers, and its derivative with respect to the first."""
 
     function: Callable[..., float]
     derivative: Callable[..., float]
@@ -28,22 +28,21 @@ class Functions(NamedTuple):
 def checked_functions(
     function: Any, derivative: Any, name: Any, arguments: int, check: Any
 ) -> tuple[str, Functions]:
-    """The name and the two functions, if these belong together."""
+    """Return the name and the two functions, after checking the derivative against central differences."""
     for what, given in (("function", function), ("derivative", derivative)):
         if not callable(given):
             plural = "s" * (arguments > 1)
             raise TypeError(
-                f"{what} must be a function of {arguments} number{plural}, but {given!r} came: pass a def or a lambda"
+                f"{what} must be a function of {arguments} number{plural}, got {given!r}: pass a def or a lambda"
             )
     label = getattr(function, "__name__", None) if name is None else name
     if not isinstance(label, str) or not label:
-        raise TypeError(f"name must be a string, but {label!r} came: pass name= for a function that has none")
+        raise TypeError(f"name must be a string, got {label!r}: pass name= for a function that has none")
     functions = Functions(function, derivative)
     if flag(check, "check"):
         _compare(functions, arguments, label)
     if name is None and label == _LAMBDA:
-        raise ValueError(f"a custom function must have a name, by which files call it, but {label!r} came, which all "
-                         "lambdas have: pass name=")
+        raise ValueError(f"a custom function must have a name, which saved files use, got {label!r}: pass name=")
     return label, functions
 
 
@@ -56,7 +55,7 @@ def _compare(functions: Functions, arguments: int, label: str) -> None:
     if not errors:
         raise ValueError(
             f"{label!r} must be finite somewhere between -4 and 4, but is nowhere: correct it, or pass check=False if "
-            "it is meant for other numbers"
+            "its domain lies elsewhere"
         )
     good = sum(error <= _CLOSE for error, *_ in errors)
     if good < _AGREE * len(errors):
@@ -65,12 +64,12 @@ def _compare(functions: Functions, arguments: int, label: str) -> None:
         raise ValueError(
             f"derivative must be that of {label!r}, but at ({where}) it is {given:g}, where central differences give "
             f"{expected:g}, and it differs at {len(errors) - good} of {len(errors)} points: correct it, or pass "
-            "check=False if that is meant"
+            "check=False if this is intended"
         )
 
 
 def _pair(functions: Functions, point: tuple[float, ...]) -> Iterator[tuple[float, float]]:
-    """The derivative at a point and the difference quotient, where there are both."""
+    """Yield the derivative at a point and the difference quotient, where both exist."""
     z, *rest = point
     try:
         given = float(functions.derivative(z, *rest))

@@ -1,4 +1,4 @@
-"""Tables for notebooks: plain HTML in the page's own colours, light or dark; all text is escaped."""
+"""HTML tables for notebooks, in the colours of the page (light or dark); all text is escaped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CELL = "padding: 0.15em 0.8em; white-space: pre;"
 def table(
     header: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str = "", notes: Iterable[str] = (), left: int = 1
 ) -> str:
-    """A table whose first `left` columns are aligned left, the others right; caption above it, notes below.
+    """An HTML table; the first `left` columns are left-aligned, the others right-aligned; notes go below it.
 
     >>> "3 &lt; 4</td>" in table(["layer", "units"], [["Dense", "3 < 4"]], caption="a network")
     True

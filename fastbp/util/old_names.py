@@ -1,7 +1,7 @@
-"""Modules that have moved, under the names that pickles of earlier versions hold.
+"""Modules that have moved, importable under the names that pickles of earlier versions contain.
 
-A pickle names modules and cannot be rewritten when it is read, so their old names stay importable; nothing in fastbp
-uses them. Files of `Sequential.save` name no module, see `fastbp.storage.registry`.
+A pickle refers to classes by module and cannot be rewritten on loading, so the old names stay importable; nothing in
+fastbp uses them. Files written by `Sequential.save` contain no module names, see `fastbp.storage.registry`.
 """
 
 from __future__ import annotations
@@ -14,36 +14,43 @@ from types import ModuleType
 from typing import Any
 
 MOVED = {
+    "fastbp.callbacks.rates": "fastbp.callbacks.learning_rate",
     "fastbp.checkpoint": "fastbp.storage.errors",
+    "fastbp.exchange.parts": "fastbp.exchange.layer_weights",
+    "fastbp.functions": "fastbp.util.derivative_check",
     "fastbp.gradient_check": "fastbp.diagnosis.gradient_check",
     "fastbp.history": "fastbp.training.history",
+    "fastbp.kernels.plain_update": "fastbp.engine.plain_update",
     "fastbp.pickles": "fastbp.model.sequential",
     "fastbp.rate_finder": "fastbp.diagnosis.lr_finder",
     "fastbp.snapshot": "fastbp.storage.snapshot",
+    "fastbp.sources.archives": "fastbp.sources.npz",
+    "fastbp.sources.blocks": "fastbp.sources.arrays",
+    "fastbp.sources.texts": "fastbp.sources.csv_files",
 }
 
 
 class OldNames(MetaPathFinder, Loader):
-    """Finds a module that has moved: an empty one, which looks up everything in the new one."""
+    """Import hook: creates, for a module that has moved, an empty module that forwards to the new one."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Only the names in MOVED."""
+        """Only names in MOVED are found."""
         return ModuleSpec(name, self) if name in MOVED else None
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """The usual one."""
+        """None: use the default module type."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Let it forward."""
-        there = MOVED[module.__name__]
+        """Forward attribute access to the new module."""
+        target = MOVED[module.__name__]
 
         def forward(name: str) -> Any:
-            return getattr(importlib.import_module(there), name)
+            return getattr(importlib.import_module(target), name)
 
         module.__dict__["__getattr__"] = forward
 
 
 def install() -> None:
-    """Make the old names importable, once."""
+    """Add the import hook, once."""
     if not any(isinstance(finder, OldNames) for finder in sys.meta_path):
         sys.meta_path.append(OldNames())

@@ -1,4 +1,4 @@
-"""Random streams: one for each (seed, purpose, index), so that none depends on how much another was used."""
+"""Independent random streams, one for each (seed, purpose, index): how much one is used does not affect another."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 
 class Purpose(IntEnum):
-    """What a stream is for. The numbers are part of every saved model's future: never renumber."""
+    """What a stream is for. Saved models depend on the numbers: never renumber."""
 
     INITIALISE = 0
     SHUFFLE = 1
@@ -19,12 +19,12 @@ class Purpose(IntEnum):
 
 
 def generator(seed: int, purpose: Purpose, index: int) -> np.random.Generator:
-    """The generator of one purpose and index, PCG64."""
+    """The PCG64 generator of one purpose and index."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(purpose, index))))
 
 
 def mask_key(seed: int) -> tuple[int, int]:
-    """The key of the random masks of dropout and noise, two words of 32 bits: with it an engine draws what it needs.
+    """The key for dropout masks and noise, two 32-bit words, from which an engine draws what it needs.
 
     >>> mask_key(0) != mask_key(1)
     True
@@ -34,21 +34,21 @@ def mask_key(seed: int) -> tuple[int, int]:
 
 
 class Stream:
-    """The random numbers of one purpose, a generator for each index from 0, or for each window of an index.
+    """The random numbers of one purpose: one generator per index (from 0), or per window of an index.
 
-    Philox is keyed once and its counter set for each index; a new PCG64 costs 9 µs, as much as ten steps of a small
-    network.
+    Philox is keyed once and its counter is set for each index; creating a PCG64 costs 9 µs, as much as ten steps of a
+    small network.
     """
 
     def __init__(self, seed: int, purpose: Purpose) -> None:
         key = np.random.SeedSequence(seed, spawn_key=(purpose,)).generate_state(2, np.uint64)
         self._philox = np.random.Philox(key=key)
         self._generator = np.random.Generator(self._philox)
-        self._start = self._philox.state  # of a stream from which nothing was drawn
+        self._start = self._philox.state  # before the first draw
 
     def at(self, index: int, window: int = 0) -> np.random.Generator:
-        """The generator of this index, and of a window of it if it has several, until the next call."""
-        # The lowest word of the counter runs with what is drawn, the highest name the index: they never overlap.
+        """The generator of this index (and window), valid until the next call."""
+        # Draws advance the low words of the counter, index and window set the high ones: streams never overlap.
         counter = self._start["state"]["counter"]
         counter[2], counter[3] = window, index
         self._philox.state = self._start
@@ -56,11 +56,11 @@ class Stream:
 
 
 class Shuffler:
-    """The order of n rows in any epoch, from (seed, epoch) alone; or of n other things, for another purpose."""
+    """The permutation of n rows in any epoch, a function of (seed, epoch) alone."""
 
     def __init__(self, seed: int, n: int, purpose: Purpose = Purpose.SHUFFLE) -> None:
         self._stream, self._n = Stream(seed, purpose), n
 
     def order(self, epoch: int, window: int = 0) -> npt.NDArray[np.int64]:
-        """The rows 0 … n - 1 in the order of this epoch, int64 (n,); of a window of it, if it has several."""
+        """The rows 0 … n - 1 in the order of this epoch (and window), int64 (n,)."""
         return self._stream.at(epoch, window).permutation(self._n)

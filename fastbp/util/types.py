@@ -1,4 +1,4 @@
-"""Types that many modules name."""
+"""Type aliases used throughout."""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
-"""The version of fastbp, which files and pickles name."""
+"""The version of fastbp, recorded in files and pickles."""
 
 __version__ = "0.1.0"

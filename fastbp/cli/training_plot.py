@@ -1,0 +1,51 @@
+"""A training in one picture: its curves, and how the model did on the test rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastbp.callbacks.base import Callback, Logs
+from fastbp.plots.figures import done, new_figure
+from fastbp.plots.learning_curves import draw_history
+from fastbp.plots.predictions import draw_confusion_matrix, draw_predictions, matrix_side
+from fastbp.util.types import Array
+
+
+class TrainingPicture(Callback):
+    """Watch a fit, asking the model for the test rows after every epoch, and draw what was seen.
+
+    X, targets: the test rows as fit takes them; y: their class numbers (n,), or targets (n, outputs); class_names: of
+    the classes, empty where numbers are predicted. The model learns nothing of these rows.
+    """
+
+    def __init__(self, X: Array, targets: Array, y: Array, class_names: Sequence[Any] = ()) -> None:
+        self._X, self._targets, self._y, self.class_names = X, targets, y, list(class_names)
+        self.columns: dict[str, list[float]] = {}
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        seen = {"loss": logs["loss"], "val_loss": self.model.evaluate(self._X, self._targets)["loss"]}
+        if self.class_names:
+            seen["val_accuracy"] = float(np.mean(self.model.predict(self._X).argmax(axis=1) == self._y))
+        for name, value in seen.items():
+            self.columns.setdefault(name, []).append(value)
+
+    def draw(self, outputs: Array, y: Array, path: str | os.PathLike[str] | None = None) -> Any:
+        """The curves, and beside them the confusion matrix or the predictions; outputs, y: of the test rows."""
+        classes = len(self.class_names)
+        side = max(matrix_side(classes), 5.0) + 0.6
+        if not self.columns:  # ended within the first epoch
+            figure = new_figure(side + 1.0, side)
+            right = figure
+        else:
+            figure = new_figure(5.6 + side + 1.0, side)
+            left, right = figure.subfigures(1, 2, width_ratios=(5.6, side + 1.0))
+            draw_history(left, self.columns, held_out="test")
+        if classes:
+            draw_confusion_matrix(right, y, outputs.argmax(axis=1), self.class_names)
+        else:
+            draw_predictions(right, y, outputs)
+        return done(figure, path)

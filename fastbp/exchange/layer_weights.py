@@ -1,0 +1,174 @@
+"""A model as layers with their weights, and back: the representation shared by all formats.
+
+Every format has a table LAYERS, from layer classes to functions that translate them, and a table of activations by
+name. `translation` and `activation` look these up, and raise an error with the layer and a remedy for what is missing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from fastbp import activations
+from fastbp.layers import Activation, Dense, Layer, Residual
+from fastbp.layers.graph import PROJECTION, Block, blocks_of, parameters
+from fastbp.model.sequential import Sequential
+from fastbp.util.types import Array
+
+T = TypeVar("T")
+
+
+class ExchangeError(ValueError):
+    """A layer, activation or option that the format, or fastbp, does not support."""
+
+
+class Part(NamedTuple):
+    """A layer with its weights by name, such as kernel and bias, in the order of `Sequential.get_weights`.
+
+    name: its index in the list of layers, with a dot within a residual block, such as "2.0". within: the parts of a
+    residual block, whose own weight is its projection, if any. inputs, units: widths of its input and output.
+    """
+
+    name: str
+    layer: Layer
+    inputs: int
+    units: int
+    weights: dict[str, Array]
+    within: tuple[Part, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Its name in messages."""
+        return f"layer {self.name}, {type(self.layer).__name__}({self.units})"
+
+
+def parts_of(model: Any, what: str) -> tuple[Part, ...]:
+    """The parts of a model; TypeError if it is none, ValueError while its weights are unknown."""
+    if not isinstance(model, Sequential):
+        raise TypeError(f"{what} takes a fastbp.Sequential, got {type(model).__name__}: pass the model")
+    size = model.require_engine(what).input_size
+    blocks = blocks_of(model.layers, size)
+    weights: dict[int, dict[str, Array]] = defaultdict(dict)
+    for parameter, array in zip(parameters(blocks), model.get_weights(), strict=True):
+        weights[parameter.block][parameter.name.rpartition(".")[2]] = array
+    # An Activation may have been merged into the block before it; every other layer has a block of its own.
+    own = ((block, weights[place]) for place, block in enumerate(blocks) if not isinstance(block.layer, Activation))
+    return tuple(_parts(model.layers, own, "", size))
+
+
+def _parts(
+    layers: Iterable[Layer], blocks: Iterator[tuple[Block, dict[str, Array]]], prefix: str, width: int
+) -> Iterator[Part]:
+    for place, layer in enumerate(layers):
+        name, inputs = f"{prefix}{place}", width
+        within: tuple[Part, ...] = ()
+        weights: dict[str, Array] = {}
+        if isinstance(layer, Residual):
+            within = tuple(_parts(layer.layers, blocks, f"{name}.", width))
+        if not isinstance(layer, Activation):
+            block, weights = next(blocks)
+            if block.name.endswith(PROJECTION):
+                weights = {"projection": weights["kernel"]}
+                block, _ = next(blocks)
+            assert block.units is not None
+            width = block.units
+        yield Part(name, layer, inputs, width, weights, within)
+
+
+def model_of(parts: Iterable[Part], *, seed: int = 0, metadata: Mapping[str, str] | None = None) -> Sequential:
+    """The model made of these parts, with the dtype of their weights."""
+    parts = tuple(parts)
+    kernels = [part.weights["kernel"] for part in _all(parts) if isinstance(part.layer, Dense)]
+    if not kernels:
+        raise ExchangeError("a model must have at least one Dense, got none: pass a complete network")
+    network = [part.layer for part in parts]
+    model = Sequential(network, input_size=parts[0].inputs, seed=seed, dtype=_dtype(kernels))
+    model.set_weights(list(_flat(parts)))
+    model.metadata = dict(metadata or {})
+    return model
+
+
+def _all(parts: Iterable[Part]) -> Iterator[Part]:
+    for part in parts:
+        yield part
+        yield from _all(part.within)
+
+
+def _flat(parts: Iterable[Part]) -> Iterator[Array]:
+    for part in parts:
+        yield from _flat(part.within)
+        yield from part.weights.values()
+
+
+def _dtype(kernels: Iterable[Array]) -> str:
+    """float64 if all kernels have it, otherwise float32, which also holds shorter types."""
+    kinds = {array.dtype.name for array in kernels}
+    if "float64" in kinds and kinds != {"float64"}:
+        raise ExchangeError(
+            f"the kernels of a model must have one dtype, got {', '.join(sorted(kinds))}: convert them to one"
+        )
+    return "float64" if kinds == {"float64"} else "float32"
+
+
+# ---------------------------------------------------------------- lookups in tables of translations
+
+
+def translation(table: Mapping[type, T], part: Part, tool: str) -> T:
+    """Look up a layer in a format's table; ExchangeError if it is missing."""
+    found = table.get(type(part.layer))
+    if found is None:
+        known = ", ".join(sorted(kind.__name__ for kind in table))
+        raise ExchangeError(
+            f"{tool} must be given layers that it supports ({known}), got {part.label}: convert a model without it, "
+            "or save this one in fastbp's own format (Sequential.save)"
+        )
+    return found
+
+
+def activation_of(part: Part) -> activations.Activation:
+    """The activation of a Dense or an Activation."""
+    assert isinstance(part.layer, Dense | Activation)
+    return activations.get(part.layer.activation)
+
+
+def activation(table: Mapping[str, T], part: Part, tool: str) -> T:
+    """Look up an activation in a format's table; ExchangeError if it is missing."""
+    wanted = activation_of(part)
+    if isinstance(wanted, activations.CustomActivation):
+        raise ExchangeError(
+            f"{tool} does not support custom functions, but {part.label} has the CustomActivation {wanted.name!r}: "
+            f"use one of {', '.join(table)} instead, or save the model in fastbp's own format (Sequential.save)"
+        )
+    if wanted.name not in table:
+        raise ExchangeError(
+            f"{tool} has the activations {', '.join(table)}, but {part.label} has {wanted.name!r}: use one of these, "
+            "or save the model in fastbp's own format (Sequential.save)"
+        )
+    return table[wanted.name]
+
+
+def need(module: str, extra: str) -> Any:
+    """Import an optional package; ImportError with the command that installs it."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        if error.name is not None and error.name.partition(".")[0] != package:  # such as the backend of Keras
+            raise ImportError(
+                f"this needs {package}, which cannot be imported, because {error}: install that"
+                + ", or name another backend in the variable KERAS_BACKEND, such as torch" * (package == "keras")
+            ) from error
+        raise ImportError(f'this needs {package}, which is missing: pip install "fastbp[{extra}]"') from error
+
+
+def as_floats(values: Any) -> Array:
+    """Weights of another library as a C-contiguous float32 or float64 array, copied."""
+    if hasattr(values, "detach"):  # a PyTorch tensor, possibly on a device or of a dtype that NumPy lacks
+        values = values.detach().cpu()
+        values = (values if str(values.dtype) == "torch.float64" else values.float()).numpy()
+    array = np.asarray(values)
+    return np.array(array, np.float64 if array.dtype == np.float64 else np.float32, order="C")

@@ -1,5 +1,0 @@
-"""NEON on 64-bit Arm: 32 registers, a line is four of them; 6 x 1 keeps 24 quarter-lines of sums."""
-
-from fastbp.isa.table import Table
-
-TABLE = Table(name="neon", sums=6, columns=1, reciprocals=False, cpu="generic", features=("neon",))

@@ -1,0 +1,119 @@
+"""Cases of the register tile: products, from whose parts the tiles of all sizes are taken. See cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from fastbp.isa.codes import ACCUMULATE, APPLY_RELU, BIAS_COLUMNS, BIAS_ROWS, KEEP, ZERO
+
+from .cases import (
+    Case,
+    Operand,
+    assert_bits,
+    assert_within,
+    lanes_of,
+    unit,
+    wide,
+)
+
+
+class Product:
+    """One product of `rows` x k by k x `columns` lines, from whose parts the tiles of all sizes are taken."""
+
+    def __init__(self, dtype: str, k: int, rows: int, columns: int, seed: int = 0):
+        rng = np.random.default_rng([seed, k])
+        self.dtype, self.k, self.rows, self.columns, self.L = np.dtype(dtype), k, rows, columns, lanes_of(dtype)
+        self.A = rng.normal(size=(rows, k)).astype(dtype)
+        self.B = rng.normal(size=(columns, k, self.L)).astype(dtype)
+        self.C = rng.normal(size=(columns, rows, self.L)).astype(dtype)
+        self.bias_rows = rng.normal(size=rows).astype(dtype)
+        self.bias_columns = rng.normal(size=(columns, self.L)).astype(dtype)
+        self.answers: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}  # by start and post
+        self.bits: dict[tuple[int, int], np.ndarray] = {}  # what the first, largest tile gave
+
+    def part(self, first: int, last: int) -> Product:
+        """The product of steps first ... last-1 alone."""
+        part = Product(self.dtype.name, last - first, self.rows, self.columns)
+        part.A, part.B = self.A[:, first:last], self.B[:, first:last]
+        return part
+
+    def begin(self, start: int) -> np.ndarray:
+        shape = (self.columns, self.rows, self.L)
+        begins = {
+            ZERO: np.zeros(shape, self.dtype), ACCUMULATE: self.C,
+            BIAS_ROWS: np.broadcast_to(self.bias_rows[None, :, None], shape),
+            BIAS_COLUMNS: np.broadcast_to(self.bias_columns[:, None], shape),
+        }  # fmt: skip
+        return begins[start]
+
+    def exact(self, start: int, post: int) -> tuple[np.ndarray, np.ndarray]:
+        """The result and its bound: 2 (k + 1) u (|A||B| + |start|) + 4 u |result|; ReLU does not enlarge errors."""
+        key = start, post
+        if key in self.answers:
+            return self.answers[key]
+        A, B, begin = wide(self.A)[None], wide(self.B), wide(self.begin(start))
+        result = A @ B + begin
+        u = unit(self.dtype)
+        bound = 2 * (self.k + 1) * u * (np.abs(A) @ np.abs(B) + np.abs(begin)) + 4 * u * np.abs(result)
+        self.answers[key] = np.maximum(result, 0) if post == APPLY_RELU else result, bound
+        return self.answers[key]
+
+    def scalars(self, form: str, first: int, rows: int) -> tuple[Operand, list[int]]:
+        """A in the layout of the form, NaN in whatever belongs to other rows or columns of k; and its pitch."""
+        k, L = self.k, self.L
+        if form == "across":
+            A = Operand(self.dtype, max(k, 1) * L)
+            A.lines()[:k, :rows] = self.A[first : first + rows].T
+            return A, []
+        panels, pitch = -(-max(k, 1) // L), (rows + 3) * L
+        A = Operand(self.dtype, panels * pitch)
+        blocks = A.values.reshape(panels, rows + 3, L)
+        for n in range(k):
+            blocks[n // L, :rows, n % L] = self.A[first : first + rows, n]
+        return A, [pitch]
+
+    def tile(self, form: str, rows: int, columns: int, start: int, post: int, apart: int = 1) -> Case:
+        """The lower right `rows` x `columns` lines; `apart` lines lie between columns of B and of C."""
+        k, L, i, j = self.k, self.L, self.rows - rows, self.columns - columns
+        A, apitch = self.scalars(form, i, rows)
+        B = Operand(self.dtype, columns * (k + apart) * L)
+        B.values.reshape(columns, k + apart, L)[:, :k] = self.B[j:]
+        C = Operand(self.dtype, columns * (rows + apart) * L)
+        cells = C.values.reshape(columns, rows + apart, L)
+        C.written.reshape(cells.shape)[:, :rows] = True
+        if start == ACCUMULATE:
+            cells[:, :rows] = self.C[j:, i:]
+        bias = Operand(self.dtype, self.bias_rows[i:].size, self.bias_rows[i:], shift=1)
+        if start == BIAS_COLUMNS:
+            bias = Operand(self.dtype, columns * L, self.bias_columns[j:])
+        operands = [rows, columns, k, A, *apitch, B, (k + apart) * L, C, (rows + apart) * L, start, bias, post]
+        if form == "along":  # weights and two states to prefetch
+            operands += [Operand(self.dtype, 3 * 64 * L), 16 * L, 64 * L, 3, 2 * L, rows // 2]
+            operands += [Operand(self.dtype, 64 * L)]
+        else:
+            operands += [Operand(self.dtype, 64 * L)]
+
+        def check():
+            exact, bound = self.exact(start, post)
+            assert_within(cells[:, :rows], exact[j:, i:], bound[j:, i:])
+            known, seen = self.bits.setdefault(
+                (start, post),
+                (np.zeros((self.columns, self.rows, L), self.dtype), np.zeros((self.columns, self.rows), bool)),
+            )
+            known, seen = known[j:, i:], seen[j:, i:]
+            assert_bits(cells[:, :rows][seen], known[seen])
+            known[~seen], seen[:] = cells[:, :rows][~seen], True
+
+        return Case(form, self.dtype.name, operands, check, f"{rows}x{columns} k={k} start={start} post={post}")
+
+
+def tiles(table, dtype: str, k: int) -> Iterator[Case]:
+    """Every size, form, start and end of the product of k steps; all agree to the bit."""
+    product = Product(dtype, k, table.tallest(1), table.columns)
+    for start in (ZERO, ACCUMULATE, BIAS_ROWS, BIAS_COLUMNS):
+        for post in (KEEP, APPLY_RELU):
+            for rows, columns in table.sizes:
+                for form in ("across", "along") if rows <= product.L else ("along",):  # across: rows of one panel
+                    yield product.tile(form, rows, columns, start, post, apart=(rows + columns) % 3)
