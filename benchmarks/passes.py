@@ -21,7 +21,7 @@ import torch
 
 from benchmarks import tables
 from fastbp.engine.engine import Engine
-from fastbp.kernels import operations
+from fastbp.kernels.schema import operations
 from fastbp.spec import LayerSpec
 
 SHAPES = ((128, 512, 512), (128, 1024, 1024), (256, 2048, 2048), (256, 2500, 2000))

@@ -21,9 +21,9 @@ from fastbp.engine.threads import THREADS
 from fastbp.engine.workspace import Workspace
 from fastbp.isa import LINE
 from fastbp.isa.codes import ACTIVATIONS, FUSED_WITH_SIGMOID, KEEPS_SLOPES, LOSSES, RULE_CODES
-from fastbp.kernels import fields as field
 from fastbp.kernels import parallel, warm_up
-from fastbp.kernels import updates as columns
+from fastbp.kernels.passes import updates as columns
+from fastbp.kernels.schema import fields as field
 from fastbp.spec import LayerSpec, Report, ScalarFunctions, UpdateSpec
 
 Array = np.ndarray

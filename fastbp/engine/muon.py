@@ -40,7 +40,7 @@ def parameters(specs: Sequence[LayerSpec], shapes: Sequence[Sequence[tuple[int, 
     for layer, (spec, own) in enumerate(zip(specs, shapes, strict=True)):
         for number, shape in enumerate(own):
             start, end = end, end + math.prod(shape)
-            kernel = spec.kind == "embedding" or (spec.dense and number == 0)
+            kernel = spec.is_kernel(number)
             found.append(Parameter(slice(start, end), shape, layer, spec, kernel))
     return found
 

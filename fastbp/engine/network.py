@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastbp.engine import plan
-from fastbp.kernels import updates as columns
-from fastbp.kernels.fields import Piece, Settings, length
+from fastbp.kernels.passes import updates as columns
+from fastbp.kernels.schema.fields import Piece, Settings, length
 from fastbp.spec import LayerSpec, UpdateSpec
 
 Array = np.ndarray
@@ -67,7 +67,7 @@ class Network:
 
 def _settings(spec: LayerSpec, which: int, update_spec: UpdateSpec) -> tuple[float, ...]:
     """An array's row but for its pieces: kernels and tables alone have penalties, and decay if only kernels do."""
-    kernel = (spec.dense and which == 0) or spec.kind == "embedding"
+    kernel = spec.is_kernel(which)
     penalties = (spec.l1, spec.l2, spec.max_norm) if kernel else (0.0, 0.0, 0.0)
     return (spec.multiplier, float(kernel or not update_spec.decay_kernels_only), *penalties)
 
@@ -82,7 +82,7 @@ def _pieces(nodes: Sequence[plan.Node], layout: Array, lanes: int) -> Array:
             other = second if node.bias else -1
             pieces += [(index, offset + p * pitch, node.inputs, first, other, trained, 0) for p in range(panels)]
         elif node.columns:
-            pieces += [(index, offset + j * pitch, panels, node.rules[j], -1, trained, 0) for j in range(2)]
+            pieces += [(index, offset + j * pitch, panels, node.rules[j], -1, trained, 0) for j in range(node.arrays)]
         for size, rule in zip(plan.table_sizes(node, lanes), node.rules, strict=False):
             pieces += [(index, offset + start, min(PIECE, size // lanes - start // lanes), rule, -1, trained, 0)
                        for start in range(0, size, PIECE * lanes)]

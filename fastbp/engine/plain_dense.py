@@ -20,9 +20,9 @@ from fastbp.engine.engine import Engine, keeps_slopes
 from fastbp.engine.memory import EMPTY, aligned
 from fastbp.engine.workspace import Workspace
 from fastbp.isa.codes import IDENTITY
-from fastbp.kernels import operations as op
-from fastbp.kernels.fields import Layer
-from fastbp.kernels.loss_layer import LINEAR
+from fastbp.kernels.passes.loss_layer import LINEAR
+from fastbp.kernels.schema import operations as op
+from fastbp.kernels.schema.fields import Layer
 from fastbp.spec import LayerSpec
 
 Array = np.ndarray

@@ -17,7 +17,7 @@ from fastbp.engine.memory import address, aligned
 from fastbp.isa import LINE
 from fastbp.isa.codes import MOST_STATES, RULE_CODES
 from fastbp.kernels import entries, jit
-from fastbp.kernels.array_update import SCRATCH, pass_through
+from fastbp.kernels.passes.array_update import SCRATCH, pass_through
 
 Array = np.ndarray
 

@@ -22,19 +22,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastbp import spec
 from fastbp.isa import LINE
 from fastbp.isa.targets import detect
-from fastbp.kernels.fields import (
+from fastbp.kernels.schema.fields import (
     ACTIVATION,
     ADD,
     ADDED,
-    BATCH_NORM,
     DENSE,
     DROPOUT,
     FINISHED,
     GROUP_LINES,
     INPUT,
-    LAYER_NORM,
+    KINDS,
     MOST_PARAMETERS,
     NOISE,
     NOT_SENT,
@@ -78,13 +78,14 @@ class Node(NamedTuple):
 
     @property
     def columns(self) -> int:
-        """Runs of parameters that a normalisation has."""
-        return {BATCH_NORM: 4, LAYER_NORM: 2}.get(self.kind, 0)
+        """Arrays with one number a unit: those of all kinds but dense and embedding."""
+        kind = spec.KINDS[KINDS[self.kind]]
+        return 0 if kind.kernel or kind.tables else len(kind.parameters) + len(kind.statistics)
 
     @property
     def arrays(self) -> int:
         """How many arrays an optimizer moves: kernel and biases, gamma and beta, or tables."""
-        return 1 + self.bias if self.dense else len(self.tables) or min(2, self.columns)
+        return 1 + self.bias if self.dense else len(self.tables) or len(spec.KINDS[KINDS[self.kind]].parameters)
 
 
 def plain(nodes: Sequence[Node]) -> bool:

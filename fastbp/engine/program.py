@@ -8,8 +8,8 @@ import numpy as np
 
 from fastbp.engine.plan import L2_BYTES, Node, ceil_div, passes_through, plain, updates_wait
 from fastbp.isa import LINE
-from fastbp.kernels.fields import INPUT, Operation
-from fastbp.kernels.operations import (
+from fastbp.kernels.schema.fields import INPUT, Operation
+from fastbp.kernels.schema.operations import (
     APPLY,
     BACKWARD,
     BY_BATCH,

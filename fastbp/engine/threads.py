@@ -11,7 +11,7 @@ import numpy as np
 from fastbp.engine.memory import address
 from fastbp.isa.targets.detect import usable_cores
 from fastbp.kernels import entries, jit
-from fastbp.kernels.context import OWN, SHARED
+from fastbp.kernels.schema.context import OWN, SHARED
 
 Array = np.ndarray
 

@@ -16,9 +16,10 @@ from fastbp.engine.network import Network
 from fastbp.engine.threads import THREADS
 from fastbp.isa import LINE
 from fastbp.isa.targets.detect import usable_cores
-from fastbp.kernels import context, jit, parallel, worker
-from fastbp.kernels import fields as field
-from fastbp.kernels.fields import Layer
+from fastbp.kernels import jit, parallel, worker
+from fastbp.kernels.schema import context
+from fastbp.kernels.schema import fields as field
+from fastbp.kernels.schema.fields import Layer
 
 Array = np.ndarray
 WORD = {name: place.word for name, place in context.PLACES.items()}

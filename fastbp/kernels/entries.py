@@ -12,13 +12,13 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastbp.isa.microkernels import SLOTS
-from fastbp.kernels.array_update import update_float32 as update_array_float32
-from fastbp.kernels.array_update import update_float64 as update_array_float64
 from fastbp.kernels.jit import callback, parallel
 from fastbp.kernels.microkernels import PORTABLE, table_float32, table_float64
+from fastbp.kernels.passes.array_update import update_float32 as update_array_float32
+from fastbp.kernels.passes.array_update import update_float64 as update_array_float64
 from fastbp.kernels.peak import repeat_float32, repeat_float64
 from fastbp.kernels.pieces import run_node, run_update
-from fastbp.kernels.pointers import context_float32, context_float64
+from fastbp.kernels.schema.pointers import context_float32, context_float64
 from fastbp.kernels.worker import work
 
 

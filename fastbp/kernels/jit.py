@@ -29,6 +29,7 @@ from numba.core import config, event
 from fastbp import isa
 from fastbp.isa.targets.detect import usable_cores
 from fastbp.kernels.parts import EntryCompiler, PartCompiler
+from fastbp.spec import KINDS
 
 JIT = not config.DISABLE_JIT
 # Never `reassoc` (a row alone would differ from the same row in a batch), never `nnan` or `ninf` (they delete isnan).
@@ -115,7 +116,9 @@ def source_hash() -> str:
     package = Path(__file__).parent.parent
     for path in sorted([*package.glob("isa/**/*.py"), *package.glob("kernels/**/*.py")]):
         digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    digest.update(f"{numba.__version__} {sys.version_info[:2]} {isa.NAME} {processor()}".encode())
+    # The codes of the kinds of layers are their places in spec.KINDS.
+    facts = (numba.__version__, sys.version_info[:2], isa.NAME, processor(), *KINDS)
+    digest.update(repr(facts).encode())
     return digest.hexdigest()[:16]
 
 

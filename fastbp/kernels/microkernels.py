@@ -19,7 +19,7 @@ from fastbp.isa.emitters import threads
 from fastbp.isa.emitters.lines import signature as pointers
 from fastbp.isa.microkernels import SLOTS, fill, twin, twin_helpers
 from fastbp.kernels import jit
-from fastbp.kernels.pointers import Pointer, as_arrays
+from fastbp.kernels.schema.pointers import Pointer, as_arrays
 
 N_ACTIVATIONS, N_LOSSES = len(ELEMENTWISE), len(LOSSES)
 PORTABLE = isa.NAME == "portable" or not jit.JIT

@@ -10,7 +10,7 @@ from fastbp.isa.codes import KEEP, ZERO
 from fastbp.isa.microkernels import SLOTS
 from fastbp.kernels import jit
 from fastbp.kernels.microkernels import across, peak
-from fastbp.kernels.pointers import pointer
+from fastbp.kernels.schema.pointers import pointer
 
 CHAIN, TILE = range(2)
 ROWS, COLUMNS = isa.table().sizes[0]

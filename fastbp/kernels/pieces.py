@@ -9,14 +9,22 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastbp.kernels import jit
-from fastbp.kernels import operations as op
-from fastbp.kernels.embedding import embed, table_weights
 from fastbp.kernels.jit import inlined_part, part
-from fastbp.kernels.nodes import node_backward, node_forward, node_weights
-from fastbp.kernels.pointers import address_of
-from fastbp.kernels.pointers import worker_zero as _worker_zero
-from fastbp.kernels.sparse import run_sparse
-from fastbp.kernels.updates import apply_piece, direction_scalars, factors, measure_piece, penalty, prepare_piece, trust
+from fastbp.kernels.passes.embedding import embed, table_weights
+from fastbp.kernels.passes.nodes import node_backward, node_forward, node_weights
+from fastbp.kernels.passes.sparse import run_sparse
+from fastbp.kernels.passes.updates import (
+    apply_piece,
+    direction_scalars,
+    factors,
+    measure_piece,
+    penalty,
+    prepare_piece,
+    trust,
+)
+from fastbp.kernels.schema import operations as op
+from fastbp.kernels.schema.pointers import address_of
+from fastbp.kernels.schema.pointers import worker_zero as _worker_zero
 
 
 @part

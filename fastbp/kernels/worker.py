@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 
-from fastbp.kernels import fields as field
-from fastbp.kernels import operations as op
-from fastbp.kernels.dense import backward, forward, weights
 from fastbp.kernels.jit import inlined_part
-from fastbp.kernels.loss_layer import gather_inputs, loss_and_deltas, predict
 from fastbp.kernels.microkernels import atomic_store, exchange_if, flush_denormals, restore_denormals
 from fastbp.kernels.parallel import ALONE, STATUS, STEPS, UNDECIDED, WORDS, barrier, counter, gather_workers, take
+from fastbp.kernels.passes.dense import backward, forward, weights
+from fastbp.kernels.passes.loss_layer import gather_inputs, loss_and_deltas, predict
+from fastbp.kernels.passes.updates import ACCUMULATION, N_SUMS, PENALTY, clips, fold_groups, square_runs, start
 from fastbp.kernels.pieces import call_node, call_update, worker_zero
-from fastbp.kernels.updates import ACCUMULATION, N_SUMS, PENALTY, clips, fold_groups, square_runs, start
+from fastbp.kernels.schema import fields as field
+from fastbp.kernels.schema import operations as op
 
 OK, LOSS_NOT_FINITE, UPDATE_NOT_FINITE = range(3)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fastbp.isa.codes import CATEGORICAL, CROSS_ENTROPY, GAUSSIAN_NLL, QUANTILE, SIGMOID, SOFTMAX
-from fastbp.kernels import fields as field
-from fastbp.kernels.dense import all_deltas, inputs_of
-from fastbp.kernels.fields import GRADIENT_LINES
 from fastbp.kernels.jit import inlined_part, part
 from fastbp.kernels.microkernels import activate, gather, loss, scale, scatter, softmax, softmax_slope, zero
+from fastbp.kernels.passes.dense import all_deltas, inputs_of
+from fastbp.kernels.schema import fields as field
+from fastbp.kernels.schema.fields import GRADIENT_LINES
 
 # LINEAR: sum of a y, whose derivative by the activations a is y; `dense_backward` gives it any derivative so.
 LINEAR = -1

@@ -9,8 +9,8 @@ from fastbp.isa.codes import MOST_STATES
 from fastbp.kernels import jit
 from fastbp.kernels.microkernels import flush_denormals, restore_denormals
 from fastbp.kernels.microkernels import update as update_lines
-from fastbp.kernels.optimizer_scalars import fold
-from fastbp.kernels.pointers import pointer
+from fastbp.kernels.passes.optimizer_scalars import fold
+from fastbp.kernels.schema.pointers import pointer
 
 # Lines of a block: five arrays of them and the rule's scalars take 10 KiB.
 BLOCK = 32

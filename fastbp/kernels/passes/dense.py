@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from fastbp import isa
 from fastbp.isa.codes import ACCUMULATE, ACTIVATIONS, AHEAD_LINES, APPLY_RELU, BIAS_ROWS, KEEP, ROUNDS, ZERO
-from fastbp.kernels import fields as field
 from fastbp.kernels.jit import inlined_part
 from fastbp.kernels.microkernels import across, activate, add, along, slope, transpose, update
+from fastbp.kernels.schema import fields as field
 
 MOST_COLUMNS = isa.table().columns
 # By the number of columns: the tallest tile, and how often AHEAD_LINES times its columns go into its rows.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-# Kinds of nodes, in the order of their codes.
-KINDS = ("dense", "activation", "batch_norm", "layer_norm", "dropout", "noise", "add", "embedding")
+from fastbp import spec
+
+KINDS = tuple(spec.KINDS)  # of nodes, in the order of their codes
 (DENSE, ACTIVATION, BATCH_NORM, LAYER_NORM, DROPOUT, NOISE, ADD, EMBEDDING) = range(len(KINDS))
 INPUT, NOWHERE = -1, -2  # as numbers of nodes
+
+
 def length(kind: type) -> int:
     """How many words a row has whose fields the class names."""
     return 1 + max(place for name, place in vars(kind).items() if not name.startswith("_"))

@@ -18,8 +18,8 @@ from numba.extending import intrinsic, register_model
 from numba.np.arrayobj import populate_array
 
 from fastbp.isa import LINE
-from fastbp.kernels.context import PLACES, SHARED
-from fastbp.kernels.fields import Settings, length
+from fastbp.kernels.schema.context import PLACES, SHARED
+from fastbp.kernels.schema.fields import Settings, length
 
 WORD = ir.IntType(64)
 PTR = ir.IntType(8).as_pointer()  # Numba's stores want to see what a pointer points to

@@ -7,11 +7,11 @@ other rule moves every weight in every step, and takes the gradient from its c.
 
 from __future__ import annotations
 
-from fastbp.kernels import fields as field
-from fastbp.kernels import operations as op
 from fastbp.kernels.jit import part
 from fastbp.kernels.microkernels import sparse_add, sparse_forward, transpose, update, zero
-from fastbp.kernels.nodes import curve
+from fastbp.kernels.passes.nodes import curve
+from fastbp.kernels.schema import fields as field
+from fastbp.kernels.schema import operations as op
 
 
 @part

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbp.isa import LINE
-from fastbp.kernels.fields import Layer, Operation, Piece, Settings, Table, length
+from fastbp.kernels.schema.fields import Layer, Operation, Piece, Settings, Table, length
 
 # Arrays: their elements' type, "real" for the network's own, or the class that names the fields of their rows.
 ARRAYS: dict[str, Any] = {

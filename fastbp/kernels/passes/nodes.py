@@ -9,8 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from fastbp.isa.codes import IDENTITY
-from fastbp.kernels import fields as field
-from fastbp.kernels.dense import activation, all_deltas, deltas
 from fastbp.kernels.jit import part
 from fastbp.kernels.microkernels import (
     activate,
@@ -25,6 +23,8 @@ from fastbp.kernels.microkernels import (
     noise,
     update,
 )
+from fastbp.kernels.passes.dense import activation, all_deltas, deltas
+from fastbp.kernels.schema import fields as field
 
 
 @part

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 
-from fastbp.kernels import fields as field
 from fastbp.kernels.jit import part
 from fastbp.kernels.microkernels import (
     average,
@@ -27,8 +26,9 @@ from fastbp.kernels.microkernels import (
     squares,
     update,
 )
-from fastbp.kernels.optimizer_scalars import fold
 from fastbp.kernels.parallel import STATUS
+from fastbp.kernels.passes.optimizer_scalars import fold
+from fastbp.kernels.schema import fields as field
 
 # Of the whole network.
 CLIPVALUE, CLIPNORM, GLOBAL_CLIPNORM, ACCUMULATION, EMA_MOMENTUM, AVERAGE, N_UPDATE_SPEC = range(7)

@@ -8,10 +8,10 @@ rules with a memory need it.
 
 from __future__ import annotations
 
-from fastbp.kernels import fields as field
 from fastbp.kernels.jit import part
 from fastbp.kernels.microkernels import update, zero
-from fastbp.kernels.nodes import copy
+from fastbp.kernels.passes.nodes import copy
+from fastbp.kernels.schema import fields as field
 
 
 @part
