@@ -138,8 +138,8 @@ class Epochs:
         values = self.rules.design.loss_scale * losses
         if self._constants is not None:
             values += self._constant_terms(order, len(losses) // self.steps)
-        means: list[float] = (values.reshape(-1, self.steps) @ self._sizes / self.n).tolist()
-        return means
+        # One dot for each epoch: a matrix product adds in an order that depends on how many epochs a slice held.
+        return [float(epoch @ self._sizes) / self.n for epoch in values.reshape(-1, self.steps)]
 
     def _constant_terms(self, order: Array, epochs: int) -> Array:
         """The (weighted) mean of the constants over the rows of each step."""
