@@ -9,8 +9,8 @@ with its scalars laid out in two ways (see `emitters.tile`):
     i | a |   |   |   times   | B[j][k][0:L]   |  k        start: ZERO, ACCUMULATE (C is read), BIAS_ROWS, BIAS_COLUMNS
       +---+---+---+           +----------------+           post:  KEEP, APPLY_RELU
 
-Rows and columns are sizes of the instruction set's table; callers cut a grid into those with `kernels.passes.dense`. What
-each microkernel computes is said at its emitter, and in loops by its twin.
+Rows and columns are sizes of the instruction set's table; callers cut a grid into those with `kernels.passes.dense`.
+What each microkernel computes is said at its emitter, and in loops by its twin.
 
 A row here reads
 
