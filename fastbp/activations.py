@@ -31,7 +31,8 @@ DEFAULT_ALPHA = {
 }
 NAMES = tuple(DEFAULT_ALPHA)
 PARAMETRIC = ("leaky_relu", "elu")
-NAMES_ELSEWHERE = {"linear": "identity", "none": "identity", "logistic": "sigmoid", "swish": "silu"}
+# Names in other libraries, for "did you mean".
+ALIASES = {"linear": "identity", "none": "identity", "logistic": "sigmoid", "swish": "silu"}
 
 
 @dataclass(frozen=True)
@@ -219,13 +220,15 @@ def get(activation: str | Activation) -> Activation:
     if isinstance(activation, Activation):
         return activation
     if not isinstance(activation, str):
-        rule = f"activation must be an Activation object or one of {', '.join(NAMES)}"
-        raise TypeError(f"{rule}, got {activation!r}: {remedy_for(activation)}")
+        raise TypeError(
+            f"activation must be an Activation object or one of {', '.join(NAMES)}, got {activation!r}: "
+            f"{remedy_for(activation)}"
+        )
     if activation not in DEFAULT_ALPHA:
         raise ValueError(_unknown(activation))
     return Activation(activation, DEFAULT_ALPHA[activation])
 
 
 def _unknown(name: object) -> str:
-    hint = did_you_mean(str(name), NAMES, NAMES_ELSEWHERE)
+    hint = did_you_mean(str(name), NAMES, ALIASES)
     return f"activation must be one of {', '.join(NAMES)}, got {name!r}{hint}"

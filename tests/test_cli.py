@@ -363,7 +363,7 @@ class TestErrors:
 
 
 class TestHelp:
-    @pytest.mark.parametrize("command", [[], ["train"], ["predict"], ["bench"], ["info"]])
+    @pytest.mark.parametrize("command", [[], ["train"], ["predict"], ["bench"], ["warmup"], ["info"]])
     def test_everywhere(self, capsys, command):
         with pytest.raises(SystemExit) as stop:
             main([*command, "--help"])
@@ -419,6 +419,16 @@ class TestInterrupt:
         assert "Traceback" not in err
         assert "saved the model of the last finished step" in out
         assert np.isfinite(fastbp.load("flowers.safetensors").predict(np.zeros((1, 3)))).all()
+
+
+@pytest.mark.jit
+def test_warmup_says_what_is_compiled_and_where(capsys):
+    assert main(["warmup", "--dtype", "float32"]) == 0
+    out = capsys.readouterr().out
+    assert "worker         float32" in out
+    assert "float64" not in out
+    assert main(["warmup", "--dtype", "float32"]) == 0  # and the second time finds all of it
+    assert "compiled in" not in capsys.readouterr().out
 
 
 def test_info(capsys):

@@ -52,8 +52,8 @@ def health(layers=4, epochs=(0, 1, 2), verdict="vanishing"):
     seen = fastbp.GradientHealth(np.eye(2), [0.0, 1.0])
     seen.layers, seen.epochs = [f"Dense({i + 1}, tanh)" for i in range(layers)], list(epochs)
     figures = np.tile(10.0 ** np.arange(-layers, 0), (4, 1))
-    seen._records = [figures.copy() for _ in epochs]
-    seen._records[0][1, 0], seen._records[-1][1, 1] = 0.0, np.inf
+    seen._looks = [figures.copy() for _ in epochs]
+    seen._looks[0][1, 0], seen._looks[-1][1, 1] = 0.0, np.inf
     seen.verdicts = [[verdict, *["healthy"] * (layers - 1)] for _ in epochs]
     return seen
 

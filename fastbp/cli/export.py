@@ -15,7 +15,7 @@ from fastbp.exchange.onnx_graph import to_onnx
 from fastbp.exchange.sklearn_mlp import to_sklearn
 from fastbp.exchange.torch_modules import state_dict
 from fastbp.model.sequential import Sequential
-from fastbp.util.atomic_write import replaced
+from fastbp.util.atomic_write import atomic_write
 
 EXAMPLES = """formats, each of which needs the package of that name:
   numpy    NAME.py: a module that needs only NumPy, with predict(X)
@@ -51,13 +51,13 @@ def export(model: str, to: str, output: str | None) -> int:
 
 def _write_torch(model: Sequential, path: Path) -> None:
     torch, state = need("torch", "torch"), state_dict(model)
-    with replaced(path) as temporary:
+    with atomic_write(path) as temporary:
         torch.save(state, temporary)
 
 
 def _write_keras(model: Sequential, path: Path) -> None:
     theirs = to_keras(model)
-    with replaced(path) as temporary:
+    with atomic_write(path) as temporary:
         ending = temporary.with_suffix(".keras")  # Keras determines the format by it
         try:
             theirs.save(ending)
@@ -68,7 +68,7 @@ def _write_keras(model: Sequential, path: Path) -> None:
 
 def _write_sklearn(model: Sequential, path: Path) -> None:
     mlp = to_sklearn(model)
-    with replaced(path) as temporary:
+    with atomic_write(path) as temporary:
         need("joblib", "sklearn").dump(mlp, temporary)
 
 

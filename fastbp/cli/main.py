@@ -1,4 +1,4 @@
-"""The command line: ``fastbp train | predict | export | bench | info``.
+"""The command line: ``fastbp train | predict | export | bench | warmup | info``.
 
 Exit codes: 0 success; 2 invalid options, files or data, with a line on stderr; 130 after Ctrl-C (`train` saves its
 model first).
@@ -56,6 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_export(commands)
     _add_bench(commands)
+    _add_warmup(commands)
     info = commands.add_parser("info", help="instruction set, threads, cache folder, measured peak")
     info.set_defaults(run=lambda args: show_info())
     return parser
@@ -183,6 +184,14 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(run=_run_bench)
 
 
+def _add_warmup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("warmup", help="compile everything now, so that no training waits for it")
+    parser.add_argument(
+        "--dtype", choices=("float32", "float64"), help="only for networks of this type (default: both)"
+    )
+    parser.set_defaults(run=_run_warmup)
+
+
 def _run_train(args: argparse.Namespace) -> int:
     from fastbp.cli.job import TrainJob
     from fastbp.cli.train import train
@@ -216,6 +225,12 @@ def _run_bench(args: argparse.Namespace) -> int:
         plot_speed(times, args.plot, title="fastbp vs. NumPy, one step")
         print(f"plot {args.plot}")
     return 0
+
+
+def _run_warmup(args: argparse.Namespace) -> int:
+    from fastbp.cli.warmup import warmup
+
+    return warmup((args.dtype,) if args.dtype else ("float32", "float64"))
 
 
 def _widths(text: str) -> tuple[int, ...]:

@@ -136,7 +136,9 @@ class LogCosh(Loss):
 @final
 @dataclass(frozen=True)
 class Quantile(Loss):
-    """Quantile ("pinball") loss, minimized by a quantile of y given x; mean over all outputs::
+    """Quantile ("pinball") loss, minimized by a quantile of y given x; mean over all outputs.
+
+    ::
 
         L = 1/(n k q) sum over rows, targets j and quantiles i of max(tau_i e, (tau_i - 1) e)
         e = y_j - a_(j q + i)
