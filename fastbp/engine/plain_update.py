@@ -16,7 +16,7 @@ from fastbp.engine.arguments import array, writable
 from fastbp.engine.memory import address, aligned
 from fastbp.isa import LINE
 from fastbp.isa.codes import MOST_STATES, RULE_CODES
-from fastbp.kernels import entries, jit, microkernels
+from fastbp.kernels import entries, jit
 from fastbp.kernels.array_update import SCRATCH, pass_through
 
 Array = np.ndarray
@@ -117,7 +117,7 @@ def update(optimizer: str | optimizers.Optimizer, W: Array, grad: Array, state: 
     arena = aligned(SCRATCH * LINE // W.itemsize, W.dtype)
     states = [s.reshape(-1) for s in state.arrays]
     states += [np.zeros(0, W.dtype)] * (MOST_STATES - len(states))
-    arrays = (microkernels.addresses(dtype), flag, scalars, W.reshape(-1), grad.reshape(-1), *states, arena)
+    arrays = (entries.addresses(dtype), flag, scalars, W.reshape(-1), grad.reshape(-1), *states, arena)
     if jit.JIT:
         context = np.array([n for a in arrays for n in (address(a), a.size)] + [RULE_CODES[name]])
         entries.entry("plain update", dtype).ctypes(address(context))
