@@ -1,7 +1,7 @@
 """Test accuracies and the time to reach them, by seed: ``python -m benchmarks.accuracy`` writes docs/accuracy.md.
 
-Every library runs in a process of its own, with the same network, batch size, rate and, where it can, loss; each
-shuffles and splits by the seed. The time is that of training alone, after a small run that compiles and warms up.
+Every library runs in its own process, with the same network, batch size, learning rate and, if possible, loss; each
+shuffles and splits by the seed. Only training is timed, after a small run that compiles and warms up.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PAGE = ROOT / "docs" / "accuracy.md"
 
 
 class Contest(NamedTuple):
-    """A data set with the accuracy to reach, the epochs to reach it in (None: its recipe's), and how many seeds."""
+    """A dataset with a target accuracy, a number of epochs (None: its recipe's) and a number of seeds."""
 
     data: str
     goal: float
@@ -40,7 +40,7 @@ XOR_SEEDS = 50
 
 
 class Line(NamedTuple):
-    """What one library did in one contest."""
+    """The runs of one library in one contest."""
 
     contest: Contest
     library: str
@@ -68,7 +68,7 @@ def run_contest(contest: Contest, library: str, seeds: int) -> Line:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the chosen contests; a run of all writes the page; exit code 1 where fastbp missed a goal."""
+    """Run the chosen contests; a run of all writes the page; exit code 1 if fastbp missed a goal."""
     args = make_parser().parse_args(argv)
     lines: list[Line] = []
     for contest in CONTESTS:
@@ -78,15 +78,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     xor = solve_xor(args.seeds or XOR_SEEDS, show=print) if "xor" in args.contests.split(",") else None
     if xor:
         print(describe_xor(xor))
-    whole = args == make_parser().parse_args([])
-    if whole and xor:
+    complete = args == make_parser().parse_args([])
+    if complete and xor:
         replace_generated(PAGE, "benchmarks.accuracy", page_text(lines, xor), title="Accuracy")
     missed = any(line.library == "fastbp" and len(_hits(line)) < len(line.runs) for line in lines)
     return 1 if missed or (xor and xor.solved < xor.seeds) else 0
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """The command line options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=(__doc__ or "").split("\n")[0])
     contests, libraries = ",".join([*(contest.data for contest in CONTESTS), "xor"]), ",".join(TITLES)
     parser.add_argument("--contests", default=contests, metavar="NAME,NAME", help=f"default: {contests}")

@@ -1,11 +1,11 @@
-"""fastbp beside NumPy, scikit-learn, PyTorch and JAX: ``python -m benchmarks.compare``.
+"""fastbp compared with NumPy, scikit-learn, PyTorch and JAX: ``python -m benchmarks.compare``.
 
-For every row all peers train the same data in the same order, in float32, from the same Glorot-uniform weights, on
-the same cores, hidden layers ReLU. Each runs in a warm process of its own and they are asked in turn, A B C A B C;
-between two turns all are idle long enough for their thread pools to stop spinning. Before the clock starts, all must
-have reached the same loss after a few steps (dropout, whose masks are every library's own, is left out of these).
+For every row all peers train on the same data in the same order, in float32, from the same Glorot-uniform weights, on
+the same cores, with ReLU hidden layers. Each runs in its own warm process and they take turns, A B C A B C; between
+turns all are idle long enough for their thread pools to stop spinning. Before timing starts, all must have reached the
+same loss after a few steps (without dropout, whose masks differ between libraries).
 
-The ratio of a row is the best peer's time over fastbp's, taken in each round and given as median (lowest to highest).
+The ratio of a row is the best peer's time over fastbp's, per round, given as median (lowest to highest).
 A run of all rows with all peers writes docs/performance.md; ``--json`` writes what was measured by any run, ``--plot``
 draws it.
 """
@@ -35,7 +35,7 @@ QUICK = Plan(rounds=3, seconds=0.05)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure the chosen rows; exit code 1 where a row could not be measured."""
+    """Measure the chosen rows; exit code 1 if a row could not be measured."""
     args = make_parser().parse_args(argv)
     if args.plot is not None:
         check_picture(args.plot)
@@ -55,13 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{row.title}\n    failed: {error}", file=sys.stderr, flush=True)
     if args.plot is not None and measured:
         draw({m.row.title: m.times for m in measured}, args.plot)
-    whole = len(args.rows) == len(ROWS) and len(names) == len(PEERS) and not args.quick and not failures
-    write(measured, plan, args.json or (RESULTS if whole else None), whole)
+    complete = len(args.rows) == len(ROWS) and len(names) == len(PEERS) and not args.quick and not failures
+    write(measured, plan, args.json or (RESULTS if complete else None), complete)
     return 1 if failures else 0
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """The command line options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=(__doc__ or "").split("\n")[0])
     every = ",".join(map(str, range(1, len(ROWS) + 1)))
     listing = "; ".join(f"{number} {row.title}" for number, row in enumerate(ROWS, start=1))
@@ -75,26 +75,26 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=Plan().threads, metavar="N", help="for all peers (default: 2)")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK.rounds} rounds of short turns")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help=f"default, for a whole run: {RESULTS.relative_to(ROOT)}"
+        "--json", type=Path, metavar="FILE", help=f"default, for a complete run: {RESULTS.relative_to(ROOT)}"
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios: .png, .pdf or .svg")
     parser.add_argument(
-        "--read", type=Path, metavar="FILE", help="measure nothing: draw such a JSON file (default: beside it, as .png)"
+        "--read", type=Path, metavar="FILE", help="only plot such a JSON file (default: next to it, as .png)"
     )
     return parser
 
 
 def read_times(path: Path) -> Times:
-    """{row: {peer: seconds a step, round by round}} of a JSON file that a run has written."""
+    """{row: {peer: seconds per step, by round}} from the JSON file of a run."""
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
     return {row["title"]: row["seconds_per_step"] for row in rows}
 
 
 def draw(times: Times, path: Path) -> None:
-    """The picture of the table: how many times as long each peer takes for a step."""
+    """Plot the table: step times relative to fastbp's."""
     named = {title: {_title(name): seconds for name, seconds in peers.items()} for title, peers in times.items()}
     plot_speed(named, path)
-    print(f"picture {path}")
+    print(f"plot {path}")
 
 
 def _title(name: str) -> str:
@@ -102,7 +102,7 @@ def _title(name: str) -> str:
 
 
 def describe(m: Measurement) -> str:
-    """What was measured of one row: a line for each peer."""
+    """The measurements of one row, a line per peer."""
     lines = [m.row.title]
     for name in m.times:
         share = f"{m.speed(name) / m.peak:6.1%} of peak"
@@ -114,17 +114,17 @@ def describe(m: Measurement) -> str:
     return "\n".join(lines)
 
 
-def write(measured: list[Measurement], plan: Plan, path: Path | None, whole: bool) -> None:
-    """The JSON file, where asked for, and after a whole run the table in docs/performance.md."""
+def write(measured: list[Measurement], plan: Plan, path: Path | None, complete: bool) -> None:
+    """Write the JSON file, if requested, and after a complete run the table in docs/performance.md."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(as_json(measured, plan), indent=1) + "\n", encoding="utf-8")
-    if whole:
+    if complete:
         replace_generated(PAGE, "benchmarks.compare", page_text(measured, plan), title="Performance")
 
 
 def as_json(measured: list[Measurement], plan: Plan) -> dict[str, object]:
-    """All that was measured, seconds a step round by round, with machine and versions."""
+    """All measurements, seconds per step by round, with machine and versions."""
     rows = [
         {
             **m.row._asdict(),
@@ -149,7 +149,7 @@ def as_json(measured: list[Measurement], plan: Plan) -> dict[str, object]:
 
 
 def page_text(measured: list[Measurement], plan: Plan) -> str:
-    """The table with what it was measured on."""
+    """The table, and the machine it was measured on."""
     names = list(PEERS)
     header = [
         "net, batch, optimizer",

@@ -1,9 +1,9 @@
-"""What options cost: a training step with each beside the same step without it, in pairs.
+"""The cost of options: a training step with each compared with the same step without it, in pairs.
 
     python -m benchmarks.costs             prints the tables and writes them to docs/performance.md
 
-Every step is of a whole training by `Sequential.fit`. The cases of a network take turns, so the machine's drift hits
-all alike; ratios are medians over the rounds.
+Steps are those of `Sequential.fit`. The cases of a network take turns, so that drift of the machine affects all alike;
+ratios are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from benchmarks import tables
 from benchmarks.measure import ROOT
 from fastbp.layers import Layer
 
-CLIP = 1.0  # a bound that random gradients of these networks exceed, so that it is applied
+CLIP = 1.0  # exceeded by random gradients of these networks, so that clipping is applied
 
 
 class Network(NamedTuple):
-    """A network, its batch, and the optimizer of the step that others are compared with."""
+    """A network, its batch size, and the optimizer of the baseline step."""
 
     inputs: int
     widths: tuple[int, ...]
@@ -42,7 +42,7 @@ class Network(NamedTuple):
 
     @property
     def flops(self) -> float:
-        """Of a step: three products a layer, two of the first."""
+        """FLOPs per step: three products per layer, two for the first."""
         sizes = (self.inputs, *self.widths, 10)
         products = [a * b for a, b in pairwise(sizes)]
         return self.batch * (6.0 * sum(products) - 2.0 * products[0])
@@ -73,7 +73,7 @@ def plain(network: Network, activation: str = "relu") -> list[Layer]:
 
 
 def between(network: Network, *kinds: Callable[[], Layer]) -> list[Layer]:
-    """The hidden layers with others after each: what normalises stands before the ReLU, dropout after it."""
+    """The hidden layers with others after each: normalization before the ReLU, dropout after it."""
     result: list[Layer] = []
     for width in network.widths:
         made = [kind() for kind in kinds]
@@ -136,7 +136,7 @@ def ratios(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, tuple
 
 
 def table(network: Network, runs: dict[str, Callable[[], float]], rounds: int) -> str:
-    """Measure a network's cases and draw them up."""
+    """Measure a network's cases and tabulate them."""
     lines: list[list[str]] = []
     for name, (seconds, ratio, spread) in ratios(runs, rounds).items():
         cost = "" if not lines else f"{100 * (ratio - 1):+.1f} %"

@@ -1,8 +1,8 @@
-"""fastbp's estimators beside scikit-learn's MLP on real data: ``python -m benchmarks.estimators`` writes a table.
+"""fastbp's estimators compared with scikit-learn's on real data: ``python -m benchmarks.estimators`` writes a table.
 
-Both get the same parameters, random_state and prepared rows, and are fitted in turns, in an order that alternates from
-seed to seed. Seconds are those of `fit` alone, in a process that has fitted each once before. The data are in the
-folder that the environment variable FASTBP_DATA names; digits come with scikit-learn.
+Both get the same parameters, random_state and preprocessed rows, and are fitted in turn, in an order that alternates
+between seeds. Only `fit` is timed, in a process that has fitted each once before. The data are in the folder named by
+the environment variable FASTBP_DATA; digits come with scikit-learn.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ HEADER = ["data", "parameters", "score, scikit-learn", "score, fastbp", "epochs"
 
 
 class Task(NamedTuple):
-    """A data set: how to load it, what prepares its rows, and the estimators' parameters.
+    """A dataset: its loader, its preprocessing, and the estimators' parameters.
 
-    load gives X, y and, where the set has test rows of its own, those, else None.
+    load returns X, y and the test set, or None if the dataset has none.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Task(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Of one seed, scikit-learn's and fastbp's: score, epochs and seconds."""
+    """Score, epochs and seconds of scikit-learn and fastbp for one seed."""
 
     scores: tuple[float, float]
     epochs: tuple[int, int]
@@ -83,7 +83,7 @@ def archive(name: str) -> tuple[Any, Any, None]:
 
 
 def adult() -> tuple[Any, Any, tuple[Any, Any]]:
-    """Adult income: numbers and categories, test rows of its own."""
+    """Adult income: numbers and categories, with a test set."""
     import pandas as pd
 
     parts = []
@@ -109,7 +109,7 @@ def encoder() -> Any:
 
 
 def imputed() -> Any:
-    """Medians for what is missing, then standardised."""
+    """Median imputation, then standardization."""
     return make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
 
 
@@ -128,7 +128,7 @@ TASKS = (
 
 
 def split(task: Task, seed: int) -> tuple[Any, Any, Any, Any]:
-    """Prepared rows to train on and to test, a quarter where the set has no test rows of its own."""
+    """Preprocessed training and test rows; a quarter is held out if the dataset has no test set."""
     X, y, test = task.load()
     if test is None:
         stratify = y if task.estimator == "MLPClassifier" else None
@@ -193,7 +193,7 @@ def spread(values: Sequence[float]) -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the chosen data sets; all of them with all seeds write the table."""
+    """Run the chosen datasets; a run of all with all seeds writes the table."""
     args = make_parser().parse_args(argv)
     rows = []
     for task in TASKS:
@@ -207,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """The command line options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.estimators", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", choices=[task.name for task in TASKS], metavar="NAME", help="default: all")
     parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help=f"default: {SEEDS}")

@@ -1,8 +1,8 @@
-"""What networks of known shapes should reach on real data: ``python -m benchmarks.goals`` writes docs/goals.md.
+"""Goals for networks of given shapes on real data: ``python -m benchmarks.goals`` writes docs/goals.md.
 
-Every goal is a figure on rows never trained on, taken once, after the last epoch. The recipes were found by a few tries
-that were judged by these same figures. fastbp gives the same bits on any number of threads, so that a machine shared
-with others may take ``--threads 1``.
+Every goal is a metric on the test set, measured once, after the last epoch. The recipes were found in a few trials
+judged by the same metrics. fastbp gives the same bits on any number of threads, so use ``--threads 1`` on a shared
+machine.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SEEDS = 3
 
 
 class Recipe(NamedTuple):
-    """How a network is trained: AdamW along half a cosine down to 0; ``class_weights`` makes rare classes count."""
+    """How a network is trained: AdamW with cosine decay to 0; ``class_weights`` gives rare classes more weight."""
 
     hidden: tuple[Layer, ...]
     learning_rate: float
@@ -47,7 +47,7 @@ class Recipe(NamedTuple):
 
 
 class Task(NamedTuple):
-    """Prepared rows to train on, and the features and answers, in their own units, of those held out."""
+    """Preprocessed training rows, and features and targets, in original units, of the test set."""
 
     preprocessor: Preprocessor
     X: Array
@@ -57,7 +57,7 @@ class Task(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The figure a seed reached, what it was to reach, and the seconds of training."""
+    """The value a seed reached, its bound, and the seconds of training."""
 
     value: float
     bound: float
@@ -65,9 +65,9 @@ class Result(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """A figure to reach: the mean over the seeds must be at most the bound, or at least (``higher``).
+    """A goal for a metric: the mean over the seeds must be at most the bound, or at least with ``higher``.
 
-    bound: a number, or a function of the task and the seed, of what another library reaches on the same rows.
+    bound: a number, or a function of the task and the seed for what another library reaches on the same rows.
     """
 
     name: str
@@ -90,7 +90,7 @@ class Goal(NamedTuple):
 
 
 def prepare(split: Split, task: str | None = None) -> Task:
-    """The split as a network is trained on it."""
+    """The preprocessed split."""
     p = Preprocessor(task=task, scaling=split.scale or "standard")
     X, y = p.fit_transform(split.x_train, split.y_train), p.transform_target(split.y_train)
     return Task(p, X, y, p.transform(split.x_test), split.y_test)

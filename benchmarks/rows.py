@@ -22,11 +22,11 @@ ROWS = (
     Row((784, *[512] * 17, 10), 256, "adamw", kind="residual"),
     Row((20_000, 256, 10), 128, "sgd", kind="csr", nonzeros=100),
 )
-MOMENTUM, EPSILON = 0.1, 1e-5  # of batch norm, as in PyTorch: the weight of the new value in the moving statistics
+MOMENTUM, EPSILON = 0.1, 1e-5  # of batch normalization, as in PyTorch: weight of new values in moving statistics
 
 
 def checked_row(row: Row) -> Row:
-    """The row as it is checked: without dropout, whose masks are every library's own."""
+    """The row for the check: without dropout, whose masks differ between libraries."""
     return row._replace(dropout=0.0)
 
 
@@ -70,7 +70,7 @@ def make_workload(row: Row, *, seed: int = 0, max_steps: int = MAX_STEPS) -> Wor
 def _bag_of_words(row: Row, seed: int, max_steps: int) -> Workload:
     """Counts of words drawn by Zipf's law, the k-th most frequent with a probability proportional to 1/k.
 
-    A column's place says nothing of its frequency. Texts differ in length, by a Poisson law.
+    Columns are in random order. Lengths of texts are Poisson distributed.
     """
     from scipy import sparse
 

@@ -1,9 +1,9 @@
-"""Training from data on disk beside the same data in memory: ``python -m benchmarks.streaming`` writes docs/data.md.
+"""Training from data on disk compared with data in memory: ``python -m benchmarks.streaming`` writes docs/data.md.
 
 A file of ``--rows`` rows of 784 float32, 4 GB unless told otherwise, is made in a temporary folder and removed again.
-Each form of the data has a process of its own; they train an epoch in turn, so that slow spells of the machine meet
-all of them, and are compared round by round. The processes sample their anonymous memory, RssAnon of
-/proc/self/status: what they have allocated, without the pages of mapped files, which the system takes back at will.
+Each form of the data has its own process; they train an epoch in turn, so that slow periods of the machine affect all
+of them, and are compared by round. The processes sample their anonymous memory, RssAnon of /proc/self/status: what
+they have allocated, without the pages of mapped files, which the system can reclaim.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from fastbp.cli.train import counted
 PAGE = ROOT / "docs" / "data.md"
 FEATURES, CLASSES, BATCH = 784, 10, 128
 ROWS = 1_280_000  # 4.01 GB
-TABLE_ROWS = 65_536  # of the forms that are slow to write: 206 MB in memory
+TABLE_ROWS = 65_536  # for the forms that are slow to write: 206 MB in memory
 MEMORY_GOAL, SPEED_GOAL = 500e6, 0.85
 
 
 class Form(NamedTuple):
-    """A form of the data: how fit is given it, and the file to drop from the page cache before each turn."""
+    """A form of the data: how it is passed to fit, and files to drop from the page cache before each turn."""
 
     title: str
     load: Callable[[Path], tuple[Any, Any]]
@@ -98,7 +98,7 @@ SMALL = (
 
 
 class Turn(NamedTuple):
-    """An epoch: seconds by the clock and of all threads' work, and the most anonymous memory in bytes."""
+    """An epoch: wall and CPU seconds, and peak anonymous memory in bytes."""
 
     wall: float
     cpu: float
@@ -155,12 +155,12 @@ def sampled_memory() -> Any:
     result: list[int] = []
     done, most = threading.Event(), anonymous_memory()
 
-    def look() -> None:
+    def sample() -> None:
         nonlocal most
         while not done.wait(0.02):
             most = max(most, anonymous_memory())
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=sample)
     thread.start()
     try:
         yield result
@@ -194,7 +194,7 @@ def serve(connection: Connection, form: Form, folder: Path, n_threads: int | Non
 
 
 def drop_from_cache(path: Path) -> None:
-    """Have the file read from the disk the next time."""
+    """Drop a file from the page cache, so that it is read from disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -252,7 +252,7 @@ def table(forms: Sequence[Form], turns: list[list[Turn]], rows: int) -> str:
 
 
 def page_text(large: str, small: str, args: argparse.Namespace) -> str:
-    """What stands between the markers."""
+    """The generated text."""
     here, used = machine(), versions(["fastbp", "numpy", "numba", "pyarrow", "h5py"])
     packages = ", ".join(f"{name} {version}" for name, version in used.items())
     gigabytes, megabytes = (4e-9 * FEATURES * args.rows, 4e-6 * FEATURES * args.table_rows)
@@ -279,7 +279,7 @@ def met(turns: list[list[Turn]]) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the files, measure, write the page; exit code 1 where a goal is missed."""
+    """Make the files, measure, write the page; exit code 1 if a goal is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.streaming", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rows", type=int, default=ROWS, metavar="N", help=f"default: {ROWS}")
     parser.add_argument("--table-rows", type=int, default=TABLE_ROWS, metavar="N", help=f"default: {TABLE_ROWS}")
@@ -291,7 +291,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     need = 4 * FEATURES * (args.rows + 6 * args.table_rows)
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         if shutil.disk_usage(name).free < 1.2 * need:
-            raise SystemExit(f"{name} has too little room for {need / 1e9:.1f} GB: choose another place by --folder")
+            raise SystemExit(f"{name} has too little space for {need / 1e9:.1f} GB: choose another place with --folder")
         folder, tables = Path(name), Path(name, "tables")
         make_arrays(folder, args.rows)
         turns = measure(LARGE, folder, args.rounds, args.threads)

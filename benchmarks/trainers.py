@@ -1,4 +1,4 @@
-"""Whole training runs, epoch after epoch, by fastbp, scikit-learn and PyTorch: for `benchmarks.accuracy`."""
+"""Training runs, epoch by epoch, with fastbp, scikit-learn and PyTorch, for `benchmarks.accuracy`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TITLES = {"fastbp": "fastbp", "sklearn": "scikit-learn", "torch": "PyTorch"}
 
 
 class Task(NamedTuple):
-    """What all train: prepared data, the job with its recipe, and the seed in it."""
+    """What all train on: preprocessed data, and the job with its recipe and seed."""
 
     job: TrainJob
     preprocessor: Preprocessor
@@ -45,7 +45,7 @@ class Trainer(Protocol):
 
 
 class FastbpTrainer:
-    """`Sequential.fit`, an epoch a call."""
+    """`Sequential.fit`, one epoch per call."""
 
     def __init__(self, task: Task) -> None:
         self.X, self.y = task.X, soft_targets(task.y, task.preprocessor, task.job.recipe)
@@ -63,7 +63,7 @@ class FastbpTrainer:
 
 
 class SklearnTrainer:
-    """MLPClassifier through ``partial_fit``; it knows cross-entropy only, so targets are not smoothed."""
+    """MLPClassifier through ``partial_fit``; it only has cross-entropy, so there is no label smoothing."""
 
     def __init__(self, task: Task) -> None:
         from sklearn.neural_network import MLPClassifier
@@ -135,7 +135,7 @@ TRAINERS: dict[str, type[FastbpTrainer] | type[SklearnTrainer] | type[TorchTrain
 
 
 class Run(NamedTuple):
-    """One seed's course: seconds of training so far and test accuracy, after each epoch."""
+    """One seed's run: cumulative seconds of training and test accuracy, after each epoch."""
 
     seconds: list[float]
     accuracy: list[float]
@@ -146,7 +146,7 @@ class Run(NamedTuple):
 
 
 def run(name: str, task: Task) -> Run:
-    """Train the task's epochs; the clock stands still while the test is taken, and a first small run warms up."""
+    """Train the task's epochs; testing is not timed, and a small run first warms up."""
     small = task._replace(X=task.X[:64], y=task.y[:64])
     TRAINERS[name](small).epoch()
     trainer = TRAINERS[name](task)

@@ -1,11 +1,11 @@
-"""One peer in a process of its own, asked over a pipe: a line of JSON in, a line of JSON out.
+"""One peer in its own process, controlled over a pipe: a line of JSON in, a line of JSON out.
 
     {"ask": "check", "row": {...}, "max_steps": 5}     -> {"loss": ...}     train a fresh peer a few steps
     {"ask": "prepare", "row": {...}, "seconds": 0.3}   -> {"epochs": ...}   make and warm the peer; passes that fill it
     {"ask": "train", "epochs": 3}                      -> {"seconds": ...}  of one step, from a timed call
     {"ask": "peak"}                                    -> {"flops": ...}    this machine's measured peak
 
-An answer {"error": text} tells what went wrong. Between questions the process sleeps in a read.
+A reply {"error": text} says what went wrong. Between requests the process sleeps in a read.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from fastbp.cli.bench import MAX_STEPS, Row
 
 
 class Worker:
-    """Answers the questions about one peer."""
+    """Handles the requests for one peer."""
 
     def __init__(self, name: str, n_threads: int) -> None:
         self.name, self.n_threads = name, n_threads
         self.peer: Peer | None = None
         self.steps = 0
-        self.answers: dict[str, Callable[..., dict[str, Any]]] = {
+        self.handlers: dict[str, Callable[..., dict[str, Any]]] = {
             "check": self.check, "prepare": self.prepare, "train": self.train, "peak": self.peak
         }  # fmt: skip
 
@@ -48,7 +48,7 @@ class Worker:
         return {"epochs": max(1, round(seconds / max(1e-9, self.train(1)["seconds"] * self.steps)))}
 
     def train(self, epochs: int) -> dict[str, float]:
-        """Seconds a step of so many passes in one go."""
+        """Seconds per step over some consecutive passes."""
         if self.peer is None:
             raise ValueError("ask prepare before train")
         start = time.perf_counter()
@@ -68,16 +68,16 @@ def as_row(fields: dict[str, Any]) -> Row:
 
 
 def answer(worker: Worker, line: str) -> dict[str, Any]:
-    """The answer to one line."""
+    """The reply to one line."""
     question = json.loads(line)
     try:
-        return worker.answers[question.pop("ask")](**question)
-    except Exception as error:  # whatever a framework raises is the answer: the asking side reports it and goes on
+        return worker.handlers[question.pop("ask")](**question)
+    except Exception as error:  # any exception of a framework becomes the reply: the caller reports it and continues
         return {"error": f"{type(error).__name__}: {error}"}
 
 
 def serve(worker: Worker, questions: TextIO, answers: TextIO) -> None:
-    """Answer until the questions end."""
+    """Reply until the requests end."""
     for line in questions:
         answers.write(json.dumps(answer(worker, line)) + "\n")
         answers.flush()

@@ -1,4 +1,4 @@
-"""XOR by a 2-4-1 sigmoid network: how many seeds solve it, and how long fastbp and the NumPy reference take."""
+"""XOR with a 2-4-1 sigmoid network: how many seeds solve it, and how long fastbp and the NumPy reference take."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
 Y = np.array([[0], [1], [1], [0]], np.float32)
 EPOCHS = 10_000
 SOLVED = 0.01  # mean square error under which all four outputs are within 0.2 of their targets
-NUMPY_SEEDS = 5  # of which the reference is timed
+NUMPY_SEEDS = 5  # number of seeds for which the reference is timed
 
 
 class XorResult(NamedTuple):
@@ -67,7 +67,7 @@ def _train(model: fastbp.Sequential, epochs: int) -> list[float]:
 
 
 def _epochs_needed(losses: list[float], model: fastbp.Sequential) -> int | None:
-    """The first epoch with a loss under SOLVED, if the trained network then answers all four rows right."""
+    """The first epoch with a loss under SOLVED, if the trained network classifies all four rows correctly."""
     right = bool((model.predict(X).round() == Y).all())
     return next((i for i, loss in enumerate(losses, start=1) if loss < SOLVED), None) if right else None
 

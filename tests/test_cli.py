@@ -242,7 +242,7 @@ class TestTablesWithCategories:
         [
             (["--loss", "mse"], "--loss mse does not fit classes: choose one of cross_entropy, categorical_focal"),
             (["--task", "regression", "--loss", "hinge"], "numeric target"),
-            (["--categorical", "colour"], "categorical names 'colour', which is not a column of X"),
+            (["--categorical", "colour"], "categorical has 'colour', which is not a column of X"),
             (["--dropout", "1"], "rate must be"),
         ],
     )
@@ -300,7 +300,7 @@ class TestErrors:
             (["train", "flowers.csv", "--target", "kind", "--learning-rate", "-1", *TINY], "learning_rate"),
             (["train", "flowers.csv", "--target", "kind", "--learning-rate", "nan", *TINY], "learning_rate"),
             (["train", "flowers.csv", "--target", "kind", "--task", "regression"], "numeric target"),
-            (["train", "flowers.csv", "--target", "kind", "--label-smoothing", "1"], "under 1, got 1"),
+            (["train", "flowers.csv", "--target", "kind", "--label-smoothing", "1"], "below 1, got 1"),
             (["train", "flowers.csv", "--target", "kind", "--label-smoothing", "0.1"], "binary_cross_entropy"),
             (["predict", "flowers.csv", "flowers.csv"], "flowers.csv"),
             (["predict", "none.safetensors", "flowers.csv"], "none.safetensors"),
@@ -348,7 +348,7 @@ class TestErrors:
     def test_a_folder_that_may_not_be_written(self, flowers, capsys, monkeypatch):
         monkeypatch.setattr(output_path.os, "access", lambda *arguments: False)
         assert run("train", flowers, "--target", "kind") == 2
-        assert "choose another place" in capsys.readouterr().err
+        assert "choose another folder" in capsys.readouterr().err
 
     def test_divergence_is_a_warning(self, flowers, capsys):
         arguments = ["--optimizer", "sgd", "--learning-rate", "1e30", "--task", "regression", *TINY]
@@ -386,7 +386,7 @@ class TestInterrupt:
 
         monkeypatch.setattr(fastbp.Sequential, "fit", interrupted)
         assert run("train", flowers, "--target", "kind", *TINY) == 130
-        assert "the model is that of the last finished step" in capsys.readouterr().out
+        assert "saved the model of the last finished step" in capsys.readouterr().out
         assert fastbp.load("flowers.safetensors").predict(np.zeros((1, 3))).shape == (1, 2)
 
     def test_before_training_nothing_is_saved(self, flowers, capsys, monkeypatch):
@@ -417,7 +417,7 @@ class TestInterrupt:
             out, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
         assert "Traceback" not in err
-        assert "the model is that of the last finished step" in out
+        assert "saved the model of the last finished step" in out
         assert np.isfinite(fastbp.load("flowers.safetensors").predict(np.zeros((1, 3)))).all()
 
 

@@ -336,7 +336,7 @@ def test_training_draws_its_curves_and_a_confusion_matrix(folder, capsys, monkey
     monkeypatch.setattr(report, "done", lambda figure, path: figures.append(figure))
     assert train("flowers.csv", "--target", "kind", "--loss", loss) == 0
     out = capsys.readouterr().out
-    assert "picture        run.png" in out
+    assert "plot           run.png" in out
     curves, accuracy, matrix, _ = figures[0].axes
     assert [line.get_label() for line in curves.lines] == ["loss", "loss, test"]
     assert matrix.get_title() == f"accuracy {float(out.split('test accuracy')[1].split()[0]):.1f} % of 12 rows"
@@ -381,7 +381,7 @@ def test_bench_draws_its_ratios(folder, capsys, monkeypatch):
     monkeypatch.setattr(bench, "ROWS", (row,))
     monkeypatch.setattr(bench, "SETTLE_SECONDS", 0.0)
     assert main(["bench", "--quick", "--rounds", "2", "--plot", "bench.svg"]) == 0
-    assert "picture bench.svg" in capsys.readouterr().out
+    assert "plot bench.svg" in capsys.readouterr().out
     assert (folder / "bench.svg").read_bytes().startswith(STARTS["svg"])
 
 

@@ -153,7 +153,7 @@ def test_the_model_may_have_been_trained_before(tmp_path):
         history = model.fit(X, LABELS, batch_size=4, epochs=30, callbacks=stateful(), resume_from=tmp_path / "f")
         assert history.history == expected.history
         assert_same(model, whole)
-    with pytest.raises(ValueError, match=r"began when its model had made 2 steps, but this one has made 0"):
+    with pytest.raises(ValueError, match=r"started when its model had made 2 steps, but this one has made 0"):
         build().fit(X, LABELS, batch_size=4, epochs=30, callbacks=stateful(), resume_from=tmp_path / "f")
 
 

@@ -604,7 +604,7 @@ def test_another_fit_is_refused(tmp_path):
         build().fit(source, epochs=3, resume_from=path, batch_size=BATCH, shuffle_window=32)
     with pytest.raises(ValueError, match="X was not given before"):
         build().fit(X, LABELS, epochs=3, batch_size=BATCH, resume_from=path)
-    with pytest.raises(ValueError, match=r"epochs=2 is asked for, but the fit .* 3 epochs are done"):
+    with pytest.raises(ValueError, match=r"epochs=2 was requested, but the fit .* 3 epochs are done"):
         build().fit(source, epochs=2, resume_from=path, **options)
 
 

@@ -1,4 +1,4 @@
-"""asv benchmarks, one module for each part of fastbp; compiling is timed apart from running.
+"""asv benchmarks, one module per part of fastbp; compilation is timed separately.
 
 In a checkout: ``asv run --config benchmarks/asv.conf.json --python=same --quick --show-stderr``.
 """

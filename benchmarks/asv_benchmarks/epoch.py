@@ -1,4 +1,4 @@
-"""Whole training steps: every row of `fastbp bench`, parts a step may have besides, and the calls of online use."""
+"""Complete training steps: every row of `fastbp bench`, optional parts of a step, and online learning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BY_NAME = {row.title: row for row in ROWS if row.data == "random"}
 
 
 class Epoch:
-    """One pass over a row's data through the engine; divide by the steps for microseconds a step."""
+    """One pass over a row's data through the engine; divide by the steps for microseconds per step."""
 
     params = tuple(BY_NAME)
     param_names = ("row",)
@@ -36,12 +36,12 @@ class Epoch:
 
 
 def _network(above: Sequence[fastbp.layers.Layer] = ()) -> list[fastbp.layers.Layer]:
-    """256-256-256-10, these layers above each hidden one."""
+    """256-256-256-10, with these layers after each hidden one."""
     hidden = [fastbp.Dense(256), *above, fastbp.Activation("relu")]
     return [*hidden, *hidden, fastbp.Dense(10, "softmax")]
 
 
-# What a step may have besides products and the commonest updates, each alone beside "plain".
+# Optional parts of a step, each alone, compared with "plain".
 PARTS: dict[str, tuple[list[fastbp.layers.Layer], fastbp.optimizers.Optimizer]] = {
     "plain": (_network(), fastbp.SGD(0.01)),
     "batch norm": (_network([fastbp.BatchNorm()]), fastbp.SGD(0.01)),
@@ -54,7 +54,7 @@ PARTS: dict[str, tuple[list[fastbp.layers.Layer], fastbp.optimizers.Optimizer]] 
 
 
 class Parts:
-    """A hundred steps of batch 128 with one part more; their cost is the difference from those of "plain"."""
+    """A hundred steps of batch 128 with one optional part; its cost is the difference from "plain"."""
 
     params = tuple(PARTS)
     param_names = ("part",)
@@ -74,7 +74,7 @@ class Parts:
 
 
 class Fit:
-    """`Sequential.fit`, whose own cost shows beside `Epoch` on a small net."""
+    """`Sequential.fit`, whose overhead is visible on a small network, compared with `Epoch`."""
 
     def setup(self) -> None:
         """1,000 rows of a 10-5-1 net."""

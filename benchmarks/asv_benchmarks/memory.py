@@ -36,7 +36,7 @@ class Peak:
     unit = "bytes"
 
     def track_peak(self, network: str) -> float:
-        """Above the small fit."""
+        """In excess of the small fit."""
         widths, batch, optimizer = network.split(", ")
         sizes = tuple(int(width) for width in widths.split("-"))
         code = FIT.format(sizes=sizes, batch=batch, optimizer=optimizer)

@@ -1,4 +1,4 @@
-"""The register tile on operands in the first-level cache, beside chains of multiply-adds that touch no memory."""
+"""The register tile on operands in the L1 cache, compared with chains of multiply-adds without memory access."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Tile:
     param_names = ("dtype",)
 
     def setup(self, dtype: str) -> None:
-        """Compile, or load what is compiled."""
+        """Compile, or load from the cache."""
         measured_peak(dtype)
         tile_speed(dtype)
 

@@ -1,4 +1,4 @@
-"""The plain kernels beside the same in NumPy."""
+"""The plain kernels compared with NumPy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SHAPES = ((32, 64, 32), (128, 784, 128), (128, 512, 512), (256, 2048, 2048))  # 
 
 
 class Dense:
-    """One layer with ReLU; each call packs W, which NumPy need not."""
+    """One layer with ReLU; each call packs W, which NumPy does not need."""
 
     params = (SHAPES, ("fastbp", "numpy"))
     param_names = ("rows, in, out", "by")
@@ -58,7 +58,7 @@ RULES: dict[str, optimizers.Optimizer] = {
 
 
 class Rule:
-    """One step of each rule on 50,000 weights, which stay in the second-level cache with their states."""
+    """One step of each rule on 50,000 weights, which fit into the L2 cache with their states."""
 
     params = tuple(RULES)
     param_names = ("rule",)
@@ -76,7 +76,7 @@ class Rule:
 
 
 class Update:
-    """One step of Adam on so many weights."""
+    """One step of Adam on this many weights."""
 
     params = ((1_000, 100_000, 10_000_000), ("fastbp", "numpy"))
     param_names = ("weights", "by")

@@ -1,4 +1,4 @@
-"""What a user waits for before the first step: imports, the first fit on an empty cache, and on a full one."""
+"""Startup: imports, the first fit with an empty cache, and with a full one."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ print(time.perf_counter() - start)
 
 
 def _seconds(code: str, cache: str | None = None) -> float:
-    """What the code prints, run in a fresh process, with this folder as its user's cache."""
+    """The output of the code, run in a new process with this cache folder."""
     environment = {**os.environ, **({} if cache is None else {"FASTBP_CACHE_DIR": cache})}
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
     return float(output.stdout.split()[-1])
 
 
 class Import:
-    """``import fastbp`` in a fresh process, after what it needs anyway."""
+    """``import fastbp`` in a new process, after its dependencies."""
 
     params = ("numpy", "numba")
     param_names = ("imported before",)
     unit = "s"
 
     def track_import(self, before: str) -> float:
-        """The least of five."""
+        """The minimum of five."""
         return min(_seconds(IMPORT.format(before=before, name="fastbp")) for _ in range(5))
 
 
 class FirstFit:
-    """The first fit of a process: nothing cached, everything is compiled; or all cached by a process before."""
+    """The first fit of a process, with an empty cache or with one filled by an earlier process."""
 
     timeout = 300.0
     unit = "s"
@@ -57,14 +57,14 @@ class FirstFit:
             return _seconds(FIRST_FIT, cache)
 
     def track_full_cache(self) -> float:
-        """Compiles nothing: the least of three."""
+        """Compiles nothing: the minimum of three."""
         with tempfile.TemporaryDirectory(dir=Path.home()) as cache:
             _seconds(FIRST_FIT, cache)
             return min(_seconds(FIRST_FIT, cache) for _ in range(3))
 
 
 def track_architectures() -> float:
-    """Seconds for a step of each of 100 architectures in one process: no architecture waits for a compiler."""
+    """Seconds for a step of each of 100 architectures in one process: no architecture needs compilation."""
     import numpy as np
 
     import fastbp

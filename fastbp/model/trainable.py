@@ -121,7 +121,7 @@ class TrainableNetwork(Network):
             Maximum number of threads; by default as many as are worthwhile.
         resume_from : str or path-like, optional
             File of the callback `BackupAndRestore`. An interrupted fit of the same data and arguments continues from
-            it, bit for bit. If the file does not exist, training starts anew.
+            it, bit for bit. If the file does not exist, training starts from the beginning.
         time_limit : float, optional
             Seconds after which training stops (checked about every 0.1 s); compilation on a fresh machine does not
             count.

@@ -127,7 +127,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Contents, bool]:
     if metadata[_FORMAT] != str(VERSION):
         raise CheckpointError(
             f"{name} has the format version {metadata[_FORMAT][:20]!r}, but this fastbp reads {VERSION}: "
-            "upgrade fastbp, or save the model anew"
+            "upgrade fastbp, or save the model again"
         )
     signed = _DIGEST in metadata
     if any(_one_apart(key, _DIGEST) for key in metadata):  # or a flipped bit in the key would make the file unsigned

@@ -137,15 +137,15 @@ def find(fit: FitState) -> Saved | None:
     place, steps = saved.place, fit.job.feed.steps_per_epoch(fit.job.batch_size)
     if (place.epoch, place.step - place.began) > (fit.job.epochs, 0):
         made = f"{place.epoch} epochs are done" if steps is None else f"has made {place.step}"
-        asked = "is asked for" if steps is None else f"makes {fit.job.epochs * steps} steps"
+        asked = "was requested" if steps is None else f"makes {fit.job.epochs * steps} steps"
         raise ValueError(
-            f"epochs={fit.job.epochs} {asked}, but the fit in {path} {made}: ask for more epochs, or delete the file "
-            "to begin anew"
+            f"epochs={fit.job.epochs} {asked}, but the fit in {path} {made}: request more epochs, or delete the file "
+            "to start over"
         )
     if saved.first_step > fit.trainer.step:
         raise ValueError(
-            f"the fit in {path} began when its model had made {saved.first_step} steps, but this one has made "
-            f"{fit.trainer.step}: load the model that it began with, or give each fit a file of its own"
+            f"the fit in {path} started when its model had made {saved.first_step} steps, but this one has made "
+            f"{fit.trainer.step}: load the model it started with, or use a separate file for each fit"
         )
     ended = place.epoch == fit.job.epochs or saved.state["stopped"] is not None
     if ended and fit.job.resume_from is None and fit.trainer.step >= saved.snapshot.step:
@@ -155,7 +155,7 @@ def find(fit: FitState) -> Saved | None:
     if names != present:
         raise ValueError(
             f"the fit in {path} had the callbacks {', '.join(names) or 'none'} that keep a state, got "
-            f"{', '.join(present) or 'none'}: pass the same ones in the same order, or delete the file to begin anew"
+            f"{', '.join(present) or 'none'}: pass the same ones in the same order, or delete the file to start over"
         )
     return saved
 
@@ -204,8 +204,8 @@ def _check_given(saved: Saved, fit: FitState) -> None:
         before = saved.state["given"].get(name)
         if before != now:
             raise ValueError(
-                f"the fit in {saved.path} cannot go on with other data or arguments, but {name} "
-                f"{_difference(before, now)}: pass the same as before, or delete the file to begin anew"
+                f"the fit in {saved.path} cannot be resumed with other data or arguments, but {name} "
+                f"{_difference(before, now)}: pass the same as before, or delete the file to start over"
             )
 
 

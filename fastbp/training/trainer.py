@@ -82,7 +82,7 @@ class Trainer:
                 sample_weight=rows.weight, outputs=outputs, n_threads=n_threads,
             )  # fmt: skip
             done = report.steps
-        finally:  # after Ctrl-C right behind the engine's last step the losses tell how many were done
+        finally:  # after Ctrl-C right behind the last step, count the steps by their losses
             if done < 0:
                 done = int(np.count_nonzero(np.isfinite(losses)))
             self.step += done
