@@ -16,11 +16,13 @@ class Loss:
     """Base class of all losses; use MSE, CrossEntropy or another subclass, or CustomLoss.
 
     name: the name of the loss. targets: what y holds, "numbers", "counts" (at least 0), "probabilities" (from 0 to 1),
-    "signs" (-1 and 1, or 0 and 1) or "classes" (labels, or rows of probabilities).
+    "signs" (-1 and 1, or 0 and 1) or "classes" (labels, or rows of probabilities). last_activations: the activations
+    that the last layer may have, the usual one first; None: any.
     """
 
     name: ClassVar[str]
     targets: ClassVar[str] = "numbers"
+    last_activations: ClassVar[tuple[str, ...] | None] = None
 
     @property
     def rule(self) -> str | ScalarFunctions:
