@@ -14,6 +14,8 @@ from fastbp.spec import ScalarFunctions
 from fastbp.util.derivative_check import Functions, checked_functions
 from fastbp.util.fields import set_fields
 
+__all__ = ["ELU", "CustomActivation", "LeakyReLU"]
+
 DEFAULT_ALPHA = {
     "identity": 0.0,
     "sigmoid": 0.0,
