@@ -16,23 +16,15 @@ from fastbp.util.fields import set_fields
 
 __all__ = ["ELU", "CustomActivation", "LeakyReLU"]
 
-DEFAULT_ALPHA = {
-    "identity": 0.0,
-    "sigmoid": 0.0,
-    "tanh": 0.0,
-    "relu": 0.0,
-    "leaky_relu": 0.01,
-    "elu": 1.0,
-    "selu": 0.0,
-    "gelu": 0.0,
-    "gelu_tanh": 0.0,
-    "silu": 0.0,
-    "mish": 0.0,
-    "softplus": 0.0,
-    "softmax": 0.0,
-}
-NAMES = tuple(DEFAULT_ALPHA)
-PARAMETRIC = ("leaky_relu", "elu")
+NAMES = (
+    *("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu"),
+    *("gelu", "gelu_tanh", "silu", "mish", "softplus", "softmax"),
+)
+_ALPHAS = {"leaky_relu": 0.01, "elu": 1.0}  # the defaults of those that have the parameter
+PARAMETRIC = tuple(_ALPHAS)
+DEFAULT_ALPHA = dict.fromkeys(NAMES, 0.0) | _ALPHAS
+# The largest derivative of those that are flat on both sides: their units saturate, those of others at most die.
+STEEPEST = {"sigmoid": 0.25, "tanh": 1.0}
 NAMES_ELSEWHERE = {"linear": "identity", "none": "identity", "logistic": "sigmoid", "swish": "silu"}
 
 
@@ -77,7 +69,7 @@ class Activation:
             raise ValueError(f"alpha of {self.name!r} must be finite, got {alpha!r}: pass such a number")
         if alpha != 0 and self.name not in PARAMETRIC:
             raise ValueError(
-                f"activation {self.name!r} has no alpha, got {alpha!r}: leave it out, only {' and '.join(PARAMETRIC)} "
+                f"activation {self.name!r} has no alpha, got {alpha!r}: leave it out, only {', '.join(PARAMETRIC)} "
                 "have one"
             )
         set_fields(self, alpha=float(alpha))

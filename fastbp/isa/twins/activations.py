@@ -10,14 +10,17 @@ import math
 
 from fastbp.isa.targets.table import LINE
 
-# In this order: those whose f' is a function of the output a alone, up to SOFTPLUS; those for which forward keeps f'
-# for backward, from GELU on; softmax. No file holds the codes.
+# In this order: those whose f' is a function of the output a alone; from GELU on, those for which forward keeps f' for
+# backward; softmax. No file holds the codes.
 (
-    IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH, ELU, SELU, SOFTPLUS, GELU, GELU_TANH, SILU, MISH, SOFTMAX,
+    IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH, ELU, SELU, SOFTPLUS,
+    GELU, GELU_TANH, SILU, MISH,
+    SOFTMAX,
 ) = range(13)  # fmt: skip
 ACTIVATIONS = {
     "identity": IDENTITY, "relu": RELU, "leaky_relu": LEAKY_RELU, "sigmoid": SIGMOID, "tanh": TANH, "elu": ELU,
-    "selu": SELU, "softplus": SOFTPLUS, "gelu": GELU, "gelu_tanh": GELU_TANH, "silu": SILU, "mish": MISH,
+    "selu": SELU, "softplus": SOFTPLUS,
+    "gelu": GELU, "gelu_tanh": GELU_TANH, "silu": SILU, "mish": MISH,
     "softmax": SOFTMAX,
 }  # fmt: skip
 ELEMENTWISE = tuple(name for name in ACTIVATIONS if name != "softmax")
@@ -66,7 +69,7 @@ def activation(code, z, alpha):
 
 
 def slope_from_output(code, a, alpha):
-    """f'(z) from a = f(z), for the codes up to SOFTPLUS; relu'(0) = 0 and leaky_relu'(0) = alpha, as in PyTorch."""
+    """f'(z) from a = f(z), for the codes before GELU; relu'(0) = 0 and leaky_relu'(0) = alpha, as in PyTorch."""
     a = 1.0 * float(a)
     if code == RELU:
         return 1.0 if a > 0.0 else 0.0
