@@ -15,7 +15,9 @@ __all__ = ["MaxNorm"]
 @final
 @dataclass(frozen=True)
 class MaxNorm:
-    """An upper bound on the Euclidean norm of each unit's incoming weights, a column w of the kernel (in, units)::
+    """An upper bound on the Euclidean norm of each unit's incoming weights, a column w of the kernel (in, units).
+
+    ::
 
         w <- w min(1, max_value / |w|)        after every update
 

@@ -305,7 +305,20 @@ def read_file(
 def read_idx(path: str | os.PathLike[str]) -> Array:
     """Read one array from an IDX file (the format of MNIST), gzipped or not, in the shape and dtype its header states.
 
-    Raises ValueError if it is not an IDX file, or if header and size disagree.
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    ndarray
+        The array.
+
+    Raises
+    ------
+    ValueError
+        If it is not an IDX file, or if header and size disagree.
     """
     data = _read_bytes(Path(path))
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in IDX_TYPES:

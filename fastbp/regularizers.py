@@ -15,7 +15,9 @@ __all__ = ["L1", "L1L2", "L2"]
 @final
 @dataclass(frozen=True)
 class L1L2:
-    """L1 and L2 penalties on the weights W of a kernel::
+    """L1 and L2 penalties on the weights W of a kernel.
+
+    ::
 
         loss <- loss + l1 Σ |W| + l2 Σ W²
 

@@ -14,7 +14,7 @@ from fastbp.exchange.layer_weights import Part, activation, activation_of, need,
 from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
 from fastbp.model.sequential import Sequential
 from fastbp.spec import SELU_ALPHA, SELU_SCALE
-from fastbp.util.atomic_write import replaced
+from fastbp.util.atomic_write import atomic_write
 from fastbp.util.types import Array
 
 OPSET: Final = 18  # the first with Mish and everything else used here; Gelu (20) is composed
@@ -75,7 +75,7 @@ def to_onnx(model: Sequential, path: str | os.PathLike[str] | None = None) -> An
 
 def _write(onnx: Any, proto: Any, path: Path) -> None:
     if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) < LARGEST:
-        with replaced(path) as temporary:
+        with atomic_write(path) as temporary:
             onnx.checker.check_model(proto, full_check=True)
             temporary.write_bytes(proto.SerializeToString())
         return

@@ -17,7 +17,9 @@ __all__ = ["Dense"]
 @final
 @dataclass(frozen=True)
 class Dense(Layer):
-    """A fully connected layer::
+    """A fully connected layer.
+
+    ::
 
         A = f(X W + b)
 

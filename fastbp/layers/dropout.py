@@ -17,7 +17,9 @@ __all__ = ["Dropout", "GaussianNoise"]
 @final
 @dataclass(frozen=True)
 class Dropout(Layer):
-    """Sets each input to 0 with probability `rate`, during training only::
+    """Sets each input to 0 with probability `rate`, during training only.
+
+    ::
 
         A = X / (1 - rate) where kept, else 0
 
@@ -64,7 +66,9 @@ class Dropout(Layer):
 @final
 @dataclass(frozen=True)
 class GaussianNoise(Layer):
-    """Adds Gaussian noise to its input, during training only::
+    """Adds Gaussian noise to its input, during training only.
+
+    ::
 
         A = X + stddev N        N standard normal, independent for each row and unit
 

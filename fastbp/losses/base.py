@@ -15,9 +15,15 @@ CUSTOM = "custom"  # the name of every user-defined loss
 class Loss:
     """Base class of all losses; use MSE, CrossEntropy or another subclass, or CustomLoss.
 
-    name: the name of the loss. targets: what y holds, "numbers", "counts" (at least 0), "probabilities" (from 0 to 1),
-    "signs" (-1 and 1, or 0 and 1) or "classes" (labels, or rows of probabilities). last_activations: the activations
-    that the last layer may have, the usual one first; None: any.
+    Attributes
+    ----------
+    name : str
+        Name of the loss.
+    targets : str
+        What y holds: "numbers", "counts" (at least 0), "probabilities" (from 0 to 1), "signs" (-1 and 1, or 0 and 1) or
+        "classes" (labels, or rows of probabilities).
+    last_activations : tuple of str or None
+        What the last layer's activation may be, the usual one first; None: any.
     """
 
     name: ClassVar[str]

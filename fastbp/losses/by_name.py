@@ -10,7 +10,8 @@ from fastbp.util.public_classes import public_classes
 
 _LOSSES: dict[str, Loss] = {kind.name: kind() for kind in public_classes(numbers, classes)}
 NAMES = tuple(_LOSSES)
-NAMES_ELSEWHERE = {
+# Names in other libraries, for "did you mean".
+ALIASES = {
     "mean_squared_error": "mse",
     "mean_absolute_error": "mae",
     "l1": "mae",
@@ -42,7 +43,7 @@ def get(loss: str | Loss) -> Loss:
         )
     if loss not in _LOSSES:
         raise ValueError(
-            f"loss must be one of {', '.join(NAMES)}, got {loss!r}{did_you_mean(loss, NAMES, NAMES_ELSEWHERE)}"
+            f"loss must be one of {', '.join(NAMES)}, got {loss!r}{did_you_mean(loss, NAMES, ALIASES)}"
         )
     return _LOSSES[loss]
 

@@ -18,7 +18,9 @@ __all__ = ["CustomLoss"]
 @final
 @dataclass(frozen=True, init=False)
 class CustomLoss(Loss):
-    """A user-defined loss: two functions of an output a and its target y, both scalars; mean over all elements::
+    """A user-defined loss: two functions of an output a and its target y, both scalars; mean over all elements.
+
+    ::
 
         L = 1/(n k) sum_ij function(a_ij, y_ij)
 

@@ -17,7 +17,9 @@ __all__ = ["MAE", "MSE", "GaussianNLL", "Huber", "LogCosh", "Poisson", "Quantile
 @final
 @dataclass(frozen=True)
 class MSE(Loss):
-    """Mean squared error over all elements::
+    """Mean squared error over all elements.
+
+    ::
 
         L = 1/(n k) sum_ij (a_ij - y_ij)^2
 
@@ -40,7 +42,9 @@ class MSE(Loss):
 @final
 @dataclass(frozen=True)
 class MAE(Loss):
-    """Mean absolute error over all elements::
+    """Mean absolute error over all elements.
+
+    ::
 
         L = 1/(n k) sum_ij |a_ij - y_ij|
 
@@ -62,7 +66,9 @@ class MAE(Loss):
 @final
 @dataclass(frozen=True)
 class Huber(Loss):
-    """Huber loss, quadratic for small errors and linear for large ones; mean over all elements::
+    """Huber loss, quadratic for small errors and linear for large ones; mean over all elements.
+
+    ::
 
         L = 1/(n k) sum_ij h(a_ij - y_ij)        h(e) = e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2)
 
@@ -108,7 +114,9 @@ class Huber(Loss):
 @final
 @dataclass(frozen=True)
 class LogCosh(Loss):
-    """Logarithm of the hyperbolic cosine of the error, a smooth relative of the Huber loss; mean over all elements::
+    """Logarithm of the hyperbolic cosine of the error, a smooth relative of the Huber loss; mean over all elements.
+
+    ::
 
         L = 1/(n k) sum_ij log cosh(a_ij - y_ij)
 
@@ -130,7 +138,9 @@ class LogCosh(Loss):
 @final
 @dataclass(frozen=True)
 class Quantile(Loss):
-    """Quantile ("pinball") loss, minimized by a quantile of y given x; mean over all outputs::
+    """Quantile ("pinball") loss, minimized by a quantile of y given x; mean over all outputs.
+
+    ::
 
         L = 1/(n k q) sum over rows, targets j and quantiles i of max(tau_i e, (tau_i - 1) e)
         e = y_j - a_(j q + i)
@@ -194,7 +204,9 @@ class Quantile(Loss):
 @final
 @dataclass(frozen=True)
 class Poisson(Loss):
-    """Negative log-likelihood of counts under Poisson distributions, without the term log y!; mean over all elements::
+    """Negative log-likelihood of counts under Poisson distributions, without the term log y!; mean over all elements.
+
+    ::
 
         L = 1/(n k) sum_ij (a_ij - y_ij log(a_ij + epsilon))
         L = 1/(n k) sum_ij (exp(a_ij) - y_ij a_ij)                  with log_input
