@@ -15,63 +15,35 @@ True
 import importlib
 import os
 
-from fastbp import callbacks
-from fastbp.activations import ELU, CustomActivation, LeakyReLU
-from fastbp.callbacks import (
-    BackupAndRestore,
-    Callback,
-    CSVLogger,
-    EarlyStopping,
-    GradientHealth,
-    LambdaCallback,
-    LearningRateScheduler,
-    MLflow,
-    ModelCheckpoint,
-    OptunaPruning,
-    ReduceLROnPlateau,
-    StochasticWeightAveraging,
-    TensorBoard,
-    TerminateOnNaN,
-)
-from fastbp.constraints import MaxNorm
+from fastbp import activations, callbacks, constraints, layers, losses, optimizers, regularizers, schedules
+from fastbp.activations import *
+from fastbp.callbacks import *
+from fastbp.constraints import *
 from fastbp.diagnosis.gradient_check import GradientCheck, check_gradients
 from fastbp.diagnosis.layer_health import Diagnosis, diagnose
 from fastbp.diagnosis.lr_finder import RateSearch, find_learning_rate
-from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
-from fastbp.losses import (
-    MAE,
-    MSE,
-    BinaryCrossEntropy,
-    BinaryFocal,
-    CategoricalFocal,
-    CategoricalHinge,
-    CrossEntropy,
-    CustomLoss,
-    GaussianNLL,
-    Hinge,
-    Huber,
-    KLDivergence,
-    LogCosh,
-    Poisson,
-    Quantile,
-)
+from fastbp.layers.activation import *
+from fastbp.layers.dense import *
+from fastbp.layers.dropout import *
+from fastbp.layers.embedding import *
+from fastbp.layers.normalization import *
+from fastbp.layers.residual import *
+from fastbp.losses.classes import *
+from fastbp.losses.custom import *
+from fastbp.losses.numbers import *
 from fastbp.model.fold import fold
 from fastbp.model.loading import load
 from fastbp.model.sequential import Sequential
-from fastbp.optimizers import LAMB, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, Muon, NAdam, RMSprop
+from fastbp.optimizers.adam import *
+from fastbp.optimizers.adaptive import *
+from fastbp.optimizers.layerwise import *
+from fastbp.optimizers.lion import *
+from fastbp.optimizers.sgd import *
 from fastbp.plots import plot_history
 from fastbp.preprocessing.preprocessor import Preprocessor
-from fastbp.regularizers import L1, L1L2, L2
-from fastbp.schedules import (
-    CosineDecay,
-    CosineDecayRestarts,
-    ExponentialDecay,
-    OneCycle,
-    PiecewiseConstant,
-    PolynomialDecay,
-    StepDecay,
-    Warmup,
-)
+from fastbp.regularizers import *
+from fastbp.schedules.cycles import *
+from fastbp.schedules.decay import *
 from fastbp.storage.errors import CheckpointError
 from fastbp.training.history import DivergenceWarning, History
 from fastbp.util import old_names
@@ -85,76 +57,14 @@ if os.environ.get("FASTBP_ISA", "").strip():  # must take effect before Numba co
     importlib.import_module("fastbp.kernels.jit")
 
 __all__ = [
-    "ELU",
-    "L1",
-    "L1L2",
-    "L2",
-    "LAMB",
-    "MAE",
-    "MSE",
-    "SGD",
-    "Activation",
-    "Adadelta",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "BackupAndRestore",
-    "BatchNorm",
-    "BinaryCrossEntropy",
-    "BinaryFocal",
-    "CSVLogger",
-    "Callback",
-    "CategoricalFocal",
-    "CategoricalHinge",
     "CheckpointError",
-    "ColumnEmbedding",
-    "CosineDecay",
-    "CosineDecayRestarts",
-    "CrossEntropy",
-    "CustomActivation",
-    "CustomLoss",
-    "Dense",
     "Diagnosis",
     "DivergenceWarning",
-    "Dropout",
-    "EarlyStopping",
-    "ExponentialDecay",
-    "GaussianNLL",
-    "GaussianNoise",
     "GradientCheck",
-    "GradientHealth",
-    "Hinge",
     "History",
-    "Huber",
-    "KLDivergence",
-    "LambdaCallback",
-    "LayerNorm",
-    "LeakyReLU",
-    "LearningRateScheduler",
-    "Lion",
-    "LogCosh",
-    "MLflow",
-    "MaxNorm",
-    "ModelCheckpoint",
-    "Muon",
-    "NAdam",
-    "OneCycle",
-    "OptunaPruning",
-    "PiecewiseConstant",
-    "Poisson",
-    "PolynomialDecay",
     "Preprocessor",
-    "Quantile",
-    "RMSprop",
     "RateSearch",
-    "ReduceLROnPlateau",
-    "Residual",
     "Sequential",
-    "StepDecay",
-    "StochasticWeightAveraging",
-    "TensorBoard",
-    "TerminateOnNaN",
-    "Warmup",
     "__version__",
     "callbacks",
     "check_gradients",
@@ -164,6 +74,26 @@ __all__ = [
     "load",
     "plot_history",
 ]
+__all__ += activations.__all__
+__all__ += callbacks.__all__
+__all__ += constraints.__all__
+__all__ += layers.activation.__all__
+__all__ += layers.dense.__all__
+__all__ += layers.dropout.__all__
+__all__ += layers.embedding.__all__
+__all__ += layers.normalization.__all__
+__all__ += layers.residual.__all__
+__all__ += losses.classes.__all__
+__all__ += losses.custom.__all__
+__all__ += losses.numbers.__all__
+__all__ += optimizers.adam.__all__
+__all__ += optimizers.adaptive.__all__
+__all__ += optimizers.layerwise.__all__
+__all__ += optimizers.lion.__all__
+__all__ += optimizers.sgd.__all__
+__all__ += regularizers.__all__
+__all__ += schedules.cycles.__all__
+__all__ += schedules.decay.__all__
 
 
 def __getattr__(name: str) -> object:

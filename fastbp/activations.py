@@ -14,25 +14,26 @@ from fastbp.util.arguments import did_you_mean, remedy_for
 from fastbp.util.derivative_check import Functions, checked_functions
 from fastbp.util.fields import set_fields
 
-DEFAULT_ALPHA = {
-    "identity": 0.0,
-    "sigmoid": 0.0,
-    "tanh": 0.0,
-    "relu": 0.0,
-    "leaky_relu": 0.01,
-    "elu": 1.0,
-    "selu": 0.0,
-    "gelu": 0.0,
-    "gelu_tanh": 0.0,
-    "silu": 0.0,
-    "mish": 0.0,
-    "softplus": 0.0,
-    "softmax": 0.0,
-}
-NAMES = tuple(DEFAULT_ALPHA)
-PARAMETRIC = ("leaky_relu", "elu")
+__all__ = ["CELU", "ELU", "CustomActivation", "LeakyReLU"]
+
+NAMES = (
+    *("identity", "sigmoid", "tanh", "softsign", "relu", "relu6", "leaky_relu", "elu", "celu", "selu"),
+    *("gelu", "gelu_tanh", "silu", "hard_swish", "mish", "softplus", "softmax"),
+)
+_ALPHAS = {"leaky_relu": 0.01, "elu": 1.0, "celu": 1.0}  # the defaults of those that have the parameter
+PARAMETRIC = tuple(_ALPHAS)
+DEFAULT_ALPHA = dict.fromkeys(NAMES, 0.0) | _ALPHAS
+# The largest derivative of those that are flat on both sides: their units saturate, those of others at most die.
+STEEPEST = {"sigmoid": 0.25, "tanh": 1.0, "softsign": 1.0}
 # Names in other libraries, for "did you mean".
-ALIASES = {"linear": "identity", "none": "identity", "logistic": "sigmoid", "swish": "silu"}
+ALIASES = {
+    "linear": "identity",
+    "none": "identity",
+    "logistic": "sigmoid",
+    "swish": "silu",
+    "hardswish": "hard_swish",
+    "hard_silu": "hard_swish",
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Activation:
 
     See Also
     --------
-    LeakyReLU, ELU, CustomActivation
+    LeakyReLU, ELU, CELU, CustomActivation
 
     Examples
     --------
@@ -76,9 +77,11 @@ class Activation:
             raise ValueError(f"alpha of {self.name!r} must be finite, got {alpha!r}: pass such a number")
         if alpha != 0 and self.name not in PARAMETRIC:
             raise ValueError(
-                f"activation {self.name!r} has no alpha, got {alpha!r}: leave it out, only {' and '.join(PARAMETRIC)} "
+                f"activation {self.name!r} has no alpha, got {alpha!r}: leave it out, only {', '.join(PARAMETRIC)} "
                 "have one"
             )
+        if self.name == "celu" and alpha < 1e-37:  # float32 has no smaller one, and z is divided by it
+            raise ValueError(f"alpha of 'celu' must be at least 1e-37, got {alpha!r}: pass such a number")
         set_fields(self, alpha=float(alpha))
 
     @property
@@ -207,6 +210,36 @@ def ELU(alpha: float = 1.0) -> Activation:
     Activation(name='elu', alpha=1.0)
     """
     return Activation("elu", alpha)
+
+
+def CELU(alpha: float = 1.0) -> Activation:
+    """Continuously differentiable exponential linear unit, elementwise: ``z`` where z > 0, else
+    ``alpha (exp(z / alpha) - 1)``.
+
+    Parameters
+    ----------
+    alpha : float, optional
+        Minus the limit for z to minus infinity, above 0.
+
+    Returns
+    -------
+    Activation
+        For the argument `activation` of a layer.
+
+    See Also
+    --------
+    ELU : The same for alpha = 1; elsewhere its derivative jumps at 0.
+
+    References
+    ----------
+    Barron, "Continuously differentiable exponential linear units", 2017.
+
+    Examples
+    --------
+    >>> CELU(0.5)
+    Activation(name='celu', alpha=0.5)
+    """
+    return Activation("celu", alpha)
 
 
 def get(activation: str | Activation) -> Activation:

@@ -9,6 +9,8 @@ from typing import Any, final
 from fastbp.util.arguments import real
 from fastbp.util.fields import set_fields
 
+__all__ = ["MaxNorm"]
+
 
 @final
 @dataclass(frozen=True)

@@ -14,13 +14,16 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
+from fastbp.losses.by_name import LAST_ACTIVATIONS
 from fastbp.util.arguments import count, did_you_mean, remedy_for
 from fastbp.util.fields import set_fields
 from fastbp.util.types import Array
 
 # Losses computed from logits.
-_SIGMOID = ("binary_cross_entropy", "binary_focal")
-_SOFTMAX = ("cross_entropy", "categorical_focal", "kl_divergence")
+_SIGMOID, _SOFTMAX = (
+    tuple(loss for loss, allowed in LAST_ACTIVATIONS.items() if allowed and allowed[0] == activation)
+    for activation in ("sigmoid", "softmax")
+)
 
 
 class Metric:

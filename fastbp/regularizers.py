@@ -9,6 +9,8 @@ from typing import final
 from fastbp.util.arguments import real
 from fastbp.util.fields import set_fields
 
+__all__ = ["L1", "L1L2", "L2"]
+
 
 @final
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from fastbp.spec import LayerSpec, Report, UpdateSpec
 
 Array = np.ndarray
 TESTS = Path(__file__).absolute().parent
-ALPHAS = {"leaky_relu": 0.01, "elu": 0.7}
+ALPHAS = {"leaky_relu": 0.01, "elu": 0.7, "celu": 0.6}
 UNIT = {"float32": 2.0**-24, "float64": 2.0**-53}
 SMALLEST = {"float32": 2.0**-126, "float64": 2.0**-1022}
 # Rule and decay -> optimizer. Rates large enough for ten steps to go somewhere.

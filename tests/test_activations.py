@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from fastbp import activations, losses
-from fastbp.activations import ELU, Activation, LeakyReLU
+from fastbp.activations import CELU, ELU, Activation, LeakyReLU
 from fastbp.losses import MSE, BinaryCrossEntropy, CrossEntropy
 from fastbp.reference import ACTIVATIONS, LOSSES
 
@@ -21,6 +21,7 @@ def test_activation_by_name(name: str) -> None:
 def test_activations_have_their_parameter() -> None:
     assert activations.get("leaky_relu") == LeakyReLU() == Activation("leaky_relu", 0.01)
     assert activations.get("elu") == ELU() == Activation("elu", 1.0)
+    assert activations.get("celu") == CELU() == Activation("celu", 1.0)
     assert LeakyReLU(1).alpha == 1.0
     assert isinstance(LeakyReLU(1).alpha, float)
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -36,7 +37,8 @@ def test_unknown_activation_lists_the_valid_ones(wrong: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("elsewhere", "here"), [("linear", "identity"), ("logistic", "sigmoid"), ("swish", "silu"), ("ReLU", "relu")]
+    ("elsewhere", "here"),
+    [("linear", "identity"), ("logistic", "sigmoid"), ("swish", "silu"), ("ReLU", "relu"), ("Hardswish", "hard_swish")],
 )
 def test_names_of_other_frameworks_are_translated(elsewhere: str, here: str) -> None:
     with pytest.raises(ValueError, match=f"did you mean '{here}'"):
@@ -53,6 +55,12 @@ def test_activation_of_a_wrong_type(wrong: object) -> None:
 def test_alpha_must_be_finite(alpha: float) -> None:
     with pytest.raises(ValueError, match="alpha of 'leaky_relu' must be finite"):
         LeakyReLU(alpha)
+
+
+@pytest.mark.parametrize("alpha", [0.0, -1.0, 1e-40])
+def test_alpha_of_celu_must_be_above_0(alpha: float) -> None:
+    with pytest.raises(ValueError, match="alpha of 'celu' must be at least 1e-37, got"):
+        CELU(alpha)
 
 
 def test_alpha_must_be_a_number_of_a_function_that_has_one() -> None:

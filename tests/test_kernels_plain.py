@@ -19,7 +19,7 @@ from fastbp.reference.activations import softmax
 NAMES = activations.NAMES
 # rows, in, out: below, at and above a line of 8 or 16, register tiles, panels and a block of 256
 SHAPES = ((1, 1, 1), (2, 3, 5), (15, 17, 16), (16, 8, 33), (33, 70, 10), (130, 300, 49))
-LARGEST_SLOPE = {"selu": 1.76, "gelu": 1.13, "gelu_tanh": 1.13, "silu": 1.1, "mish": 1.09}
+LARGEST_SLOPE = {"selu": 1.76, "gelu": 1.13, "gelu_tanh": 1.13, "silu": 1.1, "mish": 1.09, "hard_swish": 1.5}
 OPTIMIZERS = (
     fastbp.SGD(0.1),
     fastbp.SGD(0.1, weight_decay=0.02),

@@ -11,7 +11,7 @@ from fastbp.reference import ACTIVATIONS, LOSSES, ReferenceEngine
 from fastbp.spec import LayerSpec, Report
 
 EPS = 2.0**-52
-ALPHAS = {"leaky_relu": 0.01, "elu": 0.7}
+ALPHAS = {"leaky_relu": 0.01, "elu": 0.7, "celu": 0.5}  # PyTorch rounds 1 / alpha of celu to float32
 # Every activation under every loss; then as the last layer, which decides what the loss works from.
 BASIC = ("mse", "cross_entropy", "binary_cross_entropy")  # the others: test_losses
 HIDDEN = [(name, loss, None) for name in ACTIVATIONS for loss in BASIC]
@@ -107,6 +107,10 @@ TORCH_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gelu_tanh": lambda z: torch.nn.functional.gelu(z, approximate="tanh"),
     "silu": torch.nn.functional.silu,
     "mish": torch.nn.functional.mish,
+    "softsign": torch.nn.functional.softsign,
+    "relu6": torch.nn.functional.relu6,
+    "celu": lambda z: torch.nn.functional.celu(z, ALPHAS["celu"]),
+    "hard_swish": torch.nn.functional.hardswish,
     "softplus": lambda z: torch.nn.functional.softplus(z, threshold=700),  # its default drops exp(-z) above 20
 }
 

@@ -4,29 +4,23 @@ Names, arguments and behaviour are Keras's; docstrings say where they differ. Th
 slices, many to one call of compiled code, and `on_slice_end` follows each slice.
 """
 
-from fastbp.callbacks.averaging import StochasticWeightAveraging
+from fastbp.callbacks import averaging, files, health, learning_rate, mlflow, optuna, stopping, tensorboard
+from fastbp.callbacks.averaging import *
 from fastbp.callbacks.base import Callback, LambdaCallback
-from fastbp.callbacks.files import BackupAndRestore, CSVLogger, ModelCheckpoint
-from fastbp.callbacks.health import GradientHealth
-from fastbp.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
-from fastbp.callbacks.mlflow import MLflow
-from fastbp.callbacks.optuna import OptunaPruning
-from fastbp.callbacks.stopping import EarlyStopping, TerminateOnNaN
-from fastbp.callbacks.tensorboard import TensorBoard
+from fastbp.callbacks.files import *
+from fastbp.callbacks.health import *
+from fastbp.callbacks.learning_rate import *
+from fastbp.callbacks.mlflow import *
+from fastbp.callbacks.optuna import *
+from fastbp.callbacks.stopping import *
+from fastbp.callbacks.tensorboard import *
 
-__all__ = [
-    "BackupAndRestore",
-    "CSVLogger",
-    "Callback",
-    "EarlyStopping",
-    "GradientHealth",
-    "LambdaCallback",
-    "LearningRateScheduler",
-    "MLflow",
-    "ModelCheckpoint",
-    "OptunaPruning",
-    "ReduceLROnPlateau",
-    "StochasticWeightAveraging",
-    "TensorBoard",
-    "TerminateOnNaN",
-]
+__all__ = ["Callback", "LambdaCallback"]
+__all__ += averaging.__all__
+__all__ += files.__all__
+__all__ += health.__all__
+__all__ += learning_rate.__all__
+__all__ += mlflow.__all__
+__all__ += optuna.__all__
+__all__ += stopping.__all__
+__all__ += tensorboard.__all__

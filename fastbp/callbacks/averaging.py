@@ -10,6 +10,8 @@ from fastbp.callbacks.base import Callback, Logs
 from fastbp.util.arguments import count
 from fastbp.util.types import Array
 
+__all__ = ["StochasticWeightAveraging"]
+
 
 class StochasticWeightAveraging(Callback):
     """Stochastic weight averaging: the model ends with the mean of its weights at the ends of epochs.

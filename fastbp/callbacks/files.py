@@ -15,6 +15,8 @@ from fastbp.callbacks.base import Callback, Logs, Monitor, log
 from fastbp.util.arguments import count, flag, real
 from fastbp.util.atomic_write import temporary_name
 
+__all__ = ["BackupAndRestore", "CSVLogger", "ModelCheckpoint"]
+
 Path_ = str | os.PathLike[str]
 
 

@@ -12,6 +12,8 @@ from fastbp.callbacks.base import Callback, Logs
 from fastbp.util.arguments import count
 from fastbp.util.types import Array
 
+__all__ = ["GradientHealth"]
+
 QUANTITIES = ("activation", "gradient", "passed_back", "update")
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from fastbp.callbacks.base import Callback, Logs, Monitor, log
 from fastbp.util.arguments import count
 
+__all__ = ["LearningRateScheduler", "ReduceLROnPlateau"]
+
 
 class LearningRateScheduler(Callback):
     """Set the learning rate at the start of every epoch.

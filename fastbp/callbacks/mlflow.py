@@ -14,6 +14,8 @@ from typing import Any
 from fastbp.callbacks.base import Callback, Logs
 from fastbp.util.arguments import flag
 
+__all__ = ["MLflow"]
+
 
 class MLflow(Callback):
     """Log a run to MLflow: parameters of model and training, the metrics of every epoch, and the final model.

@@ -6,6 +6,8 @@ from typing import Any
 
 from fastbp.callbacks.base import Callback, Logs, Monitor
 
+__all__ = ["OptunaPruning"]
+
 
 class OptunaPruning(Callback):
     """Report a metric of every epoch to an Optuna trial, and end the fit if the study's pruner says so.

@@ -9,6 +9,8 @@ from fastbp.callbacks.base import Callback, Logs, Monitor, log
 from fastbp.util.arguments import count, flag
 from fastbp.util.types import Array
 
+__all__ = ["EarlyStopping", "TerminateOnNaN"]
+
 
 class EarlyStopping(Callback):
     """Stop training when a metric has stopped improving.

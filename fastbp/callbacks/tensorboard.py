@@ -10,6 +10,8 @@ from fastbp.callbacks.base import Callback, Logs
 from fastbp.layers.graph import parameters
 from fastbp.util.arguments import count
 
+__all__ = ["TensorBoard"]
+
 
 class TensorBoard(Callback):
     """Write the metrics of every epoch for TensorBoard; those on validation data form a separate run.

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from fastbp import optimizers
+from fastbp import activations, optimizers
 
 SEED_KEY = "fastbp.seed"  # determines which rows of the digits are the test set
 NAMED = ("digits", "mnist", "fashion-mnist")
 TARGET_KEY = "fastbp.target"  # name of the target column
 OPTIMIZERS = ("sgd", "momentum", "nesterov", *(name for name in optimizers.NAMES if name != "sgd"))
-ACTIVATIONS = (
-    *("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu"),
-    *("gelu", "gelu_tanh", "silu", "mish", "softplus"),
-)
+ACTIVATIONS = tuple(name for name in activations.NAMES if name != "softmax")  # of hidden layers
 SCHEDULES = ("constant", "cosine")
 
 

@@ -16,13 +16,17 @@ from fastbp.preprocessing.preprocessor import Preprocessor
 from fastbp.preprocessing.targets import guess_task, target_array
 from fastbp.util.types import Array
 
-# The last activation that each loss requires.
-CLASS_LOSSES = {
-    **dict.fromkeys(("cross_entropy", "categorical_focal", "kl_divergence"), "softmax"),
-    **dict.fromkeys(("binary_cross_entropy", "binary_focal"), "sigmoid"),
-    **dict.fromkeys(("hinge", "categorical_hinge"), "identity"),
-}
-REGRESSION_LOSSES = dict.fromkeys(("mse", "mae", "huber", "log_cosh"), "identity")
+_SEVERAL_OUTPUTS = (losses.Quantile, losses.GaussianNLL)  # for each column of y
+
+
+def _fitting(*targets: str) -> dict[str, str]:
+    """The losses for such targets that take one output for each column, and the usual last activation of each."""
+    found = [losses.get(name) for name in losses.NAMES]
+    found = [loss for loss in found if loss.targets in targets and not isinstance(loss, _SEVERAL_OUTPUTS)]
+    return {loss.name: (loss.last_activations or ("identity",))[0] for loss in found}
+
+
+CLASS_LOSSES, REGRESSION_LOSSES = _fitting("classes", "probabilities", "signs"), _fitting("numbers")
 MOST_ONE_HOT, RARE = 10, 3  # maximum number of one-hot categories; minimum frequency of a category
 
 

@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.activations import NAMES, STEEPEST
 from fastbp.diagnosis import inspection, layer_table
 from fastbp.diagnosis.inspection import Node, Output
 from fastbp.util.html_table import table
@@ -55,8 +56,7 @@ SATURATED_SLOPE = 0.05  # of the largest slope: a tanh beyond ±0.975, a sigmoid
 TOO_MANY = 0.75  # of the units of a layer
 LARGE_UPDATE = 0.1  # of the weights, in one step; about 0.001 is usual
 VERDICTS = ("exploding", "dead", "saturated", "vanishing", "healthy")  # worst first
-STEEPEST = {"sigmoid": 0.25, "tanh": 1.0}
-ONE_SIDED = ("relu", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu", "mish", "softplus")
+ONE_SIDED = {*NAMES} - {*STEEPEST, "identity", "softmax"}
 REMEDIES = {
     "exploding": "use smaller initial weights (kernel_initializer 'he_normal' with ReLU, 'glorot_uniform' with tanh), "
     "standardise X and y, lower the learning rate, clip gradients by their global norm, or normalise between layers",

@@ -52,7 +52,7 @@ def classification(loss: str | losses.Loss, n_classes: int, multilabel: bool) ->
     chosen = losses.get(loss)
     if chosen.name in NOT_OF_CLASSES:
         raise ValueError(f"loss {chosen.name!r} is for MLPRegressor: pass 'log_loss', or another classification loss")
-    allowed = losses.LAST_ACTIVATIONS[chosen.name]
+    allowed = chosen.last_activations
     if chosen.targets == "classes":
         if multilabel:
             raise ValueError(

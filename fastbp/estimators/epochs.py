@@ -19,14 +19,11 @@ if TYPE_CHECKING:
 
 
 _MOST_ROWS = 1 << 20  # of an order: 8 MiB
-# Optimizers that add weight decay to the gradient, so that the penalty can be applied as weight decay, which is fast.
-COUPLED = (optimizers.SGD, optimizers.Adam, optimizers.NAdam, optimizers.RMSprop, optimizers.Adagrad,
-           optimizers.Adadelta)  # fmt: skip
 
 
 def takes_penalty(optimizer: optimizers.Optimizer) -> bool:
     """Whether the penalty's gradient can be expressed as the optimizer's weight decay."""
-    return type(optimizer) in COUPLED and optimizer.weight_decay == 0
+    return optimizer.decay_in_gradient and optimizer.weight_decay == 0
 
 
 class Rules(NamedTuple):

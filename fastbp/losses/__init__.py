@@ -4,40 +4,14 @@
 PyTorch's, otherwise Keras's. All are means over the rows of a batch; with sample weights ``Σ w l / Σ w``.
 """
 
+from fastbp.losses import classes, custom, numbers
 from fastbp.losses.base import Loss
 from fastbp.losses.by_name import ALIASES, LAST_ACTIVATIONS, NAMES, check_output, get
-from fastbp.losses.classes import (
-    BinaryCrossEntropy,
-    BinaryFocal,
-    CategoricalFocal,
-    CategoricalHinge,
-    CrossEntropy,
-    Hinge,
-    KLDivergence,
-)
-from fastbp.losses.custom import CustomLoss
-from fastbp.losses.numbers import MAE, MSE, GaussianNLL, Huber, LogCosh, Poisson, Quantile
+from fastbp.losses.classes import *
+from fastbp.losses.custom import *
+from fastbp.losses.numbers import *
 
-__all__ = [
-    "ALIASES",
-    "LAST_ACTIVATIONS",
-    "MAE",
-    "MSE",
-    "NAMES",
-    "BinaryCrossEntropy",
-    "BinaryFocal",
-    "CategoricalFocal",
-    "CategoricalHinge",
-    "CrossEntropy",
-    "CustomLoss",
-    "GaussianNLL",
-    "Hinge",
-    "Huber",
-    "KLDivergence",
-    "LogCosh",
-    "Loss",
-    "Poisson",
-    "Quantile",
-    "check_output",
-    "get",
-]
+__all__ = ["ALIASES", "LAST_ACTIVATIONS", "NAMES", "Loss", "check_output", "get"]
+__all__ += classes.__all__
+__all__ += custom.__all__
+__all__ += numbers.__all__

@@ -22,10 +22,13 @@ class Loss:
     targets : str
         What y holds: "numbers", "counts" (at least 0), "probabilities" (from 0 to 1), "signs" (-1 and 1, or 0 and 1) or
         "classes" (labels, or rows of probabilities).
+    last_activations : tuple of str or None
+        What the last layer's activation may be, the usual one first; None: any.
     """
 
     name: ClassVar[str]
     targets: ClassVar[str] = "numbers"
+    last_activations: ClassVar[tuple[str, ...] | None] = None
 
     @property
     def rule(self) -> str | ScalarFunctions:

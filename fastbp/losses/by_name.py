@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from fastbp.activations import Activation
+from fastbp.losses import classes, numbers
 from fastbp.losses.base import CUSTOM, Loss
-from fastbp.losses.classes import (
-    BinaryCrossEntropy,
-    BinaryFocal,
-    CategoricalFocal,
-    CategoricalHinge,
-    CrossEntropy,
-    Hinge,
-    KLDivergence,
-)
-from fastbp.losses.numbers import MAE, MSE, GaussianNLL, Huber, LogCosh, Poisson, Quantile
 from fastbp.util.arguments import did_you_mean, remedy_for
+from fastbp.util.public_classes import public_classes
 
-_ALL: tuple[Loss, ...] = (
-    MSE(), MAE(), Huber(), LogCosh(), Quantile(), Poisson(), GaussianNLL(), Hinge(), CategoricalHinge(), CrossEntropy(),
-    BinaryCrossEntropy(), BinaryFocal(), CategoricalFocal(), KLDivergence(),
-)  # fmt: skip
-_LOSSES: dict[str, Loss] = {loss.name: loss for loss in _ALL}
+_LOSSES: dict[str, Loss] = {kind.name: kind() for kind in public_classes(numbers, classes)}
 NAMES = tuple(_LOSSES)
 # Names in other libraries, for "did you mean".
 ALIASES = {
@@ -34,18 +22,8 @@ ALIASES = {
     "pinball": "quantile",
     "kld": "kl_divergence",
 }
-
-# The last activations each loss allows, where it is computed from logits; None: any.
-_SOFTMAX, _SIGMOID = ("softmax", "identity"), ("sigmoid", "identity")
-LAST_ACTIVATIONS: dict[str, tuple[str, ...] | None] = {
-    **dict.fromkeys((*NAMES, CUSTOM)),
-    "gaussian_nll": ("identity",),
-    "cross_entropy": _SOFTMAX,
-    "categorical_focal": _SOFTMAX,
-    "kl_divergence": _SOFTMAX,
-    "binary_cross_entropy": _SIGMOID,
-    "binary_focal": _SIGMOID,
-}
+# The last activations that each loss allows; None: any.
+LAST_ACTIVATIONS = {**{loss.name: loss.last_activations for loss in _LOSSES.values()}, CUSTOM: None}
 
 
 def get(loss: str | Loss) -> Loss:
@@ -79,7 +57,7 @@ def check_output(loss: str | Loss, last_activation: str | Activation, outputs: i
     if outputs is not None:
         loss.columns(outputs)
     activation = last_activation.name if isinstance(last_activation, Activation) else last_activation
-    allowed = LAST_ACTIVATIONS[loss.name]
+    allowed = loss.last_activations
     if allowed is None or activation in allowed:
         return
     needs = repr(allowed[0])

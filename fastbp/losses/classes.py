@@ -9,7 +9,15 @@ from fastbp.losses.base import Loss, Smoothed
 from fastbp.util.arguments import flag
 from fastbp.util.fields import number, numbers, set_fields, smoothing
 
-# ---------------------------------------------------------------- two classes
+__all__ = [
+    "BinaryCrossEntropy",
+    "BinaryFocal",
+    "CategoricalFocal",
+    "CategoricalHinge",
+    "CrossEntropy",
+    "Hinge",
+    "KLDivergence",
+]
 
 
 @final
@@ -40,6 +48,80 @@ class Hinge(Loss):
 
     name: ClassVar[str] = "hinge"
     targets: ClassVar[str] = "signs"
+
+
+@final
+@dataclass(frozen=True)
+class CategoricalHinge(Loss):
+    """Hinge loss for several classes; mean over rows.
+
+    ::
+
+        L = 1/n sum_i max(0, 1 + max_j (1 - y_ij) a_ij - sum_j y_ij a_ij)
+
+    a: outputs (n, k) of any last activation. y: class labels (n,), or rows of probabilities (n, k).
+
+    Notes
+    -----
+    Like Keras's CategoricalHinge, where the maximum includes the term of the correct class, (1 - 1) a = 0.
+
+    Examples
+    --------
+    >>> CategoricalHinge().name
+    'categorical_hinge'
+    """
+
+    name: ClassVar[str] = "categorical_hinge"
+    targets: ClassVar[str] = "classes"
+
+
+@final
+@dataclass(frozen=True)
+class CrossEntropy(Smoothed):
+    """Cross-entropy of softmax outputs, computed from the logits; mean over rows.
+
+    ::
+
+        L = 1/n sum_i (log sum_j exp(z_ij) - z_i,y_i)
+
+    z: logits (n, k), the last layer before its "softmax", or its outputs with "identity". y: class labels (n,), or rows
+    of probabilities (n, k).
+
+    Parameters
+    ----------
+    label_smoothing : float, optional
+        Moves targets towards the uniform distribution, in [0, 1): ``y <- (1 - label_smoothing) y + label_smoothing /
+        k``.
+
+    Raises
+    ------
+    ValueError
+        If label_smoothing is outside [0, 1).
+    TypeError
+        If label_smoothing is not a number.
+
+    See Also
+    --------
+    BinaryCrossEntropy : Two classes, or classes that do not exclude each other.
+
+    Notes
+    -----
+    Same as PyTorch's CrossEntropyLoss, or Keras's with from_logits=True.
+
+    References
+    ----------
+    Goodfellow, Bengio and Courville, *Deep Learning*, 2016, sections 6.2.2.3 and 7.5.1.
+
+    Examples
+    --------
+    >>> model = Sequential([Dense(8, "relu"), Dense(3, "softmax")])
+    >>> model.compile("adam", CrossEntropy(label_smoothing=0.1))
+    >>> history = model.fit(np.eye(3), [0, 1, 2], epochs=2)
+    """
+
+    name: ClassVar[str] = "cross_entropy"
+    targets: ClassVar[str] = "classes"
+    last_activations: ClassVar[tuple[str, ...] | None] = ("softmax", "identity")
 
 
 @final
@@ -86,6 +168,7 @@ class BinaryCrossEntropy(Smoothed):
 
     name: ClassVar[str] = "binary_cross_entropy"
     targets: ClassVar[str] = "probabilities"
+    last_activations: ClassVar[tuple[str, ...] | None] = ("sigmoid", "identity")
 
 
 @final
@@ -135,6 +218,7 @@ class BinaryFocal(Loss):
 
     name: ClassVar[str] = "binary_focal"
     targets: ClassVar[str] = "probabilities"
+    last_activations: ClassVar[tuple[str, ...] | None] = ("sigmoid", "identity")
     gamma: float = 2.0
     alpha: float = 0.25
     apply_class_balancing: bool = False
@@ -153,57 +237,6 @@ class BinaryFocal(Loss):
     def parameters(self) -> tuple[float, ...]:
         balance = (self.alpha, 1 - self.alpha) if self.apply_class_balancing else (1.0, 1.0)
         return self.gamma, self.label_smoothing, *balance
-
-
-# ---------------------------------------------------------------- several classes
-
-
-@final
-@dataclass(frozen=True)
-class CrossEntropy(Smoothed):
-    """Cross-entropy of softmax outputs, computed from the logits; mean over rows.
-
-    ::
-
-        L = 1/n sum_i (log sum_j exp(z_ij) - z_i,y_i)
-
-    z: logits (n, k), the last layer before its "softmax", or its outputs with "identity". y: class labels (n,), or rows
-    of probabilities (n, k).
-
-    Parameters
-    ----------
-    label_smoothing : float, optional
-        Moves targets towards the uniform distribution, in [0, 1): ``y <- (1 - label_smoothing) y + label_smoothing /
-        k``.
-
-    Raises
-    ------
-    ValueError
-        If label_smoothing is outside [0, 1).
-    TypeError
-        If label_smoothing is not a number.
-
-    See Also
-    --------
-    BinaryCrossEntropy : Two classes, or classes that do not exclude each other.
-
-    Notes
-    -----
-    Same as PyTorch's CrossEntropyLoss, or Keras's with from_logits=True.
-
-    References
-    ----------
-    Goodfellow, Bengio and Courville, *Deep Learning*, 2016, sections 6.2.2.3 and 7.5.1.
-
-    Examples
-    --------
-    >>> model = Sequential([Dense(8, "relu"), Dense(3, "softmax")])
-    >>> model.compile("adam", CrossEntropy(label_smoothing=0.1))
-    >>> history = model.fit(np.eye(3), [0, 1, 2], epochs=2)
-    """
-
-    name: ClassVar[str] = "cross_entropy"
-    targets: ClassVar[str] = "classes"
 
 
 @final
@@ -250,6 +283,7 @@ class CategoricalFocal(Loss):
 
     name: ClassVar[str] = "categorical_focal"
     targets: ClassVar[str] = "classes"
+    last_activations: ClassVar[tuple[str, ...] | None] = ("softmax", "identity")
     gamma: float = 2.0
     alpha: float | tuple[float, ...] = 0.25
     label_smoothing: float = 0.0
@@ -301,28 +335,4 @@ class KLDivergence(Loss):
 
     name: ClassVar[str] = "kl_divergence"
     targets: ClassVar[str] = "classes"
-
-
-@final
-@dataclass(frozen=True)
-class CategoricalHinge(Loss):
-    """Hinge loss for several classes; mean over rows.
-
-    ::
-
-        L = 1/n sum_i max(0, 1 + max_j (1 - y_ij) a_ij - sum_j y_ij a_ij)
-
-    a: outputs (n, k) of any last activation. y: class labels (n,), or rows of probabilities (n, k).
-
-    Notes
-    -----
-    Like Keras's CategoricalHinge, where the maximum includes the term of the correct class, (1 - 1) a = 0.
-
-    Examples
-    --------
-    >>> CategoricalHinge().name
-    'categorical_hinge'
-    """
-
-    name: ClassVar[str] = "categorical_hinge"
-    targets: ClassVar[str] = "classes"
+    last_activations: ClassVar[tuple[str, ...] | None] = ("softmax", "identity")

@@ -12,6 +12,8 @@ from fastbp.spec import ScalarFunctions
 from fastbp.util.derivative_check import Functions, checked_functions
 from fastbp.util.fields import set_fields
 
+__all__ = ["CustomLoss"]
+
 
 @final
 @dataclass(frozen=True, init=False)

@@ -11,6 +11,8 @@ from fastbp.util.arguments import flag
 from fastbp.util.fields import number, numbers, set_fields
 from fastbp.util.types import Array
 
+__all__ = ["MAE", "MSE", "GaussianNLL", "Huber", "LogCosh", "Poisson", "Quantile"]
+
 
 @final
 @dataclass(frozen=True)
@@ -296,6 +298,7 @@ class GaussianNLL(Loss):
     """
 
     name: ClassVar[str] = "gaussian_nll"
+    last_activations: ClassVar[tuple[str, ...] | None] = ("identity",)
     full: bool = False
     epsilon: float = 1e-6
 

@@ -5,51 +5,32 @@ rule needs at the given updates, counted from 0: one call for many, so a learnin
 Formulas are PyTorch's: weight decay is added to the gradient, except that AdamW, Lion and Muon shrink the weights
 directly (decoupled weight decay).
 
-The scalars of each rule, after the learning rate and the weight decay::
-
-    sgd, momentum, nesterov     (momentum)
-    adam, adamw, lamb           beta_1, beta_2, epsilon, 1 - beta_1^t, 1 - beta_2^t
-    amsgrad                     these, and whether decay is decoupled
-    nadam                       beta_1, beta_2, epsilon, weight of g, 1 - beta_2^t, weight of m
-    rmsprop(_momentum, _centered)   rho, momentum, epsilon
-    adagrad                     initial_accumulator_value, epsilon
-    adadelta                    rho, epsilon
-    lion                        beta_1, beta_2
-    muon                        momentum, adam_lr_ratio, beta_1, beta_2, 1 - beta_1^t, 1 - beta_2^t
+Each module lists the scalars of its rules after the learning rate and the weight decay.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from fastbp.optimizers.adam import Adam, AdamW, NAdam
-from fastbp.optimizers.adaptive import Adadelta, Adagrad, RMSprop
+from fastbp.optimizers import adam, adaptive, layerwise, lion, sgd
+from fastbp.optimizers.adam import *
+from fastbp.optimizers.adaptive import *
 from fastbp.optimizers.base import N_SCALARS, Optimizer, Schedule
-from fastbp.optimizers.layerwise import LAMB, Muon
-from fastbp.optimizers.sgd import SGD, Lion
+from fastbp.optimizers.layerwise import *
+from fastbp.optimizers.lion import *
+from fastbp.optimizers.sgd import *
 from fastbp.util.arguments import did_you_mean, remedy_for
+from fastbp.util.public_classes import public_classes
 
-__all__ = [
-    "BY_NAME",
-    "LAMB",
-    "NAMES",
-    "N_SCALARS",
-    "SGD",
-    "Adadelta",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Lion",
-    "Muon",
-    "NAdam",
-    "Optimizer",
-    "RMSprop",
-    "Schedule",
-    "get",
-]
+__all__ = ["BY_NAME", "NAMES", "N_SCALARS", "Optimizer", "Schedule", "get"]
+__all__ += adam.__all__
+__all__ += adaptive.__all__
+__all__ += layerwise.__all__
+__all__ += lion.__all__
+__all__ += sgd.__all__
 
 BY_NAME: dict[str, Callable[[], Optimizer]] = {
-    kind.__name__.lower(): kind for kind in (SGD, Adam, AdamW, NAdam, RMSprop, Adagrad, Adadelta, Lion, LAMB, Muon)
+    kind.__name__.lower(): kind for kind in public_classes(sgd, adam, adaptive, lion, layerwise)
 }
 NAMES = tuple(BY_NAME)
 

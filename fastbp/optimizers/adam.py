@@ -1,16 +1,25 @@
-"""Adam and its variants: the mean of the gradients over the root of their mean square, both with bias correction."""
+"""Adam and its variants: the mean of the gradients over the root of their mean square, both with bias correction.
+
+Scalars of the rules::
+
+    adam, adamw     beta_1, beta_2, epsilon, 1 - beta_1^t, 1 - beta_2^t
+    amsgrad         these, and whether decay is decoupled
+    nadam           beta_1, beta_2, epsilon, weight of g, 1 - beta_2^t, weight of m
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from fastbp.optimizers.base import Optimizer, Schedule, check
 from fastbp.util.arguments import flag
+
+__all__ = ["Adam", "AdamW", "NAdam"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,6 +111,7 @@ class Adam(AdamLike):
     >>> history = model.fit([[0.0], [1.0]], [1.0, 3.0], epochs=2)
     """
 
+    decay_in_gradient: ClassVar[bool] = True
     _: KW_ONLY
     amsgrad: bool = False
 
@@ -152,6 +162,7 @@ class AdamW(Adam):
     0.01
     """
 
+    decay_in_gradient: ClassVar[bool] = False
     _: KW_ONLY
     weight_decay: float = 1e-2
 
@@ -210,6 +221,7 @@ class NAdam(AdamLike):
     [1.0, 0.565]
     """
 
+    decay_in_gradient: ClassVar[bool] = True
     learning_rate: float | Schedule = 2e-3
     _: KW_ONLY
     momentum_decay: float = 4e-3

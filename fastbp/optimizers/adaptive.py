@@ -1,12 +1,22 @@
-"""Optimizers that divide each gradient by the root of a mean or sum of its squares."""
+"""Optimizers that divide each gradient by the root of a mean or sum of its squares.
+
+Scalars of the rules::
+
+    rmsprop(_momentum, _centered)   rho, momentum, epsilon
+    adagrad                         initial_accumulator_value, epsilon
+    adadelta                        rho, epsilon
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 from fastbp.optimizers.base import Optimizer, Schedule, check
 from fastbp.util.arguments import flag
+
+__all__ = ["Adadelta", "Adagrad", "RMSprop"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,6 +67,7 @@ class RMSprop(Optimizer):
     2
     """
 
+    decay_in_gradient: ClassVar[bool] = True
     learning_rate: float | Schedule = 1e-2
     rho: float = 0.99
     momentum: float = 0.0
@@ -125,6 +136,7 @@ class Adagrad(Optimizer):
     'adagrad'
     """
 
+    decay_in_gradient: ClassVar[bool] = True
     learning_rate: float | Schedule = 1e-2
     initial_accumulator_value: float = 0.0
     epsilon: float = 1e-10
@@ -187,6 +199,7 @@ class Adadelta(Optimizer):
     1.0
     """
 
+    decay_in_gradient: ClassVar[bool] = True
     learning_rate: float | Schedule = 1.0
     rho: float = 0.9
     epsilon: float = 1e-6

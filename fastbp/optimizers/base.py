@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +76,7 @@ class Optimizer(ABC):
     1.0
     """
 
+    decay_in_gradient: ClassVar[bool] = False  # whether the rule adds weight_decay times the weights to the gradient
     learning_rate: float | Schedule
     _: KW_ONLY
     weight_decay: float = 0.0

@@ -1,4 +1,10 @@
-"""Optimizers whose step depends on a whole array of weights."""
+"""Optimizers whose step depends on a whole array of weights.
+
+Scalars of the rules::
+
+    lamb    beta_1, beta_2, epsilon, 1 - beta_1^t, 1 - beta_2^t
+    muon    momentum, adam_lr_ratio, beta_1, beta_2, 1 - beta_1^t, 1 - beta_2^t
+"""
 
 from __future__ import annotations
 
@@ -10,6 +16,8 @@ import numpy.typing as npt
 
 from fastbp.optimizers.adam import AdamLike, one_minus_power
 from fastbp.optimizers.base import Optimizer, Schedule, check
+
+__all__ = ["LAMB", "Muon"]
 
 
 @dataclass(frozen=True, repr=False)

@@ -58,10 +58,25 @@ def elu_derivative(Z: Array, alpha: float) -> Array:
     return np.where(Z > 0, 1, alpha * np.exp(np.minimum(Z, 0)))
 
 
+def celu(Z: Array, alpha: float) -> Array:
+    """z where z > 0, else alpha (exp(z / alpha) - 1)."""
+    return np.where(Z > 0, Z, alpha * np.expm1(np.minimum(Z, 0) / alpha))
+
+
+def celu_derivative(Z: Array, alpha: float) -> Array:
+    """1 where z > 0, else exp(z / alpha)."""
+    return np.where(Z > 0, 1, np.exp(np.minimum(Z, 0) / alpha))
+
+
 def silu_derivative(Z: Array) -> Array:
     """s + z s (1 - s), with s = sigmoid(z) and 1 - s = sigmoid(-z)."""
     D: Array = sigmoid(Z) * (1 + Z * sigmoid(-Z))
     return D
+
+
+def hard_swish_derivative(Z: Array) -> Array:
+    """0 where z <= -3, 1 where z >= 3, z / 3 + 1/2 between."""
+    return np.where(Z <= -3, 0, np.where(Z >= 3, 1, Z / 3 + 0.5))
 
 
 def mish_derivative(Z: Array) -> Array:
@@ -97,17 +112,22 @@ class ActivationFunctions(NamedTuple):
     derivative: Callable[[Array, Array, float], Array]
 
 
-# At a kink the derivative is the left one, as in PyTorch.
+# At a kink the derivative is the left one, as in PyTorch; at the upper kinks of relu6 and hard_swish the right one.
 ACTIVATIONS: dict[str, ActivationFunctions] = {
     "identity": ActivationFunctions(lambda Z, _: Z, lambda Z, A, _: np.ones_like(Z)),
     "sigmoid": ActivationFunctions(lambda Z, _: sigmoid(Z), lambda Z, A, _: A * (1 - A)),
     "tanh": ActivationFunctions(lambda Z, _: np.tanh(Z), lambda Z, A, _: 1 - A * A),
+    "softsign": ActivationFunctions(
+        lambda Z, _: Z / (1 + np.abs(Z)), lambda Z, A, _: 1 / np.square(1 + np.abs(Z))
+    ),
     "relu": ActivationFunctions(lambda Z, _: np.maximum(Z, 0), lambda Z, A, _: A > 0),
+    "relu6": ActivationFunctions(lambda Z, _: np.clip(Z, 0, 6), lambda Z, A, _: (A > 0) & (A < 6)),
     "leaky_relu": ActivationFunctions(
         lambda Z, alpha: np.where(Z > 0, Z, alpha * Z),
         lambda Z, A, alpha: np.where(Z > 0, 1, np.asarray(alpha, Z.dtype)),
     ),
     "elu": ActivationFunctions(elu, lambda Z, A, alpha: elu_derivative(Z, alpha)),
+    "celu": ActivationFunctions(celu, lambda Z, A, alpha: celu_derivative(Z, alpha)),
     "selu": ActivationFunctions(
         lambda Z, _: SELU_SCALE * elu(Z, SELU_ALPHA),
         lambda Z, A, _: SELU_SCALE * elu_derivative(Z, SELU_ALPHA),
@@ -117,6 +137,9 @@ ACTIVATIONS: dict[str, ActivationFunctions] = {
         lambda Z, _: Z * sigmoid(gelu_tanh_inner(Z)), lambda Z, A, _: gelu_tanh_derivative(Z)
     ),
     "silu": ActivationFunctions(lambda Z, _: Z * sigmoid(Z), lambda Z, A, _: silu_derivative(Z)),
+    "hard_swish": ActivationFunctions(
+        lambda Z, _: Z * np.clip(Z + 3, 0, 6) / 6, lambda Z, A, _: hard_swish_derivative(Z)
+    ),
     "mish": ActivationFunctions(lambda Z, _: Z * np.tanh(softplus(Z)), lambda Z, A, _: mish_derivative(Z)),
     "softplus": ActivationFunctions(lambda Z, _: softplus(Z), lambda Z, A, _: sigmoid(Z)),
 }  # softmax is not elementwise: see `activate` and `activation_delta` in network.py

@@ -6,18 +6,11 @@ Keras's names where it has them; formulas are PyTorch's, whose schedulers count 
 Any other function of that kind works too, but only these classes are saved with a model.
 """
 
+from fastbp.schedules import cycles, decay
 from fastbp.schedules.base import Schedule
-from fastbp.schedules.cycles import CosineDecayRestarts, OneCycle, Warmup
-from fastbp.schedules.decay import CosineDecay, ExponentialDecay, PiecewiseConstant, PolynomialDecay, StepDecay
+from fastbp.schedules.cycles import *
+from fastbp.schedules.decay import *
 
-__all__ = [
-    "CosineDecay",
-    "CosineDecayRestarts",
-    "ExponentialDecay",
-    "OneCycle",
-    "PiecewiseConstant",
-    "PolynomialDecay",
-    "Schedule",
-    "StepDecay",
-    "Warmup",
-]
+__all__ = ["Schedule"]
+__all__ += cycles.__all__
+__all__ += decay.__all__

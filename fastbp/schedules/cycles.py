@@ -10,6 +10,8 @@ import numpy as np
 
 from fastbp.schedules.base import Rates, Schedule, check_count, check_number, half_cosine
 
+__all__ = ["CosineDecayRestarts", "OneCycle", "Warmup"]
+
 
 @dataclass(frozen=True)
 class CosineDecayRestarts(Schedule):

@@ -11,6 +11,8 @@ from fastbp.schedules.base import Rates, Schedule, check_count, check_number, ha
 from fastbp.util.arguments import flag
 from fastbp.util.fields import set_fields
 
+__all__ = ["CosineDecay", "ExponentialDecay", "PiecewiseConstant", "PolynomialDecay", "StepDecay"]
+
 
 @dataclass(frozen=True)
 class StepDecay(Schedule):

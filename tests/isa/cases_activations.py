@@ -20,7 +20,7 @@ from .cases import (
     within,
 )
 
-ALPHA = {"leaky_relu": 0.01, "elu": 1.3}
+ALPHA = {"leaky_relu": 0.01, "elu": 1.3, "celu": 0.8}
 
 
 def pointwise(function: Callable[..., object], *arguments) -> np.ndarray:

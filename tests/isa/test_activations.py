@@ -23,7 +23,7 @@ def cubic_sigmoid(z):
     return wide_sigmoid(2 * math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))
 
 
-LEAK, ELU_SCALE = 0.01, 1.3  # alpha of leaky_relu and of elu in these tests
+LEAK, ELU_SCALE, CELU_SCALE = 0.01, 1.3, 0.8  # alpha of leaky_relu, elu and celu in these tests
 FORMS = {
     "identity": lambda z: z,
     "relu": lambda z: np.maximum(z, 0),
@@ -37,14 +37,20 @@ FORMS = {
     "gelu_tanh": lambda z: z * cubic_sigmoid(z),
     "silu": lambda z: z * wide_sigmoid(z),
     "mish": lambda z: z * np.tanh(WIDE["softplus"](z)),
+    "softsign": lambda z: z / (1 + np.abs(z)),
+    "relu6": lambda z: np.clip(z, 0, 6),
+    "celu": lambda z: np.where(z > 0, z, CELU_SCALE * np.expm1(np.minimum(z, 0) / CELU_SCALE)),
+    "hard_swish": lambda z: z * np.clip(z + 3, 0, 6) / 6,
 }
-ALPHA = {"leaky_relu": LEAK, "elu": ELU_SCALE}
-# (f(-inf), f'(-inf), f'(inf)); f(inf) is 1 for the squashing ones and inf for the others.
+ALPHA = {"leaky_relu": LEAK, "elu": ELU_SCALE, "celu": CELU_SCALE}
+# (f(-inf), f'(-inf), f'(inf)); f(inf) is that of HIGH, or inf.
 LIMITS = {
     "identity": (-INF, 1, 1), "relu": (0, 0, 1), "leaky_relu": (-INF, LEAK, 1), "sigmoid": (0, 0, 0),
     "tanh": (-1, 0, 0), "elu": (-ELU_SCALE, 0, 1), "selu": (-SCALE * SELU_ALPHA, 0, SCALE), "softplus": (0, 0, 1),
     "gelu": (0, 0, 1), "gelu_tanh": (0, 0, 1), "silu": (0, 0, 1), "mish": (0, 0, 1),
+    "softsign": (-1, 0, 0), "relu6": (0, 0, 0), "celu": (-CELU_SCALE, 0, 1), "hard_swish": (0, 0, 1),
 }  # fmt: skip
+HIGH = {"sigmoid": 1, "tanh": 1, "softsign": 1, "relu6": 6}
 
 
 def slope_of(form, z):
@@ -99,7 +105,7 @@ def test_activation_is_its_formula(name, machine, dtype):
 @pytest.mark.parametrize("name", FORMS)
 def test_activation_at_the_edges(name, machine, dtype):
     low, slope_low, slope_high = LIMITS[name]
-    high = 1 if name in ("sigmoid", "tanh") else INF
+    high = HIGH.get(name, INF)
     big = np.finfo(dtype).max
     z = np.array([-INF, INF, NAN, 0.0, -0.0, -big, big], dtype)
     with np.errstate(over="ignore"):  # selu and leaky_relu of the largest number
@@ -109,6 +115,11 @@ def test_activation_at_the_edges(name, machine, dtype):
     np.testing.assert_allclose(slope[[0, 5]], slope_low, rtol=rtol, atol=rtol)
     np.testing.assert_allclose(slope[[1, 6]], slope_high, rtol=rtol)
     np.testing.assert_allclose(a[3:5], FORMS[name](np.zeros(2)), rtol=rtol)
+    kinks = np.array([-3, 3, 0, 6], dtype)  # of hard_swish and relu6, as in PyTorch
+    if name == "hard_swish":
+        np.testing.assert_array_equal(machine(name, kinks[:2])[1], [0, 1])
+    if name == "relu6":
+        np.testing.assert_array_equal(machine(name, kinks[2:])[1], [0, 0])
     at_kink = {"relu": 0.0, "leaky_relu": LEAK, "elu": ELU_SCALE, "selu": SCALE * SELU_ALPHA}  # as in PyTorch
     if name in at_kink:
         np.testing.assert_allclose(slope[3:5], at_kink[name], rtol=rtol)
@@ -117,7 +128,7 @@ def test_activation_at_the_edges(name, machine, dtype):
 def test_codes_are_stable():
     """Those that keep their slopes stand behind those whose slope is a function of the output."""
     order = ["identity", "relu", "leaky_relu", "sigmoid", "tanh", "elu", "selu", "softplus"]
-    order += ["gelu", "gelu_tanh", "silu", "mish", "softmax"]
+    order += ["softsign", "relu6", "celu", "gelu", "gelu_tanh", "silu", "mish", "hard_swish", "softmax"]
     assert [*FROM_OUTPUT, *WITH_SLOPE] == order[:-1]
     assert {name: i for i, name in enumerate(order)} == ACTIVATIONS
 

@@ -1,9 +1,10 @@
 """The activations on cache-line vectors, and the microkernels that apply them and their slopes to runs of lines.
 
 Where f' is a function of the output a alone, backward needs nothing but a: `FROM_OUTPUT` has f and f'. Elsewhere f and
-f' are made together, for they share their exponential: `WITH_SLOPE`. The formulas are easiest to read in the twins.
+f' are made together, for most share an exponential: `WITH_SLOPE`. The formulas are easiest to read in the twins.
 
-At -inf gelu, gelu_tanh, silu and mish are 0, their limit: the factor z stops where the other factor has reached 0.
+At -inf gelu, gelu_tanh, silu, mish and hard_swish are 0, their limit: the factor z stops where the other factor has
+reached 0.
 """
 
 from __future__ import annotations
@@ -116,6 +117,38 @@ def softplus_slope(x, a, alpha):
     return x.neg(transcendental.expm1_bounded(x, x.neg(a)))
 
 
+def softsign(x, z, alpha):
+    w = x.minimum(x.const(transcendental.LARGEST[x.bits]), magnitude(x, z))  # inf / inf would be NaN
+    return transcendental.with_sign_of(x, x.b.fdiv(w, x.b.fadd(x.const(1.0), w)), z)
+
+
+def softsign_slope(x, a, alpha):
+    """1 / (1 + |z|)^2 = (1 - |a|)^2"""
+    rest = x.b.fsub(x.const(1.0), magnitude(x, a))
+    return product(x, rest, rest)
+
+
+def relu6(x, z, alpha):
+    return x.minimum(x.const(6.0), relu(x, z, alpha))
+
+
+def relu6_slope(x, a, alpha):
+    below = x.b.fcmp_ordered("<", a, x.const(6.0))
+    return x.b.select(below, relu_slope(x, a, alpha), x.const(0.0))
+
+
+def celu(x, z, alpha):
+    zero = x.const(0.0)
+    low = transcendental.expm1_bounded(x, x.b.fdiv(x.minimum(zero, z), alpha))
+    return x.fma(alpha, low, x.maximum(zero, z))
+
+
+def celu_slope(x, a, alpha):
+    """exp(z / alpha) = a / alpha + 1"""
+    one = x.const(1.0)
+    return _where_positive(x, a, one, x.b.fadd(x.b.fdiv(a, alpha), one))
+
+
 # -- the slope is made along with the output -----------------------------------------------------------------------
 def gelu(x, z, alpha):
     """z Phi(z), and Phi(z) + z exp(-z^2/2) / sqrt(2 pi): one exponential for both, and small tails keep their bits."""
@@ -159,6 +192,15 @@ def mish(x, z, alpha):
     return product(x, low, t), x.fma(product(x, w, x.const(4.0)), rise, t)
 
 
+def hard_swish(x, z, alpha):
+    """z relu6(z + 3) / 6, and z / 3 + 1/2 between -3 and 3, 0 below and 1 above."""
+    b, three, zero, one = x.b, x.const(3.0), x.const(0.0), x.const(1.0)
+    sixth = product(x, relu6(x, b.fadd(z, three), alpha), x.const(1.0 / 6.0))
+    slope = b.select(b.fcmp_ordered(">=", z, three), one, x.fma(z, x.const(1.0 / 3.0), x.const(0.5)))
+    slope = b.select(b.fcmp_ordered("<=", z, x.const(-3.0)), zero, slope)
+    return product(x, _from(x, z, -3.0), sixth), slope
+
+
 # -- shared --------------------------------------------------------------------------------------------------------
 def _where_positive(x, v, yes, no):
     return x.b.select(x.b.fcmp_ordered(">", v, x.const(0.0)), yes, no)
@@ -193,9 +235,18 @@ FROM_OUTPUT: dict[str, tuple[Callable, Callable]] = {
     "elu": (elu, elu_slope),
     "selu": (selu, selu_slope),
     "softplus": (softplus, softplus_slope),
+    "softsign": (softsign, softsign_slope),
+    "relu6": (relu6, relu6_slope),
+    "celu": (celu, celu_slope),
 }
 # name -> (x, z, alpha) -> (f, f')
-WITH_SLOPE: dict[str, Callable] = {"gelu": gelu, "gelu_tanh": gelu_tanh, "silu": silu, "mish": mish}
+WITH_SLOPE: dict[str, Callable] = {
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "silu": silu,
+    "mish": mish,
+    "hard_swish": hard_swish,
+}
 
 
 # -- over runs of lines --------------------------------------------------------------------------------------------

@@ -10,14 +10,17 @@ import math
 
 from fastbp.isa.targets.table import LINE
 
-# In this order: those whose f' is a function of the output a alone, up to SOFTPLUS; those for which forward keeps f'
-# for backward, from GELU on; softmax. No file holds the codes.
+# In this order: those whose f' is a function of the output a alone; from GELU on, those for which forward keeps f' for
+# backward; softmax. No file holds the codes.
 (
-    IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH, ELU, SELU, SOFTPLUS, GELU, GELU_TANH, SILU, MISH, SOFTMAX,
-) = range(13)  # fmt: skip
+    IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH, ELU, SELU, SOFTPLUS, SOFTSIGN, RELU6, CELU,
+    GELU, GELU_TANH, SILU, MISH, HARD_SWISH,
+    SOFTMAX,
+) = range(17)  # fmt: skip
 ACTIVATIONS = {
     "identity": IDENTITY, "relu": RELU, "leaky_relu": LEAKY_RELU, "sigmoid": SIGMOID, "tanh": TANH, "elu": ELU,
-    "selu": SELU, "softplus": SOFTPLUS, "gelu": GELU, "gelu_tanh": GELU_TANH, "silu": SILU, "mish": MISH,
+    "selu": SELU, "softplus": SOFTPLUS, "softsign": SOFTSIGN, "relu6": RELU6, "celu": CELU,
+    "gelu": GELU, "gelu_tanh": GELU_TANH, "silu": SILU, "mish": MISH, "hard_swish": HARD_SWISH,
     "softmax": SOFTMAX,
 }  # fmt: skip
 ELEMENTWISE = tuple(name for name in ACTIVATIONS if name != "softmax")
@@ -32,7 +35,7 @@ GELU_TANH_CUBIC = 0.044715
 
 
 def activation(code, z, alpha):
-    """a = f(z); alpha is the slope of leaky_relu for z < 0 and the scale of elu."""
+    """a = f(z); alpha is the slope of leaky_relu for z < 0 and the scale of elu and celu."""
     z = 1.0 * float(z)  # float64, in Numba as without it
     if code == RELU:
         return 0.0 if z <= 0.0 else z  # NaN stays NaN
@@ -49,6 +52,12 @@ def activation(code, z, alpha):
         return SELU_SCALE * z if z > 0.0 else SELU_SCALE * SELU_ALPHA * math.expm1(z)
     if code == SOFTPLUS:
         return (0.0 if z <= 0.0 else z) + math.log1p(math.exp(-abs(z)))
+    if code == SOFTSIGN:
+        return math.copysign(1.0, z) if abs(z) > 1e300 else z / (1.0 + abs(z))
+    if code == RELU6:
+        return 0.0 if z <= 0.0 else 6.0 if z > 6.0 else z
+    if code == CELU:
+        return z if z > 0.0 else alpha * math.expm1(z / alpha)
     if code == GELU:
         return (-40.0 if z < -40.0 else z) * (0.5 * math.erfc(-SQRT_HALF * z))
     if code == GELU_TANH:
@@ -62,11 +71,13 @@ def activation(code, z, alpha):
         e = math.exp(-abs(z))
         t = e * (e + 2.0) / (e * (e + 2.0) + 2.0) if z < 0.0 else (1.0 + 2.0 * e) / (1.0 + 2.0 * e + 2.0 * e * e)
         return (-710.0 if z < -710.0 else z) * t
+    if code == HARD_SWISH:
+        return (-3.0 if z < -3.0 else z) * ((0.0 if z <= -3.0 else 6.0 if z >= 3.0 else z + 3.0) / 6.0)
     return z
 
 
 def slope_from_output(code, a, alpha):
-    """f'(z) from a = f(z), for the codes up to SOFTPLUS; relu'(0) = 0 and leaky_relu'(0) = alpha, as in PyTorch."""
+    """f'(z) from a = f(z), for the codes before GELU; relu'(0) = 0 and leaky_relu'(0) = alpha, as in PyTorch."""
     a = 1.0 * float(a)
     if code == RELU:
         return 1.0 if a > 0.0 else 0.0
@@ -82,12 +93,21 @@ def slope_from_output(code, a, alpha):
         return SELU_SCALE if a > 0.0 else a + SELU_SCALE * SELU_ALPHA
     if code == SOFTPLUS:  # sigmoid(z) = 1 - exp(-softplus(z))
         return -math.expm1(-a)
+    if code == SOFTSIGN:  # 1 / (1 + |z|)^2
+        return (1.0 - abs(a)) * (1.0 - abs(a))
+    if code == RELU6:
+        return 1.0 if 0.0 < a < 6.0 else 0.0
+    if code == CELU:  # exp(z / alpha)
+        return 1.0 if a > 0.0 else a / alpha + 1.0
     return 1.0
 
 
 def activation_and_slope(code, z):
-    """(f(z), f'(z)) for gelu, gelu_tanh, silu and mish, whose slope is no function of the output alone."""
+    """(f(z), f'(z)) for the codes from GELU on, whose slope is no function of the output alone."""
     z = 1.0 * float(z)
+    if code == HARD_SWISH:
+        f = (-3.0 if z < -3.0 else z) * ((0.0 if z <= -3.0 else 6.0 if z >= 3.0 else z + 3.0) / 6.0)
+        return f, 0.0 if z <= -3.0 else 1.0 if z >= 3.0 else z / 3.0 + 0.5
     low = -40.0 if z < -40.0 else z  # beyond, f is 0 (or f' 1) to the last bit; and inf times 0 must not meet
     w = 40.0 if low > 40.0 else low
     if code == GELU:
