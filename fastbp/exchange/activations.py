@@ -230,6 +230,7 @@ class ActivationExchange:
     numpy: a function of this file, which takes alpha if the activation has one.
     torch: a class of torch.nn. torch_options: its arguments, for alpha. from_torch: what a module of the class is, by
     its name in messages; by default the activation of the row. The first of several rows with a class reads it.
+    torch_function: the function or method that does the same, by default that with the name of the row.
     keras: a function of keras.activations, or what applies it. keras_function: what Keras's function with the name of
     the row is, where `keras` is no name. keras_classes: layers and operations. from_keras: as from_torch.
     sklearn, sklearn_output: the names in hidden layers and in the last one.
@@ -241,6 +242,7 @@ class ActivationExchange:
     torch: str | None = None
     torch_options: Callable[[float], dict[str, Any]] = lambda alpha: {}
     from_torch: Callable[[Any, str], Ours] | None = None
+    torch_function: str | None = None
     keras: str | KerasRule | None = None
     keras_function: activations.Activation | None = None
     keras_classes: tuple[str, ...] = ()

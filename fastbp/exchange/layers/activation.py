@@ -76,7 +76,7 @@ TORCH_CLASSES: dict[str, str] = {}  # class of torch.nn -> the row that reads it
 for _name, _theirs in names_in("torch").items():
     if _theirs:
         TORCH_CLASSES.setdefault(_theirs, _name)
-TORCH_FUNCTIONS = {name: kind for kind, name in TORCH_CLASSES.items()}  # named as ours
+TORCH_FUNCTIONS = {ACTIVATIONS[name].torch_function or name: kind for kind, name in TORCH_CLASSES.items()}
 KERAS_CLASSES = {kind: name for name, row in ACTIVATIONS.items() for kind in row.keras_classes}
 KERAS_FUNCTIONS: dict[str, Ours] = {
     theirs: name for name, theirs in names_in("keras").items() if isinstance(theirs, str) and name != "identity"
