@@ -1,1 +1,1 @@
-"""Comparisons with peers (`compare`, `accuracy`) and the asv suite; run from the root of the repository."""
+"""Comparisons with other libraries (`compare`, `accuracy`) and the asv suite; run from the root of the repository."""

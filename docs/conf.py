@@ -8,14 +8,13 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import fastbp  # noqa: E402  (the one beside these pages)
+import fastbp  # noqa: E402  (from this repository)
 
 project = "fastbp"
 copyright = "fastbp developers, BSD 3-Clause"
 version = release = fastbp.__version__
 
 extensions = [
-    "docstrings",
     "generated",
     "mathematics",
     "sphinx.ext.autodoc",
@@ -30,7 +29,7 @@ highlight_language = "text"
 # pages
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
-nb_execution_mode = "off"  # notebooks are executed by their tests, and shown with what they printed
+nb_execution_mode = "off"  # the tests execute the notebooks; their stored output is shown
 
 # docstrings
 autosummary_generate = False
@@ -41,14 +40,14 @@ python_maximum_signature_line_length = 88
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
-# the look of it
+# appearance
 smartquotes = False  # "sgd" is code
 html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
 html_title = "fastbp"
 html_static_path = ["_static"]
 html_css_files = ["fastbp.css"]
-html_sidebars = {"index": [], "coming-from": []}  # they have no pages below them
+html_sidebars = {"index": [], "coming-from": []}  # they have no subpages
 if not any((HERE.parent / "notebooks").glob("*.ipynb")):
     html_sidebars["tutorial"] = []
 html_show_sourcelink = False

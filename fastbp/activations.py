@@ -6,11 +6,11 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from numbers import Real
 from typing import Any, final
 
 from fastbp.spec import ScalarFunctions
+from fastbp.util.arguments import did_you_mean, remedy_for
 from fastbp.util.derivative_check import Functions, checked_functions
 from fastbp.util.fields import set_fields
 
@@ -31,7 +31,8 @@ DEFAULT_ALPHA = {
 }
 NAMES = tuple(DEFAULT_ALPHA)
 PARAMETRIC = ("leaky_relu", "elu")
-NAMES_ELSEWHERE = {"linear": "identity", "none": "identity", "logistic": "sigmoid", "swish": "silu"}
+# Names in other libraries, for "did you mean".
+ALIASES = {"linear": "identity", "none": "identity", "logistic": "sigmoid", "swish": "silu"}
 
 
 @dataclass(frozen=True)
@@ -219,14 +220,15 @@ def get(activation: str | Activation) -> Activation:
     if isinstance(activation, Activation):
         return activation
     if not isinstance(activation, str):
-        raise TypeError(f"activation must be an Activation object or one of {', '.join(NAMES)}, got {activation!r}")
+        raise TypeError(
+            f"activation must be an Activation object or one of {', '.join(NAMES)}, got {activation!r}: "
+            f"{remedy_for(activation)}"
+        )
     if activation not in DEFAULT_ALPHA:
         raise ValueError(_unknown(activation))
     return Activation(activation, DEFAULT_ALPHA[activation])
 
 
 def _unknown(name: object) -> str:
-    close = get_close_matches(str(name).lower(), NAMES, n=1)
-    suggestion = NAMES_ELSEWHERE.get(str(name).lower(), close[0] if close else None)
-    hint = f"; did you mean {suggestion!r}?" if suggestion else ""
+    hint = did_you_mean(str(name), NAMES, ALIASES)
     return f"activation must be one of {', '.join(NAMES)}, got {name!r}{hint}"

@@ -13,7 +13,9 @@ from fastbp.util.fields import set_fields
 @final
 @dataclass(frozen=True)
 class MaxNorm:
-    """An upper bound on the Euclidean norm of each unit's incoming weights, a column w of the kernel (in, units)::
+    """An upper bound on the Euclidean norm of each unit's incoming weights, a column w of the kernel (in, units).
+
+    ::
 
         w <- w min(1, max_value / |w|)        after every update
 

@@ -13,7 +13,9 @@ from fastbp.util.fields import set_fields
 @final
 @dataclass(frozen=True)
 class L1L2:
-    """L1 and L2 penalties on the weights W of a kernel::
+    """L1 and L2 penalties on the weights W of a kernel.
+
+    ::
 
         loss <- loss + l1 Σ |W| + l2 Σ W²
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import fastbp
 from fastbp import optimizers
 from fastbp.engine.engine import Engine
 from fastbp.reference import ACTIVATIONS
@@ -315,7 +316,7 @@ def excess(got: Array, expected: Bounded) -> float:
 # -- processes -----------------------------------------------------------------------------------------------------
 def run_python(*arguments: str, check: bool = True, **environment: str | None) -> subprocess.CompletedProcess:
     """A fresh interpreter that finds the package and these modules; None removes a variable."""
-    package = Path(optimizers.__file__).parent.parent
+    package = Path(fastbp.__file__).parent.parent
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), str(TESTS)]), **environment}
     variables = {name: value for name, value in variables.items() if value is not None}
     done = subprocess.run([sys.executable, *arguments], env=variables, capture_output=True, text=True, timeout=300,

@@ -1,4 +1,4 @@
-"""Activations and losses by name: what is accepted, and what a wrong name is told."""
+"""Activations and losses by name: accepted names, and error messages for others."""
 
 import dataclasses
 

@@ -16,7 +16,7 @@ from engine_cases import make_data, make_engine, run_python, spec, train
 
 from fastbp import isa
 from fastbp.engine import engine as engine_module
-from fastbp.kernels import jit
+from fastbp.kernels import jit, warm_up
 
 pytestmark = pytest.mark.jit
 
@@ -266,6 +266,58 @@ def test_the_engine_works_without_a_cache() -> None:
     assert len(found["warnings"]) == 1
     assert found["passes"] > 0
     assert found["seconds"] < 30  # 11 s of compiling where measured
+
+
+# -- another processor --------------------------------------------------------------------------------------------
+ANOTHER_PROCESSOR = """
+import llvmlite.binding
+llvmlite.binding.get_host_cpu_name = lambda: "x86-64-v3"
+"""
+
+
+@pytest.mark.skipif(isa.NAME not in ("avx2", "avx512"), reason="plain loops are compiled for the host alone")
+@pytest.mark.parametrize("name", [isa.NAME, None])
+def test_code_for_a_named_instruction_set_is_valid_on_any_processor_that_has_it(
+    name: str | None, tmp_path: Path, private: Path
+) -> None:
+    script = tmp_path / "entry.py"
+    prelude = f"if os.environ['ANOTHER'] == 'yes':{ANOTHER_PROCESSOR}".replace("\n", "\n    ")
+    script.write_text(f"import os\n{prelude}\n{ENTRY}")
+    environment = {"FASTBP_CACHE_DIR": str(private), "FASTBP_ISA": name}
+    report(str(script), ANOTHER="no", **environment)
+    found = report(str(script), ANOTHER="yes", **environment)
+    assert (found["result"], found["warnings"]) == (EXPECTED, [])
+    assert (found["passes"] == 0) == (name is not None)
+
+
+# -- side by side ---------------------------------------------------------------------------------------------------
+def test_shares_of_entries_cost_about_the_same() -> None:
+    names = [(name, "float32") for name in warm_up.COSTS]
+    for cores in (1, 2, 4, 64):
+        shares = warm_up.shared_out(names, cores)
+        costs = [sum(warm_up.COSTS[name] for name, _ in share) for share in shares]
+        assert sorted(name for share in shares for name in share) == sorted(names)
+        assert len(shares) <= cores
+        assert max(costs) <= max(max(warm_up.COSTS.values()), sum(costs) / len(costs) * 1.5)
+
+
+def test_entries_compiled_by_another_process_are_loaded(private: Path) -> None:
+    """And one that cannot be started costs nothing but time."""
+    script = PRELUDE + """
+from fastbp.kernels import entries, jit, warm_up
+warm_up.usable_cores = lambda: 2
+warm_up.COSTS.update({"peak": 5.0, "launcher": 4.0})
+if os.environ["EXECUTABLE"]:
+    sys.executable = os.environ["EXECUTABLE"]
+done = warm_up.prepare([("launcher", "float32"), ("peak", "float32")])
+print(json.dumps({"done": sorted((entry.name, entry.compiled) for entry in done), "passes": len(passes.buffer)}))
+"""
+    expected = [["launcher", True], ["peak", True]]
+    for executable in ("", "/nowhere/python", "/bin/false"):
+        found = report("-c", script, FASTBP_CACHE_DIR=str(private / f"{len(executable)}"), EXECUTABLE=executable)
+        assert found["done"] == expected
+    again = report("-c", script, FASTBP_CACHE_DIR=str(private / "0"), EXECUTABLE="")
+    assert again == {"done": [[name, False] for name, _ in expected], "passes": 0}
 
 
 # -- damaged -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Callbacks against cases worked out by hand, and within fits."""
+"""Callbacks on cases worked out by hand, and within fits."""
 
 import csv
 import errno
@@ -243,7 +243,7 @@ def test_rates_that_cannot_be(value, error):
     with pytest.raises(error, match="learning_rate must be"):
         model.learning_rate = value
     warming_up = build(fastbp.SGD(lambda step: step * 1.0))
-    with pytest.raises(ValueError, match="schedule, which it scales"):
+    with pytest.raises(ValueError, match="schedule that it scales is 0"):
         warming_up.learning_rate = 0.1
     warming_up.learning_rate = 0.0
     assert warming_up._trainer.rates.changed is None
@@ -260,7 +260,7 @@ def test_a_rate_is_saved_with_the_model(tmp_path):
     np.testing.assert_array_equal(model.get_weights()[0], loaded.get_weights()[0])
     model.compile(fastbp.SGD(lambda step: np.full(step.shape, 0.5)), "mse")
     model.learning_rate = 0.25
-    with pytest.warns(UserWarning, match="is its value at step 0, 0.25"):
+    with pytest.warns(UserWarning, match="its value at step 0, 0.25, is saved"):
         model.save(tmp_path / "model")
     assert fastbp.load(tmp_path / "model").learning_rate == 0.25
     with pytest.raises(ValueError, match="not known yet"):

@@ -80,7 +80,7 @@ class TestTrainAndPredict:
         np.savez("a.npz", X=X, y=y)
         assert run("train", "a.npz", "--layers", "", "--epochs", "200", "--learning-rate", "0.02", "--quiet") == 0
         out = capsys.readouterr().out
-        assert "2 targets to regress" in out
+        assert "2 targets for regression" in out
         assert re.search(r"test R² +0\.9999|test R² +1\.0", out)
         assert run("predict", "a.safetensors", "a.npz", "--output", name) == 0
         answers = {
@@ -188,9 +188,9 @@ class TestTablesWithCategories:
             r"^town    2 categories   3 features +\d+\.\d %$",
             r"^trade   12 categories  codes$",
             r"^zone    number         \(x - \S+\) / \S+$",
-            r"^embedded: trade in 7 numbers each$",
+            r"^embeddings: trade to 7 dimensions$",
             r"^network 13-128-64-2 relu, 10,276 weights$",
-            r"^adam, rate 0.002, batch 32, 30 epochs, seed 0$",
+            r"^adam, learning rate 0.002, batch 32, 30 epochs, seed 0$",
             r"^test accuracy  100.00 %$",
         ):
             assert re.search(pattern, out, re.MULTILINE), pattern
@@ -226,7 +226,7 @@ class TestTablesWithCategories:
     def test_regression_and_options(self, people, capsys):
         options = ["--dropout", "0.1", "--batch-norm", "--scaling", "robust", "--no-clip", "--schedule", "cosine"]
         assert run("train", people, "--target", "zone", "--task", "regression", *options, *TINY) == 0
-        assert "1 target to regress" in capsys.readouterr().out
+        assert "1 target for regression" in capsys.readouterr().out
         model = fastbp.load("people.safetensors")
         kinds = [type(layer).__name__ for layer in model.layers]
         assert kinds == ["ColumnEmbedding", "Dense", "BatchNorm", "Activation", "Dropout", "Dense"]
@@ -259,7 +259,7 @@ class TestTablesWithCategories:
     def test_texts_for_a_model_without_a_preprocessor(self, people, capsys):
         fastbp.Sequential([fastbp.Dense(2)], input_size=5).save("raw.safetensors")
         assert run("predict", "raw.safetensors", people) == 2
-        assert "holds no Preprocessor, so people.csv must hold numbers alone" in capsys.readouterr().err.replace(
+        assert "has no Preprocessor, so people.csv must contain only numbers" in capsys.readouterr().err.replace(
             f"{people.parent}/", ""
         )
 
@@ -295,7 +295,7 @@ class TestErrors:
             (["train", "nowhere.csv"], "no file nowhere.csv"),
             (["train", "flowers.csv", "--target", "colour"], "'colour' is not a column"),
             (["train", "flowers.csv"], "the data hold no target: .* --target COLUMN .*, one of a, b, c, kind"),
-            (["train", "flowers.csv", "--target", "kind", "--output", "no/m"], "there is no folder no"),
+            (["train", "flowers.csv", "--target", "kind", "--output", "no/m"], "no folder no"),
             (["train", "flowers.csv", "--target", "kind", "--output", "."], "it is a folder"),
             (["train", "flowers.csv", "--target", "kind", "--learning-rate", "-1", *TINY], "learning_rate"),
             (["train", "flowers.csv", "--target", "kind", "--learning-rate", "nan", *TINY], "learning_rate"),

@@ -1,5 +1,6 @@
-"""A user's own losses and activations: the same training as the built-in ones they imitate, in files and copies,
-without another compile of the engine; and what is refused."""
+"""User-defined losses and activations: they train like the built-in ones they imitate, in files and copies, without
+recompiling the engine; and what is rejected.
+"""
 
 from __future__ import annotations
 

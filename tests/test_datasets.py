@@ -1,4 +1,4 @@
-"""Data sets: what is bundled, what is read, how rows are split, and every message of an error."""
+"""Datasets: the bundled data, file formats, splits, and every error message."""
 
 import gzip
 import io

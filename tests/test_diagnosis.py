@@ -431,14 +431,14 @@ def test_kinks_are_told_apart():
     assert {array.name: array.kinks for array in found.arrays} == {
         "0.kernel": 0, "0.bias": 5, "1.kernel": 0, "1.bias": 0,
     }  # fmt: skip
-    assert "a ReLU's at 0" in str(found)
+    assert "ReLU at 0" in str(found)
 
 
 @pytest.mark.jit
 def test_a_deep_network_is_checked_as_far_as_rounding_allows():
     found = fastbp.check_gradients(classifier(*[Dense(8, "relu")] * 40), X, Y, n=2, rows=16)
     assert found.ok, str(found)
-    assert "rounding hides" in str(found)
+    assert "hidden by rounding" in str(found)
 
 
 def test_samples_of_arrays(rng):

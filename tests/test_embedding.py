@@ -1,6 +1,5 @@
-"""Embedded columns: the engine beside the reference, the reference beside differences, both beside PyTorch; models.
-
-That no bit depends on the number of workers, on chunks, slices or neighbours is among the cases of test_engine_bits.
+"""Embedded columns: the engine against the reference, the reference against finite differences, both against PyTorch;
+models.
 """
 
 from __future__ import annotations

@@ -233,8 +233,8 @@ REFUSED = {
     "a custom activation": (lambda p: exchange.to_numpy(Sequential([Dense(3, own())], input_size=2), p), "'square'"),
     "no weights yet": (lambda p: exchange.to_numpy(Sequential([Dense(3)]), p), "to_numpy needs the weights"),
     "no module": (lambda p: exchange.to_numpy(make("held"), p.with_name("net.npz")), "must name a module.*'net.npz'"),
-    "no name": (lambda p: exchange.to_numpy(make("held"), p.with_name("my-net.py")), "such as net.py, but 'my-net.py'"),
-    "a keyword": (lambda p: exchange.to_numpy(make("held"), p.with_name("class.py")), "such as net.py, but 'class.py'"),
+    "no name": (lambda p: exchange.to_numpy(make("held"), p.with_name("my-net.py")), "such as net.py, got 'my-net.py'"),
+    "a keyword": (lambda p: exchange.to_numpy(make("held"), p.with_name("class.py")), "such as net.py, got 'class.py'"),
 }
 
 

@@ -126,7 +126,7 @@ def test_labels_are_the_models_or_given():
     model.metadata = {}
     assert exchange.to_sklearn(model).classes_.tolist() == [0, 1]
     for classes in (["b", "a"], ["a"], ["a", "a"], ["a", "b", "c"]):
-        with pytest.raises(ValueError, match="classes must be 2 labels in ascending order, one an output, but"):
+        with pytest.raises(ValueError, match="classes must be 2 labels in ascending order, one per output, got"):
             exchange.to_sklearn(model, classes=classes)
 
 
@@ -138,7 +138,7 @@ REFUSED = {
     "a block": (lambda: [fastbp.Residual([Dense(4)]), Dense(1)], r"got layer 0, Residual\(4\)"),
     "its own": (
         lambda: [Dense(3, fastbp.CustomActivation(lambda z: z * z, lambda z: 2 * z, name="square")), Dense(1)],
-        "functions of your own, but layer 0"),
+        "does not support custom functions, but layer 0"),
 }  # fmt: skip
 
 

@@ -248,7 +248,7 @@ def test_a_frozen_module_is_not_trained():
     module[1].requires_grad_(False)
     assert [layer.trainable for layer in exchange.from_torch(module).layers] == [False, False, True]
     module[2].bias.requires_grad_(False)
-    with pytest.warns(UserWarning, match="'2' has weights that are trained and others that are not"):
+    with pytest.warns(UserWarning, match="'2' has some trainable and some frozen weights"):
         exchange.from_torch(module)
 
 
@@ -294,10 +294,10 @@ REFUSED = {
     ),
     "plain average": (lambda: nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2, momentum=None)), "pass a number such"),
     "two axes": (lambda: nn.Sequential(nn.Linear(4, 4), nn.LayerNorm([2, 4])), r"over the shape \(2, 4\)"),
-    "widths": (lambda: nn.Sequential(nn.Linear(4, 4), nn.Linear(5, 2)), "'1' takes 5 features, but 4 come"),
-    "norm's width": (lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(5)), "'1' takes 5 features, but 4 come"),
+    "widths": (lambda: nn.Sequential(nn.Linear(4, 4), nn.Linear(5, 2)), "takes 5 features, but .* gives 4"),
+    "norm's width": (lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(5)), "takes 5 features, but .* gives 4"),
     "axes": (lambda: nn.Sequential(nn.Flatten(0), nn.Linear(4, 4)), "flattens from 0 to -1"),
-    "types": (lambda: nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4).double()), "one dtype, but float32, float64"),
+    "types": (lambda: nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4).double()), "one dtype, got float32, float64"),
     "nothing to train": (lambda: nn.Sequential(nn.ReLU()), "at least one Dense"),
     "norm alone": (lambda: nn.Sequential(nn.LayerNorm(3)), "at least one Dense"),
     "twice": (of(lambda self, x: self.fc(self.fc(x))), "'fc' is used more than once: use a copy"),
@@ -352,7 +352,7 @@ def test_other_mistakes():
     model = Sequential([Dense(5, CustomActivation(lambda z: z * z, lambda z: 2 * z, name="square"))], input_size=3)
     with pytest.raises(ExchangeError, match=r"PyTorch does not support custom functions, but layer 0"):
         exchange.to_torch(model)
-    with pytest.raises(ValueError, match="by must be 'name' or 'order', but 'number'"):
+    with pytest.raises(ValueError, match="by must be 'name' or 'order', got 'number'"):
         exchange.load_state_dict(model, {}, by="number")
     with pytest.raises(TypeError, match=r"takes a torch.nn.Module, got str"):
         exchange.from_torch("model")

@@ -1,4 +1,4 @@
-"""Initializers: their distributions, their determinism, and what wrong arguments are told."""
+"""Initializers: distributions, determinism, and error messages."""
 
 import math
 

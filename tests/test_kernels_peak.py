@@ -9,7 +9,7 @@ from fastbp import isa
 from fastbp.engine import peak
 from fastbp.engine.memory import aligned
 from fastbp.isa.twins import peak as twins
-from fastbp.kernels import jit, microkernels
+from fastbp.kernels import entries, jit, microkernels
 
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
@@ -28,7 +28,7 @@ def test_chains_are_their_twin(dtype, n, rng):
         chains(table, *arguments)
 
     chains = microkernels.peak
-    jit.kernel(call)(microkernels.addresses(dtype), n, lines, X, 0, C, 0)
+    jit.kernel(call)(entries.addresses(dtype), n, lines, X, 0, C, 0)
     np.testing.assert_allclose(C, expected, rtol=16 * np.finfo(dtype).eps)
 
 

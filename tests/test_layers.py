@@ -1,4 +1,4 @@
-"""Layers beside the dense ones: the graph they make, their weights, files, copies, training, and folding."""
+"""Layers other than Dense: their graph, weights, files, copies, training, and folding."""
 
 import copy
 import itertools

@@ -1,5 +1,6 @@
-"""Every loss, through both engines and through `Sequential`: values and gradients beside PyTorch's and Keras's
-formulas, gradients by differences, weights, labels and rows, extreme outputs, and what is refused."""
+"""Every loss in both engines and in `Sequential`: values and gradients against the formulas of PyTorch and Keras,
+gradients against finite differences, weights, labels and rows, extreme outputs, and rejected targets.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics beside scikit-learn's, whole and in parts, weighted and not."""
+"""Metrics against scikit-learn's, in one block and in several, with and without weights."""
 
 import math
 

@@ -1,5 +1,6 @@
-"""Every update rule over 1,000 steps: both engines beside PyTorch, or where it has none the published rule; the plain
-kernel beside the engine bit by bit, and in float32 beside float64."""
+"""Every update rule over 1,000 steps: both engines against PyTorch, or the published rule where it has none; the array
+kernel against the engine bit by bit, and float32 against float64.
+"""
 
 from __future__ import annotations
 

@@ -52,8 +52,8 @@ def health(layers=4, epochs=(0, 1, 2), verdict="vanishing"):
     seen = fastbp.GradientHealth(np.eye(2), [0.0, 1.0])
     seen.layers, seen.epochs = [f"Dense({i + 1}, tanh)" for i in range(layers)], list(epochs)
     figures = np.tile(10.0 ** np.arange(-layers, 0), (4, 1))
-    seen._records = [figures.copy() for _ in epochs]
-    seen._records[0][1, 0], seen._records[-1][1, 1] = 0.0, np.inf
+    seen._looks = [figures.copy() for _ in epochs]
+    seen._looks[0][1, 0], seen._looks[-1][1, 1] = 0.0, np.inf
     seen.verdicts = [[verdict, *["healthy"] * (layers - 1)] for _ in epochs]
     return seen
 
@@ -260,7 +260,7 @@ def test_speeds_are_ratios_round_by_round():
 
 
 WRONG = {
-    "lengths": (lambda: plots.plot_confusion_matrix([0, 1], [0]), "y_pred labels (n,)"),
+    "lengths": (lambda: plots.plot_confusion_matrix([0, 1], [0]), "and y_pred labels"),
     "no rows": (lambda: plots.plot_confusion_matrix([], []), "shapes"),
     "too few names": (lambda: plots.plot_confusion_matrix([0, 2], [0, 1], class_names=["a", "b"]), "0 to 1"),
     "shapes": (lambda: plots.plot_predictions([1.0, 2.0], [1.0]), r"shapes \(2,\) and \(1,\)"),
@@ -271,8 +271,8 @@ WRONG = {
     "another shape": (lambda: plots.plot_weights(KERNEL, shape=(2, 5)), "12 inputs"),
     "no kernel": (lambda: plots.plot_weights([1.0, 2.0]), "inputs, units"),
     "not built": (lambda: plots.plot_weights(fastbp.Sequential([fastbp.Dense(1)])), "not known yet"),
-    "no base": (lambda: plots.plot_speed({"a": {"NumPy": [1.0]}}), "must hold 'fastbp'"),
-    "no task": (lambda: plots.plot_speed({}), "hold a task"),
+    "no base": (lambda: plots.plot_speed({"a": {"NumPy": [1.0]}}), "must include 'fastbp'"),
+    "no task": (lambda: plots.plot_speed({}), "at least one task"),
     "rounds": (lambda: plots.plot_speed({"a": {"NumPy": [1.0], "fastbp": [1.0, 2.0]}}), "equal numbers of rounds"),
     "no time": (lambda: plots.plot_speed({"a": {"NumPy": [0.0], "fastbp": [1.0]}}), "positive"),
     "no look": (lambda: plots.plot_gradient_health(fastbp.GradientHealth([[1.0]], [1.0])), "at least one record"),

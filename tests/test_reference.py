@@ -1,4 +1,4 @@
-"""The reference trainer: gradients by central differences, activations, losses and whole steps beside PyTorch."""
+"""The reference trainer: gradients against central differences; activations, losses and whole steps against PyTorch."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

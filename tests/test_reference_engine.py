@@ -1,4 +1,4 @@
-"""What the reference engine promises besides its numbers: weights, outputs, sample weights, divergence, dtypes."""
+"""Contracts of the reference engine: weights, outputs, sample weights, divergence, dtypes."""
 
 import numpy as np
 import pytest

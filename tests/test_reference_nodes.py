@@ -1,4 +1,4 @@
-"""Normalisation, dropout, noise and residual sums in the reference trainer: derivatives, PyTorch, random masks."""
+"""Normalization, dropout, noise and residual sums in the reference trainer: derivatives, PyTorch, random masks."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,6 @@
-"""What the reference does around its update rules, beside PyTorch: penalties, accumulation, clipping, rates and decay
-of single layers, limits of norms, averages; alone and all at once."""
+"""The update spec in the reference trainer against PyTorch: penalties, accumulation, clipping, learning rates and decay
+per layer, norm constraints, averages; one at a time and all together.
+"""
 
 from __future__ import annotations
 

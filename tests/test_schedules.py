@@ -1,4 +1,4 @@
-"""Schedules beside PyTorch's schedulers, or Keras's formula where PyTorch has none; arguments; files."""
+"""Schedules against PyTorch's schedulers, or Keras's formula where PyTorch has none; arguments; files."""
 
 import math
 import warnings

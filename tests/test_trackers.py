@@ -1,4 +1,4 @@
-"""Callbacks that watch: MLflow, Optuna, the health of gradients; what a resumed fit keeps, what errors say."""
+"""Callbacks that monitor: MLflow, Optuna, GradientHealth; what a resumed fit keeps, and error messages."""
 
 import importlib
 import sys

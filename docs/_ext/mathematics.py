@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers draw themselves: MathJax would be fetched from the net whenever a page is read."""
+"""Formulas as MathML, which browsers render natively; MathJax would be fetched from the network for every page."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ LOG = logging.getLogger(__name__)
 
 
 def visit_math(translator: Any, node: nodes.math) -> None:
-    """A formula within a line."""
+    """An inline formula."""
     translator.body.append(mathml(node, as_block=False))
     raise nodes.SkipNode
 
 
 def visit_math_block(translator: Any, node: nodes.math_block) -> None:
-    """A formula that stands alone."""
+    """A displayed formula."""
     translator.body.append(f'<div class="math">{mathml(node, as_block=True)}</div>\n')
     raise nodes.SkipNode
 
 
 def mathml(node: nodes.Element, *, as_block: bool) -> str:
-    """The formula of a node; what cannot be turned into MathML is a warning."""
+    """The formula of a node; a warning if it cannot be converted to MathML."""
     code = node.astext().strip()
     if as_block and r"\\" in code and r"\begin" not in code:
         code = rf"\begin{{aligned}}{code}\end{{aligned}}"
     try:
         math: str = latex2mathml.tex2mathml(code, as_block=as_block)
     except (MathError, SyntaxError) as error:
-        LOG.warning("the formula %r cannot be shown: %s", code, error, location=node)
+        LOG.warning("cannot convert the formula %r: %s", code, error, location=node)
         return f"<code>{escape(code)}</code>"
     return math
 

@@ -146,7 +146,7 @@ class Monitor:
     def __init__(self, name: str, mode: str = "auto", min_delta: float = 0.0) -> None:
         if mode not in ("auto", "min", "max"):
             raise ValueError(f"mode must be 'auto', 'min' or 'max', got {mode!r}: pass one of these")
-        self.name, self._warned = name, False
+        self.name, self._missed = name, False
         larger = name.endswith(_LARGER_IS_BETTER) if mode == "auto" else mode == "max"
         self._sign, self._min_delta = (1.0 if larger else -1.0), abs(min_delta)
 
@@ -163,13 +163,13 @@ class Monitor:
         """The value of the metric; None, with a warning the first time, if it is missing."""
         if self.name in logs:
             return logs[self.name]
-        if not self._warned:
+        if not self._missed:
             remedy = "pass validation_data" if self.name.startswith("val_") else "pass one of these"
             warnings.warn(
                 f"monitor must be one of the metrics of an epoch, {', '.join(logs)}, got {self.name!r}: {remedy}",
                 stacklevel=2,
             )
-            self._warned = True
+            self._missed = True
         return None
 
 

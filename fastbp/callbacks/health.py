@@ -79,7 +79,7 @@ class GradientHealth(Callback):
         self.epochs: list[int] = []
         self.layers: list[str] = []
         self.verdicts: list[list[str]] = []
-        self._records: list[Array] = []  # (quantities, layers) each
+        self._looks: list[Array] = []  # (quantities, layers) each
 
     def on_train_begin(self, logs: Logs) -> None:
         self._reset()
@@ -96,11 +96,11 @@ class GradientHealth(Callback):
         self.epochs.append(epochs)
         self.layers = [layer.label for layer in diagnosis.layers]
         self.verdicts.append([layer.verdict for layer in diagnosis.layers])
-        self._records.append(np.array([[getattr(layer, name) for layer in diagnosis.layers] for name in QUANTITIES]))
+        self._looks.append(np.array([[getattr(layer, name) for layer in diagnosis.layers] for name in QUANTITIES]))
 
     def _quantity(self, name: str) -> Array:
         row = QUANTITIES.index(name)
-        return np.array([record[row] for record in self._records]).reshape(len(self._records), len(self.layers))
+        return np.array([record[row] for record in self._looks]).reshape(len(self._looks), len(self.layers))
 
     @property
     def activation(self) -> Array:
@@ -130,8 +130,8 @@ class GradientHealth(Callback):
 
     def get_state(self) -> dict[str, Any]:
         names = ("epochs", "layers", "verdicts")
-        return {"looks": list(self._records), **{name: list(getattr(self, name)) for name in names}}
+        return {"looks": list(self._looks), **{name: list(getattr(self, name)) for name in names}}
 
     def set_state(self, state: dict[str, Any]) -> None:
         self.epochs, self.layers, self.verdicts = list(state["epochs"]), list(state["layers"]), list(state["verdicts"])
-        self._records = [np.asarray(record) for record in state["looks"]]
+        self._looks = [np.asarray(record) for record in state["looks"]]

@@ -45,11 +45,11 @@ class LearningRateScheduler(Callback):
         if not callable(schedule):
             raise TypeError(f"schedule must be a function of the epoch, got {schedule!r}: pass a function")
         self.schedule, self.verbose = schedule, verbose
-        self._takes_learning_rate = _takes_two(schedule)
+        self._takes_rate = _takes_two(schedule)
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         before = self.model.learning_rate
-        learning_rate = self.schedule(epoch, before) if self._takes_learning_rate else self.schedule(epoch)
+        learning_rate = self.schedule(epoch, before) if self._takes_rate else self.schedule(epoch)
         self.model.learning_rate = learning_rate
         log(self.verbose, f"epoch {epoch + 1}: learning rate {float(learning_rate):g}")
 

@@ -1,6 +1,6 @@
-"""The benchmark rows, their work in FLOPs, and `fastbp bench`: the NumPy reference beside the compiled engine.
+"""The benchmark rows, their FLOPs, and `fastbp bench`: the NumPy reference against the compiled engine.
 
-Both get the same data and the same initial weights, run in turn, and are timed over whole slices of many steps.
+Both get the same data and initial weights, take turns, and are timed over slices of many steps.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from fastbp.spec import UpdateSpec
 from fastbp.util.types import Array
 
 LEARNING_RATES = {"sgd": 0.01, "adam": 0.001, "adamw": 0.001}
-WEIGHT_DECAY, CLIP_NORM = 0.01, 1.0  # of adamw: decoupled decay of all weights, gradients clipped by their global norm
-DATA_FLOATS = 4_000_000  # a row's data stay under 16 MB
+WEIGHT_DECAY, CLIP_NORM = 0.01, 1.0  # of adamw: decoupled weight decay, and clipping by the global norm
+DATA_FLOATS = 4_000_000  # keeps a row's data under 16 MB
 MAX_STEPS = 4096
-SETTLE_SECONDS = 0.06  # OpenMP and BLAS threads spin for some milliseconds, at most 30, after their last work
+SETTLE_SECONDS = 0.06  # OpenMP and BLAS threads spin for up to 30 ms after their last work
 
 
 class Row(NamedTuple):
-    """One line of the benchmark table: a network, a batch size, an optimizer and a loss; hidden layers are ReLU.
+    """One row of the benchmark table: a network with ReLU hidden layers, a batch size, an optimizer and a loss.
 
-    kind: "dense", what is in ROWS; the comparison with peers adds "batch_norm", "residual" and "csr". dropout: the rate
-    of "batch_norm"; nonzeros: of "csr", in the mean row of the data.
+    kind: "dense" for all of ROWS; the comparison with peers adds "batch_norm", "residual" and "csr". dropout: rate, of
+    "batch_norm"; nonzeros: mean number per row of the data, of "csr".
     """
 
     sizes: tuple[int, ...]
     batch: int
     optimizer: str = "adam"
     loss: str = "cross_entropy"
-    data: str = "random"  # or "mnist": real images, whose dead pixels make denormals
-    warm_epochs: int = 0  # trained before the clock starts
+    data: str = "random"  # or "mnist": real images, whose constant pixels cause denormals
+    warm_epochs: int = 0  # trained before timing starts
     kind: str = "dense"
     dropout: float = 0.0
     nonzeros: int = 0
 
     @property
     def name(self) -> str:
-        """The network as people write it, as in 784-128-10, with what tells the row from its neighbours."""
+        """The network in the usual notation, as in 784-128-10, with what distinguishes it from other rows."""
         widths = "-".join(map(str, self.sizes))
         match self.kind:
             case "batch_norm":
@@ -80,9 +80,9 @@ ROWS = (
 
 
 class Workload(NamedTuple):
-    """A row's data and start: X (steps * batch, features), y labels or targets, weights kernel and bias by layer.
+    """A row's data and initial weights: X (steps * batch, features), y labels or targets, kernel and bias by layer.
 
-    X is an array, of kind "csr" a scipy.sparse.csr_matrix; the weights are in the order of an engine's get_weights().
+    X is an array, or a scipy.sparse.csr_matrix for kind "csr"; weights are in the order of an engine's get_weights().
     """
 
     row: Row
@@ -92,12 +92,12 @@ class Workload(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """Steps in one pass over the data; every batch is full."""
+        """Steps per pass over the data; every batch is full."""
         return int(self.X.shape[0]) // self.row.batch
 
 
 class TrainingEngine(Protocol):
-    """What the reference and the compiled engine share, as far as it is used here."""
+    """The interface shared by the reference and the compiled engine, as far as it is used here."""
 
     def set_weights(self, weights: list[Array]) -> None: ...
     def reset_state(self, n_states: int) -> None: ...
@@ -116,7 +116,7 @@ class TrainingEngine(Protocol):
 
 
 class Runner:
-    """Trains a workload on an engine, step after step, going on where it stopped."""
+    """Trains a workload on an engine, each call continuing where the last one stopped."""
 
     def __init__(self, engine: TrainingEngine, work: Workload, n_threads: int | None = None) -> None:
         self.optimizer = make_optimizer(work.row)
@@ -126,7 +126,7 @@ class Runner:
         engine.configure(work.row.loss, self.optimizer.rule, update_spec=self.optimizer.update_spec)
 
     def train(self, steps: int) -> float:
-        """Train so many steps, batch after batch through the data and round again; the last step's loss."""
+        """Train some steps, cycling through the data; returns the loss of the last one."""
         batch = self.work.row.batch
         numbers = np.arange(self.done, self.done + steps)
         order = ((numbers % self.work.steps)[:, None] * batch + np.arange(batch)).ravel()
@@ -138,7 +138,7 @@ class Runner:
 
 
 def make_optimizer(row: Row) -> optimizers.Optimizer:
-    """The row's optimizer at its rate."""
+    """The row's optimizer with its learning rate."""
     rate = LEARNING_RATES[row.optimizer]
     match row.optimizer:
         case "sgd":
@@ -149,7 +149,7 @@ def make_optimizer(row: Row) -> optimizers.Optimizer:
 
 
 def make_workload(row: Row, *, seed: int = 0, max_steps: int = MAX_STEPS) -> Workload:
-    """The row's data, uniform in [-1, 1) or real MNIST, and Glorot-uniform weights, all drawn from one seed."""
+    """The row's data, uniform in [-1, 1) or MNIST, and Glorot-uniform weights, drawn from one seed."""
     rng = np.random.default_rng(seed)
     weights = glorot_weights(row.sizes, rng)
     if row.data == "mnist":
@@ -170,7 +170,7 @@ def make_workload(row: Row, *, seed: int = 0, max_steps: int = MAX_STEPS) -> Wor
 
 
 def glorot_weights(sizes: Sequence[int], rng: np.random.Generator) -> list[NDArray[np.float32]]:
-    """Kernel (in, out) uniform in ±sqrt(6 / (in + out)) and zero bias (out,), layer by layer, float32."""
+    """Kernels (in, out), uniform in ±sqrt(6 / (in + out)), and zero biases (out,), by layer, float32."""
     weights: list[NDArray[np.float32]] = []
     for n_in, n_out in itertools.pairwise(sizes):
         limit = np.sqrt(6.0 / (n_in + n_out))
@@ -181,7 +181,7 @@ def glorot_weights(sizes: Sequence[int], rng: np.random.Generator) -> list[NDArr
 def step_flops(sizes: Sequence[int], batch: int) -> int:
     """FLOPs of the matrix products of one training step: 2·batch·in·out for each of the three passes of a layer.
 
-    The first layer has no backward-data pass: nothing needs the gradient with respect to the data.
+    The first layer needs no gradient with respect to its input.
 
     >>> step_flops((784, 128, 10), 32)
     13090816
@@ -191,15 +191,15 @@ def step_flops(sizes: Sequence[int], batch: int) -> int:
 
 
 def specs(row: Row) -> list[tuple[int, str]]:
-    """(units, activation) of each layer: ReLU, then softmax for cross-entropy and identity for MSE."""
+    """(units, activation) of each layer: ReLU, then softmax for cross-entropy or identity for MSE."""
     last = "softmax" if row.loss == "cross_entropy" else "identity"
     return [(units, "relu") for units in row.sizes[1:-1]] + [(row.sizes[-1], last)]
 
 
 class Result(NamedTuple):
-    """One line of `fastbp bench`: microseconds a step for each side, and the median ratio with its extremes.
+    """One row of `fastbp bench`: microseconds per step of each side; median, minimum and maximum of the ratio.
 
-    numpy_s, fastbp_s: seconds a step, round by round.
+    numpy_s, fastbp_s: seconds per step, by round.
     """
 
     row: Row
@@ -213,7 +213,7 @@ class Result(NamedTuple):
 
 
 def compare_with_numpy(row: Row, *, rounds: int = 5, seconds: float = 0.2, n_threads: int | None = None) -> Result:
-    """Time the NumPy reference and fastbp in turn on one row; ratios are of neighbours in time."""
+    """Time the NumPy reference and fastbp alternately on one row; ratios are of adjacent runs."""
     from fastbp.engine.engine import Engine
     from fastbp.reference import ReferenceEngine
     from fastbp.spec import LayerSpec
@@ -241,32 +241,32 @@ def _time(runner: Runner, steps: int) -> float:
 
 
 def _calibrate(runner: Runner, seconds: float) -> int:
-    """Steps that fill about so many seconds; the first step, which may compile, is not counted."""
+    """Number of steps that take about this long; the first step, which may compile, is not counted."""
     runner.train(1)
     return max(1, min(MAX_STEPS, round(seconds / _time(runner, min(8, runner.work.steps)))))
 
 
 def report(*, rounds: int = 5, n_threads: int | None = None, quick: bool = False) -> list[Result]:
-    """Run `fastbp bench`: one line a row as it is measured, with the share of the measured peak."""
+    """Run `fastbp bench`: print a line per row as it is measured, with the share of the measured peak."""
     from fastbp.engine.peak import measured_peak
     from fastbp.isa.targets.detect import usable_cores
 
     threads = min(n_threads or usable_cores(), usable_cores())
     peak = measured_peak("float32", threads)
-    print(f"float32, threads {threads}, measured peak {peak / 1e9:.0f} GFLOP/s; microseconds a step")
+    print(f"float32, threads {threads}, measured peak {peak / 1e9:.0f} GFLOP/s; microseconds per step")
     print(f"{'network, batch, optimizer':<55}{'NumPy':>10}{'fastbp':>10}{'GFLOP/s':>9}{'peak':>7}   NumPy / fastbp")
     results = []
     for row in _bench_rows(quick):
         result = compare_with_numpy(row, rounds=rounds, seconds=0.05 if quick else 0.2, n_threads=n_threads)
         speed = step_flops(row.sizes, row.batch) / result.fastbp_us * 1e6
         ratio = f"{result.ratio:.2f} ({result.lowest:.2f} to {result.highest:.2f})"
-        figures = f"{result.numpy_us:>10,.1f}{result.fastbp_us:>10,.1f}{speed / 1e9:>9.1f}{speed / peak:>7.0%}"
-        print(f"{row.title:<55}{figures}   {ratio}", flush=True)
+        columns_text = f"{result.numpy_us:>10,.1f}{result.fastbp_us:>10,.1f}{speed / 1e9:>9.1f}{speed / peak:>7.0%}"
+        print(f"{row.title:<55}{columns_text}   {ratio}", flush=True)
         results.append(result)
     return results
 
 
 def _bench_rows(quick: bool) -> list[Row]:
-    """All rows that need no file; the quick ones take under 100 MFLOP a step."""
+    """All rows that need no file; quick: those under 100 MFLOP per step."""
     rows = [row for row in ROWS if row.data == "random"]
     return [row for row in rows if step_flops(row.sizes, row.batch) < 1e8] if quick else rows

@@ -1,4 +1,4 @@
-"""The work behind `fastbp export`."""
+"""Implementation of `fastbp export`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from fastbp.exchange.onnx_graph import to_onnx
 from fastbp.exchange.sklearn_mlp import to_sklearn
 from fastbp.exchange.torch_modules import state_dict
 from fastbp.model.sequential import Sequential
-from fastbp.util.atomic_write import replaced
+from fastbp.util.atomic_write import atomic_write
 
-EXAMPLES = """formats, each needing the package it is named after:
-  numpy    NAME.py: a module that needs NumPy alone, with predict(X)
+EXAMPLES = """formats, each of which needs the package of that name:
+  numpy    NAME.py: a module that needs only NumPy, with predict(X)
   onnx     NAME.onnx: for onnxruntime and other runtimes
   torch    NAME.pt: a state_dict, for torch.load
   keras    NAME.keras: for keras.models.load_model
@@ -30,20 +30,20 @@ examples:
 
 
 class Format(NamedTuple):
-    """How a format's files end, and what writes a model to one."""
+    """The file extension of a format, and the function that writes a model to it."""
 
     ending: str
     write: Callable[[Sequential, Path], Any]
 
 
 def export(model: str, to: str, output: str | None) -> int:
-    """Run `fastbp export`: load the model, write it, say where; the exit code."""
+    """Run `fastbp export`: load the model, write it, print where; returns the exit code."""
     ending, write = FORMATS[to]
     path = Path(Path(model).name.split(".")[0] + ending) if output is None else Path(output)
     if path.suffix != ending:
         raise ValueError(f"--output must end in {ending} for --to {to}, got {path.name!r}: rename it")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"no folder {os.fspath(path.parent)!r} to write {path.name} to: make it first")
+        raise FileNotFoundError(f"no folder {os.fspath(path.parent)!r} to write {path.name} to: create it first")
     write(fastbp.load(model), path)
     print(f"wrote {path}, {path.stat().st_size:,} bytes")
     return 0
@@ -51,14 +51,14 @@ def export(model: str, to: str, output: str | None) -> int:
 
 def _write_torch(model: Sequential, path: Path) -> None:
     torch, state = need("torch", "torch"), state_dict(model)
-    with replaced(path) as temporary:
+    with atomic_write(path) as temporary:
         torch.save(state, temporary)
 
 
 def _write_keras(model: Sequential, path: Path) -> None:
     theirs = to_keras(model)
-    with replaced(path) as temporary:
-        ending = temporary.with_suffix(".keras")  # Keras goes by it
+    with atomic_write(path) as temporary:
+        ending = temporary.with_suffix(".keras")  # Keras determines the format by it
         try:
             theirs.save(ending)
             ending.replace(temporary)
@@ -68,7 +68,7 @@ def _write_keras(model: Sequential, path: Path) -> None:
 
 def _write_sklearn(model: Sequential, path: Path) -> None:
     mlp = to_sklearn(model)
-    with replaced(path) as temporary:
+    with atomic_write(path) as temporary:
         need("joblib", "sklearn").dump(mlp, temporary)
 
 

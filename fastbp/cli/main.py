@@ -1,7 +1,7 @@
 """The command line: ``fastbp train | predict | export | bench | warmup | info``.
 
-Exit codes: 0 done; 2 wrong options, files or data, with a line on stderr; 130 after Ctrl-C, `train` having saved its
-model.
+Exit codes: 0 success; 2 invalid options, files or data, with a line on stderr; 130 after Ctrl-C (`train` saves its
+model first).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TRAIN_EXAMPLES = """examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code. Ctrl-C outside training ends quietly with 130."""
+    """Run one command; returns the exit code. Ctrl-C outside training exits quietly with 130."""
     parser = make_parser()
     args = parser.parse_args(argv)
     run: Callable[[argparse.Namespace], int] = args.run
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output has gone, as in `fastbp predict … | head`
+    except BrokenPipeError:  # the reader of the output has exited, as in `fastbp predict … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, TypeError, OSError, MemoryError, ImportError) as error:
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser with its commands."""
+    """The argument parser with its commands."""
     from fastbp import __version__
 
     parser = argparse.ArgumentParser(prog="fastbp", description="Train multilayer perceptrons on the CPU.")
@@ -63,7 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def show_info() -> int:
-    """Run `fastbp info`: what fastbp found on this machine, one fact a line."""
+    """Run `fastbp info`: print what fastbp detected on this machine."""
     from fastbp import __version__, isa
     from fastbp.engine.peak import measured_peak
     from fastbp.isa.targets.detect import usable_cores
@@ -101,7 +101,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     parser.add_argument("data", metavar="DATA", help="digits, mnist, fashion-mnist, or a .npz, .csv or .csv.gz file")
     parser.add_argument("--target", metavar="COLUMN", help="the column of a .csv file to predict")
-    parser.add_argument("--task", choices=TASKS, help="default: by the target's type (fractions are regressed)")
+    parser.add_argument("--task", choices=TASKS, help="default: inferred from the target")
     parser.add_argument(
         "--layers", type=_widths, metavar="N,N", help="widths of the hidden layers, as 256,128; '' for none"
     )
@@ -109,48 +109,48 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--activation", choices=ACTIVATIONS, default="relu", help="of the hidden layers (default: relu)"
     )
     parser.add_argument(
-        "--loss", choices=[*CLASS_LOSSES, *REGRESSION_LOSSES], help="default: by data set; of regressions, mse"
+        "--loss", choices=[*CLASS_LOSSES, *REGRESSION_LOSSES], help="default: by dataset; mse for regression"
     )
     parser.add_argument(
-        "--label-smoothing", type=float, metavar="S", help="target of a class 1 - S + S/classes, of others S/classes"
+        "--label-smoothing", type=float, metavar="S", help="targets 1 - S + S/classes and S/classes"
     )
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: adam")
-    parser.add_argument("--learning-rate", type=float, metavar="RATE", help="default: by data set and optimizer")
+    parser.add_argument("--learning-rate", type=float, metavar="RATE", help="default: by dataset and optimizer")
     parser.add_argument("--weight-decay", type=float, default=0.0, metavar="DECAY", help="default: 0")
-    parser.add_argument("--schedule", choices=SCHEDULES, help="of the learning rate (default: by data set)")
-    parser.add_argument("--dropout", type=float, default=0.0, metavar="RATE", help="behind hidden layers (default: 0)")
-    parser.add_argument("--batch-norm", action="store_true", help="normalise hidden layers before their activations")
+    parser.add_argument("--schedule", choices=SCHEDULES, help="learning rate schedule (default: by dataset)")
+    parser.add_argument("--dropout", type=float, default=0.0, metavar="RATE", help="after hidden layers (default: 0)")
+    parser.add_argument("--batch-norm", action="store_true", help="batch normalization before hidden activations")
     parser.add_argument(
-        "--categorical", type=_names, default=(), metavar="NAME,NAME", help="columns of numbers that are categories"
+        "--categorical", type=_names, default=(), metavar="NAME,NAME", help="numeric columns that are categories"
     )
     parser.add_argument(
-        "--scaling", choices=SCALINGS, default="standard", help="of columns of numbers (default: standard)"
+        "--scaling", choices=SCALINGS, default="standard", help="of numeric columns (default: standard)"
     )
     parser.add_argument(
-        "--clip", action=argparse.BooleanOptionalAction, help="smoothly to 3 deviations (default: with categories)"
+        "--clip", action=argparse.BooleanOptionalAction, help="smoothly, to 3 deviations (default: with categories)"
     )
-    parser.add_argument("--batch-size", type=_positive, metavar="N", help="rows a step (default: by data set)")
-    parser.add_argument("--epochs", type=_positive, metavar="N", help="passes over the data (default: by data set)")
+    parser.add_argument("--batch-size", type=_positive, metavar="N", help="rows per step (default: by dataset)")
+    parser.add_argument("--epochs", type=_positive, metavar="N", help="passes over the data (default: by dataset)")
     parser.add_argument(
-        "--seed", type=_natural, default=0, metavar="N", help="of split, weights and shuffling (default: 0)"
+        "--seed", type=_natural, default=0, metavar="N", help="seed of split, weights and shuffling (default: 0)"
     )
-    parser.add_argument("--threads", type=_positive, metavar="N", help="default: chosen from network and machine")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="default: depends on network and machine")
     parser.add_argument(
-        "--output", "-o", metavar="FILE", help="where the model goes (default: DATA's name.safetensors)"
+        "--output", "-o", metavar="FILE", help="where to save the model (default: DATA's name.safetensors)"
     )
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress bar")
     parser.add_argument(
-        "--plot", metavar="FILE", help="draw the learning curves, with the test rows' after every epoch, and "
-        "the confusion matrix, or predictions over the truth, of the test rows: .png, .pdf or .svg",
+        "--plot", metavar="FILE", help="plot the learning curves, including the test set, and the confusion matrix "
+        "or the predictions of the test set: .png, .pdf or .svg",
     )  # fmt: skip
     parser.set_defaults(run=_run_train)
 
 
 def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("predict", help="predict the rows of a file with a saved model")
+    parser = commands.add_parser("predict", help="predict with a saved model")
     parser.add_argument("model", metavar="MODEL", help="a file written by fastbp train or Sequential.save")
     parser.add_argument(
-        "data", metavar="DATA", help="a .npz (X) or .csv file, or the name of a data set (its test rows)"
+        "data", metavar="DATA", help="a .npz (X) or .csv file, or the name of a dataset (its test rows)"
     )
     parser.add_argument("--output", "-o", metavar="FILE", help="write .csv, .npy or .npz instead of printing")
     parser.set_defaults(run=_run_predict)
@@ -168,7 +168,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("model", metavar="MODEL", help="a file written by fastbp train or Sequential.save")
     parser.add_argument("--to", required=True, choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
     parser.add_argument(
-        "--output", "-o", metavar="FILE", help="where it goes (default: MODEL's name with the format's ending)"
+        "--output", "-o", metavar="FILE", help="where to write it (default: MODEL's name with the format's extension)"
     )
     parser.set_defaults(run=_run_export)
 
@@ -176,11 +176,11 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("bench", help="time the NumPy reference against fastbp on this machine")
     parser.add_argument(
-        "--rounds", type=_positive, default=5, metavar="N", help="paired measurements a row (default: 5)"
+        "--rounds", type=_positive, default=5, metavar="N", help="paired measurements per row (default: 5)"
     )
-    parser.add_argument("--threads", type=_positive, metavar="N", help="default: chosen from network and machine")
-    parser.add_argument("--quick", action="store_true", help="the small networks only, shorter measurements")
-    parser.add_argument("--plot", metavar="FILE", help="draw the ratios: .png, .pdf or .svg")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="default: depends on network and machine")
+    parser.add_argument("--quick", action="store_true", help="small networks only, shorter measurements")
+    parser.add_argument("--plot", metavar="FILE", help="plot the ratios: .png, .pdf or .svg")
     parser.set_defaults(run=_run_bench)
 
 
@@ -222,8 +222,8 @@ def _run_bench(args: argparse.Namespace) -> int:
     results = report(rounds=args.rounds, n_threads=args.threads, quick=args.quick)
     if args.plot is not None:
         times = {result.row.title: {"NumPy": result.numpy_s, "fastbp": result.fastbp_s} for result in results}
-        plot_speed(times, args.plot, title="fastbp beside NumPy, one step")
-        print(f"picture {args.plot}")
+        plot_speed(times, args.plot, title="fastbp vs. NumPy, one step")
+        print(f"plot {args.plot}")
     return 0
 
 
@@ -242,20 +242,20 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _positive(text: str) -> int:
-    return _whole(text, 1)
+    return _integer(text, 1)
 
 
 def _natural(text: str) -> int:
-    return _whole(text, 0)
+    return _integer(text, 0)
 
 
-def _whole(text: str, lowest: int) -> int:
+def _integer(text: str, lowest: int) -> int:
     try:
         number = int(text)
     except ValueError:
         number = lowest - 1
     if number < lowest:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least {lowest}, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be an integer of at least {lowest}, got {text!r}")
     return number
 
 

@@ -1,4 +1,4 @@
-"""What a job of `fastbp train` makes of its data: the preprocessor it learns and the network it builds."""
+"""The preprocessor and the network for a job of `fastbp train`."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from fastbp.preprocessing.preprocessor import Preprocessor
 from fastbp.preprocessing.targets import guess_task, target_array
 from fastbp.util.types import Array
 
-# The last activation that each loss works with.
+# The last activation that each loss requires.
 CLASS_LOSSES = {
     **dict.fromkeys(("cross_entropy", "categorical_focal", "kl_divergence"), "softmax"),
     **dict.fromkeys(("binary_cross_entropy", "binary_focal"), "sigmoid"),
     **dict.fromkeys(("hinge", "categorical_hinge"), "identity"),
 }
 REGRESSION_LOSSES = dict.fromkeys(("mse", "mae", "huber", "log_cosh"), "identity")
-MOST_ONE_HOT, RARE = 10, 3  # categories that become a feature each; how often one must occur not to be rare
+MOST_ONE_HOT, RARE = 10, 3  # maximum number of one-hot categories; minimum frequency of a category
 
 
 def table_of(X: Array, columns: tuple[str, ...]) -> Columns:
-    """Rows with the names of their columns."""
+    """Rows with their column names."""
     return Columns(columns, list(X.T), X if X.dtype.kind in "iuf" else None)
 
 
 def learn(split: Split, job: TrainJob) -> Preprocessor:
-    """What is learnt from the training rows; and from all targets, which classes there are."""
+    """Fit the preprocessor to the training rows; the classes are those of all targets."""
     y, recipe = target_array(split.y_train), job.recipe
     classes = None
     if (job.task or guess_task(y)) == "classification" and y.dtype.kind != "f":
@@ -51,7 +51,7 @@ def learn(split: Split, job: TrainJob) -> Preprocessor:
 
 
 def soft_targets(y: Array, preprocessor: Preprocessor, recipe: Recipe) -> Array:
-    """Class numbers as the loss wants them: as they are, or one column a class, (1 - s) one-hot + s / classes."""
+    """Class numbers in the form the loss takes: unchanged, or one column per class, (1 - s) one-hot + s / classes."""
     if not preprocessor.classes or losses.get(recipe.loss).targets == "classes":
         return y
     n_classes, s = len(preprocessor.classes), recipe.label_smoothing
@@ -59,7 +59,7 @@ def soft_targets(y: Array, preprocessor: Preprocessor, recipe: Recipe) -> Array:
 
 
 def build(job: TrainJob, n_features: int, y: Array, preprocessor: Preprocessor) -> fastbp.Sequential:
-    """The compiled model: codes embedded, hidden layers of one activation, at the end what the loss works with."""
+    """The compiled model: embedded codes, hidden layers with one activation, and an output layer for the loss."""
     recipe = job.recipe
     loss = _loss(job, preprocessor)
     codes = preprocessor.cardinalities
@@ -82,9 +82,9 @@ def build(job: TrainJob, n_features: int, y: Array, preprocessor: Preprocessor) 
 def _loss(job: TrainJob, preprocessor: Preprocessor) -> str:
     if not preprocessor.classes and job.loss is None:
         return "mse"
-    fitting, task = (CLASS_LOSSES, "classes") if preprocessor.classes else (REGRESSION_LOSSES, "a regression")
-    if job.recipe.loss not in fitting:
-        raise ValueError(f"--loss {job.recipe.loss} does not fit {task}: choose one of {', '.join(fitting)}")
+    allowed, task = (CLASS_LOSSES, "classes") if preprocessor.classes else (REGRESSION_LOSSES, "a regression")
+    if job.recipe.loss not in allowed:
+        raise ValueError(f"--loss {job.recipe.loss} does not fit {task}: choose one of {', '.join(allowed)}")
     return job.recipe.loss
 
 
@@ -98,7 +98,7 @@ def _optimizer(job: TrainJob, recipe: Recipe, steps: int) -> optimizers.Optimize
 
 
 def dense_sizes(model: fastbp.Sequential) -> list[int]:
-    """Widths of the dense layers, the first one's inputs before them."""
+    """Widths of the Dense layers, preceded by the input width of the first."""
     assert model.input_size is not None
     first = model.layers[0]
     inputs = first.units_of(model.input_size) or 0 if isinstance(first, fastbp.ColumnEmbedding) else model.input_size

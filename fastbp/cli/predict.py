@@ -1,4 +1,4 @@
-"""The work behind `fastbp predict`: raw rows in, predictions out, with a score where the target is there."""
+"""Implementation of `fastbp predict`: predictions for raw rows, with a score if the target is present."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from fastbp.util.types import Array
 
 
 def predict(model_path: str, data: str, output: str | None) -> int:
-    """Run `fastbp predict`: one prediction a row, printed or written to ``output`` (.csv, .npy or .npz)."""
+    """Run `fastbp predict`: one prediction per row, printed or written to ``output`` (.csv, .npy or .npz)."""
     if output is not None:
         check_output(Path(output))
         if Path(output).suffix not in (".csv", ".npy", ".npz"):
-            raise ValueError(f"cannot write {output}: the ending must be .csv, .npy or .npz")
+            raise ValueError(f"cannot write {output}: the file extension must be .csv, .npy or .npz")
     model = fastbp.load(model_path)
     preprocessor = Preprocessor.of(model)
     X, y = _rows_to_predict(data, model, preprocessor)
     outputs = model.predict(_numbers(X, data) if preprocessor is None else preprocessor.transform(X))
-    answers = outputs if preprocessor is None else preprocessor.inverse_target(outputs)
-    _write_answers(answers, output)
+    predictions = outputs if preprocessor is None else preprocessor.inverse_target(outputs)
+    _write_predictions(predictions, output)
     if y is not None and preprocessor is not None:
         name, value = score(preprocessor, outputs, preprocessor.transform_target(_labels(y, preprocessor)))
         print(f"{name} {value}", file=sys.stderr)
@@ -56,31 +56,31 @@ def _rows_to_predict(
 
 def _numbers(table: Columns, data: str) -> Array:
     if table.matrix is None:
-        raise ValueError(f"the model holds no Preprocessor, so {data} must hold numbers alone: encode its texts first")
+        raise ValueError(f"the model has no Preprocessor, so {data} must contain only numbers: encode strings first")
     return table.matrix
 
 
 def _labels(y: Array, preprocessor: Preprocessor) -> Array:
-    """Labels as they were learnt; UCI's test rows of Adult have a full stop behind each."""
+    """Labels as in training; the test rows of UCI's Adult have a full stop after each label."""
     if y.dtype.kind != "U" or not preprocessor.classes:
         return y
     return np.array([label if label in preprocessor.classes else label.rstrip(".") for label in y.tolist()])
 
 
-def _write_answers(answers: Array, output: str | None) -> None:
+def _write_predictions(predictions: Array, output: str | None) -> None:
     if output is not None and output.endswith(".npy"):
-        np.save(output, answers)
+        np.save(output, predictions)
     elif output is not None and output.endswith(".npz"):
-        np.savez_compressed(output, prediction=answers)
+        np.savez_compressed(output, prediction=predictions)
     elif output is not None:
         with Path(output).open("w", encoding="utf-8") as file:
-            _write_csv(answers, file)
+            _write_csv(predictions, file)
     else:
-        _write_csv(answers, sys.stdout)
+        _write_csv(predictions, sys.stdout)
 
 
-def _write_csv(answers: Array, file: TextIO) -> None:
-    rows = answers.reshape(len(answers), -1)
+def _write_csv(predictions: Array, file: TextIO) -> None:
+    rows = predictions.reshape(len(predictions), -1)
     names = ["prediction"] if rows.shape[1] == 1 else [f"prediction_{i}" for i in range(rows.shape[1])]
     file.write(",".join(names) + "\n")
     for row in rows.tolist():

@@ -1,4 +1,4 @@
-"""What a test is judged by."""
+"""The test score."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastbp.util.types import Array
 
 
 def score(preprocessor: Preprocessor, outputs: Array, y: Array) -> tuple[str, str]:
-    """Name and value of what a test is judged by: accuracy, or R² with the error in the target's own unit."""
+    """Name and value of the test score: accuracy, or R² with the error in the target's original units."""
     if preprocessor.classes:
         return "accuracy", f"{100 * float(np.mean(outputs.argmax(axis=1) == y)):.2f} %"
     residual = ((outputs - y).astype(np.float64) ** 2).mean(axis=0)

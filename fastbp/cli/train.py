@@ -1,4 +1,4 @@
-"""The work behind `fastbp train`: data in, a trained and saved model out."""
+"""Implementation of `fastbp train`: data in, a trained and saved model out."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def counted(n: int, noun: str) -> str:
 
 
 class Outcome(NamedTuple):
-    """How a training run ended."""
+    """How training ended."""
 
     seconds: float
     epochs: int
@@ -42,7 +42,7 @@ class Outcome(NamedTuple):
 
 
 def train(job: TrainJob) -> int:
-    """Run `fastbp train`: load, train, save, report; the exit code, 130 after Ctrl-C, which saves the model too."""
+    """Run `fastbp train`: load, train, save, report; returns the exit code, 130 after Ctrl-C (the model is saved)."""
     check_output(job.path)
     if job.plot is not None:
         check_output(Path(job.plot))
@@ -57,7 +57,7 @@ def train(job: TrainJob) -> int:
     model = build(job, X.shape[1], y, preprocessor)
     _print_header(job, split, preprocessor, model)
     _warm_up(job, X, y, preprocessor)
-    print(_steps_to_come(job), flush=True)
+    print(_training_options(job), flush=True)
     picture = None
     if job.plot is not None:
         soft = soft_targets(y_test, preprocessor, job.recipe)
@@ -71,7 +71,7 @@ def train(job: TrainJob) -> int:
         outputs = model.predict(x_test)
         if preprocessor.classes:
             picture.draw(outputs, y_test, job.plot)
-        else:  # in the target's own unit
+        else:  # in the target's original units
             picture.draw(preprocessor.inverse_target(outputs), split.y_test.reshape(outputs.shape), job.plot)
     _print_report(job, preprocessor, model, (x_test, y_test), len(X), outcome)
     return 130 if outcome.interrupted else 0
@@ -83,7 +83,7 @@ def _read_split(job: TrainJob) -> Split:
 
 
 def _for_categories(job: TrainJob, split: Split) -> TrainJob:
-    """The job with the recipe of tables with categories, where this is one; 12 epochs, or 150 steps if that is more."""
+    """For tables with categories, the job with their recipe: 12 epochs, or 150 steps if that is more."""
     if split.x_train.dtype != object and not job.categorical:
         return job
     rows = len(split.x_train)
@@ -95,16 +95,16 @@ def _for_categories(job: TrainJob, split: Split) -> TrainJob:
 
 
 def _with_classes(table: datasets.Table, task: str | None) -> datasets.Table:
-    """The table with float labels made integers where ``--task classification`` says that they are classes."""
+    """The table with float labels converted to integers if ``--task classification`` declares them classes."""
     if task == "classification" and table.y is not None and table.y.dtype.kind == "f":
         if (table.y != np.round(table.y)).any():
-            raise ValueError("--task classification needs whole numbers or texts as the target, got fractions")
+            raise ValueError("--task classification needs integers or strings as the target, got fractions")
         return table._replace(y=table.y.astype(np.int64))
     return table
 
 
 def _warm_up(job: TrainJob, X: Array, y: Array, preprocessor: Preprocessor) -> None:
-    """Load or compile the engine before the clock starts, on a model that is thrown away."""
+    """Load or compile the engine before timing starts, with a model that is discarded."""
     build(job, X.shape[1], y, preprocessor).train_on_batch(X[:1], y[:1])
 
 
@@ -127,7 +127,7 @@ def _fit(
 
 def _print_header(job: TrainJob, split: Split, preprocessor: Preprocessor, model: fastbp.Sequential) -> None:
     sizes, classes = dense_sizes(model), preprocessor.classes
-    kind = f"{len(classes)} classes" if classes else f"{counted(sizes[-1], 'target')} to regress"
+    kind = f"{len(classes)} classes" if classes else f"{counted(sizes[-1], 'target')} for regression"
     rows = f"{len(split.x_train):,} training rows, {len(split.x_test):,} test rows"
     n_weights = sum(w.size for w in model.get_weights())
     print(f"{job.data}: {rows}, {counted(len(preprocessor.rules), 'feature')}, {kind}")
@@ -136,15 +136,16 @@ def _print_header(job: TrainJob, split: Split, preprocessor: Preprocessor, model
     if preprocessor.cardinalities:
         layer = cast(fastbp.ColumnEmbedding, model.layers[0])
         names = preprocessor.feature_names
-        embedded = ", ".join(f"{names[column]} in {width}" for column, _, width in layer.tables)
-        print(f"embedded: {embedded} numbers each")
+        embedded = ", ".join(f"{names[column]} to {width}" for column, _, width in layer.tables)
+        print(f"embeddings: {embedded} dimensions")
     print(f"network {'-'.join(map(str, sizes))} {job.activation}, {n_weights:,} weights")
 
 
-def _steps_to_come(job: TrainJob) -> str:
+def _training_options(job: TrainJob) -> str:
     recipe = job.recipe
     epochs = counted(recipe.epochs, "epoch")
-    return f"{job.optimizer}, rate {recipe.learning_rate:g}, batch {recipe.batch_size}, {epochs}, seed {job.seed}"
+    rate, size = recipe.learning_rate, recipe.batch_size
+    return f"{job.optimizer}, learning rate {rate:g}, batch {size}, {epochs}, seed {job.seed}"
 
 
 def _print_report(
@@ -158,7 +159,7 @@ def _print_report(
     name, value = score(preprocessor, model.predict(test[0]), test[1])
     print(f"test {name:<10}{value}")
     if outcome.interrupted:
-        print(f"interrupted after {outcome.seconds:.2f} s: the model is that of the last finished step")
+        print(f"interrupted after {outcome.seconds:.2f} s: saved the model of the last finished step")
     else:
         rate = n * outcome.epochs / outcome.seconds
         flops = rate * step_flops(dense_sizes(model), 1)
@@ -167,7 +168,7 @@ def _print_report(
         print(f"{'speed':<15}{flops / 1e9:.1f} GFLOP/s{_share_of_peak(flops, job.threads)}")
     print(f"{'model':<15}{job.path}")
     if job.plot is not None:
-        print(f"{'picture':<15}{job.plot}")
+        print(f"{'plot':<15}{job.plot}")
 
 
 def _share_of_peak(flops: float, threads: int | None) -> str:

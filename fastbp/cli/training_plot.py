@@ -1,4 +1,4 @@
-"""A training in one picture: its curves, and how the model did on the test rows."""
+"""The plot of `fastbp train`: learning curves, and the predictions of the test rows."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from fastbp.util.types import Array
 
 
 class TrainingPicture(Callback):
-    """Watch a fit, asking the model for the test rows after every epoch, and draw what was seen.
+    """Callback that evaluates the test rows after every epoch, and plots the result.
 
-    X, targets: the test rows as fit takes them; y: their class numbers (n,), or targets (n, outputs); class_names: of
-    the classes, empty where numbers are predicted. The model learns nothing of these rows.
+    X, targets: the test rows as in fit; y: their class numbers (n,), or targets (n, outputs); class_names: names of the
+    classes, empty for regression. The model is not trained on these rows.
     """
 
     def __init__(self, X: Array, targets: Array, y: Array, class_names: Sequence[Any] = ()) -> None:
@@ -34,7 +34,7 @@ class TrainingPicture(Callback):
             self.columns.setdefault(name, []).append(value)
 
     def draw(self, outputs: Array, y: Array, path: str | os.PathLike[str] | None = None) -> Any:
-        """The curves, and beside them the confusion matrix or the predictions; outputs, y: of the test rows."""
+        """Plot the learning curves, and the confusion matrix or the predictions; outputs, y: of the test rows."""
         classes = len(self.class_names)
         side = max(matrix_side(classes), 5.0) + 0.6
         if not self.columns:  # ended within the first epoch

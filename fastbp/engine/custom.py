@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.isa.microkernels import SLOTS
-from fastbp.kernels import custom, jit, microkernels
+from fastbp.kernels import custom, entries, jit
 from fastbp.spec import ScalarFunctions
 
 FIRST_ACTIVATE, FIRST_SLOPE = SLOTS["activate_identity"], SLOTS["slope_identity"]
@@ -38,7 +38,7 @@ def activation_code(index: int) -> int:
 
 def table(dtype: str, activations: Sequence[ScalarFunctions], loss: ScalarFunctions | None) -> np.ndarray:
     """The table of microkernels with these behind; compiles what was not compiled before."""
-    known = microkernels.addresses(dtype)
+    known = entries.addresses(dtype)
     if not activations and loss is None:
         return known
     words = np.zeros(_slot(len(activations)) + D, np.int64 if jit.JIT else object)

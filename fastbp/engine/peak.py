@@ -15,7 +15,7 @@ import numpy as np
 
 from fastbp import isa
 from fastbp.engine.memory import address, aligned
-from fastbp.kernels import entries, jit, microkernels
+from fastbp.kernels import entries, jit
 from fastbp.kernels.peak import CHAIN, COLUMNS, DEPTH, ROWS, SIZE, TILE, repeat
 
 # Rounds of a measurement, and how long one takes; of the rounds the best counts.
@@ -26,7 +26,7 @@ def runner(dtype: str, what: int) -> Callable[[int], None]:
     """A function that does n times the FLOPs of `flops_of`, on operands of its own and without the GIL."""
     M = aligned(SIZE * isa.LINE // np.dtype(dtype).itemsize, dtype)
     M[:] = 0.5  # sums of x/2 + 1/2 stay between 0 and 1: nothing overflows or becomes denormal
-    table = microkernels.addresses(dtype)
+    table = entries.addresses(dtype)
     call = entries.entry("peak", dtype).ctypes if jit.JIT else None
 
     def run(n: int) -> None:

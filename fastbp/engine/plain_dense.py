@@ -57,27 +57,49 @@ def dense_forward(X: Array, W: Array, b: Array | None, activation: str | activat
                   out: Array | None = None) -> Array:
     """A = f(X W + b): a dense layer's activations.
 
-    Args:
-        X: (rows, in), C-contiguous, float32 or float64; any number of rows.
-        W: (in, out), of the same dtype.
-        b: (out,), or None for none.
-        activation: a name such as "relu", or an object such as fastbp.LeakyReLU(0.1); "softmax" runs over each row.
-        out: (rows, out), to be filled; must not overlap X, W or b. A new array if None.
+    Parameters
+    ----------
+    X : ndarray (rows, in)
+        C-contiguous, float32 or float64; any number of rows.
+    W : ndarray (in, out)
+        Weights, of the same dtype.
+    b : ndarray (out,) or None
+        Biases, if any.
+    activation : str or Activation
+        A name such as "relu", or an object such as ``fastbp.LeakyReLU(0.1)``; "softmax" normalizes each row.
+    out : ndarray (rows, out), optional
+        Array for the result; must not overlap X, W or b.
 
-    Returns:
-        (rows, out): `out`, or a new array. A row's result is the same bits whatever rows stand beside it.
+    Returns
+    -------
+    ndarray (rows, out)
+        ``out``, or a new array. A row's result has the same bits in any X.
 
-    Raises:
-        TypeError: no array, or another dtype. ValueError: shapes that do not fit, an array that is not C-contiguous, an
-        `out` that is read-only or overlaps, or an unknown activation.
+    Raises
+    ------
+    TypeError
+        For anything but arrays of one dtype.
+    ValueError
+        For mismatched shapes, arrays that are not C-contiguous, an ``out`` that is read-only or overlaps, and unknown
+        activations.
 
-    Example:
-        >>> X, W, b = np.ones((2, 3)), np.full((3, 1), 0.5), np.array([-1.0])
-        >>> dense_forward(X, W, b, "relu").tolist()
-        [[0.5], [0.5]]
+    See Also
+    --------
+    dense_backward : The derivatives.
 
-    Source: Goodfellow et al. 2016, algorithm 6.3; the error bound is in docs/determinism.md. Keras has weights as here,
-    PyTorch's are (out, in).
+    Notes
+    -----
+    docs/determinism.md gives the error bound. Keras has weights of this shape, PyTorch (out, in).
+
+    References
+    ----------
+    Goodfellow et al. 2016, algorithm 6.3.
+
+    Examples
+    --------
+    >>> X, W, b = np.ones((2, 3)), np.full((3, 1), 0.5), np.array([-1.0])
+    >>> dense_forward(X, W, b, "relu").tolist()
+    [[0.5], [0.5]]
     """
     curve = activations.get(activation)
     _layer(X, W, b)
@@ -98,32 +120,49 @@ def dense_forward(X: Array, W: Array, b: Array | None, activation: str | activat
 
 def dense_backward(dA: Array, X: Array, W: Array, A: Array, activation: str | activations.Activation,
                    b: Array | None = None) -> tuple[Array, Array, Array]:
-    """The derivatives by a dense layer's inputs, weights and biases, from that by its activations.
+    """Derivatives with respect to a dense layer's inputs, weights and biases, from that of its activations.
+
+    ::
 
         dZ = dA f'(Z)        dX = dZ W'        dW = X' dZ        db = column sums of dZ
 
-    Args:
-        dA: (rows, out), derivative of the loss by A, summed over rows (a mean over the batch is in dA already).
-        X: (rows, in). W: (in, out).
-        A: (rows, out), what `dense_forward` gave; f' is computed from it.
-        activation: as for `dense_forward`. "softmax": dZ = A (dA - sum of dA A over the row).
-        b: (out,). Needed for "gelu", "gelu_tanh", "silu", "mish" and a CustomActivation, whose slope is no function
-            of A: Z is computed again. Not read for any other.
+    Parameters
+    ----------
+    dA : ndarray (rows, out)
+        Derivative of the loss with respect to A; summed over rows, so a mean over the batch is part of dA.
+    X : ndarray (rows, in)
+        Inputs.
+    W : ndarray (in, out)
+        Weights.
+    A : ndarray (rows, out)
+        The result of `dense_forward`, from which f' is computed.
+    activation : str or Activation
+        As in `dense_forward`. For "softmax", dZ = A (dA - row sums of dA A).
+    b : ndarray (out,), optional
+        Biases; required for "gelu", "gelu_tanh", "silu", "mish" and a CustomActivation, whose derivative is not a
+        function of A, so that Z is recomputed. Ignored otherwise.
 
-    Returns:
-        dX (rows, in), dW (in, out) and db (out,), new arrays; the same bits for any number of threads.
+    Returns
+    -------
+    tuple of ndarray
+        dX (rows, in), dW (in, out) and db (out,), new arrays with the same bits for any number of threads.
 
-    Raises:
-        TypeError, ValueError: as `dense_forward`; ValueError where b is missing.
+    Raises
+    ------
+    TypeError, ValueError
+        As `dense_forward`; ValueError if b is required and missing.
 
-    Example:
-        >>> X, W, b = np.ones((2, 3)), np.full((3, 1), 0.5), np.array([-1.0])
-        >>> A = dense_forward(X, W, b, "relu")
-        >>> dX, dW, db = dense_backward(np.ones((2, 1)), X, W, A, "relu")
-        >>> dX[0].tolist(), dW[:, 0].tolist(), db.tolist()
-        ([0.5, 0.5, 0.5], [2.0, 2.0, 2.0], [2.0])
+    References
+    ----------
+    Goodfellow et al. 2016, algorithm 6.4.
 
-    Source: Goodfellow et al. 2016, algorithm 6.4.
+    Examples
+    --------
+    >>> X, W, b = np.ones((2, 3)), np.full((3, 1), 0.5), np.array([-1.0])
+    >>> A = dense_forward(X, W, b, "relu")
+    >>> dX, dW, db = dense_backward(np.ones((2, 1)), X, W, A, "relu")
+    >>> dX[0].tolist(), dW[:, 0].tolist(), db.tolist()
+    ([0.5, 0.5, 0.5], [2.0, 2.0, 2.0], [2.0])
     """
     curve = activations.get(activation)
     _layer(X, W, b)

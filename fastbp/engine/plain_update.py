@@ -16,7 +16,7 @@ from fastbp.engine.arguments import array, writable
 from fastbp.engine.memory import address, aligned
 from fastbp.isa import LINE
 from fastbp.isa.codes import MOST_STATES, RULE_CODES
-from fastbp.kernels import entries, jit, microkernels
+from fastbp.kernels import entries, jit
 from fastbp.kernels.array_update import SCRATCH, pass_through
 
 Array = np.ndarray
@@ -24,10 +24,15 @@ Array = np.ndarray
 
 @dataclass
 class State:
-    """What an optimizer remembers of one array: a few arrays of its shape, and the steps taken.
+    """An optimizer's state for one array.
 
-    Adam's and NAdam's averages are divided by their factors, m / (1 - beta_1) and v / (1 - beta_2), and so is AMSGrad's
-    largest v; all others are as the optimizer's docstring names them.
+    Attributes
+    ----------
+    arrays : list of ndarray
+        Arrays of its shape, as named in the optimizer's docstring, except that Adam's and NAdam's averages are divided
+        by their factors, m / (1 - beta_1) and v / (1 - beta_2), as is AMSGrad's largest v.
+    step : int
+        Number of steps taken.
     """
 
     arrays: list[Array] = field(default_factory=list)
@@ -37,46 +42,69 @@ class State:
 def init_state(optimizer: str | optimizers.Optimizer, W: Array) -> State:
     """The state before the first step: zeros.
 
-    Args:
-        optimizer: a name such as "adam", or an object such as fastbp.SGD(0.1, momentum=0.9).
-        W: the array to be updated, float32 or float64, C-contiguous, of any shape.
+    Parameters
+    ----------
+    optimizer : str or Optimizer
+        A name such as "adam", or an object such as ``fastbp.SGD(0.1, momentum=0.9)``.
+    W : ndarray
+        The array to be updated, float32 or float64, C-contiguous, of any shape.
 
-    Raises:
-        TypeError, ValueError: an array that `update` would not take, or an unknown optimizer.
+    Returns
+    -------
+    State
+        The state for `update`.
 
-    Example:
-        >>> state = init_state("adam", np.zeros((3, 2)))
-        >>> len(state.arrays), state.step
-        (2, 0)
+    Raises
+    ------
+    TypeError, ValueError
+        For an array that `update` does not accept, and an unknown optimizer.
+
+    Examples
+    --------
+    >>> state = init_state("adam", np.zeros((3, 2)))
+    >>> len(state.arrays), state.step
+    (2, 0)
     """
     array("W", W)
     return State([np.zeros_like(W) for _ in range(optimizers.get(optimizer).n_states)])
 
 
 def update(optimizer: str | optimizers.Optimizer, W: Array, grad: Array, state: State) -> bool:
-    """One step of an optimizer: changes W and the state in place.
+    """One optimizer step, which changes W and the state in place.
 
-    Args:
-        optimizer: the one `init_state` was called with; its docstring has the equations. A schedule is asked for the
-            rate at `state.step`, which counts from 0.
-        W: weights of any shape, C-contiguous, float32 or float64.
-        grad: the derivative of the loss by W; same shape and dtype.
-        state: of `init_state`.
+    Parameters
+    ----------
+    optimizer : str or Optimizer
+        The one passed to `init_state`; its docstring has the equations. A schedule is evaluated at ``state.step``,
+        which starts at 0.
+    W : ndarray
+        Weights of any shape, C-contiguous, float32 or float64.
+    grad : ndarray
+        Derivative of the loss with respect to W, of the same shape and dtype.
+    state : State
+        The result of `init_state`.
 
-    Returns:
-        True; False where some weight's update was not finite: that weight and its states stay as they were.
+    Returns
+    -------
+    bool
+        False if the update of some weight was not finite: that weight and its state are unchanged.
 
-    Raises:
-        TypeError, ValueError: arrays that do not fit together, are not C-contiguous, overlap or are read-only; a state
-        made for another optimizer or array; LAMB and Muon, which need whole layers. Nothing is changed then.
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays that do not match, are not C-contiguous, overlap or are read-only; for a state of another optimizer
+        or array; for LAMB and Muon, which need whole layers. Nothing has changed then.
 
-    Example:
-        >>> W = np.array([1.0, 2.0])
-        >>> update("sgd", W, np.array([10.0, 0.0]), init_state("sgd", W)), W.tolist()
-        (True, [0.9, 2.0])
+    Notes
+    -----
+    What an optimizer does around its update rule, such as clipnorm or use_ema, is up to the caller. Formulas as in
+    PyTorch; a step differs from the exact one by a rounding or two per term.
 
-    What an optimizer has around its rule, such as clipnorm or use_ema, is left to the caller. Formulas as PyTorch's;
-    within them a step is one rounding or two a term from the exact one.
+    Examples
+    --------
+    >>> W = np.array([1.0, 2.0])
+    >>> update("sgd", W, np.array([10.0, 0.0]), init_state("sgd", W)), W.tolist()
+    (True, [0.9, 2.0])
     """
     rule = optimizers.get(optimizer)
     if rule.rule in ("lamb", "muon"):
@@ -89,7 +117,7 @@ def update(optimizer: str | optimizers.Optimizer, W: Array, grad: Array, state: 
     arena = aligned(SCRATCH * LINE // W.itemsize, W.dtype)
     states = [s.reshape(-1) for s in state.arrays]
     states += [np.zeros(0, W.dtype)] * (MOST_STATES - len(states))
-    arrays = (microkernels.addresses(dtype), flag, scalars, W.reshape(-1), grad.reshape(-1), *states, arena)
+    arrays = (entries.addresses(dtype), flag, scalars, W.reshape(-1), grad.reshape(-1), *states, arena)
     if jit.JIT:
         context = np.array([n for a in arrays for n in (address(a), a.size)] + [RULE_CODES[name]])
         entries.entry("plain update", dtype).ctypes(address(context))

@@ -35,13 +35,19 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     hidden_layer_sizes : sequence of int, default (100,)
         Units of the hidden layers.
     activation : str, Activation or sequence, default "relu"
-        As in `MLPClassifier`, like all other parameters; there is no class_weight.
+        Activation of the hidden layers, or one for each.
     scoring : str or callable, optional
         Criterion of early stopping, R² by default.
+    solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, shuffle, random_state, tol
+        As in `MLPClassifier`.
+    verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, epsilon
+        As in `MLPClassifier`.
+    n_iter_no_change, max_fun, dropout, batch_norm, callbacks, progress, n_threads
+        As in `MLPClassifier`, which also has class_weight.
 
     See Also
     --------
-    MLPClassifier : All parameters, attributes, errors and warnings.
+    MLPClassifier : Attributes, errors and warnings.
 
     Notes
     -----

@@ -23,7 +23,7 @@ from fastbp.exchange.layer_weights import Part, parts_of
 from fastbp.exchange.layers import LAYERS
 from fastbp.exchange.translation import NumpyCode
 from fastbp.model.sequential import Sequential
-from fastbp.util.atomic_write import replaced
+from fastbp.util.atomic_write import atomic_write
 from fastbp.util.types import Array
 
 INSIDE = 1 << 24  # bytes of weights up to which they are part of the source: 22 MB of text, which import reads in 0.4 s
@@ -106,9 +106,9 @@ def to_numpy(model: Sequential, path: str | os.PathLike[str], *, inside: bool | 
     np.savez(archive, **weights)
     text = _text(model, target.stem, body, archive.getvalue(), inside)
     if not inside:
-        with replaced(target.with_suffix(".npz")) as temporary:
+        with atomic_write(target.with_suffix(".npz")) as temporary:
             temporary.write_bytes(archive.getvalue())
-    with replaced(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

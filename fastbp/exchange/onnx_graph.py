@@ -10,7 +10,7 @@ from fastbp.exchange.layer_weights import need, parts_of
 from fastbp.exchange.layers import LAYERS
 from fastbp.exchange.translation import OnnxGraph
 from fastbp.model.sequential import Sequential
-from fastbp.util.atomic_write import replaced
+from fastbp.util.atomic_write import atomic_write
 
 OPSET: Final = 18  # the first with Mish and everything else used here; Gelu (20) is composed
 IR_VERSION: Final = 8  # of the first release with this opset, for older runtimes
@@ -70,7 +70,7 @@ def to_onnx(model: Sequential, path: str | os.PathLike[str] | None = None) -> An
 
 def _write(onnx: Any, proto: Any, path: Path) -> None:
     if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) < LARGEST:
-        with replaced(path) as temporary:
+        with atomic_write(path) as temporary:
             onnx.checker.check_model(proto, full_check=True)
             temporary.write_bytes(proto.SerializeToString())
         return

@@ -140,7 +140,7 @@ def load_state_dict(model: Sequential, state: Mapping[str, Any], *, by: str = "n
 def _missing(missing: list[str], wanted: list[str], state: Mapping[str, Any]) -> str:
     given = ", ".join(map(str, state)) or "nothing"
     return (
-        f"the state must hold {', '.join(wanted)}, but {missing[0]!r} is missing, got {given}: rename the entries, or "
+        f"the state must hold {', '.join(wanted)}, but {missing[0]!r} is missing; got {given}: rename the entries, or "
         f"pass by='order' for {len(wanted)} entries in this order"
     )
 

@@ -6,14 +6,16 @@ from functools import cache
 from typing import Any
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from fastbp.isa.microkernels import SLOTS
 from fastbp.kernels.array_update import update_float32 as update_array_float32
 from fastbp.kernels.array_update import update_float64 as update_array_float64
 from fastbp.kernels.jit import callback, parallel
-from fastbp.kernels.microkernels import table_float32, table_float64
+from fastbp.kernels.microkernels import PORTABLE, table_float32, table_float64
 from fastbp.kernels.peak import repeat_float32, repeat_float64
 from fastbp.kernels.pieces import run_node, run_update
 from fastbp.kernels.pointers import context_float32, context_float64
@@ -82,3 +84,12 @@ def entry(name: str, dtype: str) -> Any:
         return entry(name, "float32")
     make = parallel if name == "launcher" else callback
     return make(FUNCTIONS[name][dtype], types.void(*[types.int64] * ARGUMENTS[name]))
+
+
+@cache
+def addresses(dtype: str) -> np.ndarray:
+    """The table for float32 or float64; compiles or loads the microkernels when first asked for."""
+    words = np.zeros(len(SLOTS), np.int64)
+    if not PORTABLE:
+        entry("microkernels", dtype).ctypes(words.ctypes.data)
+    return words

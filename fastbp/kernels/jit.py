@@ -45,13 +45,16 @@ _copies: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def _retarget() -> None:
-    """Compiles for the instruction set of FASTBP_ISA instead of the host's; possible before Numba's first use."""
+    """Compiles for any processor with the instruction set of FASTBP_ISA instead of the host's; possible before Numba's
+    first use. So the cache is valid on all of them."""
     requested = os.environ.get("FASTBP_ISA", "").strip().lower()
-    if not JIT or requested in ("", "portable") or requested == isa.detect.choose(None):
+    if not JIT or requested in ("", "portable"):
         return
     from numba.core.registry import cpu_target
 
     if "_toplevel_target_context" in vars(cpu_target):  # made when Numba first compiles, for one processor
+        if requested == isa.detect.choose(None):  # the host has it: only the cache is its own
+            return
         raise RuntimeError(f"FASTBP_ISA={requested} must be in force before Numba compiles anything: "
                            "import fastbp first, or set NUMBA_CPU_NAME as well.")
     config.CPU_NAME, config.CPU_FEATURES = isa.table(requested).cpu, ""

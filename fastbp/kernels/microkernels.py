@@ -7,10 +7,8 @@ names are the plain-loop twins and the table is empty.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, register_jitable
@@ -194,14 +192,3 @@ def table_float32(address: int) -> None:
 
 def table_float64(address: int) -> None:
     emit_all_64(address)
-
-
-@cache
-def addresses(dtype: str) -> np.ndarray:
-    """The table for float32 or float64; compiles or loads the microkernels when first asked for."""
-    words = np.zeros(len(SLOTS), np.int64)
-    if not PORTABLE:
-        from fastbp.kernels import entries  # which imports this module
-
-        entries.entry("microkernels", dtype).ctypes(words.ctypes.data)
-    return words

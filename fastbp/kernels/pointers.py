@@ -25,7 +25,7 @@ WORD = ir.IntType(64)
 PTR = ir.IntType(8).as_pointer()  # Numba's stores want to see what a pointer points to
 
 
-class Pointer(types.Type):
+class Pointer(types.Type):  # type: ignore[misc]
     """A pointer to numbers of one type."""
 
     def __init__(self, dtype: Any):
@@ -33,7 +33,7 @@ class Pointer(types.Type):
         super().__init__(f"Pointer({dtype})")
 
 
-class Rows(types.Type):
+class Rows(types.Type):  # type: ignore[misc]
     """A pointer to rows whose fields a class names; indexed, one of them."""
 
     def __init__(self, kind: type):
@@ -41,7 +41,7 @@ class Rows(types.Type):
         super().__init__(f"Rows({kind.__name__})")
 
 
-class Row(types.Type):
+class Row(types.Type):  # type: ignore[misc]
     """A pointer to one row."""
 
     def __init__(self, kind: type):
@@ -50,7 +50,7 @@ class Row(types.Type):
         super().__init__(f"Row({kind.__name__})")
 
 
-class ContextType(types.Type):
+class ContextType(types.Type):  # type: ignore[misc]
     """The address of a worker's own words, of a network of type `real`."""
 
     def __init__(self, real: Any):
@@ -62,7 +62,7 @@ class ContextType(types.Type):
 @register_model(Rows)
 @register_model(Row)
 @register_model(ContextType)
-class ThinModel(models.PrimitiveModel):
+class ThinModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, dmm: Any, fe_type: Any):
         super().__init__(dmm, fe_type, PTR)
 
@@ -100,7 +100,7 @@ def attribute_type(real: Any, name: str) -> Any:
 
 
 @infer_getattr
-class ContextAttributes(AttributeTemplate):
+class ContextAttributes(AttributeTemplate):  # type: ignore[misc]
     key = ContextType
 
     def generic_resolve(self, context: Any, attribute: str) -> Any:
@@ -127,7 +127,7 @@ def store_attribute(context: Any, builder: Any, signature: Any, values: Any, att
 
 
 @infer_getattr
-class RowAttributes(AttributeTemplate):
+class RowAttributes(AttributeTemplate):  # type: ignore[misc]
     key = Row
 
     def generic_resolve(self, row: Any, attribute: str) -> Any:
@@ -140,7 +140,7 @@ def load_field(context: Any, builder: Any, kind: Any, value: Any, attribute: str
 
 
 @infer_getattr
-class PointerAttributes(AttributeTemplate):
+class PointerAttributes(AttributeTemplate):  # type: ignore[misc]
     key = Pointer
 
     def generic_resolve(self, pointer: Any, attribute: str) -> Any:
@@ -153,7 +153,7 @@ def itemsize(context: Any, builder: Any, kind: Any, value: Any, attribute: str) 
 
 
 @infer_global(operator.getitem)
-class GetItem(AbstractTemplate):
+class GetItem(AbstractTemplate):  # type: ignore[misc]
     def generic(self, arguments: Any, _: Any) -> Any:
         target, index = arguments
         if isinstance(index, types.Integer) and isinstance(target, Pointer):
@@ -164,7 +164,7 @@ class GetItem(AbstractTemplate):
 
 
 @infer_global(operator.setitem)
-class SetItem(AbstractTemplate):
+class SetItem(AbstractTemplate):  # type: ignore[misc]
     def generic(self, arguments: Any, _: Any) -> Any:
         target, index, _value = arguments
         if isinstance(index, types.Integer) and isinstance(target, Pointer):

@@ -15,7 +15,9 @@ from fastbp.util.fields import set_fields
 @final
 @dataclass(frozen=True)
 class Dense(Layer):
-    """A fully connected layer::
+    """A fully connected layer.
+
+    ::
 
         A = f(X W + b)
 

@@ -15,7 +15,9 @@ from fastbp.util.fields import set_fields
 @final
 @dataclass(frozen=True)
 class Dropout(Layer):
-    """Sets each input to 0 with probability `rate`, during training only::
+    """Sets each input to 0 with probability `rate`, during training only.
+
+    ::
 
         A = X / (1 - rate) where kept, else 0
 
@@ -62,7 +64,9 @@ class Dropout(Layer):
 @final
 @dataclass(frozen=True)
 class GaussianNoise(Layer):
-    """Adds Gaussian noise to its input, during training only::
+    """Adds Gaussian noise to its input, during training only.
+
+    ::
 
         A = X + stddev N        N standard normal, independent for each row and unit
 

@@ -18,7 +18,9 @@ ONES, ZEROS = Constant(1.0), Zeros()
 @final
 @dataclass(frozen=True)
 class BatchNorm(Layer):
-    """Batch normalization: normalizes each unit over the batch, then scales and shifts it::
+    """Batch normalization: normalizes each unit over the batch, then scales and shifts it.
+
+    ::
 
         Z = γ (X - mean) / sqrt(variance + epsilon) + β
 
@@ -103,7 +105,9 @@ class BatchNorm(Layer):
 @final
 @dataclass(frozen=True)
 class LayerNorm(Layer):
-    """Layer normalization: normalizes each row over its units, then scales and shifts each unit::
+    """Layer normalization: normalizes each row over its units, then scales and shifts each unit.
+
+    ::
 
         Z = γ (X - mean) / sqrt(variance + epsilon) + β
 

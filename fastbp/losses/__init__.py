@@ -5,7 +5,7 @@ PyTorch's, otherwise Keras's. All are means over the rows of a batch; with sampl
 """
 
 from fastbp.losses.base import Loss
-from fastbp.losses.by_name import LAST_ACTIVATIONS, NAMES, NAMES_ELSEWHERE, check_output, get
+from fastbp.losses.by_name import ALIASES, LAST_ACTIVATIONS, NAMES, check_output, get
 from fastbp.losses.classes import (
     BinaryCrossEntropy,
     BinaryFocal,
@@ -19,11 +19,11 @@ from fastbp.losses.custom import CustomLoss
 from fastbp.losses.numbers import MAE, MSE, GaussianNLL, Huber, LogCosh, Poisson, Quantile
 
 __all__ = [
+    "ALIASES",
     "LAST_ACTIVATIONS",
     "MAE",
     "MSE",
     "NAMES",
-    "NAMES_ELSEWHERE",
     "BinaryCrossEntropy",
     "BinaryFocal",
     "CategoricalFocal",

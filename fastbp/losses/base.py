@@ -15,8 +15,13 @@ CUSTOM = "custom"  # the name of every user-defined loss
 class Loss:
     """Base class of all losses; use MSE, CrossEntropy or another subclass, or CustomLoss.
 
-    name: the name of the loss. targets: what y holds, "numbers", "counts" (at least 0), "probabilities" (from 0 to 1),
-    "signs" (-1 and 1, or 0 and 1) or "classes" (labels, or rows of probabilities).
+    Attributes
+    ----------
+    name : str
+        Name of the loss.
+    targets : str
+        What y holds: "numbers", "counts" (at least 0), "probabilities" (from 0 to 1), "signs" (-1 and 1, or 0 and 1) or
+        "classes" (labels, or rows of probabilities).
     """
 
     name: ClassVar[str]

@@ -22,7 +22,8 @@ _ALL: tuple[Loss, ...] = (
 )  # fmt: skip
 _LOSSES: dict[str, Loss] = {loss.name: loss for loss in _ALL}
 NAMES = tuple(_LOSSES)
-NAMES_ELSEWHERE = {
+# Names in other libraries, for "did you mean".
+ALIASES = {
     "mean_squared_error": "mse",
     "mean_absolute_error": "mae",
     "l1": "mae",
@@ -64,7 +65,7 @@ def get(loss: str | Loss) -> Loss:
         )
     if loss not in _LOSSES:
         raise ValueError(
-            f"loss must be one of {', '.join(NAMES)}, got {loss!r}{did_you_mean(loss, NAMES, NAMES_ELSEWHERE)}"
+            f"loss must be one of {', '.join(NAMES)}, got {loss!r}{did_you_mean(loss, NAMES, ALIASES)}"
         )
     return _LOSSES[loss]
 

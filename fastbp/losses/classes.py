@@ -15,7 +15,9 @@ from fastbp.util.fields import number, numbers, set_fields, smoothing
 @final
 @dataclass(frozen=True)
 class Hinge(Loss):
-    """Hinge loss of support vector machines; mean over all elements::
+    """Hinge loss of support vector machines; mean over all elements.
+
+    ::
 
         L = 1/(n k) sum_ij max(0, 1 - y_ij a_ij)
 
@@ -43,7 +45,9 @@ class Hinge(Loss):
 @final
 @dataclass(frozen=True)
 class BinaryCrossEntropy(Smoothed):
-    """Cross-entropy of sigmoid outputs, computed from the logits; mean over all elements::
+    """Cross-entropy of sigmoid outputs, computed from the logits; mean over all elements.
+
+    ::
 
         L = 1/(n k) sum_ij (softplus(z_ij) - y_ij z_ij)
 
@@ -87,7 +91,9 @@ class BinaryCrossEntropy(Smoothed):
 @final
 @dataclass(frozen=True)
 class BinaryFocal(Loss):
-    """Focal loss of sigmoid outputs, which gives well-classified elements little weight; mean over all elements::
+    """Focal loss of sigmoid outputs, which gives well-classified elements little weight; mean over all elements.
+
+    ::
 
         L = 1/(n k) sum_ij w_ij q_ij^gamma (softplus(z_ij) - y_ij z_ij)
         q = y (1 - p) + (1 - y) p        p = sigmoid(z)
@@ -155,7 +161,9 @@ class BinaryFocal(Loss):
 @final
 @dataclass(frozen=True)
 class CrossEntropy(Smoothed):
-    """Cross-entropy of softmax outputs, computed from the logits; mean over rows::
+    """Cross-entropy of softmax outputs, computed from the logits; mean over rows.
+
+    ::
 
         L = 1/n sum_i (log sum_j exp(z_ij) - z_i,y_i)
 
@@ -201,7 +209,9 @@ class CrossEntropy(Smoothed):
 @final
 @dataclass(frozen=True)
 class CategoricalFocal(Loss):
-    """Focal loss of softmax outputs, which gives well-classified rows little weight; mean over rows::
+    """Focal loss of softmax outputs, which gives well-classified rows little weight; mean over rows.
+
+    ::
 
         L = 1/n sum_ij -alpha_j y_ij (1 - p_ij)^gamma log p_ij        p = softmax(z)
 
@@ -269,7 +279,9 @@ class CategoricalFocal(Loss):
 @final
 @dataclass(frozen=True)
 class KLDivergence(Loss):
-    """Kullback-Leibler divergence of softmax outputs from targets, computed from the logits; mean over rows::
+    """Kullback-Leibler divergence of softmax outputs from targets, computed from the logits; mean over rows.
+
+    ::
 
         L = 1/n sum_ij y_ij log(y_ij / p_ij)        p = softmax(z)
 
@@ -294,7 +306,9 @@ class KLDivergence(Loss):
 @final
 @dataclass(frozen=True)
 class CategoricalHinge(Loss):
-    """Hinge loss for several classes; mean over rows::
+    """Hinge loss for several classes; mean over rows.
+
+    ::
 
         L = 1/n sum_i max(0, 1 + max_j (1 - y_ij) a_ij - sum_j y_ij a_ij)
 

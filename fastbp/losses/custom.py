@@ -16,7 +16,9 @@ from fastbp.util.fields import set_fields
 @final
 @dataclass(frozen=True, init=False)
 class CustomLoss(Loss):
-    """A user-defined loss: two functions of an output a and its target y, both scalars; mean over all elements::
+    """A user-defined loss: two functions of an output a and its target y, both scalars; mean over all elements.
+
+    ::
 
         L = 1/(n k) sum_ij function(a_ij, y_ij)
 

@@ -15,7 +15,9 @@ from fastbp.util.types import Array
 @final
 @dataclass(frozen=True)
 class MSE(Loss):
-    """Mean squared error over all elements::
+    """Mean squared error over all elements.
+
+    ::
 
         L = 1/(n k) sum_ij (a_ij - y_ij)^2
 
@@ -38,7 +40,9 @@ class MSE(Loss):
 @final
 @dataclass(frozen=True)
 class MAE(Loss):
-    """Mean absolute error over all elements::
+    """Mean absolute error over all elements.
+
+    ::
 
         L = 1/(n k) sum_ij |a_ij - y_ij|
 
@@ -60,7 +64,9 @@ class MAE(Loss):
 @final
 @dataclass(frozen=True)
 class Huber(Loss):
-    """Huber loss, quadratic for small errors and linear for large ones; mean over all elements::
+    """Huber loss, quadratic for small errors and linear for large ones; mean over all elements.
+
+    ::
 
         L = 1/(n k) sum_ij h(a_ij - y_ij)        h(e) = e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2)
 
@@ -106,7 +112,9 @@ class Huber(Loss):
 @final
 @dataclass(frozen=True)
 class LogCosh(Loss):
-    """Logarithm of the hyperbolic cosine of the error, a smooth relative of the Huber loss; mean over all elements::
+    """Logarithm of the hyperbolic cosine of the error, a smooth relative of the Huber loss; mean over all elements.
+
+    ::
 
         L = 1/(n k) sum_ij log cosh(a_ij - y_ij)
 
@@ -128,7 +136,9 @@ class LogCosh(Loss):
 @final
 @dataclass(frozen=True)
 class Quantile(Loss):
-    """Quantile ("pinball") loss, minimized by a quantile of y given x; mean over all outputs::
+    """Quantile ("pinball") loss, minimized by a quantile of y given x; mean over all outputs.
+
+    ::
 
         L = 1/(n k q) sum over rows, targets j and quantiles i of max(tau_i e, (tau_i - 1) e)
         e = y_j - a_(j q + i)
@@ -192,7 +202,9 @@ class Quantile(Loss):
 @final
 @dataclass(frozen=True)
 class Poisson(Loss):
-    """Negative log-likelihood of counts under Poisson distributions, without the term log y!; mean over all elements::
+    """Negative log-likelihood of counts under Poisson distributions, without the term log y!; mean over all elements.
+
+    ::
 
         L = 1/(n k) sum_ij (a_ij - y_ij log(a_ij + epsilon))
         L = 1/(n k) sum_ij (exp(a_ij) - y_ij a_ij)                  with log_input

@@ -223,7 +223,7 @@ class NAdam(AdamLike):
         return "nadam"
 
     def scalars(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Column 5 is the weight of g, (1 - mu_t) / (1 - p_t), column 7 that of m, mu_(t+1) / (1 - p_(t+1))."""
+        """Column 5 is the weight of g, ``(1 - mu_t) / (1 - p_t)``, column 7 that of m, ``mu_(t+1) / (1 - p_(t+1))``."""
         table, t = super().scalars(steps), steps + 1.0
         table[:, 5] = (1 - self._mu(t)) / self._one_minus_product(t)
         table[:, 7] = self._mu(t + 1) / self._one_minus_product(t + 1)

@@ -61,7 +61,7 @@ class Optimizer(ABC):
 
     Notes
     -----
-    Names are Keras's, formulas PyTorch's (clip_grad_norm_, AveragedModel). Keras clips without the 1e-6 and has
+    Names are Keras's, formulas PyTorch's (``clip_grad_norm_``, AveragedModel). Keras clips without the 1e-6 and has
     exclude_from_weight_decay instead of weight_decay_on.
 
     References

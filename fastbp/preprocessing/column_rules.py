@@ -188,7 +188,7 @@ def described(rules: Sequence[Numeric | Category]) -> str:
 def _described(rule: Numeric | Category) -> tuple[str, str]:
     if isinstance(rule, Numeric):
         middle = f"(x - {rule.shift:.4g}) / {rule.scale:.4g}"
-        return "number", f"{middle}, missing indicator" if rule.indicator else middle
+        return "number", f"{middle}, and whether it is missing" if rule.indicator else middle
     rare = f", {100 * rule.others:.1f} % rare" if rule.others else ""
     n = len(rule.categories)
     kind = f"{n} categor{'y' if n == 1 else 'ies'}{rare}"

@@ -68,7 +68,7 @@ class ReferenceEngine:
 
     def _build(self, specs: list[LayerSpec]) -> None:
         """Lay out all weights in one flat buffer and all gradients in another, so that an update is one pass."""
-        widths = [*(spec.units for spec in specs), self.input_size]  # of the outputs of nodes 0, 1, …, and last of -1
+        widths = [*(spec.units for spec in specs), self.input_size]  # of nodes 0, 1, …, and of node -1, the input
         below = [number - 1 if spec.below is None else spec.below for number, spec in enumerate(specs)]
         shapes_of = [spec.shapes(widths[node]) for spec, node in zip(specs, below, strict=True)]
         self._shapes = [shape for node in shapes_of for shape in node]
@@ -78,11 +78,11 @@ class ReferenceEngine:
         self._scratch = np.empty(min(BLOCK, self.n_parameters), self.dtype)
         weights, gradients = iter(self._views(self._W)), iter(self._views(self._dW))
         self._layers = []
-        for number, (spec, passing) in enumerate(zip(specs, passes(specs), strict=True)):
+        for number, (spec, needed) in enumerate(zip(specs, passes(specs), strict=True)):
             n = len(shapes_of[number])
             arrays = [next(weights) for _ in range(n)], [next(gradients) for _ in range(n)]
             statistics = [np.zeros(spec.units, self.dtype) for _ in KINDS[spec.kind].statistics]
-            self._layers.append(Layer(spec, number, *arrays, statistics, passing))
+            self._layers.append(Layer(spec, number, *arrays, statistics, needed))
         self._trunk, self._rows = self._layers, 0
 
     def _views(self, buffer: Array) -> list[Array]:
@@ -221,16 +221,16 @@ class ReferenceEngine:
         with np.errstate(all="ignore"):
             for s, row in enumerate(scalars.tolist()):
                 batch = order[ends[s] : ends[s + 1]]
-                x = X.take(batch, axis=0, out=self._X[: len(batch)], mode="clip")  # "raise" would go through a buffer
+                x = X.take(batch, axis=0, out=self._X[: len(batch)], mode="clip")  # mode "raise" would copy
                 w = None if sample_weight is None else sample_weight.take(batch)
-                A, tape = forward(x, self._trunk, Draw(self.key, self.steps_trained))
+                A, tape = forward(x, self._trunk, Draw(self.key, self.steps_trained))  # algorithm 6.3
                 losses[s], dA = self._loss_and_delta(A, y.take(batch, axis=0), w)
-                losses[s] += self._updates.penalty(self._W) + self._updates.reported(self._W, row[1])
+                losses[s] += self._updates.penalty(self._W) + self._updates.reported_decay(self._W, row[1])
                 if outputs is not None:
                     outputs[ends[s] : ends[s + 1]] = self._outputs(A)
                 if not math.isfinite(losses[s]):
                     return Report(s, 1, -1)
-                layer = self._step(dA, tape, row)
+                layer = self._step(dA, tape, row)  # algorithm 6.4, then the update
                 move_statistics(self._trunk, tape)
                 self.steps_trained += 1
                 if layer >= 0:

@@ -222,7 +222,7 @@ class LossFunctions(NamedTuple):
     Parameters
     ----------
     f : callable
-        f(A, y, *parameters): the losses of the rows and their derivatives with respect to A.
+        ``f(A, y, *parameters)`` returns the losses of the rows and their derivatives with respect to A.
     fused : tuple of str
         Last activations that are fused with the loss: f takes the logits Z instead of the outputs A.
     """

@@ -132,7 +132,7 @@ def forward(X: Array, layers: Sequence[Layer], draw: Draw | None = None) -> tupl
         A_below = outputs[layer.below]
         saved: Any = None
         match layer.spec.kind:
-            case "dense":
+            case "dense":  # Z = A_below W + b
                 Z = np.matmul(A_below, layer.weights[0], out=layer.Z[: len(X)])
                 if layer.spec.use_bias:
                     Z += layer.weights[1]
@@ -174,12 +174,12 @@ def backward(dA: Array, layers: Sequence[Layer], tape: list[Tape]) -> None:
     """
     derivatives = {layers[-1].number: dA}
     for layer, (A_below, Z, A, saved) in zip(reversed(layers), reversed(tape), strict=True):
-        if layer.number not in derivatives:  # no weights before it
+        if layer.number not in derivatives:  # no weights at or before it
             continue
         dZ = activation_delta(derivatives.pop(layer.number), Z, A, layer.spec)
         dA_below = dZ
         match layer.spec.kind:
-            case "dense":
+            case "dense":  # dW = A_below' dZ, db = column sums of dZ, dA_below = dZ W'
                 np.matmul(A_below.T, dZ, out=layer.gradients[0])
                 if layer.spec.use_bias:
                     dZ.sum(axis=0, out=layer.gradients[1])
@@ -194,7 +194,7 @@ def backward(dA: Array, layers: Sequence[Layer], tape: list[Tape]) -> None:
                 embedding_gradients(A_below, dZ, layer.spec, layer.gradients)
             case "dropout":
                 dA_below = _dropped(dZ, saved, layer)
-        if layer.skip is not None and layer.passes[1]:
+        if layer.skip is not None and layer.passes[1]:  # a sum passes its derivative to both inputs
             _pass(derivatives, layer.skip, dZ.copy())
         if layer.passes[0]:
             _pass(derivatives, layer.below, dA_below)
@@ -210,9 +210,9 @@ def _pass(derivatives: dict[int, Array], node: int, dA: Array) -> None:
 
 def embed(X: Array, spec: LayerSpec, tables: Sequence[Array]) -> Array:
     """The columns without codes, then each code's row of its table. Goodfellow et al. 2016, section 12.4.2."""
-    passing = np.delete(X, [column for column, *_ in spec.tables], axis=1)
+    others = np.delete(X, [column for column, *_ in spec.tables], axis=1)
     vectors = [E[X[:, column].astype(np.int64)] for E, (column, *_) in zip(tables, spec.tables, strict=True)]
-    return np.concatenate([passing, *vectors], axis=1)
+    return np.concatenate([others, *vectors], axis=1)
 
 
 def embedding_gradients(X: Array, dZ: Array, spec: LayerSpec, gradients: Sequence[Array]) -> None:

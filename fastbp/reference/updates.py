@@ -55,21 +55,21 @@ class Updates:
     accumulation). steps counts the calls of `step`.
     """
 
-    def __init__(self, every: Sequence[Parameter], rule: str, update_spec: UpdateSpec) -> None:
+    def __init__(self, parameters: Sequence[Parameter], rule: str, update_spec: UpdateSpec) -> None:
         self.rule, self.update_spec, self.steps = rule, update_spec, 0
-        self.every, self.trained = every, [p for p in every if p.spec.trainable]
-        self.kernels = [p for p in every if p.kernel]
+        self.parameters, self.trained = parameters, [p for p in parameters if p.spec.trainable]
+        self.kernels = [p for p in parameters if p.kernel]
         self.runs = self._runs()
-        uniform = all(p.spec.trainable and p.spec.multiplier == 1 and not p.spec.max_norm for p in every)
+        uniform = all(p.spec.trainable and p.spec.multiplier == 1 and not p.spec.max_norm for p in parameters)
         self.plain = uniform and rule in PREDICTABLE and update_spec == UpdateSpec()
 
     def _runs(self) -> list[tuple[slice, float, bool]]:
         """What an elementwise rule may update at once: place, learning rate multiplier, whether weights decay."""
 
-        def kind(p: Parameter) -> tuple[bool, float, bool]:
+        def options(p: Parameter) -> tuple[bool, float, bool]:
             return p.spec.trainable, p.spec.multiplier, p.kernel or not self.update_spec.decay_kernels_only
 
-        groups = ((key, list(group)) for key, group in groupby(self.every, kind))
+        groups = ((key, list(group)) for key, group in groupby(self.parameters, options))
         return [(slice(g[0].place.start, g[-1].place.stop), key[1], key[2]) for key, g in groups if key[0]]
 
     def penalty(self, W: Array) -> float:
@@ -81,13 +81,13 @@ class Updates:
                 total += float(p.spec.l1 * np.abs(values).sum() + p.spec.l2 * np.square(values).sum())
         return total
 
-    def reported(self, W: Array, decay: float) -> float:
+    def reported_decay(self, W: Array, decay: float) -> float:
         """The part of the penalty decay / 2 sum W^2 over kernels that the loss of a step includes."""
         if not self.update_spec.reported_decay:
             return 0.0
-        wide = np.result_type(W.dtype, np.float64)
+        dtype = np.result_type(W.dtype, np.float64)
         return self.update_spec.reported_decay * sum(
-            float(decay / 2 * np.square(p.of(W).astype(wide)).sum()) for p in self.kernels
+            float(decay / 2 * np.square(p.of(W).astype(dtype)).sum()) for p in self.kernels
         )
 
     def add_penalty_gradients(self, W: Array, dW: Array) -> None:
@@ -145,7 +145,7 @@ class Updates:
         bad = ~np.all([np.isfinite(buffer) for buffer in buffers], axis=0)
         for buffer, old in zip(buffers, before, strict=True):
             np.copyto(buffer, old, where=bad)
-        return next((p.layer for p in self.every if bad[p.place].any()), -1)
+        return next((p.layer for p in self.parameters if bad[p.place].any()), -1)
 
     def clip(self, dW: Array) -> None:
         """Clip the elements or the norms of the gradients of all trainable arrays."""
@@ -156,9 +156,9 @@ class Updates:
                 np.clip(G, -value, value, out=G)
         if per_array:
             for G in gradients:
-                G *= factor(norm(G), per_array)
+                G *= clip_factor(norm(G), per_array)
         if in_total:
-            scale = factor(norm(np.array([norm(G) for G in gradients])), in_total)
+            scale = clip_factor(norm(np.array([norm(G) for G in gradients])), in_total)
             for G in gradients:
                 G *= scale
 
@@ -189,7 +189,7 @@ def _row(row: list[float], multiplier: float, decays: bool) -> list[float]:
     return [row[0] * multiplier, row[1] if decays else 0.0, *row[2:]]
 
 
-def factor(length: float, most: float) -> float:
+def clip_factor(length: float, most: float) -> float:
     """min(1, most / (length + 1e-6)), as in PyTorch's clip_grad_norm_; NaN if the length is."""
     return most / (length + 1e-6) if not length + 1e-6 <= most else 1.0
 

@@ -20,6 +20,15 @@ class Source:
 
     Iterating yields the chunks in order, any number of times.
 
+    Parameters
+    ----------
+    files : sequence of Path
+        The files that are read.
+    scale : float or None
+        Factor for X, if any.
+    chunk_rows : int or None
+        Rows per chunk; None for as many as 4 MiB of float32 hold.
+
     Attributes
     ----------
     rows : int or None

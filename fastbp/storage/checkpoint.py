@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbp.storage.errors import CheckpointError
-from fastbp.util.atomic_write import replaced
+from fastbp.util.atomic_write import atomic_write
 from fastbp.util.types import Array
 
 VERSION = 1
@@ -63,7 +63,7 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
     header = _header(metadata, tensors)
     if len(header) > _LARGEST_HEADER:
         raise ValueError(f"{target} would have a header of {len(header)} bytes, more than can be read: save less")
-    with replaced(target) as temporary, temporary.open("xb") as file:
+    with atomic_write(target) as temporary, temporary.open("xb") as file:
         file.write(struct.pack("<Q", len(header)) + header)
         for tensor in tensors.values():
             file.write(tensor.reshape(-1).view(np.uint8).data)

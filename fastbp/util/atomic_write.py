@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @contextmanager
-def replaced(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield the path of a temporary file in the same folder, which replaces `path` once written and flushed to disk.
 
     If the block raises, the temporary file is removed and the old file kept. Symbolic links are followed.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastbp.isa.microkernels import twin
-from fastbp.kernels import jit, microkernels
+from fastbp.kernels import entries, jit, microkernels
 
 from .cases import DTYPES, Case
 
@@ -28,7 +28,7 @@ def emitted(cases: list[Case]) -> None:
     """Through the callers in `kernels`: machine code, or with FASTBP_ISA=portable the compiled twins."""
     for case in cases:
         family, code = case.family()
-        harness(family)(microkernels.addresses(case.dtype), *code, *case.flat())
+        harness(family)(entries.addresses(case.dtype), *code, *case.flat())
 
 
 def plain(cases: list[Case]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastbp.kernels import jit, microkernels
+from fastbp.kernels import entries, jit, microkernels
 
 from .cases import Operand, lanes_of
 from .machines import each_dtype
@@ -42,7 +42,7 @@ def test_denormals_are_flushed_in_between_alone(dtype):
     L, smallest = lanes_of(dtype), np.finfo(dtype).smallest_normal
     operands = [Operand(dtype, L, np.full(L, value)) for value in (smallest, 0.5, smallest)]
     line, factors, flushed = (operand.array[operand.offset :] for operand in operands)
-    scale_flushed(microkernels.addresses(dtype), 1, line, factors, flushed)
+    scale_flushed(entries.addresses(dtype), 1, line, factors, flushed)
     np.testing.assert_array_equal(line[:L], smallest / 2)
     if not microkernels.PORTABLE:  # an inlined twin may be moved over the switch
         np.testing.assert_array_equal(flushed[:L], 0)
