@@ -12,7 +12,7 @@ from exchange_cases import CASES, INPUTS, assert_alike, make, rows
 
 import fastbp
 from fastbp import CustomActivation, Dense, Sequential, exchange
-from fastbp.exchange import ExchangeError, numpy_functions, numpy_module
+from fastbp.exchange import ExchangeError, activations, numpy_module
 
 # NumPy's exp, tanh and log1p are good to an ulp or so; what is made of several of them, to some.
 OWN = dict.fromkeys(("sigmoid", "silu", "gelu_tanh", "mish", "softplus", "selu", "softmax"), 4.0)
@@ -91,8 +91,17 @@ def test_only_what_is_used_is_in_the_module(path):
 
 
 def test_every_activation_has_a_function():
-    assert set(numpy_module.ACTIVATIONS) == set(fastbp.activations.NAMES)
-    assert all(hasattr(numpy_functions, name) for name in numpy_module.ACTIVATIONS.values() if name)
+    assert tuple(activations.ACTIVATIONS) == fastbp.activations.NAMES
+    names = [row.numpy for row in activations.ACTIVATIONS.values()]
+    assert all(name is not None for name in names)
+    assert all(hasattr(activations, name) for name in names if name)
+
+
+def test_every_layer_has_a_translation():
+    every = {getattr(fastbp.layers, name) for name in fastbp.layers.__all__} - {fastbp.layers.Layer}
+    assert set(numpy_module.LAYERS) == every
+    for row in numpy_module.LAYERS.values():
+        assert all((row.onnx, row.numpy, row.to_torch, row.to_keras))
 
 
 def test_another_file_beside_a_module_is_refused(path, tmp_path):

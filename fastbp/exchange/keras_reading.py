@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from fastbp import activations, constraints, regularizers
-from fastbp.exchange.layer_weights import ExchangeError, Part, as_floats, model_of, need
+from fastbp.exchange.layer_weights import ExchangeError, Part, model_of, need
+from fastbp.exchange.layers import LAYERS, activation
 from fastbp.exchange.residual_graphs import Sum, chain, joined, residual
-from fastbp.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, Layer, LayerNorm
+from fastbp.exchange.translation import Found
 from fastbp.model.sequential import Sequential
-from fastbp.util.types import Array
 
 Node = tuple[Any, int]  # an operation, and the number of the call: a layer may be called more than once
-Found = tuple[Layer, dict[str, Array]]
 
 
 def from_keras(model: Any, *, seed: int = 0) -> Sequential:
@@ -136,7 +131,7 @@ def _part(node: Node, width: int) -> list[Part]:
         )
     parts = []
     for layer, weights in READERS[kind](operation, width):
-        units = layer.units if isinstance(layer, Dense) else width
+        units = layer.units_of(width) or 0
         parts.append(Part(operation.name, layer, width, units, weights))
         width = units
     return parts
@@ -149,134 +144,10 @@ def _unknown(operation: Any) -> ExchangeError:
     )
 
 
-def _wrong(operation: Any, what: str, remedy: str) -> ExchangeError:
-    return ExchangeError(f"{operation.name!r} {what}, which fastbp does not have: {remedy}")
-
-
-# ---------------------------------------------------------------- layers
-
-
-def _arrays(layer: Any) -> Iterator[Array]:
-    """The weights; get_weights would warn with PyTorch as the backend and NumPy 2."""
-    return (as_floats(variable.value) for variable in layer.weights)
-
-
-def _dense(layer: Any, width: int) -> list[Found]:
-    weights = dict(zip(("kernel", "bias"), _arrays(layer), strict=False))
-    for name in ("bias_regularizer", "activity_regularizer", "bias_constraint"):
-        if getattr(layer, name, None) is not None:
-            warnings.warn(
-                f"{layer.name!r} has a {name}, which fastbp does not have: training would differ", stacklevel=6
-            )
-    dense = Dense(
-        layer.units, use_bias=layer.use_bias, trainable=layer.trainable,
-        kernel_regularizer=_regularizer(layer), kernel_constraint=_constraint(layer),
-    )  # fmt: skip
-    return [(dense, weights), *_activation(layer, width)]
-
-
-def _regularizer(layer: Any) -> regularizers.L1L2 | None:
-    given = layer.kernel_regularizer
-    if given is None:
-        return None
-    if type(given).__name__ not in ("L1", "L2", "L1L2"):
-        raise _wrong(layer, f"has the kernel_regularizer {type(given).__name__}", "use L1, L2 or L1L2")
-    return regularizers.L1L2(float(getattr(given, "l1", 0.0)), float(getattr(given, "l2", 0.0)))
-
-
-def _constraint(layer: Any) -> constraints.MaxNorm | None:
-    given = layer.kernel_constraint
-    if given is None:
-        return None
-    if type(given).__name__ != "MaxNorm" or given.axis != 0:
-        raise _wrong(layer, f"has the kernel_constraint {type(given).__name__}", "use MaxNorm along axis 0")
-    return constraints.MaxNorm(float(given.max_value))
-
-
-def _activation(layer: Any, width: int) -> list[Found]:
-    """The activation function of a Dense or an Activation."""
-    name = getattr(layer.activation, "__name__", "")
-    if name == "linear":
-        return []
-    own = getattr(layer.activation, "__module__", "").startswith("keras.")
-    if name not in FUNCTIONS or not own:
-        raise _wrong(layer, f"has the activation {name or layer.activation!r}", f"use one of {', '.join(FUNCTIONS)}")
-    return [(Activation(FUNCTIONS[name]), {})]
-
-
-def _affine(layer: Any, names: tuple[str, ...], width: int) -> dict[str, Array]:
-    """gamma, beta and statistics; 1 and 0 if a layer has no gamma or beta."""
-    if layer.axis not in (-1, 1, [-1], [1], (-1,), (1,)):
-        raise _wrong(layer, f"normalises along the axis {layer.axis}", "pass axis=-1")
-    weights = {"gamma": np.ones(width, np.float32), "beta": np.zeros(width, np.float32)}
-    if not (layer.scale and layer.center) and layer.trainable:
-        warnings.warn(
-            f"{layer.name!r} has no gamma or no beta: fastbp's layer has both, and trains them", stacklevel=6
-        )
-    own = [name for name, has in (("gamma", layer.scale), ("beta", layer.center)) if has]
-    return weights | dict(zip((*own, *names), _arrays(layer), strict=True))
-
-
-def _batch_norm(layer: Any, width: int) -> list[Found]:
-    weights = _affine(layer, ("moving_mean", "moving_variance"), width)
-    return [(BatchNorm(round(1 - layer.momentum, 15), layer.epsilon, trainable=layer.trainable), weights)]
-
-
-def _layer_norm(layer: Any, width: int) -> list[Found]:
-    if getattr(layer, "rms_scaling", False):
-        raise _wrong(layer, "divides by the root mean square", "pass rms_scaling=False")
-    return [(LayerNorm(layer.epsilon, trainable=layer.trainable), _affine(layer, (), width))]
-
-
-def _dropout(layer: Any, width: int) -> list[Found]:
-    if layer.noise_shape is not None and any(size is not None for size in layer.noise_shape):
-        raise _wrong(layer, f"has the noise_shape {layer.noise_shape}", "leave it out")
-    return [(Dropout(layer.rate), {})]
-
-
-def _relu(layer: Any, width: int) -> list[Found]:
-    if layer.max_value is not None or layer.threshold:
-        raise _wrong(layer, f"has max_value={layer.max_value} and threshold={layer.threshold}", "leave them out")
-    return [(Activation(activations.LeakyReLU(float(layer.negative_slope)) if layer.negative_slope else "relu"), {})]
-
-
-def _softmax(layer: Any, width: int) -> list[Found]:
-    if layer.axis not in (-1, 1):
-        raise _wrong(layer, f"is a softmax along the axis {layer.axis}", "pass axis=-1")
-    return [(Activation("softmax"), {})]
-
-
-def _of(make: Callable[[Any], str | activations.Activation]) -> Callable[[Any, int], list[Found]]:
-    return lambda operation, width: [(Activation(make(operation)), {})]
-
-
-FUNCTIONS: dict[str, str | activations.Activation] = {  # functions of keras.activations, with their parameters
-    **{name: name for name in ("sigmoid", "tanh", "relu", "selu", "gelu", "silu", "mish", "softplus", "softmax")},
-    "elu": activations.ELU(1.0),
-    "leaky_relu": activations.LeakyReLU(0.2),
-}
 READERS: dict[str, Callable[[Any, int], list[Found]]] = {
-    "Dense": _dense,
-    "BatchNormalization": _batch_norm,
-    "LayerNormalization": _layer_norm,
-    "Dropout": _dropout,
-    "GaussianNoise": lambda layer, width: [(GaussianNoise(layer.stddev), {})],
+    **{kind: read for row in LAYERS.values() for kind, read in row.from_keras.items()},
     "Flatten": lambda layer, width: [],
     "Identity": lambda layer, width: [],
-    "Activation": _activation,
-    "ReLU": _relu,
-    "LeakyReLU": _of(lambda layer: activations.LeakyReLU(float(layer.negative_slope))),
-    "ELU": _of(lambda layer: activations.ELU(float(layer.alpha))),
-    "Softmax": _softmax,
-    # operations, such as keras.ops.gelu(X, approximate=True)
-    "Relu": _of(lambda operation: "relu"),
-    "LeakyRelu": _of(lambda operation: activations.LeakyReLU(float(operation.negative_slope))),
-    "Elu": _of(lambda operation: activations.ELU(float(operation.alpha))),
-    "Selu": _of(lambda operation: "selu"),
-    "Gelu": _of(lambda operation: "gelu_tanh" if operation.approximate else "gelu"),
-    "Silu": _of(lambda operation: "silu"),
-    "Mish": _of(lambda operation: "mish"),
-    "Softplus": _of(lambda operation: "softplus"),
-    "Sigmoid": _of(lambda operation: "sigmoid"),
-    "Tanh": _of(lambda operation: "tanh"),
+    "Activation": activation.from_keras_function,
+    **dict.fromkeys(activation.KERAS_CLASSES, activation.from_keras),
 }

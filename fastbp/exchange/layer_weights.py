@@ -1,15 +1,11 @@
-"""A model as layers with their weights, and back: the representation shared by all formats.
-
-Every format has a table LAYERS, from layer classes to functions that translate them, and a table of activations by
-name. `translation` and `activation` look these up, and raise an error with the layer and a remedy for what is missing.
-"""
+"""A model as layers with their weights, and back: the representation shared by all formats."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,8 +14,6 @@ from fastbp.layers import Activation, Dense, Layer, Residual
 from fastbp.layers.graph import PROJECTION, Block, blocks_of, parameters
 from fastbp.model.sequential import Sequential
 from fastbp.util.types import Array
-
-T = TypeVar("T")
 
 
 class ExchangeError(ValueError):
@@ -114,41 +108,10 @@ def _dtype(kernels: Iterable[Array]) -> str:
     return "float64" if kinds == {"float64"} else "float32"
 
 
-# ---------------------------------------------------------------- lookups in tables of translations
-
-
-def translation(table: Mapping[type, T], part: Part, tool: str) -> T:
-    """Look up a layer in a format's table; ExchangeError if it is missing."""
-    found = table.get(type(part.layer))
-    if found is None:
-        known = ", ".join(sorted(kind.__name__ for kind in table))
-        raise ExchangeError(
-            f"{tool} must be given layers that it supports ({known}), got {part.label}: convert a model without it, "
-            "or save this one in fastbp's own format (Sequential.save)"
-        )
-    return found
-
-
 def activation_of(part: Part) -> activations.Activation:
     """The activation of a Dense or an Activation."""
     assert isinstance(part.layer, Dense | Activation)
     return activations.get(part.layer.activation)
-
-
-def activation(table: Mapping[str, T], part: Part, tool: str) -> T:
-    """Look up an activation in a format's table; ExchangeError if it is missing."""
-    wanted = activation_of(part)
-    if isinstance(wanted, activations.CustomActivation):
-        raise ExchangeError(
-            f"{tool} does not support custom functions, but {part.label} has the CustomActivation {wanted.name!r}: "
-            f"use one of {', '.join(table)} instead, or save the model in fastbp's own format (Sequential.save)"
-        )
-    if wanted.name not in table:
-        raise ExchangeError(
-            f"{tool} has the activations {', '.join(table)}, but {part.label} has {wanted.name!r}: use one of these, "
-            "or save the model in fastbp's own format (Sequential.save)"
-        )
-    return table[wanted.name]
 
 
 def need(module: str, extra: str) -> Any:

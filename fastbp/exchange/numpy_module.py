@@ -8,7 +8,8 @@ import hashlib
 import inspect
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from keyword import iskeyword
 from pathlib import Path
 from pprint import pformat
@@ -17,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.activations import NAMES, PARAMETRIC
-from fastbp.exchange import numpy_functions, preprocessing_code
-from fastbp.exchange.layer_weights import Part, activation, activation_of, parts_of, translation
-from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
+from fastbp.exchange import activations, preprocessing_code
+from fastbp.exchange.layer_weights import Part, parts_of
+from fastbp.exchange.layers import LAYERS
+from fastbp.exchange.translation import NumpyCode
 from fastbp.model.sequential import Sequential
 from fastbp.util.atomic_write import atomic_write
 from fastbp.util.types import Array
@@ -97,7 +98,7 @@ def to_numpy(model: Sequential, path: str | os.PathLike[str], *, inside: bool | 
     target = Path(os.fsdecode(path))
     if target.suffix != ".py" or not target.stem.isidentifier() or iskeyword(target.stem):
         raise ValueError(f"path must name a module, such as net.py, got {target.name!r}: choose such a name")
-    body = list(_lines(parts))
+    body = list(NumpyCode(LAYERS).lines(parts))
     weights: dict[str, Any] = dict(_weights(parts))
     if inside is None:
         inside = sum(values.nbytes for values in weights.values()) <= INSIDE
@@ -174,15 +175,17 @@ def _encoded(archive: bytes) -> str:
 
 
 def _functions(body: str) -> list[str]:
-    """Source of the functions that are called, directly or indirectly."""
-    source = inspect.getsource(numpy_functions)
+    """Source of the functions that are called, directly or indirectly, from the files of layers and activations."""
     sources: dict[str, str] = {}
-    for node in ast.parse(source).body:
-        text = ast.get_source_segment(source, node) or ""
-        if isinstance(node, ast.FunctionDef):
-            sources[node.name] = text
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            sources[node.targets[0].id] = text
+    files = dict.fromkeys(row.numpy.__module__ for row in LAYERS.values() if row.numpy)
+    for module in (*files, activations.__name__):
+        source = inspect.getsource(sys.modules[module])
+        for node in ast.parse(source).body:
+            text = ast.get_source_segment(source, node) or ""
+            if isinstance(node, ast.FunctionDef):
+                sources[node.name] = text
+            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                sources[node.targets[0].id] = text
     wanted: set[str] = set()
     texts = [dedent(body)]
     while texts:
@@ -191,72 +194,3 @@ def _functions(body: str) -> list[str]:
         wanted |= new
         texts += [sources[name] for name in new]
     return [text for name, text in sources.items() if name in wanted]
-
-
-# ---------------------------------------------------------------- lines of predict
-
-
-def _lines(parts: Iterable[Part]) -> Iterator[str]:
-    """One line of code per operation on A."""
-    for part in parts:
-        yield from translation(LAYERS, part, "a module of NumPy")(part)
-
-
-def _called(function: str, *arguments: object) -> str:
-    return f"A = {function}({', '.join(['A', *map(str, arguments)])})"
-
-
-def _array(part: Part, name: str) -> str:
-    return f'W["{part.name}.{name}"]'
-
-
-def _dense(part: Part) -> Iterator[str]:
-    bias = f" + {_array(part, 'bias')}" if "bias" in part.weights else ""
-    yield f"A = A @ {_array(part, 'kernel')}{bias}"
-    yield from _activation(part)
-
-
-def _activation(part: Part) -> Iterator[str]:
-    name, alpha = activation(ACTIVATIONS, part, "a module of NumPy"), activation_of(part).alpha
-    if name:
-        yield _called(name, *[alpha] * (activation_of(part).name in PARAMETRIC))
-
-
-def _batch_norm(part: Part) -> Iterator[str]:
-    assert isinstance(part.layer, BatchNorm)
-    yield _called("batch_norm", *(_array(part, name) for name in part.weights), part.layer.epsilon)
-
-
-def _layer_norm(part: Part) -> Iterator[str]:
-    assert isinstance(part.layer, LayerNorm)
-    yield _called("layer_norm", *(_array(part, name) for name in part.weights), part.layer.epsilon)
-
-
-def _residual(part: Part) -> Iterator[str]:
-    below = f"below_{part.name.replace('.', '_')}"
-    yield f"{below} = A"
-    yield from _lines(part.within)
-    yield f"A = {below} @ {_array(part, 'projection')} + A" if part.weights else f"A = {below} + A"
-
-
-def _embedding(part: Part) -> Iterator[str]:
-    assert isinstance(part.layer, ColumnEmbedding)
-    pairs = zip(part.layer.columns, part.weights, strict=True)
-    yield _called("embed", "{" + ", ".join(f"{column}: {_array(part, name)}" for column, name in pairs) + "}")
-
-
-def _nothing(part: Part) -> Iterator[str]:
-    return iter(())
-
-
-LAYERS: dict[type, Callable[[Part], Iterator[str]]] = {
-    Dense: _dense,
-    Activation: _activation,
-    BatchNorm: _batch_norm,
-    LayerNorm: _layer_norm,
-    Dropout: _nothing,
-    GaussianNoise: _nothing,
-    Residual: _residual,
-    ColumnEmbedding: _embedding,
-}
-ACTIVATIONS = {name: "" if name == "identity" else name for name in NAMES}  # names of functions in numpy_functions

@@ -9,24 +9,14 @@ from typing import Any
 import numpy as np
 
 from fastbp import activations
-from fastbp.exchange.layer_weights import (
-    ExchangeError,
-    Part,
-    activation,
-    activation_of,
-    as_floats,
-    model_of,
-    need,
-    parts_of,
-)
+from fastbp.exchange.layer_weights import ExchangeError, Part, activation_of, as_floats, model_of, need, parts_of
+from fastbp.exchange.layers.activation import names_in, translated
 from fastbp.exchange.residual_graphs import joined
 from fastbp.layers import Activation, Dense, Dropout, GaussianNoise
 from fastbp.model.sequential import Sequential
 from fastbp.util.types import Array
 
 CLASSES_KEY = "sklearn.classes"  # in a model's metadata: the labels, as JSON text, in the order of the outputs
-ACTIVATIONS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
-OUTPUTS = {"identity": "identity", "sigmoid": "logistic", "softmax": "softmax"}
 NOTHING = (Dropout, GaussianNoise)  # in inference
 
 
@@ -68,7 +58,7 @@ def from_sklearn(mlp: Any, *, seed: int = 0) -> Sequential:
         raise TypeError(f"from_sklearn takes an MLPClassifier or an MLPRegressor, got {got}: pass the estimator")
     if not hasattr(mlp, "coefs_"):
         raise ExchangeError("from_sklearn takes a fitted estimator, but this one has no coefs_: call fit first")
-    names = {theirs: ours for ours, theirs in (ACTIVATIONS | OUTPUTS).items()}
+    names = {theirs: ours for ours, theirs in (names_in("sklearn") | names_in("sklearn_output")).items()}
     wanted = [mlp.activation] * (len(mlp.coefs_) - 1) + [mlp.out_activation_]
     parts = []
     for place, (W, b, name) in enumerate(zip(mlp.coefs_, mlp.intercepts_, wanted, strict=True)):
@@ -129,13 +119,13 @@ def to_sklearn(model: Sequential, *, classes: Sequence[Any] | None = None) -> An
             )
     parts[-1] = _one_output(parts[-1])
     *hidden, last = parts
-    kinds = {activation(ACTIVATIONS, part, "scikit-learn") for part in hidden} or {"relu"}
+    kinds = {translated(part, "sklearn", "scikit-learn") for part in hidden} or {"relu"}
     if len(kinds) > 1:
         raise ExchangeError(
             f"scikit-learn's perceptrons have one activation for all hidden layers, got {', '.join(sorted(kinds))}"
             ": save the model in fastbp's own format (Sequential.save)"
         )
-    output = activation(OUTPUTS, last, "scikit-learn's output")
+    output = translated(last, "sklearn_output", "scikit-learn's output")
     widths, kind = [part.units for part in hidden], kinds.pop()
     if output == "identity":
         mlp = network.MLPRegressor(hidden_layer_sizes=widths, activation=kind)

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.exchange.layer_weights import (
-    ExchangeError,
-    Part,
-    activation,
-    activation_of,
-    as_floats,
-    need,
-    parts_of,
-    translation,
-)
-from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, LayerNorm, Residual
+from fastbp.exchange.layer_weights import ExchangeError, Part, activation_of, as_floats, need, parts_of
+from fastbp.exchange.layers import LAYERS
+from fastbp.exchange.translation import TorchModules, translation
+from fastbp.layers import Activation, Dense
 from fastbp.model.sequential import Sequential
 from fastbp.util.types import Array
 
-NAMES = {  # fastbp's and PyTorch's names of a layer's arrays
-    "kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias",
-    "moving_mean": "running_mean", "moving_variance": "running_var", "projection": "projection.weight",
-}  # fmt: skip
 BATCHES = "num_batches_tracked"
 
 
@@ -68,7 +57,7 @@ def to_torch(model: Sequential) -> Any:
     """
     torch = need("torch", "torch")
     parts = parts_of(model, "to_torch")
-    module = _sequence(torch, parts, getattr(torch, model.dtype.name))
+    module = TorchModules(torch, getattr(torch, model.dtype.name), LAYERS).sequence(parts)
     module.load_state_dict(_tensors(torch, model, parts))
     for entry in _entries(parts):
         if not getattr(entry.part.layer, "trainable", True) and not entry.name.startswith("moving_"):
@@ -171,9 +160,11 @@ def _entries(parts: Iterable[Part], prefix: str = "") -> Iterator[Entry]:
     place = 0
     for part in parts:
         yield from _entries(part.within, f"{prefix}{place}.layers.")
+        translation(LAYERS, part, "to_torch", "PyTorch")  # or an error that names the layer
+        row = LAYERS[type(part.layer)]
+        names = row.torch_names(part)
         for name, values in part.weights.items():
-            theirs = NAMES.get(name) or f"embeddings.{list(part.weights).index(name)}.weight"
-            yield Entry(part, name, f"{prefix}{place}.{theirs}", values, name in ("kernel", "projection"))
+            yield Entry(part, name, f"{prefix}{place}.{names[name]}", values, name in row.torch_transposed)
         place += _n_modules(part)
 
 
@@ -194,90 +185,3 @@ def _tensors(torch: Any, model: Sequential, parts: Iterable[Part]) -> dict[str, 
             place = entry.key.rpartition(".")[0]
             state[f"{place}.{BATCHES}"] = torch.tensor(model.require_engine("state_dict").steps_trained)
     return state
-
-
-# ---------------------------------------------------------------- our layers as modules
-
-
-def _sequence(torch: Any, parts: Iterable[Part], dtype: Any) -> Any:
-    """The modules, with uninitialised weights."""
-    modules: list[Any] = []
-    for part in parts:
-        modules += translation(LAYERS, part, "PyTorch")(torch, part, dtype)
-    return torch.nn.Sequential(*modules)
-
-
-def _dense(torch: Any, part: Part, dtype: Any) -> list[Any]:
-    return [_linear(torch, part.inputs, part.units, "bias" in part.weights, dtype), *_activation(torch, part, dtype)]
-
-
-def _linear(torch: Any, inputs: int, units: int, bias: bool, dtype: Any) -> Any:
-    return torch.nn.utils.skip_init(torch.nn.Linear, inputs, units, bias=bias, dtype=dtype)
-
-
-def _activation(torch: Any, part: Part, dtype: Any) -> list[Any]:
-    return activation(ACTIVATIONS, part, "PyTorch")(torch.nn, activation_of(part).alpha)
-
-
-def _batch_norm(torch: Any, part: Part, dtype: Any) -> list[Any]:
-    assert isinstance(part.layer, BatchNorm)
-    return [torch.nn.BatchNorm1d(part.units, part.layer.epsilon, part.layer.momentum, dtype=dtype)]
-
-
-def _layer_norm(torch: Any, part: Part, dtype: Any) -> list[Any]:
-    assert isinstance(part.layer, LayerNorm)
-    return [torch.nn.LayerNorm(part.units, part.layer.epsilon, dtype=dtype)]
-
-
-def _dropout(torch: Any, part: Part, dtype: Any) -> list[Any]:
-    assert isinstance(part.layer, Dropout)
-    return [torch.nn.Dropout(part.layer.rate)]
-
-
-def _noise(torch: Any, part: Part, dtype: Any) -> list[Any]:
-    from fastbp.exchange import torch_layers
-
-    assert isinstance(part.layer, GaussianNoise)
-    return [torch_layers.GaussianNoise(part.layer.stddev)]
-
-
-def _residual(torch: Any, part: Part, dtype: Any) -> list[Any]:
-    from fastbp.exchange import torch_layers
-
-    projection = _linear(torch, part.inputs, part.units, False, dtype) if part.weights else None
-    return [torch_layers.Residual(_sequence(torch, part.within, dtype), projection)]
-
-
-def _embedding(torch: Any, part: Part, dtype: Any) -> list[Any]:
-    from fastbp.exchange import torch_layers
-
-    assert isinstance(part.layer, ColumnEmbedding)
-    return [torch_layers.ColumnEmbedding(part.inputs, part.layer.tables, dtype)]
-
-
-LAYERS: dict[type, Callable[[Any, Part, Any], list[Any]]] = {
-    Dense: _dense,
-    Activation: _activation,
-    BatchNorm: _batch_norm,
-    LayerNorm: _layer_norm,
-    Dropout: _dropout,
-    GaussianNoise: _noise,
-    Residual: _residual,
-    ColumnEmbedding: _embedding,
-}
-LINEAR_FROM = 40.0  # PyTorch's Softplus is linear above its threshold; 20 would cost 2e-9
-ACTIVATIONS: dict[str, Callable[[Any, float], list[Any]]] = {
-    "identity": lambda nn, _: [],
-    "sigmoid": lambda nn, _: [nn.Sigmoid()],
-    "tanh": lambda nn, _: [nn.Tanh()],
-    "relu": lambda nn, _: [nn.ReLU()],
-    "leaky_relu": lambda nn, alpha: [nn.LeakyReLU(alpha)],
-    "elu": lambda nn, alpha: [nn.ELU(alpha)],
-    "selu": lambda nn, _: [nn.SELU()],
-    "gelu": lambda nn, _: [nn.GELU()],
-    "gelu_tanh": lambda nn, _: [nn.GELU(approximate="tanh")],
-    "silu": lambda nn, _: [nn.SiLU()],
-    "mish": lambda nn, _: [nn.Mish()],
-    "softplus": lambda nn, _: [nn.Softplus(threshold=LINEAR_FROM)],
-    "softmax": lambda nn, _: [nn.Softmax(dim=1)],
-}

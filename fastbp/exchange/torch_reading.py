@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from fastbp import activations
-from fastbp.exchange.layer_weights import ExchangeError, Part, as_floats, model_of, need
+from fastbp.exchange.layer_weights import ExchangeError, Part, model_of, need
+from fastbp.exchange.layers import LAYERS, activation
 from fastbp.exchange.residual_graphs import Sum, chain, joined, residual
-from fastbp.layers import Activation, BatchNorm, ColumnEmbedding, Dense, Dropout, GaussianNoise, Layer, LayerNorm
+from fastbp.exchange.translation import Found, wrong
+from fastbp.layers import Activation
 from fastbp.model.sequential import Sequential
-from fastbp.util.types import Array
 
 
 def from_torch(module: Any, *, output_activation: str | None = None, seed: int = 0) -> Sequential:
@@ -83,7 +80,7 @@ def _trace(torch: Any, module: Any) -> tuple[list[Any], Any]:
     class Tracer(torch.fx.Tracer):  # type: ignore[misc]
         def is_leaf_module(self, m: Any, module_qualified_name: str) -> bool:
             leaf: bool = super().is_leaf_module(m, module_qualified_name)
-            return leaf or isinstance(m, torch_layers.GaussianNoise | torch_layers.ColumnEmbedding)
+            return leaf or (type(m).__module__ == torch_layers.__name__ and type(m).__name__ in READERS)
 
     remedy = "put its layers into an nn.Sequential, or take its weights alone with load_state_dict(…, by='order')"
     try:
@@ -169,10 +166,7 @@ class _Reading:
         if read is None:
             return []
         layer, weights = read
-        units = layer.units if isinstance(layer, Dense) else width
-        if isinstance(layer, ColumnEmbedding):
-            units = layer.units_of(width) or 0
-        return [Part(where, layer, width, units, weights)]
+        return [Part(where, layer, width, layer.units_of(width) or 0, weights)]
 
     def check(self, node: Any, where: str, module: Any) -> None:
         """Reject modules whose weights are shared, and in-place modules whose input is read elsewhere."""
@@ -192,7 +186,7 @@ class _Reading:
         if name in FLATTENING:
             if _flattens(name, arguments, options, width):
                 return nn.Identity()
-            raise _wrong(str(node), f"changes the shape (n, {width})", "use flatten(X, 1) or leave it out")
+            raise wrong(str(node), f"changes the shape (n, {width})", "use flatten(X, 1) or leave it out")
         if node.op == "get_attr" or name not in FUNCTIONS:
             raise self.unknown(str(node), name)
         return getattr(nn, FUNCTIONS[name])(*arguments, **options)
@@ -205,113 +199,20 @@ class _Reading:
         )
 
 
-# ---------------------------------------------------------------- modules
-
-Read = Callable[[Any, str, int], tuple[Layer, dict[str, Array]] | None]
-
-
-def _wrong(where: str, what: str, remedy: str) -> ExchangeError:
-    return ExchangeError(f"{where!r} {what}, which fastbp does not have: {remedy}")
-
-
-def _trainable(module: Any, where: str) -> bool:
-    needs = {parameter.requires_grad for parameter in module.parameters()}
-    if len(needs) == 2:
-        warnings.warn(f"{where!r} has some trainable and some frozen weights: all will be trainable", stacklevel=6)
-    return any(needs)
-
-
-def _check_width(where: str, wants: int, width: int) -> None:
-    if wants != width:
-        raise ExchangeError(f"{where!r} takes {wants} features, but the layer before gives {width}: correct the module")
-
-
-def _linear(module: Any, where: str, width: int) -> tuple[Layer, dict[str, Array]]:
-    _check_width(where, module.in_features, width)
-    weights = {"kernel": np.ascontiguousarray(as_floats(module.weight).T)}
-    if module.bias is not None:
-        weights["bias"] = as_floats(module.bias)
-    return Dense(module.out_features, use_bias=len(weights) == 2, trainable=_trainable(module, where)), weights
-
-
-def _affine(module: Any, where: str, width: int) -> tuple[dict[str, Array], bool]:
-    """gamma and beta, and whether they are trainable; 1 and 0 if a module has none."""
-    weights = {"gamma": np.ones(width, np.float32), "beta": np.zeros(width, np.float32)}
-    given = {"gamma": module.weight, "beta": module.bias}
-    weights |= {name: as_floats(values) for name, values in given.items() if values is not None}
-    if module.weight is not None and module.bias is None:
-        warnings.warn(f"{where!r} has no bias: fastbp's layer has one, 0, and trains it", stacklevel=6)
-    return weights, _trainable(module, where)
-
-
-def _batch_norm(module: Any, where: str, width: int) -> tuple[Layer, dict[str, Array]]:
-    _check_width(where, module.num_features, width)
-    if module.running_mean is None:
-        raise _wrong(where, "has no running statistics", "pass track_running_stats=True")
-    if module.momentum is None:
-        raise _wrong(where, "has momentum=None, a plain average,", "pass a number such as 0.1")
-    weights, trainable = _affine(module, where, width)
-    weights["moving_mean"], weights["moving_variance"] = as_floats(module.running_mean), as_floats(module.running_var)
-    return BatchNorm(module.momentum, module.eps, trainable=trainable), weights
-
-
-def _layer_norm(module: Any, where: str, width: int) -> tuple[Layer, dict[str, Array]]:
-    if len(module.normalized_shape) != 1:
-        raise _wrong(where, f"normalises over the shape {tuple(module.normalized_shape)}", "normalise over one axis")
-    _check_width(where, module.normalized_shape[0], width)
-    weights, trainable = _affine(module, where, width)
-    return LayerNorm(module.eps, trainable=trainable), weights
-
-
-def _embedding(module: Any, where: str, width: int) -> tuple[Layer, dict[str, Array]]:
-    columns, sizes, dimensions = zip(*module.tables, strict=True)
-    weights = {f"embedding_{c}": as_floats(E.weight) for c, E in zip(columns, module.embeddings, strict=True)}
-    return ColumnEmbedding(sizes, dimensions, columns, trainable=_trainable(module, where)), weights
+Read = Callable[[Any, str, int], Found | None]
 
 
 def _flatten(module: Any, where: str, width: int) -> None:
     if (module.start_dim, module.end_dim) != (1, -1):
-        raise _wrong(where, f"flattens from {module.start_dim} to {module.end_dim}", "flatten from 1, or leave it out")
-
-
-def _softmax(module: Any, where: str, width: int) -> tuple[Layer, dict[str, Array]]:
-    if module.dim not in (1, -1):
-        raise _wrong(where, f"is a softmax along the axis {module.dim}", "pass dim=1")
-    return Activation("softmax"), {}
-
-
-def _softplus(module: Any, where: str, width: int) -> tuple[Layer, dict[str, Array]]:
-    if module.beta != 1 or module.threshold < 20:
-        raise _wrong(where, f"has beta={module.beta} and threshold={module.threshold}", "pass 1 and at least 20")
-    return Activation("softplus"), {}
-
-
-def _activation(make: Callable[[Any], str | activations.Activation]) -> Read:
-    return lambda module, where, width: (Activation(make(module)), {})
+        raise wrong(where, f"flattens from {module.start_dim} to {module.end_dim}", "flatten from 1, or leave it out")
 
 
 READERS: dict[str, Read] = {
-    "Linear": _linear,
-    "BatchNorm1d": _batch_norm,
-    "LayerNorm": _layer_norm,
-    "Dropout": lambda module, where, width: (Dropout(module.p), {}),
-    "ColumnEmbedding": _embedding,
-    "GaussianNoise": lambda module, where, width: (GaussianNoise(module.stddev), {}),
+    **{kind: read for row in LAYERS.values() for kind, read in row.from_torch.items()},
     "Flatten": _flatten,
     "Identity": lambda module, where, width: None,
-    "Sigmoid": _activation(lambda module: "sigmoid"),
-    "Tanh": _activation(lambda module: "tanh"),
-    "ReLU": _activation(lambda module: "relu"),
-    "LeakyReLU": _activation(lambda module: activations.LeakyReLU(module.negative_slope)),
-    "ELU": _activation(lambda module: activations.ELU(module.alpha)),
-    "SELU": _activation(lambda module: "selu"),
-    "GELU": _activation(lambda module: "gelu" if module.approximate == "none" else "gelu_tanh"),
-    "SiLU": _activation(lambda module: "silu"),
-    "Mish": _activation(lambda module: "mish"),
-    "Softplus": _softplus,
-    "Softmax": _softmax,
+    **dict.fromkeys(activation.TORCH_CLASSES, activation.from_torch),
 }
-FUNCTIONS = {
-    "sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "ReLU", "leaky_relu": "LeakyReLU", "elu": "ELU", "selu": "SELU",
-    "gelu": "GELU", "silu": "SiLU", "mish": "Mish", "softplus": "Softplus", "softmax": "Softmax", "dropout": "Dropout",
-}  # fmt: skip
+FUNCTIONS = activation.TORCH_FUNCTIONS | {
+    function: kind for row in LAYERS.values() for function, kind in row.torch_functions.items()
+}
