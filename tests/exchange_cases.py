@@ -14,6 +14,7 @@ import numpy as np
 from engine_cases import SMALLEST, UNIT, Array, Bounded, excess
 
 from fastbp import (
+    CELU,
     ELU,
     Activation,
     BatchNorm,
@@ -30,7 +31,7 @@ from fastbp.exchange.layer_weights import Part, activation_of, parts_of
 from fastbp.reference import ACTIVATIONS
 
 N, INPUTS = 40, 6
-RECTIFIERS = {"leaky_relu 0.3": LeakyReLU(0.3), "elu 0.7": ELU(0.7), "elu 1.5": ELU(1.5)}
+RECTIFIERS = {"leaky_relu 0.3": LeakyReLU(0.3), "elu 0.7": ELU(0.7), "elu 1.5": ELU(1.5), "celu 0.5": CELU(0.5)}
 CASES: dict[str, list[Any]] = {
     **{f"Dense {name}": [Dense(7, name)] for name in activations.NAMES},
     **{f"Activation {name}": [Dense(7), Activation(f), Dense(3)] for name, f in RECTIFIERS.items()},

@@ -32,7 +32,7 @@ layers, ops = keras.layers, keras.ops
 OWN = dict.fromkeys(("softplus", "mish", "gelu", "gelu_tanh", "selu", "softmax", "silu"), 4.0)
 CANONICAL = {  # an Activation above a Dense that has none becomes one with it: other layers, the same function
     "two activations", "Activation leaky_relu 0.3", "Activation elu 0.7", "Activation elu 1.5", "one by one",
-    "first identity",
+    "first identity", "Activation celu 0.5",
 }  # fmt: skip
 
 

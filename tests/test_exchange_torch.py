@@ -19,7 +19,7 @@ F = nn.functional
 RANDOM = ("Dropout", "GaussianNoise", "within", "Residual of no weights", "deep")  # in training
 CANONICAL = {  # an Activation above a Dense that has none becomes one with it: other layers, the same function
     "two activations", "Activation leaky_relu 0.3", "Activation elu 0.7", "Activation elu 1.5", "one by one",
-    "first identity",
+    "first identity", "Activation celu 0.5",
 }  # fmt: skip
 # PyTorch's softplus is log1p(exp(z)), its mish and its tanh form of gelu compute in few roundings more than ours do.
 OWN = dict.fromkeys(("softplus", "mish", "gelu", "gelu_tanh", "selu", "softmax"), 4.0)
