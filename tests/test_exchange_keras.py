@@ -136,6 +136,8 @@ READ = {
     "linear": (lambda: layers.Activation("linear"), []),
     "gelu": (lambda: layers.Activation("gelu"), [Activation("gelu")]),
     "leaky": (lambda: layers.Activation("leaky_relu"), [Activation(fastbp.LeakyReLU(0.2))]),
+    "celu": (lambda: layers.Activation("celu"), [Activation(fastbp.CELU(1.0))]),
+    "hard swish": (lambda: layers.Activation("hard_swish"), [Activation("hard_swish")]),
     "elu": (lambda: layers.ELU(alpha=0.25), [Activation(fastbp.ELU(0.25))]),
     "dropout": (lambda: layers.Dropout(0.25), [Dropout(0.25)]),
     "noise": (lambda: layers.GaussianNoise(0.25), [GaussianNoise(0.25)]),

@@ -212,6 +212,7 @@ LAYERS = {
     "dropout": (nn.Dropout(0.25), Dropout(0.25)),
     "leaky": (nn.LeakyReLU(0.2), Activation(fastbp.LeakyReLU(0.2))),
     "elu": (nn.ELU(0.2), Activation(fastbp.ELU(0.2))),
+    "celu": (nn.CELU(0.2), Activation(fastbp.CELU(0.2))),
     "softplus": (nn.Softplus(), Activation("softplus")),
     "softmax": (nn.Softmax(-1), Activation("softmax")),
     "gelu": (nn.GELU("tanh"), Activation("gelu_tanh")),
