@@ -1,0 +1,420 @@
+"""The comparisons: peers take the same steps, figures follow from times, pages are replaced between their markers."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # benchmarks/ lies beside the package and is not installed
+
+import fastbp  # noqa: E402
+from benchmarks import accuracy, compare, costs, goals, measure, tables, worker, xor  # noqa: E402
+from benchmarks.measure import Check, Measurement, WorkerError, WorkerProcess, check_losses  # noqa: E402
+from benchmarks.peers import PEERS, can_train, fastest, make_peer, torch_compiled, torch_csr  # noqa: E402
+from benchmarks.rows import ROWS, checked_row, layer_specs, loss_of, make_workload, row_flops  # noqa: E402
+from benchmarks.trainers import TRAINERS, Run  # noqa: E402
+from benchmarks.worker import Worker  # noqa: E402
+from fastbp import datasets  # noqa: E402
+from fastbp.cli.bench import Row  # noqa: E402
+from fastbp.reference import ReferenceEngine  # noqa: E402
+
+SMALL = (Row((6, 5, 1), 4, "sgd", "mse"), Row((6, 8, 5, 3), 16), Row((6, 5, 3), 1, "sgd"))
+NETWORKS = (
+    Row((6, 8, 5, 3), 16, kind="batch_norm", dropout=0.2),
+    Row((6, 8, 8, 8, 8, 8, 3), 16, "adamw", kind="residual"),
+    Row((50, 8, 5, 3), 16, "sgd", kind="csr", nonzeros=6),
+)
+IN_PROCESS = ("sklearn", "torch", "fastbp")  # the others compile for seconds or are no dependency of the tests
+TRAINABLE = [
+    pytest.param(name, row, id=f"{name}-{row.title}") for name in IN_PROCESS for row in NETWORKS if can_train(name, row)
+]
+HAS_JAX = importlib.util.find_spec("jax") is not None
+
+
+def reference_loss(row: Row, steps: int) -> float:
+    work = make_workload(row, max_steps=steps)
+    peer = make_peer("numpy", work, 1)
+    peer.train(1)
+    return loss_of(peer.weights(), work)
+
+
+@pytest.fixture(autouse=True)
+def _keep_denormals():
+    """PyTorch's loops flush denormals, in this thread too; other tests must find them."""
+    yield
+    torch.set_flush_denormal(False)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta:UserWarning")
+class TestPeers:
+    @pytest.mark.parametrize("name", IN_PROCESS)
+    @pytest.mark.parametrize("row", SMALL, ids=lambda row: row.title)
+    def test_take_the_steps_of_the_reference(self, name, row):
+        work = make_workload(row, max_steps=5)
+        peer = make_peer(name, work, 1)
+        peer.train(1)
+        assert loss_of(peer.weights(), work) == pytest.approx(reference_loss(row, 5), rel=1e-5)
+
+    @pytest.mark.parametrize(("name", "row"), TRAINABLE)
+    def test_take_the_steps_of_the_reference_through_other_networks(self, name, row):
+        row = checked_row(row)
+        work = make_workload(row, max_steps=5)
+        peer = make_peer(name, work, 1)
+        peer.train(2)
+        reference = make_peer("numpy", work, 1)
+        reference.train(2)
+        start, expected = loss_of(work.weights, work), loss_of(reference.weights(), work)
+        assert abs(loss_of(peer.weights(), work) - expected) < 1e-4 * abs(start - expected)
+
+    if HAS_JAX:  # which the tests do not install
+
+        @pytest.mark.parametrize("row", NETWORKS, ids=lambda row: row.title)
+        @pytest.mark.slow
+        def test_jax_takes_them_too(self, row):
+            with WorkerProcess("numpy", 1) as reference, WorkerProcess("jax", 1) as process:
+                assert check_losses([reference, process], row).disagreement < 1e-4
+
+    @pytest.mark.parametrize(
+        ("way", "row"),
+        [
+            (torch_compiled.CompiledLoss, NETWORKS[0]),
+            (torch_compiled.CompiledLoss, NETWORKS[1]),
+            (torch_compiled.CompiledStep, NETWORKS[1]),
+            (torch_compiled.CompiledStep, SMALL[1]),
+            (torch_csr.CsrCompiledStep, NETWORKS[2]),
+        ],
+        ids=lambda value: getattr(value, "__name__", None) or value.title,
+    )
+    def test_what_pytorch_compiles(self, way, row, monkeypatch):
+        monkeypatch.setattr(torch, "compile", lambda f, **options: f)  # the same steps: Inductor takes 10 s a graph
+        row = checked_row(row)
+        work = make_workload(row, max_steps=5)
+        peer = way(work, 1)
+        peer.train(1)
+        assert loss_of(peer.weights(), work) == pytest.approx(reference_loss(row, 5), rel=1e-5)
+
+    @pytest.mark.parametrize("name", ["numpy", "torch", "fastbp"])
+    def test_dropout_is_not_forgotten(self, name):
+        losses = []
+        for row in (NETWORKS[0], checked_row(NETWORKS[0])):
+            work = make_workload(row, max_steps=3)
+            peer = make_peer(name, work, 1)
+            peer.train(1)
+            losses.append(loss_of(peer.weights(), work))
+        assert np.isfinite(losses).all()
+        assert losses[0] != losses[1]
+
+    @pytest.mark.parametrize("way", ["sparse", "sparse on one thread", "dense", "product"])
+    def test_every_way_of_pytorch_on_csr(self, way):
+        work = make_workload(NETWORKS[2], max_steps=5)
+        names = ("sparse", "sparse on one thread", "dense", "product")
+        peer = dict(zip(names, torch_csr.eager_ways(work, 1), strict=True))[way]()
+        peer.train(1)
+        assert loss_of(peer.weights(), work) == pytest.approx(reference_loss(NETWORKS[2], 5), rel=1e-6)
+
+    @pytest.mark.parametrize("name", ["numpy", *IN_PROCESS])
+    def test_go_on_where_they_stopped(self, name):
+        work = make_workload(SMALL[1], max_steps=3)
+        once, twice = (make_peer(name, work, 1) for _ in range(2))
+        once.train(2)
+        twice.train(1)
+        twice.train(1)
+        for a, b in zip(once.weights(), twice.weights(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+    def test_loss_is_that_of_the_engine(self):
+        for row in (*SMALL, *NETWORKS):
+            work = make_workload(row, max_steps=3)
+            engine = ReferenceEngine(row.sizes[0], layer_specs(row), dtype="float64")
+            engine.set_weights(work.weights)
+            engine.configure(row.loss, "sgd")
+            X = work.X.toarray() if row.kind == "csr" else work.X
+            assert loss_of(work.weights, work) == pytest.approx(engine.evaluate(X.astype(float), work.y), rel=1e-12)
+
+    def test_every_peer_has_its_module(self):
+        for entry in PEERS.values():
+            assert importlib.util.find_spec(f"benchmarks.peers.{entry.module}") is not None
+
+    def test_fastest_asks_every_way_and_makes_a_fresh_one(self):
+        made: list[str] = []
+
+        class Way:
+            def __init__(self, name: str, work: int) -> None:
+                made.append(name)
+                self.name, self.work = name, work
+
+            def train(self, epochs: int) -> None:
+                sum(range(self.work))
+
+            def weights(self) -> list[np.ndarray]:
+                return []
+
+        best = fastest([lambda: Way("slow", 10**6), lambda: Way("quick", 10)])
+        assert isinstance(best, Way)
+        assert best.name == "quick"
+        assert made == ["slow", "quick", "quick"]
+
+
+class TestRows:
+    def test_words_are_of_many_frequencies(self):
+        work = make_workload(ROWS[12], max_steps=16)
+        X = work.X
+        assert X.dtype == np.float32
+        assert X.nnz / X.shape[0] == pytest.approx(100, rel=0.02)  # 2048 rows of a deviation near 10: 0.2 in the mean
+        commonest = np.sort(np.bincount(X.indices, minlength=X.shape[1]))[::-1] / X.shape[0]
+        assert commonest[0] == 1
+        assert commonest[1000] < 0.05
+
+    def test_flops(self):
+        assert row_flops(ROWS[4]) == 128 * 2 * (2 * 784 * 128 + 3 * 128 * 10)
+        assert row_flops(ROWS[12]) == 128 * 2 * (2 * 100 * 256 + 3 * 256 * 10)
+
+    def test_titles_and_nodes(self):
+        titles = [row.title for row in ROWS[10:]]
+        assert titles == [
+            "784-512-512-10 with batch norm and dropout 0.2, 128, Adam",
+            "784-512, 8 residual blocks, 10, 256, AdamW with clipping",
+            "20000-256-10 on CSR, 100 nonzeros a row, 128, SGD",
+        ]
+        kinds = [[spec.kind for spec in layer_specs(row)] for row in ROWS[10:]]
+        assert kinds[0] == ["dense", "batch_norm", "dropout"] * 2 + ["dense"]
+        assert kinds[1] == ["dense"] + ["dense", "dense", "add"] * 8 + ["dense"]
+        assert kinds[2] == ["dense"] * 2
+
+    def test_scikit_learn_is_left_out_where_it_knows_no_such_network(self):
+        assert [can_train("sklearn", row) for row in ROWS[10:]] == [False, False, True]
+
+
+class TestWorker:
+    def test_questions(self):
+        answers = Worker("numpy", 1)
+        row = SMALL[0]._asdict()
+        check = worker.answer(answers, json.dumps({"ask": "check", "row": row, "max_steps": 5}))
+        assert check["loss"] == pytest.approx(reference_loss(SMALL[0], 5))
+        prepared = worker.answer(answers, json.dumps({"ask": "prepare", "row": row, "seconds": 0.001, "max_steps": 5}))
+        assert prepared["epochs"] >= 1
+        assert worker.answer(answers, json.dumps({"ask": "train", "epochs": 1}))["seconds"] > 0
+
+    def test_errors_are_answers(self):
+        assert "prepare before train" in worker.answer(Worker("numpy", 1), '{"ask": "train", "epochs": 1}')["error"]
+        assert "KeyError" in worker.answer(Worker("none", 1), json.dumps({"ask": "dance"}))["error"]
+
+    def test_a_process_that_dies_is_reported(self):
+        with WorkerProcess("numpy", 1) as process:
+            process.process.kill()
+            process.process.wait()
+            with pytest.raises(WorkerError, match="numpy: the worker died"):
+                process.ask("train", epochs=1)
+
+
+class FakeWorker:
+    def __init__(self, name: str, loss: float) -> None:
+        self.name, self.loss = name, loss
+
+    def ask(self, question: str, **fields: object) -> dict[str, float]:
+        return {"loss": self.loss, "start": 2.0}
+
+
+class TestMeasure:
+    M = Measurement(
+        SMALL[1],
+        {"numpy": [4e-3, 6e-3, 5e-3], "jax": [3e-3, 2e-3, 9e-3], "fastbp": [1e-3, 2e-3, 1e-3]},
+        Check(2.0, {}),
+        1e9,
+    )
+
+    def test_figures(self):
+        assert self.M.best_peer == "jax"
+        assert self.M.microseconds("numpy") == 5000
+        assert self.M.ratios() == [3.0, 1.0, 9.0]
+        assert self.M.speed("fastbp") == pytest.approx(2 * 16 * (2 * 48 + 3 * (40 + 15)) / 1e-3)
+
+    def test_fastbp_alone_has_no_ratio(self):
+        assert self.M._replace(times={"fastbp": [1.0]}).ratios() == []
+
+    def test_losses_must_agree(self):
+        check = check_losses([FakeWorker("a", 1.0), FakeWorker("b", 1.001)], SMALL[1])
+        assert check.losses == {"a": 1.0, "b": 1.001}
+        assert check.disagreement == pytest.approx(1e-3)
+        for loss in (1.1, float("nan")):
+            with pytest.raises(WorkerError, match="after 2 steps disagree, from 2 to a 1, b"):
+                check_losses([FakeWorker("a", 1.0), FakeWorker("b", loss)], SMALL[1])
+
+
+class TestCompare:
+    @pytest.mark.jit
+    def test_quick_run(self, tmp_path, capsys):
+        path = tmp_path / "out.json"
+        assert compare.main(["--rows", "2", "--peers", "numpy", "--quick", "--threads", "1", "--json", str(path)]) == 0
+        out = capsys.readouterr().out
+        assert "10-32-1, 32, SGD, MSE" in out
+        assert "NumPy / fastbp: " in out
+        row = json.loads(path.read_text(encoding="utf-8"))["rows"][0]
+        assert set(row["seconds_per_step"]) == {"numpy", "fastbp"}
+        assert len(row["ratios"]) == compare.QUICK.rounds
+        assert compare.main(["--read", str(path)]) == 0
+        assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+        assert compare.read_times(path) == {row["title"]: row["seconds_per_step"]}
+
+    def test_a_row_that_fails_is_reported(self, monkeypatch, capsys):
+        monkeypatch.setattr(
+            compare, "measure", lambda *arguments: (_ for _ in ()).throw(WorkerError("jax: no such module"))
+        )
+        assert compare.main(["--rows", "1", "--quick"]) == 1
+        assert "jax: no such module" in capsys.readouterr().err
+
+    def test_page(self):
+        times = {name: [1e-3, 2e-3, 1.5e-3] for name in PEERS}
+        text = compare.page_text(
+            [Measurement(row, times, Check(2.0, {"numpy": 1.0}), 1e11) for row in ROWS], measure.Plan()
+        )
+        lines = [line for line in text.splitlines() if line.startswith("|")]
+        assert len(lines) == 2 + len(ROWS) == 15
+        assert len({line.count("|") for line in lines}) == 1
+        assert "784-128-10 on MNIST, 128, Adam, epoch 4 on" in text
+
+    @pytest.mark.parametrize(("text", "numbers"), [("1", [1]), ("1,3-5", [1, 3, 4, 5]), ("11-13", [11, 12, 13])])
+    def test_row_numbers(self, text, numbers):
+        assert compare.make_parser().parse_args(["--rows", text]).rows == numbers
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--rows", "0"], "must be numbers from 1 to 13"),
+            (["--rows", "14"], "must be numbers from 1 to 13"),
+            (["--rows", "x"], "must be numbers from 1 to 13"),
+            (["--peers", "caffe"], "unknown peer 'caffe': choose from numpy"),
+        ],
+    )
+    def test_wrong_options(self, options, message, capsys):
+        with pytest.raises(SystemExit):
+            compare.main(options)
+        assert message in capsys.readouterr().err
+
+
+class TestTables:
+    def test_only_what_stands_between_the_markers_changes(self, tmp_path):
+        page = tmp_path / "docs" / "page.md"
+        tables.replace_generated(page, "a", "one", title="Page")
+        tables.replace_generated(page, "b", "two", title="Page")
+        written = page.read_text(encoding="utf-8")
+        page.write_text(written + "\nby hand\n", encoding="utf-8")
+        tables.replace_generated(page, "a", "three", title="Page")
+        assert page.read_text(encoding="utf-8") == written.replace("one", "three") + "\nby hand\n"
+        assert written.startswith("# Page\n")
+
+    def test_machine(self):
+        assert int(tables.machine()["cores"]) >= 1
+        assert tables.versions(["numpy", "no such thing"]) == {"numpy": np.__version__}
+
+
+class TestAccuracy:
+    @pytest.mark.jit
+    @pytest.mark.parametrize("library", TRAINERS)
+    def test_two_epochs_of_digits(self, library):
+        contest = accuracy.Contest("digits", 0.5, 1, epochs=2)
+        line = accuracy.Line(contest, library, [accuracy.run_seed(contest, library, 0)])
+        assert line.runs[0].accuracy[-1] > 0.7
+        assert accuracy.describe(line)[2] == "1 of 1"
+
+    def test_reached(self):
+        run = Run([1.0, 2.0, 3.0], [0.5, 0.9, 0.8])
+        assert [run.reached(goal) for goal in (0.4, 0.9, 0.95)] == [1, 2, None]
+
+    def test_a_goal_never_reached(self):
+        line = accuracy.Line(accuracy.CONTESTS[0], "torch", [Run([1.0], [0.5])])
+        assert accuracy.describe(line)[2:5] == ["0 of 1", "–", "–"]
+
+    def test_xor(self, monkeypatch):
+        monkeypatch.setattr(xor, "EPOCHS", 400)
+        shown: list[str] = []
+        result = xor.solve_xor(3, show=shown.append)
+        assert (result.solved, result.seeds, len(shown)) == (3, 3, 3)
+        assert result.slowest <= 400
+        assert "solved in 3 seeds of 3" in accuracy.describe_xor(result)
+
+
+class TestGoals:
+    @pytest.mark.jit
+    def test_each_recipe_of_classes_learns_digits(self):
+        for goal in goals.GOALS[:4]:
+            recipe = goal.recipe._replace(epochs=5, batch_size=32)
+            result = goals.run(goal._replace(load=goals.load_digits, recipe=recipe, measure=goals.error), 0)
+            assert result.value < 0.1
+            assert result.seconds > 0
+
+    @pytest.mark.jit
+    def test_regression_is_in_units_of_the_target(self, rng):
+        X = rng.normal(size=(400, 8))
+        X[::50, 4] = np.nan
+        split = datasets.split_table(datasets.Table(X, 1e5 + 3e4 * X[:, 0]))
+        task = goals.prepare(goals.imputed(split), "regression")
+        goal = goals.GOALS[4]._replace(load=lambda seed: task, bound=lambda task, seed: 3e4)
+        result = goals.run(goal, 0)
+        assert result.value < 6e3  # a fifth of the standard deviation
+        assert goal.met([result])
+
+    @pytest.mark.jit
+    def test_seeds_side_by_side_reach_the_same(self):
+        goal = goals.GOALS[0]._replace(load=goals.load_digits, recipe=goals.Recipe((goals.relu(8),), 1e-2, 0.0, 1))
+        both = [[result.value for result in goals.run_seeds(goal, 2, 1, jobs)] for jobs in (1, 2)]
+        assert both[0] == both[1]
+
+    def test_missing_values_become_the_medians_of_the_training_rows(self):
+        X = np.array([[1.0, np.nan], [3.0, 4.0], [np.nan, 6.0]])
+        split = goals.imputed(datasets.Split(X, X[:, 0], np.full((1, 2), np.nan), X[:1, 0]))
+        np.testing.assert_array_equal(split.x_train, [[1, 5], [3, 4], [2, 6]])
+        np.testing.assert_array_equal(split.x_test, [[2, 5]])
+
+    def test_figures(self):
+        y, answers = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
+        assert goals.error(y, answers) == 0.25
+        assert goals.balanced_accuracy(y, answers) == pytest.approx((2 / 3 + 1) / 2)
+        assert goals.rmse(np.array([1.0, 2.0]), np.array([[4.0], [6.0]])) == pytest.approx(12.5**0.5)
+        assert goals.class_weights(np.array([0, 0, 0, 0, 0, 0, 0, 0, 2])) == pytest.approx(
+            {0: (9 / 3 / 8) ** 0.5, 2: 3**0.5}
+        )
+
+    @pytest.mark.parametrize(("value", "higher", "met"), [(0.9, False, True), (1.1, False, False), (1.1, True, True)])
+    def test_a_goal_is_met_by_the_mean(self, value, higher, met):
+        goal = goals.GOALS[0]._replace(higher=higher)
+        results = [goals.Result(value, 1.0, 2.0), goals.Result(value + 0.05, 1.0, 2.0)]
+        assert goal.met(results) == met
+        assert goals.describe(goal, results)[4] == ("yes" if met else "no")
+
+    @pytest.mark.parametrize(("value", "code"), [(0.01, 0), (0.5, 1)])
+    def test_all_seeds_write_the_page(self, value, code, monkeypatch, tmp_path, capsys):
+        page = tmp_path / "goals.md"
+        monkeypatch.setattr(goals, "PAGE", page)
+        monkeypatch.setattr(goals, "run", lambda goal, seed, n_threads: goals.Result(value, 0.017, 3.0))
+        assert goals.main(["--only", "mnist-plain", "--seeds", "1"]) == code
+        assert not page.exists()
+        assert goals.main(["--only", "mnist-plain"]) == code
+        text = page.read_text(encoding="utf-8")
+        assert "## MNIST, 784-800-10" in text
+        assert f"| at most 1.70% | {value:.2%} |" in text
+        assert "mnist-plain, seed 2" in capsys.readouterr().out
+
+
+class TestCosts:
+    def test_ratios_are_medians_over_rounds(self):
+        times = {"base": iter([1.0, 2.0, 4.0]), "dear": iter([2.0, 3.0, 8.0])}
+        found = costs.ratios({name: values.__next__ for name, values in times.items()}, 3)
+        assert found == {"base": (2.0, 1.0, 0.0), "dear": (3.0, 2.0, 0.5)}
+
+    @pytest.mark.jit
+    def test_a_network_with_every_option(self, capsys):
+        network = costs.Network(8, (16, 16), 4, "adam")
+        runs = {
+            name: costs.stepper(network, hidden, fastbp.Adam(global_clipnorm=costs.CLIP), 1, 1e-8)
+            for name, hidden in ({"plain": costs.plain(network)} | costs.options(network)).items()
+        }
+        table = costs.table(network, runs, 1)
+        assert table.startswith("| 8-16-16-10, batch 4, Adam | µs a step |")
+        assert len(table.splitlines()) == 2 + 7
+        assert capsys.readouterr().out.count("8-16-16-10") == 7

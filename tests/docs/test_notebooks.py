@@ -1,0 +1,102 @@
+"""The notebooks are stored with outputs, small and clean, and run from the first cell to the last as they stand."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from fastbp.kernels.jit import NOTICE
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+RUNNER = Path(__file__).with_name("run_notebook.py")
+MOST_BYTES, MOST_LINES = 300_000, 16
+SLOW = ("02", "03", "05", "06")  # more than about ten seconds on a busy core
+
+
+def name_of(path):
+    return path.stem
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def kinds(cell):
+    """What a cell shows: texts, pictures, tables; not the line that a fresh machine says once."""
+    outputs = [output for output in cell.outputs if output.get("text", "").strip() != NOTICE]
+    return {kind for output in outputs for kind in (output.get("data") or [output.get("name", "error")])}
+
+
+def texts(cell):
+    """Source and written outputs, all but pictures."""
+    yield cell.source
+    for output in cell.outputs:
+        yield output.get("text", "")
+        for kind, data in output.get("data", {}).items():
+            if not kind.startswith("image/"):
+                yield str(data)
+
+
+def execute(path, tmp_path, data):
+    """The executed notebook's code cells; MNIST and Adult are looked for in the folder `data`, if any."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    environment.pop("FASTBP_DATA", None)
+    if data:
+        environment["FASTBP_DATA"] = data
+    result = tmp_path / "executed.ipynb"
+    command = [sys.executable, str(RUNNER), str(path), str(result), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, env=environment)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return code_cells(result)
+
+
+def check_run(path, tmp_path, data=None):
+    """It runs without warnings, and every cell shows what it shows as stored."""
+    for stored, cell in zip(code_cells(path), execute(path, tmp_path, data), strict=True):
+        assert "stderr" not in kinds(cell), cell.outputs
+        assert kinds(cell) == kinds(stored), cell.source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
+def test_is_stored_with_clean_outputs(path):
+    nbformat.validate(json.loads(path.read_text(encoding="utf-8")))
+    assert path.stat().st_size < MOST_BYTES
+    cells = code_cells(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert any("image/png" in kinds(cell) for cell in cells)
+    for cell in cells:
+        assert NOTICE not in "".join(texts(cell))
+        assert not kinds(cell) & {"stderr", "error"}
+        assert cell.source.count("\n") < MOST_LINES
+        for text in texts(cell):
+            assert not re.search(r"/(home|root|tmp|Users|work|opt|mnt)/|Warning:", text), text
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
+def test_links_lead_somewhere(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        links = re.findall(r"\]\((?!https?:)([^)#]+\.\w+)\)", cell.source) if cell.cell_type == "markdown" else []
+        assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=[pytest.mark.slow] if p.name.startswith(SLOW) else [], id=p.stem) for p in NOTEBOOKS],
+)
+def test_runs_without_other_data(path, tmp_path):
+    check_run(path, tmp_path)
+
+
+@pytest.mark.jit
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.name.startswith(("02", "05"))], ids=name_of)
+def test_runs_on_the_data_of_a_folder(path, tmp_path):
+    check_run(path, tmp_path, os.environ["FASTBP_DATA"])

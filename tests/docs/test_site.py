@@ -1,0 +1,92 @@
+"""The documentation site is built without a warning and shows all that is public; docstrings match signatures."""
+
+import importlib
+import inspect
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from numpydoc.docscrape import NumpyDocString
+
+import fastbp
+from fastbp.cli.main import make_parser
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+LEFT_OUT = ("_build", "notebooks", "jupyter_execute", "__pycache__")
+
+pytestmark = pytest.mark.jit
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder of the pages, built from a copy: building writes beside its sources."""
+    copy = tmp_path_factory.mktemp("site")
+    shutil.copytree(DOCS, copy / "docs", ignore=shutil.ignore_patterns(*LEFT_OUT))
+    if (ROOT / "notebooks").is_dir():
+        shutil.copytree(ROOT / "notebooks", copy / "notebooks", ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", "docs/_build"],
+        cwd=copy, capture_output=True, text=True, timeout=600, env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return copy / "docs" / "_build"
+
+
+@pytest.mark.slow
+def test_all_that_is_public_is_in_the_reference(site):
+    shown = "".join(page.read_text(encoding="utf-8") for page in (site / "reference").glob("*.html"))
+    public = [name for name in fastbp.__all__ if callable(getattr(fastbp, name))]
+    assert [name for name in public if f'id="fastbp.{name}"' not in shown] == []
+    methods = [name for name, _ in inspect.getmembers(fastbp.Sequential, inspect.isfunction) if name[0] != "_"]
+    assert [name for name in methods if f'id="fastbp.Sequential.{name}"' not in shown] == []
+    for module in ("kernels", "reference"):
+        names = importlib.import_module(f"fastbp.{module}").__all__
+        assert [name for name in names if name != name.upper() and f'id="fastbp.{module}.{name}"' not in shown] == []
+
+
+@pytest.mark.slow
+def test_the_command_line_is_in_the_reference(site):
+    page = (site / "reference" / "command-line.html").read_text(encoding="utf-8")
+    choices = next(a.choices for a in make_parser()._actions if isinstance(a.choices, dict))
+    for name, parser in choices.items():
+        assert f"usage: fastbp {name}" in page
+        assert all(option in page for action in parser._actions for option in action.option_strings)
+
+
+@pytest.mark.slow
+def test_the_site_fetches_nothing(site):
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert re.findall(r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(https?:[^"]*)"', text) == [], page.name
+
+
+def public_objects():
+    """(name, object) of the functions and classes in the reference; exceptions have no arguments of their own."""
+    for module in ("", ".callbacks", ".estimators", ".exchange", ".kernels", ".optimizers", ".plots", ".sources"):
+        found = importlib.import_module("fastbp" + module)
+        for name in set(found.__all__) - {"get"}:  # which modules keep for each other
+            thing = getattr(found, name)
+            is_error = isinstance(thing, type) and issubclass(thing, BaseException)
+            if callable(thing) and not is_error and (getattr(thing, "__module__", None) or "").startswith("fastbp"):
+                yield f"{module[1:]}.{name}".lstrip("."), thing
+
+
+def named(parameters):
+    return {name.strip().lstrip("*") for each in parameters for name in each.name.split(",")}
+
+
+@pytest.mark.parametrize(("name", "thing"), [pytest.param(*each, id=each[0]) for each in sorted(public_objects())])
+def test_docstrings_describe_the_arguments_that_there_are(name, thing):
+    """In the sections of numpydoc; what a docstring has as `**kwargs` is described by the base class."""
+    doc = NumpyDocString(inspect.getdoc(thing))  # warns of sections it does not know
+    arguments = set(inspect.signature(thing).parameters) - {"args", "kwargs"}
+    described = named(doc["Parameters"])
+    assert described - {"args", "kwargs"} <= arguments
+    if "kwargs" not in described:
+        assert arguments - described - named(doc["Attributes"]) == set()

@@ -1,0 +1,165 @@
+"""The same bits, whatever the number of workers, the position of a row, the chunk and the slice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastbp.engine import engine as engine_module
+from fastbp.kernels import parallel
+from fastbp.spec import Report
+from tests.engine.cases import (
+    assert_same_bits,
+    everything,
+    make_data,
+    make_engine,
+    predict,
+    run_threads,
+    spec,
+    train,
+    with_codes,
+)
+from tests.engine.threads import CASES, WORKERS
+
+pytestmark = pytest.mark.jit
+
+
+# -- workers -------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def bits() -> dict:
+    return run_threads("bits")
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("name", CASES)
+def test_any_number_of_workers_gives_the_same_bits(name: str, workers: int, bits: dict) -> None:
+    """Of weights, states, losses, outputs in training, predictions, mean loss and gradients."""
+    found, alone = bits[f"{name} {workers}"], bits[f"{name} 1"]
+    assert found["arrivals"] == [workers, workers, parallel.TOGETHER]
+    assert found["report"] == [6, 0, -1]
+    assert found["digest"] == alone["digest"]
+
+
+def test_digests_tell_networks_apart(bits: dict) -> None:
+    assert len({found["digest"] for found in bits.values()}) == len(CASES)
+
+
+def test_any_number_of_workers_drops_the_same_step() -> None:
+    found = run_threads("divergence")
+    assert found["1"]["report"] == [2, 1, -1]
+    assert all(other == found["1"] for other in found.values())
+
+
+def test_workers_are_chosen_by_the_work() -> None:
+    """A step of microseconds is not shared, however many workers are allowed; a large one is, among those asked for."""
+    found = run_threads("chosen")
+    assert [found[f"small {wanted}"] for wanted in (None, 2, 16)] == [1, 1, 1]
+    assert found["wide 2"] == 2
+    assert found["wide 16"] > 2
+    assert 1 <= found["wide None"] <= 16
+
+
+# -- repetition and slices -----------------------------------------------------------------------------------------
+def fresh(name: str):
+    inputs, layers, loss, optimizer, dtype, rows, *update_spec = CASES[name]
+    engine = make_engine(inputs, layers, loss=loss, optimizer=optimizer, dtype=dtype,
+                         update_spec=next(iter(update_spec), None))  # fmt: skip
+    X, y = make_data(5 * rows, inputs, layers[-1].units, loss=loss, dtype=dtype)
+    return engine, with_codes(X, layers), y, optimizer, rows
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_engines_give_the_same_bits(name: str) -> None:
+    results = []
+    for _ in range(2):
+        engine, X, y, optimizer, rows = fresh(name)
+        _, losses = train(engine, X, y, optimizer, [0, rows, 2 * rows, 5 * rows])
+        results.append([*everything(engine), losses, predict(engine, X)])
+    assert_same_bits(*results)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", CASES)
+def test_one_slice_is_many_slices(name: str, weighted: bool) -> None:
+    """Also where another engine takes over weights and states in between."""
+    whole, X, y, optimizer, rows = fresh(name)
+    order = np.random.default_rng(8).permutation(5 * rows)
+    bounds = [0, rows, 2 * rows, 2 * rows + 1, 3 * rows, 5 * rows]
+    options = {"sample_weight": np.random.default_rng(9).random(5 * rows).astype(X.dtype)} if weighted else {}
+    report, losses = train(whole, X, y, optimizer, bounds, order=order, **options)
+    assert report == Report(5, 0, -1)
+    begun = fresh(name)[0]
+    _, begun_losses = train(begun, X, y, optimizer, bounds[:3], order=order, **options)
+    resumed = fresh(name)[0]
+    resumed.set_weights(begun.get_weights())
+    resumed.set_state(begun.get_state())
+    resumed.steps_trained = begun.steps_trained
+    parts = [begun_losses]
+    for step in (2, 3, 4):
+        parts.append(train(resumed, X, y, optimizer, bounds[step : step + 2], order=order, first=step, **options)[1])
+    assert_same_bits([*everything(resumed), np.concatenate(parts)], [*everything(whole), losses])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_larger_batches_before_change_no_bit(name: str) -> None:
+    """A workspace kept from a larger batch holds its leftovers."""
+    engine, X, y, optimizer, rows = fresh(name)
+    twin = fresh(name)[0]
+    kept = engine.get_weights()
+    train(engine, X, y, optimizer, [0, 5 * rows])
+    predict(engine, X)
+    engine.set_weights(kept)
+    engine.reset_state(engine.n_states)
+    engine.steps_trained = 0
+    results = []
+    for one in (engine, twin):
+        _, losses = train(one, X, y, optimizer, [0, 1, 3, 3 + rows])
+        results.append([*everything(one), losses, predict(one, X[:3])])
+    assert_same_bits(*results)
+
+
+# -- rows ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", CASES)
+def test_a_row_alone_is_the_row_in_any_batch(name: str) -> None:
+    engine, X, _, _, _ = fresh(name)
+    X = np.ascontiguousarray(np.resize(X, (50, X.shape[1])))
+    whole = predict(engine, X)
+    alone = np.concatenate([predict(engine, X[i : i + 1]) for i in range(50)])
+    assert_same_bits([alone], [whole])
+    for size in (1, 2, 7, 8, 9, 15, 16, 17, 31, 33):
+        for start in (0, 1, 50 - size):
+            assert_same_bits([predict(engine, X[start : start + size])], [whole[start : start + size]])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_any_chunk_gives_the_same_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, X, _, _, _ = fresh(name)
+    X = np.ascontiguousarray(np.resize(X, (1100, X.shape[1])))
+    whole = predict(engine, X)
+    for chunk in (1, 15, 16, 17, 100, 1100, 4096):
+        monkeypatch.setattr(engine_module, "CHUNK", chunk)
+        assert_same_bits([predict(engine, X)], [whole])
+
+
+def test_any_chunk_evaluates_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, X, y, _, _ = fresh("softmax")
+    weight = np.random.default_rng(0).random(len(X)).astype("float32")
+    loss = engine.evaluate(X, y, sample_weight=weight)
+    for chunk in (1, 16, 17, 1000):
+        monkeypatch.setattr(engine_module, "CHUNK", chunk)
+        # float32 row losses and weights: each chunk rounds its 1 / sum of weights
+        assert engine.evaluate(X, y, sample_weight=weight) == pytest.approx(loss, rel=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 15, 16, 17, 31])
+def test_a_row_of_weight_zero_leaves_no_trace(rows: int) -> None:
+    """Beside other rows that fill up the same panel, and with 0 / 0 among its own numbers."""
+    X, y = make_data(32, 12, 5)
+    X[rows:] = 1e5
+    weight = (np.arange(32) < rows).astype("float32")
+    engine = make_engine(12, [spec(20, "tanh"), spec(5)])
+    total, gradients = engine.gradients(X, y, sample_weight=weight)
+    expected_total, expected = engine.gradients(X[:rows], y[:rows], sample_weight=weight[:rows])
+    assert total == expected_total
+    for dW, expected_dW in zip(gradients, expected, strict=True):
+        np.testing.assert_array_equal(dW, expected_dW)

@@ -1,0 +1,471 @@
+"""Compiled code on disk: found again, shared by racing processes, never trusted blindly, never in the way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastbp import isa
+from fastbp.engine import engine as engine_module
+from fastbp.kernels import jit, warm_up
+from tests.engine.cases import make_data, make_engine, run_python, spec, train
+
+pytestmark = pytest.mark.jit
+
+# Trains and predicts on one worker and on two; tells what was compiled, how long it took, and the result.
+PRELUDE = """
+import json, os, sys, time, warnings
+import numpy as np
+from numba.core import event
+passes = event.RecordingListener()
+event.register("numba:run_pass", passes)
+"""
+FIRST_FIT = PRELUDE + """
+from tests.engine.cases import everything, make_data, make_engine, predict, spec, train
+from fastbp.engine import engine
+from fastbp.kernels import jit
+engine.WORTH_SHARING = 1
+start = time.process_time()
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    one = make_engine(10, [spec(16, "tanh"), spec(3)])
+    X, y = make_data(32, 10, 3)
+    for workers in (1, 2):
+        report, losses = train(one, X, y, "sgd", [0, 32], n_threads=workers)
+print(json.dumps({"passes": len(passes.buffer), "seconds": time.process_time() - start,
+                  "warnings": [[w.category.__name__, str(w.message)] for w in caught],
+                  "result": float(losses[0])}))
+"""
+# One small entry, through the same door as the engine's, with a result that tells whether its code is whole.
+ENTRY = '''
+import json, sys, warnings
+from numba import types
+from numba.core import event
+passes = event.RecordingListener()
+event.register("numba:run_pass", passes)
+from fastbp.kernels import jit
+
+def tiny(n):
+    total = 0
+    for i in range(n):
+        total += i * i
+    return total
+
+if __name__ == "__main__":
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        results = [jit.callback(tiny, types.int64(types.int64)).ctypes(n) for n in (0, 10)]
+    print(json.dumps({"passes": len(passes.buffer), "result": results,
+                      "warnings": [[w.category.__name__, str(w.message)] for w in caught]}))
+'''
+
+
+def report(*arguments: str, **environment: str | None) -> dict:
+    """What a fresh process prints, JSON."""
+    return json.loads(run_python(*arguments, NUMBA_NUM_THREADS="2", **environment).stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def private() -> Iterator[Path]:
+    """A fresh folder beside the cache in use: pytest's own lie under /tmp, where compiled code is never kept."""
+    folder = jit.cache_dir()
+    assert folder is not None
+    fresh = Path(tempfile.mkdtemp(prefix="tests-", dir=folder.parents[1]))
+    yield fresh
+    shutil.rmtree(fresh)
+
+
+@pytest.fixture
+def entry(tmp_path: Path) -> str:
+    """A module of its own with one small entry; Numba's cache wants a file."""
+    script = tmp_path / "entry.py"
+    script.write_text(ENTRY)
+    return str(script)
+
+
+def files(folder: Path) -> dict[str, tuple[int, int]]:
+    """Names, sizes and times of all files."""
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
+EXPECTED = [0, 285]  # sum of squares below 0 and below 10
+
+
+# -- found again ---------------------------------------------------------------------------------------------------
+def test_a_second_process_compiles_nothing_and_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "WORTH_SHARING", 1)
+    engine = make_engine(10, [spec(16, "tanh"), spec(3)])
+    X, y = make_data(32, 10, 3)
+    for workers in (1, 2):
+        train(engine, X, y, "sgd", [0, 32], n_threads=workers)
+    folder = jit.cache_dir()
+    assert folder is not None
+    before = files(folder)
+    assert before
+    for _ in range(2):
+        found = report("-c", FIRST_FIT)
+        assert found["passes"] == 0
+        assert found["warnings"] == []
+        assert found["seconds"] < 1
+    assert files(folder) == before
+
+
+def test_many_architectures_compile_no_more_than_one() -> None:
+    script = PRELUDE + """
+from tests.engine.cases import OPTIMIZERS, make_data, make_engine, predict, spec, train
+from fastbp.reference import ACTIVATIONS
+rng = np.random.default_rng(0)
+optimizers, names = list(OPTIMIZERS), list(ACTIVATIONS)
+counts = []
+for i in range(40):
+    widths = rng.integers(1, 80, rng.integers(1, 6)).tolist()
+    loss = ("mse", "cross_entropy", "binary_cross_entropy")[i % 3]
+    last = {"mse": "tanh", "cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}[loss]
+    layers = [*(spec(w, names[int(rng.integers(len(names)))]) for w in widths), spec(4, last)]
+    engine = make_engine(1 + i, layers, loss=loss, optimizer=optimizers[i % len(optimizers)])
+    X, y = make_data(1 + i, 1 + i, 4, loss=loss)
+    train(engine, X, y, optimizers[i % len(optimizers)], [0, 1 + i], n_threads=1 + i % 2)
+    predict(engine, X), engine.evaluate(X, y), engine.gradients(X, y)
+    counts.append(len(passes.buffer))
+print(json.dumps(counts))
+"""
+    counts = json.loads(run_python("-c", script).stdout.splitlines()[-1])
+    assert counts == counts[:1] * 40
+
+
+def test_the_cache_does_not_grow(entry: str, private: Path) -> None:
+    assert report(entry, FASTBP_CACHE_DIR=str(private))["passes"] > 0
+    before = files(private)
+    assert before
+    for _ in range(2):
+        assert report(entry, FASTBP_CACHE_DIR=str(private)) == {"passes": 0, "result": EXPECTED, "warnings": []}
+    assert files(private) == before
+
+
+def test_the_folder_is_private(entry: str, private: Path) -> None:
+    report(entry, FASTBP_CACHE_DIR=str(private))
+    (folder,) = (private / "fastbp").iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_folders_long_unused_are_removed(entry: str, private: Path) -> None:
+    import os
+    import time
+
+    old, recent = private / "fastbp" / "old", private / "fastbp" / "recent"
+    for folder, days in ((old, 61), (recent, 59)):
+        folder.mkdir(parents=True)
+        (folder / "code").write_text("")
+        os.utime(folder, times=(time.time() - 86400 * days,) * 2)
+    report(entry, FASTBP_CACHE_DIR=str(private))
+    assert not old.exists()
+    assert recent.exists()
+
+
+# -- racing --------------------------------------------------------------------------------------------------------
+def test_processes_racing_for_one_entry_all_succeed(entry: str, private: Path) -> None:
+    """Six at once, from nothing."""
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda _: report(entry, FASTBP_CACHE_DIR=str(private)), range(6)))
+    assert [(each["result"], each["warnings"]) for each in found] == [(EXPECTED, [])] * 6
+    assert report(entry, FASTBP_CACHE_DIR=str(private))["passes"] == 0
+
+
+@pytest.mark.slow
+def test_processes_that_compile_the_engine_at_once_all_succeed(private: Path) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: report("-c", FIRST_FIT, FASTBP_CACHE_DIR=str(private)), range(3)))
+    assert any(each["passes"] > 0 for each in found)
+    assert all(each["warnings"] == [] for each in found)
+    later = report("-c", FIRST_FIT, FASTBP_CACHE_DIR=str(private))
+    assert (later["passes"], later["warnings"]) == (0, [])
+    assert {each["result"] for each in [*found, later]} == {later["result"]}
+
+
+# -- nowhere to write ----------------------------------------------------------------------------------------------
+NOWHERE = {
+    "no folder can be made": {"FASTBP_CACHE_DIR": "/dev/null/cache"},
+    "a file system of the kernel": {"FASTBP_CACHE_DIR": "/proc"},
+    "no home": {"FASTBP_CACHE_DIR": None, "XDG_CACHE_HOME": None, "HOME": "/dev/null"},
+}
+
+
+@pytest.mark.parametrize("where", NOWHERE)
+def test_without_a_cache_it_works_with_one_warning(where: str, entry: str) -> None:
+    found = report(entry, **NOWHERE[where])
+    assert found["result"] == EXPECTED
+    assert found["passes"] > 0
+    ((category, message),) = found["warnings"]
+    assert category == "RuntimeWarning"
+    assert "FASTBP_CACHE_DIR" in message
+
+
+def test_a_folder_that_everyone_may_write_to_is_refused(entry: str, private: Path) -> None:
+    shared = private / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    found = report(entry, FASTBP_CACHE_DIR=str(shared / "mine"))
+    assert found["result"] == EXPECTED
+    ((category, message),) = found["warnings"]
+    assert category == "RuntimeWarning"
+    assert "writable by everyone" in message
+    assert files(shared) == {}
+
+
+# Root may write to any folder, so the write itself is made to fail.
+READ_ONLY = """
+import errno, os, tempfile
+def refuse(function):
+    def wrapped(*arguments, dir=None, **options):
+        if str(dir).startswith(os.environ["FASTBP_CACHE_DIR"]):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return function(*arguments, dir=dir, **options)
+    return wrapped
+tempfile.TemporaryFile, tempfile.NamedTemporaryFile = map(refuse, (tempfile.TemporaryFile, tempfile.NamedTemporaryFile))
+"""
+
+
+def test_an_empty_folder_that_is_read_only_costs_one_warning(tmp_path: Path, private: Path) -> None:
+    script = tmp_path / "entry.py"
+    script.write_text(READ_ONLY + ENTRY)
+    found = report(str(script), FASTBP_CACHE_DIR=str(private))
+    assert found["result"] == EXPECTED
+    assert [category for category, _ in found["warnings"]] == ["RuntimeWarning"]
+
+
+@pytest.mark.parametrize("filled_by", [ENTRY, ENTRY.replace("i * i", "i")], ids=["this entry", "another"])
+def test_a_full_folder_that_is_read_only_is_read(filled_by: str, tmp_path: Path, private: Path) -> None:
+    """What is missing is compiled, in silence; nothing is left behind."""
+    script, temporary = tmp_path / "entry.py", tmp_path / "temporary"
+    temporary.mkdir()
+    prelude = f"if os.environ['WRITABLE'] == 'no':{READ_ONLY}".replace("\n", "\n    ")
+    script.write_text(f"import os\n{prelude}\n" + filled_by)
+    environment = {"FASTBP_CACHE_DIR": str(private), "TMPDIR": str(temporary)}
+    report(str(script), WRITABLE="yes", **environment)
+    before = files(private)
+    if filled_by != ENTRY:
+        script.write_text(f"import os\n{prelude}\n" + ENTRY)
+    found = report(str(script), WRITABLE="no", **environment)
+    assert (found["result"], found["warnings"]) == (EXPECTED, [])
+    assert (found["passes"] == 0) == (filled_by == ENTRY)
+    assert files(private) == before
+    assert files(temporary) == {}
+
+
+@pytest.mark.slow
+def test_the_engine_works_without_a_cache() -> None:
+    found = report("-c", FIRST_FIT, FASTBP_CACHE_DIR="/dev/null/cache")
+    assert len(found["warnings"]) == 1
+    assert found["passes"] > 0
+    assert found["seconds"] < 30  # 11 s of compiling where measured
+
+
+# -- another processor --------------------------------------------------------------------------------------------
+ANOTHER_PROCESSOR = """
+import llvmlite.binding
+llvmlite.binding.get_host_cpu_name = lambda: "x86-64-v3"
+"""
+
+
+@pytest.mark.skipif(isa.NAME not in ("avx2", "avx512"), reason="plain loops are compiled for the host alone")
+@pytest.mark.parametrize("name", [isa.NAME, None])
+def test_code_for_a_named_instruction_set_is_valid_on_any_processor_that_has_it(
+    name: str | None, tmp_path: Path, private: Path
+) -> None:
+    script = tmp_path / "entry.py"
+    prelude = f"if os.environ['ANOTHER'] == 'yes':{ANOTHER_PROCESSOR}".replace("\n", "\n    ")
+    script.write_text(f"import os\n{prelude}\n{ENTRY}")
+    environment = {"FASTBP_CACHE_DIR": str(private), "FASTBP_ISA": name}
+    report(str(script), ANOTHER="no", **environment)
+    found = report(str(script), ANOTHER="yes", **environment)
+    assert (found["result"], found["warnings"]) == (EXPECTED, [])
+    assert (found["passes"] == 0) == (name is not None)
+
+
+# -- side by side ---------------------------------------------------------------------------------------------------
+def test_shares_of_entries_cost_about_the_same() -> None:
+    names = [(name, "float32") for name in warm_up.COSTS]
+    for cores in (1, 2, 4, 64):
+        shares = warm_up.shared_out(names, cores)
+        costs = [sum(warm_up.COSTS[name] for name, _ in share) for share in shares]
+        assert sorted(name for share in shares for name in share) == sorted(names)
+        assert len(shares) <= cores
+        assert max(costs) <= max(max(warm_up.COSTS.values()), sum(costs) / len(costs) * 1.5)
+
+
+def test_entries_compiled_by_another_process_are_loaded(private: Path) -> None:
+    """And one that cannot be started costs nothing but time."""
+    script = PRELUDE + """
+from fastbp.kernels import entries, jit, warm_up
+warm_up.usable_cores = lambda: 2
+warm_up.COSTS.update({"peak": 5.0, "launcher": 4.0})
+if os.environ["EXECUTABLE"]:
+    sys.executable = os.environ["EXECUTABLE"]
+done = warm_up.prepare([("launcher", "float32"), ("peak", "float32")])
+print(json.dumps({"done": sorted((entry.name, entry.compiled) for entry in done), "passes": len(passes.buffer)}))
+"""
+    expected = [["launcher", True], ["peak", True]]
+    for executable in ("", "/nowhere/python", "/bin/false"):
+        found = report("-c", script, FASTBP_CACHE_DIR=str(private / f"{len(executable)}"), EXECUTABLE=executable)
+        assert found["done"] == expected
+    again = report("-c", script, FASTBP_CACHE_DIR=str(private / "0"), EXECUTABLE="")
+    assert again == {"done": [[name, False] for name, _ in expected], "passes": 0}
+
+
+# -- damaged -------------------------------------------------------------------------------------------------------
+DAMAGE = {
+    "empty": lambda data: b"",
+    "truncated": lambda data: data[: len(data) // 2],
+    "garbage": lambda data: np.random.default_rng(0).bytes(len(data)),
+    "zeros in the middle": lambda data: data[: len(data) // 3] + bytes(len(data) // 3) + data[len(data) // 3 * 2 :],
+}
+# What a damaged index may not be told by: its entries are not found, so the code is compiled and stored again.
+SILENT = {(".nbi", "zeros in the middle")}
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """An entry and a folder in which it is kept."""
+    script = tmp_path_factory.mktemp("stored") / "entry.py"
+    script.write_text(ENTRY)
+    folder = jit.cache_dir()
+    assert folder is not None
+    fresh = Path(tempfile.mkdtemp(prefix="tests-", dir=folder.parents[1]))
+    report(str(script), FASTBP_CACHE_DIR=str(fresh))
+    yield str(script), fresh
+    shutil.rmtree(fresh)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+def test_a_damaged_file_costs_one_warning(suffix: str, damage: str, stored: tuple[str, Path], private: Path) -> None:
+    script, folder = stored
+    shutil.copytree(folder, private, dirs_exist_ok=True)  # with the times that Numba compares
+    (path,) = private.rglob(f"*{suffix}")
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    found = report(script, FASTBP_CACHE_DIR=str(private))
+    assert found["result"] == EXPECTED
+    warned = [category for category, _ in found["warnings"]]
+    assert warned == ["RuntimeWarning"] or (not warned and (suffix, damage) in SILENT)
+    assert found["passes"] > 0
+
+
+def test_a_damaged_cache_heals(entry: str, private: Path) -> None:
+    """The process that finds the damage clears the folder, the next one stores the code, the one after finds it."""
+    report(entry, FASTBP_CACHE_DIR=str(private))
+    (path,) = private.rglob("*.nbc")
+    path.write_bytes(b"")
+    compiled = [report(entry, FASTBP_CACHE_DIR=str(private)) for _ in range(3)][-1]
+    assert compiled == {"passes": 0, "result": EXPECTED, "warnings": []}
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
+def test_a_flipped_bit_costs_one_warning(place: float, stored: tuple[str, Path], private: Path) -> None:
+    script, folder = stored
+    shutil.copytree(folder, private, dirs_exist_ok=True)
+    (path,) = private.rglob("*.nbc")
+    data = bytearray(path.read_bytes())
+    data[int(place * len(data))] ^= 16
+    path.write_bytes(data)
+    found = report(script, FASTBP_CACHE_DIR=str(private))
+    assert (found["result"], found["passes"] > 0) == (EXPECTED, True)
+    ((category, message),) = found["warnings"]
+    assert category == "RuntimeWarning"
+    assert f"{path} was damaged; compiling it again" in message
+    assert report(script, FASTBP_CACHE_DIR=str(private)) == {"passes": 0, "result": EXPECTED, "warnings": []}
+
+
+@pytest.mark.parametrize("lines", [None, "", "0" * 64 + "  {name}\n"], ids=["no file", "no line", "another's line too"])
+def test_code_is_damaged_only_if_no_digest_fits(lines: str | None, stored: tuple[str, Path], private: Path) -> None:
+    """A process may be stopped before it adds its line, and two that race add one each."""
+    script, folder = stored
+    shutil.copytree(folder, private, dirs_exist_ok=True)
+    (path,), (digests,) = private.rglob("*.nbc"), private.rglob(jit.DIGESTS)
+    if lines is None:
+        digests.unlink()
+    else:
+        name = path.relative_to(digests.parent).as_posix()
+        assert name in digests.read_text()
+        digests.write_text(lines and lines.format(name=name) + digests.read_text())
+    before = files(private)
+    assert report(script, FASTBP_CACHE_DIR=str(private)) == {"passes": 0, "result": EXPECTED, "warnings": []}
+    assert files(private) == before
+
+
+# -- import --------------------------------------------------------------------------------------------------------
+@pytest.mark.timing
+def test_import_compiles_nothing_and_is_quick() -> None:
+    script = PRELUDE + """
+import numba
+start = time.process_time()
+import fastbp
+print(json.dumps([len(passes.buffer), time.process_time() - start]))
+"""
+    found = [json.loads(run_python("-W", "error", "-c", script).stdout) for _ in range(5)]
+    assert [passes for passes, _ in found] == [0] * 5
+    # processor time, which neighbours cannot take
+    assert statistics.median(seconds for _, seconds in found) < 0.2
+
+
+@pytest.mark.parametrize("module", ["fastbp", "fastbp.isa", "fastbp.engine.engine"])
+def test_an_unknown_instruction_set_is_an_error_at_import(module: str) -> None:
+    done = run_python("-c", f"import {module}", check=False, FASTBP_ISA="sse9")
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ValueError: FASTBP_ISA must be one of portable, avx2, avx512, neon; got 'sse9'")
+
+
+@pytest.mark.parametrize("name", ["neon", "avx512"])
+def test_an_instruction_set_the_processor_lacks_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isa.detect, "host_features", lambda: {"avx2", "fma"})
+    monkeypatch.setattr(isa.detect.platform, "machine", lambda: "x86_64")
+    with pytest.raises(RuntimeError, match=rf"FASTBP_ISA={name} .* which has: avx2, portable"):
+        isa.detect.choose(name)
+
+
+def test_an_instruction_set_asked_for_holds_though_others_compile_before_the_first_fit() -> None:
+    script = """
+import fastbp
+import numba
+numba.njit(lambda x: x + 1)(1)
+from numba.core.registry import cpu_target
+from fastbp import isa
+from fastbp.engine import engine
+print(isa.NAME, isa.table().cpu, cpu_target.target_context.codegen().magic_tuple()[1])
+"""
+    foreign = isa.detect.choose(None) == "avx512"  # other processors offer one instruction set beside the plain loops
+    name, cpu, target = run_python("-c", script, FASTBP_ISA="avx2" if foreign else "portable").stdout.split()
+    assert name == ("avx2" if foreign else "portable")
+    assert target == cpu or not foreign
+
+
+def test_an_instruction_set_chosen_after_numba_compiled_is_an_error() -> None:
+    """On any processor: the host is said to be another one than asked for."""
+    script = """
+import os
+import numba
+numba.njit(lambda x: x + 1)(1)
+os.environ["FASTBP_ISA"] = "avx2"
+from fastbp.isa.targets import detect
+detect.choose = lambda requested=None: "other" if requested is None else requested
+from fastbp.engine import engine
+"""
+    done = run_python("-c", script, check=False, FASTBP_ISA=None)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("RuntimeError: FASTBP_ISA=avx2 must be in force before Numba compiles anything")
+    assert "import fastbp first" in last
+
+
+def test_fresh_processes_import_this_package() -> None:
+    """And not another one, installed elsewhere."""
+    done = run_python("-c", "import fastbp; print(fastbp.__file__)")
+    assert Path(done.stdout.strip()).samefile(isa.__path__[0] + "/../__init__.py")
