@@ -284,7 +284,7 @@ def of(function, *layers):
 
 REFUSED = {
     "convolution": (lambda: nn.Sequential(nn.Conv1d(1, 2, 3), nn.Linear(4, 2)), "reads Linear, .* but '0' is Conv1d"),
-    "within": (lambda: nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.ReLU6())), "'1.0' is ReLU6"),
+    "within": (lambda: nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Hardshrink())), "'1.0' is Hardshrink"),
     "no list": (lambda: nn.ModuleList([nn.Linear(4, 2)]), "'ModuleList' is ModuleList: use"),
     "branches": (lambda: nn.Sequential(nn.Linear(4, 4), Branching()), "torch.fx says: .*control flow"),
     "logarithms": (lambda: nn.Sequential(nn.Linear(4, 2), nn.LogSoftmax(1)), "'1' is LogSoftmax"),
