@@ -16,6 +16,7 @@ from fastbp.preprocessing.preprocessor import Preprocessor
 from fastbp.preprocessing.targets import guess_task, target_array
 from fastbp.util.types import Array
 
+_LISTED = ("softmax", "sigmoid", "identity")  # the order in messages
 _SEVERAL_OUTPUTS = (losses.Quantile, losses.GaussianNLL)  # for each column of y
 
 
@@ -23,7 +24,8 @@ def _fitting(*targets: str) -> dict[str, str]:
     """The losses for such targets that take one output for each column, and the usual last activation of each."""
     found = [losses.get(name) for name in losses.NAMES]
     found = [loss for loss in found if loss.targets in targets and not isinstance(loss, _SEVERAL_OUTPUTS)]
-    return {loss.name: (loss.last_activations or ("identity",))[0] for loss in found}
+    last = {loss.name: (loss.last_activations or ("identity",))[0] for loss in found}
+    return dict(sorted(last.items(), key=lambda item: _LISTED.index(item[1])))
 
 
 CLASS_LOSSES, REGRESSION_LOSSES = _fitting("classes", "probabilities", "signs"), _fitting("numbers")

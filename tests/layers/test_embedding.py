@@ -380,9 +380,9 @@ def test_what_is_no_code_is_refused_before_anything_changes(form, code: float, s
         lambda: model.fit(X, y, validation_data=(form(bad), y)),
     )  # fmt: skip
     for call in calls:
-        with pytest.raises(ValueError, match=r"codes from 0 to 39 in column 3.* holds \S+ at row 11: number") as caught:
+        with pytest.raises(ValueError, match=r"codes from 0 to 39 in column 3.*, got \S+ at row 11: number") as caught:
             call()
-        assert f"holds {shown} at" in str(caught.value)
+        assert f"got {shown} at" in str(caught.value)
     assert_same_bits(everything(model._engine), before)
 
 

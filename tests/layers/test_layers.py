@@ -260,7 +260,7 @@ def test_gradients_are_those_of_the_next_step_and_none_for_statistics():
 
 
 BAD_WEIGHTS = {
-    "too few": (lambda weights: weights[:-1], "arrays, but"),
+    "too few": (lambda weights: weights[:-1], "arrays, got"),
     "another shape": (lambda weights: [weights[0].T, *weights[1:]], "1.kernel"),
     "a negative variance": (lambda weights: [*weights[:4], -weights[4], *weights[5:]], "2.moving_variance must not be"),
 }
