@@ -137,6 +137,18 @@ def folders() -> dict[str, int]:
     return counted
 
 
+def kernels() -> list[tuple[str, int, int]]:
+    """Name, lines of the body and arguments of every function in `kernels` but the bindings of microkernels."""
+    found = []
+    for module, tree in modules().items():
+        if room(module) == "kernels" and module != "fastbp.kernels.microkernels":
+            for node in ast.walk(tree):
+                if isinstance(node, ast.FunctionDef) and node.decorator_list:
+                    start = node.body[0].end_lineno + 1 if ast.get_docstring(node) else node.body[0].lineno
+                    found.append((f"{module}.{node.name}", node.end_lineno - start + 1, len(node.args.args)))
+    return found
+
+
 def private_uses() -> list[str]:
     """Places outside fastbp/model that use a private attribute of a model."""
     found = []
@@ -191,6 +203,11 @@ def test_sizes() -> None:
     assert max(folders().values()) <= 16
 
 
+def test_kernels_are_short_and_take_few_arguments() -> None:
+    assert statistics.median(lines for _, lines, _ in kernels()) <= 10
+    assert not [(name, arguments) for name, _, arguments in kernels() if arguments > 10]
+
+
 def main() -> None:
     """Print the house."""
     edges = sum(map(len, imports().values()))
@@ -199,6 +216,10 @@ def main() -> None:
     print(f"{len(modules())} modules in {len(folders())} folders, {top} of them flat at the top; {edges} imports")
     print(f"{len(wrong)} imports against the order, {len(circles())} circles, {len(private_uses())} private uses")
     print(f"lines: median {statistics.median(lengths().values()):.0f}, largest {sizes[0][1]} ({sizes[0][0]})")
+    print(
+        f"kernels: {len(kernels())}, median {statistics.median(lines for _, lines, _ in kernels()):.0f} lines, "
+        f"most arguments {max(arguments for *_, arguments in kernels())}"
+    )
     print("from the ground floor up:")
     for floor, names in enumerate(ORDER):
         rooms = []

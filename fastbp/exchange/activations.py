@@ -32,9 +32,19 @@ def tanh(Z):
     return np.tanh(Z)
 
 
+def softsign(Z):
+    """z / (1 + |z|)."""
+    return Z / (1 + np.abs(Z))
+
+
 def relu(Z):
     """max(z, 0)."""
     return np.maximum(Z, 0)
+
+
+def relu6(Z):
+    """min(max(z, 0), 6)."""
+    return np.clip(Z, 0, 6)
 
 
 def leaky_relu(Z, alpha):
@@ -45,6 +55,11 @@ def leaky_relu(Z, alpha):
 def elu(Z, alpha):
     """z where z > 0, else alpha (exp(z) - 1)."""
     return np.where(Z > 0, Z, alpha * np.expm1(np.minimum(Z, 0)))
+
+
+def celu(Z, alpha):
+    """z where z > 0, else alpha (exp(z / alpha) - 1)."""
+    return np.where(Z > 0, Z, alpha * np.expm1(np.minimum(Z, 0) / alpha))
 
 
 def selu(Z):
@@ -68,6 +83,11 @@ def gelu_tanh(Z):
 def silu(Z):
     """z sigmoid(z)."""
     return Z * sigmoid(Z)
+
+
+def hard_swish(Z):
+    """z relu6(z + 3) / 6."""
+    return Z * relu6(Z + 3) / 6
 
 
 def mish(Z):
@@ -101,6 +121,10 @@ def _onnx_gelu_tanh(g: OnnxGraph, z: str, _: float) -> str:
     return g.add("Mul", z, g.add("Sigmoid", g.add("Mul", g.add("Mul", z, g.number(math.sqrt(8 / math.pi))), cubic)))
 
 
+def _onnx_relu6(g: OnnxGraph, z: str, _: float) -> str:
+    return g.add("Clip", z, g.number(0.0), g.number(6.0))
+
+
 # ONNX defines these in float64, but onnxruntime does not implement them: they are composed of what it has.
 def _onnx_leaky_relu_64(g: OnnxGraph, z: str, alpha: float) -> str:
     """max(z, 0) + alpha min(z, 0)."""
@@ -123,6 +147,23 @@ def _onnx_elu_64(g: OnnxGraph, z: str, alpha: float) -> str:
     """max(z, 0) + alpha (exp(min(z, 0)) - 1)."""
     negative = g.add("Max", g.add("Min", z, g.number(0.0)), g.number(-100.0))  # where it is -1 already
     return g.add("Add", g.add("Max", z, g.number(0.0)), g.add("Mul", _onnx_expm1(g, negative), g.number(alpha)))
+
+
+def _onnx_celu_64(g: OnnxGraph, z: str, alpha: float) -> str:
+    """max(z, 0) + alpha (exp(min(z, 0) / alpha) - 1)."""
+    scaled = g.add("Div", g.add("Min", z, g.number(0.0)), g.number(alpha))
+    rest = _onnx_expm1(g, g.add("Max", scaled, g.number(-100.0)))  # where it is -1 already
+    return g.add("Add", g.add("Max", z, g.number(0.0)), g.add("Mul", rest, g.number(alpha)))
+
+
+def _onnx_softsign_64(g: OnnxGraph, z: str, _: float) -> str:
+    return g.add("Div", z, g.add("Add", g.add("Abs", z), g.number(1.0)))
+
+
+def _onnx_hard_swish_64(g: OnnxGraph, z: str, alpha: float) -> str:
+    """z relu6(z + 3) / 6."""
+    inner = _onnx_relu6(g, g.add("Add", z, g.number(3.0)), alpha)
+    return g.add("Div", g.add("Mul", z, inner), g.number(6.0))
 
 
 def _onnx_selu_64(g: OnnxGraph, z: str, _: float) -> str:
@@ -210,6 +251,11 @@ def _keras_elu(build: KerasLayers, part: Part, X: Any) -> Any:
     return build.layer("ELU", part, "_activation", alpha=activation_of(part).alpha)(X)
 
 
+def _keras_celu(build: KerasLayers, part: Part, X: Any) -> Any:
+    """An operation, as no Keras layer has alpha."""
+    return build.keras.ops.celu(X, alpha=activation_of(part).alpha)
+
+
 def _keras_gelu_tanh(build: KerasLayers, part: Part, X: Any) -> Any:
     """An operation, as no Keras layer has the approximation."""
     return build.keras.ops.gelu(X, approximate=True)
@@ -262,9 +308,16 @@ ACTIVATIONS = {
     "tanh": ActivationExchange(
         onnx="Tanh", numpy="tanh", torch="Tanh", keras="tanh", keras_classes=("Tanh",), sklearn="tanh",
     ),
+    "softsign": ActivationExchange(
+        onnx="Softsign", onnx_float64=_onnx_softsign_64, numpy="softsign", torch="Softsign", keras="softsign",
+        keras_classes=("Softsign",),
+    ),
     "relu": ActivationExchange(
         onnx="Relu", numpy="relu", torch="ReLU", keras="relu", keras_classes=("ReLU", "Relu"), from_keras=_keras_relu,
         sklearn="relu",
+    ),
+    "relu6": ActivationExchange(
+        onnx=_onnx_relu6, numpy="relu6", torch="ReLU6", keras="relu6", keras_classes=("Relu6",),
     ),
     "leaky_relu": ActivationExchange(
         onnx=lambda g, z, alpha: g.add("LeakyRelu", z, alpha=alpha),
@@ -290,6 +343,18 @@ ACTIVATIONS = {
         keras_classes=("ELU", "Elu"),
         from_keras=lambda layer: activations.ELU(float(layer.alpha)),
     ),
+    "celu": ActivationExchange(
+        onnx=lambda g, z, alpha: g.add("Celu", z, alpha=alpha),
+        onnx_float64=_onnx_celu_64,
+        numpy="celu",
+        torch="CELU",
+        torch_options=lambda alpha: {"alpha": alpha},
+        from_torch=lambda module, where: activations.CELU(module.alpha),
+        keras=_keras_celu,
+        keras_function=activations.CELU(1.0),
+        keras_classes=("Celu",),
+        from_keras=lambda operation: activations.CELU(float(operation.alpha)),
+    ),
     "selu": ActivationExchange(
         onnx="Selu", onnx_float64=_onnx_selu_64, numpy="selu", torch="SELU", keras="selu", keras_classes=("Selu",),
     ),
@@ -313,6 +378,10 @@ ACTIVATIONS = {
     "silu": ActivationExchange(
         onnx=lambda g, z, _: g.add("Mul", z, g.add("Sigmoid", z)), onnx_float64=_onnx_silu_64, numpy="silu",
         torch="SiLU", keras="silu", keras_classes=("Silu",),
+    ),
+    "hard_swish": ActivationExchange(
+        onnx="HardSwish", onnx_float64=_onnx_hard_swish_64, numpy="hard_swish", torch="Hardswish",
+        torch_function="hardswish", keras="hard_silu", keras_classes=("HardSilu",),
     ),
     "mish": ActivationExchange(
         onnx="Mish", onnx_float64=_onnx_mish_64, numpy="mish", torch="Mish", keras="mish", keras_classes=("Mish",),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import (
+    CELU,
     ELU,
     Activation,
     BatchNorm,
@@ -30,7 +31,7 @@ from fastbp.reference import ACTIVATIONS
 from tests.engine.cases import SMALLEST, UNIT, Array, Bounded, excess
 
 N, INPUTS = 40, 6
-RECTIFIERS = {"leaky_relu 0.3": LeakyReLU(0.3), "elu 0.7": ELU(0.7), "elu 1.5": ELU(1.5)}
+RECTIFIERS = {"leaky_relu 0.3": LeakyReLU(0.3), "elu 0.7": ELU(0.7), "elu 1.5": ELU(1.5), "celu 0.5": CELU(0.5)}
 CASES: dict[str, list[Any]] = {
     **{f"Dense {name}": [Dense(7, name)] for name in activations.NAMES},
     **{f"Activation {name}": [Dense(7), Activation(f), Dense(3)] for name, f in RECTIFIERS.items()},

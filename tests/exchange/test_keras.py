@@ -32,7 +32,7 @@ layers, ops = keras.layers, keras.ops
 OWN = dict.fromkeys(("softplus", "mish", "gelu", "gelu_tanh", "selu", "softmax", "silu"), 4.0)
 CANONICAL = {  # an Activation above a Dense that has none becomes one with it: other layers, the same function
     "two activations", "Activation leaky_relu 0.3", "Activation elu 0.7", "Activation elu 1.5", "one by one",
-    "first identity",
+    "first identity", "Activation celu 0.5",
 }  # fmt: skip
 
 
@@ -136,6 +136,8 @@ READ = {
     "linear": (lambda: layers.Activation("linear"), []),
     "gelu": (lambda: layers.Activation("gelu"), [Activation("gelu")]),
     "leaky": (lambda: layers.Activation("leaky_relu"), [Activation(fastbp.LeakyReLU(0.2))]),
+    "celu": (lambda: layers.Activation("celu"), [Activation(fastbp.CELU(1.0))]),
+    "hard swish": (lambda: layers.Activation("hard_swish"), [Activation("hard_swish")]),
     "elu": (lambda: layers.ELU(alpha=0.25), [Activation(fastbp.ELU(0.25))]),
     "dropout": (lambda: layers.Dropout(0.25), [Dropout(0.25)]),
     "noise": (lambda: layers.GaussianNoise(0.25), [GaussianNoise(0.25)]),

@@ -131,6 +131,10 @@ def test_labels_are_the_models_or_given():
 
 
 REFUSED = {
+    **{
+        name: (lambda name=name: [Dense(3, name), Dense(1)], f"scikit-learn has .* but layer 0, .* has '{name}'")
+        for name in ("softsign", "relu6", "celu", "hard_swish")
+    },
     "activations": (lambda: [Dense(3, "relu"), Dense(3, "tanh"), Dense(1)], "one activation for all .* relu, tanh"),
     "an activation": (lambda: [Dense(3, "gelu"), Dense(1)], r"scikit-learn has .* but layer 0, Dense\(3\) has 'gelu'"),
     "the output": (lambda: [Dense(3, "relu"), Dense(1, "tanh")], "scikit-learn's output has .* layer 1, .* 'tanh'"),

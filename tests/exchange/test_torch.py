@@ -19,7 +19,7 @@ F = nn.functional
 RANDOM = ("Dropout", "GaussianNoise", "within", "Residual of no weights", "deep")  # in training
 CANONICAL = {  # an Activation above a Dense that has none becomes one with it: other layers, the same function
     "two activations", "Activation leaky_relu 0.3", "Activation elu 0.7", "Activation elu 1.5", "one by one",
-    "first identity",
+    "first identity", "Activation celu 0.5",
 }  # fmt: skip
 # PyTorch's softplus is log1p(exp(z)), its mish and its tanh form of gelu compute in few roundings more than ours do.
 OWN = dict.fromkeys(("softplus", "mish", "gelu", "gelu_tanh", "selu", "softmax"), 4.0)
@@ -212,6 +212,7 @@ LAYERS = {
     "dropout": (nn.Dropout(0.25), Dropout(0.25)),
     "leaky": (nn.LeakyReLU(0.2), Activation(fastbp.LeakyReLU(0.2))),
     "elu": (nn.ELU(0.2), Activation(fastbp.ELU(0.2))),
+    "celu": (nn.CELU(0.2), Activation(fastbp.CELU(0.2))),
     "softplus": (nn.Softplus(), Activation("softplus")),
     "softmax": (nn.Softmax(-1), Activation("softmax")),
     "gelu": (nn.GELU("tanh"), Activation("gelu_tanh")),
@@ -283,7 +284,7 @@ def of(function, *layers):
 
 REFUSED = {
     "convolution": (lambda: nn.Sequential(nn.Conv1d(1, 2, 3), nn.Linear(4, 2)), "reads Linear, .* but '0' is Conv1d"),
-    "within": (lambda: nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.ReLU6())), "'1.0' is ReLU6"),
+    "within": (lambda: nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Hardshrink())), "'1.0' is Hardshrink"),
     "no list": (lambda: nn.ModuleList([nn.Linear(4, 2)]), "'ModuleList' is ModuleList: use"),
     "branches": (lambda: nn.Sequential(nn.Linear(4, 4), Branching()), "torch.fx says: .*control flow"),
     "logarithms": (lambda: nn.Sequential(nn.Linear(4, 2), nn.LogSoftmax(1)), "'1' is LogSoftmax"),
