@@ -7,6 +7,7 @@ from fastbp.layers.dropout import Dropout, GaussianNoise
 from fastbp.layers.embedding import ColumnEmbedding
 from fastbp.layers.normalization import BatchNorm, LayerNorm
 from fastbp.layers.residual import Residual
+from fastbp.layers.scale import Scale
 
 __all__ = [
     "Activation",
@@ -17,4 +18,5 @@ __all__ = [
     "GaussianNoise",
     "LayerNorm",
     "Residual",
+    "Scale",
 ]

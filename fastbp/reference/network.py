@@ -37,8 +37,8 @@ class Layer:
     number : int
         Index of the node.
     weights, gradients : sequence of arrays
-        Kernel and bias of "dense", gamma and beta of "batch_norm" and "layer_norm", tables of "embedding"; their
-        gradients.
+        Kernel and bias of "dense", gamma and beta of "batch_norm" and "layer_norm", tables of "embedding", scale of
+        "scale"; their gradients.
     statistics : sequence of arrays
         Moving mean and variance of "batch_norm".
     passes : tuple of (bool, bool)
@@ -131,6 +131,8 @@ def pre_activation(
             return _normalized(spec, weights, A_below, statistics)
         case "embedding":
             return embed(A_below, spec, weights), None
+        case "scale":  # Z = A_below s
+            return A_below * weights[0], None
         case "add":
             assert A_skip is not None
             return A_below + A_skip, None
@@ -226,6 +228,9 @@ def backward(dA: Array, layers: Sequence[Layer], tape: list[Tape]) -> None:
                 embedding_gradients(A_below, dZ, layer.spec, layer.gradients)
             case "dropout":
                 dA_below = _dropped(dZ, saved, layer)
+            case "scale":  # ds = column sums of dZ A_below, dA_below = dZ s
+                (dZ * A_below).sum(axis=0, out=layer.gradients[0])
+                dA_below = dZ * layer.weights[0]
         if layer.skip is not None and layer.passes[1]:  # a sum passes its derivative to both inputs
             _pass(derivatives, layer.skip, dZ.copy())
         if layer.passes[0]:

@@ -27,7 +27,7 @@ from fastbp.kernels.passes.dense import activation, all_deltas, deltas
 from fastbp.kernels.schema import fields as field
 
 ACTIVATION, ADD, DROPOUT, NOISE = map(field.code_of, ("activation", "add", "dropout", "noise"))
-BATCH_NORM, LAYER_NORM = map(field.code_of, ("batch_norm", "layer_norm"))
+BATCH_NORM, LAYER_NORM, SCALE = map(field.code_of, ("batch_norm", "layer_norm", "scale"))
 
 
 @part
@@ -55,6 +55,9 @@ def node_forward(c, row, layer, unit):
     elif kind == DROPOUT:
         dropout(c.table, N, unit * L, c.random[2] + c.step, layer, row.THRESHOLD, c.random, 0, M, a, M, z,
                 M, row.F + unit * row.ZPITCH, M, row.ALPHA + 1)
+    elif kind == SCALE:
+        scale(c, row, a, z)
+        curve(c, row, N, z, z)
     elif kind == NOISE:
         noise(c.table, N, unit * L, c.random[2] + c.step, layer, c.random, 0, M, a, M, z,
               M, row.ALPHA + 1)
@@ -97,9 +100,21 @@ def node_backward(c, row, unit):
     if kind == LAYER_NORM:
         layer_norm_backward(c.table, N, M, source, M, row.KNOWN + unit * row.ZPITCH,
                             c.P, row.W, M, row.STATS + unit * L, M, target)
+    elif kind == SCALE:
+        scale(c, row, source, target)
     else:
         copy(c, row, N, source, target)
     all_deltas(c, below, unit)
+
+
+@part
+def scale(c, row, a, z):
+    """A panel's lines times the weight of each."""
+    M, L = c.M, c.L
+    for k in range(row.N):
+        factor = c.P[row.W + k]
+        for i in range(k * L, k * L + L):
+            M[z + i] = M[a + i] * factor
 
 
 @part
@@ -145,7 +160,10 @@ def node_weights(c, row, b):
     """A block of each array, such as gamma and beta: gradients and update; and a batch normalisation's statistics."""
     M, P, L, lane, pitch = c.M, c.P, c.L, b * c.L, row.WPITCH
     height, sums, w = min(L, row.N - lane), row.GRADS + lane, row.W + lane
-    if row.KIND == LAYER_NORM or row.BELOW < 0:
+    if row.KIND == SCALE:
+        gains(c.table, height, c.batch, M, row.D + lane * L, row.DPITCH,
+              M, row.A + lane * L, row.APITCH, M, sums, pitch)
+    elif row.KIND == LAYER_NORM or row.BELOW < 0:
         gains(c.table, height, c.batch, M, row.D + lane * L, row.DPITCH,
               M, row.KNOWN + lane * L, row.ZPITCH, M, sums, pitch)
     if row.KIND == BATCH_NORM and c.train:
