@@ -22,12 +22,7 @@ from fastbp.constraints import *
 from fastbp.diagnosis.gradient_check import GradientCheck, check_gradients
 from fastbp.diagnosis.layer_health import Diagnosis, diagnose
 from fastbp.diagnosis.lr_finder import RateSearch, find_learning_rate
-from fastbp.layers.activation import *
-from fastbp.layers.dense import *
-from fastbp.layers.dropout import *
-from fastbp.layers.embedding import *
-from fastbp.layers.normalization import *
-from fastbp.layers.residual import *
+from fastbp.layers import *
 from fastbp.losses.classes import *
 from fastbp.losses.custom import *
 from fastbp.losses.numbers import *
@@ -77,12 +72,7 @@ __all__ = [
 __all__ += activations.__all__
 __all__ += callbacks.__all__
 __all__ += constraints.__all__
-__all__ += layers.activation.__all__
-__all__ += layers.dense.__all__
-__all__ += layers.dropout.__all__
-__all__ += layers.embedding.__all__
-__all__ += layers.normalization.__all__
-__all__ += layers.residual.__all__
+__all__ += layers.__all__
 __all__ += losses.classes.__all__
 __all__ += losses.custom.__all__
 __all__ += losses.numbers.__all__

@@ -48,6 +48,7 @@ KINDS = {
     "noise": Kind(random=True),
     "add": Kind(),
     "embedding": Kind(tables=True),
+    "scale": Kind(("scale",)),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -93,7 +93,7 @@ def outputs(network: Sequence[Node], weights: Sequence[Array], X: Array) -> list
 
     weights: as returned by get_weights(). One forward pass in NumPy. Goodfellow et al. 2016, algorithm 6.3.
     """
-    from fastbp.reference.network import activate
+    from fastbp.reference.network import activate, pre_activation
 
     result: list[Output] = []
 
@@ -104,44 +104,7 @@ def outputs(network: Sequence[Node], weights: Sequence[Array], X: Array) -> list
         for node in network:
             spec = node.spec
             below = output_of(node.number - 1 if spec.below is None else spec.below)
-            if spec.kind == "add":
-                Z = below + output_of(-1 if spec.skip is None else spec.skip)
-            else:
-                Z = _COMPUTED[spec.kind](below, spec, weights[node.arrays])
+            skip = None if spec.skip is None else output_of(spec.skip)
+            Z, _ = pre_activation(spec, weights[node.arrays], below, skip)
             result.append(Output(below, Z, activate(Z, spec)))
     return result
-
-
-def _dense(A: Array, spec: LayerSpec, weights: Sequence[Array]) -> Array:
-    """Z = A W + b."""
-    Z: Array = A @ weights[0]
-    return Z + weights[1] if spec.use_bias else Z
-
-
-def _normalised(A: Array, axis: int, epsilon: float, gamma: Array, beta: Array) -> Array:
-    """(a - mean) / sqrt(variance + epsilon) gamma + beta."""
-    mean, variance = A.mean(axis=axis, keepdims=True), A.var(axis=axis, keepdims=True)
-    result: Array = (A - mean) / np.sqrt(variance + epsilon) * gamma + beta
-    return result
-
-
-def _same(A: Array, spec: LayerSpec, weights: Sequence[Array]) -> Array:
-    return A
-
-
-def _embedded(A: Array, spec: LayerSpec, weights: Sequence[Array]) -> Array:
-    """Columns without codes, then the embeddings."""
-    from fastbp.reference.network import embed
-
-    return embed(A, spec, weights)
-
-
-_COMPUTED: dict[str, Callable[[Array, LayerSpec, Sequence[Array]], Array]] = {
-    "dense": _dense,
-    "activation": _same,
-    "batch_norm": lambda A, spec, weights: _normalised(A, 0, spec.values[1], weights[0], weights[1]),
-    "layer_norm": lambda A, spec, weights: _normalised(A, 1, spec.values[0], weights[0], weights[1]),
-    "dropout": _same,  # kept values are scaled, which preserves the mean
-    "noise": _same,
-    "embedding": _embedded,
-}

@@ -80,7 +80,7 @@ class Engine:
             bias, skip = spec.dense and spec.use_bias, field.NOWHERE if spec.skip is None else spec.skip
             # dropout keeps its mask as slopes, which any activation that keeps them will do to apply
             code = ACTIVATIONS[KEEPS_SLOPES[0]] if spec.kind == "dropout" else self._code(name)
-            described.append(plan.Node(inputs, spec.units, field.KINDS.index(spec.kind), code, self._code(output),
+            described.append(plan.Node(inputs, spec.units, field.code_of(spec.kind), code, self._code(output),
                                        keeps_slopes(name), bias, spec.alpha, spec.values, below, skip,
                                        spec.trainable, (0, 0), spec.tables))
         return described

@@ -4,7 +4,8 @@ A plan is data. `layers` holds a row of int64 fields per node, and the program (
 compiled engine interprets both. Offsets and pitches count elements; a line is L of them.
 
     parameters   per dense node   W[ceil(N / L)][K lines of inputs, one line of biases, padding][L outputs]
-                 normalisation    gamma, beta and, of batches, moving mean and variance: [ceil(N / L) lines, padding]
+                 normalisation    gamma, beta and, of batches, moving mean and variance: [ceil(N / L) lines, padding];
+                                  so all that has arrays of one number a unit
                  embedding        each of its tables [codes][length of a vector], then padding up to a whole line
     workspace    per node         Z[ceil(batch / L)][N lines][L rows]  its output; then, shared by all nodes in turn,
                                   D[...] deltas as Z, Dt[ceil(N / L)][batch lines][L outputs] deltas transposed
@@ -26,17 +27,12 @@ from fastbp import spec
 from fastbp.isa import LINE
 from fastbp.isa.targets import detect
 from fastbp.kernels.schema.fields import (
-    ACTIVATION,
-    ADD,
     ADDED,
-    DENSE,
-    DROPOUT,
     FINISHED,
     GROUP_LINES,
     INPUT,
     KINDS,
     MOST_PARAMETERS,
-    NOISE,
     NOT_SENT,
     ROW,
     SCRATCH_LINES,
@@ -45,8 +41,10 @@ from fastbp.kernels.schema.fields import (
     WRITTEN,
     Layer,
     Table,
+    code_of,
 )
 
+DENSE, ACTIVATION, ADD, DROPOUT, NOISE = map(code_of, ("dense", "activation", "add", "dropout", "noise"))
 TABLE_LINES = 256  # in a unit of a table's gradient, which stays in the first-level cache until the update
 _, L2_BYTES = detect.cache_sizes()
 # Of a unit: batch panels, of which BLOCK lines each stay in the second-level cache; and panels of outputs, or blocks of
@@ -162,7 +160,7 @@ def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, train
     for index, (row, node) in enumerate(zip(rows, nodes, strict=True)):
         pitch = pitch_of(node.outputs)
         row[[Layer.KIND, Layer.K, Layer.N]] = node.kind, node.inputs, node.outputs
-        row[[Layer.IS_DENSE, Layer.BIAS]] = node.dense, node.bias
+        row[[Layer.IS_DENSE, Layer.BIAS, Layer.ARRAYS]] = node.dense, node.bias, node.arrays
         row[[Layer.BLOCKS, Layer.PANELS]] = ceil_div(node.inputs, lanes), ceil_div(node.outputs, lanes)
         row[[Layer.CODE, Layer.OUTPUT_CODE, Layer.TRAINABLE]] = node.code, node.output_code, node.trainable
         row[[Layer.KERNEL_RULE, Layer.BIAS_RULE]] = np.multiply(node.rules[:2], GROUP_LINES * lanes)

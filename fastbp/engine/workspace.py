@@ -23,6 +23,7 @@ from fastbp.kernels.schema.fields import Layer
 
 Array = np.ndarray
 WORD = {name: place.word for name, place in context.PLACES.items()}
+DROPOUT, LAYER_NORM = map(field.code_of, ("dropout", "layer_norm"))
 # Bytes from which an array of a call is let go when the call ends.
 WORTH_RELEASING = 1 << 16
 NO_RULE = np.zeros((1, 8))  # scalars where nothing is updated
@@ -78,8 +79,8 @@ class Workspace:
 
     def _write_values(self, nodes: Sequence[plan.Node]) -> None:
         for index, node in enumerate(nodes):
-            values = (1 / (1 - node.values[0]),) if node.kind == field.DROPOUT else node.values
-            if node.kind == field.LAYER_NORM:
+            values = (1 / (1 - node.values[0]),) if node.kind == DROPOUT else node.values
+            if node.kind == LAYER_NORM:
                 values = (0.0, *values)  # epsilon stands where it does for batches
             at = self.plan.values + plan.VALUES * index
             self.M[at : at + 1 + len(values)] = node.alpha, *values

@@ -21,11 +21,10 @@ def from_keras(model: Any, *, seed: int = 0) -> Sequential:
     Parameters
     ----------
     model : keras.Model
-        A keras.Sequential or a functional model with one input and one output, of Dense, BatchNormalization,
-        LayerNormalization, Dropout, GaussianNoise, an initial Flatten, activations as layers, names or operations, and
-        sums of a branch with its input, which become Residual. Nested models are flattened. kernel_regularizer, MaxNorm
-        along axis 0 and trainable are kept, momentum becomes 1 - momentum; a warning lists other penalties and
-        constraints.
+        A keras.Sequential or a functional model with one input and one output, of what `to_keras` writes, such as
+        Dense and BatchNormalization, an initial Flatten, activations as layers, names or operations, and sums of a
+        branch with its input, which become Residual. Nested models are flattened. kernel_regularizer, MaxNorm along
+        axis 0 and trainable are kept, momentum becomes 1 - momentum; a warning lists other penalties and constraints.
     seed : int, default 0
         Seed of shuffling, dropout and noise in training.
 

@@ -39,6 +39,23 @@ class ColumnEmbedding(nn.Module):
         return torch.cat([X[:, self.passing], *(table(X[:, column].long()) for column, table in pairs)], 1)
 
 
+class Scale(nn.Module):
+    """A = X * weight."""
+
+    def __init__(self, num_features: int, dtype: Any = None):
+        super().__init__()
+        self.num_features = num_features
+        self.weight = nn.Parameter(torch.ones(num_features, dtype=dtype))
+
+    def forward(self, X: Any) -> Any:
+        """Compute A."""
+        return X * self.weight
+
+    def extra_repr(self) -> str:
+        """Shown in repr."""
+        return f"{self.num_features}"
+
+
 class GaussianNoise(nn.Module):
     """A = X + stddev N in training, with N standard normal; A = X in evaluation."""
 

@@ -28,8 +28,8 @@ def to_torch(model: Sequential) -> Any:
     Returns
     -------
     torch.nn.Sequential
-        A Dense becomes a Linear and, unless its activation is the identity, an activation module. Residual,
-        ColumnEmbedding and GaussianNoise become modules of `fastbp.exchange.torch_layers`. trainable=False becomes
+        A Dense becomes a Linear and, unless its activation is the identity, an activation module. Layers that PyTorch
+        does not have, such as Residual, become modules of `fastbp.exchange.torch_layers`. trainable=False becomes
         requires_grad=False. Regularizers, constraints, learning-rate multipliers, loss and optimizer are not kept.
 
     Raises

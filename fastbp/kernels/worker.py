@@ -19,6 +19,7 @@ from fastbp.kernels.pieces import call_node, call_update, worker_zero
 from fastbp.kernels.schema import fields as field
 from fastbp.kernels.schema import operations as op
 
+BATCH_NORM = field.code_of("batch_norm")
 OK, LOSS_NOT_FINITE, UPDATE_NOT_FINITE = range(3)
 
 
@@ -51,7 +52,7 @@ def units_of(c, row, what):
         return product_units(c, row, what)
     if row.N_TABLES and what == op.WEIGHTS:
         return row.WEIGHTS_UNITS
-    blocks = what == op.WEIGHTS or (row.KIND == field.BATCH_NORM and c.backward)
+    blocks = what == op.WEIGHTS or (row.KIND == BATCH_NORM and c.backward)
     return row.PANELS if blocks else c.panels
 
 

@@ -10,8 +10,6 @@ from fastbp.layers.base import Layer
 from fastbp.spec import LayerSpec
 from fastbp.util.fields import set_fields
 
-__all__ = ["Activation"]
-
 
 @final
 @dataclass(frozen=True)

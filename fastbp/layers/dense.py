@@ -11,8 +11,6 @@ from fastbp.spec import LayerSpec
 from fastbp.util.arguments import count, flag
 from fastbp.util.fields import set_fields
 
-__all__ = ["Dense"]
-
 
 @final
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from fastbp.spec import LayerSpec
 from fastbp.util.arguments import real
 from fastbp.util.fields import set_fields
 
-__all__ = ["Dropout", "GaussianNoise"]
-
 
 @final
 @dataclass(frozen=True)

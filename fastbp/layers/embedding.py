@@ -12,8 +12,6 @@ from fastbp.spec import LayerSpec
 from fastbp.util.arguments import count
 from fastbp.util.fields import set_fields
 
-__all__ = ["ColumnEmbedding"]
-
 
 @final
 @dataclass(frozen=True, init=False)

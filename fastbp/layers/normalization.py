@@ -12,8 +12,6 @@ from fastbp.spec import LayerSpec
 from fastbp.util.arguments import real
 from fastbp.util.fields import set_fields
 
-__all__ = ["BatchNorm", "LayerNorm"]
-
 ONES, ZEROS = Constant(1.0), Zeros()
 
 

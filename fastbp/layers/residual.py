@@ -10,8 +10,6 @@ from fastbp.layers.base import Layer, as_layers
 from fastbp.spec import LayerSpec
 from fastbp.util.fields import set_fields
 
-__all__ = ["Residual"]
-
 
 @final
 @dataclass(frozen=True)

@@ -33,8 +33,7 @@ class Sequential(TrainableNetwork):
     Parameters
     ----------
     layers : iterable of Layer
-        From input to output: `Dense`, `Activation`, `BatchNorm`, `LayerNorm`, `Dropout`, `GaussianNoise` and
-        `Residual`; the first may be a `ColumnEmbedding`. At least one Dense.
+        From input to output, at least one a `Dense`; a `ColumnEmbedding` must be the first.
     input_size : int, optional
         Number of features. Inferred from the first X if not given.
     seed : int, default 0
@@ -156,9 +155,9 @@ class Sequential(TrainableNetwork):
     def get_weights(self) -> list[Array]:
         """Copies of all weights, layer by layer.
 
-        Dense: kernel (in, out) and, with use_bias, bias (out,). BatchNorm: gamma, beta, moving_mean, moving_variance.
-        LayerNorm: gamma, beta. ColumnEmbedding: its tables (codes, dimension), by column. Residual: the weights of its
-        layers, then the kernel of its projection, if any.
+        Dense: kernel (in, out) and, with use_bias, bias (out,). ColumnEmbedding: its tables (codes, dimension), by
+        column. Residual: the weights of its layers, then the kernel of its projection, if any. Others: arrays (units,),
+        such as gamma and beta, in the order in which the notes of the layer list them.
 
         Raises
         ------

@@ -37,8 +37,8 @@ class Layer:
     number : int
         Index of the node.
     weights, gradients : sequence of arrays
-        Kernel and bias of "dense", gamma and beta of "batch_norm" and "layer_norm", tables of "embedding"; their
-        gradients.
+        Kernel and bias of "dense", gamma and beta of "batch_norm" and "layer_norm", tables of "embedding", scale of
+        "scale"; their gradients.
     statistics : sequence of arrays
         Moving mean and variance of "batch_norm".
     passes : tuple of (bool, bool)
@@ -98,6 +98,48 @@ def activation_delta(dA: Array, Z: Array, A: Array, spec: LayerSpec) -> Array:
     return dA
 
 
+def pre_activation(
+    spec: LayerSpec,
+    weights: Sequence[Array],
+    A_below: Array,
+    A_skip: Array | None = None,
+    statistics: Sequence[Array] = (),
+    room: Array | None = None,
+) -> tuple[Array, Normalized | None]:
+    """Z of one node, and what normalization keeps for the backward pass; dropout and noise let everything pass.
+
+    Parameters
+    ----------
+    spec : LayerSpec
+        The operation.
+    weights : sequence of arrays
+        As in `Layer`.
+    A_below, A_skip : array, shape (rows, inputs)
+        Its inputs; the second of "add" alone.
+    statistics : sequence of arrays
+        Moving mean and variance to normalize with; none: those of the batch.
+    room : array, optional
+        Where the product of "dense" goes.
+    """
+    match spec.kind:
+        case "dense":  # Z = A_below W + b
+            Z: Array = np.matmul(A_below, weights[0], out=room)
+            if spec.use_bias:
+                Z += weights[1]
+            return Z, None
+        case "batch_norm" | "layer_norm":
+            return _normalized(spec, weights, A_below, statistics)
+        case "embedding":
+            return embed(A_below, spec, weights), None
+        case "scale":  # Z = A_below s
+            return A_below * weights[0], None
+        case "add":
+            assert A_skip is not None
+            return A_below + A_skip, None
+        case _:
+            return A_below, None
+
+
 class Tape(NamedTuple):
     """What the forward pass keeps of a node for the backward pass; saved: Normalized, or the dropout mask."""
 
@@ -132,25 +174,17 @@ def forward(X: Array, layers: Sequence[Layer], draw: Draw | None = None) -> tupl
         A_below = outputs[layer.below]
         saved: Any = None
         match layer.spec.kind:
-            case "dense":  # Z = A_below W + b
-                Z = np.matmul(A_below, layer.weights[0], out=layer.Z[: len(X)])
-                if layer.spec.use_bias:
-                    Z += layer.weights[1]
-            case "batch_norm" | "layer_norm":
-                Z, saved = _normalized(A_below, layer, draw is not None)
             case "dropout" if draw is not None:
                 saved = dropout_mask(draw, layer.number, A_below.shape, layer.spec.values[0])
                 Z = _dropped(A_below, saved, layer)
             case "noise" if draw is not None:
                 deviation = np.asarray(layer.spec.values[0], A.dtype)
                 Z = A_below + deviation * normal(draw, layer.number, A_below.shape, A.dtype)
-            case "embedding":
-                Z = embed(A_below, layer.spec, layer.weights)
-            case "add":
-                assert layer.skip is not None
-                Z = A_below + outputs[layer.skip]
             case _:
-                Z = A_below
+                A_skip = None if layer.skip is None else outputs[layer.skip]
+                statistics = layer.statistics if draw is None else ()
+                room = layer.Z[: len(X)] if layer.spec.kind == "dense" else None
+                Z, saved = pre_activation(layer.spec, layer.weights, A_below, A_skip, statistics, room)
         if layer.spec.kind == "dense" and layer.spec.activation == "relu":
             A = np.maximum(Z, 0, out=Z)  # in place: its derivative does not need Z
         else:
@@ -194,6 +228,9 @@ def backward(dA: Array, layers: Sequence[Layer], tape: list[Tape]) -> None:
                 embedding_gradients(A_below, dZ, layer.spec, layer.gradients)
             case "dropout":
                 dA_below = _dropped(dZ, saved, layer)
+            case "scale":  # ds = column sums of dZ A_below, dA_below = dZ s
+                (dZ * A_below).sum(axis=0, out=layer.gradients[0])
+                dA_below = dZ * layer.weights[0]
         if layer.skip is not None and layer.passes[1]:  # a sum passes its derivative to both inputs
             _pass(derivatives, layer.skip, dZ.copy())
         if layer.passes[0]:
@@ -224,13 +261,15 @@ def embedding_gradients(X: Array, dZ: Array, spec: LayerSpec, gradients: Sequenc
         start += dimension
 
 
-def _normalized(X: Array, layer: Layer, training: bool) -> tuple[Array, Normalized | None]:
-    gamma, beta = layer.weights
-    *_, epsilon = layer.spec.values
-    if layer.spec.kind == "batch_norm" and not training:
-        mean, variance = layer.statistics
+def _normalized(
+    spec: LayerSpec, weights: Sequence[Array], X: Array, statistics: Sequence[Array]
+) -> tuple[Array, Normalized | None]:
+    gamma, beta, *_ = weights
+    *_, epsilon = spec.values
+    if statistics:
+        mean, variance = statistics
         return gamma * normalize_with(X, mean, variance, epsilon) + beta, None
-    saved = normalize(X, epsilon, COLUMNS if layer.spec.kind == "batch_norm" else ROWS)
+    saved = normalize(X, epsilon, COLUMNS if spec.kind == "batch_norm" else ROWS)
     return gamma * saved.X_hat + beta, saved
 
 

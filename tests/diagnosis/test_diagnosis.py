@@ -120,6 +120,7 @@ LAYERS = {
     "batch_norm": (fastbp.BatchNorm(), "BatchNorm", 4),
     "layer_norm": (fastbp.LayerNorm(), "LayerNorm", 2),
     "dropout": (fastbp.Dropout(0.25), "Dropout(0.25)", 0),
+    "scale": (fastbp.Scale(), "Scale", 1),
     "noise": (fastbp.GaussianNoise(0.1), "GaussianNoise(0.1)", 0),
 }
 
@@ -135,7 +136,7 @@ def test_nodes_of_every_kind_have_a_label_and_arrays(kind):
 DEEP = [
     Dense(16, kernel_initializer="he_normal"), fastbp.BatchNorm(), fastbp.Activation("relu"),
     fastbp.Residual([Dense(16, "tanh"), fastbp.Dropout(0.2), Dense(16)]), fastbp.LayerNorm(),
-    fastbp.Residual([Dense(12, "gelu", kernel_regularizer=fastbp.L2(1e-3)), fastbp.GaussianNoise(0.1)]),
+    fastbp.Scale(), fastbp.Residual([Dense(12, "gelu", kernel_regularizer=fastbp.L2(1e-3)), fastbp.GaussianNoise(0.1)]),
 ]  # fmt: skip
 
 
@@ -171,19 +172,20 @@ def test_outputs_of_every_kind(rng):
         LayerSpec(4, use_bias=False, below=0),  # 4: the projection
         LayerSpec(4, "relu", kind="add", below=3, skip=4),  # 5
         LayerSpec(4, kind="layer_norm", values=(1e-5,)),  # 6
+        LayerSpec(4, "tanh", kind="scale"),  # 7
     ]
-    shapes = [(3, 5), (5,), (5, 4), (4,), (4,), (4,), (4,), (4,), (5, 4), (4,), (4,)]
+    shapes = [(3, 5), (5,), (5, 4), (4,), (4,), (4,), (4,), (4,), (5, 4), (4,), (4,), (4,)]
     weights = [rng.normal(size=shape) for shape in shapes]
     X = rng.normal(size=(20, 3))
     got = inspection.outputs(inspection.nodes(specs), weights, X)
-    W0, b0, W1, b1, gamma, beta, _, _, W4, scale, shift = weights
+    W0, b0, W1, b1, gamma, beta, _, _, W4, scale, shift, factors = weights
     A0 = np.tanh(X @ W0 + b0)
     Z1 = A0 @ W1 + b1
     A2 = np.maximum((Z1 - Z1.mean(0)) / np.sqrt(Z1.var(0) + 1e-5) * gamma + beta, 0)
     A4 = A0 @ W4
     A5 = np.maximum(A2 + A4, 0)
     A6 = (A5 - A5.mean(1)[:, None]) / np.sqrt(A5.var(1)[:, None] + 1e-5) * scale + shift
-    for output, expected in zip(got, [A0, Z1, A2, A2, A4, A5, A6], strict=True):
+    for output, expected in zip(got, [A0, Z1, A2, A2, A4, A5, A6, np.tanh(A6 * factors)], strict=True):
         np.testing.assert_allclose(output.A, expected, rtol=1e-12, atol=1e-12)
     assert got[4].below is got[0].A
 

@@ -67,6 +67,7 @@ BATCH_NORM: dict[str, Any] = {"kind": "batch_norm", "values": (0.1, 1e-5)}
 LAYER_NORM: dict[str, Any] = {"kind": "layer_norm", "values": (1e-5,)}
 DROPOUT: dict[str, Any] = {"kind": "dropout", "values": (0.3,)}
 NOISE: dict[str, Any] = {"kind": "noise", "values": (0.5,)}
+SCALE: dict[str, Any] = {"kind": "scale"}
 ADD: dict[str, Any] = {"kind": "add"}
 
 

@@ -18,6 +18,7 @@ from tests.engine.cases import (
     DROPOUT,
     LAYER_NORM,
     NOISE,
+    SCALE,
     assert_same_bits,
     everything,
     make_data,
@@ -48,6 +49,10 @@ SMALL |= {
     "frozen": Network(4, [spec(5, "tanh", l1=0.1, trainable=False), spec(5, trainable=False, **BATCH_NORM), spec(3)]),
     "batch norm and softmax": Network(4, [spec(3), spec(3, "softmax", **BATCH_NORM)], "cross_entropy"),
     "layer norm and softmax": Network(4, [spec(3), spec(3, "softmax", **LAYER_NORM)], "mse"),
+    "scale and softmax": Network(4, [spec(3), spec(3, "softmax", **SCALE)], "cross_entropy"),
+    "frozen scale": Network(4, [spec(4, **SCALE), spec(5), spec(5, "tanh", trainable=False, **SCALE), spec(3)]),
+    "scales of other rates": Network(4, [spec(4, multiplier=0.5, **SCALE), spec(5), spec(5, multiplier=2.0, **SCALE),
+                                         spec(3)]),
     "a sum and sigmoid": Network(3, [spec(3), spec(3, "sigmoid", skip=-1, **ADD)], "binary_cross_entropy"),
     "masks above softmax's logits": Network(4, [spec(5), spec(5, **DROPOUT), spec(5, **NOISE)], "cross_entropy"),
     "one unit": Network(1, [spec(1, "tanh"), spec(1, **BATCH_NORM), spec(1), spec(1, **DROPOUT), spec(1, skip=1, **ADD),
@@ -83,6 +88,9 @@ LARGE = {
                                  spec(17, "softmax")], "cross_entropy"),
     "norms on the input": Network(300, [spec(300, **BATCH_NORM), spec(300, "tanh", **LAYER_NORM), spec(130),
                                         spec(130, "tanh", **BATCH_NORM)]),
+    "scales": Network(17, [
+        spec(17, **SCALE), spec(130, "tanh"), spec(130, "gelu", **SCALE), *block(3, 130, SCALE, "tanh"),
+        *projected(8, 17, SCALE, "silu"), spec(300), spec(300, **DROPOUT), spec(300, **SCALE), spec(300, **SCALE)]),
     "one unit between": Network(17, [spec(1, "tanh"), spec(1, **BATCH_NORM), spec(300, "tanh"), spec(300, **LAYER_NORM),
                                      spec(1), spec(1, skip=1, **ADD)]),
 }  # fmt: skip
@@ -315,9 +323,9 @@ def test_a_statistic_that_is_not_finite_stays_out() -> None:
 # -- nodes with a rate of their own, and without one -----------------------------------------------------------------
 FROZEN = [
     spec(19, "tanh"), spec(18, trainable=False), spec(18, trainable=False, **BATCH_NORM), spec(18, "relu"),
-    spec(18, trainable=False, **LAYER_NORM), spec(3),
+    spec(18, trainable=False, **LAYER_NORM), spec(18, trainable=False, **SCALE), spec(3),
 ]  # fmt: skip
-STILL = [2, 3, 4, 5, 10, 11]  # the places of what does not learn; 6 and 7 are moving statistics
+STILL = [2, 3, 4, 5, 10, 11, 12]  # the places of what does not learn; 6 and 7 are moving statistics
 UPDATE_SPECS = {
     "fused": None, "clipped": UpdateSpec(clipvalue=0.1, clipnorm=0.5), "global": UpdateSpec(global_clipnorm=0.1),
     "accumulated": UpdateSpec(accumulation=2), "averaged": UpdateSpec(ema_momentum=0.9),
@@ -339,17 +347,17 @@ def test_what_is_frozen_keeps_its_bits(update_spec: str, optimizer: str) -> None
 
 @pytest.mark.parametrize("update_spec", [None, UpdateSpec(clipvalue=1e6)])
 def test_a_multiplier_scales_the_step(update_spec: UpdateSpec | None) -> None:
-    """Of kernel, bias, gamma and beta; to four roundings of the weight, whose size is about 1, and some of the step."""
-    layers = [spec(19, "tanh"), spec(19, **BATCH_NORM), spec(19, **LAYER_NORM), spec(3)]
+    """Of all arrays; to four roundings of the weight, whose size is about 1, and some of the step."""
+    layers = [spec(19, "tanh"), spec(19, **BATCH_NORM), spec(19, **LAYER_NORM), spec(19, **SCALE), spec(3)]
     X, y = make_data(20, 7, 3)
     steps = []
-    for factors in ((1, 1, 1, 1), (0.5, 2, 3, 0)):
+    for factors in ((1, 1, 1, 1, 1), (0.5, 2, 3, 1.5, 0)):
         scaled = [layer._replace(multiplier=factor) for layer, factor in zip(layers, factors, strict=True)]
         engine = make_engine(7, scaled, update_spec=update_spec)
         before = engine.get_weights()
         train(engine, X, y, "sgd", [0, 20])
         steps.append([b - a for a, b in zip(before, engine.get_weights(), strict=True)])
-    for factor, places in zip((0.5, 2, 3, 0), ((0, 1), (2, 3), (6, 7), (8, 9)), strict=True):
+    for factor, places in zip((0.5, 2, 3, 1.5, 0), ((0, 1), (2, 3), (6, 7), (8,), (9, 10)), strict=True):
         for i in places:
             plain, own = steps[0][i], steps[1][i]
             np.testing.assert_allclose(own, factor * plain, rtol=0, atol=8 * np.finfo("float32").eps)

@@ -11,7 +11,7 @@ from fastbp import optimizers
 from fastbp.engine.engine import Engine
 from fastbp.reference import ReferenceEngine
 from fastbp.spec import LayerSpec, Report, UpdateSpec
-from tests.engine.cases import ADD, BATCH_NORM, DROPOUT, LAYER_NORM, make_data, spec
+from tests.engine.cases import ADD, BATCH_NORM, DROPOUT, LAYER_NORM, SCALE, make_data, spec
 from tests.reference.test_updates import CASES
 
 jit = pytest.mark.jit
@@ -30,10 +30,10 @@ NETWORKS: dict[str, list[LayerSpec]] = {
     "plain": [spec(6, "tanh"), spec(3)],
     "all nodes": [
         spec(37, **DROPOUT), spec(33, "tanh"), spec(33, "tanh", **LAYER_NORM), spec(40, use_bias=False),
-        spec(40, "gelu", **BATCH_NORM), spec(33), spec(33, skip=2, **ADD), spec(17),
+        spec(40, "gelu", **BATCH_NORM), spec(40, **SCALE), spec(33), spec(33, skip=2, **ADD), spec(17),
     ],
 }  # fmt: skip
-PLACES = {"plain": (0, 1), "all nodes": (1, 5)}
+PLACES = {"plain": (0, 1), "all nodes": (1, 6)}
 INPUTS = {"plain": 4, "all nodes": 37}
 BOUNDS = np.array([0, 20, 40, 57, 58, 75, 90, 110, 130, 140])
 FIRST = 5  # steps of the first of two calls, so that one ends between two updates

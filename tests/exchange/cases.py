@@ -23,6 +23,7 @@ from fastbp import (
     LayerNorm,
     LeakyReLU,
     Residual,
+    Scale,
     Sequential,
     activations,
 )
@@ -40,6 +41,7 @@ CASES: dict[str, list[Any]] = {
     "no bias": [Dense(7, "tanh", use_bias=False), Dense(2, use_bias=False)],
     "BatchNorm": [BatchNorm(0.3, 1e-3), Dense(4), BatchNorm(), Activation("relu"), BatchNorm(trainable=False)],
     "LayerNorm": [LayerNorm(1e-3), Dense(9), LayerNorm(), Activation("gelu"), LayerNorm(trainable=False)],
+    "Scale": [Scale(), Dense(7), Scale(), Activation("tanh"), Scale(trainable=False), Residual([Dense(7), Scale()])],
     "Dropout": [Dropout(0.1), Dense(7, "relu"), Dropout(0.5), Dense(3), Dropout(0.2)],
     "GaussianNoise": [GaussianNoise(0.5), Dense(7, "relu"), GaussianNoise(0.1), Dense(3)],
     "Residual": [Dense(7), Residual([Dense(7, "relu")]), Activation("relu"), Residual([Dense(5), Dense(7)])],
@@ -97,6 +99,9 @@ class Exact:
                     A = self.batch_norm(A, epsilon, *W.values())
                 case LayerNorm(epsilon=epsilon):
                     A = self.layer_norm(A, epsilon, *W.values())
+                case Scale():
+                    value = A.value * W["scale"]
+                    A = Bounded(value, np.abs(W["scale"]) * A.error + self.u * np.abs(value) + self.smallest)
                 case Residual():
                     below = self.product(A, W["projection"], self.wide(0)) if W else A
                     F = self.layers(part.within, A)

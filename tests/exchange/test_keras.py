@@ -18,6 +18,7 @@ from fastbp import (
     GaussianNoise,
     LayerNorm,
     Residual,
+    Scale,
     Sequential,
     exchange,
 )
@@ -141,6 +142,8 @@ READ = {
     "elu": (lambda: layers.ELU(alpha=0.25), [Activation(fastbp.ELU(0.25))]),
     "dropout": (lambda: layers.Dropout(0.25), [Dropout(0.25)]),
     "noise": (lambda: layers.GaussianNoise(0.25), [GaussianNoise(0.25)]),
+    "scale": (lambda: layers.EinsumDense("ab,b->ab", 3, activation="tanh"), [Scale(), Activation("tanh")]),
+    "held scale": (lambda: layers.EinsumDense("ab,b->ab", 3, trainable=False), [Scale(trainable=False)]),
     "held": (lambda: layers.LayerNormalization(trainable=False), [LayerNorm(1e-3, trainable=False)]),
     "no affine weights": (
         lambda: layers.BatchNormalization(center=False, scale=False, trainable=False),
@@ -209,6 +212,11 @@ REFUSED = {
     "an activation": (chain(lambda: layers.Dense(3, activation="hard_sigmoid")), "activation 'hard_sigmoid'.*one of"),
     "an operation": (graph(lambda x: layers.Dense(2)(ops.exp(x))), "is Exp"),
     "a bounded relu": (chain(lambda: layers.ReLU(max_value=6)), "max_value=6"),
+    "a product": (chain(lambda: layers.EinsumDense("ab,bc->ac", 3)), "computes 'ab,bc->ac', .* or a Dense"),
+    "a scale with a bias": (chain(lambda: layers.EinsumDense("ab,b->ab", 4, bias_axes="b")), "without bias_axes"),
+    "a scale with a penalty": (
+        chain(lambda: layers.EinsumDense("ab,b->ab", 4, kernel_regularizer="l2")), "has a regularizer or a constraint"
+    ),
     "a penalty": (
         chain(lambda: layers.Dense(3, kernel_regularizer=keras.regularizers.OrthogonalRegularizer())), "OrthogonalRegu"
     ),

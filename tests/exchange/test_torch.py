@@ -1,6 +1,7 @@
 """PyTorch: modules that compute what models do, in training too, and models made of modules and of weights."""
 
 import copy
+import importlib
 import io
 import sys
 
@@ -13,6 +14,7 @@ from fastbp.exchange import ExchangeError, torch_modules
 from tests.exchange.cases import CASES, INPUTS, assert_alike, assert_same_weights, make, rows
 
 torch = pytest.importorskip("torch")
+torch_layers = importlib.import_module("fastbp.exchange.torch_layers")
 nn = torch.nn
 F = nn.functional
 
@@ -126,6 +128,7 @@ def test_modules_are_pickled_and_copied():
     for other in (torch.load(file, weights_only=False), copy.deepcopy(module)):
         np.testing.assert_array_equal(outputs(other, X), outputs(module, X))
     assert "GaussianNoise(stddev=0.1)" in repr(module)
+    assert "Scale(6)" in repr(exchange.to_torch(make("Scale")))
 
 
 def test_noise_is_drawn_in_training_alone():
@@ -210,6 +213,7 @@ LAYERS = {
     "momentum": (nn.BatchNorm1d(4, 1e-3, 0.25), fastbp.BatchNorm(0.25, 1e-3)),
     "row norms": (nn.LayerNorm(4, 1e-4, elementwise_affine=False), LayerNorm(1e-4, trainable=False)),
     "dropout": (nn.Dropout(0.25), Dropout(0.25)),
+    "scale": (torch_layers.Scale(4), fastbp.Scale()),
     "leaky": (nn.LeakyReLU(0.2), Activation(fastbp.LeakyReLU(0.2))),
     "elu": (nn.ELU(0.2), Activation(fastbp.ELU(0.2))),
     "celu": (nn.CELU(0.2), Activation(fastbp.CELU(0.2))),

@@ -22,6 +22,7 @@ from fastbp import (
     LayerNorm,
     MaxNorm,
     Residual,
+    Scale,
     Sequential,
     regularizers,
 )
@@ -49,7 +50,7 @@ def everything():
         BatchNorm(0.2),
         Activation("relu"),
         Residual([LayerNorm(), Dense(8, "gelu", learning_rate_multiplier=0.5), Dropout(0.25), Dense(6)]),
-        Residual([Dense(5, "tanh"), Residual([BatchNorm(), Activation("silu")]), BatchNorm(trainable=False)]),
+        Residual([Dense(5, "tanh"), Residual([BatchNorm(), Activation("silu")]), BatchNorm(trainable=False), Scale()]),
         Activation("elu"),
         Dropout(0.5),
         Dense(4, "softmax", kernel_regularizer=L1L2(1e-4, 1e-3), kernel_constraint=MaxNorm(3)),
@@ -82,11 +83,11 @@ BN, LN = {"kind": "batch_norm", "values": (0.1, 1e-5)}, {"kind": "layer_norm", "
 GRAPHS = {  # the layers, on 3 inputs: the labels, the specs, the names of the weights
     "an activation becomes part of what computes": (
         [Dense(5), Activation("relu"), BatchNorm(), Activation("tanh"), LayerNorm(), Activation("elu"),
-         Activation("relu")],
-        ["Dense(5, relu)", "BatchNorm(tanh)", "LayerNorm(elu)", "Activation(relu)"],
+         Activation("relu"), Scale(), Activation("gelu")],
+        ["Dense(5, relu)", "BatchNorm(tanh)", "LayerNorm(elu)", "Activation(relu)", "Scale(gelu)"],
         [LayerSpec(5, "relu"), LayerSpec(5, "tanh", **BN), LayerSpec(5, "elu", 1.0, **LN),
-         LayerSpec(5, "relu", use_bias=False, kind="activation")],
-        "0.kernel 0.bias 1.gamma 1.beta 1.moving_mean 1.moving_variance 2.gamma 2.beta",
+         LayerSpec(5, "relu", use_bias=False, kind="activation"), LayerSpec(5, "gelu", kind="scale")],
+        "0.kernel 0.bias 1.gamma 1.beta 1.moving_mean 1.moving_variance 2.gamma 2.beta 4.scale",
     ),
     "but not of dropout, noise or what is outside of its block": (
         [Dense(5), Dropout(0.5), Activation("relu"), GaussianNoise(0.1), Activation("relu"), Dense(4),
@@ -126,13 +127,14 @@ GRAPHS = {  # the layers, on 3 inputs: the labels, the specs, the names of the w
     "what a layer says of its training": (
         [Dense(4, kernel_regularizer=L1L2(0.1, 0.2), trainable=False), BatchNorm(0.3, 0.01, trainable=False),
          Dense(4, kernel_regularizer="l2", kernel_constraint=MaxNorm(5), learning_rate_multiplier=3),
-         LayerNorm(0.5, learning_rate_multiplier=0)],
-        ["Dense(4, identity)", "BatchNorm", "Dense(4, identity)", "LayerNorm"],
+         LayerNorm(0.5, learning_rate_multiplier=0), Scale(trainable=False, learning_rate_multiplier=2)],
+        ["Dense(4, identity)", "BatchNorm", "Dense(4, identity)", "LayerNorm", "Scale"],
         [LayerSpec(4, l1=0.1, l2=0.2, trainable=False),
          LayerSpec(4, kind="batch_norm", values=(0.3, 0.01), trainable=False),
          LayerSpec(4, l2=0.01, max_norm=5.0, multiplier=3.0),
-         LayerSpec(4, kind="layer_norm", values=(0.5,), multiplier=0.0)],
-        "0.kernel 0.bias 1.gamma 1.beta 1.moving_mean 1.moving_variance 2.kernel 2.bias 3.gamma 3.beta",
+         LayerSpec(4, kind="layer_norm", values=(0.5,), multiplier=0.0),
+         LayerSpec(4, kind="scale", multiplier=2.0, trainable=False)],
+        "0.kernel 0.bias 1.gamma 1.beta 1.moving_mean 1.moving_variance 2.kernel 2.bias 3.gamma 3.beta 4.scale",
     ),
 }  # fmt: skip
 
@@ -153,9 +155,9 @@ def test_layers_make_a_graph(case):
 
 
 def test_weights_start_where_they_should():
-    model = Sequential([BatchNorm(), LayerNorm(), Residual([Dense(5)])], input_size=3)
-    gamma, beta, mean, variance, scale, shift, kernel, bias, projection = model.get_weights()
-    for ones in (gamma, variance, scale):
+    model = Sequential([BatchNorm(), LayerNorm(), Scale(), Residual([Dense(5)])], input_size=3)
+    gamma, beta, mean, variance, scale, shift, factors, kernel, bias, projection = model.get_weights()
+    for ones in (gamma, variance, scale, factors):
         np.testing.assert_array_equal(ones, np.ones(3))
     for zeros in (beta, mean, shift):
         np.testing.assert_array_equal(zeros, np.zeros(3))
@@ -185,6 +187,8 @@ BAD_LAYERS = {
     "epsilon": (lambda: BatchNorm(epsilon=0), ValueError, "epsilon must be at least 1e-30"),
     "epsilon of rows": (lambda: LayerNorm(-1e-5), ValueError, "epsilon"),
     "trainable": (lambda: LayerNorm(trainable=1), TypeError, "trainable must be True or False"),
+    "trainable scale": (lambda: Scale(trainable="no"), TypeError, "trainable must be True or False"),
+    "multiplier of a scale": (lambda: Scale(learning_rate_multiplier=-1), ValueError, "trainable=False"),
     "multiplier": (lambda: Dense(3, learning_rate_multiplier=-1), ValueError, "trainable=False"),
     "regularizer": (lambda: Dense(3, kernel_regularizer="l3"), ValueError, "one of l1, l2, got 'l3'"),
     "regularizer uncalled": (lambda: Dense(3, kernel_regularizer=L2), TypeError, "such as L2(1e-4)"),
@@ -233,10 +237,11 @@ Residual(elu)         (n, 5)                 0
   Residual            (n, 5)                 0
     BatchNorm(silu)   (n, 5)                20
   BatchNorm           (n, 5)                20
+  Scale               (n, 5)                 5
   Projection(5)       (n, 5)                30
 Dropout(0.5)          (n, 5)                 0
 Dense(4, softmax)     (n, 4)                24
-total                                      293
+total                                      298
 non-trainable                               42"""
     assert model.summary() == table
 
@@ -366,8 +371,9 @@ def test_a_copy_goes_on_as_the_model_would(way, tmp_path):
 def test_tensors_in_files_are_named_by_layers(tmp_path):
     trained().save(tmp_path / "model")
     contents, _ = checkpoint.read(tmp_path / "model")
-    assert {"1.kernel", "2.moving_mean", "3.0.gamma", "4.1.0.beta", "4.projection.kernel"} <= set(contents.tensors)
-    assert "optimizer.0.4.projection.kernel" in contents.tensors
+    names = {"1.kernel", "2.moving_mean", "3.0.gamma", "4.1.0.beta", "4.3.scale", "4.projection.kernel"}
+    assert names <= set(contents.tensors)
+    assert {"optimizer.0.4.projection.kernel", "optimizer.0.4.3.scale"} <= set(contents.tensors)
     assert "optimizer.0.2.moving_mean" not in contents.tensors
     assert contents.model["steps_trained"] == 8
 
@@ -431,7 +437,7 @@ def test_a_file_of_blocks_in_blocks_without_end_is_refused(depth, tmp_path):
         snapshot.from_contents(contents)
 
 
-@pytest.mark.parametrize(("node", "label"), [(2, "BatchNorm(relu)"), (4, "Dense(8, gelu)"), (12, "Projection(5)")])
+@pytest.mark.parametrize(("node", "label"), [(2, "BatchNorm(relu)"), (4, "Dense(8, gelu)"), (13, "Projection(5)")])
 def test_a_warning_names_the_operation_that_diverged(node, label):
     trainer = trained(0, input_size=3)._trainer
     with pytest.warns(fastbp.DivergenceWarning) as caught:
@@ -464,6 +470,7 @@ FOLDED = {  # the layers, and those of the copy
     "an activation between": ([Dense(5, "relu"), BatchNorm(), Activation("tanh"), Dense(2)],
                               [Dense(5, "relu"), BatchNorm(), Activation("tanh"), Dense(2)]),
     "nothing to fold": ([Dense(5), LayerNorm(), Dense(2)], [Dense(5), LayerNorm(), Dense(2)]),
+    "scales stay": ([Dense(5), Scale(), BatchNorm()], [Dense(5), Scale(), BatchNorm()]),
     "within blocks": (
         [Dense(5), Residual([BatchNorm(), Dense(7), Activation("relu"), Dense(5), BatchNorm()]), BatchNorm(),
          Residual([Dropout(0.1), BatchNorm()]), Residual([Residual([Dense(4), BatchNorm()]), LayerNorm()]), Dense(1)],

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from fastbp.exchange import torch_layers
 from fastbp.reference import ReferenceEngine
 from fastbp.reference.random import Draw, dropout_mask, normal, philox, random_words
 from fastbp.spec import LayerSpec, Report
@@ -13,7 +14,8 @@ BATCH_NORM = {"kind": "batch_norm", "values": (0.1, 1e-5)}
 LAYER_NORM = {"kind": "layer_norm", "values": (1e-5,)}
 DROPOUT = {"kind": "dropout", "values": (0.3,)}
 NOISE = {"kind": "noise", "values": (0.5,)}
-KINDS = {"batch_norm": BATCH_NORM, "layer_norm": LAYER_NORM, "dropout": DROPOUT, "noise": NOISE}
+SCALE = {"kind": "scale"}
+KINDS = {"batch_norm": BATCH_NORM, "layer_norm": LAYER_NORM, "dropout": DROPOUT, "noise": NOISE, "scale": SCALE}
 
 
 def node(units: int, options: dict, activation: str = "identity", **more) -> LayerSpec:
@@ -28,7 +30,7 @@ NETWORKS |= {f"{name} on the input": [node(4, options), LayerSpec(3)] for name, 
 NETWORKS |= {f"{name} last": [LayerSpec(3), node(3, options)] for name, options in KINDS.items()}
 NETWORKS |= {
     f"{name} activated": [LayerSpec(5), node(5, options, "silu"), LayerSpec(3)]
-    for name, options in (("batch_norm", BATCH_NORM), ("layer_norm", LAYER_NORM))
+    for name, options in (("batch_norm", BATCH_NORM), ("layer_norm", LAYER_NORM), ("scale", SCALE))
 }
 NETWORKS |= {
     f"{name} in a block": [LayerSpec(5), LayerSpec(5), node(5, options), LayerSpec(5), node(5, {"kind": "add"}, skip=0),
@@ -80,7 +82,7 @@ def statistics_of(engine: ReferenceEngine) -> list[tuple[int, np.ndarray]]:
     result: list[tuple[int, np.ndarray]] = []
     place = 0
     for spec in (layer.spec for layer in engine._layers):
-        place += {"dense": 1 + spec.use_bias, "batch_norm": 2, "layer_norm": 2}.get(spec.kind, 0)
+        place += {"dense": 1 + spec.use_bias, "batch_norm": 2, "layer_norm": 2, "scale": 1}.get(spec.kind, 0)
         if spec.kind == "batch_norm":
             result += [(place, engine.get_weights()[place]), (place + 1, engine.get_weights()[place + 1])]
             place += 2
@@ -127,21 +129,21 @@ def test_a_derivative_reaches_no_node_below_which_there_are_no_weights() -> None
 
 # ---------------------------------------------------------------- beside PyTorch
 
-TORCH = {"batch_norm": torch.nn.BatchNorm1d, "layer_norm": torch.nn.LayerNorm}
+TORCH = {"batch_norm": torch.nn.BatchNorm1d, "layer_norm": torch.nn.LayerNorm, "scale": torch_layers.Scale}
 
 
 @pytest.mark.parametrize("kind", TORCH)
 def test_normalisation_trains_and_predicts_as_pytorch(kind: str) -> None:
     engine = make_engine([LayerSpec(5), node(5, KINDS[kind], "tanh"), LayerSpec(3)])
-    W, b, gamma, beta, *statistics, V, c = engine.get_weights()
+    W, b, *own, V, c = engine.get_weights()
     norm = TORCH[kind](5, dtype=torch.float64)
     model = torch.nn.Sequential(
         *(torch.nn.Linear(4, 5, dtype=torch.float64), norm, torch.nn.Tanh(), torch.nn.Linear(5, 3, dtype=torch.float64))
     )
-    buffers = [norm.running_mean, norm.running_var] if statistics else []
-    places = [model[0].weight, model[0].bias, norm.weight, norm.bias, *buffers, model[3].weight, model[3].bias]
+    theirs = [*norm.parameters(), *norm.buffers()][: len(own)]  # PyTorch counts batches, too
+    places = [model[0].weight, model[0].bias, *theirs, model[3].weight, model[3].bias]
     with torch.no_grad():
-        for place, array in zip(places, [W.T, b, gamma, beta, *statistics, V.T, c], strict=True):
+        for place, array in zip(places, [W.T, b, *own, V.T, c], strict=True):
             place.copy_(torch.tensor(array))
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     X, Y = make_data("mse", rows=40)

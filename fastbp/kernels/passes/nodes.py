@@ -26,33 +26,39 @@ from fastbp.kernels.microkernels import (
 from fastbp.kernels.passes.dense import activation, all_deltas, deltas
 from fastbp.kernels.schema import fields as field
 
+ACTIVATION, ADD, DROPOUT, NOISE = map(field.code_of, ("activation", "add", "dropout", "noise"))
+BATCH_NORM, LAYER_NORM, SCALE = map(field.code_of, ("batch_norm", "layer_norm", "scale"))
+
 
 @part
 def node_forward(c, row, layer, unit):
     """One unit of a node that is not dense."""
     kind, L = row.KIND, c.L
-    if kind == field.BATCH_NORM and c.backward:
+    if kind == BATCH_NORM and c.backward:
         batch_norm_block(c, row, unit)
         return
     M, N, epsilon = c.M, row.N, row.ALPHA + 2
     a, z = row.A + unit * row.APITCH, row.Z + unit * row.ZPITCH
-    if kind == field.ACTIVATION:
+    if kind == ACTIVATION:
         curve(c, row, N, a, z)
-    elif kind == field.ADD:
+    elif kind == ADD:
         add(c.table, N, M, a, M, row.B + unit * row.BPITCH, M, z)
         curve(c, row, N, z, z)
-    elif kind == field.BATCH_NORM:
+    elif kind == BATCH_NORM:
         batch_norm_predict(c.table, N, M, a, M, z, c.P, row.W, row.WPITCH, M, epsilon)
         curve(c, row, N, z, z)
-    elif kind == field.LAYER_NORM:
+    elif kind == LAYER_NORM:
         known = row.KNOWN + unit * row.ZPITCH if c.backward else row.SINK
         layer_norm(c.table, N, M, a, M, z, M, known, c.P, row.W, row.WPITCH,
                    M, row.STATS + unit * L, M, epsilon)
         curve(c, row, N, z, z)
-    elif kind == field.DROPOUT:
+    elif kind == DROPOUT:
         dropout(c.table, N, unit * L, c.random[2] + c.step, layer, row.THRESHOLD, c.random, 0, M, a, M, z,
                 M, row.F + unit * row.ZPITCH, M, row.ALPHA + 1)
-    else:
+    elif kind == SCALE:
+        scale(c, row, a, z)
+        curve(c, row, N, z, z)
+    elif kind == NOISE:
         noise(c.table, N, unit * L, c.random[2] + c.step, layer, c.random, 0, M, a, M, z,
               M, row.ALPHA + 1)
 
@@ -81,22 +87,34 @@ def batch_norm_block(c, row, b):
 def node_backward(c, row, unit):
     """Deltas of what a node that is not dense reads."""
     kind, L, N, M = row.KIND, c.L, row.N, c.M
-    if kind == field.BATCH_NORM:
+    if kind == BATCH_NORM:
         batch_norm_deltas(c, row, c.layers[row.BELOW], unit)
         return
     source = row.D + unit * row.DPITCH
-    if kind == field.ADD:
+    if kind == ADD:
         send(c, row, row.BELOW, row.SEND_BELOW, unit)
         send(c, row, row.SKIP, row.SEND_SKIP, unit)
         return
     below = c.layers[row.BELOW]
     target = below.D + unit * below.DPITCH
-    if kind == field.LAYER_NORM:
+    if kind == LAYER_NORM:
         layer_norm_backward(c.table, N, M, source, M, row.KNOWN + unit * row.ZPITCH,
                             c.P, row.W, M, row.STATS + unit * L, M, target)
+    elif kind == SCALE:
+        scale(c, row, source, target)
     else:
         copy(c, row, N, source, target)
     all_deltas(c, below, unit)
+
+
+@part
+def scale(c, row, a, z):
+    """A panel's lines times the weight of each."""
+    M, L = c.M, c.L
+    for k in range(row.N):
+        factor = c.P[row.W + k]
+        for i in range(k * L, k * L + L):
+            M[z + i] = M[a + i] * factor
 
 
 @part
@@ -139,17 +157,20 @@ def batch_norm_deltas(c, row, below, b):
 
 @part
 def node_weights(c, row, b):
-    """A block of gamma and beta: their gradients and update; and the moving statistics of a batch normalisation."""
+    """A block of each array, such as gamma and beta: gradients and update; and a batch normalisation's statistics."""
     M, P, L, lane, pitch = c.M, c.P, c.L, b * c.L, row.WPITCH
     height, sums, w = min(L, row.N - lane), row.GRADS + lane, row.W + lane
-    if row.KIND == field.LAYER_NORM or row.BELOW < 0:
+    if row.KIND == SCALE:
+        gains(c.table, height, c.batch, M, row.D + lane * L, row.DPITCH,
+              M, row.A + lane * L, row.APITCH, M, sums, pitch)
+    elif row.KIND == LAYER_NORM or row.BELOW < 0:
         gains(c.table, height, c.batch, M, row.D + lane * L, row.DPITCH,
               M, row.KNOWN + lane * L, row.ZPITCH, M, sums, pitch)
-    if row.KIND == field.BATCH_NORM and c.train:
+    if row.KIND == BATCH_NORM and c.train:
         move_statistics(c, row, lane, height)
     if c.train and not row.TRAINABLE:
         return
-    for j in range(2):
+    for j in range(row.ARRAYS):
         if c.fused:
             scalars = c.groups + (row.BIAS_RULE if j else row.KERNEL_RULE)
             update(c.table, c.rule, 1, 1, M, sums + j * pitch, 0, P, w + j * pitch, 0, c.stride,

@@ -5,8 +5,12 @@ from __future__ import annotations
 from fastbp import spec
 
 KINDS = tuple(spec.KINDS)  # of nodes, in the order of their codes
-(DENSE, ACTIVATION, BATCH_NORM, LAYER_NORM, DROPOUT, NOISE, ADD, EMBEDDING) = range(len(KINDS))
 INPUT, NOWHERE = -1, -2  # as numbers of nodes
+
+
+def code_of(kind: str) -> int:
+    """The number that stands for a kind of node in its row."""
+    return KINDS.index(kind)
 
 
 def length(kind: type) -> int:
@@ -21,7 +25,7 @@ class Layer:
      DPITCH, DT, TPITCH, OWN, BELOW, SKIP, B, BPITCH, SKIP_D, RAW, SEND_BELOW, SEND_SKIP, KNOWN, STATS, GRADS,
      THRESHOLD, KERNEL_RULE, BIAS_RULE, TRAINABLE, SPARSE, PIECE, TABLES, N_TABLES, FORWARD_SIZE, FORWARD_UNITS,
      FORWARD_SHARE, BACKWARD_SIZE, BACKWARD_UNITS, BACKWARD_SHARE, WEIGHTS_SIZE, WEIGHTS_UNITS,
-     WEIGHTS_SHARE) = range(51)
+     WEIGHTS_SHARE, ARRAYS) = range(52)
 
 
 class Table:
