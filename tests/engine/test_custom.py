@@ -132,7 +132,7 @@ def test_threads_give_the_same_bits() -> None:
 
 
 COUNT = """
-import test_custom as t
+from tests.engine import test_custom as t
 from fastbp.kernels import jit
 t.network(False).fit(t.X, t.Y)
 before = sorted(p.name for p in jit.cache_dir().glob("*/*"))
