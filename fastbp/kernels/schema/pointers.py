@@ -229,8 +229,6 @@ def worker_zero(typing_context: Any, c: Any) -> Any:
     return c(c), generate
 
 
-
-
 @intrinsic
 def pointer(typing_context: Any, address: Any) -> Any:
     def generate(context: Any, builder: Any, sig: Any, values: Any) -> Any:
@@ -253,6 +251,8 @@ def as_arrays(typing_context: Any, arguments: Any) -> Any:
                 populate_array(array, data=builder.bitcast(whole[i], array.data.type), shape=[WORD(1 << 40)],
                                strides=[itemsize], itemsize=itemsize, meminfo=None)
                 whole[i] = array._getvalue()
+            elif context.enable_nrt:  # the tuple owns a reference to what it holds
+                context.nrt.incref(builder, given, whole[i])
         return context.make_tuple(builder, made, whole)
 
     return made(arguments), generate
