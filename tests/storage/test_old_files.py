@@ -40,7 +40,8 @@ class Expected:
 
     def check(self, result):
         """Raise AssertionError unless a result, of names and arrays, is this one."""
-        here = [isa for isa, machine in self.machines.items() if machine == MACHINE]
+        # The plain loops leave it to LLVM which multiply-adds to fuse: their bits follow how they are compiled.
+        here = [isa for isa, machine in self.machines.items() if machine == MACHINE and isa != "portable"]
         names = {key.partition("/")[2] for key in self.arrays} - {"machine"}
         assert result.keys() == names
         for name, got in result.items():
