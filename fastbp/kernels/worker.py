@@ -20,7 +20,6 @@ from fastbp.kernels.schema import fields as field
 from fastbp.kernels.schema import operations as op
 
 BATCH_NORM = field.code_of("batch_norm")
-OK, LOSS_NOT_FINITE, UPDATE_NOT_FINITE = range(3)
 
 
 @inlined_part

@@ -205,7 +205,6 @@ def _cast_intrinsic(make: Any) -> Any:
 
 context_float32 = _cast_intrinsic(lambda t: ContextType(t.float32))
 context_float64 = _cast_intrinsic(lambda t: ContextType(t.float64))
-layer_at = _cast_intrinsic(lambda t: Row(PLACES["layers"].pointer))
 
 
 @intrinsic
