@@ -179,7 +179,7 @@ library draws masks of its own. Between two turns all rest for {SETTLE_SECONDS *
 With batch norm the Dense below has no bias, and dropout follows the ReLU. A residual block is
 relu(x + W₂ relu(W₁x + b₁) + b₂); AdamW's weight decay is {WEIGHT_DECAY}, and gradients are clipped to a global
 norm of {CLIP_NORM:g}. The CSR data are counts of words drawn by Zipf's law; GFLOP/s count products with stored elements
-alone. scikit-learn has neither normalisation nor residual blocks.
+alone. scikit-learn has neither normalization nor residual blocks.
 
 Measured on {date.today().isoformat()} by `python -m benchmarks.compare` on {here["processor"]}, {here["cores"]} cores,
 {here["system"]}, Python {here["python"]}; {packages}.

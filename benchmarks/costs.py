@@ -77,8 +77,8 @@ def between(network: Network, *kinds: Callable[[], Layer]) -> list[Layer]:
     result: list[Layer] = []
     for width in network.widths:
         made = [kind() for kind in kinds]
-        normalised = any(isinstance(layer, fastbp.BatchNorm | fastbp.LayerNorm) for layer in made)
-        result.append(fastbp.Dense(width, "identity" if normalised else "relu"))
+        normalized = any(isinstance(layer, fastbp.BatchNorm | fastbp.LayerNorm) for layer in made)
+        result.append(fastbp.Dense(width, "identity" if normalized else "relu"))
         for layer in made:
             result.append(layer)
             if isinstance(layer, fastbp.BatchNorm | fastbp.LayerNorm):

@@ -95,7 +95,7 @@ def adult() -> tuple[Any, Any, tuple[Any, Any]]:
 
 
 def encoder() -> Any:
-    """Numbers are standardised, categories become columns of 0 and 1."""
+    """Numbers are standardized, categories become columns of 0 and 1."""
     import pandas as pd
 
     def is_text(table: Any) -> list[Any]:

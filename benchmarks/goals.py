@@ -107,7 +107,7 @@ def load_mnist(seed: int) -> Task:
 
 
 def load_shuttle(seed: int) -> Task:
-    """Shuttle, a stratified fifth held out; arcsinh of the standardised features, a few of which reach far out."""
+    """Shuttle, a stratified fifth held out; arcsinh of the standardized features, a few of which reach far out."""
     task = prepare(datasets.split_table(_table("shuttle"), seed=seed))
     return task._replace(X=np.arcsinh(task.X), x_test=np.arcsinh(task.x_test))
 
@@ -141,7 +141,7 @@ def error(y: Array, answers: Array) -> float:
 
 
 def balanced_accuracy(y: Array, answers: Array) -> float:
-    """The mean over the classes of the share of their rows that is recognised."""
+    """The mean over the classes of the share of their rows that is recognized."""
     return float(np.mean([np.mean(answers[y == label] == label) for label in np.unique(y)]))
 
 
@@ -227,7 +227,7 @@ def dropout_and_max_norm(units: int, depth: int) -> tuple[Layer, ...]:
 
 
 def residual(units: int, depth: int) -> tuple[Layer, ...]:
-    """Hidden layers, each but the first in a residual block of its own that normalises what it reads."""
+    """Hidden layers, each but the first in a residual block of its own that normalizes what it reads."""
     block = fastbp.Residual([fastbp.LayerNorm(), relu(units)])
     return fastbp.Dense(units), *[block] * (depth - 1), fastbp.LayerNorm()
 
@@ -235,7 +235,7 @@ def residual(units: int, depth: int) -> tuple[Layer, ...]:
 GOALS = (
     Goal(
         "digits-deep",
-        "Digits, 200 layers, the 199 hidden ones of 64 ReLUs in residual blocks with layer normalisation",
+        "Digits, 200 layers, the 199 hidden ones of 64 ReLUs in residual blocks with layer normalization",
         "test error",
         load_digits,
         Recipe(residual(64, 199), 2e-3, 0.0, 15, 32),

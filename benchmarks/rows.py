@@ -35,7 +35,7 @@ def layer_specs(row: Row) -> list[LayerSpec]:
     dense = [LayerSpec(units, activation) for units, activation in specs(row)]
     match row.kind:
         case "batch_norm":
-            hidden = [node for spec in dense[:-1] for node in _normalised(spec.units, row.dropout)]
+            hidden = [node for spec in dense[:-1] for node in _normalized(spec.units, row.dropout)]
             return [*hidden, dense[-1]]
         case "residual":
             nodes = [LayerSpec(row.sizes[1])]
@@ -46,7 +46,7 @@ def layer_specs(row: Row) -> list[LayerSpec]:
     return dense
 
 
-def _normalised(units: int, rate: float) -> list[LayerSpec]:
+def _normalized(units: int, rate: float) -> list[LayerSpec]:
     nodes = [
         LayerSpec(units, use_bias=False),
         LayerSpec(units, "relu", kind="batch_norm", values=(MOMENTUM, EPSILON)),
@@ -110,7 +110,7 @@ def loss_of(weights: list[Array], work: Workload) -> float:
     """The loss over all the data in float64, without dropout, by batch norm's moving statistics."""
     match work.row.kind:
         case "batch_norm":
-            A = _forward_normalised(weights, work.X.astype(np.float64))
+            A = _forward_normalized(weights, work.X.astype(np.float64))
         case "residual":
             A = _forward_residual(weights, work.X.astype(np.float64))
         case _:
@@ -130,7 +130,7 @@ def _forward_dense(weights: list[Array], A: Any) -> Array:
     return np.asarray(A)
 
 
-def _forward_normalised(weights: list[Array], A: Array) -> Array:
+def _forward_normalized(weights: list[Array], A: Array) -> Array:
     *hidden, last, bias = (array.astype(np.float64) for array in weights)
     for i in range(0, len(hidden), 5):
         W, gamma, beta, mean, variance = hidden[i : i + 5]

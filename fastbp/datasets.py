@@ -48,7 +48,7 @@ class Split(NamedTuple):
     columns : tuple of str, optional
         Names of the features, where known.
     scale : float, optional
-        Divisor of the features; None to standardise each feature.
+        Divisor of the features; None to standardize each feature.
     """
 
     x_train: Array

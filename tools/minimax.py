@@ -2,7 +2,7 @@
 
     python tools/minimax.py            prints every table and its largest error; needs mpmath; some ten seconds
 
-A fit minimises the largest |weight (target - fit)| over the interval, on 700 Chebyshev points. Errors are those of the
+A fit minimizes the largest |weight (target - fit)| over the interval, on 700 Chebyshev points. Errors are those of the
 coefficients after rounding, in units of 2^-24 (2^-53).
 """
 

@@ -44,7 +44,7 @@ PEERS = {
 
 
 def can_train(name: str, row: Row) -> bool:
-    """Whether the peer knows such a network: scikit-learn has neither normalisation nor residual blocks."""
+    """Whether the peer knows such a network: scikit-learn has neither normalization nor residual blocks."""
     return name != "sklearn" or row.kind in ("dense", "csr")
 
 

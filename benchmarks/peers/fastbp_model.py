@@ -13,7 +13,7 @@ def make_layers(row: Row) -> list[Layer]:
     """The row's network."""
     layers: list[Layer]
     if row.kind == "batch_norm":
-        layers = [layer for units in row.sizes[1:-1] for layer in _normalised(units, row.dropout)]
+        layers = [layer for units in row.sizes[1:-1] for layer in _normalized(units, row.dropout)]
         return [*layers, fastbp.Dense(row.sizes[-1], "softmax")]
     if row.kind == "residual":
         layers = [fastbp.Dense(row.sizes[1])]
@@ -24,7 +24,7 @@ def make_layers(row: Row) -> list[Layer]:
     return [fastbp.Dense(units, activation) for units, activation in specs(row)]
 
 
-def _normalised(units: int, rate: float) -> list[Layer]:
+def _normalized(units: int, rate: float) -> list[Layer]:
     norm = fastbp.BatchNorm(MOMENTUM, EPSILON)
     layers: list[Layer] = [fastbp.Dense(units, use_bias=False), norm, fastbp.Activation("relu")]
     if rate:

@@ -31,7 +31,7 @@ class State(NamedTuple):
     t: Any
 
 
-def forward_normalised(
+def forward_normalized(
     weights: list[Any], statistics: list[Any], x: Any, key: Any, rate: float
 ) -> tuple[Any, list[Any]]:
     """The logits and the moving statistics that follow this batch's."""
@@ -64,7 +64,7 @@ def loss_of(weights: list[Any], statistics: list[Any], x: Any, y: Any, key: Any,
     """The loss of a batch in training, and the moving statistics after it."""
     if row.kind == "residual":
         return cross_entropy(forward_residual(weights, x), y), statistics
-    out, moved = forward_normalised(weights, statistics, x, key, row.dropout)
+    out, moved = forward_normalized(weights, statistics, x, key, row.dropout)
     return cross_entropy(out, y), moved
 
 

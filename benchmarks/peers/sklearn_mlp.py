@@ -1,6 +1,6 @@
 """scikit-learn: MLPRegressor and MLPClassifier through ``partial_fit``, one call a pass over the data.
 
-``partial_fit`` trains one pass in minibatches without the checks of ``fit`` for convergence. Regressors minimise half
+``partial_fit`` trains one pass in minibatches without the checks of ``fit`` for convergence. Regressors minimize half
 the mean square, so their learning rate is doubled to take the same steps. Adam's epsilon is added before the bias
 correction, which multiplies its effect by 1/sqrt(1 - beta_2^t) at first.
 """

@@ -34,13 +34,13 @@ print("200 layers, plain, sigmoid:")
 before, after = train([fastbp.Dense(64, "sigmoid")] * 199, adam())
 print(before.findings[0])
 
-print("\n200 layers, all but the first and the last in residual blocks, each normalised:")
+print("\n200 layers, all but the first and the last in residual blocks, each normalized:")
 block = fastbp.Residual([fastbp.LayerNorm(), fastbp.Dense(64, "relu", kernel_initializer="he_normal")])
 before, after = train([fastbp.Dense(64), *[block] * 198, fastbp.LayerNorm()], adam())
 print(f"{before.verdict} before training, {after.verdict} after it")
 
 # Each block without normalization adds as much as its input, so 30 of them enlarge the signal by 2 ** 15.
-print("\n30 residual blocks without normalisation:")
+print("\n30 residual blocks without normalization:")
 growing = [fastbp.Dense(64), *[fastbp.Residual([fastbp.Dense(64, "relu", kernel_initializer="he_normal")])] * 30]
 before, after = train(growing, fastbp.SGD(fastbp.CosineDecay(1.0, STEPS)))
 print(before.findings[0])

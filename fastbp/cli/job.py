@@ -40,7 +40,7 @@ RECIPES = {
 FILE_RECIPE = Recipe((128, 64), 64, 40)
 # Tables with categories: on a quarter of Adult's training rows held out, five times, accuracy is 85.9 %; with the
 # recipe for other files, which overfits, 84.0 %, without clipping 85.8 %, with one-hot codes only 85.4 %. Few rows are
-# soon memorised: 400 of them reach 84 % in 20 epochs, and 81 % in 100; `train._for_categories` sets the epochs.
+# soon memorized: 400 of them reach 84 % in 20 epochs, and 81 % in 100; `train._for_categories` sets the epochs.
 CATEGORIES_RECIPE = Recipe((128, 64), 256, 12, learning_rate=2e-3, schedule="cosine", clip=True)
 PLAIN_SGD_RATE = {"sgd": 0.1, "momentum": 0.01, "nesterov": 0.01}
 FEWEST_STEPS, MOST_EPOCHS = 150, 100

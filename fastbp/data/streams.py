@@ -86,7 +86,7 @@ class Room:
         self._kept: list[Array] = []
 
     def take(self, shape: tuple[int, int], dtype: np.dtype[Any]) -> Array:
-        """An uninitialised array of this shape."""
+        """An uninitialized array of this shape."""
         kept, size = self._kept, shape[0] * shape[1]
         for place in range(len(kept)):
             # Every view holds a reference to its array, so the reference count shows whether any is left.

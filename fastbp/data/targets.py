@@ -125,5 +125,5 @@ def _probabilities(array: Array, loss: str, name: str, *, rows_sum: bool) -> Non
         row = int(error.argmax())
         raise ValueError(
             f"{name} must have rows that sum to 1 for {loss}, but row {row} sums to {array[row].sum()}: "
-            "normalise the rows, pass class labels, or use binary_cross_entropy where several classes may hold at once"
+            "normalize the rows, pass class labels, or use binary_cross_entropy where several classes may hold at once"
         )

@@ -89,7 +89,7 @@ class Output(NamedTuple):
 
 
 def outputs(network: Sequence[Node], weights: Sequence[Array], X: Array) -> list[Output]:
-    """The outputs of every node for X, normalised by the statistics of X as in training, without dropout and noise.
+    """The outputs of every node for X, normalized by the statistics of X as in training, without dropout and noise.
 
     weights: as returned by get_weights(). One forward pass in NumPy. Goodfellow et al. 2016, algorithm 6.3.
     """

@@ -22,7 +22,7 @@ The verdict is the first that applies:
 
 Why 1000: Glorot and Bengio 2010 and He et al. 2015 require the variances of activations and gradients to stay the same
 from layer to layer. A layer that multiplies them by c does so to the power of the depth, so unhealthy networks soon
-exceed any bound and healthy ones stay far from it: He-initialised ReLU layers near 1, Glorot-initialised ones at
+exceed any bound and healthy ones stay far from it: He-initialized ReLU layers near 1, Glorot-initialized ones at
 2^(-1/2) per layer (1000 after 20 layers; He et al. 2015, figure 3, find that 22 such layers train slowly and 30 not at
 all), sigmoids below 1/4 (1000 after five layers, which Glorot and Bengio 2010, section 3, find hard to train). Why
 three quarters: deep in a healthy ReLU network, where rows become similar, half of the units are off for all of them by
@@ -59,13 +59,13 @@ VERDICTS = ("exploding", "dead", "saturated", "vanishing", "healthy")  # worst f
 ONE_SIDED = {*NAMES} - {*STEEPEST, "identity", "softmax"}
 REMEDIES = {
     "exploding": "use smaller initial weights (kernel_initializer 'he_normal' with ReLU, 'glorot_uniform' with tanh), "
-    "standardise X and y, lower the learning rate, clip gradients by their global norm, or normalise between layers",
-    "dead": "lower the learning rate, start biases at zero and kernels from 'he_normal', standardise X, or use "
+    "standardize X and y, lower the learning rate, clip gradients by their global norm, or normalize between layers",
+    "dead": "lower the learning rate, start biases at zero and kernels from 'he_normal', standardize X, or use "
     "'leaky_relu', 'elu' or 'gelu', which pass some gradient everywhere",
-    "saturated": "use smaller initial weights (kernel_initializer 'glorot_uniform'), standardise X, lower the learning "
-    "rate, normalise between layers, or use a ReLU-like activation",
-    "vanishing": "use 'relu' or its like with kernel_initializer 'he_normal' in place of sigmoid or tanh, normalise "
-    "between layers (batch or layer normalisation), add residual connections, or use fewer layers",
+    "saturated": "use smaller initial weights (kernel_initializer 'glorot_uniform'), standardize X, lower the learning "
+    "rate, normalize between layers, or use a ReLU-like activation",
+    "vanishing": "use 'relu' or its like with kernel_initializer 'he_normal' in place of sigmoid or tanh, normalize "
+    "between layers (batch or layer normalization), add residual connections, or use fewer layers",
 }
 
 
@@ -352,7 +352,7 @@ def _findings(layers: Sequence[LayerDiagnosis], X: Array, y: Array) -> list[str]
             result.append(f"{verdict}: {_names(ill, len(layers))}; {worst.reason}{where}. Remedy: {remedy}.")
     x = _rms(X)
     if not 1 / FAR <= x <= FAR:
-        result.append(f"note: the rms of X is {x:.1e}. Remedy: standardise the features.")
+        result.append(f"note: the rms of X is {x:.1e}. Remedy: standardize the features.")
     large = [layer for layer in layers if layer.update > LARGE_UPDATE]
     if large:
         most = max(layer.update for layer in large)

@@ -32,7 +32,7 @@ SKIPPED = 10  # first steps, whose smoothed loss is an average of few batches
 
 @dataclass(frozen=True)
 class RateSearch:
-    """The result of `find_learning_rate`; `print` summarises it, `plot` draws it.
+    """The result of `find_learning_rate`; `print` summarizes it, `plot` draws it.
 
     Attributes
     ----------

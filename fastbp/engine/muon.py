@@ -1,6 +1,6 @@
 """Training with Muon, whose update looks at whole matrices: gradients from the engine, updates in NumPy.
 
-Hidden kernels move along orthogonalised momentum (Jordan et al. 2024), everything else by AdamW. Around the rule stands
+Hidden kernels move along orthogonalized momentum (Jordan et al. 2024), everything else by AdamW. Around the rule stands
 the update spec in its usual order: accumulation, clipping, the rule, max_norm, the average of the weights.
 """
 

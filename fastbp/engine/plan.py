@@ -4,7 +4,7 @@ A plan is data. `layers` holds a row of int64 fields per node, and the program (
 compiled engine interprets both. Offsets and pitches count elements; a line is L of them.
 
     parameters   per dense node   W[ceil(N / L)][K lines of inputs, one line of biases, padding][L outputs]
-                 normalisation    gamma, beta and, of batches, moving mean and variance: [ceil(N / L) lines, padding];
+                 normalization    gamma, beta and, of batches, moving mean and variance: [ceil(N / L) lines, padding];
                                   so all that has arrays of one number a unit
                  embedding        each of its tables [codes][length of a vector], then padding up to a whole line
     workspace    per node         Z[ceil(batch / L)][N lines][L rows]  its output; then, shared by all nodes in turn,

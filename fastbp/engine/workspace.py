@@ -55,7 +55,7 @@ class Workspace:
         self.network = network
         self.context = aligned(context.words(workers), np.int64)
         self.set_numbers({
-            "penalised": bool(options.keys() & {"penalties", "reported"}), "lamb": options.get("lamb", 0),
+            "penalized": bool(options.keys() & {"penalties", "reported"}), "lamb": options.get("lamb", 0),
             "n_workers": workers, "spins": parallel.SPINS if workers <= usable_cores() else 0,
             "run_node": THREADS.address("node", dtype.name), "run_update": THREADS.address("update", dtype.name),
         })

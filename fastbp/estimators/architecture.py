@@ -22,7 +22,7 @@ ALIASES = {"absolute_error": "mae", "log_loss": "cross_entropy"}  # scikit-learn
 NOT_OF_CLASSES = ("poisson", "quantile", "gaussian_nll")
 
 
-class Design(NamedTuple):
+class OutputDesign(NamedTuple):
     """The output layer: its loss, activation and units, and the scales of the loss.
 
     link: whether outputs are logarithms of the predictions; out_activation: scikit-learn's name of the activation.
@@ -42,13 +42,13 @@ class Design(NamedTuple):
         return "exp" if self.link else {"sigmoid": "logistic"}.get(self.activation, self.activation)
 
 
-def classification(loss: str | losses.Loss, n_classes: int, multilabel: bool) -> Design:
+def classification(loss: str | losses.Loss, n_classes: int, multilabel: bool) -> OutputDesign:
     """The output layer of a classifier; ValueError for a loss not made for classification."""
     k = n_classes if multilabel or n_classes > 2 else 1
     if loss == "log_loss":
         if multilabel or k == 1:
-            return Design(losses.BinaryCrossEntropy(), "sigmoid", k, float(k), float(k))
-        return Design(losses.CrossEntropy(), "softmax", k)
+            return OutputDesign(losses.BinaryCrossEntropy(), "sigmoid", k, float(k), float(k))
+        return OutputDesign(losses.CrossEntropy(), "softmax", k)
     chosen = losses.get(loss)
     if chosen.name in NOT_OF_CLASSES:
         raise ValueError(f"loss {chosen.name!r} is for MLPRegressor: pass 'log_loss', or another classification loss")
@@ -59,33 +59,33 @@ def classification(loss: str | losses.Loss, n_classes: int, multilabel: bool) ->
                 f"loss {chosen.name!r} needs exactly one class per row, but y is multilabel: pass "
                 "'log_loss', 'binary_cross_entropy' or 'binary_focal'"
             )
-        return Design(chosen, "softmax" if allowed else "identity", max(2, n_classes))
+        return OutputDesign(chosen, "softmax" if allowed else "identity", max(2, n_classes))
     if chosen.targets == "signs":
-        return Design(chosen, "identity", k)
+        return OutputDesign(chosen, "identity", k)
     sigmoid = multilabel or k == 1 or allowed is not None
-    return Design(chosen, "sigmoid" if sigmoid else "softmax", k)
+    return OutputDesign(chosen, "sigmoid" if sigmoid else "softmax", k)
 
 
-def regression(loss: str | losses.Loss, columns: int) -> Design:
+def regression(loss: str | losses.Loss, columns: int) -> OutputDesign:
     """The output layer of a regressor; ValueError for a classification loss."""
     k = float(columns)
     if loss == "squared_error":
-        return Design(losses.MSE(), "identity", columns, k / 2, 0.5)
+        return OutputDesign(losses.MSE(), "identity", columns, k / 2, 0.5)
     if loss == "poisson":
-        return Design(losses.Poisson(log_input=True), "identity", columns, k, k, link=True, deviance=True)
+        return OutputDesign(losses.Poisson(log_input=True), "identity", columns, k, k, link=True, deviance=True)
     chosen = losses.get(ALIASES.get(loss, loss) if isinstance(loss, str) else loss)
     match chosen:
         case losses.Poisson(log_input=True):
-            return Design(chosen, "identity", columns, link=True)
+            return OutputDesign(chosen, "identity", columns, link=True)
         case losses.Poisson():
-            return Design(chosen, "softplus", columns)
+            return OutputDesign(chosen, "softplus", columns)
         case losses.Quantile():
-            return Design(chosen, "identity", columns * len(chosen.parameters))
+            return OutputDesign(chosen, "identity", columns * len(chosen.parameters))
         case losses.GaussianNLL():
-            return Design(chosen, "identity", columns * 2)
+            return OutputDesign(chosen, "identity", columns * 2)
     if chosen.targets in ("classes", "signs"):
         raise ValueError(f"loss {chosen.name!r} is for MLPClassifier: pass 'squared_error', or another regression loss")
-    return Design(chosen, "sigmoid" if chosen.targets == "probabilities" else "identity", columns)
+    return OutputDesign(chosen, "sigmoid" if chosen.targets == "probabilities" else "identity", columns)
 
 
 # ---------------------------------------------------------------- layers
@@ -121,7 +121,7 @@ def layers_of(
     functions: Iterable[activations.Activation],
     rates: Iterable[float | None],
     batch_norm: bool,
-    design: Design,
+    design: OutputDesign,
     l2: float,
 ) -> list[Layer]:
     """Dense, batch normalization, activation and dropout for each hidden layer, then the output layer."""

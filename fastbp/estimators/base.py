@@ -19,11 +19,11 @@ from fastbp import optimizers
 from fastbp.data import arrays as data
 from fastbp.data.arrays import Rows
 from fastbp.estimators import architecture, parameters
-from fastbp.estimators.architecture import Design
+from fastbp.estimators.architecture import OutputDesign
 from fastbp.estimators.epochs import Epochs, Rules, takes_penalty
-from fastbp.estimators.lbfgs import Objective, minimise
+from fastbp.estimators.lbfgs import Objective, minimize
 from fastbp.estimators.stochastic import Stochastic
-from fastbp.estimators.validation import Held, Validation, deviance_constants
+from fastbp.estimators.validation import HeldOutRows, Validation, deviance_constants
 from fastbp.estimators.weights import Weights
 from fastbp.model.sequential import Sequential
 from fastbp.util.types import Array
@@ -58,11 +58,11 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         """Validate y; a classifier also records its classes."""
 
     @abstractmethod
-    def _design(self, y: Array) -> Design:
+    def _design(self, y: Array) -> OutputDesign:
         """The output layer for this y."""
 
     @abstractmethod
-    def _targets(self, y: Array, design: Design, dtype: Any) -> Array:
+    def _targets(self, y: Array, design: OutputDesign, dtype: Any) -> Array:
         """y in the form the engine takes."""
 
     @abstractmethod
@@ -166,7 +166,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         self,
         inputs: int,
         sizes: list[int],
-        design: Design,
+        design: OutputDesign,
         dtype: Any,
         batch_weight: float,
         first: bool,
@@ -195,7 +195,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
             self._reset(design, len(sizes) + 2)
             self.model_ = Sequential(layers, input_size=inputs, dtype=dtype)
             self._put(coefs, intercepts)
-        self._synchronise()
+        self._synchronize()
         model = self.model_
         if tuple(layers) != model.layers or (model.compiled and design.loss != model.loss):
             self._rebuild(layers)
@@ -213,7 +213,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         new.set_weights(old.get_weights())
         self.model_ = new
 
-    def _reset(self, design: Design, n_layers: int) -> None:
+    def _reset(self, design: OutputDesign, n_layers: int) -> None:
         for name in ("_weight_copies", "_best_weights", "stopped_early_"):
             self.__dict__.pop(name, None)
         self.n_iter_, self.t_ = 0, 0
@@ -230,7 +230,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         self.validation_loss_curve_: list[float] | None = None
         self.best_validation_score_: float | None = None
 
-    def _compile(self, design: Design, batch_size: int, anew: bool) -> None:
+    def _compile(self, design: OutputDesign, batch_size: int, anew: bool) -> None:
         """Compile the model for this solver; anew: with a fresh optimizer state."""
         model, c = self.model_, design.gradient_scale
         if anew or not model.compiled:
@@ -258,7 +258,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         make: Any = optimizers.BY_NAME[solver]
         return make(rate)
 
-    def _rows(self, given: Given, design: Design, dtype: Any) -> Rows:
+    def _rows(self, given: Given, design: OutputDesign, dtype: Any) -> Rows:
         """Data in the form the engine takes."""
         X = data.features(given.X, None, np.dtype(dtype)) if hasattr(given.X, "tocsr") else given.X
         X = np.require(X, dtype, ["C", "A"]) if isinstance(X, np.ndarray) else X
@@ -266,7 +266,12 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         return Rows(X, self._targets(given.y, design, dtype), weight)
 
     def _fit_stochastic(
-        self, given: Given, held: Given | None, design: Design, random_state: np.random.RandomState, incremental: bool
+        self,
+        given: Given,
+        held: Given | None,
+        design: OutputDesign,
+        random_state: np.random.RandomState,
+        incremental: bool,
     ) -> None:
         if not hasattr(self, "loss_curve_"):  # after solver="lbfgs"
             self._start_curves()
@@ -311,7 +316,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
             )
         return given.take(rows), given.take(held)
 
-    def _watch(self, held: Given | None, design: Design, n_threads: int | None) -> Validation | None:
+    def _watch(self, held: Given | None, design: OutputDesign, n_threads: int | None) -> Validation | None:
         """The validation of held-out rows, if there are any."""
         if held is None:
             return None
@@ -319,9 +324,9 @@ class BaseMLP(Weights, BaseEstimator, ABC):
             self.validation_scores_, self.validation_loss_curve_ = [], []
             self.best_validation_score_ = -np.inf
         rows = self._rows(held, design, self.model_.dtype)
-        return Validation(Held(rows, held.X, held.y), design, self, n_threads)
+        return Validation(HeldOutRows(rows, held.X, held.y), design, self, n_threads)
 
-    def _fit_lbfgs(self, given: Given, design: Design) -> None:
+    def _fit_lbfgs(self, given: Given, design: OutputDesign) -> None:
         model = self.model_
         wide = model
         if model.dtype != np.float64:
@@ -331,7 +336,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         rows = self._rows(given, design, given.X.dtype)
         constant = float(np.average(deviance_constants(rows.y), weights=rows.weight)) if design.deviance else 0.0
         objective = Objective(wide.trainer.engine, rows, design, self.alpha, constant, self._threads())
-        weights = minimise(objective, model.get_weights(), self)
+        weights = minimize(objective, model.get_weights(), self)
         if not all(np.isfinite(W).all() for W in weights):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
@@ -360,14 +365,14 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         """Outputs of the network for X, validated."""
         check_is_fitted(self, "model_")
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=_DTYPES, reset=False)
-        self._synchronise()
+        self._synchronize()
         outputs: Array = self.model_.predict(X, n_threads=self._threads())
         return outputs
 
     # ---------------------------------------------------------------- pickling
 
     def __getstate__(self) -> dict[str, Any]:
-        self._synchronise()
+        self._synchronize()
         state = dict(super().__getstate__())
         state.pop("_weight_copies", None)
         state["_fastbp_version"] = __version__

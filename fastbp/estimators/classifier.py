@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
 from fastbp.estimators import architecture, parameters
-from fastbp.estimators.architecture import Design
+from fastbp.estimators.architecture import OutputDesign
 from fastbp.estimators.base import BaseMLP
 from fastbp.estimators.validation import accuracy
 from fastbp.util.types import Array
@@ -37,7 +37,7 @@ def _has_probabilities(estimator: Any) -> bool:
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """scikit-learn's MLPClassifier on fastbp's engine: same parameters, weights and scores, many times faster.
 
-    It minimises::
+    It minimizes::
 
         mean of -log p(y | x)  +  alpha / 2 sum W^2 / rows of the batch
 
@@ -251,10 +251,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _multilabel(self) -> bool:
         return bool(self._label_binarizer.y_type_.startswith("multilabel"))
 
-    def _design(self, y: Array) -> Design:
+    def _design(self, y: Array) -> OutputDesign:
         return architecture.classification(self.loss, len(self.classes_), self._multilabel)
 
-    def _targets(self, y: Array, design: Design, dtype: Any) -> Array:
+    def _targets(self, y: Array, design: OutputDesign, dtype: Any) -> Array:
         if self._multilabel:
             return _signed(np.ascontiguousarray(y, dtype), design)
         codes: Array = np.searchsorted(self.classes_, y).astype(np.int64, copy=False)
@@ -272,7 +272,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _strata(self, y: Array) -> Array | None:
         if self._multilabel or len(self.classes_) > 2:
-            return None  # as scikit-learn, which looks at the columns of a binarised y
+            return None  # as scikit-learn, which looks at the columns of a binarized y
         return np.where(y == self.classes_[-1], "True", "False") if len(self.classes_) == 2 else None
 
     # ---------------------------------------------------------------- prediction
@@ -345,6 +345,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return tags
 
 
-def _signed(targets: Array, design: Design) -> Array:
+def _signed(targets: Array, design: OutputDesign) -> Array:
     """0 and 1 in the form the loss takes."""
     return 2 * targets - 1 if design.loss.targets == "signs" else targets

@@ -10,7 +10,7 @@ import numpy as np
 from fastbp import optimizers
 from fastbp.data.arrays import Rows
 from fastbp.data.batch_schedule import Pace
-from fastbp.estimators.architecture import Design
+from fastbp.estimators.architecture import OutputDesign
 from fastbp.training.trainer import Trainer
 from fastbp.util.types import Array
 
@@ -35,7 +35,7 @@ class Rules(NamedTuple):
 
     solver: str
     alpha: float
-    design: Design
+    design: OutputDesign
 
     def apply(self, scalars: Array, weights: Array) -> None:
         """Change the scalars of steps in place; weights: the sum of sample weights of each step.

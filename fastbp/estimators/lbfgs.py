@@ -13,7 +13,7 @@ from threadpoolctl import ThreadpoolController
 
 from fastbp.data.arrays import Rows
 from fastbp.engine.engine import Engine
-from fastbp.estimators.architecture import Design
+from fastbp.estimators.architecture import OutputDesign
 from fastbp.util.types import Array
 
 _CHUNK_BYTES = 1 << 25  # of the activations of a chunk
@@ -27,7 +27,7 @@ def _blas() -> ThreadpoolController:
 
 
 class Objective:
-    """The penalised loss over all rows and its gradient, as functions of a flat float64 vector of weights.
+    """The penalized loss over all rows and its gradient, as functions of a flat float64 vector of weights.
 
         J(w) = gradient_scale L(w) + alpha / 2 sum W^2 / (rows, or their weights)
 
@@ -36,7 +36,7 @@ class Objective:
     """
 
     def __init__(
-        self, engine: Engine, rows: Rows, design: Design, alpha: float, constant: float, n_threads: int | None
+        self, engine: Engine, rows: Rows, design: OutputDesign, alpha: float, constant: float, n_threads: int | None
     ) -> None:
         self.engine, self.rows, self.design, self.n_threads = engine, rows, design, n_threads
         self.shapes = [array.shape for array in engine.get_weights()]
@@ -98,7 +98,7 @@ class Objective:
         return self.design.loss_scale * self.mean + self.penalty + self.constant
 
 
-def minimise(objective: Objective, weights: list[Array], estimator: Any) -> list[Array]:
+def minimize(objective: Objective, weights: list[Array], estimator: Any) -> list[Array]:
     """Weights at a minimum; sets n_iter_ and loss_, and warns if it was not reached, as scikit-learn does.
 
     Runs with one BLAS thread, because the last bits of scipy's dot products depend on the number of threads.

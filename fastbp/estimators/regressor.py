@@ -11,7 +11,7 @@ from sklearn.utils.metaestimators import available_if
 
 from fastbp import losses
 from fastbp.estimators import architecture, parameters
-from fastbp.estimators.architecture import Design
+from fastbp.estimators.architecture import OutputDesign
 from fastbp.estimators.base import BaseMLP
 from fastbp.estimators.classifier import _by_minibatches
 from fastbp.estimators.validation import r2
@@ -21,7 +21,7 @@ from fastbp.util.types import Array
 class MLPRegressor(RegressorMixin, BaseMLP):
     """scikit-learn's MLPRegressor on fastbp's engine: same parameters, weights and scores, many times faster.
 
-    It minimises::
+    It minimizes::
 
         mean of 1/2 (f(x) - y)^2  +  alpha / 2 sum W^2 / rows of the batch
 
@@ -146,10 +146,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             raise ValueError(f"y must lie in [0, 1] for the loss {self.loss!r}: scale it")
         return y
 
-    def _design(self, y: Array) -> Design:
+    def _design(self, y: Array) -> OutputDesign:
         return architecture.regression(self.loss, 1 if y.ndim == 1 else y.shape[1])
 
-    def _targets(self, y: Array, design: Design, dtype: Any) -> Array:
+    def _targets(self, y: Array, design: OutputDesign, dtype: Any) -> Array:
         return np.ascontiguousarray(y.reshape(len(y), -1), dtype)
 
     # ---------------------------------------------------------------- prediction

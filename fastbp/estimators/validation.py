@@ -8,11 +8,11 @@ import numpy as np
 from sklearn.metrics import check_scoring
 
 from fastbp.data.arrays import Rows
-from fastbp.estimators.architecture import Design
+from fastbp.estimators.architecture import OutputDesign
 from fastbp.util.types import Array
 
 
-class Held(NamedTuple):
+class HeldOutRows(NamedTuple):
     """Held-out rows: in the engine's form, and X and y for a scorer."""
 
     rows: Rows
@@ -26,7 +26,7 @@ class Validation:
     The score is that of scikit-learn's MLP (accuracy, or R²), or as set by `scoring`.
     """
 
-    def __init__(self, held: Held, design: Design, estimator: Any, n_threads: int | None) -> None:
+    def __init__(self, held: HeldOutRows, design: OutputDesign, estimator: Any, n_threads: int | None) -> None:
         self.held, self.design, self.n_threads = held, design, n_threads
         self.by_loss = estimator.scoring == "loss"
         scored = estimator.scoring is not None and not self.by_loss

@@ -67,7 +67,7 @@ class Weights:
             weights[place], weights[place + 1] = W, b
         self.model_.set_weights(weights)
 
-    def _synchronise(self) -> None:
+    def _synchronize(self) -> None:
         """Apply changes to coefs_ and intercepts_ to the model."""
         copies = self.__dict__.get("_weight_copies")
         if copies is None or "model_" not in self.__dict__:

@@ -110,7 +110,7 @@ def softmax(Z):
 
 
 def _onnx_gelu(g: OnnxGraph, z: str, _: float) -> str:
-    """z / 2 (1 + erf(z / sqrt 2)), the pattern that runtimes recognise."""
+    """z / 2 (1 + erf(z / sqrt 2)), the pattern that runtimes recognize."""
     erf = g.add("Erf", g.add("Mul", z, g.number(math.sqrt(0.5))))
     return g.add("Mul", g.add("Mul", z, g.number(0.5)), g.add("Add", erf, g.number(1.0)))
 

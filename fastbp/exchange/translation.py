@@ -26,7 +26,7 @@ class LayerExchange:
 
     onnx: adds nodes to a graph; returns the name of their output.
     numpy: lines of code that change A; functions of the same file that they call are copied into the module.
-    to_torch: the modules of torch.nn, with uninitialised weights, all of one layer in a row.
+    to_torch: the modules of torch.nn, with uninitialized weights, all of one layer in a row.
     torch_names: fastbp's names of the weights -> those in the modules' state_dict.
     torch_transposed: weights of which PyTorch has the transpose.
     from_torch: class of module -> reads one, of this name in messages, on inputs of this width.
@@ -131,7 +131,7 @@ class NumpyCode:
 
 
 class TorchModules:
-    """Modules with uninitialised weights."""
+    """Modules with uninitialized weights."""
 
     def __init__(self, torch: Any, dtype: Any, table: Table):
         self.torch, self.dtype, self.table = torch, dtype, table

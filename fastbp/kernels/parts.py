@@ -1,7 +1,7 @@
 """Functions that become part of every entry that calls them, and have no machine code of their own.
 
-Numba optimises and emits each function it compiles, together with all it calls; in a nest of small functions LLVM
-would do the same work a dozen times. A part stops at unoptimised IR, and LLVM sees it once, in the entry. It cannot be
+Numba optimizes and emits each function it compiles, together with all it calls; in a nest of small functions LLVM
+would do the same work a dozen times. A part stops at unoptimized IR, and LLVM sees it once, in the entry. It cannot be
 called from Python.
 """
 

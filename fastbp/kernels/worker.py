@@ -189,7 +189,7 @@ def step_loss(c):
     total = 0.0
     for q in range(c.panels):
         total += c.partials[q]
-    if c.penalised:
+    if c.penalized:
         for i in range(c.n_pieces):
             total += c.sums[i * N_SUMS + PENALTY]
     c.losses[c.step] = total

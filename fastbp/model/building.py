@@ -37,6 +37,6 @@ def initial_weights(blocks: tuple[Block, ...], seed: int, dtype: np.dtype[Any]) 
     """Yield one array at a time, so that no two copies of all weights are held."""
     streams: dict[int, np.random.Generator] = {}
     for block, name, shape, initializer, *_ in parameters(blocks):
-        stream = streams.setdefault(block, generator(seed, Purpose.INITIALISE, block))
+        stream = streams.setdefault(block, generator(seed, Purpose.INITIALIZE, block))
         values = initializer(stream, shape, dtype)
         yield arrays.arrays([values], [(name, shape)], dtype, "the initializer's values")[0]

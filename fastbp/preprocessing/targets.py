@@ -1,4 +1,4 @@
-"""Training targets: class names to numbers, quantities to standardised numbers, and back."""
+"""Training targets: class names to numbers, quantities to standardized numbers, and back."""
 
 from __future__ import annotations
 

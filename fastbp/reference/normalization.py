@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-COLUMNS, ROWS = 0, 1  # the axis along which means are taken: batch normalisation, layer normalisation
+COLUMNS, ROWS = 0, 1  # the axis along which means are taken: batch normalization, layer normalization
 
 
 class Normalized(NamedTuple):

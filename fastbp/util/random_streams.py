@@ -11,7 +11,7 @@ import numpy.typing as npt
 class Purpose(IntEnum):
     """What a stream is for. Saved models depend on the numbers: never renumber."""
 
-    INITIALISE = 0
+    INITIALIZE = 0
     SHUFFLE = 1
     MASKS = 2
     MIXUP = 3

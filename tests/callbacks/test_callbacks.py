@@ -384,8 +384,8 @@ def test_averaged_weights_are_the_mean_over_the_epochs_ends(start, epochs):
         np.testing.assert_array_equal(W, np.mean(chosen, axis=0).astype(np.float32))
 
 
-class Normalising:
-    """An engine of one batch normalisation, with moving statistics, below a dense layer."""
+class Normalizing:
+    """An engine of one batch normalization, with moving statistics, below a dense layer."""
 
     specs = (LayerSpec(3, kind="batch_norm", values=(0.25, 1e-5)), LayerSpec(1))
     steps_trained = 9
@@ -417,7 +417,7 @@ class Normalising:
 
 def test_statistics_are_the_means_over_the_batches():
     trainer = build()._trainer
-    engine = trainer.engine = Normalising()
+    engine = trainer.engine = Normalizing()
     before = engine.get_weights()
     renew_statistics(trainer, fastbp.data.arrays.Rows(X[:33], Y[:33], None), 8)  # the last batch has one row
     batches = X[:32].astype(np.float64).reshape(4, 8, 3)

@@ -16,7 +16,7 @@ WIDTH, ROWS, STEPS = 211, 37, 5
 NETWORKS = {
     "dense": [spec(37, "relu"), spec(20, "gelu"), spec(5)],
     "wide": [spec(130, "tanh", use_bias=False), spec(5)],
-    "normalised": [spec(48, use_bias=False), spec(48, "relu", **BATCH_NORM), spec(5)],
+    "normalized": [spec(48, use_bias=False), spec(48, "relu", **BATCH_NORM), spec(5)],
     "alone": [spec(3)],
     "dropout first": [spec(WIDTH, **DROPOUT), spec(30, "tanh"), spec(5)],  # cannot read rows where they are
     "residual on the input": [spec(WIDTH, "tanh"), spec(WIDTH, skip=-1, **ADD), spec(5)],

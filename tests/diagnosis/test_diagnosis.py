@@ -304,7 +304,7 @@ def test_a_large_update_and_a_bad_scale_are_noted():
     assert found.healthy
     assert "lower the learning rate" in found.findings[0]
     found = fastbp.diagnose(classifier(Dense(16, "relu")), X * 1e5, Y)
-    assert any("standardise the features" in text for text in found.findings)
+    assert any("standardize the features" in text for text in found.findings)
 
 
 def test_a_single_row_and_a_perfect_fit():

@@ -1,4 +1,4 @@
-"""Normalisation, dropout, noise and residual sums in the compiled engine: beside the reference, and by differences."""
+"""Normalization, dropout, noise and residual sums in the compiled engine: beside the reference, and by differences."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Network(NamedTuple):
 
 LOSSES = ("mse", "cross_entropy", "binary_cross_entropy")
 SMALL = {name: Network(4, layers, LOSSES[i % 3]) for i, (name, layers) in enumerate(FOUR_INPUTS.items())}
-PENALISED = [spec(5, "tanh", l1=0.01, l2=0.1), spec(5, "gelu", **BATCH_NORM), spec(3, l2=0.2)]
+PENALIZED = [spec(5, "tanh", l1=0.01, l2=0.1), spec(5, "gelu", **BATCH_NORM), spec(3, l2=0.2)]
 SMALL |= {
-    "penalties": Network(4, PENALISED),
+    "penalties": Network(4, PENALIZED),
     "frozen": Network(4, [spec(5, "tanh", l1=0.1, trainable=False), spec(5, trainable=False, **BATCH_NORM), spec(3)]),
     "batch norm and softmax": Network(4, [spec(3), spec(3, "softmax", **BATCH_NORM)], "cross_entropy"),
     "layer norm and softmax": Network(4, [spec(3), spec(3, "softmax", **LAYER_NORM)], "mse"),
@@ -129,7 +129,7 @@ def results(engine: Any, X: Array, y: Array, weight: Array, optimizer: str, rows
 
 def assert_close(got: list, expected: list, limit: float, what: str) -> None:
     """Within limit, relative to an array's largest element and a tenth of the largest of all: what is 0 in exact
-    arithmetic, as the gradient of biases below a batch normalisation is, has no size of its own."""
+    arithmetic, as the gradient of biases below a batch normalization is, has no size of its own."""
     assert [x is None for x in got] == [x is None for x in expected]
     pairs = [(a, b) for a, b in zip(got, expected, strict=True) if a is not None]
     largest = max((np.abs(b).max() for _, b in pairs), default=0.0)
@@ -157,7 +157,7 @@ def assert_as_the_reference(network: Network, rows: int, dtype: str, optimizer: 
 
 
 # Some 20 nodes and four steps, each of up to a few hundred roundings of values of order 1: 1e4 u, of which random signs
-# leave a hundredth; normalisation by a few rows whose spread is small makes that ten times larger.
+# leave a hundredth; normalization by a few rows whose spread is small makes that ten times larger.
 LIMITS = {"float64": 1e3 * EPS / 2, "float32": 1e3 * 2.0**-24}
 
 
@@ -193,7 +193,7 @@ def test_large_networks_as_the_reference(name: str, rows: int, dtype: str) -> No
 @pytest.mark.parametrize("name", [*FOUR_INPUTS, "penalties"])
 def test_gradients_are_central_differences(name: str, loss: str) -> None:
     """Of the loss that a step of rate 0 reports, whose masks are those that gradients looks at."""
-    layers = FOUR_INPUTS.get(name, PENALISED)
+    layers = FOUR_INPUTS.get(name, PENALIZED)
     engine = make_engine(4, layers, dtype="float64", loss=loss, seed=3)
     X, y = make_data(7, 4, 3, loss=loss, dtype="float64")
     weight = np.random.default_rng(2).uniform(0.1, 1, 7)
@@ -265,7 +265,7 @@ MEAN, VARIANCE = 4, 5  # their places among the weights
 
 
 def normalized_inputs(engine: Engine, X: Array) -> Array:
-    """What the batch normalisation of NORMALIZED reads."""
+    """What the batch normalization of NORMALIZED reads."""
     W, b = (array.astype("float64") for array in engine.get_weights()[:2])
     return np.tanh(X.astype("float64") @ W + b)
 

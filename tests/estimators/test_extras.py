@@ -39,7 +39,7 @@ def regressor(**parameters: Any) -> MLPRegressor:
 # ---------------------------------------------------------------- layers
 
 
-def test_activations_layer_by_layer_normalisation_and_dropout() -> None:
+def test_activations_layer_by_layer_normalization_and_dropout() -> None:
     own = classifier(
         hidden_layer_sizes=(20, 15), activation=["gelu", fastbp.LeakyReLU(0.1)], batch_norm=True, dropout=[0.2, 0.0]
     ).fit(X, Y)

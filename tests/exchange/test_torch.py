@@ -76,7 +76,7 @@ def test_a_step_of_training_is_the_same(case, dtype):
     module = exchange.to_torch(model).train()
     loss = F.mse_loss(module(torch.from_numpy(X)), torch.from_numpy(y))
     loss.backward()
-    # Each is within some 100 u of the exact one where none is ill-conditioned; normalising divides by sigma, and
+    # Each is within some 100 u of the exact one where none is ill-conditioned; normalizing divides by sigma, and
     # cancels. A formula that is not the same would be off by 1e-2 and more.
     limit = {"float32": 2e-4, "float64": 1e-12}[dtype]
     gradients = model.gradients(X, y)

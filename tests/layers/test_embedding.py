@@ -43,11 +43,11 @@ NETWORKS = {
     "large": (2, [embedding(2, (1, 3000, 3)), spec(5, "tanh"), spec(3)]),
     "wide": (2, [embedding(2, (0, 4, 300)), spec(3, "tanh"), spec(3)]),
     "activated": (3, [embedding(3, (2, 6, 4)), spec(6, "silu", kind="activation"), spec(3)]),
-    "normalised": (3, [embedding(3, (0, 6, 4)), spec(6, "relu", **BATCH_NORM), spec(3)]),
+    "normalized": (3, [embedding(3, (0, 6, 4)), spec(6, "relu", **BATCH_NORM), spec(3)]),
     "scaled": (3, [embedding(3, (0, 6, 4)), spec(6, "relu", **SCALE), spec(3)]),
     "dropped": (3, [embedding(3, (0, 6, 4)), spec(6, **DROPOUT), spec(3)]),
     "residual": (3, [embedding(3, (0, 6, 4)), spec(6, "tanh"), spec(6, skip=0, **ADD), spec(3)]),
-    "penalised": (3, [embedding(3, (0, 6, 4), (1, 9, 2), l1=0.01, l2=0.02), spec(9, "tanh"), spec(3)]),
+    "penalized": (3, [embedding(3, (0, 6, 4), (1, 9, 2), l1=0.01, l2=0.02), spec(9, "tanh"), spec(3)]),
 }
 
 
@@ -313,7 +313,7 @@ def test_weights_and_summary() -> None:
     assert "ColumnEmbedding(4, 13)  (n, ?)" in fastbp.Sequential(LAYERS).summary()
 
 
-def test_frozen_scaled_and_penalised_tables() -> None:
+def test_frozen_scaled_and_penalized_tables() -> None:
     X, y = make_rows()
     first = make_model().get_weights()[0]
     steps, frozen, half = {}, {"trainable": False}, {"learning_rate_multiplier": 0.5}
@@ -325,9 +325,9 @@ def test_frozen_scaled_and_penalised_tables() -> None:
     assert not steps["frozen"].any()
     np.testing.assert_allclose(steps["half"], steps["plain"] / 2, rtol=1e-3, atol=1e-8)
     model = make_model(embeddings_regularizer=fastbp.L2(0.5))
-    plain, penalised = make_model().evaluate(X, y)["loss"], model.evaluate(X, y)["loss"]
+    plain, penalized = make_model().evaluate(X, y)["loss"], model.evaluate(X, y)["loss"]
     expected = 0.5 * sum(float((E.astype(float) ** 2).sum()) for E in model.get_weights()[:2])
-    assert penalised - plain == pytest.approx(expected, rel=1e-4)
+    assert penalized - plain == pytest.approx(expected, rel=1e-4)
 
 
 def test_only_rows_of_codes_that_occur_move_without_memory_or_decay() -> None:

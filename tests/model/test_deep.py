@@ -45,7 +45,7 @@ def adam():
 
 
 @pytest.mark.parametrize("norm", [LayerNorm, BatchNorm])
-def test_200_layers_learn_with_residual_blocks_and_normalisation(norm):
+def test_200_layers_learn_with_residual_blocks_and_normalization(norm):
     hidden = [Dense(WIDTH), *[Residual([norm(), relu()]) for _ in range(DEPTH - 2)], norm()]
     model = compiled(hidden, adam())
     assert sum(array.ndim == 2 for array in model.get_weights()) == DEPTH
@@ -69,7 +69,7 @@ def test_200_plain_sigmoid_layers_learn_nothing_and_are_called_vanishing():
 
 
 def growing():
-    """Without normalisation, F(X) is as large as X, and each of 30 blocks makes A = X + F(X) larger by sqrt 2."""
+    """Without normalization, F(X) is as large as X, and each of 30 blocks makes A = X + F(X) larger by sqrt 2."""
     return [Dense(WIDTH), *[Residual([relu()]) for _ in range(30)]]
 
 

@@ -133,7 +133,7 @@ TORCH = {"batch_norm": torch.nn.BatchNorm1d, "layer_norm": torch.nn.LayerNorm, "
 
 
 @pytest.mark.parametrize("kind", TORCH)
-def test_normalisation_trains_and_predicts_as_pytorch(kind: str) -> None:
+def test_normalization_trains_and_predicts_as_pytorch(kind: str) -> None:
     engine = make_engine([LayerSpec(5), node(5, KINDS[kind], "tanh"), LayerSpec(3)])
     W, b, *own, V, c = engine.get_weights()
     norm = TORCH[kind](5, dtype=torch.float64)
@@ -189,7 +189,7 @@ def test_the_moving_statistics_of_a_single_row_and_of_a_dropped_step() -> None:
 def test_a_moving_statistic_stays_finite() -> None:
     engine = make_engine([node(4, BATCH_NORM), LayerSpec(3)], dtype="float32")
     X, y = (array.astype(np.float32) for array in make_data("mse"))
-    X[:, 1] *= 1e30  # whose squares overflow; the normalised values are 0
+    X[:, 1] *= 1e30  # whose squares overflow; the normalized values are 0
     (_, before) = statistics_of(engine)[1]
     train(engine, X, y)
     (_, after) = statistics_of(engine)[1]

@@ -109,7 +109,7 @@ def _batch_norm_from_torch(module: Any, where: str, width: int) -> Found:
 
 def _layer_norm_from_torch(module: Any, where: str, width: int) -> Found:
     if len(module.normalized_shape) != 1:
-        raise wrong(where, f"normalises over the shape {tuple(module.normalized_shape)}", "normalise over one axis")
+        raise wrong(where, f"normalizes over the shape {tuple(module.normalized_shape)}", "normalize over one axis")
     check_width(where, module.normalized_shape[0], width)
     weights, trainable = _torch_affine(module, where, width)
     return LayerNorm(module.eps, trainable=trainable), weights
@@ -134,7 +134,7 @@ def _layer_norm_to_keras(build: KerasLayers, part: Part, X: Any) -> Any:
 def _keras_affine(layer: Any, names: tuple[str, ...], width: int) -> dict[str, Array]:
     """gamma, beta and statistics; 1 and 0 if a layer has no gamma or beta."""
     if layer.axis not in (-1, 1, [-1], [1], (-1,), (1,)):
-        raise wrong(layer.name, f"normalises along the axis {layer.axis}", "pass axis=-1")
+        raise wrong(layer.name, f"normalizes along the axis {layer.axis}", "pass axis=-1")
     weights = {"gamma": np.ones(width, np.float32), "beta": np.zeros(width, np.float32)}
     if not (layer.scale and layer.center) and layer.trainable:
         warnings.warn(

@@ -87,7 +87,7 @@ def batch_norm(module: ir.Module, bits: int, table) -> ir.Function:
                 centred = b.fsub(value(q), mean)
                 return [b.fmul(centred, centred)]
 
-            def normalise(q, _):
+            def normalize(q, _):
                 known = b.fmul(b.fsub(value(q), mean), inverse)
                 x.store(known, f, place(x, q, zpitch, at))
                 x.store(x.fma(scale, known, shift), z, place(x, q, zpitch, at))
@@ -99,7 +99,7 @@ def batch_norm(module: ir.Module, bits: int, table) -> ir.Function:
             for number, known in enumerate((mean, variance, inverse)):
                 store_first(x, known, stats, b.add(i, b.mul(spitch, I64(number))))
             scale, shift = (x.splat(x.load_scalar(gamma, offset)) for offset in (i, b.add(i, gpitch)))
-            loop(b, panels_of(x, batch), [], normalise)
+            loop(b, panels_of(x, batch), [], normalize)
             return []
 
         loop(b, n, [], feature)
@@ -205,7 +205,7 @@ def layer_norm(module: ir.Module, bits: int, table) -> ir.Function:
             centred = b.fsub(value, mean)
             return b.fmul(centred, centred)
 
-        def normalise(i, _):
+        def normalize(i, _):
             at = at_line(x, i)
             known = b.fmul(b.fsub(x.load(a, at), mean), factor)
             x.store(known, f, at)
@@ -216,7 +216,7 @@ def layer_norm(module: ir.Module, bits: int, table) -> ir.Function:
         mean = total(lambda value: value)
         factor = reciprocal_root(x, total(square), epsilon)
         x.store(factor, inverse)
-        loop(b, n, [], normalise)
+        loop(b, n, [], normalize)
 
     return define(module, bits, "layer_norm", body)
 

@@ -53,7 +53,7 @@ def softmax(module: ir.Module, bits: int, table) -> ir.Function:
             sums.add(i, e)
             return []
 
-        def normalise(i, _):
+        def normalize(i, _):
             x.store(b.fdiv(x.load(p, at_line(x, i)), total), p, at_line(x, i))
             return []
 
@@ -61,7 +61,7 @@ def softmax(module: ir.Module, bits: int, table) -> ir.Function:
         loop(b, n, [], exponential)
         total = sums.total()
         x.store(b.fadd(top, transcendental.log(x, total)), logsum)
-        loop(b, n, [], normalise)
+        loop(b, n, [], normalize)
 
     return define(module, bits, "softmax", body)
 

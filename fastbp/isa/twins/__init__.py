@@ -7,7 +7,7 @@ two roundings: a * b + c is written plainly, and the functions of `math` are not
 
 Nothing here imports Numba or llvmlite, but all of it compiles with Numba. `HELPERS` lists what a file's twins call:
 `kernels` makes these known to Numba. Where speed matters the lanes are the innermost loop, over slices: Numba lets an
-index be negative, and the test for that keeps LLVM from vectorising `C[line + lane]`. L is read from the array, for
+index be negative, and the test for that keeps LLVM from vectorizing `C[line + lane]`. L is read from the array, for
 LLVM would unroll a loop of 16 before it looks for vectors. Measured with AVX-512, all in the first-level cache:
 2.5 GFLOP/s by plain indices, 5 by slices, 14 by slices and eight products at a time.
 """

@@ -19,7 +19,7 @@ SCRATCH = (MOST_STATES + 2) * BLOCK + 1
 
 @jit.inlined
 def copied(target, at, source, start, size):
-    """target[at ...] = source[start ...], by slices: Numba's index tests would keep LLVM from vectorising."""
+    """target[at ...] = source[start ...], by slices: Numba's index tests would keep LLVM from vectorizing."""
     into, of = target[at : at + size], source[start : start + size]
     for i in range(size):
         into[i] = of[i]

@@ -1,6 +1,6 @@
 """Forward and backward of the nodes that are not dense, in units: panels of the batch, or blocks of features.
 
-Batch normalisation in training goes by blocks of features, because its sums run over the batch; all others by panels.
+Batch normalization in training goes by blocks of features, because its sums run over the batch; all others by panels.
 A node's deltas are those by what its activation is applied to: whoever finishes them has seen to its slope (`deltas`).
 """
 
@@ -72,7 +72,7 @@ def curve(c, row, lines, a, z):
 
 @part
 def batch_norm_block(c, row, b):
-    """Batch normalisation of a block of features, with the batch's statistics."""
+    """Batch normalization of a block of features, with the batch's statistics."""
     M, L, zpitch, lane = c.M, c.L, row.ZPITCH, b * c.L
     at, height = lane * L, min(L, row.N - lane)
     batch_norm(c.table, height, c.batch, M, row.A + at, row.APITCH, M, row.Z + at, zpitch,
@@ -141,7 +141,7 @@ def send(c, row, target, how, q):
 
 @part
 def batch_norm_deltas(c, row, below, b):
-    """The gradients of a block's gamma and beta, and the deltas of what it normalised."""
+    """The gradients of a block's gamma and beta, and the deltas of what it normalized."""
     M, L, lane = c.M, c.L, b * c.L
     at, height = lane * L, min(L, row.N - lane)
     d, known, sums = row.D + at, row.KNOWN + at, row.GRADS + lane
@@ -157,7 +157,7 @@ def batch_norm_deltas(c, row, below, b):
 
 @part
 def node_weights(c, row, b):
-    """A block of each array, such as gamma and beta: gradients and update; and a batch normalisation's statistics."""
+    """A block of each array, such as gamma and beta: gradients and update; and a batch normalization's statistics."""
     M, P, L, lane, pitch = c.M, c.P, c.L, b * c.L, row.WPITCH
     height, sums, w = min(L, row.N - lane), row.GRADS + lane, row.W + lane
     if row.KIND == SCALE:

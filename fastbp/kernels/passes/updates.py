@@ -1,7 +1,7 @@
 """Updates that need the whole gradient first: penalties, clipping by norms, LAMB; then limits and averages of weights.
 
 Gradients lie in an arena of their own, cut into pieces: a panel of a kernel with its line of biases, or the gamma or
-beta of a normalisation. Who does which piece is no matter: sums of squares are kept by piece and added in one order.
+beta of a normalization. Who does which piece is no matter: sums of squares are kept by piece and added in one order.
 
     PREPARE   a piece's gradient: mean over accumulated steps, penalties, clipping by value; the sum of its squares
               (of a gradient that stays as it is most squares are added before, where it still is in the caches)

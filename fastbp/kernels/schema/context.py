@@ -50,7 +50,7 @@ ARRAYS: dict[str, Any] = {
 }
 # Numbers that hold for a call.
 NUMBERS = (
-    "n_steps", "loss", "backward", "fused", "rule", "ahead", "stride", "n_workers", "spins", "train", "penalised",
+    "n_steps", "loss", "backward", "fused", "rule", "ahead", "stride", "n_workers", "spins", "train", "penalized",
     "lamb", "first_step", "run_node", "run_update",
 )  # fmt: skip
 # A worker's own: first what the host writes, then what changes from step to step.
