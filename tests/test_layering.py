@@ -36,6 +36,7 @@ ORDER = (
     ("estimators", "exchange"),
     ("",),  # fastbp/__init__.py
     ("cli",),
+    ("__main__",),
 )
 FLOOR = {name: floor for floor, names in enumerate(ORDER) for name in names}
 

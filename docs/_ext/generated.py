@@ -152,7 +152,7 @@ class CommandLine(SphinxDirective):
 
 def helps() -> Iterable[tuple[str, str]]:
     """(command, its help), starting with the program's own."""
-    from fastbp.cli.main import make_parser
+    from fastbp.cli.commands import make_parser
 
     before = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = WIDTH

@@ -11,8 +11,8 @@ import pytest
 
 import fastbp
 from fastbp import Dense, Sequential, exchange
+from fastbp.cli.commands import main
 from fastbp.cli.export import FORMATS
-from fastbp.cli.main import main
 
 
 @pytest.fixture

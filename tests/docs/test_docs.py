@@ -59,7 +59,7 @@ def shell(tmp_path):
     """Runs a block of the shell, where `python` and `fastbp` are the ones that are tested."""
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name, command in (("python", ""), ("fastbp", "-m fastbp.cli.main ")):
+    for name, command in (("python", ""), ("fastbp", "-m fastbp ")):
         (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {command}"$@"\n')
         (programs / name).chmod(0o755)
     path = {"PATH": f"{programs}:{os.environ['PATH']}"}

@@ -13,7 +13,7 @@ import pytest
 from numpydoc.docscrape import NumpyDocString
 
 import fastbp
-from fastbp.cli.main import make_parser
+from fastbp.cli.commands import make_parser
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

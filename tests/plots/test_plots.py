@@ -12,7 +12,7 @@ import fastbp
 from fastbp import plots
 from fastbp.cli import bench
 from fastbp.cli import training_plot as report
-from fastbp.cli.main import main
+from fastbp.cli.commands import main
 from fastbp.diagnosis.layer_health import Diagnosis, LayerDiagnosis
 from fastbp.diagnosis.lr_finder import RateSearch
 from fastbp.plots import figures

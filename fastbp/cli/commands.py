@@ -273,6 +273,3 @@ def _show_warning(
 def _message(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
-
-if __name__ == "__main__":
-    sys.exit(main())

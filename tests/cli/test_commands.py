@@ -15,13 +15,12 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.cli import bench, output_path, train
+from fastbp.cli import bench, commands, output_path, train
 from fastbp.cli import job as jobs
-from fastbp.cli import main as cli
 from fastbp.cli import network as job_network
 from fastbp.cli.bench import ROWS, Row, Runner, make_workload, step_flops
+from fastbp.cli.commands import main
 from fastbp.cli.job import RECIPES, TrainJob
-from fastbp.cli.main import main
 from fastbp.preprocessing.preprocessor import Preprocessor
 
 OPTIONS = ["--layers", "8", "--epochs", "60", "--learning-rate", "0.03", "--quiet"]
@@ -400,7 +399,7 @@ class TestInterrupt:
         command = [
             sys.executable,
             "-m",
-            "fastbp.cli.main",
+            "fastbp",
             "train",
             "flowers.csv",
             "--target",
@@ -505,4 +504,4 @@ def test_output_to_a_closed_pipe(monkeypatch):
 
 
 def test_main_is_the_console_script():
-    assert cli.main is main
+    assert commands.main is fastbp.cli.main is main
