@@ -1,0 +1,346 @@
+"""The promises of reliability, each with the tests that keep it: the source of docs/reliability.md."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "reliability.md"
+
+
+class Promise(NamedTuple):
+    """A sentence that users may rely on, its limit ("" where it is yes or no), and FILE::FUNCTION of its tests."""
+
+    text: str
+    figure: str
+    tests: tuple[str, ...]
+
+
+def promise(text: str, *tests: str, figure: str = "") -> Promise:
+    """A row of the table."""
+    return Promise(text, figure, tests)
+
+
+ARRAYS, MODEL, FIT = "data/test_arrays.py", "model/test_sequential.py", "training/test_fit.py"
+ENGINE, CHECKPOINT, RESUME = "engine/test_robustness.py", "storage/test_checkpoint.py", "training/test_resume.py"
+CACHE, ACCURACY, LIMITS = "kernels/test_cache.py", "engine/test_accuracy.py", "reliability/test_limits.py"
+
+INPUTS = (
+    promise(
+        "NaN and infinities anywhere in X or y are refused; the message has the row and the column",
+        f"{ARRAYS}::test_one_bad_element_is_found_anywhere",
+        f"{ARRAYS}::test_bad_targets_say_what_came_and_what_to_do",
+    ),
+    promise(
+        "y or weights of another length than X are refused",
+        f"{ARRAYS}::test_bad_targets_say_what_came_and_what_to_do",
+        f"{ARRAYS}::test_bad_sample_weights_say_what_came",
+    ),
+    promise(
+        "X of one or three dimensions, scalars, empty and ragged lists are refused",
+        f"{ARRAYS}::test_bad_X_says_what_came_and_what_to_do",
+    ),
+    promise(
+        "Strings, complex numbers and None are refused",
+        f"{ARRAYS}::test_bad_X_says_what_came_and_what_to_do",
+        "data/test_frames.py::test_what_holds_no_numbers_says_where_and_what_to_do",
+    ),
+    promise(
+        "A call that is refused has changed nothing",
+        f"{MODEL}::test_fit_refuses_before_anything_changed",
+        f"{MODEL}::test_calls_refuse_before_anything_changed",
+    ),
+    promise(
+        "A refusal comes at once, after one pass over the data at most, and takes no memory",
+        f"{LIMITS}::test_a_refusal_takes_one_pass",
+        f"{ARRAYS}::test_looking_for_bad_elements_takes_no_memory",
+        figure="100 ms and one pass",
+    ),
+    promise(
+        "Memory-mapped and chunked data are checked as their batches are read",
+        "data/test_streams.py::test_a_bad_chunk_is_named_and_the_model_is_that_of_the_last_finished_step",
+        "data/test_streams.py::test_a_bad_first_chunk_changes_nothing",
+        f"{MODEL}::test_read_only_memory_mapped_X_trains",
+    ),
+    promise("No rows are refused", f"{MODEL}::test_no_rows_are_refused"),
+    promise("One row and one column train", f"{LIMITS}::test_one_row_and_one_column_train"),
+    promise(
+        "Labels out of range, negative or fractional are refused; rows of fractions are probabilities",
+        f"{ARRAYS}::test_bad_targets_say_what_came_and_what_to_do",
+        f"{MODEL}::test_soft_labels_have_the_mean_loss_of_the_labels_they_mix",
+    ),
+    promise(
+        "One class alone is an error of the classifier, as in scikit-learn, not of the model",
+        "estimators/test_extras.py::test_one_class_as_in_scikit_learn",
+    ),
+    promise(
+        "Every number type gives the bits of a converted copy: float16 to float64, integers of any width, booleans",
+        f"{ARRAYS}::test_every_form_of_X_gives_the_bits_of_a_contiguous_copy",
+    ),
+    promise(
+        "Every memory layout gives the bits of a contiguous copy: C, Fortran, strided, reversed, broadcast, "
+        "misaligned, big-endian, read-only",
+        f"{ARRAYS}::test_every_form_of_X_gives_the_bits_of_a_contiguous_copy",
+        f"{ARRAYS}::test_broadcast_rows_become_rows",
+        f"{MODEL}::test_the_form_of_X_changes_no_bit",
+    ),
+    promise(
+        "Data frames and tensors give the bits of arrays",
+        "data/test_frames.py::test_every_form_trains_to_the_bits_of_arrays",
+    ),
+    promise(
+        "Batch sizes of zero, below zero or fractional are refused",
+        f"{MODEL}::test_fit_refuses_before_anything_changed",
+    ),
+    promise(
+        "A batch size above the number of rows is clipped, with a warning if it was given",
+        f"{FIT}::test_a_batch_size_beyond_the_rows_is_clipped",
+    ),
+    promise(
+        "The last batch may have any size from one row",
+        f"{LIMITS}::test_the_last_batch_may_have_any_size",
+        "engine/test_bits.py::test_a_row_alone_is_the_row_in_any_batch",
+    ),
+    promise(
+        "Learning rates below zero, NaN or infinite are refused; zero is allowed",
+        "optimizers/test_optimizers.py::test_values_out_of_range",
+        f"{LIMITS}::test_a_learning_rate_of_zero_changes_no_weight",
+    ),
+    promise(
+        "Momentum 1 and dropout 1 are refused",
+        "optimizers/test_optimizers.py::test_values_out_of_range",
+        "layers/test_layers.py::test_what_is_no_layer_is_refused",
+    ),
+    promise(
+        "An unknown name is refused with the valid ones",
+        "optimizers/test_optimizers.py::test_names_and_objects",
+        f"{MODEL}::test_what_is_no_network_is_refused",
+    ),
+    promise(
+        "Layers of every width work",
+        f"{ACCURACY}::test_predictions_are_within_the_bound_at_every_width_and_batch",
+        f"{ACCURACY}::test_gradients_are_within_the_bound_at_every_width_and_batch",
+        f"{ACCURACY}::test_wide_layers_are_within_the_bound",
+        figure="1 to 70, 127 to 129, 4,095 to 4,097 units",
+    ),
+    promise(
+        "Networks without a hidden layer and of 200 layers train",
+        f"{LIMITS}::test_no_hidden_layer",
+        "model/test_deep.py::test_200_layers_learn_with_residual_blocks_and_normalization",
+        figure="0 and 200 hidden layers",
+    ),
+    promise("A million input features train", f"{LIMITS}::test_a_million_features", figure="10⁶ features"),
+    promise("Arrays past 2³¹ bytes are used whole", f"{LIMITS}::test_an_array_past_2_31_bytes", figure="2.2 GB"),
+)
+
+NUMERICS = (
+    promise(
+        "A step whose loss is not finite is dropped whole",
+        f"{ENGINE}::test_a_step_whose_loss_is_not_finite_is_dropped_whole",
+        "engine/test_bits.py::test_any_number_of_workers_drops_the_same_step",
+    ),
+    promise(
+        "An update stores only finite weights and states",
+        f"{ENGINE}::test_an_update_that_would_overflow_keeps_those_elements",
+        f"{ENGINE}::test_decay_that_outgrows_the_weights_leaves_them_finite",
+        "isa/test_optimizers.py::test_spoilt_gradients_change_no_bit_of_other_weights",
+    ),
+    promise(
+        "`fit` stops with a `DivergenceWarning` that names the step and the layer, with finite weights",
+        f"{FIT}::test_divergence_stops_with_a_warning_and_finite_weights",
+        f"{FIT}::test_divergence_names_the_layer_whose_weights_would_not_be_finite",
+        f"{ENGINE}::test_the_layer_at_fault_is_named",
+    ),
+    promise("The estimators report divergence as scikit-learn does", "estimators/test_extras.py::test_divergence"),
+    promise(
+        "Logits of ±10⁴ and probabilities of 0 and 1 give finite losses and gradients; denormals cost nothing",
+        "losses/test_losses.py::test_extreme_outputs_give_finite_losses_and_gradients",
+        "isa/test_losses.py::test_losses_of_extreme_outputs",
+        f"{ENGINE}::test_denormals_are_flushed",
+    ),
+    promise(
+        "Every gradient is that of central differences in float64",
+        f"{ACCURACY}::test_gradients_are_central_differences",
+        "losses/test_losses.py::test_gradients_are_central_differences",
+        "reference/test_network.py::test_gradients_by_central_differences",
+        "layers/test_embedding.py::test_the_reference_has_the_gradients_of_differences",
+    ),
+    promise(
+        "Every optimizer follows its reference and PyTorch",
+        "optimizers/test_rules.py::test_a_thousand_steps_of_both_engines_beside_pytorch",
+        "optimizers/test_rules.py::test_a_thousand_steps_in_float32",
+        "optimizers/test_rules.py::test_a_thousand_steps_of_rules_for_whole_arrays",
+        figure="1,000 steps",
+    ),
+)
+
+THREADS = (
+    promise(
+        "Many Python threads may fit models at once; each gets the bits it would get alone",
+        f"{ENGINE}::test_engines_train_in_2_and_8_threads_at_once",
+        f"{FIT}::test_threads_that_fit_at_once_get_what_each_would_alone",
+        f"{LIMITS}::test_32_threads_fit_at_once",
+        figure="2, 8 and 32 threads",
+    ),
+    promise(
+        "Predictions from many threads, also while the model trains",
+        f"{ENGINE}::test_predictions_from_eight_threads_while_another_trains",
+        f"{MODEL}::test_many_threads_may_ask_a_model_that_none_has_built",
+        figure="8 threads",
+    ),
+    promise(
+        "Processes and threads may race for the first compilation",
+        f"{CACHE}::test_processes_racing_for_one_entry_all_succeed",
+        f"{CACHE}::test_processes_that_compile_the_engine_at_once_all_succeed",
+        f"{LIMITS}::test_eight_threads_race_for_the_first_compilation",
+        figure="8 threads, 10 processes",
+    ),
+    promise(
+        "More workers than cores slow training down, never stop it",
+        f"{ENGINE}::test_16_workers_on_fewer_cores_take_at_most_three_times_as_long_as_2",
+        f"{ENGINE}::test_more_threads_than_numba_may_start_are_capped_with_a_warning",
+        figure="at most 3 times",
+    ),
+    promise(
+        "A process may fork before, during and after a fit; the child trains to the same bits",
+        f"{ENGINE}::test_a_forked_child_trains_on_one_thread_with_the_same_bits",
+        "data/test_streams.py::test_a_process_forked_from_within_trains_on_streams_too",
+    ),
+    promise(
+        "multiprocessing (fork, forkserver, spawn) and joblib (loky, threading) work",
+        f"{LIMITS}::test_processes_of_every_start_method",
+        "estimators/test_tools.py::test_grid_search_in_processes",
+        "estimators/test_tools.py::test_workers_share_the_cores",
+    ),
+    promise(
+        "Ctrl-C raises KeyboardInterrupt soon, always with the weights of a finished step",
+        f"{FIT}::test_ctrl_c_at_any_time_leaves_the_weights_of_a_finished_step",
+        f"{FIT}::test_ctrl_c_right_after_the_engine_returns_counts_its_steps",
+        f"{FIT}::test_fit_regains_control_every_tenth_of_a_second",
+        figure="200 ms or one step",
+    ),
+    promise(
+        "Ctrl-C during the first compilation ends it; the next process compiles again",
+        f"{LIMITS}::test_ctrl_c_during_the_first_compilation",
+    ),
+)
+
+FILES = (
+    promise(
+        "Saving replaces the old file in one step, synced to the disk",
+        f"{CHECKPOINT}::test_saving_leaves_one_file_and_follows_links",
+        f"{CHECKPOINT}::test_the_file_and_then_its_folder_are_synced",
+        f"{CHECKPOINT}::test_a_failure_leaves_the_old_file_and_no_other",
+    ),
+    promise(
+        "kill -9 at any moment leaves the old file or the new one, whole",
+        f"{CHECKPOINT}::test_kill_at_any_moment_leaves_a_whole_file",
+        f"{RESUME}::test_kill_at_random_moments",
+    ),
+    promise(
+        "A full disk leaves the old file",
+        f"{CHECKPOINT}::test_a_full_disk_leaves_the_old_file",
+        f"{RESUME}::test_a_full_disk_leaves_the_last_good_file",
+        f"{RESUME}::test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_the_last_good_one",
+    ),
+    promise(
+        "Truncated, damaged and hostile files are refused with fastbp's own error",
+        f"{CHECKPOINT}::test_every_truncation_is_noticed",
+        f"{CHECKPOINT}::test_forged_headers_are_refused",
+        f"{CHECKPOINT}::test_forged_tensors_are_refused",
+        f"{CHECKPOINT}::test_forged_descriptions_are_refused",
+        f"{RESUME}::test_forged_fits_are_refused",
+    ),
+    promise(
+        "They are refused quickly and in little memory",
+        f"{CHECKPOINT}::test_false_header_lengths_are_refused",
+        f"{CHECKPOINT}::test_saving_and_loading_take_little_memory",
+        figure="1 s, twice the file's memory",
+    ),
+    promise(
+        "A SHA-256 of header and tensors finds every flipped bit; a file of another writer loads with a warning",
+        f"{CHECKPOINT}::test_every_flipped_bit_is_noticed",
+        f"{CHECKPOINT}::test_a_file_of_another_writer_loads_with_a_warning",
+    ),
+    promise(
+        "No file is unpickled and none runs code",
+        "storage/test_pickles.py::test_a_file_cannot_ask_for_objects",
+        f"{LIMITS}::test_no_reader_unpickles",
+    ),
+    promise(
+        "A resumed fit equals the uninterrupted one, bit for bit",
+        f"{RESUME}::test_an_interrupted_fit_goes_on",
+        f"{RESUME}::test_optimizers_go_on",
+        "data/test_csr.py::test_a_resumed_fit_has_the_bits_of_an_uninterrupted_one",
+        f"{CHECKPOINT}::test_training_goes_on_bit_for_bit",
+    ),
+)
+
+COMPILED_CODE = (
+    promise(
+        "Read-only installations, no HOME, and a damaged or foreign cache work, with one warning",
+        f"{CACHE}::test_without_a_cache_it_works_with_one_warning",
+        f"{CACHE}::test_a_full_folder_that_is_read_only_is_read",
+        f"{CACHE}::test_a_damaged_file_costs_one_warning",
+        f"{CACHE}::test_a_damaged_cache_heals",
+    ),
+    promise(
+        "A second process compiles nothing, and the cache stops growing",
+        f"{CACHE}::test_a_second_process_compiles_nothing_and_writes_nothing",
+        f"{CACHE}::test_many_architectures_compile_no_more_than_one",
+        f"{CACHE}::test_the_cache_does_not_grow",
+    ),
+)
+
+RESOURCES = (
+    promise(
+        "Memory: parameters × (1 + optimizer states, + 1 for gradients kept, + 1 for averages), two batches",
+        f"{LIMITS}::test_memory_of_a_fit",
+        f"{FIT}::test_fit_copies_no_contiguous_X",
+        f"{FIT}::test_a_thousand_fits_do_not_grow_the_process",
+        figure="and 64 MB",
+    ),
+    promise(
+        "`import fastbp` compiles nothing; the first fit says that it compiles",
+        f"{CACHE}::test_import_compiles_nothing_and_is_quick",
+        "kernels/test_jit_notice.py::test_compiling_is_announced_once",
+    ),
+)
+
+SECTIONS = {
+    "Inputs": INPUTS,
+    "Numerics": NUMERICS,
+    "Threads, processes, interrupts": THREADS,
+    "Files": FILES,
+    "Compiled code": COMPILED_CODE,
+    "Resources": RESOURCES,
+}
+
+
+@cache
+def functions_of(path: str) -> frozenset[str]:
+    """The names of the test functions of a file below tests/."""
+    tree = ast.parse((ROOT / "tests" / path).read_text())
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+
+
+def page() -> str:
+    """docs/reliability.md."""
+    total = sum(map(len, SECTIONS.values()))
+    lines = [
+        "# Reliability",
+        "",
+        f"What fastbp promises beside correct numbers: {total} promises, each kept by tests that run for every change.",
+        "This page is generated from the table of those tests by `python -m tests.reliability`.",
+        "",
+    ]
+    for section, promises in SECTIONS.items():
+        lines += [f"## {section}", "", "| promise | limit | tests |", "| --- | --- | --- |"]
+        for each in promises:
+            names = ", ".join(f"`{test}`" for test in each.tests)
+            lines.append(f"| {each.text} | {each.figure} | {names} |")
+        lines.append("")
+    return "\n".join(lines)
