@@ -46,6 +46,7 @@ def replayed(model, steps):
 
 def test_120_interrupts_leave_the_weights_of_a_finished_step():
     draws = random.Random(0)
+    replayed(make(), 8)  # imports and loads what is compiled
     for _ in range(120):
         model = make()
         timer = threading.Timer(draws.random() * 0.25, os.kill, (os.getpid(), signal.SIGINT))
