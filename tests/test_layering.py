@@ -24,6 +24,7 @@ ORDER = (
     ("isa",),
     ("kernels",),
     ("data",),
+    ("tables",),
     ("preprocessing",),
     ("sources", "datasets"),
     ("engine",),

@@ -11,9 +11,9 @@ import fastbp
 from fastbp import losses, optimizers
 from fastbp.cli.job import PLAIN_SGD_RATE, Recipe, TrainJob
 from fastbp.datasets import Split
-from fastbp.preprocessing.columns import Columns
 from fastbp.preprocessing.preprocessor import Preprocessor
 from fastbp.preprocessing.targets import guess_task, target_array
+from fastbp.tables.columns import Columns
 from fastbp.util.types import Array
 
 _LISTED = ("softmax", "sigmoid", "identity")  # the order in messages

@@ -16,8 +16,8 @@ from fastbp.cli.output_path import check_output
 from fastbp.cli.scoring import score
 from fastbp.datasets import Split
 from fastbp.preprocessing.column_rules import Category
-from fastbp.preprocessing.columns import Columns
 from fastbp.preprocessing.preprocessor import Preprocessor
+from fastbp.tables.columns import Columns
 from fastbp.util.types import Array
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.preprocessing.columns import categories_of, numbers_of
+from fastbp.tables.columns import numbers_of, places, texts
 from fastbp.util.types import Array
 
 CLIP = 3.0  # bound of smooth clipping: results lie within ±3
@@ -79,9 +79,7 @@ class Category:
 
     def write(self, values: Array, label: str, out: Array, clip: bool) -> None:
         """Write the features to out (rows, width)."""
-        code: dict[str | None, int] = {category: FIRST + i for i, category in enumerate(self.categories)}
-        code[None] = ABSENT
-        codes = np.array([code.get(category, OTHER) for category in categories_of(values, label)])
+        codes = places(values, self.categories, label) + FIRST
         if self.coded:
             out[:, 0] = codes
             return
@@ -164,10 +162,13 @@ def learn_category(
     values: Array, name: str | None, label: str, encoding: str, most_one_hot: int, min_frequency: int
 ) -> Category:
     """Fit the rule of a categorical column."""
-    counts: Counter[str | None] = Counter(categories_of(values, label))
-    absent = counts.pop(None, 0)
-    frequent = tuple(sorted(category for category, n in counts.items() if n >= min_frequency and category is not None))
+    column = texts(values, label)
+    counts = Counter(dict(zip(column.values, np.bincount(column.codes[column.codes >= 0]).tolist(), strict=True)))
+    if counts.keys() & {"True", "False"} and counts.keys() <= {"True", "False", "1", "0"}:
+        counts = Counter({word: counts[word] + counts[digit] for word, digit in (("True", "1"), ("False", "0"))})
+    frequent = tuple(sorted(category for category, n in counts.items() if n >= min_frequency))
     rare = sum(counts.values()) - sum(counts[category] for category in frequent)
+    absent = int((column.codes < 0).sum())
     coded = encoding == "codes" or (encoding == "auto" and len(frequent) > most_one_hot)
     return Category(name, frequent, absent / len(values), rare / len(values), coded)
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from fastbp.preprocessing import column_rules, serialization
 from fastbp.preprocessing.column_rules import Category, Numeric
-from fastbp.preprocessing.columns import Columns, columns_of, label_of, looks_numeric, numbers_of
 from fastbp.preprocessing.learned import Learnt
 from fastbp.preprocessing.targets import TASKS, Targets, learn_targets
+from fastbp.tables.columns import Columns, columns_of, label_of, looks_numeric, numbers_of
 from fastbp.util.arguments import count, flag
 from fastbp.util.fields import set_fields
 from fastbp.util.types import Array

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.preprocessing.columns import is_missing
+from fastbp.tables.values import is_missing
 from fastbp.util.types import Array
 
 MAX_INTEGER_CLASSES = 100  # integers with more distinct values mean regression

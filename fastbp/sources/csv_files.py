@@ -11,8 +11,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from fastbp.preprocessing.columns import is_number
 from fastbp.sources.base import Chunk, Source, check_weight
+from fastbp.tables.values import as_number
 
 
 class CSV(Source):
@@ -34,7 +34,7 @@ class CSV(Source):
         check_weight(target, weight)
         with _opened(paths[0]) as file:
             first = next(csv.reader(file), [])
-        self._named = not all(map(is_number, first))
+        self._named = not all(as_number(name) is not None for name in first)
         names = [name.strip() for name in first] if self._named else [str(place) for place in range(len(first))]
         if not names or len(set(names)) != len(names):
             raise ValueError(
@@ -76,7 +76,7 @@ class CSV(Source):
                     f"fix the line {','.join(fields)[:60]!r}"
                 )
             for place in places:
-                if not is_number(fields[place]):
+                if as_number(fields[place]) is None:
                     raise ValueError(
                         f"{where} must hold numbers, but column {self._names[place]!r} holds {fields[place]!r} in the "
                         f"line {','.join(fields)[:60]!r}: leave the column out by features=, or use "

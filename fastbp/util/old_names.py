@@ -22,6 +22,7 @@ MOVED = {
     "fastbp.history": "fastbp.training.history",
     "fastbp.kernels.plain_update": "fastbp.engine.plain_update",
     "fastbp.pickles": "fastbp.model.sequential",
+    "fastbp.preprocessing.columns": "fastbp.tables.columns",
     "fastbp.rate_finder": "fastbp.diagnosis.lr_finder",
     "fastbp.snapshot": "fastbp.storage.snapshot",
     "fastbp.sources.archives": "fastbp.sources.npz",

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-import math
-import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastbp.tables.values import MISSING, Coded, Numbers, as_text, numbers_in, places_in, texts_of
 from fastbp.util.types import Array
 
-# Case-insensitive, without surrounding spaces: what pandas treats as missing, and the question mark.
-MISSING = frozenset({"", "?", "nan", "na", "n/a", "null", "none"})
 _FRAMES = ("pandas", "polars", "pyarrow", "modin", "cudf", "narwhals")
 
 
 class Columns(NamedTuple):
-    """A table: column names (empty for an array), and an array of numbers, booleans or objects per column.
+    """A table: column names (empty for an array), and per column an array of numbers, booleans or objects, or codes.
 
     matrix: the table as one array, if it was given as an array of numbers.
+    lines: the line of its file that each row begins at, for messages.
     """
 
     names: tuple[str, ...]
-    arrays: Sequence[Array]
+    arrays: Sequence[Any]
     matrix: Array | None = None
+    lines: Array | None = None
 
     @property
     def rows(self) -> int:
         """Number of rows."""
         return len(self.arrays[0])
+
+    def take(self, rows: Any) -> Columns:
+        """The table of some rows."""
+        matrix = None if self.matrix is None else self.matrix[rows]
+        arrays = [values[rows] for values in self.arrays] if matrix is None else list(matrix.T)
+        return Columns(self.names, arrays, matrix, None if self.lines is None else self.lines[rows])
 
     def label(self, column: int) -> str:
         """A column's name in messages."""
@@ -81,7 +86,9 @@ def _mixed(X: Any) -> bool:
                for value in row)  # fmt: skip
 
 
-def _column(values: Any, what: str) -> Array:
+def _column(values: Any, what: str) -> Any:
+    if isinstance(values, Coded):
+        return values
     if type(values).__module__.partition(".")[0] == "polars":  # NumPy would turn its missing values into strings
         values = values.to_list()
     _check_masks(values, what)
@@ -158,78 +165,77 @@ def _from_frame(X: Any, what: str) -> Columns:
 # ---------------------------------------------------------------- values
 
 
-def is_missing(value: Any) -> bool:
-    """Whether a value is missing: None, NaN and the like, and strings that stand for a missing value.
-
-    >>> [is_missing(value) for value in (None, math.nan, " ? ", "", 0, "no")]
-    [True, True, True, True, False, False]
-    """
-    if isinstance(value, str):
-        return value.strip().lower() in MISSING
-    # pandas' NA and NaT equal nothing, and comparing NA gives neither True nor False
-    return value is None or bool(isinstance(value, numbers.Real) and value != value) or _unequal(value)
-
-
-def _unequal(value: Any) -> bool:
-    return type(value).__name__ in ("NAType", "NaTType")
-
-
-def numbers_of(values: Array, label: str) -> Array:
+def numbers_of(values: Array | Coded, label: str, missing: Collection[str] = MISSING) -> Array:
     """A column as numbers, NaN if missing: integers and floats unchanged, objects as float64.
 
     ValueError, with the row, for anything that is not a number, and for infinities.
     """
-    if values.dtype.kind == "O":
-        values = _parsed(values, label)
-    if values.dtype.kind == "f" and np.isinf(values).any():
-        row = int(np.isinf(values).argmax())
+    if values.dtype.kind == "b":
+        return np.asarray(values, np.float64)
+    numbers, rows, others = parsed(values, label, missing)
+    truths = [as_text(other) for other in others]
+    if truths and set(truths) <= {"True", "False"}:
+        numbers[rows] = [text == "True" for text in truths]
+    elif len(rows):
         raise ValueError(
-            f"{label} must be finite, got {values[row]} at row {row}: leave it empty if the value "
+            f"{label} must hold numbers, got {others[0]!r} at row {rows[0]}: correct it, leave it empty if the "
+            "value is unknown, or make the column categorical"
+        )
+    if numbers.dtype.kind == "f" and np.isinf(numbers).any():
+        row = int(np.isinf(numbers).argmax())
+        raise ValueError(
+            f"{label} must be finite, got {values[row]!s:.60} at row {row}: leave it empty if the value "
             "is unknown, or bound it"
         )
-    return values.astype(np.float64) if values.dtype.kind == "b" else values
+    return numbers
 
 
-def _parsed(values: Array, label: str) -> Array:
+def parsed(values: Array | Coded, label: str, missing: Collection[str] = MISSING) -> Numbers:
+    """`numbers_in`, with the label in errors."""
     try:
-        return values.astype(np.float64)
-    except (TypeError, ValueError, OverflowError):  # contains None, or strings such as "?"
-        result = np.empty(len(values))
-    for row, value in enumerate(values):
-        if is_missing(value):
-            result[row] = math.nan
-            continue
-        try:
-            result[row] = value
-        except (TypeError, ValueError, OverflowError):
-            raise ValueError(
-                f"{label} must hold numbers, got {value!r} at row {row}: correct it, leave it empty if the "
-                "value is unknown, or make the column categorical"
-            ) from None
-    return result
-
-
-def looks_numeric(values: Array) -> bool:
-    """Whether all present values of a column are numbers, and no booleans or other strings."""
-    if values.dtype.kind != "O":
-        return values.dtype.kind != "b"
-    return all(is_number(value) for value in values if not is_missing(value))
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value, or the content of a string, is a number; booleans are not."""
-    if isinstance(value, bool | np.bool_):
-        return False
-    try:
-        float(value)
+        return numbers_in(values, missing)
     except (TypeError, ValueError):
+        raise _not_a_value(values, label) from None
+
+
+def texts(values: Array | Coded, label: str = "the column", missing: Collection[str] = MISSING) -> Coded:
+    """`texts_of`, with the label in errors."""
+    try:
+        return texts_of(values, missing)
+    except (TypeError, ValueError):
+        raise _not_a_value(values, label) from None
+
+
+def places(values: Array | Coded, categories: Sequence[str], label: str, missing: Collection[str] = MISSING) -> Array:
+    """`places_in`, with the label in errors."""
+    try:
+        found: Array = places_in(values, categories, missing)
+    except (TypeError, ValueError):
+        raise _not_a_value(values, label) from None
+    return found
+
+
+def _not_a_value(values: Array | Coded, label: str) -> TypeError:
+    """What to raise for the first value that is no string, number or boolean."""
+    for row, value in enumerate(np.asarray(values)):
+        try:
+            as_text(value)
+        except (TypeError, ValueError):
+            return TypeError(
+                f"{label} must hold strings, numbers or booleans, got {value!r:.60} ({type(value).__name__}) at row "
+                f"{row}: convert it to one of these"
+            )
+    return TypeError(f"{label} must hold strings, numbers or booleans: convert it")
+
+
+def looks_numeric(values: Array | Coded) -> bool:
+    """Whether all present values of a column are numbers, and no booleans or other strings."""
+    if isinstance(values, Coded) and values.categorical:
         return False
-    except OverflowError:  # an integer beyond 1e308, rejected later
-        return True
-    return True
+    return values.dtype.kind != "b" and not len(parsed(values, "the column").rows)
 
 
-def categories_of(values: Array, label: str = "the column") -> list[str | None]:
+def categories_of(values: Array | Coded, label: str = "the column") -> list[str | None]:
     """A column as strings, None if missing; equal numbers are the same category in any notation.
 
     >>> categories_of(np.array([3.0, np.nan, 2.5]))
@@ -237,29 +243,5 @@ def categories_of(values: Array, label: str = "the column") -> list[str | None]:
     >>> categories_of(np.array([" Private", "?", True, 3], object))
     ['Private', None, 'True', '3']
     """
-    if values.dtype.kind == "O":
-        cached: dict[Any, str | None] = {}
-        return [cached[key] if (key := _key(value, row, label)) in cached else cached.setdefault(key, _text(value))
-                for row, value in enumerate(values)]  # fmt: skip
-    distinct, places = np.unique(values, return_inverse=True)
-    texts = [_text(value) for value in distinct.tolist()]
-    return [texts[place] for place in places]
-
-
-def _key(value: Any, row: int, label: str) -> Any:
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, numbers.Real | np.bool_) and not is_missing(value):
-        raise TypeError(
-            f"{label} must hold strings, numbers or booleans, got {value!r} ({type(value).__name__}) at row {row}: "
-            "convert it to one of these"
-        )
-    return type(value), value
-
-
-def _text(value: Any) -> str | None:
-    if is_missing(value):
-        return None
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value).strip()
+    result: list[str | None] = np.asarray(texts(values, label)).tolist()
+    return result
