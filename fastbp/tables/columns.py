@@ -172,6 +172,7 @@ def numbers_of(values: Array | Coded, label: str, missing: Collection[str] = MIS
     """
     if values.dtype.kind == "b":
         return np.asarray(values, np.float64)
+    numbers: Array
     numbers, rows, others = parsed(values, label, missing)
     truths = [as_text(other) for other in others]
     if truths and set(truths) <= {"True", "False"}:
@@ -183,8 +184,10 @@ def numbers_of(values: Array | Coded, label: str, missing: Collection[str] = MIS
         )
     if numbers.dtype.kind == "f" and np.isinf(numbers).any():
         row = int(np.isinf(numbers).argmax())
+        value = values[row]
+        got = "an integer beyond 1e308" if isinstance(value, int) else f"{value!s:.60}"
         raise ValueError(
-            f"{label} must be finite, got {values[row]!s:.60} at row {row}: leave it empty if the value "
+            f"{label} must be finite, got {got} at row {row}: leave it empty if the value "
             "is unknown, or bound it"
         )
     return numbers

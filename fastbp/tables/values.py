@@ -55,10 +55,11 @@ def as_number(value: Any) -> float | None:
         return float(text) if _NUMBER.fullmatch(text) else None
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real | Decimal) or is_missing(value):
         return None
+    number: Any = value
     try:
-        return float(value)
+        return float(number)
     except OverflowError:  # an integer beyond 1e308
-        return float("-inf" if str(value).startswith("-") else "inf")
+        return math.inf if number > 0 else -math.inf
 
 
 def as_text(value: Any, missing: Collection[str] = MISSING) -> str | None:
