@@ -96,7 +96,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     from fastbp.cli.job import ACTIVATIONS, OPTIMIZERS, SCHEDULES
     from fastbp.cli.network import CLASS_LOSSES, REGRESSION_LOSSES
-    from fastbp.preprocessing.preprocessor import SCALINGS
+    from fastbp.preprocessing.options import SCALINGS
     from fastbp.preprocessing.targets import TASKS
 
     parser.add_argument("data", metavar="DATA", help="digits, mnist, fashion-mnist, or a .npz, .csv or .csv.gz file")

@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.tables.columns import numbers_of, places, texts
+from fastbp.tables.columns import FEW, numbers_of, places
+from fastbp.tables.columns import texts as texts_of
+from fastbp.tables.dates import PARTS, date_features, days_in, parts_of
 from fastbp.util.types import Array
 
 CLIP = 3.0  # bound of smooth clipping: results lie within ±3
 OTHER, ABSENT, FIRST = 0, 1, 2  # codes: rare or unseen, missing, the first category
 _CHUNK = 1 << 18  # elements scaled at a time
+
+
+class Given(NamedTuple):
+    """A column of a table to be transformed, and how to speak of it."""
+
+    values: Any
+    label: str
+    missing: frozenset[str]
+    place: Callable[[int], str]
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """A column of which nothing can be learnt; it has no features, and tables need not have it."""
+
+    name: str | None
+    why: str
+    missing: float = 0.0
+    width = 0
+
+    def features(self, label: str) -> list[str]:
+        """None."""
+        return []
+
+    def write(self, column: Given, out: Array, clip: bool) -> None:
+        """Nothing."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +57,7 @@ class Numeric:
     scale: float
     indicator: bool
     missing: float  # share of the training rows
+    texts: tuple[str, ...] = ()  # stand for missing values in this column, beside those that do in every column
 
     @property
     def width(self) -> int:
@@ -38,9 +68,10 @@ class Numeric:
         """Names of the features."""
         return [label, f"{label} missing"][: self.width]
 
-    def write(self, values: Array, label: str, out: Array, clip: bool) -> None:
+    def write(self, column: Given, out: Array, clip: bool) -> None:
         """Write the features to out (rows, width)."""
-        numbers = numbers_of(values, label)
+        missing = column.missing.union(map(str.lower, self.texts))
+        numbers = numbers_of(column.values, column.label, missing, column.place)
         scale_into(numbers[:, np.newaxis], [self], out[:, :1], clip)
         if self.indicator:
             out[:, 1] = np.isnan(numbers)
@@ -77,9 +108,9 @@ class Category:
         extra = ["missing"] * (self.missing > 0) + ["other"] * (self.others > 0)
         return [*(f"{label}={category}" for category in self.categories), *(f"{label} {word}" for word in extra)]
 
-    def write(self, values: Array, label: str, out: Array, clip: bool) -> None:
+    def write(self, column: Given, out: Array, clip: bool) -> None:
         """Write the features to out (rows, width)."""
-        codes = places(values, self.categories, label) + FIRST
+        codes = places(column.values, self.categories, column.label, column.missing) + FIRST
         if self.coded:
             out[:, 0] = codes
             return
@@ -109,12 +140,101 @@ def scale_into(values: Array, rules: list[Numeric], out: Array, clip: bool) -> N
         out[start : start + step] = part
 
 
+@dataclass(frozen=True)
+class Date:
+    """Dates and times as days and years, (x - shift) / scale, and as sine and cosine of parts of cycles.
+
+    numbers: part, shift and scale of "days" (since 1970) and "year". cycles: of "of year", "of week", "of day". Parts
+    that were the same in all training rows are left out. fill: days where one is missing.
+    """
+
+    name: str | None
+    fill: float
+    numbers: tuple[tuple[str, float, float], ...]
+    cycles: tuple[str, ...]
+    indicator: bool
+    missing: float
+    texts: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return len(self.numbers) + 2 * len(self.cycles) + self.indicator
+
+    def features(self, label: str) -> list[str]:
+        """Names of the features."""
+        names = [f"{label} {part}" for part, _, _ in self.numbers]
+        names += [f"{label} {wave} {part}" for part in self.cycles for wave in ("sin", "cos")]
+        return names + [f"{label} missing"] * self.indicator
+
+    def write(self, column: Given, out: Array, clip: bool) -> None:
+        """Write the features to out (rows, width)."""
+        days = _days_of(column, self.texts)
+        absent = np.isnan(days)
+        features = date_features(np.where(absent, self.fill, days), self.numbers, self.cycles)
+        for place, feature in enumerate(features):
+            if clip and place < len(self.numbers):
+                feature = feature / np.hypot(1.0, feature / CLIP)
+            out[:, place] = feature
+        if self.indicator:
+            out[:, -1] = absent
+
+
+Rule = Numeric | Category | Date | Ignored
+
+
+def _days_of(column: Given, texts: Sequence[str]) -> Array:
+    """Days, NaN where one is missing; few values that are no dates are missing, with a warning, more are an error."""
+    days: Array
+    days, rows, others = days_in(column.values, column.missing.union(map(str.lower, texts)))
+    if len(rows):
+        what = f"{column.label} must hold dates as YYYY-MM-DD, got {others[0]!r:.60} at {column.place(int(rows[0]))}"
+        remedy = "correct it, leave it empty if it is unknown, or name it in missing= (--missing)"
+        if len(rows) >= FEW * (len(rows) + np.count_nonzero(~np.isnan(days))):
+            raise ValueError(f"{what}: {remedy}")
+        more = f" and {len(rows) - 1:,} more" if len(rows) > 1 else ""
+        warnings.warn(f"{what}{more}, treated as missing: {remedy}", stacklevel=3)
+    return days
+
+
 # ---------------------------------------------------------------- fitting
 
 
+def learn_dates(column: Given, name: str | None, scaling: str | float, indicator: bool, texts: tuple[str, ...]) -> Rule:
+    """Fit the rule of a column of dates."""
+    days = _days_of(column, texts)
+    known = days[~np.isnan(days)]
+    if not len(known):
+        return empty(name, column.label)
+    found = parts_of(known, PARTS)
+    varied = [part for part in PARTS if part == "days" or np.ptp(found[part]) > 0]
+    rules = []
+    for part in (part for part in varied if part in ("days", "year")):
+        median, shift, scale = (float(each[0]) for each in _plain(found[part][:, np.newaxis], _statistics(scaling)))
+        rules.append((part, *((shift, scale) if isinstance(scaling, str) and scaling != "none" else (median, 1.0))))
+    absent = 1 - len(known) / len(days)
+    cycles = tuple(part for part in varied if part.startswith("of "))
+    return Date(name, float(np.median(known)), tuple(rules), cycles, bool(indicator and absent > 0), absent, texts)
+
+
+def _statistics(scaling: str | float) -> str:
+    return scaling if isinstance(scaling, str) else "none"
+
+
+def empty(name: str | None, label: str) -> Ignored:
+    """The rule of a column without a value, with a warning."""
+    warnings.warn(f"{label} is left out: it has no value in the training rows", stacklevel=4)
+    return Ignored(name, "no value in training", 1.0)
+
+
 def learn_numbers(
-    values: Array, names: list[str | None], labels: list[str], scaling: str | float, indicator: bool
-) -> list[Numeric]:
+    values: Array,
+    names: list[str | None],
+    labels: list[str],
+    scaling: str | float,
+    indicator: bool,
+    texts: tuple[str, ...] = (),
+) -> list[Numeric | Ignored]:
     """Fit the rules of numeric columns (rows, columns)."""
     absent = np.isnan(values) if values.dtype.kind == "f" else np.zeros((1, values.shape[1]), bool)
     share = absent.mean(axis=0)
@@ -124,12 +244,15 @@ def learn_numbers(
     else:
         statistics = _plain if complete else _of_present
         fill, shift, scale = statistics(values, scaling)
-    rules = []
+    rules: list[Numeric | Ignored] = []
     for i, name in enumerate(names):
         numbers = float(fill[i]), float(shift[i]), float(scale[i])
         if not all(map(math.isfinite, numbers)):
             raise ValueError(f"{labels[i]} has numbers too large to be scaled: divide the column by a constant first")
-        rules.append(Numeric(name, *numbers, bool(indicator and 0 < share[i] < 1), float(share[i])))
+        if share[i] == 1:
+            rules.append(empty(name, labels[i]))
+        else:
+            rules.append(Numeric(name, *numbers, bool(indicator and share[i] > 0), float(share[i]), texts))
     return rules
 
 
@@ -159,10 +282,12 @@ def _of_present(values: Array, scaling: str) -> tuple[Array, Array, Array]:
 
 
 def learn_category(
-    values: Array, name: str | None, label: str, encoding: str, most_one_hot: int, min_frequency: int
-) -> Category:
+    given: Given, name: str | None, encoding: str, most_one_hot: int, min_frequency: int
+) -> Category | Ignored:
     """Fit the rule of a categorical column."""
-    column = texts(values, label)
+    column = texts_of(given.values, given.label, given.missing)
+    if (column.codes < 0).all():
+        return empty(name, given.label)
     counts = Counter(dict(zip(column.values, np.bincount(column.codes[column.codes >= 0]).tolist(), strict=True)))
     if counts.keys() & {"True", "False"} and counts.keys() <= {"True", "False", "1", "0"}:
         counts = Counter({word: counts[word] + counts[digit] for word, digit in (("True", "1"), ("False", "0"))})
@@ -170,55 +295,4 @@ def learn_category(
     rare = sum(counts.values()) - sum(counts[category] for category in frequent)
     absent = int((column.codes < 0).sum())
     coded = encoding == "codes" or (encoding == "auto" and len(frequent) > most_one_hot)
-    return Category(name, frequent, absent / len(values), rare / len(values), coded)
-
-
-# ---------------------------------------------------------------- as text
-
-
-def described(rules: Sequence[Numeric | Category]) -> str:
-    """A table with one line per column."""
-    lines = [("column", "kind", "becomes", "missing")]
-    for i, rule in enumerate(rules):
-        name = f"{i}" if rule.name is None else rule.name
-        lines.append((name, *_described(rule), f"{100 * rule.missing:.1f} %" if rule.missing else ""))
-    wide = [max(len(line[i]) for line in lines) for i in range(4)]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(x, wide, strict=True)).rstrip() for x in lines)
-
-
-def _described(rule: Numeric | Category) -> tuple[str, str]:
-    if isinstance(rule, Numeric):
-        middle = f"(x - {rule.shift:.4g}) / {rule.scale:.4g}"
-        return "number", f"{middle}, and whether it is missing" if rule.indicator else middle
-    rare = f", {100 * rule.others:.1f} % rare" if rule.others else ""
-    n = len(rule.categories)
-    kind = f"{n} categor{'y' if n == 1 else 'ies'}{rare}"
-    return kind, "codes" if rule.coded else f"{rule.width} feature{'s' * (rule.width != 1)}"
-
-
-# ---------------------------------------------------------------- as JSON values
-
-
-def to_json(rule: Numeric | Category) -> list[Any]:
-    """As a list, which is short, because there may be many."""
-    if isinstance(rule, Numeric):
-        return ["number", rule.name, rule.fill, rule.shift, rule.scale, rule.indicator, rule.missing]
-    return ["category", rule.name, list(rule.categories), rule.missing, rule.others, rule.coded]
-
-
-def from_json(value: Any) -> Numeric | Category:
-    """The inverse of `to_json`; ValueError, TypeError or KeyError for an invalid value."""
-    kind, name, *rest = value
-    if not (name is None or isinstance(name, str)):
-        raise TypeError(f"a column name must be a string, got {name!r}")
-    if kind == "number":
-        fill, shift, scale, indicator, missing = rest
-        if not all(isinstance(x, int | float) and math.isfinite(x) for x in (fill, shift, scale, missing)) or not scale:
-            raise ValueError(f"a column of numbers has the scale {rest}")
-        return Numeric(name, float(fill), float(shift), float(scale), bool(indicator), float(missing))
-    if kind != "category":
-        raise ValueError(f"a column is of the kind {kind!r}")
-    categories, missing, others, coded = rest
-    if not isinstance(categories, list) or not all(isinstance(category, str) for category in categories):
-        raise TypeError("categories must be strings")
-    return Category(name, tuple(categories), float(missing), float(others), bool(coded))
+    return Category(name, frequent, absent / len(column), rare / len(column), coded)

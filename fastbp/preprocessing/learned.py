@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fastbp.preprocessing.column_rules import Category, Numeric
+from fastbp.preprocessing.column_rules import Rule
 from fastbp.preprocessing.targets import Targets
 
 
 class Learnt(NamedTuple):
     """A rule per column, whether the columns have names, and the rule of the targets."""
 
-    rules: tuple[Numeric | Category, ...]
+    rules: tuple[Rule, ...]
     named: bool
     targets: Targets | None

@@ -5,7 +5,6 @@ It is fitted on the training rows only and saved with the model, in the metadata
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, final
@@ -13,16 +12,17 @@ from typing import Any, Protocol, final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp.preprocessing import column_rules, serialization
-from fastbp.preprocessing.column_rules import Category, Numeric
+from fastbp.preprocessing import column_rules, options, rule_texts, serialization
+from fastbp.preprocessing.column_rules import Category, Given, Ignored, Numeric, Rule
 from fastbp.preprocessing.learned import Learnt
 from fastbp.preprocessing.targets import TASKS, Targets, learn_targets
-from fastbp.tables.columns import Columns, columns_of, label_of, looks_numeric, numbers_of
+from fastbp.tables.columns import Columns, columns_of, label_of, numbers_of
+from fastbp.tables.kinds import settle
+from fastbp.tables.values import MISSING
 from fastbp.util.arguments import count, flag
 from fastbp.util.fields import set_fields
 from fastbp.util.types import Array
 
-SCALINGS, ENCODINGS = ("standard", "robust", "none"), ("one_hot", "codes", "auto")
 METADATA_KEY, OLD_KEY = "fastbp.preprocessor", "fastbp.preparation"
 
 
@@ -44,12 +44,15 @@ class Preprocessor:
 
         numbers       (x - mean) / deviation, or (x - median) / IQR; the median if x is missing
         categories    one feature each, or one column of codes, which a ColumnEmbedding reads
+        dates         days and years as numbers, times of year, week and day as sine and cosine
         targets       class names <-> 0 … classes - 1; quantities <-> (y - mean) / deviation
 
     A table is an array (rows, columns), a dict of columns, or a DataFrame of pandas, polars or any other library
     supported by narwhals (extra ``dataframe``). Columns of strings and booleans are categorical, all others numeric; so
-    are strings that are all numbers. Missing are None, NaN, and strings such as ``""``, ``?``, ``NaN``, ``NA``,
-    ``null`` and ``None``.
+    are strings that are numbers, even if up to 5 % of them are not: those are missing, with a warning. Dates and times,
+    also as ISO 8601 strings, become days, the year, and sine and cosine of the time of year, week and day. Left out,
+    with a warning, are columns without a value, strings that are all different, and a frame's row numbers in a file.
+    Missing are None, NaN, and strings such as ``""``, ``?``, ``NaN``, ``NA``, ``null`` and ``None``.
 
     Parameters
     ----------
@@ -74,6 +77,8 @@ class Preprocessor:
         Whether to add a feature that is 1 if a number is missing, for columns with missing values in the training rows.
     classes : sequence, optional
         Labels in the order of the outputs, in case y does not contain all of them.
+    missing : sequence of str, optional
+        Further texts that stand for missing values, such as ``"."`` or ``"nil"``.
 
     Attributes
     ----------
@@ -120,10 +125,11 @@ class Preprocessor:
     clip: bool = field(default=False, kw_only=True)
     missing_indicator: bool = field(default=True, kw_only=True)
     classes: tuple[Any, ...] | None = field(default=None, kw_only=True)
+    missing: tuple[str, ...] = field(default=(), kw_only=True)
     _learnt: Learnt | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name, allowed in (("task", (None, *TASKS)), ("encoding", ENCODINGS)):
+        for name, allowed in (("task", (None, *TASKS)), ("encoding", options.ENCODINGS)):
             if getattr(self, name) not in allowed:
                 listed = ", ".join(map(repr, allowed))
                 raise ValueError(f"{name} must be one of {listed}, got {getattr(self, name)!r}: choose one")
@@ -131,12 +137,13 @@ class Preprocessor:
         given = [chosen] if isinstance(chosen, str | int) else chosen
         set_fields(
             self,
-            categorical=tuple(_column_key(each) for each in given),
+            categorical=tuple(options.column_key(each) for each in given),
             most_one_hot=count(self.most_one_hot, "most_one_hot", 0),
             min_frequency=count(self.min_frequency, "min_frequency"),
-            scaling=_scaling(self.scaling),
+            scaling=options.scaling(self.scaling),
             clip=flag(self.clip, "clip"),
             missing_indicator=flag(self.missing_indicator, "missing_indicator"),
+            missing=options.texts(self.missing),
             classes=None if self.classes is None else tuple(np.array(self.classes).tolist()),
         )
 
@@ -181,33 +188,45 @@ class Preprocessor:
         """`fit`, then `transform` of the same rows."""
         return self.fit(X, y).transform(X)
 
-    def _rules(self, table: Columns) -> tuple[Numeric | Category, ...]:
-        chosen = self._chosen(table)
+    def _rules(self, table: Columns) -> tuple[Rule, ...]:
+        missing = self._missing()
+        settled = settle(table, self._chosen(table), missing)
         names: list[str | None] = list(table.names) or [None] * len(table.arrays)
         rules: list[Any] = [None] * len(names)
         block = []  # numeric columns of an array, fitted together
-        for i, values in enumerate(table.arrays):
-            label = table.label(i)
-            if i in chosen or not looks_numeric(values):
+        for i, kind in enumerate(settled.kinds):
+            given = Given(settled.arrays[i], table.label(i), missing, table.place)
+            if kind.kind == "ignored":
+                rules[i] = Ignored(names[i], kind.why)
+            elif kind.kind == "category":
                 rules[i] = column_rules.learn_category(
-                    values, names[i], label, self.encoding, self.most_one_hot, self.min_frequency
+                    given, names[i], self.encoding, self.most_one_hot, self.min_frequency
+                )
+            elif kind.kind == "date":
+                rules[i] = column_rules.learn_dates(
+                    given, names[i], self.scaling, self.missing_indicator, kind.others
                 )
             elif table.matrix is not None:
                 block.append(i)
             else:
-                numbers = numbers_of(values, label)[:, np.newaxis]
-                rules[i] = self._learn(numbers, [names[i]], [label])[0]
+                numbers = numbers_of(given.values, given.label, missing)[:, np.newaxis]
+                rules[i] = self._learn(numbers, [names[i]], [given.label], kind.others)[0]
         if block and table.matrix is not None:
             matrix = table.matrix if len(block) == len(names) else table.matrix[:, block]
-            for i in block if matrix.dtype.kind == "f" and not np.isfinite(matrix).all() else ():
-                numbers_of(table.arrays[i], table.label(i))  # raises, naming an infinite value
             learnt = self._learn(matrix, [names[i] for i in block], [table.label(i) for i in block])
             for i, rule in zip(block, learnt, strict=True):
                 rules[i] = rule
+        if not sum(rule.width for rule in rules):
+            raise ValueError("X must have a column to learn from, but all are left out: see the warnings")
         return tuple(rules)
 
-    def _learn(self, numbers: Array, names: list[str | None], labels: list[str]) -> list[Numeric]:
-        return column_rules.learn_numbers(numbers, names, labels, self.scaling, self.missing_indicator)
+    def _learn(
+        self, numbers: Array, names: list[str | None], labels: list[str], texts: tuple[str, ...] = ()
+    ) -> list[Numeric | Ignored]:
+        return column_rules.learn_numbers(numbers, names, labels, self.scaling, self.missing_indicator, texts)
+
+    def _missing(self) -> frozenset[str]:
+        return MISSING.union(text.strip().lower() for text in self.missing)
 
     def _chosen(self, table: Columns) -> set[int]:
         """Positions of the columns that are to be categorical."""
@@ -236,7 +255,7 @@ class Preprocessor:
             The features.
         """
         learnt, table = self._fitted(), columns_of(X)
-        places = self._places(table)
+        places, missing = self._places(table), self._missing()
         result = np.empty((table.rows, sum(rule.width for rule in learnt.rules)), np.float32)
         i = start = 0
         while i < len(places):
@@ -248,12 +267,12 @@ class Preprocessor:
                 run: list[Any] = list(learnt.rules[i:last])
                 values = table.matrix[:, places[i] : places[last - 1] + 1]
                 for place in places[i:last] if not _finite_or_missing(values) else ():
-                    numbers_of(table.arrays[place], table.label(place))
+                    numbers_of(table.arrays[place], table.label(place), missing, table.place)
                 column_rules.scale_into(values, run, result[:, start : start + len(run)], self.clip)
                 start += len(run)
-            else:
-                label = label_of(rule.name, i)
-                rule.write(table.arrays[places[i]], label, result[:, start : start + rule.width], self.clip)
+            elif rule.width:
+                given = Given(table.arrays[places[i]], label_of(rule.name, i), missing, table.place)
+                rule.write(given, result[:, start : start + rule.width], self.clip)
                 start += rule.width
             i = last
         return result
@@ -261,13 +280,14 @@ class Preprocessor:
     def _places(self, table: Columns) -> Sequence[int]:
         learnt = self._fitted()
         if learnt.named and table.names:
-            missing = [str(rule.name) for rule in learnt.rules if rule.name not in table.names]
+            missing = [name for name in self.columns if name not in table.names]
             if missing:
                 raise ValueError(
                     f"X must have the columns of the training data, but lacks {', '.join(missing)}: its columns are "
                     f"{', '.join(table.names)}"
                 )
-            return [table.names.index(str(rule.name)) for rule in learnt.rules]
+            at = {name: place for place, name in enumerate(table.names)}
+            return [at.get(str(rule.name), -1) for rule in learnt.rules]  # -1: ignored, and not there
         if len(table.arrays) != len(learnt.rules):
             raise ValueError(
                 f"X must have the {len(learnt.rules)} columns of the training data, got {len(table.arrays)}: pass "
@@ -277,12 +297,12 @@ class Preprocessor:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the fitted columns; empty for an array."""
+        """Names of the columns that have features; empty for an array."""
         learnt = self._fitted()
-        return tuple(str(rule.name) for rule in learnt.rules) if learnt.named else ()
+        return tuple(str(rule.name) for rule in learnt.rules if rule.width) if learnt.named else ()
 
     @property
-    def rules(self) -> tuple[Numeric | Category, ...]:
+    def rules(self) -> tuple[Rule, ...]:
         """The fitted rule of each column."""
         return self._fitted().rules
 
@@ -383,8 +403,8 @@ class Preprocessor:
         >>> Preprocessor.of(model) == preprocessor
         True
         """
-        options = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
-        return {METADATA_KEY: serialization.to_text(options, self._fitted())}
+        given = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
+        return {METADATA_KEY: serialization.to_text(given, self._fitted())}
 
     @classmethod
     def of(cls, model: HasMetadata) -> Preprocessor | None:
@@ -395,10 +415,10 @@ class Preprocessor:
         key = METADATA_KEY if METADATA_KEY in metadata else OLD_KEY
         try:
             if key == OLD_KEY:
-                options, learnt = serialization.from_old(metadata[key], model.input_size or 0)
+                given, learnt = serialization.from_old(metadata[key], model.input_size or 0)
             else:
-                options, learnt = serialization.from_text(metadata[key])
-            result = cls(**options)
+                given, learnt = serialization.from_text(metadata[key])
+            result = cls(**given)
             set_fields(result, _learnt=learnt)
             return result
         except (TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
@@ -408,29 +428,13 @@ class Preprocessor:
 
     def __str__(self) -> str:
         """One line per column: its kind and its features."""
-        return column_rules.described(self.rules)
+        return rule_texts.described(self.rules)
 
 
-def _continues(rule: Numeric | Category, step: int) -> bool:
+def _continues(rule: Rule, step: int) -> bool:
     """Whether a column can be scaled together with the previous one."""
     return step == 1 and isinstance(rule, Numeric) and not rule.indicator
 
 
 def _finite_or_missing(values: Array) -> bool:
     return values.dtype.kind != "f" or not np.isinf(values).any()
-
-
-def _column_key(value: Any) -> str | int:
-    if isinstance(value, bool) or not isinstance(value, str | int | np.integer):
-        raise TypeError(f"categorical must hold names or numbers of columns, got {value!r}: pass a str or an int")
-    return value if isinstance(value, str) else int(value)
-
-
-def _scaling(value: Any) -> str | float:
-    if isinstance(value, str) and value in SCALINGS:
-        return value
-    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if is_number and 0 < value < math.inf:
-        return float(value)
-    allowed = ", ".join(map(repr, SCALINGS))
-    raise ValueError(f"scaling must be one of {allowed} or a positive number, got {value!r}: choose one")

@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any
 
-from fastbp.preprocessing import column_rules
+from fastbp.preprocessing import rule_texts
 from fastbp.preprocessing.column_rules import Numeric
 from fastbp.preprocessing.learned import Learnt
 from fastbp.preprocessing.targets import Targets
@@ -21,7 +21,7 @@ def to_text(options: Options, learnt: Learnt) -> str:
         "version": VERSION,
         "options": options,
         "named": learnt.named,
-        "columns": [column_rules.to_json(rule) for rule in learnt.rules],
+        "columns": [rule_texts.to_json(rule) for rule in learnt.rules],
         "targets": None if learnt.targets is None else learnt.targets.to_json(),
     }
     return json.dumps(content, allow_nan=False)
@@ -34,7 +34,7 @@ def from_text(text: str) -> tuple[Options, Learnt]:
         raise ValueError(f"the version is {content['version']!r}, and this fastbp reads {VERSION}")
     options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content["options"].items()}
     targets = None if content["targets"] is None else Targets.from_json(content["targets"])
-    rules = tuple(column_rules.from_json(rule) for rule in content["columns"])
+    rules = tuple(rule_texts.from_json(rule) for rule in content["columns"])
     if not rules:
         raise ValueError("it has no columns")
     return options, Learnt(rules, bool(content["named"]), targets)

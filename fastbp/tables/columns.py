@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.tables.values import MISSING, Coded, Numbers, as_text, numbers_in, places_in, texts_of
+from fastbp.tables.values import MISSING, Coded, Numbers, as_text, coded, numbers_in, places_in, texts_of
 from fastbp.util.types import Array
 
 _FRAMES = ("pandas", "polars", "pyarrow", "modin", "cudf", "narwhals")
+FEW = 0.05  # below this share of the present values, texts among numbers are treated as missing
+_EXACT = 2**53  # beyond it, float64 does not hold every integer
 
 
 class Columns(NamedTuple):
     """A table: column names (empty for an array), and per column an array of numbers, booleans or objects, or codes.
 
     matrix: the table as one array, if it was given as an array of numbers.
-    lines: the line of its file that each row begins at, for messages.
+    lines: the line of its file that each row begins at, for messages. kinds: of each column, see `kinds.settle`.
     """
 
     names: tuple[str, ...]
     arrays: Sequence[Any]
     matrix: Array | None = None
     lines: Array | None = None
+    kinds: tuple[Any, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -34,7 +38,11 @@ class Columns(NamedTuple):
         """The table of some rows."""
         matrix = None if self.matrix is None else self.matrix[rows]
         arrays = [values[rows] for values in self.arrays] if matrix is None else list(matrix.T)
-        return Columns(self.names, arrays, matrix, None if self.lines is None else self.lines[rows])
+        return Columns(self.names, arrays, matrix, None if self.lines is None else self.lines[rows], self.kinds)
+
+    def place(self, row: int) -> str:
+        """Where a row stands, in messages."""
+        return f"row {row}" if self.lines is None else f"line {self.lines[row]}"
 
     def label(self, column: int) -> str:
         """A column's name in messages."""
@@ -67,7 +75,7 @@ def columns_of(X: Any, what: str = "X") -> Columns:
         raise TypeError(f"{what} must be a table, got {X!r}: pass an array, a dict of columns or a DataFrame")
     _check_masks(X, what)
     try:
-        array: Array = np.asarray(X, None if isinstance(X, np.ndarray) or not _mixed(X) else object)
+        array: Array = X if isinstance(X, np.ndarray) else _array_of(X, _mixed(X))
     except ValueError as error:
         raise ValueError(f"{what} must have rows of equal length ({error})") from error
     if array.ndim != 2:
@@ -86,6 +94,15 @@ def _mixed(X: Any) -> bool:
                for value in row)  # fmt: skip
 
 
+def _array_of(values: Any, mixed: bool) -> Array:
+    """An array of objects for mixed values and for integers that would be rounded."""
+    array: Array = np.asarray(values, object if mixed else None)
+    if array.dtype.kind == "f" and isinstance(values, list | tuple) and (np.abs(array) > _EXACT).any():
+        objects = np.asarray(values, object)
+        return objects if any(isinstance(value, int) for value in objects[np.abs(array) > _EXACT]) else array
+    return array
+
+
 def _column(values: Any, what: str) -> Any:
     if isinstance(values, Coded):
         return values
@@ -94,7 +111,7 @@ def _column(values: Any, what: str) -> Any:
     _check_masks(values, what)
     if isinstance(values, str) or not hasattr(values, "__len__"):
         raise TypeError(f"{what} must be an array or a list, got {type(values).__name__}: pass its values")
-    array = values if isinstance(values, np.ndarray) else np.asarray(values, object if _mixed([list(values)]) else None)
+    array = values if isinstance(values, np.ndarray) else _array_of(values, _mixed([list(values)]))
     if array.ndim != 1:
         raise ValueError(f"{what} must have one dimension, got shape {array.shape}: pass one array per column")
     return _as_known(array, what)
@@ -107,11 +124,15 @@ def _check_masks(values: Any, what: str) -> None:
 
 def _as_known(array: Array, what: str) -> Array:
     """Numbers and booleans unchanged, anything else as objects."""
-    if array.dtype.kind in "biuf":
+    if array.dtype.kind in "biufM":
         return array
     if array.dtype.kind in "UTO":
         return array.astype(object)
-    raise TypeError(f"{what} must hold numbers, strings or booleans, got {array.dtype}: convert it")
+    raise TypeError(f"{what} must hold numbers, strings, booleans or dates, got {array.dtype}: {_remedy(array)}")
+
+
+def _remedy(array: Array) -> str:
+    return "divide it by np.timedelta64(1, 'D')" if array.dtype.kind == "m" else "convert it"
 
 
 def _checked(table: Columns, what: str) -> Columns:
@@ -144,53 +165,87 @@ def _from_frame(X: Any, what: str) -> Columns:
     except TypeError as error:
         got = type(X).__name__
         raise TypeError(f"{what} must be a DataFrame that is in memory, got {got}: {error}") from error
-    columns = []
-    for name in frame.columns:
-        values, kind = frame[name], frame[name].dtype
-        if kind.is_numeric():
-            columns.append(values.cast(narwhals.Float64).to_numpy().astype(np.float64))
-        elif kind in (narwhals.String, narwhals.Categorical, narwhals.Enum, narwhals.Object, narwhals.Boolean,
-                      narwhals.Unknown):  # fmt: skip
-            column = np.empty(len(values), object)
-            column[:] = values.to_list()
-            columns.append(column)
-        else:
-            raise TypeError(
-                f"{what}, column {name!r}, must hold numbers, strings or booleans, got {kind}: convert it to "
-                "numbers, or drop it"
-            )
+    columns = [_of_series(values, values.name, narwhals, what) for values in frame.iter_columns()]
     return Columns(tuple(map(str, frame.columns)), columns)
+
+
+def _of_series(values: Any, name: Any, narwhals: Any, what: str) -> Any:
+    """A column of a frame: numbers as float64, dates as datetime64, categories as such, anything else as objects."""
+    kind = values.dtype
+    if kind.is_numeric():
+        if kind.is_integer() and len(values) and _is_wide(values):
+            return _objects(values)
+        return values.cast(narwhals.Float64).to_numpy().astype(np.float64)
+    if kind in (narwhals.Categorical, narwhals.Enum):
+        column = coded(_objects(values))
+        return Coded(column.codes, column.values, True)
+    if kind in (narwhals.Datetime, narwhals.Date):
+        return _of_dates(values, narwhals)
+    if kind in (narwhals.String, narwhals.Object, narwhals.Boolean, narwhals.Time, narwhals.Unknown):
+        return _objects(values)
+    raise TypeError(
+        f"{what}, column {name!r}, must hold numbers, strings, booleans or dates, got {kind}: convert it to "
+        "numbers, or drop it"
+    )
+
+
+def _objects(values: Any) -> Array:
+    column = np.empty(len(values), object)
+    column[:] = values.to_list()
+    return column
+
+
+def _is_wide(values: Any) -> bool:
+    """Whether there are integers that float64 cannot tell apart."""
+    low, high = values.min(), values.max()
+    return low is not None and max(-int(low), int(high)) > _EXACT
+
+
+def _of_dates(values: Any, narwhals: Any) -> Array:
+    if getattr(values.dtype, "time_zone", None):
+        values = values.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    array = np.asarray(values.to_numpy())
+    return array if array.dtype.kind == "M" else _objects(values)
 
 
 # ---------------------------------------------------------------- values
 
 
-def numbers_of(values: Array | Coded, label: str, missing: Collection[str] = MISSING) -> Array:
+def numbers_of(
+    values: Array | Coded, label: str, missing: Collection[str] = MISSING, place: Callable[[int], str] = "row {}".format
+) -> Array:
     """A column as numbers, NaN if missing: integers and floats unchanged, objects as float64.
 
-    ValueError, with the row, for anything that is not a number, and for infinities.
+    Few texts among many numbers are missing values, with a warning. ValueError, with the row, for more of them and for
+    infinities.
     """
     if values.dtype.kind == "b":
         return np.asarray(values, np.float64)
     numbers: Array
     numbers, rows, others = parsed(values, label, missing)
-    truths = [as_text(other) for other in others]
-    if truths and set(truths) <= {"True", "False"}:
+    truths = [as_text(other) for other in others if isinstance(other, str | bool | np.bool_)]
+    if len(rows) and len(truths) == len(rows) and set(truths) <= {"True", "False"}:
         numbers[rows] = [text == "True" for text in truths]
     elif len(rows):
-        raise ValueError(
-            f"{label} must hold numbers, got {others[0]!r} at row {rows[0]}: correct it, leave it empty if the "
-            "value is unknown, or make the column categorical"
-        )
+        enough = len(rows) < FEW * (len(rows) + np.count_nonzero(~np.isnan(numbers)))
+        what = f"got {others[0]!r:.60} at {place(int(rows[0]))}"
+        remedy = "correct it, leave it empty if the value is unknown, name it in missing= (--missing)"
+        if not enough:
+            raise ValueError(f"{label} must hold numbers, {what}: {remedy}, or make the column categorical")
+        more = f" and {len(rows) - 1:,} more" if len(rows) > 1 else ""
+        warnings.warn(f"{label} must hold numbers, {what}{more}, treated as missing: {remedy}", stacklevel=3)
+    check_finite(numbers, values, label, place)
+    return numbers
+
+
+def check_finite(numbers: Array, values: Any, label: str, place: Callable[[int], str] = "row {}".format) -> None:
+    """ValueError for an infinity; values: the column as it was given."""
     if numbers.dtype.kind == "f" and np.isinf(numbers).any():
         row = int(np.isinf(numbers).argmax())
-        value = values[row]
-        got = "an integer beyond 1e308" if isinstance(value, int) else f"{value!s:.60}"
+        got = "an integer beyond 1e308" if isinstance(values[row], int) else f"{values[row]!s:.60}"
         raise ValueError(
-            f"{label} must be finite, got {got} at row {row}: leave it empty if the value "
-            "is unknown, or bound it"
+            f"{label} must be finite, got {got} at {place(row)}: leave it empty if the value is unknown, or bound it"
         )
-    return numbers
 
 
 def parsed(values: Array | Coded, label: str, missing: Collection[str] = MISSING) -> Numbers:
