@@ -21,7 +21,7 @@ from benchmarks.trainers import TITLES, Run, Task, run
 from benchmarks.xor import XorResult, solve_xor
 from fastbp import datasets
 from fastbp.cli.job import TrainJob
-from fastbp.cli.network import learn
+from fastbp.cli.network import TrainingData, learn
 
 PAGE = ROOT / "docs" / "accuracy.md"
 
@@ -51,7 +51,7 @@ def make_task(contest: Contest, seed: int) -> Task:
     """The contest's data, split and prepared as `fastbp train` does."""
     job = TrainJob(contest.data, seed=seed, epochs=contest.epochs)
     split = datasets.load_named(contest.data, seed=seed)
-    p = learn(split, job)
+    p = learn(TrainingData.of(split), job)
     x_train, x_test = p.transform(split.x_train), p.transform(split.x_test)
     return Task(job, p, x_train, p.transform_target(split.y_train), x_test, p.transform_target(split.y_test))
 

@@ -9,16 +9,16 @@ import csv
 import gzip
 import os
 import zipfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastbp.data.idx import read_idx
 from fastbp.data.splits import stratified_split
-from fastbp.tables.values import is_missing, numbers_in
+from fastbp.tables.values import are_names, is_missing, numbers_in
 from fastbp.util.types import Array
 
 IDX_PARTS = (("train", "images-idx3"), ("train", "labels-idx1"), ("t10k", "images-idx3"), ("t10k", "labels-idx1"))
@@ -58,8 +58,14 @@ class Split(NamedTuple):
     scale: float | None = None
 
 
-class Table(NamedTuple):
-    """The contents of one file.
+class _Table(NamedTuple):
+    X: Array
+    y: Array | None
+    columns: tuple[str, ...] = ()
+
+
+class Table(_Table):
+    """The contents of one file: a tuple (X, y, columns).
 
     Parameters
     ----------
@@ -70,13 +76,19 @@ class Table(NamedTuple):
     columns : tuple of str, optional
         Names of the features, where the file has them.
     lines : array, shape (n,), optional
-        The line of a text file that each row begins at, as editors count, for messages.
+        The line of a text file that each row begins at, as editors count, for messages. Not an element of the tuple.
     """
 
-    X: Array
-    y: Array | None
-    columns: tuple[str, ...] = ()
-    lines: Array | None = None
+    lines: Any = None
+
+    def __new__(cls, X: Array, y: Array | None, columns: tuple[str, ...] = (), lines: Any = None) -> Table:
+        """A tuple of three, with lines as an attribute."""
+        self = super().__new__(cls, X, y, columns)
+        self.lines = lines
+        return self
+
+    def _replace(self, **changes: Any) -> Table:
+        return Table(*super()._replace(**changes), lines=self.lines)
 
 
 def load_digits() -> Table:
@@ -152,14 +164,16 @@ def load_named(name: str, *, seed: int = 0) -> Split:
     """
     if name == "digits":
         table = load_digits()
-        return split_table(table, seed=seed, scale=DIGITS_SCALE)
+        return split_table(table, seed=seed, scale=DIGITS_SCALE, task="classification")
     if name in FOLDERS:
         return _load_images(name)
     raise ValueError(f"unknown dataset {name!r}: choose digits, mnist or fashion-mnist, or pass a .npz or .csv file")
 
 
-def split_table(table: Table, *, fraction: float = 0.2, seed: int = 0, scale: float | None = None) -> Split:
-    """Hold out a fraction of the rows as a test set, stratified if y holds classes (integers, strings, booleans).
+def split_table(
+    table: Table, *, fraction: float = 0.2, seed: int = 0, scale: float | None = None, task: str | None = None
+) -> Split:
+    """Hold out a fraction of the rows as a test set, stratified if y holds classes.
 
     Parameters
     ----------
@@ -171,6 +185,8 @@ def split_table(table: Table, *, fraction: float = 0.2, seed: int = 0, scale: fl
         Seed of the shuffle.
     scale : float, optional
         Divisor of the features, passed on to the result.
+    task : {"classification", "regression"}, optional
+        By default strings, booleans and integers with at most 100 distinct values are classes.
 
     Returns
     -------
@@ -185,7 +201,7 @@ def split_table(table: Table, *, fraction: float = 0.2, seed: int = 0, scale: fl
     if table.y is None:
         choices = f", one of {', '.join(table.columns)}" if table.columns else ""
         raise ValueError(f"the data hold no target: pass y in a .npz file, or --target COLUMN for a .csv file{choices}")
-    train, test = stratified_split(table.y, fraction=fraction, seed=seed)
+    train, test = stratified_split(table.y, fraction=fraction, seed=seed, task=task)
     return Split(table.X[train], table.y[train], table.X[test], table.y[test], table.columns, scale)
 
 
@@ -250,7 +266,7 @@ def read_csv(
     ValueError
         If a column is unknown or a line has the wrong length; the message gives line and column.
     """
-    names, lines = _read_lines(Path(path))
+    names, lines, starts = _read_lines(Path(path))
     if target is not None and target not in names and not columns:
         raise ValueError(f"--target {target!r} is not a column of {path}: its columns are {', '.join(names)}")
     missing = [name for name in columns if name not in names]
@@ -264,8 +280,8 @@ def read_csv(
     kind = np.float64 if all(column.dtype == np.float64 for column in values) else object
     X = np.stack([column.astype(kind) for column in values], axis=1)
     if target not in by_name or (columns and any(is_missing(value) for value in by_name[target])):
-        return Table(X, None, features)
-    return Table(X, _target(by_name[target], target, path), features)
+        return Table(X, None, features, np.array(starts))
+    return Table(X, _target(by_name[target], target, path), features, np.array(starts))
 
 
 def read_file(
@@ -369,7 +385,7 @@ def _check_lengths(X: Array, y: Array, what: str) -> None:
         raise ValueError(f"{what} must have the same number of rows, got shapes {X.shape} and {y.shape}")
 
 
-def _read_lines(path: Path) -> tuple[list[str], list[list[str]]]:
+def _read_lines(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", newline="", encoding="utf-8-sig") as file:
@@ -378,21 +394,23 @@ def _read_lines(path: Path) -> tuple[list[str], list[list[str]]]:
         raise ValueError(f"cannot read {path}: it must be comma-separated text in UTF-8 ({error})") from error
 
 
-def _checked_lines(reader: Iterator[list[str]], path: Path) -> tuple[list[str], list[list[str]]]:
+def _checked_lines(reader: Any, path: Path) -> tuple[list[str], list[list[str]], list[int]]:
     names = [name.strip() for name in next(reader, [])]
     if not names or len(set(names)) != len(names):
         raise ValueError(f"{path} must start with a header row of distinct names, got {', '.join(names) or 'nothing'}")
-    lines = []
-    for number, line in enumerate(reader, start=2):
+    lines, starts, number = [], [], reader.line_num + 1
+    for line in reader:
         if line and len(line) != len(names):
             raise ValueError(
                 f"line {number} of {path} has {len(line)} values, but the header row has {len(names)} names"
             )
         if line:
             lines.append(line)
+            starts.append(number)
+        number = reader.line_num + 1
     if not lines:
         raise ValueError(f"{path} holds no rows below its header row")
-    return names, lines
+    return names, lines, starts
 
 
 def _numbers_or_strings(values: Sequence[str], as_strings: bool) -> Array:
@@ -408,7 +426,7 @@ def _target(values: Sequence[str], name: str, path: object) -> Array:
     if any(is_missing(value) for value in values):
         raise ValueError(f"the target column {name!r} of {path} has missing values: fill them or drop those rows")
     numbers, others, _ = numbers_in(np.array(values, object))
-    if len(others):
+    if len(others) or are_names(set(values)):
         return np.array([value.strip() for value in values])
     try:
         return np.array([int(value) for value in values], np.int64)

@@ -124,6 +124,9 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--categorical", type=_names, default=(), metavar="NAME,NAME", help="numeric columns that are categories"
     )
     parser.add_argument(
+        "--missing", type=_names, default=(), metavar="TEXT,TEXT", help="further texts for missing values, as nil,."
+    )
+    parser.add_argument(
         "--scaling", choices=SCALINGS, default="standard", help="of numeric columns (default: standard)"
     )
     parser.add_argument(

@@ -67,6 +67,7 @@ class TrainJob:
     output: str | None = None
     quiet: bool = False
     categorical: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     scaling: str = "standard"
     clip: bool | None = None
     dropout: float = 0.0

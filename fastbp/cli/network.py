@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 import fastbp
 from fastbp import losses, optimizers
 from fastbp.cli.job import PLAIN_SGD_RATE, Recipe, TrainJob
-from fastbp.datasets import Split
+from fastbp.data.splits import guess_task, stratified_split
+from fastbp.datasets import Split, Table
+from fastbp.preprocessing.options import missing_texts
 from fastbp.preprocessing.preprocessor import Preprocessor
-from fastbp.preprocessing.targets import guess_task, target_array
+from fastbp.preprocessing.targets import learn_targets, target_array
 from fastbp.tables.columns import Columns
+from fastbp.tables.kinds import settle
 from fastbp.util.types import Array
 
 _LISTED = ("softmax", "sigmoid", "identity")  # the order in messages
@@ -32,28 +35,60 @@ CLASS_LOSSES, REGRESSION_LOSSES = _fitting("classes", "probabilities", "signs"),
 MOST_ONE_HOT, RARE = 10, 3  # maximum number of one-hot categories; minimum frequency of a category
 
 
-def table_of(X: Array, columns: tuple[str, ...]) -> Columns:
+class TrainingData(NamedTuple):
+    """Training and test rows, whose kinds of columns were settled together, and their targets."""
+
+    train: Columns
+    y_train: Array
+    test: Columns
+    y_test: Array
+    scale: float | None = None
+
+    @staticmethod
+    def of(split: Split) -> TrainingData:
+        """Rows that were split beforehand."""
+        train, test = (table_of(X, split.columns) for X in (split.x_train, split.x_test))
+        return TrainingData(train, split.y_train, test, split.y_test, split.scale)
+
+
+def table_of(X: Array, columns: tuple[str, ...], lines: Array | None = None) -> Columns:
     """Rows with their column names."""
-    return Columns(columns, list(X.T), X if X.dtype.kind in "iuf" else None)
+    return Columns(columns, list(X.T), X if X.dtype.kind in "iuf" else None, lines)
 
 
-def learn(split: Split, job: TrainJob) -> Preprocessor:
+def hold_out(table: Table, job: TrainJob) -> TrainingData:
+    """A fifth of the rows as test set, after the kinds of columns are settled on all rows."""
+    if table.y is None:
+        choices = f", one of {', '.join(table.columns)}" if table.columns else ""
+        raise ValueError(f"the data hold no target: pass y in a .npz file, or --target COLUMN for a .csv file{choices}")
+    columns = table_of(table.X, table.columns, table.lines)
+    settled = settle(columns, _categorical(job, table.columns), missing_texts(job.missing))
+    train, test = stratified_split(table.y, seed=job.seed, task=job.task)
+    return TrainingData(settled.take(train), table.y[train], settled.take(test), table.y[test])
+
+
+def _categorical(job: TrainJob, names: tuple[str, ...]) -> tuple[str | int, ...]:
+    return tuple(int(name) if name.isdigit() and not names else name for name in job.categorical)
+
+
+def learn(data: TrainingData, job: TrainJob) -> Preprocessor:
     """Fit the preprocessor to the training rows; the classes are those of all targets."""
-    y, recipe = target_array(split.y_train), job.recipe
+    y, recipe = target_array(data.y_train), job.recipe
     classes = None
     if (job.task or guess_task(y)) == "classification" and y.dtype.kind != "f":
-        classes = tuple(np.unique(np.concatenate([y, target_array(split.y_test)])).tolist())
+        classes = learn_targets(np.concatenate([y, target_array(data.y_test)]), "classification", None).classes
     preprocessor = Preprocessor(
         task=job.task,
-        categorical=tuple(int(name) if name.isdigit() and not split.columns else name for name in job.categorical),
+        categorical=_categorical(job, data.train.names),
         encoding="auto",
         most_one_hot=MOST_ONE_HOT,
         min_frequency=RARE,
-        scaling=split.scale or job.scaling,
+        scaling=data.scale or job.scaling,
         clip=recipe.clip,
-        classes=classes if classes is None or len(classes) > 1 else None,
+        classes=classes,
+        missing=job.missing,
     )
-    return preprocessor.fit(table_of(split.x_train, split.columns), split.y_train)
+    return preprocessor.fit(data.train, data.y_train)
 
 
 def soft_targets(y: Array, preprocessor: Preprocessor, recipe: Recipe) -> Array:

@@ -51,7 +51,7 @@ def _rows_to_predict(
     table = datasets.read_file(data, target=model.metadata.get(TARGET_KEY), columns=columns, texts=texts)
     if isinstance(table, Split):
         return table_of(table.x_test, table.columns), table.y_test
-    return table_of(table.X, table.columns), table.y
+    return table_of(table.X, table.columns, table.lines), table.y
 
 
 def _numbers(table: Columns, data: str) -> Array:

@@ -14,13 +14,13 @@ import fastbp
 from fastbp import datasets
 from fastbp.cli.bench import step_flops
 from fastbp.cli.job import CATEGORIES_RECIPE, FEWEST_STEPS, MOST_EPOCHS, NAMED, SEED_KEY, TARGET_KEY, TrainJob
-from fastbp.cli.network import build, dense_sizes, learn, soft_targets, table_of
+from fastbp.cli.network import TrainingData, build, dense_sizes, hold_out, learn, soft_targets
 from fastbp.cli.output_path import check_output
 from fastbp.cli.scoring import score
 from fastbp.cli.training_plot import TrainingPicture
 from fastbp.datasets import Split
 from fastbp.plots.figures import check_picture
-from fastbp.preprocessing.column_rules import Category
+from fastbp.preprocessing.column_rules import Numeric
 from fastbp.preprocessing.preprocessor import Preprocessor
 from fastbp.util.types import Array
 
@@ -47,15 +47,15 @@ def train(job: TrainJob) -> int:
     if job.plot is not None:
         check_output(Path(job.plot))
         check_picture(job.plot)
-    split = datasets.load_named(job.data, seed=job.seed) if job.data in NAMED else _read_split(job)
-    job = _for_categories(job, split)
-    preprocessor = learn(split, job)
-    X = preprocessor.transform(table_of(split.x_train, split.columns))
-    y = soft_targets(preprocessor.transform_target(split.y_train), preprocessor, job.recipe)
-    x_test = preprocessor.transform(table_of(split.x_test, split.columns))
-    y_test = preprocessor.transform_target(split.y_test)
+    data = _read(job)
+    job = _for_categories(job, data)
+    preprocessor = learn(data, job)
+    X = preprocessor.transform(data.train)
+    y = soft_targets(preprocessor.transform_target(data.y_train), preprocessor, job.recipe)
+    x_test = preprocessor.transform(data.test)
+    y_test = preprocessor.transform_target(data.y_test)
     model = build(job, X.shape[1], y, preprocessor)
-    _print_header(job, split, preprocessor, model)
+    _print_header(job, data, preprocessor, model)
     _warm_up(job, X, y, preprocessor)
     print(_training_options(job), flush=True)
     picture = None
@@ -72,21 +72,23 @@ def train(job: TrainJob) -> int:
         if preprocessor.classes:
             picture.draw(outputs, y_test, job.plot)
         else:  # in the target's original units
-            picture.draw(preprocessor.inverse_target(outputs), split.y_test.reshape(outputs.shape), job.plot)
+            picture.draw(preprocessor.inverse_target(outputs), data.y_test.reshape(outputs.shape), job.plot)
     _print_report(job, preprocessor, model, (x_test, y_test), len(X), outcome)
     return 130 if outcome.interrupted else 0
 
 
-def _read_split(job: TrainJob) -> Split:
+def _read(job: TrainJob) -> TrainingData:
+    if job.data in NAMED:
+        return TrainingData.of(datasets.load_named(job.data, seed=job.seed))
     table = datasets.read_file(job.data, target=job.target, texts=job.categorical)
-    return table if isinstance(table, Split) else datasets.split_table(_with_classes(table, job.task), seed=job.seed)
+    return TrainingData.of(table) if isinstance(table, Split) else hold_out(_with_classes(table, job.task), job)
 
 
-def _for_categories(job: TrainJob, split: Split) -> TrainJob:
+def _for_categories(job: TrainJob, data: TrainingData) -> TrainJob:
     """For tables with categories, the job with their recipe: 12 epochs, or 150 steps if that is more."""
-    if split.x_train.dtype != object and not job.categorical:
+    if not job.categorical and not any(kind.kind == "category" for kind in data.train.kinds):
         return job
-    rows = len(split.x_train)
+    rows = data.train.rows
     size = CATEGORIES_RECIPE.batch_size
     while size > 32 and rows < 100 * size:
         size //= 2
@@ -125,13 +127,14 @@ def _fit(
     return Outcome(time.perf_counter() - start, recipe.epochs, interrupted)
 
 
-def _print_header(job: TrainJob, split: Split, preprocessor: Preprocessor, model: fastbp.Sequential) -> None:
+def _print_header(job: TrainJob, data: TrainingData, preprocessor: Preprocessor, model: fastbp.Sequential) -> None:
     sizes, classes = dense_sizes(model), preprocessor.classes
     kind = f"{len(classes)} classes" if classes else f"{counted(sizes[-1], 'target')} for regression"
-    rows = f"{len(split.x_train):,} training rows, {len(split.x_test):,} test rows"
+    rows = f"{data.train.rows:,} training rows, {data.test.rows:,} test rows"
+    features = sum(rule.width > 0 for rule in preprocessor.rules)
     n_weights = sum(w.size for w in model.get_weights())
-    print(f"{job.data}: {rows}, {counted(len(preprocessor.rules), 'feature')}, {kind}")
-    if any(isinstance(rule, Category) or rule.missing for rule in preprocessor.rules):
+    print(f"{job.data}: {rows}, {counted(features, 'feature')}, {kind}")
+    if any(not isinstance(rule, Numeric) or rule.missing for rule in preprocessor.rules):
         print(preprocessor)
     if preprocessor.cardinalities:
         layer = cast(fastbp.ColumnEmbedding, model.layers[0])

@@ -6,12 +6,24 @@ import numpy as np
 
 from fastbp.util.types import Array
 
+MAX_INTEGER_CLASSES = 100  # integers with more distinct values mean regression
 
-def stratified_split(y: Array, *, fraction: float = 0.2, seed: int = 0) -> tuple[Array, Array]:
+
+def guess_task(y: Array) -> str:
+    """Infer the task: "classification" for strings, booleans and at most 100 distinct integers, else "regression"."""
+    if y.ndim != 1 or y.dtype.kind == "f":
+        return "regression"
+    if y.dtype.kind in "iu" and len(np.unique(y)) > MAX_INTEGER_CLASSES:
+        return "regression"
+    return "classification"
+
+
+def stratified_split(
+    y: Array, *, fraction: float = 0.2, seed: int = 0, task: str | None = None
+) -> tuple[Array, Array]:
     """Split row indices into a training and a test set; each class has its share of the test set, to within one row.
 
-    Classes are the distinct values of a one-dimensional y of integers, booleans or strings; otherwise rows are drawn at
-    random.
+    Only classes are stratified; targets of a regression are drawn at random.
 
     Parameters
     ----------
@@ -21,6 +33,8 @@ def stratified_split(y: Array, *, fraction: float = 0.2, seed: int = 0) -> tuple
         Fraction of the rows in the test set, which has ``round(n * fraction)`` rows.
     seed : int, optional
         Seed of the shuffle.
+    task : {"classification", "regression"}, optional
+        By default strings, booleans and integers with at most 100 distinct values are classes.
 
     Returns
     -------
@@ -34,7 +48,7 @@ def stratified_split(y: Array, *, fraction: float = 0.2, seed: int = 0) -> tuple
 
     Notes
     -----
-    Shares are rounded by the largest remainder method.
+    Shares are rounded by the largest remainder method; the seed decides between equal remainders.
 
     Examples
     --------
@@ -49,19 +63,30 @@ def stratified_split(y: Array, *, fraction: float = 0.2, seed: int = 0) -> tuple
             f"a test set of {fraction:g} of {n} rows leaves one part empty: pass more rows or another fraction"
         )
     rng = np.random.default_rng(seed)
-    strata = np.unique(y, return_inverse=True)[1] if y.ndim == 1 and y.dtype.kind in "biuUS" else np.zeros(n, np.int64)
+    strata = _strata(y, task)
     rows = rng.permutation(n)
     rows = rows[np.argsort(strata[rows], kind="stable")]  # sorted by class, each in random order
     counts = np.bincount(strata)
-    quota = _largest_remainders(counts * (n_test / n), n_test)
+    quota = _largest_remainders(counts * (n_test / n), n_test, rng.spawn(1)[0])
     starts = np.cumsum(counts) - counts
     position = np.arange(n) - np.repeat(starts, counts)  # of each row within its class
     is_test = position < np.repeat(quota, counts)
     return rng.permutation(rows[~is_test]), rng.permutation(rows[is_test])
 
 
-def _largest_remainders(shares: Array, total: int) -> Array:
+def _strata(y: Array, task: str | None) -> Array:
+    """The number of each row's class; 0 for all rows of a regression."""
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1 or (task or guess_task(y)) != "classification":
+        return np.zeros(len(y), np.int64)
+    found: Array = np.unique(y.astype(str) if y.dtype.kind == "O" else y, return_inverse=True)[1]
+    return found
+
+
+def _largest_remainders(shares: Array, total: int, rng: np.random.Generator) -> Array:
     quota = np.floor(shares).astype(np.int64)
-    remaining = total - int(quota.sum())
-    quota[np.argsort(quota - shares, kind="stable")[:remaining]] += 1
+    remainders = np.round(shares - quota, 9)  # so that equal ones are equal despite rounding
+    order = np.lexsort((rng.random(len(shares)), -remainders))
+    quota[order[: total - int(quota.sum())]] += 1
     return quota

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
+
+from fastbp.tables.values import MISSING
 
 SCALINGS, ENCODINGS = ("standard", "robust", "none"), ("one_hot", "codes", "auto")
 
@@ -23,6 +26,11 @@ def texts(value: Any) -> tuple[str, ...]:
     if not all(isinstance(each, str) for each in given):
         raise TypeError(f"missing must hold strings, got {value!r}: pass texts such as 'nil'")
     return tuple(given)
+
+
+def missing_texts(given: Collection[str]) -> frozenset[str]:
+    """All texts that stand for missing values, in lower case."""
+    return MISSING.union(text.strip().lower() for text in given)
 
 
 def scaling(value: Any) -> str | float:

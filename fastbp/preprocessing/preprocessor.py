@@ -18,7 +18,6 @@ from fastbp.preprocessing.learned import Learnt
 from fastbp.preprocessing.targets import TASKS, Targets, learn_targets
 from fastbp.tables.columns import Columns, columns_of, label_of, numbers_of
 from fastbp.tables.kinds import settle
-from fastbp.tables.values import MISSING
 from fastbp.util.arguments import count, flag
 from fastbp.util.fields import set_fields
 from fastbp.util.types import Array
@@ -189,8 +188,8 @@ class Preprocessor:
         return self.fit(X, y).transform(X)
 
     def _rules(self, table: Columns) -> tuple[Rule, ...]:
-        missing = self._missing()
-        settled = settle(table, self._chosen(table), missing)
+        missing = options.missing_texts(self.missing)
+        settled = settle(table, self.categorical, missing)
         names: list[str | None] = list(table.names) or [None] * len(table.arrays)
         rules: list[Any] = [None] * len(names)
         block = []  # numeric columns of an array, fitted together
@@ -225,20 +224,6 @@ class Preprocessor:
     ) -> list[Numeric | Ignored]:
         return column_rules.learn_numbers(numbers, names, labels, self.scaling, self.missing_indicator, texts)
 
-    def _missing(self) -> frozenset[str]:
-        return MISSING.union(text.strip().lower() for text in self.missing)
-
-    def _chosen(self, table: Columns) -> set[int]:
-        """Positions of the columns that are to be categorical."""
-        result = set()
-        for key in self.categorical:
-            place = table.names.index(key) if key in table.names else key
-            if not isinstance(place, int) or not 0 <= place < len(table.arrays):
-                known = ", ".join(table.names) or f"the numbers 0 to {len(table.arrays) - 1}"
-                raise ValueError(f"categorical has {key!r}, which is not a column of X: these are {known}")
-            result.add(place)
-        return result
-
     # ---------------------------------------------------------------- features
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -255,7 +240,7 @@ class Preprocessor:
             The features.
         """
         learnt, table = self._fitted(), columns_of(X)
-        places, missing = self._places(table), self._missing()
+        places, missing = self._places(table), options.missing_texts(self.missing)
         result = np.empty((table.rows, sum(rule.width for rule in learnt.rules)), np.float32)
         i = start = 0
         while i < len(places):

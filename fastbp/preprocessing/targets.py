@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.tables.values import is_missing
+from fastbp.data.splits import guess_task
+from fastbp.tables.values import ABSENT, OTHER, as_text, is_missing, numbers_in, places_in
 from fastbp.util.types import Array
 
-MAX_INTEGER_CLASSES = 100  # integers with more distinct values mean regression
 TASKS = ("classification", "regression")
 
 
@@ -31,6 +31,7 @@ class Targets(NamedTuple):
         values = target_array(y)
         if self.classes:
             return self._numbers(values)
+        values = _as_quantities(values)
         columns = values.reshape(len(values), -1)
         if columns.shape[1] != len(self.shift):
             raise ValueError(f"y must have {len(self.shift)} targets per row, got {columns.shape[1]}: pass all of them")
@@ -39,10 +40,12 @@ class Targets(NamedTuple):
         return scaled
 
     def _numbers(self, values: Array) -> Array:
-        number = {label: i for i, label in enumerate(self.classes)}
         distinct, places = _distinct(values)
-        for label in distinct:
-            if label not in number:
+        labels = np.empty(len(distinct), object)
+        labels[:] = distinct
+        numbers = places_in(labels, [str(label) for label in self.classes], ())
+        for number, label in zip(numbers, distinct, strict=True):
+            if number in (OTHER, ABSENT):
                 shown = ", ".join(map(str, self.classes[:12]))
                 more = f" and {len(self.classes) - 12} more" if len(self.classes) > 12 else ""
                 row = int((places == distinct.index(label)).argmax())
@@ -50,7 +53,8 @@ class Targets(NamedTuple):
                     f"y must hold classes of the training data, {shown}{more}, got {label!r} at row {row}: drop the "
                     "row, or fit again with it"
                 )
-        return np.array([number[label] for label in distinct], np.int64)[places]
+        found: Array = numbers.astype(np.int64)[places]
+        return found
 
     def inverse(self, outputs: Array) -> Array:
         """Labels (rows,), or quantities in their original units."""
@@ -88,6 +92,7 @@ def learn_targets(y: Any, task: str | None, classes: tuple[Any, ...] | None) -> 
     """Classes, or location and scale, of training targets; task None infers the task."""
     values = target_array(y)
     if (task or ("classification" if classes else guess_task(values))) == "regression":
+        values = _as_quantities(values)
         if values.dtype.kind not in "biuf":
             raise ValueError(
                 f"regression needs a numeric target, got strings such as {str(values.flat[0])!r}: use "
@@ -99,21 +104,12 @@ def learn_targets(y: Any, task: str | None, classes: tuple[Any, ...] | None) -> 
         scale = np.where(deviation <= 1e-12 * np.abs(mean), 1.0, deviation)  # constant up to rounding
         return Targets((), tuple(mean.tolist()), tuple(scale.tolist()), values.ndim == 1)
     distinct = _distinct(values)[0]
-    known = tuple(distinct) if classes is None else classes
+    known = _spelled(distinct) if classes is None else classes
     if len(known) < 2:
         raise ValueError(f"y has only one class ({known[0]}): classification needs two or more")
     targets = Targets(known, (), (), True)
     targets.transform(values)  # checks that all are among the given classes
     return targets
-
-
-def guess_task(y: Array) -> str:
-    """Infer the task: "classification" for strings, booleans and at most 100 distinct integers, else "regression"."""
-    if y.ndim != 1 or y.dtype.kind == "f":
-        return "regression"
-    if y.dtype.kind in "iu" and len(np.unique(y)) > MAX_INTEGER_CLASSES:
-        return "regression"
-    return "classification"
 
 
 def target_array(y: Any) -> Array:
@@ -164,6 +160,24 @@ def _distinct(values: Array) -> tuple[list[Any], Array]:
         values = values.astype(np.int64)
     distinct, places = np.unique(values, return_inverse=True)
     return distinct.tolist(), places
+
+
+def _spelled(labels: list[Any]) -> tuple[Any, ...]:
+    """The classes; where one has several spellings, such as 1 and 1.0, or TRUE and true, the one of `as_text`."""
+    if not all(isinstance(label, str) for label in labels):
+        return tuple(labels)
+    spellings: dict[str | None, list[str]] = {}
+    for label in labels:
+        spellings.setdefault(as_text(label, ()), []).append(label)
+    return tuple(sorted(found[0] if len(found) == 1 else str(text) for text, found in spellings.items()))
+
+
+def _as_quantities(values: Array) -> Array:
+    """Strings that are all numbers as numbers; anything else unchanged."""
+    if values.dtype.kind not in "UT":
+        return values
+    numbers, others, _ = numbers_in(values.reshape(-1).astype(object))
+    return values if len(others) else np.asarray(numbers).reshape(values.shape)
 
 
 def _check_quantities(columns: Array) -> None:

@@ -32,13 +32,14 @@ class Kind(NamedTuple):
     why: str = ""
 
 
-def settle(table: Columns, chosen: Collection[int] = (), missing: Collection[str] = MISSING) -> Columns:
-    """The table with its kinds; columns of texts that are numbers or dates become such. chosen: categories.
+def settle(table: Columns, categorical: Collection[str | int] = (), missing: Collection[str] = MISSING) -> Columns:
+    """The table with its kinds; columns of texts that are numbers or dates become such. categorical: names or places.
 
     Warns of texts that are treated as missing and of columns that are left out, with places and remedy.
     """
     if table.kinds:
         return table
+    chosen = _places(table, categorical)
     arrays, kinds = list(table.arrays), []
     for place, values in enumerate(table.arrays):
         if place in chosen:
@@ -46,12 +47,24 @@ def settle(table: Columns, chosen: Collection[int] = (), missing: Collection[str
         elif table.names and place == 0 and table.names[0] in INDEX_NAMES:
             kinds.append(Kind("ignored", why="row numbers"))
             _warn(
-                f"{table.label(place)} is left out: pandas gives row numbers this name; rename it to use it as a feature"
+                f"{table.label(place)} is left out: pandas gives row numbers this name; rename it to make it a feature"
             )
         else:
             arrays[place], kind = _settled(table, place, values, missing)
             kinds.append(kind)
     return table._replace(arrays=arrays, kinds=tuple(kinds))
+
+
+def _places(table: Columns, keys: Collection[str | int]) -> set[int]:
+    """Positions of the columns that are to be categorical."""
+    result = set()
+    for key in keys:
+        place = table.names.index(key) if key in table.names else key
+        if not isinstance(place, int) or not 0 <= place < len(table.arrays):
+            known = ", ".join(table.names) or f"the numbers 0 to {len(table.arrays) - 1}"
+            raise ValueError(f"categorical has {key!r}, which is not a column of X: these are {known}")
+        result.add(place)
+    return result
 
 
 def _settled(table: Columns, place: int, values: Any, missing: Collection[str]) -> tuple[Any, Kind]:

@@ -25,6 +25,8 @@ OTHER, ABSENT = -2, -1  # codes: not among the categories, missing
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|[+-]?inf(?:inity)?", re.IGNORECASE)
 # A number as programs write it. Others are names: 007 and +1 are not 7 and 1, and 1e5 may be part of a serial number.
 _WRITTEN = re.compile(r"(-?)(0|[1-9][0-9]*|(?=\.[0-9]))(?:\.([0-9]*))?(e[+-][0-9]{2,3})?", re.IGNORECASE)
+_INTEGER = re.compile(r"(-?(?:0|[1-9][0-9]*))|[+-]?[0-9]+")
+MAX_NAMES = 100  # more integers than that are a quantity
 _TRUTH = {"true": "True", "false": "False"}
 _SIMPLE = frozenset({int, float, type(None), np.float64, np.int64})
 
@@ -102,6 +104,18 @@ def _rewritten(text: str) -> str:
         number = float(text)
         return _of_float(number) if math.isfinite(number) else text
     return whole if whole == "0" else sign + (whole or "0")  # digit by digit: integers beyond 2**53 stay exact
+
+
+def are_names(texts: Collection[str]) -> bool:
+    """Whether distinct labels that are all integers are rather names: 007, +1, or too long for int64.
+
+    >>> are_names({"007", "042"}), are_names({"7", "42"}), are_names({"-1", "+1"}), are_names({"1.0", "2"})
+    (True, False, True, False)
+    """
+    found = [_INTEGER.fullmatch(text.strip()) for text in texts]
+    if not all(found) or len(found) > MAX_NAMES:
+        return False
+    return any(each is not None and (not each[1] or abs(int(each[0])) >= 2**63) for each in found)
 
 
 # ---------------------------------------------------------------- columns
