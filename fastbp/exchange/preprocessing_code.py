@@ -6,14 +6,17 @@ deviations) and "fastbp.preprocessor" (rules for the columns of a table).
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pprint import pformat
+from types import ModuleType
 from typing import Any
 
 from fastbp.exchange import numpy_tables
 from fastbp.exchange.layer_weights import ExchangeError
+from fastbp.tables import dates, values
 
 SCALED, TABLE = "fastbp.preparation", "fastbp.preprocessor"
 TABLE_VERSION = 1  # of the format of the rules
@@ -70,7 +73,9 @@ def _of_table(content: Mapping[str, Any]) -> str:
         )
     rules = tuple(map(_rule, content["columns"]))
     constants = f"RULES = {_text(rules)}\nCLIP, NAMED = {bool(content['options']['clip'])}, {bool(content['named'])}\n"
-    functions = inspect.getsource(numpy_tables).partition("import numpy as np\n")[2].strip("\n") + "\n"
+    more = ", ".join(repr(text.strip().lower()) for text in content["options"].get("missing", ()))
+    constants += f"MORE_MISSING = frozenset([{more}])\n"
+    functions = _source_of(values, dates, numpy_tables)
     targets = content["targets"]
     predictions = "" if targets is None else _predictions(
         targets["classes"], targets["shift"], targets["scale"], flat=bool(targets["flat"])
@@ -78,12 +83,36 @@ def _of_table(content: Mapping[str, Any]) -> str:
     return constants + functions + predictions
 
 
+def _source_of(*modules: ModuleType) -> str:
+    """The code of modules as that of one, without what they import from NumPy and each other."""
+    imports, code = set(), []
+    for module in modules:
+        source = inspect.getsource(module)
+        lines = source.splitlines()
+        start = 0
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                start = node.end_lineno or 0
+                name = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+                if name is not None and name.partition(".")[0] not in ("__future__", "fastbp", "numpy"):
+                    imports.add("\n".join(lines[node.lineno - 1 : start]))
+        code.append("\n".join(lines[start:]).strip("\n"))
+    return "\n".join(sorted(imports)) + "\n\n" + "\n\n\n".join(code) + "\n"
+
+
 def _rule(column: Sequence[Any]) -> tuple[Any, ...]:
     """A column's rule, with the shares of missing and rare values reduced to whether they are positive."""
     kind, name, *rest = column
     if kind == "number":
-        fill, shift, scale, indicator, _ = rest
-        return kind, name, float(fill), float(shift), float(scale), bool(indicator)
+        fill, shift, scale, indicator, _, *texts = rest
+        others = tuple(map(str.lower, texts[0])) if texts else ()
+        return kind, name, float(fill), float(shift), float(scale), bool(indicator), others
+    if kind == "ignored":
+        return kind, name
+    if kind == "date":
+        fill, numbers, cycles, indicator, _, texts = rest
+        parts = tuple((str(part), float(shift), float(scale)) for part, shift, scale in numbers)
+        return kind, name, float(fill), parts, tuple(cycles), bool(indicator), tuple(map(str.lower, texts))
     if kind != "category":
         raise ValueError(f"a column is of the kind {kind!r}")
     categories, missing, others, coded = rest
@@ -96,7 +125,7 @@ def _predictions(classes: Sequence[Any], shift: Sequence[float], scale: Sequence
         constants = f"\nCLASSES = np.array({_text(tuple(classes))})\n"
         chosen = "outputs.argmax(axis=1) if OUTPUTS > 1 else (outputs[:, 0] >= 0.5).astype(int)"
         return constants + _RAW.format(what="Labels (n,)", predictions=f"CLASSES[{chosen}]")
-    offset, factor = (_text(tuple(map(float, values))) for values in (shift, scale))
+    offset, factor = (_text(tuple(map(float, numbers))) for numbers in (shift, scale))
     constants = f"\nY_SHIFT = np.array({offset})\nY_SCALE = np.array({factor})\n"
     predictions = "outputs * Y_SCALE + Y_SHIFT"
     what = "Targets (n,)" if flat else f"Targets (n, {len(scale)})"

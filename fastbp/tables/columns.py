@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.tables.values import MISSING, Coded, Numbers, as_text, coded, numbers_in, places_in, texts_of
+from fastbp.tables.values import MISSING, Coded, Numbers, as_booleans, as_text, coded, numbers_in, places_in, texts_of
 from fastbp.util.types import Array
 
 _FRAMES = ("pandas", "polars", "pyarrow", "modin", "cudf", "narwhals")
@@ -222,11 +222,9 @@ def numbers_of(
     if values.dtype.kind == "b":
         return np.asarray(values, np.float64)
     numbers: Array
-    numbers, rows, others = parsed(values, label, missing)
-    truths = [as_text(other) for other in others if isinstance(other, str | bool | np.bool_)]
-    if len(rows) and len(truths) == len(rows) and set(truths) <= {"True", "False"}:
-        numbers[rows] = [text == "True" for text in truths]
-    elif len(rows):
+    found = parsed(values, label, missing)
+    numbers, rows, others = as_booleans(found) if len(found.rows) else found
+    if len(rows):
         enough = len(rows) < FEW * (len(rows) + np.count_nonzero(~np.isnan(numbers)))
         what = f"got {others[0]!r:.60} at {place(int(rows[0]))}"
         remedy = "correct it, leave it empty if the value is unknown, name it in missing= (--missing)"

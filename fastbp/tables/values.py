@@ -217,6 +217,15 @@ def numbers_in(values: Any, missing: Collection[str] = MISSING) -> Numbers:
     return Numbers(numbers, rows, tuple(column.values[code] for code in column.codes[rows]))
 
 
+def as_booleans(found: Numbers) -> Numbers:
+    """Booleans as 1 and 0, if all values that are no numbers are booleans, or texts of them."""
+    if not all(isinstance(other, bool | np.bool_) or str(other).strip().lower() in _TRUTH for other in found.others):
+        return found
+    numbers = np.array(found.numbers, np.float64)
+    numbers[found.rows] = [str(other).strip().lower() == "true" for other in found.others]
+    return Numbers(numbers, np.empty(0, np.int64), ())
+
+
 def places_in(values: Any, categories: Sequence[str], missing: Collection[str] = MISSING) -> Any:
     """The place of each value among the categories; ABSENT if it is missing, OTHER if it is none of them.
 

@@ -389,7 +389,7 @@ class TestInterrupt:
         assert fastbp.load("flowers.safetensors").predict(np.zeros((1, 3))).shape == (1, 2)
 
     def test_before_training_nothing_is_saved(self, flowers, capsys, monkeypatch):
-        monkeypatch.setattr(train, "_read_split", lambda job: (_ for _ in ()).throw(KeyboardInterrupt))
+        monkeypatch.setattr(train, "_read", lambda job: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run("train", flowers, "--target", "kind") == 130
         assert capsys.readouterr().err == "interrupted\n"
         assert not Path("flowers.safetensors").exists()
