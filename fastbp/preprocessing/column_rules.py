@@ -207,7 +207,9 @@ def learn_dates(column: Given, name: str | None, scaling: str | float, indicator
     if not len(known):
         return empty(name, column.label)
     found = parts_of(known, PARTS)
-    varied = [part for part in PARTS if part == "days" or np.ptp(found[part]) > 0]
+    same_day = np.ptp(np.floor(known)) == 0  # times of day, for example
+    told = {"days", "of day"} if same_day else set(PARTS)
+    varied = [part for part in PARTS if part in told and (part == "days" or np.ptp(found[part]) > 0)]
     rules = []
     for part in (part for part in varied if part in ("days", "year")):
         median, shift, scale = (float(each[0]) for each in _plain(found[part][:, np.newaxis], _statistics(scaling)))

@@ -8,7 +8,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.tables.values import MISSING, Coded, Numbers, as_booleans, as_text, coded, numbers_in, places_in, texts_of
+from fastbp.tables.values import (
+    MISSING,
+    Coded,
+    Numbers,
+    as_booleans,
+    as_text,
+    coded,
+    numbers_in,
+    places_in,
+    simplified,
+    texts_of,
+)
 from fastbp.util.types import Array
 
 _FRAMES = ("pandas", "polars", "pyarrow", "modin", "cudf", "narwhals")
@@ -252,6 +263,15 @@ def parsed(values: Array | Coded, label: str, missing: Collection[str] = MISSING
         return numbers_in(values, missing)
     except (TypeError, ValueError):
         raise _not_a_value(values, label) from None
+
+
+def distinct(values: Array | Coded, label: str) -> Array | Coded:
+    """`simplified`, with the label in errors."""
+    try:
+        found: Array | Coded = simplified(values)
+    except (TypeError, ValueError):
+        raise _not_a_value(values, label) from None
+    return found
 
 
 def texts(values: Array | Coded, label: str = "the column", missing: Collection[str] = MISSING) -> Coded:

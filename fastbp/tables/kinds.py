@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.tables.columns import FEW, Columns, check_finite, parsed, texts
+from fastbp.tables.columns import FEW, Columns, check_finite, distinct, parsed, texts
 from fastbp.tables.dates import days_in, looks_ambiguous
 from fastbp.tables.values import MISSING, Coded, Numbers
 from fastbp.util.types import Array
@@ -21,6 +21,7 @@ from fastbp.util.types import Array
 FEWEST_IDS = 10  # rows from which on texts that are all different are names of the rows
 MISSING_OPTIONS = "--missing, Preprocessor(missing=…)"
 INDEX_NAMES = ("", "Unnamed: 0")  # of a frame's row numbers in a file, and as pandas reads them
+COUNTING_NAMES = ("rownames", "row.names", "rowname", "index", "id")
 _FORMATTED = re.compile(r"[-+(]?\s*[$€£¥]?\s*[-+]?[0-9]{1,3}([,.' ]?[0-9]{3})*([.,][0-9]+)?\s*[%$€£¥kKmM]?\s*\)?")
 
 
@@ -44,15 +45,23 @@ def settle(table: Columns, categorical: Collection[str | int] = (), missing: Col
     for place, values in enumerate(table.arrays):
         if place in chosen:
             kinds.append(Kind("category"))
-        elif table.names and place == 0 and table.names[0] in INDEX_NAMES:
+        elif place == 0 and _are_row_numbers(table):
             kinds.append(Kind("ignored", why="row numbers"))
-            _warn(
-                f"{table.label(place)} is left out: pandas gives row numbers this name; rename it to make it a feature"
-            )
+            _warn(f"{table.label(place)} is left out: these are row numbers; rename it to make it a feature")
         else:
             arrays[place], kind = _settled(table, place, values, missing)
             kinds.append(kind)
     return table._replace(arrays=arrays, kinds=tuple(kinds))
+
+
+def _are_row_numbers(table: Columns) -> bool:
+    """Whether the first column is called like row numbers in files, and, unless only they are, counts the rows."""
+    if not table.names or table.names[0] in INDEX_NAMES:
+        return bool(table.names)
+    if table.names[0].lower() not in COUNTING_NAMES or table.rows < FEWEST_IDS:
+        return False
+    numbers = parsed(table.arrays[0], table.label(0)).numbers
+    return bool(numbers[0] in (0, 1) and (np.diff(numbers) == 1).all())
 
 
 def _places(table: Columns, keys: Collection[str | int]) -> set[int]:
@@ -74,6 +83,7 @@ def _settled(table: Columns, place: int, values: Any, missing: Collection[str]) 
         check_finite(values, values, table.label(place), table.place)
         return values, Kind({"b": "category", "M": "date"}.get(values.dtype.kind, "number"))
     label = table.label(place)
+    values = distinct(values, label)
     numbers = parsed(values, label, missing)
     present = int((~np.isnan(numbers.numbers)).sum()) + len(numbers.rows)
     if len(numbers.rows) < FEW * present or not len(numbers.rows):

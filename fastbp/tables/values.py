@@ -168,6 +168,12 @@ def coded(values: Any) -> Coded:
     return Coded(np.array(found, np.int64), [value for _, value in places])
 
 
+def simplified(values: Any) -> Any:
+    """Arrays of numbers, and of objects that NumPy converts to numbers, unchanged; others by their distinct values."""
+    simple = isinstance(values, Coded) or values.dtype.kind != "O" or _SIMPLE.issuperset(map(type, values))
+    return values if simple else coded(values)
+
+
 def _comparable(value: Any) -> Any:
     return value if isinstance(value, str | float) else None if is_missing(value) else value
 
