@@ -73,6 +73,32 @@ class TestStratifiedSplit:
         share = np.array(counts) * (len(test) / len(y))
         assert (abs(held_out - share) < 1).all()
 
+    def test_only_classes_are_stratified(self):
+        y = np.random.default_rng(0).permutation(1000)  # as of the target of diabetes: integers, nearly all different
+        held_out = np.stack([y[stratified_split(y, seed=seed)[1]] for seed in range(20)])
+        assert abs(held_out.mean() - 499.5) < 4 * 1000 / np.sqrt(12 * held_out.size)
+        few = y % 50
+        by_number = stratified_split(few + 0.5, seed=1)
+        for task, expected in (("regression", by_number), (None, stratified_split(few, seed=1, task="classification"))):
+            for one, other in zip(stratified_split(few, seed=1, task=task), expected, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+    @pytest.mark.parametrize("y", [np.arange(40) % 20, np.arange(10), np.array(list("abcdefghij"))], ids=len)
+    def test_ties_do_not_all_go_to_the_first_classes(self, y):
+        """Each class is owed the same fraction of a row: which get one is drawn anew for every seed."""
+        chosen = [set(y[stratified_split(y, seed=seed, fraction=0.2)[1]].tolist()) for seed in range(200)]
+        classes = np.unique(y).tolist()
+        share = np.array([sum(label in each for each in chosen) for label in classes]) / len(chosen)
+        expected = round(len(y) * 0.2) / len(classes)
+        assert abs(share - expected).max() < 5 * np.sqrt(expected * (1 - expected) / len(chosen))
+        again = stratified_split(y, seed=7)
+        np.testing.assert_array_equal(again[1], stratified_split(y, seed=7)[1])
+
+    def test_columns_and_objects_of_labels(self):
+        y = np.array(["a"] * 10 + ["b"] * 10)
+        for form in (y[:, None], y.astype(object)):
+            np.testing.assert_array_equal(stratified_split(form, seed=4)[1], stratified_split(y, seed=4)[1])
+
     def test_follows_the_seed(self):
         y = np.arange(100) % 7
         once, again, other = (stratified_split(y, seed=seed)[1] for seed in (1, 1, 2))

@@ -18,7 +18,7 @@ import numpy as np
 # Case-insensitive, without surrounding spaces: what pandas treats as missing, and the question mark.
 MISSING = frozenset({
     "", "?", "nan", "-nan", "na", "n/a", "#n/a", "#na", "#n/a n/a", "<na>", "null", "none", "1.#ind", "-1.#ind",
-    "1.#qnan", "-1.#qnan",
+    "1.#qnan", "-1.#qnan", "nat",
 })  # fmt: skip
 OTHER, ABSENT = -2, -1  # codes: not among the categories, missing
 # Python's float() also reads underscores, and digits of every alphabet.
@@ -103,7 +103,7 @@ def _rewritten(text: str) -> str:
     if exponent or (decimals or "").strip("0"):
         number = float(text)
         return _of_float(number) if math.isfinite(number) else text
-    return whole if whole == "0" else sign + (whole or "0")  # digit by digit: integers beyond 2**53 stay exact
+    return "0" if whole in ("", "0") else sign + whole  # digit by digit: integers beyond 2**53 stay exact
 
 
 def are_names(texts: Collection[str]) -> bool:

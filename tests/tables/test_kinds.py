@@ -1,0 +1,148 @@
+"""Kinds of columns: numbers among which are texts, names of rows, row numbers, and what is said of them."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import fastbp
+from fastbp import Preprocessor
+from fastbp.tables.columns import Columns, columns_of
+from fastbp.tables.kinds import settle
+
+N = 60
+
+
+def numbers(**others) -> list[str]:
+    """Texts of numbers, with some others in their places: p7="." puts a point into row 7."""
+    values = [f"{i / 7:.3f}" for i in range(N)]
+    for place, other in others.items():
+        values[int(place[1:])] = other
+    return values
+
+
+@pytest.mark.parametrize("text", [".", "nil", "-", "23,288", "12%", "$3", "n.a.", "1_000", "0x1f", "unknown"])
+def test_a_text_among_numbers_is_missing(text: str) -> None:
+    table = {"amount": numbers(p33=text), "x": range(N)}
+    with pytest.warns(UserWarning, match="column 'amount' holds numbers, and 1 value that is none: ") as said:
+        learnt = Preprocessor().fit(table)
+    assert len(said) == 1
+    for part in (repr(text), "at row 33", "--missing", "--categorical amount"):
+        assert part in str(said[0].message)
+    assert learnt.feature_names == ("amount", "amount missing", "x")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it is known by now, even where it is all there is
+        assert learnt.transform({"amount": [text, "1"], "x": [1, 2]})[:, 1].tolist() == [1, 0]
+        np.testing.assert_array_equal(Preprocessor(missing=[text]).fit_transform(table), learnt.transform(table))
+
+
+@pytest.mark.parametrize("text", ["#N/A", "<NA>", "NULL", "-nan", " ? "])
+def test_what_every_program_writes_for_missing_needs_no_word(text: str) -> None:
+    assert Preprocessor().fit({"a": numbers(p3=text)}).feature_names == ("a", "a missing")
+
+
+def test_several_texts_are_counted_and_lines_named() -> None:
+    table = columns_of({"a": numbers(p5=".", p6="nil")})._replace(lines=np.arange(N) + 2)
+    with pytest.warns(UserWarning, match=r"2 values that are none: '\.' at line 7, 'nil' at line 8"):
+        settle(table)
+    table = {"a": numbers(p5=".", p6=".")}
+    with pytest.warns(UserWarning, match=r"'\.' \(2 times, first at row 5\)"):
+        Preprocessor().fit(table)
+
+
+def test_many_texts_make_categories_with_a_word_if_they_are_the_few() -> None:
+    values = numbers(**{f"p{i}": "x" for i in range(4)})
+    with pytest.warns(UserWarning, match=r"'a' becomes categories, because 4 of its 60 values .*'x' \(4 times"):
+        assert len(Preprocessor().fit({"a": values}).feature_names) > 10
+    with pytest.warns(UserWarning, match="becomes categories, because 20 of its 20 values are not plain numbers: '1%'"):
+        Preprocessor().fit({"a": ["1%", "2%"] * 10})
+    assert Preprocessor().fit({"a": ["x", "y", "2"] * 10}).feature_names == ("a=2", "a=x", "a=y")
+
+
+def test_few_texts_among_many_new_numbers_are_a_warning_too() -> None:
+    learnt = Preprocessor(missing_indicator=False).fit({"a": numbers()})
+    with pytest.warns(UserWarning, match="'a' must hold numbers, got 'nil' at row 9 and 1 more, treated as"):
+        found = learnt.transform({"a": numbers(p9="nil", p10="nil")})
+    assert found[9] == learnt.transform({"a": [None]})[0]
+    with pytest.raises(ValueError, match="column 'a' must hold numbers, got 'nil' at row 0: correct it"):
+        learnt.transform({"a": ["nil", 1.0]})
+
+
+def test_kinds_do_not_depend_on_the_rows_held_out() -> None:
+    """Three texts in 61 rows are under 5 %; in 48 of them they would be more."""
+    values = [*numbers(p0="x", p1="x", p2="x"), "1"]
+    with pytest.warns(UserWarning, match="3 values that are none"):
+        table = settle(columns_of({"a": values}))
+    learnt = Preprocessor().fit(table.take(np.arange(48)))
+    assert learnt.feature_names == ("a", "a missing")
+    assert learnt.transform({"a": ["x"]})[0, 1] == 1  # what stands for missing values travels along
+    sparse = {"a": ["y" if i % 10 == 0 else str(i) for i in range(N)]}
+    with pytest.warns(UserWarning, match="becomes categories"):
+        settled = settle(columns_of(sparse))
+    rows = np.flatnonzero([value != "y" for value in sparse["a"]])
+    assert Preprocessor().fit(settled.take(rows)).feature_names[0] == "a=1"
+
+
+# ---------------------------------------------------------------- left out
+
+
+def test_names_of_rows_are_left_out() -> None:
+    table = {"name": [f"Jo {i}" for i in range(10)], "x": range(10)}
+    with pytest.warns(UserWarning, match="column 'name' is left out: its 10 texts are all different"):
+        learnt = Preprocessor().fit(table)
+    assert learnt.feature_names == learnt.columns == ("x",)
+    assert "all different" in str(learnt)
+    assert learnt.transform({"x": [1]}).shape == (1, 1)
+    assert len(Preprocessor(categorical="name").fit(table).feature_names) == 11
+    assert len(Preprocessor().fit({"name": ["a", "b", "c"]}).feature_names) == 3  # too few rows to tell
+    with pytest.warns(UserWarning, match="column 0 is left out"):
+        by_place = Preprocessor().fit([list(row) for row in zip(*table.values(), strict=True)])
+    assert by_place.transform([["new", 4.5]])[0, 0] == 0  # its place is still counted
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "rownames", "Index"])
+def test_row_numbers_are_left_out(name: str) -> None:
+    with pytest.warns(UserWarning, match=f"column '{name}' is left out: these are row numbers; rename it"):
+        learnt = Preprocessor().fit({name: range(1, 13), "x": range(12)})
+    assert learnt.columns == ("x",)
+    X = np.arange(24.0).reshape(12, 2)
+    X[:, 0] = range(12)
+    with pytest.warns(UserWarning, match="row numbers"):
+        assert Preprocessor().fit(Columns((name, "x"), list(X.T), X)).columns == ("x",)
+    assert len(Preprocessor().fit({"x": range(12), "index": range(12)}).columns) == 2
+    assert len(Preprocessor().fit({"index": [3, 1] * 6, "x": range(12)}).columns) == 2
+
+
+def test_a_table_of_nothing_to_learn_from() -> None:
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(ValueError, match="a column to learn from"):
+        Preprocessor().fit({"a": [None, None]})
+
+
+def test_columns_left_out_travel_with_the_model() -> None:
+    table = {"id": [f"u{i}" for i in range(N)], "a": numbers(p3="."), "x": [None] * N}
+    table["when"] = ["2020-01-01", "2021-07-09"] * 30
+    with pytest.warns(UserWarning, match="all different|holds numbers|has no value"):
+        learnt = Preprocessor(missing=["nil"]).fit(table)
+    model = fastbp.Sequential([fastbp.Dense(1)], input_size=len(learnt.feature_names))
+    model.metadata |= learnt.to_metadata()
+    loaded = Preprocessor.of(model)
+    assert loaded == learnt
+    np.testing.assert_array_equal(loaded.transform(table), learnt.transform(table))
+
+
+# ---------------------------------------------------------------- frames
+
+
+def test_frames_whose_names_are_integers() -> None:
+    X = np.arange(9.0).reshape(3, 3)
+    wanted = Preprocessor().fit_transform(X)
+    for names in ([0, 1, 2], [10, 11, 12], [2, 0, 1], ["a", 1, 2], [(1, 2), "b", 3.5]):
+        np.testing.assert_array_equal(Preprocessor().fit_transform(pd.DataFrame(X, columns=names)), wanted)
+
+
+@pytest.mark.parametrize("values", [[3, 1, 2, 1], ["3", "1", "2", "1"], [3.0, 1.0, 2.0, 1.0]])
+def test_a_frames_categories_are_categories(values) -> None:
+    learnt = Preprocessor().fit(pd.DataFrame({"store": pd.Categorical(values)}))
+    assert learnt.feature_names == ("store=1", "store=2", "store=3")
+    np.testing.assert_array_equal(learnt.transform({"store": [1, "2.0", 3.0]}), np.eye(3))
