@@ -117,8 +117,12 @@ def _array_of(values: Any, mixed: bool) -> Array:
 def _column(values: Any, what: str) -> Any:
     if isinstance(values, Coded):
         return values
-    if type(values).__module__.partition(".")[0] == "polars":  # NumPy would turn its missing values into strings
-        values = values.to_list()
+    if hasattr(values, "codes") and hasattr(values, "categories"):  # pandas.Categorical
+        return Coded(np.asarray(values.codes), list(values.categories), True)
+    if type(values).__module__.partition(".")[0] in _FRAMES:
+        values = _of_any_series(values, what)
+        if isinstance(values, Coded):
+            return values
     _check_masks(values, what)
     if isinstance(values, str) or not hasattr(values, "__len__"):
         raise TypeError(f"{what} must be an array or a list, got {type(values).__name__}: pass its values")
@@ -198,6 +202,18 @@ def _of_series(values: Any, name: Any, narwhals: Any, what: str) -> Any:
         f"{what}, column {name!r}, must hold numbers, strings, booleans or dates, got {kind}: convert it to "
         "numbers, or drop it"
     )
+
+
+def _of_any_series(values: Any, what: str) -> Any:
+    """A series as a column of a frame, if narwhals knows it; else as a list, for NumPy loses the gaps of polars."""
+    try:
+        import narwhals
+
+        return _of_series(narwhals.from_native(values, series_only=True), getattr(values, "name", ""), narwhals, what)
+    except (ImportError, TypeError) as error:
+        if "must hold" in str(error):
+            raise
+        return values.to_list() if hasattr(values, "to_list") else values
 
 
 def _objects(values: Any) -> Array:

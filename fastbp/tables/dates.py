@@ -15,17 +15,23 @@ import numpy as np
 
 from fastbp.tables.values import MISSING, Numbers, coded, is_missing
 
-_DATE = re.compile(
-    r"(?P<year>[0-9]{4})(?:-(?P<month>[0-9]{1,2})(?:-(?P<day>[0-9]{1,2}))?|/(?P<month2>[0-9]{1,2})/(?P<day2>[0-9]{1,2}))"
-    r"(?:[T ]+(?P<clock>[0-9:.,]+)\s*(?P<zone>Z|UTC|[+-][0-9]{2}:?[0-9]{2}|[+-][0-9]{2})?)?",
-    re.IGNORECASE,
-)
+_TIME = r"(?:[T ]+(?P<clock>[0-9:.,]+)\s*(?P<zone>Z|UTC|[+-][0-9]{2}:?[0-9]{2}|[+-][0-9]{2})?)?"
+_DATES = [
+    re.compile(pattern + _TIME, re.IGNORECASE)
+    for pattern in (
+        r"(?P<year>[0-9]{4})-(?P<month>[0-9]{1,2})(?:-(?P<day>[0-9]{1,2}))?",
+        r"(?P<year>[0-9]{4})/(?P<month>[0-9]{1,2})/(?P<day>[0-9]{1,2})",
+        r"(?P<year>[0-9]{4})[- ]?(?:q(?P<quarter>[1-4])|m(?P<month>[0-9]{1,2}))",
+        r"(?:(?P<day>[0-9]{1,2})[- ])?(?P<name>[a-z]{3,9})\.?[- ](?P<year>[0-9]{4})",
+        r"(?P<name>[a-z]{3,9})\.?[- ](?P<day>[0-9]{1,2})(?:, ?|[- ])(?P<year>[0-9]{4})",
+    )
+]
+_MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+           "december")  # fmt: skip
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?")
-# Which of these numbers is the month cannot be known.
+# Which of these numbers is the month, or the century, cannot be known.
 _AMBIGUOUS = re.compile(
-    r"[0-9]{1,2}([./-])[0-9]{1,2}\1([0-9]{4}|[0-9]{2})(\s.*)?|[0-9]{1,2}[ -][a-z]{3,9}[ -]([0-9]{4}|[0-9]{2})(\s.*)?|"
-    r"[a-z]{3,9}\.? [0-9]{1,2}, ?[0-9]{4}(\s.*)?",
-    re.IGNORECASE,
+    r"[0-9]{1,2}([./-])[0-9]{1,2}\1([0-9]{4}|[0-9]{2})(\s.*)?|[0-9]{1,2}[ -][a-z]{3}[ -][0-9]{2}(\s.*)?", re.IGNORECASE
 )
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
 _WEEK_START = 3  # 1970-01-01 was a Thursday
@@ -59,17 +65,23 @@ _DAY = datetime.timedelta(days=1)
 
 
 def _of_text(text: str) -> float | None:
-    found = _DATE.fullmatch(text)
+    if not 4 <= len(text) <= 50:
+        return None
+    found = next((match for pattern in _DATES if (match := pattern.fullmatch(text))), None)
     if not found:
         return _of_time(text)
-    part = found.groupdict()
-    month, day_of_month = part["month"] or part["month2"] or 1, part["day"] or part["day2"] or 1
+    part: dict[str, Any] = {"month": 1, "day": 1} | {name: value for name, value in found.groupdict().items() if value}
+    if "quarter" in part:
+        part["month"] = 3 * int(part["quarter"]) - 2
+    if "name" in part:
+        name = part["name"].lower()
+        part["month"] = next((i for i, month in enumerate(_MONTHS, 1) if name in (month, month[:3], month[:4])), 0)
     try:
-        day = datetime.date(int(part["year"]), int(month), int(day_of_month))
+        day = datetime.date(int(part["year"]), int(part["month"]), int(part["day"]))
     except ValueError:  # the 30th of February
         return None
-    time = _of_time(part["clock"]) if part["clock"] else 0.0
-    return None if time is None else day.toordinal() - _EPOCH + time - _offset(part["zone"])
+    time = _of_time(part["clock"]) if "clock" in part else 0.0
+    return None if time is None else day.toordinal() - _EPOCH + time - _offset(part.get("zone"))
 
 
 def _of_time(text: str) -> float | None:

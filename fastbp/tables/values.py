@@ -6,6 +6,7 @@ that it writes.
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
 from collections.abc import Collection, Sequence
@@ -87,6 +88,12 @@ def as_text(value: Any, missing: Collection[str] = MISSING) -> str | None:
         return _rewritten(format(value, "f"))
     if isinstance(value, Real):
         return _of_float(float(value))
+    if isinstance(value, np.datetime64):
+        value = value.astype("M8[us]").item()
+    if isinstance(value, datetime.datetime):  # as pandas writes it into files
+        return value.isoformat(" ").removesuffix(" 00:00:00")
+    if isinstance(value, datetime.date):
+        return value.isoformat()
     raise TypeError(f"got {value!r} ({type(value).__name__})")
 
 

@@ -79,6 +79,21 @@ def test_dates_that_are_missing() -> None:
     assert Preprocessor().fit(frame).transform(frame)[:, -1].tolist() == [0, 1]
 
 
+def test_dates_can_be_categories_and_labels_of_them_are_those_of_files() -> None:
+    days = [dt.date(2020, 1, 2), dt.date(2021, 3, 4)]
+    forms = (
+        {"d": days}, {"d": np.array(days, "M8[D]")}, {"d": ["2020-01-02", "2021-03-04"]}, pl.DataFrame({"d": days}),
+        pd.DataFrame({"d": pd.to_datetime(days)}),
+    )  # fmt: skip
+    for form in forms:
+        learnt = Preprocessor(categorical="d").fit(form)
+        assert learnt.feature_names == ("d=2020-01-02", "d=2021-03-04")
+        for other in forms:
+            np.testing.assert_array_equal(learnt.transform(other), np.eye(2))
+    noon = Preprocessor(categorical="d").fit({"d": [dt.datetime(2020, 1, 2, 12), "x"]})
+    assert noon.feature_names == ("d=2020-01-02 12:00:00", "d=x")
+
+
 def test_few_texts_among_dates() -> None:
     table = {"d": ["2020-01-01", "2020-02-01"] * 20 + ["0000-00-00"]}
     with pytest.warns(UserWarning, match="column 'd' holds dates, and 1 value that is none: '0000-00-00' at row 40"):
@@ -86,16 +101,29 @@ def test_few_texts_among_dates() -> None:
     assert learnt.transform({"d": ["0000-00-00"]})[0, -1] == 1
 
 
-@pytest.mark.parametrize("text", ["03/04/2020", "3.4.20", "31-12-2020", "3-Apr-2020", "Jan 5, 2020", "3/4/2020 12:00"])
+@pytest.mark.parametrize("text", ["03/04/2020", "3.4.20", "31-12-2020", "3-Apr-20", "1/1/85", "3/4/2020 12:00"])
 def test_dates_that_could_be_mistaken_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"'d' must hold dates as YYYY-MM-DD, got .* at row 0, .*make it categorical"):
         Preprocessor().fit({"d": [text] * 3})
     assert Preprocessor(categorical="d").fit({"d": [text] * 3}).feature_names == (f"d={text}",)
 
 
-@pytest.mark.parametrize("text", ["2020", "20200101", "2020-13-01", "2020-02-30", "25:00", "12:60", "2020-01-01x", ""])
+@pytest.mark.parametrize("text", ["2020", "20200101", "2020-13-01", "2020-02-30", "25:00", "2020Q5", "Mayor 2020"])
 def test_what_is_no_date(text: str) -> None:
     assert as_days(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "date"),
+    [
+        ("2020-5", "2020-05-01"), ("2020Q2", "2020-04-01"), ("2020-Q4", "2020-10-01"), ("1960q1", "1960-01-01"),
+        ("2020m05", "2020-05-01"), ("3-Apr-2020", "2020-04-03"), ("Jan 5, 2020", "2020-01-05"),
+        ("Sept 2020", "2020-09-01"),
+        ("Jan-1-1995", "1995-01-01"), ("31 December 1999", "1999-12-31"), ("2020/1/2", "2020-01-02"),
+    ],
+)  # fmt: skip
+def test_other_spellings_that_cannot_be_mistaken(text: str, date: str) -> None:
+    assert as_days(text) == as_days(date) is not None
 
 
 @given(st.datetimes(dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31)))

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 import fastbp
@@ -145,4 +146,8 @@ def test_frames_whose_names_are_integers() -> None:
 def test_a_frames_categories_are_categories(values) -> None:
     learnt = Preprocessor().fit(pd.DataFrame({"store": pd.Categorical(values)}))
     assert learnt.feature_names == ("store=1", "store=2", "store=3")
-    np.testing.assert_array_equal(learnt.transform({"store": [1, "2.0", 3.0]}), np.eye(3))
+    for rows in ([1, "2.0", 3.0], pd.Series(["1", "2", "3"]), pd.Categorical([1, 2, 3]), pl.Series([1, 2, 3])):
+        np.testing.assert_array_equal(learnt.transform({"store": rows}), np.eye(3))
+    series = pd.Series(values, dtype="category")
+    for column in (series, series.array, pl.Series(list(map(str, values)), dtype=pl.Categorical)):
+        assert Preprocessor().fit({"store": column}) == learnt
