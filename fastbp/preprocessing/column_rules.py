@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.tables.columns import FEW, numbers_of, places
+from fastbp.tables.columns import FEW, numbers_of, places, shown
 from fastbp.tables.columns import texts as texts_of
 from fastbp.tables.dates import PARTS, date_features, days_in, parts_of
 from fastbp.util.types import Array
@@ -188,7 +188,7 @@ def _days_of(column: Given, texts: Sequence[str]) -> Array:
     days: Array
     days, rows, others = days_in(column.values, column.missing.union(map(str.lower, texts)))
     if len(rows):
-        what = f"{column.label} must hold dates as YYYY-MM-DD, got {others[0]!r:.60} at {column.place(int(rows[0]))}"
+        what = f"{column.label} must hold dates as YYYY-MM-DD, got {shown(others[0])} at {column.place(int(rows[0]))}"
         remedy = "correct it, leave it empty if it is unknown, or name it in missing= (--missing)"
         if len(rows) >= FEW * (len(rows) + np.count_nonzero(~np.isnan(days))):
             raise ValueError(f"{what}: {remedy}")

@@ -22,7 +22,7 @@ def column_key(value: Any) -> str | int:
 
 def texts(value: Any) -> tuple[str, ...]:
     """Texts that stand for missing values."""
-    given = [value] if isinstance(value, str) else list(value)
+    given = [value] if isinstance(value, str) else list(value or ())
     if not all(isinstance(each, str) for each in given):
         raise TypeError(f"missing must hold strings, got {value!r}: pass texts such as 'nil'")
     return tuple(given)

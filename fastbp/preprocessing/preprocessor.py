@@ -412,8 +412,8 @@ class Preprocessor:
             ) from error
 
     def __str__(self) -> str:
-        """One line per column: its kind and its features."""
-        return rule_texts.described(self.rules)
+        """One line per column: its kind and its features; before `fit` the options."""
+        return repr(self) if self._learnt is None else rule_texts.described(self.rules)
 
 
 def _continues(rule: Rule, step: int) -> bool:

@@ -60,6 +60,13 @@ class Columns(NamedTuple):
         return label_of(self.names[column] if self.names else None, column)
 
 
+def shown(value: Any) -> str:
+    """A value in messages."""
+    if isinstance(value, np.datetime64):
+        return str(value)
+    return f"{value.item() if isinstance(value, np.generic) else value!r}"[:60]
+
+
 def label_of(name: str | None, column: int) -> str:
     """A column's name in quotes, or its number."""
     return f"column {column}" if name is None else f"column {name!r}"
@@ -108,9 +115,9 @@ def _mixed(X: Any) -> bool:
 def _array_of(values: Any, mixed: bool) -> Array:
     """An array of objects for mixed values and for integers that would be rounded."""
     array: Array = np.asarray(values, object if mixed else None)
-    if array.dtype.kind == "f" and isinstance(values, list | tuple) and (np.abs(array) > _EXACT).any():
+    if array.dtype.kind == "f" and isinstance(values, list | tuple) and (wide := np.abs(array) >= _EXACT).any():
         objects = np.asarray(values, object)
-        return objects if any(isinstance(value, int) for value in objects[np.abs(array) > _EXACT]) else array
+        return objects if any(isinstance(value, int) for value in objects[wide]) else array
     return array
 
 
@@ -126,7 +133,10 @@ def _column(values: Any, what: str) -> Any:
     _check_masks(values, what)
     if isinstance(values, str) or not hasattr(values, "__len__"):
         raise TypeError(f"{what} must be an array or a list, got {type(values).__name__}: pass its values")
-    array = values if isinstance(values, np.ndarray) else _array_of(values, _mixed([list(values)]))
+    try:
+        array = values if isinstance(values, np.ndarray) else _array_of(values, _mixed([list(values)]))
+    except ValueError as error:
+        raise ValueError(f"{what} must hold one value per row ({error}): pass a flat list") from error
     if array.ndim != 1:
         raise ValueError(f"{what} must have one dimension, got shape {array.shape}: pass one array per column")
     return _as_known(array, what)
@@ -176,10 +186,13 @@ def _from_frame(X: Any, what: str) -> Columns:
             'installed: pip install "fastbp[dataframe]", or pass a dict of columns'
         ) from error
     try:
-        frame = narwhals.from_native(X, eager_only=True)
+        frame = narwhals.from_native(X, eager_only=True, allow_series=True)
     except TypeError as error:
         got = type(X).__name__
         raise TypeError(f"{what} must be a DataFrame that is in memory, got {got}: {error}") from error
+    if isinstance(frame, narwhals.Series):  # one column
+        names = () if frame.name in (None, "") else (str(frame.name),)
+        return Columns(names, [_of_series(frame, frame.name, narwhals, what)])
     columns = [_of_series(values, values.name, narwhals, what) for values in frame.iter_columns()]
     return Columns(tuple(map(str, frame.columns)), columns)
 
@@ -253,7 +266,7 @@ def numbers_of(
     numbers, rows, others = as_booleans(found) if len(found.rows) else found
     if len(rows):
         enough = len(rows) < FEW * (len(rows) + np.count_nonzero(~np.isnan(numbers)))
-        what = f"got {others[0]!r:.60} at {place(int(rows[0]))}"
+        what = f"got {shown(others[0])} at {place(int(rows[0]))}"
         remedy = "correct it, leave it empty if the value is unknown, name it in missing= (--missing)"
         if not enough:
             raise ValueError(f"{label} must hold numbers, {what}: {remedy}, or make the column categorical")

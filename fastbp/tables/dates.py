@@ -46,6 +46,8 @@ def as_days(value: Any) -> float | None:
     """
     if isinstance(value, str):
         return _of_text(value.strip())
+    if type(value).__name__ == "Period":  # of pandas
+        value = value.start_time
     if isinstance(value, np.datetime64):
         return None if np.isnat(value) else float(_of_array(np.array([value]))[0])
     if isinstance(value, datetime.datetime):  # pandas' Timestamp, too

@@ -20,7 +20,8 @@ from fastbp.util.types import Array
 
 FEWEST_IDS = 10  # rows from which on texts that are all different are names of the rows
 MISSING_OPTIONS = "--missing, Preprocessor(missing=…)"
-INDEX_NAMES = ("", "Unnamed: 0")  # of a frame's row numbers in a file, and as pandas reads them
+# Of a frame's row numbers in a file, and as pandas reads them, also of a file written again.
+_NAMELESS = re.compile(r"(Unnamed: [0-9]+(\.[0-9]+)*)?")
 COUNTING_NAMES = ("rownames", "row.names", "rowname", "index", "id")
 _FORMATTED = re.compile(r"[-+(]?\s*[$€£¥]?\s*[-+]?[0-9]{1,3}([,.' ]?[0-9]{3})*([.,][0-9]+)?\s*[%$€£¥kKmM]?\s*\)?")
 
@@ -45,7 +46,7 @@ def settle(table: Columns, categorical: Collection[str | int] = (), missing: Col
     for place, values in enumerate(table.arrays):
         if place in chosen:
             kinds.append(Kind("category"))
-        elif place == 0 and _are_row_numbers(table):
+        elif _are_row_numbers(table, place):
             kinds.append(Kind("ignored", why="row numbers"))
             _warn(f"{table.label(place)} is left out: these are row numbers; rename it to make it a feature")
         else:
@@ -54,11 +55,11 @@ def settle(table: Columns, categorical: Collection[str | int] = (), missing: Col
     return table._replace(arrays=arrays, kinds=tuple(kinds))
 
 
-def _are_row_numbers(table: Columns) -> bool:
-    """Whether the first column is called like row numbers in files, and, unless only they are, counts the rows."""
-    if not table.names or table.names[0] in INDEX_NAMES:
+def _are_row_numbers(table: Columns, place: int) -> bool:
+    """Whether one of the first columns has no name, or the first is called like row numbers and counts the rows."""
+    if not table.names or all(_NAMELESS.fullmatch(name) for name in table.names[: place + 1]):
         return bool(table.names)
-    if table.names[0].lower() not in COUNTING_NAMES or table.rows < FEWEST_IDS:
+    if place or table.names[0].lower() not in COUNTING_NAMES or table.rows < FEWEST_IDS:
         return False
     numbers = parsed(table.arrays[0], table.label(0)).numbers
     return bool(numbers[0] in (0, 1) and (np.diff(numbers) == 1).all())

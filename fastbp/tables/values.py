@@ -94,6 +94,8 @@ def as_text(value: Any, missing: Collection[str] = MISSING) -> str | None:
         return value.isoformat(" ").removesuffix(" 00:00:00")
     if isinstance(value, datetime.date):
         return value.isoformat()
+    if type(value).__name__ in ("Interval", "Period"):  # of pandas
+        return str(value)
     raise TypeError(f"got {value!r} ({type(value).__name__})")
 
 

@@ -292,6 +292,7 @@ def test_the_task_is_guessed(y, task: str) -> None:
 
 
 def test_what_was_learnt_cannot_change() -> None:
+    assert str(Preprocessor()) == repr(Preprocessor())
     p = Preprocessor().fit(ROWS, LABELS)
     with pytest.raises(RuntimeError, match="fitted already"):
         p.fit(ROWS)
@@ -438,6 +439,7 @@ def test_options_that_cannot_be(options, error, message: str) -> None:
         ({"a": [1, float("inf")]}, ValueError, r"column 'a' must be finite, got inf at row 1: leave"),
         (np.array([[1, 2], [3, -np.inf]]), ValueError, "column 1 must be finite, got -inf at row 1"),
         ({"a": [[1], [2]]}, ValueError, "one dimension"),
+        ({"a": [[1], [2, 3]]}, ValueError, "column 'a', must hold one value per row"),
         ({"a": objects([{}, "x"])}, TypeError, r"strings, numbers or booleans, got \{\} \(dict\) at row 0"),
         ({"a": [1e308, -1e308]}, ValueError, "column 'a' has numbers too large"),
         ({"a": [10**5000, 1]}, ValueError, "column 'a' must be finite, got an integer beyond 1e308 at row 0"),
@@ -445,7 +447,7 @@ def test_options_that_cannot_be(options, error, message: str) -> None:
         (pl.DataFrame({"a": [[1, 2]]}), TypeError, "'a'.* got List"),
         (pl.DataFrame({"a": [1]}).lazy(), TypeError, "DataFrame that is in memory"),
     ],
-    ids=range(21),
+    ids=range(22),
 )
 def test_tables_that_cannot_be(X, error, message: str) -> None:
     with pytest.raises(error, match=message), np.errstate(all="ignore"):

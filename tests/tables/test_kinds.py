@@ -115,6 +115,29 @@ def test_row_numbers_are_left_out(name: str) -> None:
     assert len(Preprocessor().fit({"index": [3, 1] * 6, "x": range(12)}).columns) == 2
 
 
+def test_row_numbers_of_files_written_again_and_again() -> None:
+    with pytest.warns(UserWarning, match="row numbers"):
+        learnt = Preprocessor().fit({"Unnamed: 0.1": [0, 1], "Unnamed: 0": [0, 1], "x": [1, 2], "Unnamed: 3": [3, 5]})
+    assert learnt.columns == ("x", "Unnamed: 3")
+
+
+def test_what_pandas_makes_of_numbers_and_dates() -> None:
+    bins = pd.DataFrame({"a": pd.cut([1, 2, 3], 2)})
+    learnt = Preprocessor().fit(bins)
+    np.testing.assert_array_equal(learnt.transform({"a": [str(each) for each in bins["a"]]}), learnt.transform(bins))
+    months = pd.DataFrame({"a": pd.period_range("2020-11", periods=4, freq="M")})
+    learnt = Preprocessor().fit(months)
+    np.testing.assert_array_equal(learnt.transform({"a": list(map(str, months["a"]))}), learnt.transform(months))
+    assert learnt.feature_names[:2] == ("a days", "a year")
+
+
+def test_integers_beyond_what_floats_hold() -> None:
+    big = 2**53 + 1
+    for table in ([[big, 0.5], [big - 1, 0.5]], {"a": [big, big - 1]}, pd.DataFrame({"a": pd.array([big, big - 1])})):
+        assert Preprocessor(categorical=[0]).fit(table).feature_names[0].endswith(f"={big - 1}")
+        assert Preprocessor(categorical=[0]).fit(table).feature_names[1].endswith(f"={big}")
+
+
 def test_a_table_of_nothing_to_learn_from() -> None:
     with pytest.warns(UserWarning, match="left out"), pytest.raises(ValueError, match="a column to learn from"):
         Preprocessor().fit({"a": [None, None]})
