@@ -310,8 +310,49 @@ RESOURCES = (
     ),
 )
 
+VALUES, KINDS, TABLES = "tables/test_values.py", "tables/test_kinds.py", "cli/test_tables.py"
+
+COLUMNS = (
+    promise(
+        "A value is the same category or label however it is spelled, in lists, arrays, frames, files and exports",
+        f"{VALUES}::test_the_one_spelling",
+        f"{VALUES}::test_spellings_and_containers",
+        f"{VALUES}::test_the_exported_module_reads_the_same",
+        f"{VALUES}::test_labels_are_found_again",
+    ),
+    promise(
+        "A few strings among numbers never turn a column into categories; a warning names them and their lines",
+        f"{KINDS}::test_a_text_among_numbers_is_missing",
+        f"{KINDS}::test_several_texts_are_counted_and_lines_named",
+        figure="5 % of the values",
+    ),
+    promise(
+        "What a column is does not depend on the rows that are held out",
+        f"{KINDS}::test_kinds_do_not_depend_on_the_rows_held_out",
+        f"{TABLES}::test_a_column_is_of_one_kind_whatever_the_seed",
+    ),
+    promise(
+        "Columns without values, of row numbers and of names of rows are left out with a warning, then and later",
+        f"{TABLES}::test_a_column_without_any_value_in_training",
+        f"{KINDS}::test_names_of_rows_are_left_out",
+        f"{KINDS}::test_row_numbers_are_left_out",
+    ),
+    promise(
+        "Dates are the same features from every container; those that could be mistaken are refused",
+        "tables/test_dates.py::test_a_date_is_the_same_in_every_container",
+        "tables/test_dates.py::test_dates_that_could_be_mistaken_are_refused",
+    ),
+    promise(
+        "Held-out rows have their share of every class; targets of a regression are not stratified",
+        "test_datasets.py::test_every_row_once_and_every_class_its_share",
+        "test_datasets.py::test_only_classes_are_stratified",
+        "test_datasets.py::test_ties_do_not_all_go_to_the_first_classes",
+    ),
+)
+
 SECTIONS = {
     "Inputs": INPUTS,
+    "Tables": COLUMNS,
     "Numerics": NUMERICS,
     "Threads, processes, interrupts": THREADS,
     "Files": FILES,
