@@ -290,7 +290,8 @@ def learn_category(
     column = texts_of(given.values, given.label, given.missing)
     if (column.codes < 0).all():
         return empty(name, given.label)
-    counts = Counter(dict(zip(column.values, np.bincount(column.codes[column.codes >= 0]).tolist(), strict=True)))
+    found = np.bincount(column.codes[column.codes >= 0], minlength=len(column.values)).tolist()
+    counts = Counter({value: n for value, n in zip(column.values, found, strict=True) if n})  # others are held out
     if counts.keys() & {"True", "False"} and counts.keys() <= {"True", "False", "1", "0"}:
         counts = Counter({word: counts[word] + counts[digit] for word, digit in (("True", "1"), ("False", "0"))})
     frequent = tuple(sorted(category for category, n in counts.items() if n >= min_frequency))

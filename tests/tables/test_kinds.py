@@ -85,6 +85,15 @@ def test_kinds_do_not_depend_on_the_rows_held_out() -> None:
     assert Preprocessor().fit(settled.take(rows)).feature_names[0] == "a=1"
 
 
+def test_categories_of_held_out_rows_are_unseen() -> None:
+    settled = settle(columns_of({"a": ["x", "y", "1", "z"], "b": pd.Categorical(["u", "v", "w", "u"])}))
+    learnt = Preprocessor().fit(settled.take(np.array([0, 2])))
+    assert learnt.feature_names == ("a=1", "a=x", "b=u", "b=w")
+    assert learnt.transform(settled).tolist() == [[0, 1, 1, 0], [0, 0, 0, 0], [1, 0, 0, 1], [0, 0, 1, 0]]
+    truths = settle(columns_of({"a": [True, False, 1, "x"]}))
+    assert Preprocessor().fit(truths.take(np.arange(3))).feature_names == ("a=False", "a=True")
+
+
 # ---------------------------------------------------------------- left out
 
 
