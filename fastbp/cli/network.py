@@ -14,7 +14,7 @@ from fastbp.data.splits import guess_task, stratified_split
 from fastbp.datasets import Split, Table
 from fastbp.preprocessing.options import missing_texts
 from fastbp.preprocessing.preprocessor import Preprocessor
-from fastbp.preprocessing.targets import learn_targets, target_array
+from fastbp.preprocessing.targets import check_numbers, learn_targets, target_array
 from fastbp.tables.columns import Columns
 from fastbp.tables.kinds import settle
 from fastbp.util.types import Array
@@ -62,6 +62,8 @@ def hold_out(table: Table, job: TrainJob) -> TrainingData:
         choices = f", one of {', '.join(table.columns)}" if table.columns else ""
         raise ValueError(f"the data hold no target: pass y in a .npz file, or --target COLUMN for a .csv file{choices}")
     columns = table_of(table.X, table.columns, table.lines)
+    if job.task is None:
+        check_numbers(table.y, columns.place)
     settled = settle(columns, _categorical(job, table.columns), missing_texts(job.missing))
     train, test = stratified_split(table.y, seed=job.seed, task=job.task)
     return TrainingData(settled.take(train), table.y[train], settled.take(test), table.y[test])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.data.splits import guess_task
+from fastbp.data.splits import MAX_INTEGER_CLASSES, guess_task
+from fastbp.tables.columns import FEW
 from fastbp.tables.values import ABSENT, OTHER, as_text, is_missing, numbers_in, places_in
 from fastbp.util.types import Array
 
@@ -91,12 +92,15 @@ class Targets(NamedTuple):
 def learn_targets(y: Any, task: str | None, classes: tuple[Any, ...] | None) -> Targets:
     """Classes, or location and scale, of training targets; task None infers the task."""
     values = target_array(y)
+    if task is None and not classes:
+        check_numbers(values)
     if (task or ("classification" if classes else guess_task(values))) == "regression":
         values = _as_quantities(values)
         if values.dtype.kind not in "biuf":
+            other = numbers_in(values.reshape(-1).astype(object)).others[0]
             raise ValueError(
-                f"regression needs a numeric target, got strings such as {str(values.flat[0])!r}: use "
-                "task='classification' (--task classification)"
+                f"regression needs a numeric target, got strings such as {other!r}: use task='classification' "
+                "(--task classification), or leave out the rows without a number"
             )
         columns = values.reshape(len(values), -1)
         _check_quantities(columns)
@@ -170,6 +174,22 @@ def _spelled(labels: list[Any]) -> tuple[Any, ...]:
     for label in labels:
         spellings.setdefault(as_text(label, ()), []).append(label)
     return tuple(sorted(found[0] if len(found) == 1 else str(text) for text, found in spellings.items()))
+
+
+def check_numbers(y: Array, place: Callable[[int], str] = "row {}".format) -> None:
+    """ValueError for a few strings among quantities, which would make a class of every number."""
+    if y.ndim != 1 or y.dtype.kind not in "UTO":
+        return
+    numbers, rows, others = numbers_in(y.astype(object))
+    known = numbers[~np.isnan(numbers)]
+    quantities = len(np.unique(known)) > MAX_INTEGER_CLASSES or (known != np.floor(known)).any()
+    if quantities and 0 < len(rows) < FEW * len(y):
+        more = f" and {len(rows) - 1:,} more" if len(rows) > 1 else ""
+        raise ValueError(
+            f"y holds numbers, but got {str(others[0])!r:.60} at {place(int(rows[0]))}{more}: correct it, leave the "
+            "row out, name what stands for a missing value (--missing), or use task='classification' (--task "
+            "classification)"
+        )
 
 
 def _as_quantities(values: Array) -> Array:

@@ -142,6 +142,21 @@ def test_a_regressed_integer_is_not_stratified(capsys, x) -> None:
     train(capsys, "--task", "regression", "--epochs", 1)
 
 
+def test_a_text_among_quantities_makes_no_classes(capsys, x) -> None:
+    y = x.round(3).astype(str)
+    y[7] = "nil"
+    pd.DataFrame({"x": x, "y": y}).to_csv("t.csv", index=False)
+    code, _, err = run(capsys, "train", "t.csv", "--target", "y", "-q")
+    assert code == 2
+    assert "y holds numbers, but got 'nil' at line 9: correct it, leave the row out" in err
+    with pytest.raises(ValueError, match="got 'nil' at row 7"):
+        Preprocessor().fit({"x": x}, y)
+    with pytest.raises(ValueError, match="numeric target, got strings such as 'nil'"):
+        Preprocessor(task="regression").fit({"x": x}, y)
+    grades = ["1", "2", "3"] * 10 + ["x"]
+    assert Preprocessor().fit({"x": range(31)}, grades).classes == ("1", "2", "3", "x")
+
+
 def test_digits_with_zeros_can_be_regressed(capsys, x) -> None:
     pd.DataFrame({"x": x, "y": [f"{i % 7:03d}" for i in range(N)]}).to_csv("t.csv", index=False)
     assert "regression" in train(capsys, "--task", "regression", "--epochs", 1)[0]
