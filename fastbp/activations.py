@@ -25,15 +25,6 @@ PARAMETRIC = tuple(_ALPHAS)
 DEFAULT_ALPHA = dict.fromkeys(NAMES, 0.0) | _ALPHAS
 # The largest derivative of those that are flat on both sides: their units saturate, those of others at most die.
 STEEPEST = {"sigmoid": 0.25, "tanh": 1.0, "softsign": 1.0}
-# Names in other libraries, for "did you mean".
-ALIASES = {
-    "linear": "identity",
-    "none": "identity",
-    "logistic": "sigmoid",
-    "swish": "silu",
-    "hardswish": "hard_swish",
-    "hard_silu": "hard_swish",
-}
 
 
 @dataclass(frozen=True)
@@ -263,5 +254,5 @@ def get(activation: str | Activation) -> Activation:
 
 
 def _unknown(name: object) -> str:
-    hint = did_you_mean(str(name), NAMES, ALIASES)
+    hint = did_you_mean(str(name), NAMES)
     return f"activation must be one of {', '.join(NAMES)}, got {name!r}{hint}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastbp.training.hooks import does_nothing
+from fastbp.util.arguments import HOOKS, count, did_you_mean
+from fastbp.util.console import say
+from fastbp.util.foreign_names import never_called
 
 if TYPE_CHECKING:
     from fastbp.model.sequential import Sequential
@@ -27,9 +29,15 @@ class Callback:
     that ended in it; on_train_end. Entries that on_epoch_end adds to `logs` are seen by callbacks later in the list and
     recorded in the history. ``self.model.stop_training = True``, or `stop`, ends training after the slice.
 
+    Attributes
+    ----------
+    epoch_period : int, default 1
+        Call on_epoch_begin and on_epoch_end only every so many epochs: tiny networks need not pause after each.
+
     Notes
     -----
-    An object of any class with some of these methods works too. Like Keras's Callback, without hooks per batch.
+    An object of any class with some of these methods works too. Like Keras's Callback, without hooks per batch: `fit`
+    refuses a callback that has them.
 
     Examples
     --------
@@ -45,6 +53,7 @@ class Callback:
     model: Sequential
     fit: Fit | None = None
     stop_reason: str | None = None
+    epoch_period: int = 1
 
     def set_model(self, model: Sequential) -> None:
         """Called first, with the model that is trained."""
@@ -97,6 +106,10 @@ class LambdaCallback(Callback):
         Functions of the epoch and its logs.
     on_train_begin, on_train_end : callable, optional
         Functions of the logs.
+    on_slice_end : callable, optional
+        Function without arguments.
+    every : int, default 1
+        Call on_epoch_begin and on_epoch_end only every so many epochs; training does not pause in between.
 
     Raises
     ------
@@ -110,7 +123,7 @@ class LambdaCallback(Callback):
     Examples
     --------
     >>> losses = []
-    >>> record = LambdaCallback(on_epoch_end=lambda epoch, logs: losses.append(logs["loss"]))
+    >>> record = LambdaCallback(on_epoch_end=lambda epoch, logs: losses.append(logs["loss"]), every=100)
     """
 
     def __init__(
@@ -119,12 +132,20 @@ class LambdaCallback(Callback):
         on_epoch_end: Callable[[int, Logs], Any] | None = None,
         on_train_begin: Callable[[Logs], Any] | None = None,
         on_train_end: Callable[[Logs], Any] | None = None,
+        on_slice_end: Callable[[], Any] | None = None,
+        *,
+        every: int = 1,
+        **others: Any,
     ) -> None:
+        for name in others:
+            raise TypeError(f"LambdaCallback has no argument {name!r}{never_called(name) or did_you_mean(name, HOOKS)}")
+        self.epoch_period = count(every, "every")
         given = {
             "on_epoch_begin": on_epoch_begin,
             "on_epoch_end": on_epoch_end,
             "on_train_begin": on_train_begin,
             "on_train_end": on_train_end,
+            "on_slice_end": on_slice_end,
         }
         for name, function in given.items():
             if function is not None:
@@ -176,4 +197,4 @@ class Monitor:
 def log(verbose: int, message: str) -> None:
     """Print a message to standard error if verbose."""
     if verbose:
-        print(message, file=sys.stderr)
+        say(message)

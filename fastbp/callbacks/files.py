@@ -186,7 +186,7 @@ class ModelCheckpoint(Callback):
         self._monitor, self.filepath, self.verbose = Monitor(monitor, mode), os.fsdecode(filepath), verbose
         self.save_best_only = flag(save_best_only, "save_best_only")
         frequency = _frequency(save_freq, "epochs")
-        self.save_freq = 1 if isinstance(frequency, str) else frequency
+        self.save_freq = self.epoch_period = 1 if isinstance(frequency, str) else frequency
         self.best = self._monitor.worst if initial_value_threshold is None else float(initial_value_threshold)
         self._writer = _Writer()
 

@@ -56,7 +56,7 @@ class Slice(NamedTuple):
 class Schedule:
     """All steps over n rows in slices: epochs × batches, with a new order per epoch.
 
-    With `pause` no slice crosses the end of an epoch. window: index of the window, if the rows are part of a longer
+    With `pause` no slice crosses the end of every so many epochs (True: of any). window: index of the window, if the rows are part of a longer
     epoch; each has its own order.
     """
 
@@ -69,7 +69,7 @@ class Schedule:
         seed: int,
         *,
         shuffle: bool,
-        pause: bool,
+        pause: int,
         window: int = 0,
     ) -> None:
         self._n, self._batch_size, self._first_epoch, self._pause = n, batch_size, first_epoch, pause
@@ -87,7 +87,8 @@ class Schedule:
         while step < self.steps:
             end = min(step + min(pace.count, most_steps), self.steps)
             if self._pause:
-                end = min(end, (step // self.steps_per_epoch + 1) * self.steps_per_epoch)
+                between = self._pause * self.steps_per_epoch
+                end = min(end, (step // between + 1) * between)
             yield self._slice(step, end)
             step = end
 

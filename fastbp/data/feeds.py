@@ -27,7 +27,7 @@ class Deal(NamedTuple):
     first_epoch: int
     seed: int
     shuffle: bool
-    pause: bool
+    pause: int
 
 
 class Place(NamedTuple):

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastbp.estimators.epochs import Epochs
 from fastbp.estimators.validation import Validation
 from fastbp.training.batch_norm_statistics import renew_statistics
-from fastbp.training.hooks import hook
+from fastbp.training.hooks import epoch_hook, hook
 from fastbp.training.progress import Progress
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Stochastic:
         estimator.n_iter_ = 0
         while estimator.n_iter_ < estimator.max_iter:
             if self.callbacks:
-                hook(self.callbacks, "on_epoch_begin", estimator.n_iter_, {})
+                epoch_hook(self.callbacks, "on_epoch_begin", estimator.n_iter_, estimator.n_iter_, {})
             count = self._at_once(estimator.max_iter - estimator.n_iter_)
             losses, report = self.epochs.run(count)
             stops = self._account(losses)
@@ -119,7 +119,7 @@ class Stochastic:
                 self._set_rate(estimator.learning_rate_init / (estimator.t_ + 1) ** estimator.power_t)
             stops = estimator._no_improvement_count > estimator.n_iter_no_change and self._has_converged()
             if self.callbacks:
-                hook(self.callbacks, "on_epoch_end", estimator.n_iter_ - 1, self._logs())
+                epoch_hook(self.callbacks, "on_epoch_end", estimator.n_iter_, estimator.n_iter_ - 1, self._logs())
                 self.last = stops or self.incremental or estimator.n_iter_ == estimator.max_iter
                 hook(self.callbacks, "on_slice_end")
                 stops = stops or estimator.model_.stop_training

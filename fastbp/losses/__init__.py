@@ -6,12 +6,12 @@ PyTorch's, otherwise Keras's. All are means over the rows of a batch; with sampl
 
 from fastbp.losses import classes, custom, numbers
 from fastbp.losses.base import Loss
-from fastbp.losses.by_name import ALIASES, LAST_ACTIVATIONS, NAMES, check_output, get
+from fastbp.losses.by_name import LAST_ACTIVATIONS, NAMES, check_output, get
 from fastbp.losses.classes import *
 from fastbp.losses.custom import *
 from fastbp.losses.numbers import *
 
-__all__ = ["ALIASES", "LAST_ACTIVATIONS", "NAMES", "Loss", "check_output", "get"]
+__all__ = ["LAST_ACTIVATIONS", "NAMES", "Loss", "check_output", "get"]
 __all__ += classes.__all__
 __all__ += custom.__all__
 __all__ += numbers.__all__

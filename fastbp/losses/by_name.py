@@ -10,18 +10,6 @@ from fastbp.util.public_classes import public_classes
 
 _LOSSES: dict[str, Loss] = {kind.name: kind() for kind in public_classes(numbers, classes)}
 NAMES = tuple(_LOSSES)
-# Names in other libraries, for "did you mean".
-ALIASES = {
-    "mean_squared_error": "mse",
-    "mean_absolute_error": "mae",
-    "l1": "mae",
-    "categorical_crossentropy": "cross_entropy",
-    "sparse_categorical_crossentropy": "cross_entropy",
-    "binary_crossentropy": "binary_cross_entropy",
-    "bce": "binary_cross_entropy",
-    "pinball": "quantile",
-    "kld": "kl_divergence",
-}
 # The last activations that each loss allows; None: any.
 LAST_ACTIVATIONS = {**{loss.name: loss.last_activations for loss in _LOSSES.values()}, CUSTOM: None}
 
@@ -43,7 +31,7 @@ def get(loss: str | Loss) -> Loss:
         )
     if loss not in _LOSSES:
         raise ValueError(
-            f"loss must be one of {', '.join(NAMES)}, got {loss!r}{did_you_mean(loss, NAMES, ALIASES)}"
+            f"loss must be one of {', '.join(NAMES)}, got {loss!r}{did_you_mean(loss, NAMES)}"
         )
     return _LOSSES[loss]
 

@@ -115,8 +115,9 @@ class TrainableNetwork(Network):
             Whether to shuffle the rows every epoch.
         callbacks : iterable, optional
             Of `fastbp.callbacks`, or any objects with methods such as ``on_epoch_end(epoch, logs)``.
-        verbose : {"auto", 0, 1}, default "auto"
-            Whether to show a progress bar; "auto" shows one on a terminal.
+        verbose : "auto" or int, default "auto"
+            0: nothing; 1: a progress bar; 2: a line per epoch; a larger number: a line every so many epochs. "auto":
+            a bar on a terminal and in a notebook, a line every few seconds elsewhere. All go to standard error.
         n_threads : int, optional
             Maximum number of threads; by default as many as are worthwhile.
         resume_from : str or path-like, optional

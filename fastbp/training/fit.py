@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import os
 import time
@@ -19,7 +20,7 @@ from fastbp.training import resume as resuming
 from fastbp.training.batch_norm_statistics import renew_statistics
 from fastbp.training.fit_state import FitState, Job
 from fastbp.training.history import History
-from fastbp.training.hooks import hook, overrides
+from fastbp.training.hooks import epoch_hook, epoch_period, hook, overrides
 from fastbp.training.mixup import Mixup
 from fastbp.training.progress import Progress
 from fastbp.training.trainer import Trainer, evaluate, most_rows
@@ -72,7 +73,8 @@ class Fit(FitState):
             for rows, piece in pieces:
                 report = self._slice(rows, piece)
                 self.step = piece.first + report.steps
-                self._end_epochs(piece, report.steps)
+                if self._end_epochs(piece, report.steps):
+                    progress.epoch_end(self.epoch, self.latest, self.complete)
                 self._show(progress, piece, report)
                 if report.status:
                     return self._diverged(report)
@@ -86,10 +88,7 @@ class Fit(FitState):
     def _pieces(self) -> Generator[tuple[Rows, Slice], None, None]:
         """The remaining slices, window by window, each with its rows."""
         job, most = self.job, most_rows(self.trainer)
-        pause = job.validation is not None or any(
-            overrides(callback, name) for callback in job.callbacks for name in ("on_epoch_begin", "on_epoch_end")
-        )
-        deal = Deal(job.batch_size, job.epochs, self.first_epoch, self.trainer.seed, job.shuffle, pause)
+        deal = Deal(job.batch_size, job.epochs, self.first_epoch, self.trainer.seed, job.shuffle, self._pause())
         with closing(job.feed.windows(deal, Place(self.step, self.epoch, self.began))) as windows:
             for window in windows:
                 rows = window.rows
@@ -97,15 +96,24 @@ class Fit(FitState):
                 for piece in window.slices(self.pace, fitting):
                     yield rows, piece
 
+    def _pause(self) -> int:
+        """After how many epochs something observes their end, at most; 0 if nothing does."""
+        job = self.job
+        periods = [1] * (job.validation is not None) + [job.display.every] * (job.display.style == "epochs")
+        for callback in job.callbacks:
+            if overrides(callback, "on_epoch_begin") or overrides(callback, "on_epoch_end"):
+                periods.append(epoch_period(callback))
+        return math.gcd(*periods)
+
     def _begin_epoch(self) -> None:
         """Call on_epoch_begin if an epoch begins here."""
         if self.step == self.began:
-            hook(self.job.callbacks, "on_epoch_begin", self.epoch, {})
+            epoch_hook(self.job.callbacks, "on_epoch_begin", self.epoch, self.epoch, {})
 
     def _progress(self) -> Progress:
         job, rows = self.job, self.job.feed.rows
         done = (self.step - self.began) * job.batch_size + self.epoch * (rows or 0)
-        return Progress(rows and rows * job.epochs, job.epochs, job.shown, done)
+        return Progress(rows and rows * job.epochs, job.epochs, job.display, done)
 
     def _slice(self, rows: Rows, piece: Slice) -> Report:
         """Train one slice and add it to the epoch logs, including a loss that is not finite."""
@@ -122,11 +130,11 @@ class Fit(FitState):
         self.epoch_logs.add(rows, piece, losses, outputs, report)
         return report
 
-    def _end_epochs(self, piece: Slice, done: int) -> None:
-        """Record and validate finished epochs; more than one at a time only if nothing observes epochs."""
+    def _end_epochs(self, piece: Slice, done: int) -> bool:
+        """Record and validate finished epochs, if any did; more than one at a time only where nothing observes them."""
         first, past, job = self.epoch, int(piece.epochs[done]), self.job
         if past == first:
-            return
+            return False
         columns = self.epoch_logs.columns(first, past)
         if job.validation is not None:
             logs = evaluate(self.trainer, job.validation, job.n_threads)
@@ -135,12 +143,13 @@ class Fit(FitState):
         self.epoch, self.began = past, piece.first + int(np.searchsorted(piece.epochs, past))
         self.latest = {name: values[-1] for name, values in columns.items()}
         logs, before = dict(self.latest), self.model.stop_training
-        hook(job.callbacks, "on_epoch_end", past - 1, logs)
+        epoch_hook(job.callbacks, "on_epoch_end", past, past - 1, logs)
         added = {name: [float(logs[name])] for name in logs.keys() - columns if isinstance(logs[name], numbers.Real)}
         self.history.extend(first, columns | added)
         if self.model.stop_training and not before:
             reasons = (getattr(callback, "stop_reason", None) for callback in job.callbacks)
             self.stopped = next(filter(None, reasons), "stop_training")
+        return True
 
     def _count_epochs(self) -> None:
         """Update the model's epoch counter from its step counter."""
@@ -167,7 +176,7 @@ class Fit(FitState):
 
     def _show(self, progress: Progress, piece: Slice, report: Report) -> None:
         """Update the progress bar with the loss of the current epoch and the metrics of the last finished one."""
-        if not self.job.shown:
+        if not progress.shown:
             return
         job, shown = self.job, dict(self.latest)
         if self.step > self.began:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from fastbp.data.feeds import Feed
 from fastbp.training.epoch_logs import EpochLogs
 from fastbp.training.history import History
+from fastbp.training.progress import Display
 from fastbp.training.trainer import Trainer
 
 
@@ -19,7 +20,7 @@ class Job(NamedTuple):
     epochs: int
     shuffle: bool
     callbacks: tuple[Any, ...]
-    shown: bool
+    display: Display
     n_threads: int | None
     resume_from: str | None = None
     time_limit: float | None = None

@@ -22,6 +22,16 @@ def hook(callbacks: Iterable[Any], name: str, *arguments: Any) -> None:
             method(*arguments)
 
 
+def epoch_period(callback: Any) -> int:
+    """After how many epochs a callback is called: its attribute `epoch_period`, or 1."""
+    return int(getattr(callback, "epoch_period", 1))
+
+
+def epoch_hook(callbacks: Iterable[Any], name: str, number: int, *arguments: Any) -> None:
+    """Call a method on the callbacks that are due at this number of finished epochs."""
+    hook([callback for callback in callbacks if number % epoch_period(callback) == 0], name, *arguments)
+
+
 def overrides(callback: Any, name: str) -> bool:
     """Whether a callback implements this method itself."""
     method = getattr(callback, name, None)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
+
+from fastbp.util.foreign_names import known_as, never_called
 
 HOOKS = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_slice_end", "on_train_end")
 
@@ -31,18 +34,30 @@ def count(value: Any, name: str, minimum: int = 1) -> int:
     return number
 
 
-def did_you_mean(name: str, names: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:
-    """The end of an error message about an unknown name: the valid names that start with it, else the closest one.
+def suggestions(name: str, names: Iterable[str]) -> list[str]:
+    """The valid names that others call so or that start with it, else the closest one.
 
-    aliases: names that other libraries use, and the valid name for each.
+    >>> suggestions("Linear", ["identity", "relu"]), suggestions("rprop", ["rmsprop"]), suggestions("rmsporp", ["rmsprop"])
+    (['identity'], [], ['rmsprop'])
+    """
+    valid, low = list(names), name.lower()
+    known = known_as(name, valid)
+    if known:
+        return known
+    lower = {each.lower(): each for each in valid}
+    begun = [each for each in valid if low and each.lower().startswith(low)]
+    if begun or known is not None:  # what is known to mean something else is not a slip of the pen
+        return begun
+    return [lower[each] for each in get_close_matches(low, lower, n=1)]
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """The end of an error message about an unknown name.
 
     >>> did_you_mean("Adma", ["sgd", "adam"]), did_you_mean("he", ["he_uniform", "he_normal"])
     (": did you mean 'adam'?", ": did you mean 'he_uniform' or 'he_normal'?")
     """
-    valid, name = list(names), name.lower()
-    matches = [v for v in valid if v.startswith(name)] or get_close_matches(name, valid, n=1)
-    if aliases and name in aliases:
-        matches = [aliases[name]]
+    matches = suggestions(name, names)
     return f": did you mean {' or '.join(map(repr, matches))}?" if name and matches else ": pass one of these"
 
 
@@ -112,6 +127,18 @@ def batch_size(value: Any, rows: int | None, *, given: bool) -> int:
     return min(number, rows)
 
 
+def _check_hooks(callback: Any, name: str) -> None:
+    """Refuse a callback with a hook that would never be called, and an odd period."""
+    for hook in dir(callback):
+        if not hook.startswith("on_") or hook in HOOKS:
+            continue
+        method = inspect.getattr_static(callback, hook)
+        ours = str(getattr(method, "__module__", "")).split(".")[0] not in ("keras", "tf_keras")  # whose base has all
+        if ours and callable(getattr(callback, hook)) and (remedy := never_called(hook)):
+            raise TypeError(f"callbacks must have hooks that fit calls, got {name}.{hook}{remedy}")
+    count(getattr(callback, "epoch_period", 1), f"{name}.epoch_period")
+
+
 def callbacks(value: Any) -> tuple[Any, ...]:
     """Return value as a tuple of objects that have at least one hook each."""
     try:
@@ -130,4 +157,5 @@ def callbacks(value: Any) -> tuple[Any, ...]:
                 f"callbacks must have a method {', '.join(HOOKS[:-1])} or {HOOKS[-1]}, but callbacks[{position}] is "
                 f"{callback!r}: give it one"
             )
+        _check_hooks(callback, f"callbacks[{position}]")
     return result
