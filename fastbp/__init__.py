@@ -42,6 +42,8 @@ from fastbp.schedules.decay import *
 from fastbp.storage.errors import CheckpointError
 from fastbp.training.history import DivergenceWarning, History
 from fastbp.util import old_names
+from fastbp.util.argument_names import explain_arguments
+from fastbp.util.arguments import suggestions
 from fastbp.util.version import __version__
 
 # Imported lazily: Numba alone takes 0.25 s, the estimators need scikit-learn.
@@ -85,10 +87,14 @@ __all__ += regularizers.__all__
 __all__ += schedules.cycles.__all__
 __all__ += schedules.decay.__all__
 
+explain_arguments(item for name, item in list(vars().items()) if name in __all__ and isinstance(item, type))
+
 
 def __getattr__(name: str) -> object:
     if name in _LAZY_MODULES:
         return importlib.import_module(f"fastbp.{name}")
     if name in _ESTIMATORS:
         return getattr(importlib.import_module("fastbp.estimators"), name)
-    raise AttributeError(f"module 'fastbp' has no attribute {name!r}")
+    found = [] if name.startswith("_") else suggestions(name, (*__all__, *_LAZY_MODULES, *_ESTIMATORS))
+    hint = f": did you mean {' or '.join(map(repr, found))}?" if found else ""
+    raise AttributeError(f"module 'fastbp' has no attribute {name!r}{hint}")

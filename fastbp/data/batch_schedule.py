@@ -56,8 +56,8 @@ class Slice(NamedTuple):
 class Schedule:
     """All steps over n rows in slices: epochs × batches, with a new order per epoch.
 
-    With `pause` no slice crosses the end of every so many epochs (True: of any). window: index of the window, if the rows are part of a longer
-    epoch; each has its own order.
+    pause: no slice crosses the end of every so many epochs (True: of any, 0: slices cross all). window: index of the
+    window, if the rows are part of a longer epoch; each has its own order.
     """
 
     def __init__(

@@ -40,8 +40,8 @@ def wanted(verbose: Any) -> Display:
         style = "none" if not verbose else "epochs" if verbose > 1 else "notebook" if in_notebook() else "bar"
     else:
         raise ValueError(
-            f"verbose must be 'auto', 0, 1, 2 or a number of epochs, got {verbose!r}: pass 1 for a bar, 2 for a line per "
-            "epoch, 100 for a line every 100 epochs"
+            f"verbose must be 'auto', 0, 1, 2 or a number of epochs, got {verbose!r}: pass 1 for a bar, 2 for a line "
+            "per epoch, 100 for a line every 100 epochs"
         )
     if not usable(sys.stderr):
         return Display("none")

@@ -37,8 +37,8 @@ def count(value: Any, name: str, minimum: int = 1) -> int:
 def suggestions(name: str, names: Iterable[str]) -> list[str]:
     """The valid names that others call so or that start with it, else the closest one.
 
-    >>> suggestions("Linear", ["identity", "relu"]), suggestions("rprop", ["rmsprop"]), suggestions("rmsporp", ["rmsprop"])
-    (['identity'], [], ['rmsprop'])
+    >>> suggestions("Linear", ["identity", "relu"]), suggestions("rprop", ["rmsprop"]), suggestions("Adma", ["adam"])
+    (['identity'], [], ['adam'])
     """
     valid, low = list(names), name.lower()
     known = known_as(name, valid)

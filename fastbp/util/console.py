@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 # What stands for a character that an encoding lacks; others become \N-style escapes, so that no two names look alike.
-_PLAIN = {"²": "2", "×": "x", "±": "+-", "–": "-", "—": "-", "→": "->", "…": "...", "·": "*", "µ": "u", "≥": ">=", "≤": "<="}
+_PLAIN = {"²": "2", "×": "x", "±": "+-", "–": "-", "—": "-", "→": "->", "…": "...", "·": "*", "≥": ">=", "≤": "<="}
 _HANDLER = "fastbp_plain"
 
 

@@ -1,0 +1,36 @@
+"""Constructors that suggest the argument that was meant: `Adam(lr=0.1)` and `Dense(n_units=3)`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from fastbp.util.arguments import did_you_mean, suggestions
+
+
+def explain_arguments(classes: Iterable[type]) -> None:
+    """Let the constructors of these classes name the argument that was meant instead of an unknown one."""
+    for kind in classes:
+        if "__init__" in vars(kind):
+            kind.__init__ = _explained(kind.__init__)  # type: ignore[misc]
+
+
+def _explained(init: Any) -> Any:
+    known = list(inspect.signature(init).parameters.values())[1:]
+    names = [each.name for each in known if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    if any(each.kind is each.VAR_KEYWORD for each in known):
+        return init
+
+    @functools.wraps(init)
+    def explained(self: Any, *args: Any, **options: Any) -> None:
+        try:
+            init(self, *args, **options)
+        except TypeError:
+            for name in options.keys() - set(names):
+                found = did_you_mean(name, names) if suggestions(name, names) else f", only {', '.join(names)}"
+                raise TypeError(f"{type(self).__name__} has no argument {name!r}{found}") from None
+            raise
+
+    return explained
