@@ -248,11 +248,11 @@ def _calibrate(runner: Runner, seconds: float) -> int:
 
 def report(*, rounds: int = 5, n_threads: int | None = None, quick: bool = False) -> list[Result]:
     """Run `fastbp bench`: print a line per row as it is measured, with the share of the measured peak."""
-    from fastbp.engine.peak import measured_peak
+    from fastbp.engine.peak import peak_of_several
     from fastbp.isa.targets.detect import usable_cores
 
     threads = min(n_threads or usable_cores(), usable_cores())
-    peak = measured_peak("float32", threads)
+    peak = peak_of_several("float32", threads)
     print(f"float32, threads {threads}, measured peak {peak / 1e9:.0f} GFLOP/s; microseconds per step")
     print(f"{'network, batch, optimizer':<55}{'NumPy':>10}{'fastbp':>10}{'GFLOP/s':>9}{'peak':>7}   NumPy / fastbp")
     results = []

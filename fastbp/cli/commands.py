@@ -1,7 +1,7 @@
 """The command line: ``fastbp train | predict | export | bench | warmup | info``.
 
 Exit codes: 0 success; 2 invalid options, files or data, with a line on stderr; 130 after Ctrl-C (`train` saves its
-model first).
+model first). Without a command it lists them and exits with 2.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import TextIO
+
+from fastbp.cli.options import Parser
+from fastbp.util.console import replacing, say
 
 TRAIN_EXAMPLES = """examples:
   fastbp train digits
@@ -29,19 +32,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     run: Callable[[argparse.Namespace], int] = args.run
     try:
-        with warnings.catch_warnings():
+        with replacing(), warnings.catch_warnings():
             warnings.showwarning = _show_warning
             code = run(args)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
             return code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted")
         return 130
     except BrokenPipeError:  # the reader of the output has exited, as in `fastbp predict … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, TypeError, OSError, MemoryError, ImportError) as error:
-        print(f"fastbp {args.command}: {_message(error)}", file=sys.stderr)
+        say(f"fastbp {args.command}: {_message(error)}")
         return 2
 
 
@@ -49,7 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The argument parser with its commands."""
     from fastbp import __version__
 
-    parser = argparse.ArgumentParser(prog="fastbp", description="Train multilayer perceptrons on the CPU.")
+    parser = Parser(prog="fastbp", description="Train multilayer perceptrons on the CPU.")
     parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
@@ -65,12 +69,12 @@ def make_parser() -> argparse.ArgumentParser:
 def show_info() -> int:
     """Run `fastbp info`: print what fastbp detected on this machine."""
     from fastbp import __version__, isa
-    from fastbp.engine.peak import measured_peak
+    from fastbp.engine.peak import peak_of_several
     from fastbp.isa.targets.detect import usable_cores
     from fastbp.kernels import jit
 
     cores = usable_cores()
-    peaks = [(n, measured_peak("float32", n) / 1e9) for n in sorted({1, cores})]
+    peaks = [(n, peak_of_several("float32", n) / 1e9) for n in sorted({1, cores})]
     facts = [
         ("fastbp", __version__),
         ("Python", ", ".join([platform.python_version(), *(f"{name} {version(name)}" for name in ("numpy", "numba"))])),
@@ -91,6 +95,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "train",
         help="train a network and save it",
+        usage="fastbp train DATA [OPTION ...]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=TRAIN_EXAMPLES,
     )
@@ -115,7 +120,9 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--label-smoothing", type=float, metavar="S", help="targets 1 - S + S/classes and S/classes"
     )
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: adam")
-    parser.add_argument("--learning-rate", type=float, metavar="RATE", help="default: by dataset and optimizer")
+    parser.add_argument(
+        "--learning-rate", type=_rate, metavar="RATE", help="or auto, to search it (default: by dataset and optimizer)"
+    )
     parser.add_argument("--weight-decay", type=float, default=0.0, metavar="DECAY", help="default: 0")
     parser.add_argument("--schedule", choices=SCHEDULES, help="learning rate schedule (default: by dataset)")
     parser.add_argument("--dropout", type=float, default=0.0, metavar="RATE", help="after hidden layers (default: 0)")
@@ -132,8 +139,21 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--clip", action=argparse.BooleanOptionalAction, help="smoothly, to 3 deviations (default: with categories)"
     )
+    parser.add_argument(
+        "--drop", action="append", default=[], metavar="COLUMN", help="leave out a column; may be repeated"
+    )
     parser.add_argument("--batch-size", type=_positive, metavar="N", help="rows per step (default: by dataset)")
     parser.add_argument("--epochs", type=_positive, metavar="N", help="passes over the data (default: by dataset)")
+    parser.add_argument(
+        "--validation-split", type=float, metavar="F", help="share of the training rows to validate on, not trained on"
+    )
+    parser.add_argument(
+        "--early-stopping", action="store_true", help="end when the validation loss no longer falls, with the best "
+        "weights; validates on a tenth of the training rows if --validation-split does not say otherwise",
+    )  # fmt: skip
+    parser.add_argument(
+        "--patience", type=_positive, default=10, metavar="N", help="epochs that --early-stopping waits (default: 10)"
+    )
     parser.add_argument(
         "--seed", type=_natural, default=0, metavar="N", help="seed of split, weights and shuffling (default: 0)"
     )
@@ -236,6 +256,13 @@ def _run_warmup(args: argparse.Namespace) -> int:
     return warmup((args.dtype,) if args.dtype else ("float32", "float64"))
 
 
+def _rate(text: str) -> float | str:
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number or auto, got {text!r}") from None
+
+
 def _widths(text: str) -> tuple[int, ...]:
     return tuple(_positive(part) for part in text.split(",")) if text.strip() else ()
 
@@ -270,7 +297,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    say(f"warning: {message}")
 
 
 def _message(error: BaseException) -> str:

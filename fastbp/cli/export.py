@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import fastbp
+from fastbp.cli.output_path import check_output, stem
 from fastbp.exchange.keras_models import to_keras
 from fastbp.exchange.layer_weights import need
 from fastbp.exchange.numpy_module import to_numpy
@@ -39,14 +39,22 @@ class Format(NamedTuple):
 def export(model: str, to: str, output: str | None) -> int:
     """Run `fastbp export`: load the model, write it, print where; returns the exit code."""
     ending, write = FORMATS[to]
-    path = Path(Path(model).name.split(".")[0] + ending) if output is None else Path(output)
+    path = _default(model, ending) if output is None else Path(output)
     if path.suffix != ending:
         raise ValueError(f"--output must end in {ending} for --to {to}, got {path.name!r}: rename it")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no folder {os.fspath(path.parent)!r} to write {path.name} to: create it first")
+    check_output(path, [model])
     write(fastbp.load(model), path)
     print(f"wrote {path}, {path.stat().st_size:,} bytes")
     return 0
+
+
+def _default(model: str, ending: str) -> Path:
+    """MODEL's name with the format's extension; a module's name has no dots, or it could not be imported."""
+    name = stem(model)
+    path = Path((name.replace(".", "_") if ending == ".py" else name) + ending)
+    if path.exists():
+        raise FileExistsError(f"{path} exists already: write --output {path} to replace it, or choose another name")
+    return path
 
 
 def _write_torch(model: Sequential, path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from fastbp import activations, optimizers
+from fastbp.cli.output_path import stem
 
 SEED_KEY = "fastbp.seed"  # determines which rows of the digits are the test set
 NAMED = ("digits", "mnist", "fashion-mnist")
@@ -58,7 +60,7 @@ class TrainJob:
     loss: str | None = None
     label_smoothing: float | None = None
     optimizer: str = "adam"
-    learning_rate: float | None = None
+    learning_rate: float | str | None = None  # "auto" until it is found
     weight_decay: float = 0.0
     batch_size: int | None = None
     epochs: int | None = None
@@ -75,6 +77,10 @@ class TrainJob:
     schedule: str | None = None
     base: Recipe | None = None  # replaces that of the dataset
     plot: str | None = None
+    drop: Sequence[str] = ()
+    validation_split: float | None = None
+    early_stopping: bool = False
+    patience: int = 10
 
     @property
     def recipe(self) -> Recipe:
@@ -86,7 +92,7 @@ class TrainJob:
             base = base._replace(learning_rate=float(optimizers.get(self.optimizer).learning_rate))  # type: ignore
         if self.loss not in (None, base.loss):
             base = base._replace(label_smoothing=0.0)
-        given = {name: getattr(self, name) for name in Recipe._fields if getattr(self, name) is not None}
+        given = {name: getattr(self, name) for name in Recipe._fields if getattr(self, name) not in (None, "auto")}
         return _checked(base._replace(**given))
 
     @property
@@ -94,7 +100,18 @@ class TrainJob:
         """Where the model is saved: ``--output``, or DATA's name with .safetensors in the working directory."""
         if self.output is not None:
             return Path(self.output)
-        return Path(Path(self.data).name.split(".")[0] + ".safetensors")
+        return Path(stem(self.data) + ".safetensors")
+
+    @property
+    def held_out(self) -> float:
+        """The share of the training rows to validate on; 0 for none."""
+        share = self.validation_split
+        if share is None:
+            return 0.1 if self.early_stopping else 0.0
+        if not 0 <= share < 1 or (self.early_stopping and not share):
+            least = "above 0" if self.early_stopping else "at least 0"
+            raise ValueError(f"--validation-split must be {least} and below 1, got {share:g}: pass 0.1 for a tenth")
+        return share
 
 
 def _checked(recipe: Recipe) -> Recipe:

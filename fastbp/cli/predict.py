@@ -13,18 +13,19 @@ from fastbp import datasets
 from fastbp.cli.job import NAMED, SEED_KEY, TARGET_KEY
 from fastbp.cli.network import table_of
 from fastbp.cli.output_path import check_output
-from fastbp.cli.scoring import score
+from fastbp.cli.scoring import score_known
 from fastbp.datasets import Split
 from fastbp.preprocessing.column_rules import Category
 from fastbp.preprocessing.preprocessor import Preprocessor
 from fastbp.tables.columns import Columns
+from fastbp.util.console import say
 from fastbp.util.types import Array
 
 
 def predict(model_path: str, data: str, output: str | None) -> int:
     """Run `fastbp predict`: one prediction per row, printed or written to ``output`` (.csv, .npy or .npz)."""
     if output is not None:
-        check_output(Path(output))
+        check_output(Path(output), [model_path, data])
         if Path(output).suffix not in (".csv", ".npy", ".npz"):
             raise ValueError(f"cannot write {output}: the file extension must be .csv, .npy or .npz")
     model = fastbp.load(model_path)
@@ -34,8 +35,7 @@ def predict(model_path: str, data: str, output: str | None) -> int:
     predictions = outputs if preprocessor is None else preprocessor.inverse_target(outputs)
     _write_predictions(predictions, output)
     if y is not None and preprocessor is not None:
-        name, value = score(preprocessor, outputs, preprocessor.transform_target(_labels(y, preprocessor)))
-        print(f"{name} {value}", file=sys.stderr)
+        say(score_known(preprocessor, outputs, y))
     return 0
 
 
@@ -58,13 +58,6 @@ def _numbers(table: Columns, data: str) -> Array:
     if table.matrix is None:
         raise ValueError(f"the model has no Preprocessor, so {data} must contain only numbers: encode strings first")
     return table.matrix
-
-
-def _labels(y: Array, preprocessor: Preprocessor) -> Array:
-    """Labels as in training; the test rows of UCI's Adult have a full stop after each label."""
-    if y.dtype.kind != "U" or not preprocessor.classes:
-        return y
-    return np.array([label if label in preprocessor.classes else label.rstrip(".") for label in y.tolist()])
 
 
 def _write_predictions(predictions: Array, output: str | None) -> None:

@@ -15,13 +15,15 @@ from fastbp import datasets
 from fastbp.cli.bench import step_flops
 from fastbp.cli.job import CATEGORIES_RECIPE, FEWEST_STEPS, MOST_EPOCHS, NAMED, SEED_KEY, TARGET_KEY, TrainJob
 from fastbp.cli.network import TrainingData, build, dense_sizes, hold_out, learn, soft_targets
-from fastbp.cli.output_path import check_output
-from fastbp.cli.scoring import score
+from fastbp.cli.output_path import DATA_KEY, check_model_output, check_output
+from fastbp.cli.rows import hold_out_validation, without_columns
+from fastbp.cli.scoring import no_better_than_constant, score
 from fastbp.cli.training_plot import TrainingPicture
 from fastbp.datasets import Split
 from fastbp.plots.figures import check_picture
 from fastbp.preprocessing.column_rules import Numeric
 from fastbp.preprocessing.preprocessor import Preprocessor
+from fastbp.util.console import say
 from fastbp.util.types import Array
 
 if TYPE_CHECKING:
@@ -43,10 +45,12 @@ class Outcome(NamedTuple):
 
 def train(job: TrainJob) -> int:
     """Run `fastbp train`: load, train, save, report; returns the exit code, 130 after Ctrl-C (the model is saved)."""
-    check_output(job.path)
+    check_output(job.path, [job.data])
+    check_model_output(job.path, job.data, job.output is not None)
     if job.plot is not None:
-        check_output(Path(job.plot))
+        check_output(Path(job.plot), [job.data, job.path])
         check_picture(job.plot)
+    held_out = job.held_out
     data = _read(job)
     job = _for_categories(job, data)
     preprocessor = learn(data, job)
@@ -54,6 +58,8 @@ def train(job: TrainJob) -> int:
     y = soft_targets(preprocessor.transform_target(data.y_train), preprocessor, job.recipe)
     x_test = preprocessor.transform(data.test)
     y_test = preprocessor.transform_target(data.y_test)
+    X, y, validation = hold_out_validation(X, y, preprocessor.classes is not None, held_out, job.seed)
+    job = _with_rate(job, X, y, preprocessor)
     model = build(job, X.shape[1], y, preprocessor)
     _print_header(job, data, preprocessor, model)
     _warm_up(job, X, y, preprocessor)
@@ -62,8 +68,8 @@ def train(job: TrainJob) -> int:
     if job.plot is not None:
         soft = soft_targets(y_test, preprocessor, job.recipe)
         picture = TrainingPicture(x_test, soft, y_test, preprocessor.classes or ())
-    outcome = _fit(model, X, y, job, [] if picture is None else [picture])
-    model.metadata |= {**preprocessor.to_metadata(), SEED_KEY: str(job.seed)}
+    outcome = _fit(model, X, y, job, [] if picture is None else [picture], validation)
+    model.metadata |= {**preprocessor.to_metadata(), SEED_KEY: str(job.seed), DATA_KEY: job.data}
     if job.target is not None:
         model.metadata[TARGET_KEY] = job.target
     model.save(job.path)
@@ -74,14 +80,20 @@ def train(job: TrainJob) -> int:
         else:  # in the target's original units
             picture.draw(preprocessor.inverse_target(outputs), data.y_test.reshape(outputs.shape), job.plot)
     _print_report(job, preprocessor, model, (x_test, y_test), len(X), outcome)
+    y_train = preprocessor.transform_target(data.y_train)
+    if doubt := no_better_than_constant(preprocessor, model.predict(x_test), y_test, y_train):
+        say(f"warning: {doubt}")
     return 130 if outcome.interrupted else 0
 
 
 def _read(job: TrainJob) -> TrainingData:
+    data: datasets.Table | Split
     if job.data in NAMED:
-        return TrainingData.of(datasets.load_named(job.data, seed=job.seed))
-    table = datasets.read_file(job.data, target=job.target, texts=job.categorical)
-    return TrainingData.of(table) if isinstance(table, Split) else hold_out(_with_classes(table, job.task), job)
+        data = datasets.load_named(job.data, seed=job.seed)
+    else:
+        data = datasets.read_file(job.data, target=job.target, texts=job.categorical)
+    data = without_columns(data, job.drop, job.data)
+    return TrainingData.of(data) if isinstance(data, Split) else hold_out(_with_classes(data, job.task), job)
 
 
 def _for_categories(job: TrainJob, data: TrainingData) -> TrainJob:
@@ -110,21 +122,43 @@ def _warm_up(job: TrainJob, X: Array, y: Array, preprocessor: Preprocessor) -> N
     build(job, X.shape[1], y, preprocessor).train_on_batch(X[:1], y[:1])
 
 
+def _with_rate(job: TrainJob, X: Array, y: Array, preprocessor: Preprocessor) -> TrainJob:
+    """The job with the learning rate that `find_learning_rate` suggests, if that is wanted and there is one."""
+    if job.learning_rate != "auto":
+        return job
+    search = fastbp.find_learning_rate(
+        build(job, X.shape[1], y, preprocessor), X, y, batch_size=min(job.recipe.batch_size, len(X)), seed=job.seed
+    )
+    if search.flat:
+        say(f"warning: {search}; the learning rate is the default, {job.recipe.learning_rate:g}")
+        return dataclasses.replace(job, learning_rate=None)
+    return dataclasses.replace(job, learning_rate=search.suggestion)
+
+
 def _fit(
-    model: fastbp.Sequential, X: NDArray[np.float32], y: Array, job: TrainJob, callbacks: Sequence[fastbp.Callback]
+    model: fastbp.Sequential,
+    X: NDArray[np.float32],
+    y: Array,
+    job: TrainJob,
+    callbacks: Sequence[fastbp.Callback],
+    validation: tuple[Array, Array] | None,
 ) -> Outcome:
     recipe = job.recipe
     batch_size = min(recipe.batch_size, len(X)) if job.batch_size is None else recipe.batch_size
-    start, interrupted = time.perf_counter(), False
+    start, interrupted, epochs = time.perf_counter(), False, recipe.epochs
+    if job.early_stopping:
+        stopping = fastbp.EarlyStopping(patience=job.patience, restore_best_weights=True)
+        callbacks = [*callbacks, stopping]
     verbose = 0 if job.quiet else "auto"
     try:
-        model.fit(
+        history = model.fit(
             X, y, batch_size=batch_size, epochs=recipe.epochs, n_threads=job.threads, verbose=verbose,
-            callbacks=callbacks,
+            callbacks=callbacks, validation_data=validation,
         )  # fmt: skip
+        epochs = len(history.epoch)
     except KeyboardInterrupt:
         interrupted = True
-    return Outcome(time.perf_counter() - start, recipe.epochs, interrupted)
+    return Outcome(time.perf_counter() - start, epochs, interrupted)
 
 
 def _print_header(job: TrainJob, data: TrainingData, preprocessor: Preprocessor, model: fastbp.Sequential) -> None:
@@ -148,7 +182,8 @@ def _training_options(job: TrainJob) -> str:
     recipe = job.recipe
     epochs = counted(recipe.epochs, "epoch")
     rate, size = recipe.learning_rate, recipe.batch_size
-    return f"{job.optimizer}, learning rate {rate:g}, batch {size}, {epochs}, seed {job.seed}"
+    most = "at most " * job.early_stopping
+    return f"{job.optimizer}, learning rate {rate:.4g}, batch {size}, {most}{epochs}, seed {job.seed}"
 
 
 def _print_report(

@@ -59,14 +59,28 @@ class RateSearch:
         """The suggested learning rate: the smaller of `steepest` and `tenth_of_minimum`."""
         return min(self.steepest, self.tenth_of_minimum)
 
+    @property
+    def flat(self) -> bool:
+        """Whether no learning rate lowered the loss by a tenth, or by more than its noise: the suggestion means nothing.
+
+        Compared are the mean of the first steps and the lowest mean of five.
+        """
+        first = np.array(self.losses[:SKIPPED])
+        best = np.convolve(self.losses, np.full(5, 0.2), "valid").min(initial=math.inf)
+        noise = 2.5 * first.std() / math.sqrt(5)  # how far the lowest of a hundred means of five lies below the mean
+        return not first.mean() - best > max(0.1 * abs(first.mean()), noise)
+
     def __str__(self) -> str:
-        best = np.convolve(self.losses, np.full(5, 0.2), "valid").min(initial=math.inf)  # the lowest mean of five
-        hardly = "" if best < 0.9 * np.mean(self.losses[:SKIPPED]) else "; but it hardly falls"
         end = "diverged" if self.diverged else "had not diverged: try a higher `high`"
+        after = f"after {len(self.rates)} steps, at {self.rates[-1]:.1e}, training {end}"
+        if self.flat:
+            return (
+                "no learning rate helped: the loss hardly falls at any; raise `steps`, scale X and y, or see "
+                f"fastbp.diagnose; {after}"
+            )
         return (
             f"learning rate {self.suggestion:.1e}: the loss falls fastest at {self.steepest:.1e}, a tenth of the rate "
-            f"of its minimum is {self.tenth_of_minimum:.1e}{hardly}; "
-            f"after {len(self.rates)} steps, at {self.rates[-1]:.1e}, training {end}"
+            f"of its minimum is {self.tenth_of_minimum:.1e}; {after}"
         )
 
     def _repr_html_(self) -> str:

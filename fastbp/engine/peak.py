@@ -6,8 +6,10 @@ Both run through the compiled table of microkernels, as training does, so they s
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,6 +22,8 @@ from fastbp.kernels.peak import CHAIN, COLUMNS, DEPTH, ROWS, SIZE, TILE, repeat
 
 # Rounds of a measurement, and how long one takes; of the rounds the best counts.
 ROUNDS, SECONDS = 8, 0.003
+# `peak_of_several`: measurements, seconds between them, and the share of the best speed that a typical round has.
+MEASUREMENTS, APART, STEADY = 5, 0.05, 0.8
 
 
 def runner(dtype: str, what: int) -> Callable[[int], None]:
@@ -57,6 +61,11 @@ def turns_in(run: Callable[[int], None], seconds: float) -> int:
 
 def speed(what: int, dtype: str = "float32", n_threads: int = 1) -> float:
     """FLOP/s of chains or tiles on so many Python threads at once, in the best round, from first start to last end."""
+    return max(speeds(what, dtype, n_threads))
+
+
+def speeds(what: int, dtype: str, n_threads: int) -> list[float]:
+    """FLOP/s of every round."""
     runs = [runner(dtype, what) for _ in range(n_threads)]
     n = turns_in(runs[0], SECONDS)
     together = threading.Barrier(n_threads)
@@ -73,7 +82,7 @@ def speed(what: int, dtype: str = "float32", n_threads: int = 1) -> float:
     with ThreadPoolExecutor(n_threads) as pool:
         times = np.array(list(pool.map(rounds, runs)))  # (threads, rounds, start and end)
     longest = times[:, :, 1].max(axis=0) - times[:, :, 0].min(axis=0)
-    return n_threads * n * flops_of(dtype) / float(longest.min())
+    return (n_threads * n * flops_of(dtype) / longest).tolist()  # type: ignore[no-any-return]
 
 
 def measured_peak(dtype: str = "float32", n_threads: int = 1) -> float:
@@ -95,6 +104,37 @@ def measured_peak(dtype: str = "float32", n_threads: int = 1) -> float:
         True
     """
     return _checked(CHAIN, dtype, n_threads)
+
+
+def peak_of_several(dtype: str = "float32", n_threads: int = 1) -> float:
+    """`measured_peak` in the best of several measurements, some time apart; warns if the machine was busy meanwhile.
+
+    Busy is a machine whose load leaves no core idle for each thread, or whose typical round is much slower than the
+    best: then the figure says less than the machine can do.
+    """
+    found = []
+    for _ in range(MEASUREMENTS):
+        found += speeds(CHAIN, dtype, n_threads)
+        time.sleep(APART)
+    best, typical = max(found), float(np.median(found))
+    reasons = [f"a typical round has {100 * typical / best:.0f} % of the best's speed"] * (typical < STEADY * best)
+    load, cores = _load()
+    if load + n_threads > cores + 1:
+        reasons.append(f"a load of {load:.1f} on {cores} cores")
+    if reasons:
+        warnings.warn(
+            f"the machine is busy ({', '.join(reasons)}): its peak may be higher, and times are longer than on an idle "
+            "one; repeat when nothing else runs", RuntimeWarning, stacklevel=2
+        )  # fmt: skip
+    return best
+
+
+def _load() -> tuple[float, int]:
+    """Runnable processes in the last minute, all of this machine, and its cores; 0 where it does not say."""
+    try:
+        return os.getloadavg()[0], os.cpu_count() or 1
+    except (AttributeError, OSError):
+        return 0.0, os.cpu_count() or 1
 
 
 def tile_speed(dtype: str = "float32", n_threads: int = 1) -> float:

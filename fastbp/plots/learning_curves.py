@@ -98,13 +98,15 @@ def plot_learning_rate(search: RateSearch, path: str | os.PathLike[str] | None =
     """
     figure, (axis,) = panels(1, 6.4, 4.0)
     smoothed, losses = np.array(search.smoothed), np.array(search.losses)
+    flat = getattr(search, "flat", False)
+    axis.set_title("No learning rate helped: the loss hardly falls" if flat else "Learning rate range test")
     axis.plot(search.rates, losses, color=GREY, linewidth=0.8, alpha=0.6, label="loss of a step")
     axis.plot(search.rates, smoothed, color=BLUE, linewidth=2, label="smoothed")
     for rate, name, colour, style in (
         (search.steepest, "steepest descent", ORANGE, "--"),
         (search.tenth_of_minimum, "a tenth of the minimum", GREEN, ":"),
     ):
-        chosen = ", suggested" if rate == search.suggestion else ""
+        chosen = ", suggested" if rate == search.suggestion and not flat else ""
         axis.axvline(rate, color=colour, linestyle=style, linewidth=1.6, label=f"{rate:.1e}: {name}{chosen}")
     low, high = float(smoothed.min()), float(smoothed.max())
     room = 0.1 * (high - low) or 1.0
