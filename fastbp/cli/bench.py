@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fastbp import optimizers
 from fastbp.spec import UpdateSpec
+from fastbp.util.console import say
 from fastbp.util.types import Array
 
 LEARNING_RATES = {"sgd": 0.01, "adam": 0.001, "adamw": 0.001}
@@ -252,7 +253,9 @@ def report(*, rounds: int = 5, n_threads: int | None = None, quick: bool = False
     from fastbp.isa.targets.detect import usable_cores
 
     threads = min(n_threads or usable_cores(), usable_cores())
-    peak = peak_of_several("float32", threads)
+    peak, busy = peak_of_several("float32", threads)
+    if busy:
+        say(f"warning: {busy}")
     print(f"float32, threads {threads}, measured peak {peak / 1e9:.0f} GFLOP/s; microseconds per step")
     print(f"{'network, batch, optimizer':<55}{'NumPy':>10}{'fastbp':>10}{'GFLOP/s':>9}{'peak':>7}   NumPy / fastbp")
     results = []

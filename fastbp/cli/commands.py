@@ -74,7 +74,7 @@ def show_info() -> int:
     from fastbp.kernels import jit
 
     cores = usable_cores()
-    peaks = [(n, peak_of_several("float32", n) / 1e9) for n in sorted({1, cores})]
+    measured = {n: peak_of_several("float32", n) for n in sorted({1, cores})}
     facts = [
         ("fastbp", __version__),
         ("Python", ", ".join([platform.python_version(), *(f"{name} {version(name)}" for name in ("numpy", "numba"))])),
@@ -84,14 +84,19 @@ def show_info() -> int:
         ("threads", f"at most {jit.max_threads()} (NUMBA_NUM_THREADS)"),
         ("threading layer", jit.threading_layer()),
         ("cache folder", str(jit.cache_dir())),
-        *((f"peak, {n} thread{'s' * (n > 1)}", f"{peak:.0f} GFLOP/s in float32, measured") for n, peak in peaks),
+        *(
+            (f"peak, {n} thread{'s' * (n > 1)}", f"{peak / 1e9:.0f} GFLOP/s in float32, measured")
+            for n, (peak, _) in measured.items()
+        ),
     ]
     for name, value in facts:
         print(f"{name:<17}{value}")
+    if busy := next(filter(None, (busy for _, busy in measured.values())), ""):
+        say(f"warning: {busy}")
     return 0
 
 
-def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser(
         "train",
         help="train a network and save it",
@@ -169,7 +174,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(run=_run_train)
 
 
-def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_predict(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser("predict", help="predict with a saved model")
     parser.add_argument("model", metavar="MODEL", help="a file written by fastbp train or Sequential.save")
     parser.add_argument(
@@ -179,7 +184,7 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=_run_predict)
 
 
-def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_export(commands: argparse._SubParsersAction[Parser]) -> None:
     from fastbp.cli.export import EXAMPLES, FORMATS
 
     parser = commands.add_parser(
@@ -196,7 +201,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.set_defaults(run=_run_export)
 
 
-def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_bench(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser("bench", help="time the NumPy reference against fastbp on this machine")
     parser.add_argument(
         "--rounds", type=_positive, default=5, metavar="N", help="paired measurements per row (default: 5)"
@@ -207,7 +212,7 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(run=_run_bench)
 
 
-def _add_warmup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_warmup(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser("warmup", help="compile everything now, so that no training waits for it")
     parser.add_argument(
         "--dtype", choices=("float32", "float64"), help="only for networks of this type (default: both)"

@@ -14,7 +14,7 @@ from fastbp.util.console import say
 class Parser(argparse.ArgumentParser):
     """As argparse's; its errors say what was meant. Without arguments, the program lists its commands."""
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         given = list(sys.argv[1:] if args is None else args)
         if not given:
             say(self.format_help().rstrip("\n"))

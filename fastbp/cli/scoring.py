@@ -56,7 +56,7 @@ def score_known(preprocessor: Preprocessor, outputs: Array, y: Array) -> str:
             return f"not scored: the target has no class that was learned (got {first!r})"
         name, value = score(preprocessor, outputs[known], preprocessor.transform_target(y[known]))
         left_out = int(np.count_nonzero(~known))
-        note = f" on {known.sum():,} rows; {left_out:,} with classes that were not learned are left out" * bool(left_out)
+        note = f" on {known.sum():,} rows; {left_out:,} with classes that were not learned left out" * bool(left_out)
         return f"{name} {value}{note}"
     except (ValueError, TypeError) as error:
         return f"not scored: {error}"

@@ -12,6 +12,7 @@ import numpy as np
 
 import fastbp
 from fastbp import datasets
+from fastbp.callbacks.stopping import EarlyStopping
 from fastbp.cli.bench import step_flops
 from fastbp.cli.job import CATEGORIES_RECIPE, FEWEST_STEPS, MOST_EPOCHS, NAMED, SEED_KEY, TARGET_KEY, TrainJob
 from fastbp.cli.network import TrainingData, build, dense_sizes, hold_out, learn, soft_targets
@@ -147,7 +148,7 @@ def _fit(
     batch_size = min(recipe.batch_size, len(X)) if job.batch_size is None else recipe.batch_size
     start, interrupted, epochs = time.perf_counter(), False, recipe.epochs
     if job.early_stopping:
-        stopping = fastbp.EarlyStopping(patience=job.patience, restore_best_weights=True)
+        stopping = EarlyStopping(patience=job.patience, restore_best_weights=True)
         callbacks = [*callbacks, stopping]
     verbose = 0 if job.quiet else "auto"
     try:

@@ -61,7 +61,7 @@ class RateSearch:
 
     @property
     def flat(self) -> bool:
-        """Whether no learning rate lowered the loss by a tenth, or by more than its noise: the suggestion means nothing.
+        """Whether no learning rate lowered the loss by a tenth and more than its noise; the suggestion is void then.
 
         Compared are the mean of the first steps and the lowest mean of five.
         """

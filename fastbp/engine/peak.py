@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -82,7 +81,7 @@ def speeds(what: int, dtype: str, n_threads: int) -> list[float]:
     with ThreadPoolExecutor(n_threads) as pool:
         times = np.array(list(pool.map(rounds, runs)))  # (threads, rounds, start and end)
     longest = times[:, :, 1].max(axis=0) - times[:, :, 0].min(axis=0)
-    return (n_threads * n * flops_of(dtype) / longest).tolist()  # type: ignore[no-any-return]
+    return [n_threads * n * flops_of(dtype) / float(seconds) for seconds in longest]
 
 
 def measured_peak(dtype: str = "float32", n_threads: int = 1) -> float:
@@ -106,8 +105,8 @@ def measured_peak(dtype: str = "float32", n_threads: int = 1) -> float:
     return _checked(CHAIN, dtype, n_threads)
 
 
-def peak_of_several(dtype: str = "float32", n_threads: int = 1) -> float:
-    """`measured_peak` in the best of several measurements, some time apart; warns if the machine was busy meanwhile.
+def peak_of_several(dtype: str = "float32", n_threads: int = 1) -> tuple[float, str]:
+    """`measured_peak` in the best of several measurements, some time apart, and a warning if the machine is busy.
 
     Busy is a machine whose load leaves no core idle for each thread, or whose typical round is much slower than the
     best: then the figure says less than the machine can do.
@@ -121,12 +120,12 @@ def peak_of_several(dtype: str = "float32", n_threads: int = 1) -> float:
     load, cores = _load()
     if load + n_threads > cores + 1:
         reasons.append(f"a load of {load:.1f} on {cores} cores")
-    if reasons:
-        warnings.warn(
-            f"the machine is busy ({', '.join(reasons)}): its peak may be higher, and times are longer than on an idle "
-            "one; repeat when nothing else runs", RuntimeWarning, stacklevel=2
-        )  # fmt: skip
-    return best
+    if not reasons:
+        return best, ""
+    return best, (
+        f"the machine is busy ({', '.join(reasons)}): its peak may be higher, and times are longer than on an idle "
+        "one; repeat when nothing else runs"
+    )
 
 
 def _load() -> tuple[float, int]:
