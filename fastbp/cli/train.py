@@ -68,7 +68,9 @@ def train(job: TrainJob) -> int:
     picture = None
     if job.plot is not None:
         soft = soft_targets(y_test, preprocessor, job.recipe)
-        picture = TrainingPicture(x_test, soft, y_test, preprocessor.classes or ())
+        rows = X, y if y.ndim == 1 else y.argmax(axis=1)
+        title = f"{Path(job.data).name}: {model.loss.name.replace('_', ' ')}"
+        picture = TrainingPicture(x_test, soft, y_test, preprocessor.classes or (), train=rows, title=title)
     outcome = _fit(model, X, y, job, [] if picture is None else [picture], validation)
     model.metadata |= {**preprocessor.to_metadata(), SEED_KEY: str(job.seed), DATA_KEY: job.data}
     if job.target is not None:

@@ -14,24 +14,45 @@ from fastbp.plots.learning_curves import draw_history
 from fastbp.plots.predictions import draw_confusion_matrix, draw_predictions, matrix_side
 from fastbp.util.types import Array
 
+MOST_ROWS = 10_000  # training rows of which the accuracy is computed after every epoch
+
 
 class TrainingPicture(Callback):
     """Callback that evaluates the test rows after every epoch, and plots the result.
 
     X, targets: the test rows as in fit; y: their class numbers (n,), or targets (n, outputs); class_names: names of the
-    classes, empty for regression. The model is not trained on these rows.
+    classes, empty for regression. The model is not trained on these rows. train: X and class numbers of the training
+    rows, whose accuracy is drawn, too; title: dataset and loss.
     """
 
-    def __init__(self, X: Array, targets: Array, y: Array, class_names: Sequence[Any] = ()) -> None:
+    def __init__(
+        self,
+        X: Array,
+        targets: Array,
+        y: Array,
+        class_names: Sequence[Any] = (),
+        *,
+        train: tuple[Array, Array] | None = None,
+        title: str = "",
+    ) -> None:
         self._X, self._targets, self._y, self.class_names = X, targets, y, list(class_names)
+        self._train, self._title = train, title
+        if train is not None:
+            some = np.linspace(0, len(train[0]) - 1, min(len(train[0]), MOST_ROWS)).astype(np.int64)
+            self._train = train[0][some], train[1][some]
         self.columns: dict[str, list[float]] = {}
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         seen = {"loss": logs["loss"], "val_loss": self.model.evaluate(self._X, self._targets)["loss"]}
         if self.class_names:
-            seen["val_accuracy"] = float(np.mean(self.model.predict(self._X).argmax(axis=1) == self._y))
+            if self._train is not None:
+                seen["accuracy"] = self._accuracy(*self._train)
+            seen["val_accuracy"] = self._accuracy(self._X, self._y)
         for name, value in seen.items():
             self.columns.setdefault(name, []).append(value)
+
+    def _accuracy(self, X: Array, y: Array) -> float:
+        return float(np.mean(self.model.predict(X).argmax(axis=1) == y))
 
     def draw(self, outputs: Array, y: Array, path: str | os.PathLike[str] | None = None) -> Any:
         """Plot the learning curves, and the confusion matrix or the predictions; outputs, y: of the test rows."""
@@ -48,4 +69,6 @@ class TrainingPicture(Callback):
             draw_confusion_matrix(right, y, outputs.argmax(axis=1), self.class_names)
         else:
             draw_predictions(right, y, outputs)
+        if self._title:
+            figure.suptitle(self._title)
         return done(figure, path)

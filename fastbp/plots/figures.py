@@ -67,12 +67,46 @@ def panels_in(figure: Any, n: int, ratios: Sequence[float] | None = None) -> lis
 
 
 def plain(axis: Any) -> Any:
-    """A light grid behind the data, and no frame at the top and right."""
+    """A light grid behind the data, no frame at the top and right, thousands separated."""
+    for scale in (axis.xaxis, axis.yaxis):
+        scale.set_major_formatter(_thousands_class()())
     axis.grid(True, which="major", color="#DDDDDD", linewidth=0.6)
     axis.set_axisbelow(True)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     return axis
+
+
+@functools.cache
+def _thousands_class() -> Any:
+    from matplotlib.ticker import ScalarFormatter
+
+    class Thousands(ScalarFormatter):
+        """Tick labels as "12,000" where matplotlib would write "12000"."""
+
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            text = str(super().__call__(x, pos))
+            whole = text.lstrip("\N{MINUS SIGN}-").partition(".")[0]
+            plain_number = whole.isdigit() and not self.get_offset()
+            return text.replace(whole, f"{int(whole):,}", 1) if plain_number and len(whole) > 3 else text
+
+    return Thousands
+
+
+def legend_above(axis: Any, columns: int = 2) -> None:
+    """A legend above the panel, where it hides no curve."""
+    if axis.get_legend_handles_labels()[0]:
+        place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.2}
+        axis.legend(frameon=False, ncols=columns, **place)
+
+
+def distinct(labels: Sequence[str]) -> list[str]:
+    """Names of layers, with their numbers from the input where several are called the same.
+
+    >>> distinct(["Dense(4, tanh)", "Dense(4, tanh)", "Dense(1, identity)"])
+    ['0: Dense(4, tanh)', '1: Dense(4, tanh)', 'Dense(1, identity)']
+    """
+    return [f"{i}: {label}" if list(labels).count(label) > 1 else label for i, label in enumerate(labels)]
 
 
 def done(figure: Any, path: str | os.PathLike[str] | None) -> Any:

@@ -16,6 +16,7 @@ from fastbp.plots.figures import (
     ORANGE,
     PURPLE,
     RED,
+    distinct,
     done,
     legend_beside,
     line,
@@ -106,7 +107,7 @@ def plot_diagnosis(diagnosis: Diagnosis, path: str | os.PathLike[str] | None = N
     for name, colour in (("dead", "#000000"), ("saturated", PURPLE)):
         line(shares, number, 100 * column(name), f"{name} units", colour, "-")
     norms.set_ylabel("norms")
-    norms.set_title(f"{diagnosis.verdict}: loss {diagnosis.loss:.4g} over {diagnosis.rows} rows", fontsize="medium")
+    norms.set_title(f"{diagnosis.verdict}: loss {diagnosis.loss:.4g} over {diagnosis.rows:,} rows", fontsize="medium")
     shares.set_ylabel("% of units")
     shares.set_ylim(-5, 105)
     updates.set_ylabel("update / kernel")
@@ -162,17 +163,17 @@ def plot_gradient_health(health: GradientHealth, path: str | os.PathLike[str] | 
         raise ValueError("health must have at least one record, got none: pass it to fit as a callback first")
     ill = any(verdict != "healthy" for epoch in health.verdicts for verdict in epoch)
     figure, axes = panels(3 if ill else 2, 7.6, 2.5, ratios=(1.6, 1.2, 1.0) if ill else (1.6, 1.2))
-    epochs, layers = np.array(health.epochs), len(health.layers)
+    epochs, layers, names = np.array(health.epochs), len(health.layers), distinct(health.layers)
     for axis, values, label in zip(
         axes, (health.gradient, health.update), ("gradient, rms", "update / weights"), strict=False
     ):
         for number in range(layers):
-            _layer_line(axis, epochs, values[:, number], health.layers[number], _shade(number, layers))
+            _layer_line(axis, epochs, values[:, number], names[number], _shade(number, layers))
         axis.set_ylabel(label)
     usual = axes[1].axhline(1e-3, color=GREY, linestyle=":", linewidth=1.2, label="0.001, usual")
     for axis in axes[:2]:
         log_scale(axis)
-    _layer_legend(axes[0], health.layers)
+    _layer_legend(axes[0], names)
     legend_beside(axes[1], [usual])
     if ill:
         _verdict_map(axes[2], health)

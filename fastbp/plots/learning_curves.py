@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fastbp.plots.figures import BLUE, GREEN, GREY, ORANGE, cycle, done, line, log_if_wide, panels, panels_in
+from fastbp.plots.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    cycle,
+    done,
+    legend_above,
+    line,
+    log_if_wide,
+    panels,
+    panels_in,
+)
 
 if TYPE_CHECKING:
     from fastbp.training.history import History
@@ -31,7 +43,12 @@ class RateSearch(Protocol):
     def suggestion(self) -> float: ...
 
 
-def plot_history(history: History | Mapping[str, Sequence[float]], path: str | os.PathLike[str] | None = None) -> Any:
+def plot_history(
+    history: History | Mapping[str, Sequence[float]],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    title: str | None = None,
+) -> Any:
     """Plot the learning curves: the loss per epoch and the metrics below it; dashed on validation data.
 
     Parameters
@@ -40,6 +57,8 @@ def plot_history(history: History | Mapping[str, Sequence[float]], path: str | o
         The result of fit, or its attribute ``history``.
     path : str or path-like, optional
         File to write; the extension determines the format (png, pdf, svg). Without it the figure is returned.
+    title : str, optional
+        Title of the figure, such as the dataset.
 
     Returns
     -------
@@ -61,6 +80,8 @@ def plot_history(history: History | Mapping[str, Sequence[float]], path: str | o
     shown = _panels(_columns(history))
     figure, axes = panels(len(shown), 6.4, 3.2)
     _draw(axes, shown)
+    if title is not None:
+        figure.suptitle(title, fontsize="medium")
     return done(figure, path)
 
 
@@ -102,11 +123,12 @@ def plot_learning_rate(search: RateSearch, path: str | os.PathLike[str] | None =
     axis.set_title("No learning rate helped: the loss hardly falls" if flat else "Learning rate range test")
     axis.plot(search.rates, losses, color=GREY, linewidth=0.8, alpha=0.6, label="loss of a step")
     axis.plot(search.rates, smoothed, color=BLUE, linewidth=2, label="smoothed")
-    for rate, name, colour, style in (
+    candidates = (
         (search.steepest, "steepest descent", ORANGE, "--"),
         (search.tenth_of_minimum, "a tenth of the minimum", GREEN, ":"),
-    ):
-        chosen = ", suggested" if rate == search.suggestion and not flat else ""
+    )
+    for rate, name, colour, style in () if flat else candidates:
+        chosen = ", suggested" if rate == search.suggestion else ""
         axis.axvline(rate, color=colour, linestyle=style, linewidth=1.6, label=f"{rate:.1e}: {name}{chosen}")
     low, high = float(smoothed.min()), float(smoothed.max())
     room = 0.1 * (high - low) or 1.0
@@ -142,20 +164,21 @@ def _keys(names: Sequence[str], columns: Columns) -> list[str]:
 
 
 def _draw(axes: Sequence[Any], shown: Sequence[tuple[str, Columns]], held_out: str = "validation") -> None:
-    """Draw the panels; one colour per name, dashed for held-out data."""
+    """Draw the panels; one colour per name, dashed for held-out data, which has its own where there is one name."""
     for axis, (title, columns) in zip(axes, shown, strict=True):
         names = list(dict.fromkeys(key.removeprefix("val_") for key in columns))
         colours = dict(zip(names, cycle(len(names)), strict=True))
         for key, column in columns.items():
             name, values = key.removeprefix("val_"), np.asarray(column, np.float64)
             words = name.replace("_", " ")
-            label, style = (words, "-") if key == name else (f"{words}, {held_out}", "--")
-            line(axis, np.arange(1, len(values) + 1), values, label, colours[name], style)
+            beside = "training " * (f"val_{name}" in columns)
+            label, style = (beside + words, "-") if key == name else (f"{held_out} {words}", "--")
+            colour = ORANGE if key != name and len(names) == 1 else colours[name]
+            line(axis, np.arange(1, len(values) + 1), values, label, colour, style)
         axis.set_ylabel(title.replace("_", " "))
         if title in ("loss", "learning rate"):
             log_if_wide(axis, [value for column in columns.values() for value in column])
-        if axis.lines:
-            axis.legend(frameon=False)
+        legend_above(axis)
     axes[-1].set_xlabel("epoch")
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
 

@@ -256,7 +256,7 @@ def _draw_predictions(figure: Any, truth: Array, predicted: Array, columns: int,
             axis.scatter(y, a, s=size, color=BLUE, alpha=alpha, linewidths=0)
         axis.plot(limits, limits, color=ORANGE, linewidth=1.4, label="prediction = truth")
         axis.set(xlim=limits, ylim=limits, aspect="equal", xlabel="truth", ylabel="prediction")
-        axis.legend(frameon=False, loc="upper left")
+        axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12))
         axis.set_title(
             "\n".join([*([] if names is None else [names[k]]), _scores(y, a)]), fontsize="medium", color=GREY
         )

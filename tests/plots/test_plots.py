@@ -108,7 +108,7 @@ def test_history_draws_what_it_was_given():
         np.testing.assert_array_equal(given.get_ydata(), HISTORY[name])
         np.testing.assert_array_equal(validation.get_ydata(), HISTORY[f"val_{name}"])
         assert [line.get_linestyle() for line in axis.lines] == ["-", "--"]
-        assert [text.get_text() for text in axis.get_legend().get_texts()] == [name, f"{name}, validation"]
+        assert [text.get_text() for text in axis.get_legend().get_texts()] == [f"training {name}", f"validation {name}"]
 
 
 def test_history_of_a_fit():
@@ -338,9 +338,11 @@ def test_training_draws_its_curves_and_a_confusion_matrix(folder, capsys, monkey
     out = capsys.readouterr().out
     assert "plot           run.png" in out
     curves, accuracy, matrix, _ = figures[0].axes
-    assert [line.get_label() for line in curves.lines] == ["loss", "loss, test"]
+    assert [line.get_label() for line in curves.lines] == ["training loss", "test loss"]
     assert matrix.get_title() == f"accuracy {float(out.split('test accuracy')[1].split()[0]):.1f} % of 12 rows"
-    assert 100 * accuracy.lines[0].get_ydata()[-1] == pytest.approx(float(matrix.get_title().split()[1]), abs=0.05)
+    assert [line.get_label() for line in accuracy.lines] == ["training accuracy", "test accuracy"]
+    assert figures[0].get_suptitle() == f"flowers.csv: {loss.replace('_', ' ')}"
+    assert 100 * accuracy.lines[1].get_ydata()[-1] == pytest.approx(float(matrix.get_title().split()[1]), abs=0.05)
     assert [label.get_text() for label in matrix.get_xticklabels()] == ["iris", "rose"]
 
 
