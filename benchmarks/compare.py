@@ -30,6 +30,8 @@ from fastbp.plots.figures import check_picture
 from fastbp.plots.speed import Times
 
 PAGE = ROOT / "docs" / "performance.md"
+FRONT = ROOT / "docs" / "index.md"  # shows some columns of the table
+FRONT_COLUMNS = ("net, batch, optimizer", "scikit-learn", "PyTorch", "JAX", "fastbp", "best peer ÷ fastbp")
 RESULTS = ROOT / "benchmarks" / "results" / "compare.json"
 QUICK = Plan(rounds=3, seconds=0.05)
 
@@ -121,6 +123,7 @@ def write(measured: list[Measurement], plan: Plan, path: Path | None, complete: 
         path.write_text(json.dumps(as_json(measured, plan), indent=1) + "\n", encoding="utf-8")
     if complete:
         replace_generated(PAGE, "benchmarks.compare", page_text(measured, plan), title="Performance")
+        replace_generated(FRONT, "benchmarks.compare", front_text(), title="fastbp")
 
 
 def as_json(measured: list[Measurement], plan: Plan) -> dict[str, object]:
@@ -186,6 +189,15 @@ Measured on {date.today().isoformat()} by `python -m benchmarks.compare` on {her
 
 {markdown_table(header, rows)}
 """
+
+
+def front_text() -> str:
+    """The columns of the table in docs/performance.md that the start page shows."""
+    text = PAGE.read_text(encoding="utf-8").split("<!-- generated: benchmarks.compare -->", 1)[1]
+    lines = [line for line in text.split("<!-- end:", 1)[0].splitlines() if line.startswith("|")]
+    header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    places = [header.index(name) for name in FRONT_COLUMNS]
+    return markdown_table(FRONT_COLUMNS, [[row[place] for place in places] for row in rows])
 
 
 def _ratio(m: Measurement) -> str:

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastbp.training.hooks import does_nothing
-from fastbp.util.arguments import HOOKS, count, did_you_mean
+from fastbp.util.arguments import count
 from fastbp.util.console import say
-from fastbp.util.foreign_names import never_called
 
 if TYPE_CHECKING:
     from fastbp.model.sequential import Sequential
@@ -135,10 +134,7 @@ class LambdaCallback(Callback):
         on_slice_end: Callable[[], Any] | None = None,
         *,
         every: int = 1,
-        **others: Any,
     ) -> None:
-        for name in others:
-            raise TypeError(f"LambdaCallback has no argument {name!r}{never_called(name) or did_you_mean(name, HOOKS)}")
         self.epoch_period = count(every, "every")
         given = {
             "on_epoch_begin": on_epoch_begin,

@@ -78,8 +78,10 @@ class Adam(AdamLike):
         Added outside the root, at least 0.
     amsgrad : bool, optional
         Whether to divide by the largest v so far.
-    **kwargs
-        weight_decay, which is added to the gradient (L2), and the other options of `fastbp.optimizers.Optimizer`.
+    weight_decay : float, optional
+        Added to the gradient (L2), at least 0.
+    clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
+        As in `fastbp.optimizers.Optimizer`.
 
     Raises
     ------
@@ -138,8 +140,8 @@ class AdamW(Adam):
         As in `Adam`.
     weight_decay : float, optional
         At least 0.
-    **kwargs
-        The other options of `fastbp.optimizers.Optimizer`.
+    clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
+        As in `fastbp.optimizers.Optimizer`.
 
     Raises
     ------
@@ -197,8 +199,10 @@ class NAdam(AdamLike):
         Added outside the root, at least 0.
     momentum_decay : float, optional
         At least 0.
-    **kwargs
-        weight_decay, which is added to the gradient (L2), and the other options of `fastbp.optimizers.Optimizer`.
+    weight_decay : float, optional
+        Added to the gradient (L2), at least 0.
+    clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
+        As in `fastbp.optimizers.Optimizer`.
 
     Raises
     ------

@@ -41,8 +41,10 @@ class RMSprop(Optimizer):
         Added outside the root, at least 0.
     centered : bool, optional
         Whether to divide by the standard deviation instead; keeps three states per weight.
-    **kwargs
-        weight_decay, which is added to the gradient (L2), and the other options of `fastbp.optimizers.Optimizer`.
+    weight_decay : float, optional
+        Added to the gradient (L2), at least 0.
+    clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
+        As in `fastbp.optimizers.Optimizer`.
 
     Raises
     ------
@@ -112,8 +114,10 @@ class Adagrad(Optimizer):
         At least 0.
     epsilon : float, optional
         Added outside the root, at least 0.
-    **kwargs
-        weight_decay, which is added to the gradient (L2), and the other options of `fastbp.optimizers.Optimizer`.
+    weight_decay : float, optional
+        Added to the gradient (L2), at least 0.
+    clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
+        As in `fastbp.optimizers.Optimizer`.
 
     Raises
     ------
@@ -175,8 +179,10 @@ class Adadelta(Optimizer):
         Decay rate of the averages, in [0, 1).
     epsilon : float, optional
         Added inside the roots, at least 0; with 0 the weights would never change.
-    **kwargs
-        weight_decay, which is added to the gradient (L2), and the other options of `fastbp.optimizers.Optimizer`.
+    weight_decay : float, optional
+        Added to the gradient (L2), at least 0.
+    clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
+        As in `fastbp.optimizers.Optimizer`.
 
     Raises
     ------

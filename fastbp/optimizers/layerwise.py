@@ -40,8 +40,8 @@ class LAMB(AdamLike):
         Added outside the root, at least 0.
     weight_decay : float, optional
         At least 0; it is part of r, and so of the trust ratio.
-    **kwargs
-        The other options of `fastbp.optimizers.Optimizer`.
+    clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
+        As in `fastbp.optimizers.Optimizer`.
 
     Raises
     ------
@@ -100,8 +100,8 @@ class Muon(Optimizer):
         Of AdamW, whose epsilon is 1e-8; in [0, 1).
     weight_decay : float, optional
         Decoupled weight decay of both rules, at least 0.
-    **kwargs
-        The other options of `fastbp.optimizers.Optimizer`.
+    clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
+        As in `fastbp.optimizers.Optimizer`.
 
     Raises
     ------

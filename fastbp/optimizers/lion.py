@@ -24,9 +24,10 @@ class Lion(Optimizer):
         A number of at least 0, or a schedule; 3 to 10 times smaller than for Adam.
     beta_1, beta_2 : float, optional
         Weights of the average in the step and in its update, in [0, 1).
-    **kwargs
-        weight_decay, decoupled and 3 to 10 times larger than for AdamW, and the other options of
-        `fastbp.optimizers.Optimizer`.
+    weight_decay : float, optional
+        Decoupled, at least 0; 3 to 10 times larger than for AdamW.
+    clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
+        As in `fastbp.optimizers.Optimizer`.
 
     Raises
     ------

@@ -29,8 +29,10 @@ class SGD(Optimizer):
         In [0, 1); 0 keeps no state.
     nesterov : bool, optional
         Whether to use Nesterov's momentum; needs momentum above 0.
-    **kwargs
-        weight_decay, which is added to the gradient (L2), and the other options of `fastbp.optimizers.Optimizer`.
+    weight_decay : float, optional
+        Added to the gradient (L2), at least 0.
+    clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
+        As in `fastbp.optimizers.Optimizer`.
 
     Raises
     ------

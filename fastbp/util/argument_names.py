@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fastbp.util.arguments import did_you_mean, suggestions
+from fastbp.util.foreign_names import never_called
 
 
 def explain_arguments(classes: Iterable[type]) -> None:
@@ -29,8 +30,12 @@ def _explained(init: Any) -> Any:
             init(self, *args, **options)
         except TypeError:
             for name in options.keys() - set(names):
-                found = did_you_mean(name, names) if suggestions(name, names) else f", only {', '.join(names)}"
-                raise TypeError(f"{type(self).__name__} has no argument {name!r}{found}") from None
+                raise TypeError(f"{type(self).__name__} has no argument {name!r}{_remedy(name, names)}") from None
             raise
 
     return explained
+
+
+def _remedy(name: str, names: Sequence[str]) -> str:
+    hook = never_called(name)
+    return hook or (did_you_mean(name, names) if suggestions(name, names) else f", only {', '.join(names)}")
