@@ -17,9 +17,9 @@ _BAR = "{desc} {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left{postfix}"
 # Narrower ones, for terminals on which the loss and the metrics leave less room.
 _NARROWER = (
     "{desc} {percentage:3.0f}%|{bar}| {remaining} left{postfix}",
-    "{desc} {percentage:3.0f}%|{bar}|{postfix}",
-    "{desc}{postfix}",
+    "{desc} {percentage:3.0f}%, {remaining} left{postfix}",
 )
+_NARROWEST = "{desc}{postfix}"
 _COUNT = "{desc} {n_fmt} rows, {rate_fmt}{postfix}"  # while the total is unknown
 _NARROWEST_BAR = 6
 LOG_SECONDS = 5.0  # between the lines in a log
@@ -79,7 +79,7 @@ class Progress:
         if self._bar is None:
             return
         self._bar.total = self._total
-        self._bar.set_description(f"epoch {epoch + 1}/{self._epochs}", refresh=False)
+        self._bar.set_description_str(f"epoch {epoch + 1}/{self._epochs}", refresh=False)
         self._fit_postfix(logs)
         self._bar.update(samples)
 
@@ -98,6 +98,7 @@ class Progress:
                 self._bar.bar_format = form
                 if width is None or self._length(form) <= width:
                     return
+        self._bar.bar_format = _NARROWEST
 
     def _length(self, form: str) -> int:
         facts = self._bar.format_dict | {"bar_format": form.replace("{bar}", " " * _NARROWEST_BAR), "ncols": None}
@@ -148,10 +149,10 @@ def _shorter(logs: Mapping[str, float]) -> Iterator[dict[str, str]]:
     """The logs as text; without training metrics that validation has, too; then only those of validation."""
     text = {name: f"{value:.4g}" for name, value in logs.items()}
     yield text
-    if any(name.startswith("val_") for name in text):
-        yield {name: value for name, value in text.items() if name == "loss" or f"val_{name}" not in text}
-        yield {name: value for name, value in text.items() if name.startswith("val_")}
-    yield {name.replace("accuracy", "acc"): value for name, value in text.items() if f"val_{name}" not in text}
+    validation = {name: value for name, value in text.items() if name.startswith("val_")}
+    yield {name: value for name, value in text.items() if name == "loss" or f"val_{name}" not in text}
+    yield {"loss": text["loss"], **validation} if "loss" in text else validation
+    yield validation or text
 
 
 def _text(logs: Mapping[str, float]) -> str:

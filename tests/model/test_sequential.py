@@ -192,7 +192,7 @@ BAD_FIT = {
     "shuffle": ({"shuffle": "yes"}, TypeError, "shuffle"),
     "callbacks": ({"callbacks": [print]}, TypeError, "callbacks[0]"),
     "callbacks no list": ({"callbacks": 3}, TypeError, "callbacks"),
-    "verbose": ({"verbose": 3}, ValueError, "verbose"),
+    "verbose": ({"verbose": -1}, ValueError, "verbose"),
     "verbose text": ({"verbose": "yes"}, ValueError, "verbose"),
     "n_threads 0": ({"n_threads": 0}, ValueError, "n_threads"),
     "n_threads fractional": ({"n_threads": 1.5}, TypeError, "n_threads"),
