@@ -118,7 +118,13 @@ class Network:
         return self._trainer
 
     def require_engine(self, purpose: str) -> Engine:
-        """The engine; ValueError, naming the purpose, while the shapes of the weights are unknown."""
+        """The engine; ValueError while the shapes of the weights are unknown.
+
+        Parameters
+        ----------
+        purpose : str
+            What needs it, for the message.
+        """
         if self._engine is None:
             raise ValueError(
                 f"{purpose} needs the weights, whose shapes are not known yet: give Sequential(…, input_size=…), "
@@ -127,7 +133,13 @@ class Network:
         return self._engine
 
     def build(self, input_size: int) -> Engine:
-        """The engine, created with initial weights for this many input features if there is none yet."""
+        """The engine, created with initial weights if there is none yet.
+
+        Parameters
+        ----------
+        input_size : int
+            Number of features.
+        """
         with _building:
             if self._engine is None:
                 blocks = blocks_of(self._layers, input_size)
@@ -166,7 +178,13 @@ class Network:
         return model
 
     def restore_state(self, snapshot: Snapshot) -> None:
-        """Restore optimizer states and counters from a snapshot whose weights are already set."""
+        """Restore optimizer states and counters.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+            The result of `snapshot`, whose weights are already set.
+        """
         assert self._engine is not None
         self._engine.steps_trained = snapshot.steps_trained
         if self._trainer is not None:

@@ -507,3 +507,115 @@ def test_verbose_tells_on_standard_error(capsys):
     assert out == ""
     for text in ("epoch 2: early stopping", "best epoch, 1", "reduced to 0.1", "rate 0.5", "saved the model to m1"):
         assert text in err
+
+
+# ---------------------------------------------------------------- hooks by name and by period
+
+
+class Everything:
+    """Records which hooks are called with which epochs."""
+
+    def __init__(self, **attributes):
+        self.calls = []
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.calls.append(("begin", epoch))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.calls.append(("end", epoch))
+
+
+NEVER = ("on_train_batch_end", "on_batch_end", "on_batch_begin", "on_test_end", "on_predict_begin", "on_epoch_start",
+         "on_train_start", "on_validation_epoch_end", "on_step_end", "on_fit_end")  # fmt: skip
+
+
+@pytest.mark.parametrize("hook", NEVER)
+@pytest.mark.parametrize("base", [object, fastbp.Callback])
+def test_hooks_that_are_never_called_are_refused(base, hook):
+    kind = type("Own", (base,), {hook: lambda self, *arguments: None, "on_epoch_end": lambda self, epoch, logs: None})
+    with pytest.raises(TypeError, match=rf"callbacks\[0\]\.{hook}, which is never called: "):
+        build().fit(X, Y, callbacks=[kind()])
+
+
+def test_other_methods_that_begin_like_hooks_are_ones_own():
+    own = type("Own", (Everything,), {"on_improvement": lambda self: None, "on_fire": 3})()
+    build().fit(X, Y, callbacks=[own])
+    assert own.calls == [("begin", 0), ("end", 0)]
+
+
+def test_callbacks_of_keras_work_without_their_empty_hooks():
+    def empty(self, batch, logs=None):
+        pass
+
+    empty.__module__ = "keras.src.callbacks.callback"
+    base = type("Callback", (), {"set_model": lambda self, model: None, "on_train_batch_end": empty})
+
+    class Own(base):
+        seen = ()
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.seen += (epoch,)
+
+    own = Own()
+    build().fit(X, Y, epochs=2, callbacks=[own])
+    assert own.seen == (0, 1)
+
+    class Batches(Own):
+        def on_train_batch_end(self, batch, logs=None):
+            pass
+
+    with pytest.raises(TypeError, match="on_train_batch_end, which is never called"):
+        build().fit(X, Y, callbacks=[Batches()])
+
+
+@pytest.mark.parametrize("batch_size", [N, 7])
+def test_a_period_calls_at_its_epochs_alone(batch_size):
+    seldom, often = Everything(epoch_period=4), Everything(epoch_period=6)
+    history = build().fit(X, Y, epochs=13, batch_size=batch_size, callbacks=[seldom, often])
+    begun, ended = ([epoch for what, epoch in seldom.calls if what == part] for part in ("begin", "end"))
+    assert (begun, ended) == ([0, 4, 8, 12], [3, 7, 11])
+    assert [call for call in often.calls if call[0] == "end"] == [("end", 5), ("end", 11)]
+    assert len(history.epoch) == 13
+
+
+def test_every_calls_a_function_at_its_epochs_with_their_logs():
+    seen = {}
+    record = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.update({epoch: logs["loss"]}), every=5)
+    history = build(metrics=["mae"]).fit(X, Y, epochs=12, callbacks=[record])
+    assert seen == {epoch: history.history["loss"][epoch] for epoch in (4, 9)}
+
+
+def test_training_does_not_pause_between_periods():
+    slices = []
+    counted = callbacks.LambdaCallback(on_epoch_end=print, on_slice_end=lambda: slices.append(1), every=1000)
+    plain = callbacks.LambdaCallback(on_slice_end=lambda: slices.append(1))
+    model = build()
+    model.fit(X, Y, batch_size=N, epochs=3000, callbacks=[plain])
+    without = len(slices)
+    slices.clear()
+    model.fit(X, Y, batch_size=N, epochs=3000, callbacks=[counted])
+    assert len(slices) <= without + 3 + 10  # one more for each period; and the pace differs a little
+
+
+def test_a_period_changes_no_bit():
+    models = [build(), build()]
+    for model, seen in zip(models, ([], [Everything(epoch_period=3)]), strict=True):
+        model.fit(X, Y, batch_size=7, epochs=20, callbacks=seen)
+    for a, b in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("period", [0, -1, 1.5, "often"])
+def test_periods_are_counts(period):
+    with pytest.raises((TypeError, ValueError), match="epoch_period must be"):
+        build().fit(X, Y, callbacks=[Everything(epoch_period=period)])
+    with pytest.raises((TypeError, ValueError), match="every must be"):
+        callbacks.LambdaCallback(on_epoch_end=print, every=period)
+
+
+def test_messages_of_callbacks_need_no_standard_error(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stderr", None)
+    build().fit(X, Y, epochs=2, callbacks=[callbacks.LearningRateScheduler(lambda epoch: 0.1, verbose=1)])
+    assert capsys.readouterr().out == ""

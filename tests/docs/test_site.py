@@ -13,6 +13,7 @@ import pytest
 from numpydoc.docscrape import NumpyDocString
 
 import fastbp
+from benchmarks import compare
 from fastbp.cli.commands import make_parser
 
 ROOT = Path(__file__).parents[2]
@@ -83,10 +84,38 @@ def named(parameters):
 
 @pytest.mark.parametrize(("name", "thing"), [pytest.param(*each, id=each[0]) for each in sorted(public_objects())])
 def test_docstrings_describe_the_arguments_that_there_are(name, thing):
-    """In the sections of numpydoc; what a docstring has as `**kwargs` is described by the base class."""
+    """All of them, in the sections of numpydoc; the fields of results, which users do not make, are attributes."""
     doc = NumpyDocString(inspect.getdoc(thing))  # warns of sections it does not know
-    arguments = set(inspect.signature(thing).parameters) - {"args", "kwargs"}
-    described = named(doc["Parameters"])
-    assert described - {"args", "kwargs"} <= arguments
-    if "kwargs" not in described:
-        assert arguments - described - named(doc["Attributes"]) == set()
+    parameters = inspect.signature(thing).parameters
+    assert not any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    arguments, described = set(parameters) - {"args"}, named(doc["Parameters"])
+    assert described - {"args"} <= arguments
+    assert arguments - described - (set() if described else named(doc["Attributes"])) == set()
+
+
+METHODS = [
+    (f"Sequential.{name}", method) for name, method in inspect.getmembers(fastbp.Sequential, inspect.isfunction)
+    if not name.startswith("_")
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "method"), [pytest.param(*each, id=each[0]) for each in METHODS])
+def test_methods_describe_all_their_arguments(name, method):
+    described = named(NumpyDocString(inspect.getdoc(method))["Parameters"])
+    assert described == set(inspect.signature(method).parameters) - {"self"}
+
+
+def test_the_start_page_shows_how_to_begin_how_fast_it_is_and_a_picture():
+    page = (DOCS / "index.md").read_text(encoding="utf-8")
+    table = page.split("<!-- generated: benchmarks.compare -->")[1].split("<!-- end")[0].strip()
+    assert table == compare.front_text()
+    assert table.count("\n") > 10
+    (picture,) = re.findall(r"!\[[^\]]+\]\((.*?)\)", page)
+    assert (DOCS / picture).is_file()
+    places = [page.index(part) for part in ("pip install", "model.fit", picture, table)]
+    assert places == sorted(places)
+
+
+def test_long_lines_of_code_break_instead_of_being_cut():
+    style = (DOCS / "_static" / "fastbp.css").read_text(encoding="utf-8")
+    assert re.search(r"div\.highlight pre {[^}]*white-space: pre-wrap", style)

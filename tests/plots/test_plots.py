@@ -166,6 +166,48 @@ def test_the_suggested_rate_is_marked():
     assert texts[2:] == ["1.0e-03: steepest descent, suggested", "2.0e-02: a tenth of the minimum"]
 
 
+def test_a_flat_search_suggests_nothing():
+    losses = tuple(2 + 0.1 * np.cos(np.arange(50)))
+    flat = RateSearch(tuple(np.geomspace(1e-7, 10, 50)), losses, losses, 1e-3, 2e-2, True)
+    (axis,) = flat.plot().axes
+    assert axis.get_title() == "No learning rate helped: the loss hardly falls"
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["loss of a step", "smoothed"]
+    assert flat.flat
+    assert not search().flat
+
+
+@pytest.mark.parametrize("columns", [HISTORY, {"loss": np.geomspace(1, 1e-3, 12_000).tolist()}])
+def test_legends_hide_no_curve(columns):
+    figure = plots.plot_history(columns, title="digits: MSE")
+    figure.canvas.draw()
+    assert figure.get_suptitle() == "digits: MSE"
+    for axis in figure.axes:
+        assert axis.get_legend().get_window_extent().y0 >= axis.get_window_extent().y1
+    figure = plots.plot_predictions([1.0, 2.0, 4.0], [1.5, 2.0, 3.5])
+    figure.canvas.draw()
+    (axis,) = figure.axes
+    assert axis.get_legend().get_window_extent().y1 <= axis.get_window_extent().y0
+
+
+def test_thousands_are_separated():
+    figure = plots.plot_history({"loss": np.linspace(2, 1, 12_000).tolist()})
+    figure.canvas.draw()
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert "12,000" in labels
+    assert not any("000" in label and "," not in label for label in labels)
+    prices = np.linspace(-250_000, 250_000, 9)
+    figure = plots.plot_predictions(prices, prices)
+    figure.canvas.draw()
+    assert "\N{MINUS SIGN}200,000" in [label.get_text() for label in figure.axes[0].get_yticklabels()]
+
+
+def test_layers_that_are_alike_have_names_that_differ():
+    seen = health(layers=3)
+    seen.layers = ["Dense(8, tanh)", "Dense(8, tanh)", "Dense(1, identity)"]
+    names = [text.get_text() for text in plots.plot_gradient_health(seen).axes[0].get_legend().get_texts()]
+    assert names == ["Dense(1, identity)", "1: Dense(8, tanh)", "0: Dense(8, tanh)"]
+
+
 def test_the_learning_rate_has_a_panel_of_its_own():
     columns = HISTORY | {"learning_rate": [1e-2, 1e-3, 1e-4]}
     _, accuracy, rate = plots.plot_history(columns).axes
