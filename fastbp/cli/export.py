@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +43,8 @@ def export(model: str, to: str, output: str | None) -> int:
     path = _default(model, ending) if output is None else Path(output)
     if path.suffix != ending:
         raise ValueError(f"--output must end in {ending} for --to {to}, got {path.name!r}: rename it")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no folder {os.fspath(path.parent)!r} to write {path.name} to: create it first")
     check_output(path, [model])
     write(fastbp.load(model), path)
     print(f"wrote {path}, {path.stat().st_size:,} bytes")

@@ -57,7 +57,7 @@ def test_every_format_is_written_and_read(to, model, tmp_path, capsys):
     for output in (None, f"sub/net{FORMATS[to].ending}"):
         options = [] if output is None else ["--output", output]
         assert main(["export", "flowers.v1.safetensors", "--to", to, *options]) == 0
-        path = output or f"flowers{FORMATS[to].ending}"
+        path = output or ("flowers_v1" if to == "numpy" else "flowers.v1") + FORMATS[to].ending
         assert capsys.readouterr().out == f"wrote {path}, {os.path.getsize(path):,} bytes\n"
         np.testing.assert_allclose(READ[to](path, X), model.predict(X), atol=1e-6)  # probabilities: some u
     assert len(list(tmp_path.iterdir())) == 3  # the model, its export, the folder

@@ -100,3 +100,32 @@ def test_runs_without_other_data(path, tmp_path):
 @pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.name.startswith(("02", "05"))], ids=name_of)
 def test_runs_on_the_data_of_a_folder(path, tmp_path):
     check_run(path, tmp_path, os.environ["FASTBP_DATA"])
+
+
+CELLS = (
+    """import numpy as np
+import fastbp
+model = fastbp.Sequential([fastbp.Dense(4, "tanh"), fastbp.Dense(1)])
+model.compile("adam", "mse", ["mae"])
+X = np.random.default_rng(0).normal(size=(200, 3))
+history = model.fit(X, X[:, 0], epochs=5, validation_split=0.2)""",
+    "history = model.fit(X, X[:, 0], epochs=2, verbose=2)",
+    "history = model.fit(X, X[:, 0], epochs=2, verbose=0)",
+)
+
+
+@pytest.mark.jit
+def test_a_fit_in_a_notebook_shows_a_bar(tmp_path):
+    """A widget where ipywidgets is installed, else tqdm's bar as text, without a word about what is missing."""
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in CELLS])
+    path = tmp_path / "fit.ipynb"
+    nbformat.write(book, path)
+    bar, lines, nothing = execute(path, tmp_path, None)
+    shown = "".join(str(output.get("text") or output.get("data")) for output in bar.outputs)
+    assert "Warning" not in shown
+    if "widget-view" not in shown:
+        assert "100%|" in shown
+        assert "val_mae=" in shown
+    printed = "".join(output["text"] for output in lines.outputs).splitlines()
+    assert [line.split(",")[0] for line in printed if line.startswith("epoch")] == ["epoch 1/2", "epoch 2/2"]
+    assert kinds(nothing) == set()

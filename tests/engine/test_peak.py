@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -50,3 +52,35 @@ def test_wrong_arguments(measure):
         measure("float16")
     with pytest.raises(ValueError, match="n_threads must be at least 1, but 0 came"):
         measure("float32", 0)
+
+
+# ---------------------------------------------------------------- the best of several
+
+
+def measured(monkeypatch, speeds, load, cores=4):
+    """What `peak_of_several` says of these rounds."""
+    rounds = iter(speeds)
+    monkeypatch.setattr(peak, "APART", 0.0)
+    monkeypatch.setattr(peak, "speeds", lambda *arguments: next(rounds))
+    monkeypatch.setattr(peak, "_load", lambda: (load, cores))
+    return peak.peak_of_several("float32", 2)
+
+
+def test_the_best_of_several_measurements_counts(monkeypatch):
+    best, busy = measured(monkeypatch, [[1.0, 0.9], [1.1, 1.0], [0.9, 1.0], [1.0, 1.0], [1.0, 1.05]], 0.3)
+    assert (best, busy) == (1.1, "")
+
+
+@pytest.mark.parametrize(
+    ("speeds", "load", "reason"),
+    [([0.4, 0.5], 0.1, "a typical round has 5. % of the best's speed"), ([1.0, 1.0], 3.5, "a load of 3.5 on 4 cores")],
+)
+def test_a_busy_machine_is_told(monkeypatch, speeds, load, reason):
+    best, busy = measured(monkeypatch, [[1.0], speeds, speeds, speeds, speeds], load)
+    assert best == 1.0
+    assert re.search(rf"the machine is busy \({reason}", busy)
+
+
+def test_systems_without_a_load_are_not_busy(monkeypatch):
+    monkeypatch.delattr(peak.os, "getloadavg")
+    assert peak._load()[0] == 0.0
