@@ -29,6 +29,7 @@ from fastbp.losses.numbers import *
 from fastbp.model.fold import fold
 from fastbp.model.loading import load
 from fastbp.model.sequential import Sequential
+from fastbp.model.trainable import TrainableNetwork
 from fastbp.optimizers.adam import *
 from fastbp.optimizers.adaptive import *
 from fastbp.optimizers.layerwise import *
@@ -87,6 +88,7 @@ __all__ += regularizers.__all__
 __all__ += schedules.cycles.__all__
 __all__ += schedules.decay.__all__
 
+explain_arguments([TrainableNetwork])
 explain_arguments(item for name, item in list(vars().items()) if name in __all__ and isinstance(item, type))
 
 

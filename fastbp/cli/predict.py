@@ -24,6 +24,8 @@ from fastbp.util.types import Array
 
 def predict(model_path: str, data: str, output: str | None) -> int:
     """Run `fastbp predict`: one prediction per row, printed or written to ``output`` (.csv, .npy or .npz)."""
+    if output is None and sys.stdout is None:
+        raise ValueError("there is no standard output to print predictions to: name a file with --output")
     if output is not None:
         check_output(Path(output), [model_path, data])
         if Path(output).suffix not in (".csv", ".npy", ".npz"):

@@ -49,7 +49,9 @@ def train(job: TrainJob) -> int:
     check_output(job.path, [job.data])
     check_model_output(job.path, job.data, job.output is not None)
     if job.plot is not None:
-        check_output(Path(job.plot), [job.data, job.path])
+        check_output(Path(job.plot), [job.data])
+        if Path(job.plot).resolve() == job.path.resolve():
+            raise ValueError(f"--plot and --output must be two files, got {job.plot} for both: rename one")
         check_picture(job.plot)
     held_out = job.held_out
     data = _read(job)

@@ -90,6 +90,8 @@ class RateSearch:
             ("steepest descent", f"{self.steepest:.1e}"),
             ("a tenth of the minimum", f"{self.tenth_of_minimum:.1e}"),
         ]
+        if self.flat:
+            rows = [("suggestion", "none")]
         return table(("learning rate", ""), rows, caption="RateSearch", notes=[str(self)])
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:

@@ -14,6 +14,7 @@ from threadpoolctl import ThreadpoolController
 from fastbp.data.arrays import Rows
 from fastbp.engine.engine import Engine
 from fastbp.estimators.architecture import OutputDesign
+from fastbp.util.console import tell
 from fastbp.util.types import Array
 
 _CHUNK_BYTES = 1 << 25  # of the activations of a chunk
@@ -108,7 +109,7 @@ def minimize(objective: Objective, weights: list[Array], estimator: Any) -> list
     def print_iteration(intermediate_result: Any) -> None:
         nonlocal iterations
         iterations += 1
-        print(f"Iteration {iterations}, loss = {intermediate_result.fun:.8f}")
+        tell(f"Iteration {iterations}, loss = {intermediate_result.fun:.8f}")
 
     with _blas().limit(limits=1):
         result = scipy.optimize.minimize(

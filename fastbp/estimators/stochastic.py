@@ -13,6 +13,7 @@ from fastbp.estimators.validation import Validation
 from fastbp.training.batch_norm_statistics import renew_statistics
 from fastbp.training.hooks import epoch_hook, hook
 from fastbp.training.progress import Progress
+from fastbp.util.console import tell
 
 if TYPE_CHECKING:
     from fastbp.spec import Report
@@ -113,7 +114,7 @@ class Stochastic:
             estimator.loss_curve_.append(loss)
             self.epoch, self.step = estimator.n_iter_, self.trainer.step
             if estimator.verbose:
-                print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")
+                tell(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")
             self._count()
             if self.sgd and estimator.learning_rate == "invscaling":
                 self._set_rate(estimator.learning_rate_init / (estimator.t_ + 1) ** estimator.power_t)
@@ -197,4 +198,4 @@ class Stochastic:
 
     def _say(self, message: str) -> None:
         if self.estimator.verbose:
-            print(message)
+            tell(message)

@@ -9,6 +9,7 @@ from sklearn.metrics import check_scoring
 
 from fastbp.data.arrays import Rows
 from fastbp.estimators.architecture import OutputDesign
+from fastbp.util.console import tell
 from fastbp.util.types import Array
 
 
@@ -45,7 +46,7 @@ class Validation:
         score = self._score(estimator, outputs, loss)
         self.note(estimator, score, loss)
         if estimator.verbose:
-            print(f"Validation score: {score:f}")
+            tell(f"Validation score: {score:f}")
         return score
 
     def note(self, estimator: Any, score: float, loss: float) -> None:

@@ -12,10 +12,11 @@ from fastbp.util.foreign_names import never_called
 
 
 def explain_arguments(classes: Iterable[type]) -> None:
-    """Let the constructors of these classes name the argument that was meant instead of an unknown one."""
+    """Let the constructors of these classes, and `compile`, name the argument that was meant by an unknown one."""
     for kind in classes:
-        if "__init__" in vars(kind):
-            kind.__init__ = _explained(kind.__init__)  # type: ignore[misc]
+        for name in ("__init__", "compile"):
+            if name in vars(kind):
+                setattr(kind, name, _explained(getattr(kind, name)))
 
 
 def _explained(init: Any) -> Any:
@@ -25,12 +26,13 @@ def _explained(init: Any) -> Any:
         return init
 
     @functools.wraps(init)
-    def explained(self: Any, *args: Any, **options: Any) -> None:
+    def explained(self: Any, *args: Any, **options: Any) -> Any:
         try:
-            init(self, *args, **options)
+            return init(self, *args, **options)
         except TypeError:
             for name in options.keys() - set(names):
-                raise TypeError(f"{type(self).__name__} has no argument {name!r}{_remedy(name, names)}") from None
+                what = type(self).__name__ if init.__name__ == "__init__" else init.__name__
+                raise TypeError(f"{what} has no argument {name!r}{_remedy(name, names)}") from None
             raise
 
     return explained

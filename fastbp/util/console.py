@@ -73,6 +73,13 @@ def say(message: str, stream: TextIO | None = None) -> None:
     target.flush()
 
 
+def tell(message: str) -> None:
+    """Print a line to standard output; never raises."""
+    target = Tolerant(sys.stdout)
+    target.write(message + "\n")
+    target.flush()
+
+
 def usable(stream: Any) -> bool:
     """Whether there is a stream to write to, open as far as it says."""
     return stream is not None and not getattr(stream, "closed", False)

@@ -107,6 +107,8 @@ def test_a_stream_that_is_missing(monkeypatch, folder, capsys, name):
     out, err = capsys.readouterr()
     assert "nowhere" not in out
     assert ("nowhere" in err) == (name == "stdout")
+    assert run("predict", "numbers.safetensors", "numbers.csv") == (2 if name == "stdout" else 0)
+    assert ("name a file with --output" in capsys.readouterr().err) == (name == "stdout")
 
 
 # ---------------------------------------------------------------- rows, columns, the learning rate

@@ -87,6 +87,14 @@ def test_the_data_are_never_replaced_by_what_is_made_of_them(folder, capsys):
     assert "it is the file to read" in capsys.readouterr().err
 
 
+def test_the_picture_and_the_model_are_two_files(folder, capsys):
+    pytest.importorskip("matplotlib")
+    assert train("sales.2023.csv", "-o", "m.png", "--plot", "./m.png") == 2
+    assert "must be two files" in capsys.readouterr().err
+    assert train("sales.2023.csv", "--plot", "sales.2023.csv") == 2
+    assert not list(folder.glob("*.safetensors"))
+
+
 def test_an_export_replaces_a_file_only_if_named(folder, capsys):
     assert train("sales.2023.csv", "-o", "shop.safetensors") == 0
     (folder / "shop.py").write_text("import this\n", encoding="utf-8")

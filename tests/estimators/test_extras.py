@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import sys
 import warnings
 from typing import Any
 
@@ -418,3 +420,13 @@ def test_networks_that_cannot_go_on() -> None:
             classifier(solver=solver).fit(X, Y, sample_weight=np.zeros(len(Y)))
     with pytest.raises(ValueError, match="early_stopping=True"), warnings.catch_warnings():
         classifier(early_stopping=True).partial_fit(X, Y, classes=np.unique(Y))
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+@pytest.mark.parametrize("stream", [None, io.TextIOWrapper(io.BytesIO())], ids=["none", "closed"])
+def test_messages_need_no_standard_output(monkeypatch, stream, solver):
+    if stream is not None:
+        stream.close()
+    monkeypatch.setattr(sys, "stdout", stream)
+    own = classifier(solver=solver, verbose=True, max_iter=3, early_stopping=solver == "adam").fit(X, Y)
+    assert own.n_iter_ == 3

@@ -43,6 +43,10 @@ CALLS = {
     "p": (lambda: fastbp.Dropout(p=0.5), "'rate'"),
     "input_dim": (lambda: fastbp.Sequential([fastbp.Dense(1)], input_dim=3), "'input_size'"),
     "unknown": (lambda: fastbp.EarlyStopping(early=3), "no argument 'early', only monitor, min_delta, patience"),
+    "compile": (
+        lambda: fastbp.Sequential([fastbp.Dense(1)]).compile("adam", criterion="mse"),
+        "compile has no argument 'criterion': did you mean 'loss'",
+    ),
     "batch hook": (lambda: fastbp.LambdaCallback(on_batch_end=print), "'on_batch_end', which is never called"),
     "no hook": (lambda: fastbp.LambdaCallback(on_epoch_edn=print), "'on_epoch_end'"),
 }
