@@ -24,7 +24,7 @@ from fastbp.datasets import Split
 from fastbp.plots.figures import check_picture
 from fastbp.preprocessing.column_rules import Numeric
 from fastbp.preprocessing.preprocessor import Preprocessor
-from fastbp.util.console import say
+from fastbp.util.console import say, tell
 from fastbp.util.types import Array
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def train(job: TrainJob) -> int:
     model = build(job, X.shape[1], y, preprocessor)
     _print_header(job, data, preprocessor, model)
     _warm_up(job, X, y, preprocessor)
-    print(_training_options(job), flush=True)
+    tell(_training_options(job))
     picture = None
     if job.plot is not None:
         soft = soft_targets(y_test, preprocessor, job.recipe)
@@ -172,15 +172,15 @@ def _print_header(job: TrainJob, data: TrainingData, preprocessor: Preprocessor,
     rows = f"{data.train.rows:,} training rows, {data.test.rows:,} test rows"
     features = sum(rule.width > 0 for rule in preprocessor.rules)
     n_weights = sum(w.size for w in model.get_weights())
-    print(f"{job.data}: {rows}, {counted(features, 'feature')}, {kind}")
+    tell(f"{job.data}: {rows}, {counted(features, 'feature')}, {kind}")
     if any(not isinstance(rule, Numeric) or rule.missing for rule in preprocessor.rules):
-        print(preprocessor)
+        tell(str(preprocessor))
     if preprocessor.cardinalities:
         layer = cast(fastbp.ColumnEmbedding, model.layers[0])
         names = preprocessor.feature_names
         embedded = ", ".join(f"{names[column]} to {width}" for column, _, width in layer.tables)
-        print(f"embeddings: {embedded} dimensions")
-    print(f"network {'-'.join(map(str, sizes))} {job.activation}, {n_weights:,} weights")
+        tell(f"embeddings: {embedded} dimensions")
+    tell(f"network {'-'.join(map(str, sizes))} {job.activation}, {n_weights:,} weights")
 
 
 def _training_options(job: TrainJob) -> str:
@@ -200,18 +200,18 @@ def _print_report(
     outcome: Outcome,
 ) -> None:
     name, value = score(preprocessor, model.predict(test[0]), test[1])
-    print(f"test {name:<10}{value}")
+    tell(f"test {name:<10}{value}")
     if outcome.interrupted:
-        print(f"interrupted after {outcome.seconds:.2f} s: saved the model of the last finished step")
+        tell(f"interrupted after {outcome.seconds:.2f} s: saved the model of the last finished step")
     else:
         rate = n * outcome.epochs / outcome.seconds
         flops = rate * step_flops(dense_sizes(model), 1)
-        print(f"{'time':<15}{outcome.seconds:.2f} s for {counted(outcome.epochs, 'epoch')}")
-        print(f"{'samples/s':<15}{rate:,.0f}")
-        print(f"{'speed':<15}{flops / 1e9:.1f} GFLOP/s{_share_of_peak(flops, job.threads)}")
-    print(f"{'model':<15}{job.path}")
+        tell(f"{'time':<15}{outcome.seconds:.2f} s for {counted(outcome.epochs, 'epoch')}")
+        tell(f"{'samples/s':<15}{rate:,.0f}")
+        tell(f"{'speed':<15}{flops / 1e9:.1f} GFLOP/s{_share_of_peak(flops, job.threads)}")
+    tell(f"{'model':<15}{job.path}")
     if job.plot is not None:
-        print(f"{'plot':<15}{job.plot}")
+        tell(f"{'plot':<15}{job.plot}")
 
 
 def _share_of_peak(flops: float, threads: int | None) -> str:

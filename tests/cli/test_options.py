@@ -111,6 +111,20 @@ def test_a_stream_that_is_missing(monkeypatch, folder, capsys, name):
     assert ("name a file with --output" in capsys.readouterr().err) == (name == "stdout")
 
 
+class Gone(io.StringIO):
+    """A pipe whose reader has exited."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+
+def test_training_goes_on_when_nobody_reads_its_output(monkeypatch, folder):
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Gone())
+        assert run("train", "numbers.csv", "--target", "y", "--epochs", "2") == 0
+    assert (folder / "numbers.safetensors").exists()
+
+
 # ---------------------------------------------------------------- rows, columns, the learning rate
 
 
