@@ -108,7 +108,8 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         self
             The fitted estimator.
         """
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
+        with self._turns.fit():
+            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, held_out: tuple[Any, Any, Any], incremental: bool) -> Any:
         self._validate_params()
@@ -128,10 +129,11 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         batch_size = min(200 if self.batch_size == "auto" else self.batch_size, given.X.shape[0])
         weight = batch_size * (1.0 if given.weight is None else float(given.weight.mean()) or 1.0)
         self._network(given.X.shape[1], sizes, design, dtype, weight, first, random_state)
-        if self.solver == "lbfgs":
-            self._fit_lbfgs(given, design)
-        else:
-            self._fit_stochastic(given, held, design, random_state, incremental)
+        with self.model_.turns.fit():
+            if self.solver == "lbfgs":
+                self._fit_lbfgs(given, design)
+            else:
+                self._fit_stochastic(given, held, design, random_state, incremental)
         return self
 
     def _check_data(self, X: Any, y: Any, sample_weight: Any, incremental: bool, first: bool) -> Given:
@@ -241,10 +243,11 @@ class BaseMLP(Weights, BaseEstimator, ABC):
             model.compile(optimizer, design.loss)
         optimizer, loss = model.optimizer, model.loss
         reported = c / design.loss_scale if optimizer.weight_decay_on == "kernels" and self.alpha else 0.0
-        model.trainer.engine.configure(
-            loss.rule, optimizer.rule, loss_parameters=loss.parameters,
-            update_spec=optimizer.update_spec._replace(reported_decay=reported),
-        )  # fmt: skip
+        with model.turns.state:
+            model.trainer.engine.configure(
+                loss.rule, optimizer.rule, loss_parameters=loss.parameters,
+                update_spec=optimizer.update_spec._replace(reported_decay=reported),
+            )  # fmt: skip
 
     def _optimizer_object(self) -> optimizers.Optimizer:
         solver, rate = self.solver, self.learning_rate_init
@@ -375,6 +378,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         self._synchronize()
         state = dict(super().__getstate__())
         state.pop("_weight_copies", None)
+        state.pop("_own_turns", None)
         state["_fastbp_version"] = __version__
         return state
 

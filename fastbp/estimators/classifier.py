@@ -213,15 +213,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self
             The estimator.
         """
-        if self.class_weight == "balanced":
-            raise ValueError(
-                "class_weight 'balanced' is not supported for partial_fit, which does not know the class "
-                "frequencies: pass a dict, such as from sklearn.utils.compute_class_weight"
-            )
-        if _check_partial_fit_first_call(self, classes):
-            multilabel = type_of_target(y).startswith("multilabel")
-            self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
+        with self._turns.fit():
+            if self.class_weight == "balanced":
+                raise ValueError(
+                    "class_weight 'balanced' is not supported for partial_fit, which does not know the class "
+                    "frequencies: pass a dict, such as from sklearn.utils.compute_class_weight"
+                )
+            if _check_partial_fit_first_call(self, classes):
+                multilabel = type_of_target(y).startswith("multilabel")
+                self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
+            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
 
     def _check_y(self, y: Array, incremental: bool, first: bool) -> Array:
         if y.ndim == 2 and y.shape[1] == 1:

@@ -129,7 +129,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self
             The estimator.
         """
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
+        with self._turns.fit():
+            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
 
     def _check_y(self, y: Array, incremental: bool, first: bool) -> Array:
         if y.ndim == 2 and y.shape[1] == 1:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastbp.estimators import architecture
 from fastbp.model.sequential import Sequential
+from fastbp.util.turns import Turns
 from fastbp.util.types import Array
 
 
@@ -50,8 +51,21 @@ class Weights:
         if "_weight_copies" not in self.__dict__:
             if "model_" not in self.__dict__:
                 raise AttributeError(f"{type(self).__name__} has no weights yet: call fit first")
-            self._weight_copies = self._from_model()
+            with self._turns.state:
+                if self._trained_elsewhere():
+                    return self._from_model()  # of the moment: kept, they would pass for a change of the user's
+                self._weight_copies = self._from_model()
         return self._weight_copies
+
+    @property
+    def _turns(self) -> Turns:
+        """Of the threads that fit the estimator; made when first asked for, since __init__ sets parameters alone."""
+        turns: Turns = self.__dict__.get("_own_turns") or self.__dict__.setdefault("_own_turns", Turns())
+        return turns
+
+    def _trained_elsewhere(self) -> bool:
+        """Whether another thread fits the estimator now."""
+        return self._turns.owner is not None and not self._turns.mine
 
     def _from_model(self) -> tuple[list[Array], list[Array]]:
         """Kernels and biases of the model."""
@@ -72,7 +86,10 @@ class Weights:
         copies = self.__dict__.get("_weight_copies")
         if copies is None or "model_" not in self.__dict__:
             return
-        for mine, theirs in zip(copies, self._from_model(), strict=True):
-            if len(mine) != len(theirs) or not all(map(np.array_equal, mine, theirs)):
-                self._put(*copies)
+        with self._turns.state:
+            if self._trained_elsewhere() or copies is not self.__dict__.get("_weight_copies"):
                 return
+            for mine, theirs in zip(copies, self._from_model(), strict=True):
+                if len(mine) != len(theirs) or not all(map(np.array_equal, mine, theirs)):
+                    self._put(*copies)
+                    return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,11 +20,10 @@ from fastbp.storage.snapshot import CompileArguments, Snapshot
 from fastbp.training.trainer import Trainer
 from fastbp.util import arguments
 from fastbp.util.arguments import count
+from fastbp.util.turns import Turns
 
 if TYPE_CHECKING:
     from fastbp.engine.engine import Engine
-
-_building = threading.Lock()  # several threads may call a model that is not built yet
 
 
 class Network:
@@ -44,6 +42,7 @@ class Network:
         self._engine: Engine | None = None
         self._arguments: CompileArguments | None = None
         self._trainer: Trainer | None = None
+        self.turns = Turns()
         self._inputs: Inputs | None = None
         self.stop_training = False
         self.metadata: dict[str, str] = {}
@@ -140,7 +139,7 @@ class Network:
         input_size : int
             Number of features.
         """
-        with _building:
+        with self.turns.state:  # several threads may call a model that is not built yet
             if self._engine is None:
                 blocks = blocks_of(self._layers, input_size)
                 engine = make_engine(input_size, blocks, self._dtype.name, self._seed)
@@ -153,6 +152,11 @@ class Network:
 
     def snapshot(self) -> Snapshot:
         """Copies of weights and optimizer states, with the counters: everything needed to continue from here."""
+        with self.turns.state:
+            self.turns.check()
+            return self._snapshot()
+
+    def _snapshot(self) -> Snapshot:
         engine, trainer = self._engine, self._trainer
         weights, states = ([], []) if engine is None else (engine.get_weights(), engine.get_state())
         step, epoch, rate = (0, 0, None) if trainer is None else (trainer.step, trainer.epoch, trainer.rates.changed)
@@ -185,12 +189,14 @@ class Network:
         snapshot : Snapshot
             The result of `snapshot`, whose weights are already set.
         """
-        assert self._engine is not None
-        self._engine.steps_trained = snapshot.steps_trained
-        if self._trainer is not None:
-            self._engine.set_state(snapshot.states)
-            self._trainer.step, self._trainer.epoch = snapshot.step, snapshot.epoch
-            self._trainer.rates.changed = snapshot.learning_rate
+        with self.turns.state:
+            self.turns.wait()
+            assert self._engine is not None
+            self._engine.steps_trained = snapshot.steps_trained
+            if self._trainer is not None:
+                self._engine.set_state(snapshot.states)
+                self._trainer.step, self._trainer.epoch = snapshot.step, snapshot.epoch
+                self._trainer.rates.changed = snapshot.learning_rate
 
     def _compile_arguments(self) -> CompileArguments:
         if self._arguments is None:
@@ -205,10 +211,12 @@ class Network:
     def _set_arguments(self, chosen: CompileArguments) -> None:
         """Train with these arguments from now on, with a fresh optimizer state."""
         losses.check_output(chosen.loss, self._blocks[-1].activation, self._output_size)
-        self._arguments = chosen
-        self._inputs = Inputs(self._input_size, self._output_size, self._dtype, self._layers[0], chosen.loss)
-        if self._engine is not None:
-            self._trainer = self._new_trainer(self._engine, chosen)
+        with self.turns.state:
+            self.turns.wait()
+            self._arguments = chosen
+            self._inputs = Inputs(self._input_size, self._output_size, self._dtype, self._layers[0], chosen.loss)
+            if self._engine is not None:
+                self._trainer = self._new_trainer(self._engine, chosen)
 
     def _adopt(self, engine: Engine, blocks: tuple[Block, ...]) -> None:
         """Take over an engine that has its weights, and the blocks it was built from."""
@@ -221,5 +229,7 @@ class Network:
     def _new_trainer(self, engine: Engine, chosen: CompileArguments) -> Trainer:
         """A trainer with a fresh optimizer state."""
         configure(engine, chosen)
-        epoch = 0 if self._trainer is None else self._trainer.epoch
-        return Trainer(engine, self._blocks, *chosen, seed=self._seed, epoch=epoch)
+        epoch = 0
+        if self._trainer is not None:
+            self._trainer.retired, epoch = True, self._trainer.epoch
+        return Trainer(engine, self._blocks, *chosen, seed=self._seed, epoch=epoch, turns=self.turns)

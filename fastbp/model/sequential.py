@@ -101,6 +101,7 @@ class Sequential(TrainableNetwork):
         engine = self._engine or self.build(rows.shape[1])
         if n_threads is not None:
             n_threads = arguments.threads(n_threads)
+        self.turns.check()
         outputs = np.empty((len(rows), self._output_size), self._dtype)
         if len(rows) * engine.n_parameters <= _ONE_CALL:
             engine.predict(rows, outputs, n_threads=n_threads)
@@ -134,8 +135,9 @@ class Sequential(TrainableNetwork):
         {'loss': 5.0, 'mae': 2.0}
         """
         n_threads = arguments.threads(n_threads)
+        trainer = self._trainer  # before the targets are converted: it knows if they do not fit any more
         feed = self.inputs.feed(X, y, sample_weight)
-        return evaluate(self._trainer_for(feed.first.X.shape[1]), feed, n_threads)
+        return evaluate(trainer or self._trainer_for(feed.first.X.shape[1]), feed, n_threads)
 
     def summary(self) -> str:
         """Table of the layers, their output shapes and parameter counts.
@@ -164,7 +166,10 @@ class Sequential(TrainableNetwork):
         ValueError
             If the input size is not known yet.
         """
-        return self.require_engine("get_weights").get_weights()
+        engine = self.require_engine("get_weights")
+        with self.turns.state:
+            self.turns.check()
+            return engine.get_weights()
 
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
         """Replace all weights by copies of these arrays; the optimizer state is kept.
@@ -191,7 +196,9 @@ class Sequential(TrainableNetwork):
         wanted = parameters(self._blocks)
         values = arrays.arrays(weights, [(p.name, p.shape) for p in wanted], self._dtype, "weights")
         check_statistics(wanted, values)
-        engine.set_weights(values)
+        with self.turns.state:
+            self.turns.wait()
+            engine.set_weights(values)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the model to a safetensors file: weights, layers, optimizer and its state, counters, metadata.

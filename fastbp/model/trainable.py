@@ -167,25 +167,26 @@ class TrainableNetwork(Network):
         >>> model.predict([[2.0]]).round(2)
         array([[5.]], dtype=float32)
         """
-        inputs, epochs = self.inputs, count(epochs, "epochs")
-        feed, held_out = inputs.training_feeds(
-            X, y, sample_weight, class_weight, validation_data, validation_split, epochs, shuffle_window
-        )
-        given = batch_size is not _BATCH_SIZE
-        job = Job(
-            feed,
-            held_out,
-            arguments.batch_size(batch_size, feed.rows, given=given),
-            epochs,
-            arguments.flag(shuffle, "shuffle"),
-            arguments.callbacks(callbacks),
-            wanted(verbose),
-            arguments.threads(n_threads),
-            None if resume_from is None else os.fsdecode(resume_from),
-            arguments.seconds(time_limit, "time_limit"),
-            mixing.check(mixup, feed.first, inputs.loss.name, self._layers[0]),
-        )
-        return fit.fit(self._trainer_for(feed.first.X.shape[1]), job, self)
+        with self.turns.fit():
+            inputs, epochs = self.inputs, count(epochs, "epochs")
+            feed, held_out = inputs.training_feeds(
+                X, y, sample_weight, class_weight, validation_data, validation_split, epochs, shuffle_window
+            )
+            given = batch_size is not _BATCH_SIZE
+            job = Job(
+                feed,
+                held_out,
+                arguments.batch_size(batch_size, feed.rows, given=given),
+                epochs,
+                arguments.flag(shuffle, "shuffle"),
+                arguments.callbacks(callbacks),
+                wanted(verbose),
+                arguments.threads(n_threads),
+                None if resume_from is None else os.fsdecode(resume_from),
+                arguments.seconds(time_limit, "time_limit"),
+                mixing.check(mixup, feed.first, inputs.loss.name, self._layers[0]),
+            )
+            return fit.fit(self._trainer_for(feed.first.X.shape[1]), job, self)
 
     def train_on_batch(self, X: Any, y: Any, *, sample_weight: Any = None) -> float:
         """Make one training step on these rows.
@@ -209,9 +210,13 @@ class TrainableNetwork(Network):
         >>> model.train_on_batch([[1.0]], [[3.0]])
         9.0
         """
-        rows = self.inputs.rows(X, y, sample_weight)
-        trainer = self._trainer or self._trainer_for(rows.X.shape[1])
-        report, loss = trainer.step_on(rows)
+        turns = self.turns
+        with turns.state:
+            if turns.owner is not None or turns.torn:
+                turns.wait()
+            rows = self.inputs.rows(X, y, sample_weight)
+            trainer = self._trainer or self._trainer_for(rows.X.shape[1])
+            report, loss = trainer.step_on(rows)
         if report.status:
             trainer.warn(report, stacklevel=2)
         return loss
@@ -242,9 +247,11 @@ class TrainableNetwork(Network):
         >>> model.gradients([[1.0]], [[3.0]])
         [array([[-6.]], dtype=float32), array([-6.], dtype=float32)]
         """
-        rows = self.inputs.rows(X, y, sample_weight)
-        engine = self._trainer_for(rows.X.shape[1]).engine
-        return list(engine.gradients(rows.X, rows.y, sample_weight=rows.weight)[1])
+        with self.turns.state:
+            self.turns.check()
+            rows = self.inputs.rows(X, y, sample_weight)
+            engine = self._trainer_for(rows.X.shape[1]).engine
+            return list(engine.gradients(rows.X, rows.y, sample_weight=rows.weight)[1])
 
     @property
     def learning_rate(self) -> float:
@@ -264,7 +271,9 @@ class TrainableNetwork(Network):
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        self.trainer.learning_rate = value
+        with self.turns.state:
+            self.turns.wait()
+            self.trainer.learning_rate = value
 
     def _trainer_for(self, width: int) -> Trainer:
         """The trainer, built now if this is the first X."""

@@ -23,16 +23,20 @@ def renew_statistics(trainer: Trainer, rows: Rows | Iterable[Rows], batch_size: 
     statistics; weights, optimizer states and counters are restored afterwards. Batches of one row, which have no
     variance, are skipped. As PyTorch's update_bn. Does nothing if no layer has statistics.
     """
+    momenta = dict(_statistics(trainer.engine.specs))
+    if momenta:
+        with trainer.turns.state:  # nobody else shall see the weights meanwhile
+            _renew(trainer, momenta, [rows] if isinstance(rows, Rows) else rows, batch_size)
+
+
+def _renew(trainer: Trainer, momenta: dict[int, float], parts: Iterable[Rows], batch_size: int) -> None:
     engine = trainer.engine
-    momenta = dict(_statistics(engine.specs))
-    if not momenta:
-        return
     weights, states, steps = engine.get_weights(), engine.get_state(), engine.steps_trained
     sums = {place: np.zeros(weights[place].shape) for place in momenta}
     scalars, losses, batches = trainer.rates.of(trainer.step, 1).copy(), np.zeros(1), 0
     scalars[:, 0] = 0.0
     empty = [np.zeros_like(W) if place in momenta else W for place, W in enumerate(weights)]
-    for X, y, weight, order in _batches([rows] if isinstance(rows, Rows) else rows, batch_size):
+    for X, y, weight, order in _batches(parts, batch_size):
         engine.set_weights(empty)
         bounds = np.array([0, len(order)])
         if len(order) == 1 or engine.train(X, y, order, bounds, scalars, losses, sample_weight=weight).status:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +14,14 @@ import numpy.typing as npt
 from fastbp import metrics
 from fastbp.data.arrays import Rows
 from fastbp.data.batch_schedule import Indices, chunk_rows
+from fastbp.data.feeds import Arrays, Feed
 from fastbp.layers.graph import Block
 from fastbp.training.history import DivergenceWarning
 from fastbp.training.learning_rates import Rates
+from fastbp.util.turns import Turns
 from fastbp.util.types import Array
 
 if TYPE_CHECKING:
-    from fastbp.data.feeds import Feed
     from fastbp.engine.engine import Engine
     from fastbp.losses import Loss
     from fastbp.optimizers import Optimizer
@@ -42,7 +43,9 @@ class Trainer:
         *,
         seed: int,
         epoch: int,
+        turns: Turns | None = None,
     ) -> None:
+        self.turns, self.retired = turns or Turns(), False  # retired: the model was compiled again
         self.engine, self.blocks, self.optimizer, self.loss = engine, blocks, optimizer, loss
         self.metrics, self.seed, self.step, self.epoch = measures, seed, 0, epoch
         self._first_rows, self._bounds = np.arange(1), np.zeros(2, np.int64)
@@ -69,6 +72,18 @@ class Trainer:
         scalars: npt.NDArray[np.float64] | None = None,
     ) -> tuple[Report, npt.NDArray[np.float64]]:
         """Run len(bounds) - 1 steps; returns the report and the loss of each. scalars override the optimizer's."""
+        with self.turns.state:
+            return self._train(rows, order, bounds, outputs, n_threads, scalars)
+
+    def _train(
+        self,
+        rows: Rows,
+        order: Indices,
+        bounds: Indices,
+        outputs: Array | None = None,
+        n_threads: int | None = None,
+        scalars: npt.NDArray[np.float64] | None = None,
+    ) -> tuple[Report, npt.NDArray[np.float64]]:
         steps = len(bounds) - 1
         if scalars is None:
             scalars = self.rates.of(self.step, steps)
@@ -89,6 +104,15 @@ class Trainer:
             self.engine.steps_trained = before + done
         return report, losses
 
+    def check(self) -> None:
+        """RuntimeError if the model was compiled again since, or is half of one (see `Turns.check`)."""
+        self.turns.check()
+        if self.retired:
+            raise RuntimeError(
+                "the model was compiled again meanwhile, so its targets may have another form: compile before threads "
+                "start to evaluate"
+            )
+
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next step."""
@@ -106,9 +130,9 @@ class Trainer:
         return order
 
     def step_on(self, rows: Rows) -> tuple[Report, float]:
-        """One step on all these rows; returns the engine's report and the loss before the update."""
+        """One step on all these rows, in the caller's turn; the engine's report and the loss before the update."""
         self._bounds[1] = n = len(rows.X)
-        report, losses = self.train(rows, self.first_rows(n), self._bounds)
+        report, losses = self._train(rows, self.first_rows(n), self._bounds)
         return report, float(losses[0])
 
     def warn(self, report: Report, *, stacklevel: int, epoch: int | None = None) -> None:
@@ -132,10 +156,14 @@ def evaluate(trainer: Trainer, feed: Feed, n_threads: int | None) -> dict[str, f
     engine, width = trainer.engine, trainer.engine.output_size
     total, weight = 0.0, 0.0
     states = [metric.start() for metric in trainer.metrics]
-    with closing(feed.parts(chunk_rows(2.0 * engine.n_parameters, most_rows(trainer)))) as parts:
+    # Weights of one step for all rows; but reading a source runs the user's code, which must not hold others up.
+    still = trainer.turns.state if isinstance(feed, Arrays) else nullcontext()
+    with still, closing(feed.parts(chunk_rows(2.0 * engine.n_parameters, most_rows(trainer)))) as parts:
         for X, y, w in parts:
             outputs = np.empty((len(X), width), X.dtype) if trainer.metrics else None
-            loss = engine.evaluate(X, y, sample_weight=w, outputs=outputs, n_threads=n_threads)
+            with trainer.turns.state:
+                trainer.check()
+                loss = engine.evaluate(X, y, sample_weight=w, outputs=outputs, n_threads=n_threads)
             share = float(len(X)) if w is None else float(w.sum(dtype=np.float64))
             total, weight = total + share * loss, weight + share
             if outputs is not None:
