@@ -2,16 +2,81 @@
 
 from __future__ import annotations
 
+import _thread
+import os
+import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable
-from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 ENABLED = True
-# Seconds to wait for the thread when stopped early, as by Ctrl-C; it cannot be interrupted while it reads.
-_PATIENCE = 5.0
+# Seconds to wait for the thread when stopped early; it cannot be interrupted while it reads. After Ctrl-C the user is
+# not kept waiting.
+PATIENCE, INTERRUPTED_PATIENCE = 5.0, 0.1
+# Seconds in which a thread that was started must have begun; it never does if there is no memory for its first frame.
+START = 20.0
+
+
+class _Handover(Generic[T]):
+    """What the two threads share: a slot for one item, and what became of the thread.
+
+    All of it is made beforehand, so that a thread that gets no memory can still say so. There is no global state: a
+    process forked meanwhile has no lock of it to wait for.
+    """
+
+    def __init__(self, make: Callable[[threading.Event], Iterable[T]]) -> None:
+        self.make, self.stop = make, threading.Event()
+        self.made, self.wanted, self.running = (threading.Lock() for _ in range(3))
+        for lock in (self.made, self.wanted):
+            lock.acquire()
+        self.begun = self.ended = False
+        self.items: list[T] = []
+        self.error: BaseException | None = None
+        self.process = os.getpid()
+
+    def work(self) -> None:
+        """Run in the thread."""
+        self.begun = True
+        try:
+            with self.running:
+                for item in self.make(self.stop):
+                    self.items.append(item)
+                    del item  # the caller may free it long before the next is ready
+                    self.made.release()
+                    self.wanted.acquire()
+                    if self.stop.is_set():
+                        return
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.ended = True
+            if self.made.locked():  # else the item before was not even taken
+                self.made.release()
+
+    def await_item(self) -> None:
+        """Wait until there is an item, an error or the end."""
+        start = time.monotonic()
+        while not (self.made.acquire(timeout=0.5) or self.ended):
+            if os.getpid() != self.process:
+                raise RuntimeError(
+                    "this process was forked while the fit read its source in a thread, which is not here: fork before "
+                    "or after fit, or pass arrays"
+                )
+            if not self.begun and time.monotonic() - start > START:
+                raise MemoryError("the thread that reads the source did not begin: there is too little memory for it")
+
+    def close(self) -> None:
+        """Let the thread end, and wait for it for a while."""
+        self.stop.set()
+        if self.wanted.locked():
+            self.wanted.release()
+        if self.begun and not self.ended and os.getpid() == self.process:
+            patience = INTERRUPTED_PATIENCE if _interrupted() else PATIENCE
+            if self.running.acquire(timeout=patience):
+                self.running.release()
 
 
 def ahead(make: Callable[[threading.Event], Iterable[T]]) -> Generator[T, None, None]:
@@ -19,7 +84,8 @@ def ahead(make: Callable[[threading.Event], Iterable[T]]) -> Generator[T, None, 
 
     At most two items exist at a time. An exception raised while preparing an item is re-raised in its place, after the
     items before it. Close the iterator (contextlib.closing) if it may not be exhausted, so that the thread ends; stop
-    is then set, which long-running producers should check.
+    is then set, which long-running producers should check. Where no thread can be started, items are prepared when they
+    are needed.
 
     >>> list(ahead(lambda stop: range(3)))
     [0, 1, 2]
@@ -27,44 +93,44 @@ def ahead(make: Callable[[threading.Event], Iterable[T]]) -> Generator[T, None, 
     if not ENABLED:
         yield from make(threading.Event())
         return
-    made: SimpleQueue[tuple[str, Any]] = SimpleQueue()
-    wanted, stop = threading.Semaphore(0), threading.Event()
-    # The thread shares no global state: a process forked meanwhile has no lock of it to wait for.
-    thread = threading.Thread(target=_work, args=(make, made, wanted, stop), name="fastbp-prefetch", daemon=True)
+    shared = _Handover(make)
     try:  # try before start: Ctrl-C may arrive right after it
-        thread.start()
+        if not _started(shared):
+            yield from make(shared.stop)
+            return
         while True:
-            what, value = made.get()
-            if what == "end":
-                break
-            if what == "error":
+            shared.await_item()
+            if shared.items:
+                item = shared.items.pop()
+                shared.wanted.release()
+                yield item
+                del item
+            elif shared.error is not None:
                 try:
-                    raise value
+                    raise shared.error
                 finally:
-                    del value  # break the reference cycle of error and frame
-            wanted.release()
-            yield value
-    finally:
-        stop.set()
-        wanted.release()
-        if thread.ident is not None:
-            thread.join(_PATIENCE)
-
-
-def _work(
-    make: Callable[[threading.Event], Iterable[Any]],
-    made: SimpleQueue[tuple[str, Any]],
-    wanted: threading.Semaphore,
-    stop: threading.Event,
-) -> None:
-    try:
-        for item in make(stop):
-            made.put(("item", item))
-            del item  # the caller may free it long before the next is ready
-            wanted.acquire()
-            if stop.is_set():
+                    shared.error = None  # break the reference cycle of error and frame
+            else:
                 return
-    except BaseException as error:
-        made.put(("error", error))
-    else:
-        made.put(("end", None))
+    finally:
+        shared.close()
+
+
+def _started(shared: _Handover[Any]) -> bool:
+    """Whether the thread could be started. `threading.Thread` would wait for ever for one that gets no memory."""
+    try:
+        _thread.start_new_thread(shared.work, ())
+    except (RuntimeError, MemoryError):
+        return False
+    return True
+
+
+def _interrupted() -> bool:
+    """Whether Ctrl-C is why the iterator is closed."""
+    error: BaseException | None = sys.exc_info()[1]
+    seen = 0
+    while error is not None and seen < 100:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error, seen = error.__context__, seen + 1
+    return False

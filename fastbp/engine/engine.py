@@ -128,7 +128,7 @@ class Engine:
 
     def warm_up(self) -> None:
         """Compile, or load from the cache, what a step runs, which the first step would else do."""
-        warm_up.ready(self.dtype.name, THREADS.limit(None) > 1)
+        warm_up.ready(self.dtype.name, THREADS.parallel())
 
     @property
     def n_parameters(self) -> int:
@@ -171,7 +171,7 @@ class Engine:
     def _workers(self, batch: int, wanted: int | None) -> int:
         """One worker for small steps: launching and barriers would cost more than a second one brings."""
         worthwhile = batch * self._multiply_adds // (len(self._layers) * WORTH_SHARING)
-        return min(worthwhile, THREADS.limit(wanted)) if worthwhile > 1 else 1
+        return THREADS.startable(min(worthwhile, THREADS.limit(wanted))) if worthwhile > 1 else 1
 
     def _inputs(self, X: Rows) -> dict[str, Array]:
         if isinstance(X, SparseRows):
@@ -214,6 +214,8 @@ class Engine:
             self.steps_trained += int(space.sync[parallel.STEPS])
             self.steps_since_compile += int(space.sync[parallel.STEPS])
         status = int(space.sync[parallel.STATUS] or space.sync[parallel.STATUS + 1])
+        if status > 0 and self._update_spec.accumulation > 1:
+            self.parameters.copy_at(-1)[:] = 0  # what is infinite shall not be added to, nor be saved
         return Report(int(space.sync[parallel.STEPS]), (status < 0) + 2 * (status > 0), max(status, 0) - 1)
 
     def _train_with_muon(self, X: Rows, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array,

@@ -1,16 +1,23 @@
-"""The threads that do a slice of work: one parallel slice at a time."""
+"""The threads that do a slice of work: one parallel slice at a time.
+
+Where the system refuses a thread, as containers and RLIMIT_NPROC do, OpenMP ends the process and Numba's own layer
+waits for ever. So as many threads as a slice wants are started, and ended, before the first slice of a thread.
+"""
 
 from __future__ import annotations
 
+import _thread
 import os
 import threading
+import time
 import warnings
+from typing import Any
 
 import numpy as np
 
 from fastbp.engine.memory import address
 from fastbp.isa.targets.detect import usable_cores
-from fastbp.kernels import entries, jit
+from fastbp.kernels import entries, forks, jit  # noqa: F401  forks: what it registers
 from fastbp.kernels.schema.context import OWN, SHARED
 
 Array = np.ndarray
@@ -25,11 +32,12 @@ class Threads:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.forked = False
+        self.started = threading.local()  # n: of this thread, each of which has OpenMP's threads of its own
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
     def _after_fork(self) -> None:
-        self.lock, self.forked = threading.Lock(), True
+        self.lock, self.forked, self.started = threading.Lock(), True, threading.local()
 
     def limit(self, wanted: int | None) -> int:
         """How many workers a slice may have."""
@@ -43,6 +51,33 @@ class Threads:
                           f"Set NUMBA_NUM_THREADS={wanted} before the first import.", RuntimeWarning, stacklevel=4)
         return min(wanted, most)
 
+    def startable(self, wanted: int) -> int:
+        """As many workers as wanted, or one, with a warning, if the system does not give so many threads."""
+        if wanted == 1 or wanted <= getattr(self.started, "n", 1) or self._start(wanted):
+            return wanted
+        if not getattr(self.started, "warned", False):
+            self.started.warned = True
+            warnings.warn("the system gives this process too few threads, so training goes on with one worker: raise "
+                          "the limit (ulimit -u, or the container's pids), or pass n_threads=1", RuntimeWarning,
+                          stacklevel=4)
+        return 1
+
+    def _start(self, wanted: int) -> bool:
+        """Whether this thread may start so many workers."""
+        if getattr(self.started, "refused", wanted + 1) <= wanted:
+            return False
+        # Numba starts all it may, where it starts them itself.
+        if can_start(wanted if jit.threads_are_launched() else jit.max_threads()):
+            self.started.n = wanted
+            return True
+        self.started.refused = wanted
+        return False
+
+    def parallel(self) -> bool:
+        """Whether a slice may have several workers."""
+        most = self.limit(None)
+        return most > 1 and (most <= getattr(self.started, "n", 1) or self._start(most))
+
     def run(self, dtype: str, context: Array, workers: int) -> None:
         entry, own = entries.entry("worker", dtype), address(context) + FIRST_WORKER
         if workers == 1:
@@ -55,6 +90,36 @@ class Threads:
     def address(piece: str, dtype: str) -> int:
         """Where a piece of compiled code is; 0 without the JIT."""
         return int(entries.entry(piece, dtype).address) if jit.JIT else 0
+
+
+def can_start(workers: int) -> bool:
+    """Whether workers - 1 threads can be started beside this one, and one to spare for what else the process does."""
+    go, before = _thread.allocate_lock(), _tasks()
+    go.acquire()
+    started = True
+    try:
+        for _ in range(workers):
+            _thread.start_new_thread(_wait_for, (go,))
+    except (RuntimeError, MemoryError):
+        started = False
+    finally:
+        go.release()
+    end = time.monotonic() + 1.0
+    while _tasks() > before and time.monotonic() < end:  # they count until they are gone
+        time.sleep(0.001)
+    return started
+
+
+def _wait_for(go: Any) -> None:
+    with go:
+        pass
+
+
+def _tasks() -> int:
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return 0
 
 
 THREADS = Threads()

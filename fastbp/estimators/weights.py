@@ -87,7 +87,8 @@ class Weights:
         if copies is None or "model_" not in self.__dict__:
             return
         with self._turns.state:
-            if self._trained_elsewhere() or copies is not self.__dict__.get("_weight_copies"):
+            copies = self.__dict__.get("_weight_copies")
+            if copies is None or self._trained_elsewhere():
                 return
             for mine, theirs in zip(copies, self._from_model(), strict=True):
                 if len(mine) != len(theirs) or not all(map(np.array_equal, mine, theirs)):

@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 from fastbp.isa.microkernels import SLOTS
 from fastbp.kernels.jit import callback, parallel
 from fastbp.kernels.microkernels import PORTABLE, table_float32, table_float64
+from fastbp.kernels.notice import label
 from fastbp.kernels.passes.array_update import update_float32 as update_array_float32
 from fastbp.kernels.passes.array_update import update_float64 as update_array_float64
 from fastbp.kernels.peak import repeat_float32, repeat_float64
@@ -83,7 +84,8 @@ def entry(name: str, dtype: str) -> Any:
     if name == "launcher" and dtype != "float32":
         return entry(name, "float32")
     make = parallel if name == "launcher" else callback
-    return make(FUNCTIONS[name][dtype], types.void(*[types.int64] * ARGUMENTS[name]))
+    signature = types.void(*[types.int64] * ARGUMENTS[name])
+    return make(FUNCTIONS[name][dtype], signature, label((name, dtype)))
 
 
 @cache

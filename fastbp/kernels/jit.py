@@ -28,6 +28,7 @@ from numba.core import config, event
 
 from fastbp import isa
 from fastbp.isa.targets.detect import usable_cores
+from fastbp.kernels.notice import Single
 from fastbp.kernels.parts import EntryCompiler, PartCompiler
 from fastbp.spec import KINDS
 
@@ -37,11 +38,11 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract", "nsz
 UNUSED_DAYS = 60
 # What the first compilation takes, on one core or on several.
 SECONDS = 10 if usable_cores() > 1 else 20
-NOTICE = f"fastbp: compiling its kernels for this machine, which happens once (about {SECONDS} s) ..."
 # Lines as sha256sum writes them, only ever appended to: a file is whole if any of its lines fits. So processes that
 # race for an entry, whose code may differ, do not undo each other's lines.
 DIGESTS = "sha256"
 _lock = threading.RLock()
+users_cache_dir = config.CACHE_DIR  # Numba's own, while ours is in its place
 _copies: list[tempfile.TemporaryDirectory[str]] = []
 
 
@@ -123,14 +124,22 @@ def source_hash() -> str:
 
 
 def _private(folder: Path) -> bool:
-    """Whether only this user can write to the folder and everything above it."""
+    """Whether nobody but this user, and root, can replace the folder or what is in it.
+
+    A folder that everyone may write to is no danger where it is sticky, as /tmp is: there nobody can rename or remove
+    what another one owns. So what lies next below it must be this user's.
+    """
     if os.name != "posix":
         return True
+    below: os.stat_result | None = None
     for place in (folder, *folder.resolve().parents):
         with contextlib.suppress(OSError):
-            mode = place.stat().st_mode
-            if mode & stat.S_IWOTH:
-                return False
+            found = place.stat()
+            if found.st_mode & stat.S_IWOTH:
+                owned = below is None or below.st_uid in (os.geteuid(), 0)
+                if not (found.st_mode & stat.S_ISVTX and owned):
+                    return False
+            below = found
     return True
 
 
@@ -142,10 +151,12 @@ def cache_dir() -> Path | None:
         root = Path(base) if base else Path.home() / ".cache"
         folder = root / "fastbp" / source_hash()
         if not _private(root):
-            raise PermissionError(f"{root}, or a folder that it is in, is writable by everyone")
+            raise PermissionError(f"{root}, or a folder that it is in, is writable by everyone or another user's")
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             folder.chmod(0o700)
+            if not _private(folder):
+                raise PermissionError(f"{folder}, or a folder that it is in, is another user's")
             tempfile.TemporaryFile(dir=folder).close()
             os.utime(folder)
             _forget_unused(folder)
@@ -172,14 +183,19 @@ def _forget_unused(current: Path) -> None:
         with contextlib.suppress(OSError):
             if other != current and other.stat().st_mtime < limit:
                 shutil.rmtree(other, ignore_errors=True)
+    for part in current.glob("*/*.tmp.*"):  # of processes that were killed while they wrote
+        with contextlib.suppress(OSError):
+            if part.stat().st_mtime < time.time() - 3600:
+                part.unlink()
 
 
 @contextlib.contextmanager
 def _cached() -> Iterator[None]:
     """Points Numba's cache at our folder while an entry of ours is compiled or loaded."""
     folder = cache_dir()
+    global users_cache_dir
     with _lock:
-        before = config.CACHE_DIR
+        before = users_cache_dir = config.CACHE_DIR
         try:
             if folder is not None:
                 config.CACHE_DIR = str(folder)
@@ -188,22 +204,7 @@ def _cached() -> Iterator[None]:
             config.CACHE_DIR = before
 
 
-class Notice(event.Listener):  # type: ignore[misc]
-    """Says once that compilation began: Numba runs no pass for what it loads from the cache."""
-
-    def __init__(self) -> None:
-        self.given = False
-
-    def on_start(self, event: Any) -> None:
-        if not self.given:
-            self.given = True
-            print(NOTICE, file=sys.stderr, flush=True)
-
-    def on_end(self, event: Any) -> None:
-        pass
-
-
-_notice = Notice()
+NOTICE = Single()
 
 
 def _code_files(folder: Path, function: Callable) -> Iterator[Path]:
@@ -236,7 +237,18 @@ def cache_is_shared() -> bool:
 
 def be_quiet() -> None:
     """No notice: another process has given it."""
-    _notice.given = True
+    NOTICE.silent = True
+
+
+@contextlib.contextmanager
+def announced() -> Iterator[None]:
+    """No notice of single entries in this thread: one of all of them is given."""
+    before = getattr(NOTICE.quiet, "on", False)
+    NOTICE.quiet.on = True
+    try:
+        yield
+    finally:
+        NOTICE.quiet.on = before
 
 
 def _whole_files(folder: Path, function: Callable) -> set[str]:
@@ -256,7 +268,7 @@ def _whole_files(folder: Path, function: Callable) -> set[str]:
     return set()
 
 
-def _entry(function: Callable, decorate: Callable[[bool], Any]) -> Any:
+def _entry(function: Callable, decorate: Callable[[bool], Any], what: str) -> Any:
     """Compiles or loads an entry; a cache that cannot be read is thrown away once, with a warning.
 
     Ctrl-C arrives when the current call of the compiler returns. Nothing of an entry is kept before all of it is
@@ -268,7 +280,8 @@ def _entry(function: Callable, decorate: Callable[[bool], Any]) -> Any:
             return decorate(False)
         try:
             before = _whole_files(folder, function)
-            with event.install_listener("numba:run_pass", _notice):
+            NOTICE.what = what or function.__name__
+            with event.install_listener("numba:run_pass", NOTICE):
                 entry = decorate(True)
             if new := set(_digests(folder, function).values()) - before:
                 with contextlib.suppress(OSError), (folder / DIGESTS).open("ab", buffering=0) as file:
@@ -281,15 +294,15 @@ def _entry(function: Callable, decorate: Callable[[bool], Any]) -> Any:
             return decorate(False)
 
 
-def callback(function: Callable, signature: Any) -> Any:
+def callback(function: Callable, signature: Any, what: str = "") -> Any:
     """A C callback: its address is what serial callers and the parallel entry call."""
     options = {**OPTIONS, "pipeline_class": EntryCompiler}
-    return _entry(function, lambda keep: numba.cfunc(signature, cache=keep, **options)(function))
+    return _entry(function, lambda keep: numba.cfunc(signature, cache=keep, **options)(function), what)
 
 
-def parallel(function: Callable, signature: Any) -> Any:
+def parallel(function: Callable, signature: Any, what: str = "") -> Any:
     """A function with a parallel region."""
-    return _entry(function, lambda keep: numba.njit(signature, cache=keep, parallel=True, **OPTIONS)(function))
+    return _entry(function, lambda keep: numba.njit(signature, cache=keep, parallel=True, **OPTIONS)(function), what)
 
 
 def max_threads() -> int:
@@ -306,6 +319,13 @@ def threads(n: int) -> Iterator[None]:
         yield
     finally:
         numba.set_num_threads(before)
+
+
+def threads_are_launched() -> bool:
+    """Whether Numba has chosen its threading layer; its own one, "workqueue", has then started all its threads."""
+    from numba.np.ufunc import parallel as layer
+
+    return bool(layer._is_initialized)
 
 
 def threading_layer() -> str:

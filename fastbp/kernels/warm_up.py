@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import selectors
 import subprocess
 import sys
 import threading
@@ -20,16 +21,12 @@ from typing import NamedTuple
 from fastbp import isa
 from fastbp.isa.targets.detect import usable_cores
 from fastbp.kernels import entries, jit
+from fastbp.kernels.notice import COSTS, Name, Stages
 
-# Seconds that each takes, measured on one core of the machine of docs/performance.md.
-COSTS = {
-    "microkernels": 7.0, "worker": 5.5, "node": 2.4, "update": 2.0, "plain update": 1.5, "peak": 0.5, "launcher": 0.3,
-}  # fmt: skip
 START = 1.0  # of another process
 LONGEST = 600.0  # that this process waits for another one
 CODE = "import sys; sys.path[:] = {path!r}; from fastbp.kernels import warm_up; warm_up.compile_for_another({names!r})"
-Name = tuple[str, str]  # of an entry: what it is and its element type
-_lock = threading.Lock()
+_lock = threading.RLock()
 _ready: set[Name] = set()
 
 
@@ -52,19 +49,40 @@ def ready(dtype: str, parallel: bool) -> None:
 def prepare(names: Sequence[Name]) -> list[Entry]:
     """Compiles what the cache lacks, loads the rest."""
     with _lock:
-        missing = [name for name in names if not jit.is_kept(entries.FUNCTIONS[name[0]][name[1]])]
+        missing = [name for name in names if name not in _ready
+                   and not jit.is_kept(entries.FUNCTIONS[name[0]][name[1]])]
         shares = shared_out(missing, usable_cores() if can_start_processes() else 1)
-        with contextlib.ExitStack() as stack:
-            others = [stack.enter_context(process(share)) for share in shares[1:]]
-            done = [compiled(name, True) for name in (shares[0] if shares else [])]
-            for other in others:
-                done += reported(other)
+        stages = Stages(missing, [cost(share) + START * (i > 0) for i, share in enumerate(shares)])
+        with jit.announced():
+            done = _compiled_beside(shares, stages)
         known = {(entry.name, entry.dtype) for entry in done}
-        for name in names:  # what others have compiled is loaded now; what they have not is compiled
-            entry = compiled(name, name in missing and name not in known)
-            done += [] if name in known else [entry]
+        with jit.announced() if missing else contextlib.nullcontext():
+            for name in names:  # what others have compiled is loaded now; what they have not is compiled
+                entry = compiled(name, name in missing and name not in known)
+                if name in missing and name not in known:
+                    stages.entry(name)
+                done += [] if name in known else [entry]
         _ready.update(names)
         return done
+
+
+def _compiled_beside(shares: Sequence[Sequence[Name]], stages: Stages) -> list[Entry]:
+    """The first share by this process, the others by processes of their own."""
+    done = []
+    with contextlib.ExitStack() as stack:
+        others = [stack.enter_context(process(share)) for share in shares[1:]]
+        for name in shares[0] if shares else []:
+            done.append(compiled(name, True))
+            stages.entry(name)
+        for other in others:
+            for entry in reported(other):
+                done.append(entry)
+                stages.entry((entry.name, entry.dtype))
+    return done
+
+
+def cost(names: Sequence[Name]) -> float:
+    return sum(COSTS[what] for what, _ in names)
 
 
 def shared_out(names: Sequence[Name], cores: int) -> list[list[Name]]:
@@ -89,7 +107,7 @@ def can_start_processes() -> bool:
 
 
 @contextlib.contextmanager
-def process(share: Sequence[Name]) -> Iterator[subprocess.Popen[str] | None]:
+def process(share: Sequence[Name]) -> Iterator[subprocess.Popen[bytes] | None]:
     """A process that compiles these entries; None if it cannot be started. It is gone when the block is left."""
     folder = jit.cache_dir()
     assert folder is not None
@@ -97,7 +115,7 @@ def process(share: Sequence[Name]) -> Iterator[subprocess.Popen[str] | None]:
                    "FASTBP_CACHE_DIR": str(folder.parents[1])}
     command = [sys.executable, "-c", CODE.format(path=sys.path, names=list(share))]
     try:
-        other = subprocess.Popen(command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        other = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                  stderr=subprocess.DEVNULL)
     except OSError:
         yield None
@@ -110,17 +128,21 @@ def process(share: Sequence[Name]) -> Iterator[subprocess.Popen[str] | None]:
             pass
 
 
-def reported(other: subprocess.Popen[str] | None) -> list[Entry]:
-    """What a process has compiled when it ends."""
+def reported(other: subprocess.Popen[bytes] | None) -> Iterator[Entry]:
+    """What a process has compiled, until it ends; without a thread to watch it, which might not be had."""
     if other is None or other.stdout is None:
-        return []
-    timer = threading.Timer(LONGEST, other.kill)
-    timer.start()
-    try:
-        lines = [line.rstrip("\n").split("\t") for line in other.stdout]
-    finally:
-        timer.cancel()
-    return [Entry(name, dtype, True, float(seconds)) for name, dtype, seconds in lines]
+        return
+    end, rest = time.monotonic() + LONGEST, b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(other.stdout, selectors.EVENT_READ)
+        while selector.select(max(0.0, end - time.monotonic())):
+            data = os.read(other.stdout.fileno(), 4096)
+            if not data:
+                return
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                name, dtype, seconds = line.decode().split("\t")
+                yield Entry(name, dtype, True, float(seconds))
 
 
 def compiled(name: Name, missing: bool) -> Entry:

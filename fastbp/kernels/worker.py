@@ -168,7 +168,8 @@ def run_operation(c, operation, i):
     """This worker's part of an operation; False if it is skipped because this step makes no update."""
     what, layer, split = operation.WHAT, operation.LAYER, operation.SPLIT
     row, helping = c.layers[layer], split == op.HELPING and c.workers > 1
-    skipped = what >= op.PREPARE and not c.updates
+    # A gradient that is accumulated is looked at in every step, so that it is told which one made it infinite.
+    skipped = what >= op.PREPARE and not (c.updates or what == op.PREPARE)
     if not skipped:
         if helping:
             run_helping(c, row, what, layer, counter(c.step & 1, i, c.n_program, 0, c.workers))

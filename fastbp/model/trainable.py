@@ -210,7 +210,9 @@ class TrainableNetwork(Network):
         >>> model.train_on_batch([[1.0]], [[3.0]])
         9.0
         """
-        turns = self.turns
+        turns, trainer = self.turns, self._trainer
+        if trainer is not None and not trainer.warm:
+            trainer.warm_up()
         with turns.state:
             if turns.owner is not None or turns.torn:
                 turns.wait()
@@ -247,6 +249,8 @@ class TrainableNetwork(Network):
         >>> model.gradients([[1.0]], [[3.0]])
         [array([[-6.]], dtype=float32), array([-6.], dtype=float32)]
         """
+        if self._trainer is not None:
+            self._trainer.warm_up()
         with self.turns.state:
             self.turns.check()
             rows = self.inputs.rows(X, y, sample_weight)

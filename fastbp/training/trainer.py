@@ -46,6 +46,7 @@ class Trainer:
         turns: Turns | None = None,
     ) -> None:
         self.turns, self.retired = turns or Turns(), False  # retired: the model was compiled again
+        self.warm = False
         self.engine, self.blocks, self.optimizer, self.loss = engine, blocks, optimizer, loss
         self.metrics, self.seed, self.step, self.epoch = measures, seed, 0, epoch
         self._first_rows, self._bounds = np.arange(1), np.zeros(2, np.int64)
@@ -72,8 +73,15 @@ class Trainer:
         scalars: npt.NDArray[np.float64] | None = None,
     ) -> tuple[Report, npt.NDArray[np.float64]]:
         """Run len(bounds) - 1 steps; returns the report and the loss of each. scalars override the optimizer's."""
+        self.warm_up()
         with self.turns.state:
             return self._train(rows, order, bounds, outputs, n_threads, scalars)
+
+    def warm_up(self) -> None:
+        """Compile, or load from the cache, what steps run, while other threads and forks need not wait for it."""
+        if not self.warm:
+            self.engine.warm_up()
+            self.warm = True
 
     def _train(
         self,
@@ -140,6 +148,10 @@ class Trainer:
         where = "" if epoch is None else f" in epoch {epoch + 1}"
         if report.status == 1:
             what = f"the loss of step {self.step + 1}{where} is not finite{self._at(report)}, so the step was skipped"
+        elif self.step % self.optimizer.update_spec.accumulation:
+            what = (
+                f"in step {self.step}{where} the accumulated gradient became infinite{self._at(report)}; it is dropped"
+            )
         else:
             what = (
                 f"step {self.step}{where} would have made weights infinite{self._at(report)}; they keep their values"
@@ -153,6 +165,7 @@ class Trainer:
 
 def evaluate(trainer: Trainer, feed: Feed, n_threads: int | None) -> dict[str, float]:
     """Mean loss and metrics over all rows."""
+    trainer.warm_up()
     engine, width = trainer.engine, trainer.engine.output_size
     total, weight = 0.0, 0.0
     states = [metric.start() for metric in trainer.metrics]

@@ -19,7 +19,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import get_ident
 
@@ -113,7 +113,13 @@ class Turns:
 
 
 _forking = threading.RLock()
+_others: list[tuple[Callable[[], None], Callable[[], None], Callable[[], None]]] = []
 _held: list[Turns] = []  # by the thread that forks
+
+
+def at_fork(before: Callable[[], None], in_parent: Callable[[], None], in_child: Callable[[], None]) -> None:
+    """Have these called by a fork, the first one when no model changes any more."""
+    _others.append((before, in_parent, in_child))
 
 
 def _before_fork() -> None:
@@ -126,17 +132,27 @@ def _before_fork() -> None:
                 _held.append(turns)
         except KeyboardInterrupt:  # would be lost here
             _thread.interrupt_main()
+    for before, _, _ in _others:
+        before()
 
 
 def _after_fork_in_parent() -> None:
+    for _, in_parent, _ in _others:
+        in_parent()
+    _let_go()
+
+
+def _let_go() -> None:
     while _held:
         _held.pop().state.release()
     _forking.release()
 
 
 def _after_fork_in_child() -> None:
+    for _, _, in_child in _others:
+        in_child()
     free = {id(turns) for turns in _held}
-    _after_fork_in_parent()
+    _let_go()
     _awaited.clear()
     for reference in list(_all):
         turns = reference()

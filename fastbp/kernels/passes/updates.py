@@ -3,7 +3,8 @@
 Gradients lie in an arena of their own, cut into pieces: a panel of a kernel with its line of biases, or the gamma or
 beta of a normalization. Who does which piece is no matter: sums of squares are kept by piece and added in one order.
 
-    PREPARE   a piece's gradient: mean over accumulated steps, penalties, clipping by value; the sum of its squares
+    PREPARE   a piece's gradient: mean over accumulated steps, penalties, clipping by value; the sum of its squares;
+              in the steps before, whether the gradient accumulated so far is finite
               (of a gradient that stays as it is most squares are added before, where it still is in the caches)
     FACTORS   every worker: the factors that clip by norm, from all sums
     MEASURE   LAMB: applies the factors, sums of squares of weights and of directions; TRUST: every worker: their ratios
@@ -113,11 +114,23 @@ def squared(row, start, end):
 
 
 @part
+def watch(c, piece, place):
+    """Refuses a step after which a gradient that is still accumulated would not be finite."""
+    lines = piece.LINES + (piece.BIAS_ARRAY >= 0)
+    penalties(c.table, lines, c.G, piece.PLACE, c.sums, place)
+    if not math.isfinite(c.sums[place]):
+        exchange_if(c.sync, STATUS + (c.step & 1), 0, piece.NODE + 1)
+
+
+@part
 def prepare_piece(c, i):
     piece, place = c.pieces[i], i * N_SUMS + SQUARES
     at, lines, bias = piece.PLACE, piece.LINES, piece.BIAS_ARRAY
     c.sums[place] = c.sums[place + 1] = 0.0
     if c.train and not piece.TRAINED:
+        return
+    if not c.updates:
+        watch(c, piece, i * N_SUMS + SIZES)
         return
     if not stays(c, piece.ARRAY):
         change(c, piece.ARRAY, at, lines, place)

@@ -1,0 +1,54 @@
+"""Forks and the compiler: a process is not forked within a call of LLVM, and its child has locks of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import Any
+
+from llvmlite.binding import ffi
+from numba.core import compiler_lock, config, event
+
+from fastbp.kernels import jit, warm_up
+from fastbp.util import turns
+
+# Seconds that a fork waits for a call of LLVM in another thread; the longest takes some five.
+PATIENCE = 60.0
+
+_llvm: Any = getattr(getattr(ffi.lib, "_lock", None), "_lock", None)
+_taken = threading.local()
+
+
+def _before() -> None:
+    _taken.llvm = _llvm is not None and _llvm.acquire(timeout=PATIENCE)
+
+
+def _after_in_parent() -> None:
+    if getattr(_taken, "llvm", False):
+        _llvm.release()
+
+
+def _after_in_child() -> None:
+    global _llvm
+    if getattr(_taken, "llvm", False):
+        _llvm.release()
+    elif _llvm is not None:
+        _llvm = ffi.lib._lock._lock = threading.RLock()
+    compiler = compiler_lock.global_compiler_lock
+    compiler._lock = _free(compiler._lock)
+    warm_up._lock = _free(warm_up._lock)
+    if (lock := _free(jit._lock)) is not jit._lock:  # another thread was compiling
+        jit._lock, config.CACHE_DIR = lock, jit.users_cache_dir
+        with contextlib.suppress(ValueError):
+            event.unregister("numba:run_pass", jit.NOTICE)
+
+
+def _free(lock: Any) -> Any:
+    """The lock if this thread can have it, otherwise a new one: the thread that held it is not here."""
+    if lock.acquire(blocking=False):
+        lock.release()
+        return lock
+    return threading.RLock()
+
+
+turns.at_fork(_before, _after_in_parent, _after_in_child)
