@@ -38,9 +38,9 @@ class Stages:
         self.total, self.own, self.finished, self.pace = max(costs, default=0.0), sum(costs[:1]), 0.0, 1.0
         self.terminal = sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
         if names:
-            purposes = dict.fromkeys("threads" if what == "launcher" else dtype for what, dtype in names)
-            parts = f"{len(names)} part{'s' * (len(names) > 1)}"
-            self._say(f"compiling for {', '.join(sorted(purposes))}, once on this machine: {parts}, {_about(self.total)}")
+            purposes = sorted({"threads" if what == "launcher" else dtype for what, dtype in names})
+            parts = f"{len(names)} part{'s' * (len(names) > 1)}, {_about(self.total)}"
+            self._say(f"compiling for {', '.join(purposes)}, once on this machine: {parts}")
 
     def entry(self, name: Name) -> None:
         """An entry was compiled."""
