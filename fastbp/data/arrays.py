@@ -14,6 +14,7 @@ import numpy as np
 
 from fastbp.data import frames as tables
 from fastbp.data import tensors
+from fastbp.data.bounded import bounded
 from fastbp.data.csr import SparseRows
 from fastbp.data.numbers import is_number, numbers_of_objects, position_of
 from fastbp.util.types import Array
@@ -114,7 +115,7 @@ def numeric(value: Any, name: str) -> Array:
         elif tensors.is_tensor(value):
             value = tensors.array_of(value, name)
     try:
-        array: Array = np.asarray(value)
+        array: Array = np.asarray(bounded(value))
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise ValueError(
             f"{name} must be an array of numbers with rows of one length, got {type(value).__name__} "

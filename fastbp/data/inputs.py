@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -149,8 +149,10 @@ def features(X: Any, width: int | None, dtype: np.dtype[Any], first: Layer, name
 
 
 def holds_all(X: Any, y: Any, sample_weight: Any) -> bool:
-    """Whether X is a source of chunks with y and weights; a list is one if y is not given."""
-    if type(X) is np.ndarray or not (is_source(X) or (y is None and isinstance(X, list | tuple))):
+    """Whether X is a source of chunks with y and weights; a sequence is one if y is not given."""
+    if type(X) is np.ndarray or isinstance(X, str | bytes):
+        return False
+    if not (is_source(X) or (y is None and isinstance(X, Sequence))):
         return False
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:

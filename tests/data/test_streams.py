@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -33,9 +34,17 @@ SIZES = (40, 1, 0, 75, 60, 27)
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left():
-    before = set(threading.enumerate())
+    before = threads()
     yield
-    assert set(threading.enumerate()) <= before
+    end = time.monotonic() + 60
+    while threads() - before and time.monotonic() < end:  # after Ctrl-C nobody waits for it
+        time.sleep(0.01)
+    assert threads() <= before
+
+
+def threads():
+    """Those that run Python code now."""
+    return set(sys._current_frames())
 
 
 def cut(*arrays, sizes=SIZES):
@@ -501,9 +510,82 @@ def test_an_error_in_a_callback_ends_the_thread(stop):
     watcher = fastbp.Callback()
     watcher.on_slice_end = raise_it
     model = build()
-    with pytest.raises(stop):
+    with pytest.raises(stop):  # then no thread is left, see above
         model.fit(endless, shuffle_window=4000, callbacks=[watcher])
-    assert all(thread.name != "fastbp-prefetch" for thread in threading.enumerate())
+
+
+def test_a_thread_that_gets_no_memory_ends_the_fit():
+    def starved():
+        yield CHUNKS[0]
+        raise MemoryError("no memory for a chunk")
+
+    with pytest.raises(MemoryError, match="no memory for a chunk"):
+        build().fit(starved, shuffle_window=64)
+
+
+def test_a_thread_that_never_begins_ends_the_fit(monkeypatch):
+    monkeypatch.setattr(prefetch._thread, "start_new_thread", lambda function, arguments: 0)
+    monkeypatch.setattr(prefetch, "START", 0.0)
+    with pytest.raises(MemoryError, match="did not begin"):
+        build().fit(lambda: iter(CHUNKS))
+
+
+def test_without_a_thread_chunks_are_read_when_they_are_needed(monkeypatch):
+    def refused(function, arguments):
+        raise RuntimeError("can't start new thread")
+
+    expected = build()
+    expected.fit(CHUNKS, shuffle_window=64, epochs=2)
+    model = build()
+    with monkeypatch.context() as patched:
+        patched.setattr(prefetch._thread, "start_new_thread", refused)
+        model.fit(CHUNKS, shuffle_window=64, epochs=2)
+    assert_same(model, expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fit_that_goes_on_in_a_forked_child_says_that_its_thread_is_not_there():
+    class Fork(fastbp.Callback):
+        child = None
+
+        def on_slice_end(self):
+            if self.child is None:
+                self.child = os.fork()
+
+    callback, told = Fork(), False
+    try:
+        build().fit(lambda: (CHUNKS[0] for _ in range(40)), shuffle_window=len(CHUNKS[0][0]), callbacks=[callback])
+    except RuntimeError as error:
+        told = "forked" in str(error)
+    finally:
+        if callback.child == 0:
+            os._exit(0 if told else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(callback.child, 0)[1]) == 0
+
+
+class Endless(Sequence):
+    """Says how long it is, and never raises IndexError."""
+
+    def __init__(self, item, length=6):
+        self.item, self.length = item, length
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, place):
+        return self.item
+
+
+def test_a_sequence_is_read_as_far_as_it_says():
+    X = np.linspace(0, 1, 6 * CHUNKS[0][0].shape[1]).reshape(6, -1)
+    row = X[0].tolist()
+    model = build()
+    np.testing.assert_array_equal(model.predict(Endless(row)), model.predict(np.array([row] * 6)))
+    np.testing.assert_array_equal(model.predict([Endless(0.5, len(row))]), model.predict([[0.5] * len(row)]))
+    other = build()
+    one = model.fit(Endless(CHUNKS[0]), shuffle_window=10**6).history
+    assert one == other.fit([CHUNKS[0]] * 6, shuffle_window=10**6).history
 
 
 @pytest.mark.timing

@@ -136,9 +136,9 @@ from tests.engine import test_custom as t
 from fastbp.kernels import jit
 t.network(False).fit(t.X, t.Y)
 before = sorted(p.name for p in jit.cache_dir().glob("*/*"))
-notice = jit._notice.given
+notice = jit.NOTICE.given
 t.network(True).fit(t.X, t.Y)
-print(before == sorted(p.name for p in jit.cache_dir().glob("*/*")), notice, jit._notice.given)
+print(before == sorted(p.name for p in jit.cache_dir().glob("*/*")), notice, jit.NOTICE.given)
 """
 
 

@@ -1,15 +1,17 @@
-"""The line on standard error before the first compilation: once a process, never where nothing is compiled."""
+"""What standard error says while kernels are compiled: what for, how far, how long; never where nothing is compiled."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from fastbp.kernels import jit
+from fastbp.kernels import notice
+from fastbp.kernels.notice import PREFIX, Single, Stages
 
 # A small entry, so that the test is quick; compiled twice.
 CODE = """
@@ -28,15 +30,76 @@ def said(cache: Path, **environment: str) -> list[str]:
 
 @pytest.mark.jit
 @pytest.mark.slow
-def test_compiling_is_announced_once():
-    cache = Path.home() / ".cache" / f"fastbp-test-{os.getpid()}"  # not below a folder that everyone may write to
-    cache.mkdir(parents=True, mode=0o700)
-    try:
-        assert said(cache) == [jit.NOTICE]
-        assert said(cache) == []
-    finally:
-        subprocess.run(["rm", "-rf", str(cache)], check=True)
+def test_compiling_is_announced_once(tmp_path):
+    tmp_path.chmod(0o700)
+    first = said(tmp_path)
+    assert first
+    assert all(line.startswith(PREFIX) for line in first)
+    assert any("float64" in line for line in first)
+    assert said(tmp_path) == []
 
 
 def test_nothing_is_announced_without_the_jit(tmp_path):
     assert said(tmp_path, NUMBA_DISABLE_JIT="1") == []
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that shows what the test sets."""
+    now = [100.0]
+    monkeypatch.setattr(notice.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_stages(capsys, clock):
+    """On a machine half as fast as that of the costs."""
+    names = [("microkernels", "float64"), ("worker", "float64"), ("launcher", "float32")]
+    stages = Stages(names, [7.3, 6.5])
+    clock[0] += 14.0
+    stages.entry(names[0])
+    clock[0] += 0.6
+    stages.entry(names[2])
+    clock[0] += 0.2
+    stages.entry(names[1])
+    assert capsys.readouterr().err.splitlines() == [
+        "fastbp: compiling for float64, threads, once on this machine: 3 parts, about 7 s",
+        "fastbp: compiled microkernels (float64), 1 of 3, about 1 s left",
+        "fastbp: compiled threads, 2 of 3, about 1 s left",
+        "fastbp: compiled 3 parts in 15 s",
+    ]
+
+
+def test_what_is_left_is_estimated_anew(capsys, clock):
+    names = [("microkernels", "float32"), ("worker", "float32"), ("node", "float32")]
+    stages = Stages(names, [14.9])
+    clock[0] += 70.0  # ten times as long as on the machine of the costs
+    stages.entry(names[0])
+    assert "about 79 s left" in capsys.readouterr().err
+
+
+def test_a_terminal_gets_one_line(capsys, monkeypatch, clock):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    stages = Stages([("worker", "float32"), ("node", "float32")], [7.9])
+    stages.entry(("worker", "float32"))
+    stages.entry(("node", "float32"))
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1
+    assert text.endswith("\n")
+    assert len(text.split("\r")) == 4  # nothing, the first line, two stages
+
+
+@pytest.mark.parametrize("stream", ["none", "closed"])
+def test_nobody_listens(stream, monkeypatch, tmp_path):
+    file = (tmp_path / "stderr").open("w")
+    file.close()
+    monkeypatch.setattr(sys, "stderr", None if stream == "none" else file)
+    Stages([("worker", "float32")], [5.5]).entry(("worker", "float32"))
+    single = Single()
+    single.what = "updates (float32)"
+    single.on_start(None)
+    assert single.given
+
+
+def test_every_line_begins_alike(capsys, clock):
+    Stages([("worker", "float32")], [5.5]).entry(("worker", "float32"))
+    assert all(re.match(PREFIX, line) for line in capsys.readouterr().err.splitlines())
