@@ -1,4 +1,7 @@
-"""Forks and the compiler: a process is not forked within a call of LLVM, and its child has locks of its own."""
+"""Forks and the compiler: a fork waits until no thread compiles, and its child has locks of its own.
+
+LLVM, Numba and what Numba uses of the standard library keep locks and tables that a child could never mend.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from numba.core import compiler_lock, config, event
 from fastbp.kernels import jit, warm_up
 from fastbp.util import turns
 
-# Seconds that a fork waits for a call of LLVM in another thread; the longest takes some five.
+# Seconds that a fork waits for an entry that another thread compiles; the longest takes some seven.
 PATIENCE = 60.0
 
 _llvm: Any = getattr(getattr(ffi.lib, "_lock", None), "_lock", None)
@@ -20,19 +23,21 @@ _taken = threading.local()
 
 
 def _before() -> None:
-    _taken.llvm = _llvm is not None and _llvm.acquire(timeout=PATIENCE)
+    _taken.locks = []
+    for lock in (compiler_lock.global_compiler_lock._lock, _llvm):  # in the order in which Numba takes them
+        if lock is not None and lock.acquire(timeout=PATIENCE):
+            _taken.locks.append(lock)
 
 
 def _after_in_parent() -> None:
-    if getattr(_taken, "llvm", False):
-        _llvm.release()
+    for lock in reversed(_taken.locks):
+        lock.release()
 
 
 def _after_in_child() -> None:
     global _llvm
-    if getattr(_taken, "llvm", False):
-        _llvm.release()
-    elif _llvm is not None:
+    _after_in_parent()
+    if _llvm is not None and _free(_llvm) is not _llvm:
         _llvm = ffi.lib._lock._lock = threading.RLock()
     compiler = compiler_lock.global_compiler_lock
     compiler._lock = _free(compiler._lock)

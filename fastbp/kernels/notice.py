@@ -36,6 +36,7 @@ class Stages:
     def __init__(self, names: Sequence[Name], costs: Sequence[float]) -> None:
         self.names, self.done, self.start = names, 0, time.perf_counter()
         self.total, self.own, self.finished, self.pace = max(costs, default=0.0), sum(costs[:1]), 0.0, 1.0
+        self.work = sum(COSTS[what] for what, _ in names)
         self.terminal = sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
         if names:
             purposes = sorted({"threads" if what == "launcher" else dtype for what, dtype in names})
@@ -49,7 +50,8 @@ class Stages:
         if self.finished <= self.own:
             self.pace = passed / self.finished
         if self.done < len(self.names):
-            left = _about(self.pace * self.total - passed)
+            left = self.pace * self.total - passed  # or, if the others are slower, as long as they take at most
+            left = _about(left if self.finished < self.own else self.pace * (self.work - self.finished))
             self._say(f"compiled {label(name)}, {self.done} of {len(self.names)}, {left} left")
         elif self.done > 1:
             self._say(f"compiled {self.done} parts in {passed:.0f} s", last=True)

@@ -64,7 +64,7 @@ def test_stages(capsys, clock):
     assert capsys.readouterr().err.splitlines() == [
         "fastbp: compiling for float64, threads, once on this machine: 3 parts, about 7 s",
         "fastbp: compiled microkernels (float64), 1 of 3, about 1 s left",
-        "fastbp: compiled threads, 2 of 3, about 1 s left",
+        "fastbp: compiled threads, 2 of 3, about 11 s left",
         "fastbp: compiled 3 parts in 15 s",
     ]
 
