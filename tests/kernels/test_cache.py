@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import statistics
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -75,7 +77,7 @@ def report(*arguments: str, **environment: str | None) -> dict:
 
 @pytest.fixture
 def private() -> Iterator[Path]:
-    """A fresh folder beside the cache in use: pytest's own lie under /tmp, where compiled code is never kept."""
+    """A fresh folder beside the cache in use."""
     folder = jit.cache_dir()
     assert folder is not None
     fresh = Path(tempfile.mkdtemp(prefix="tests-", dir=folder.parents[1]))
@@ -157,9 +159,6 @@ def test_the_folder_is_private(entry: str, private: Path) -> None:
 
 
 def test_folders_long_unused_are_removed(entry: str, private: Path) -> None:
-    import os
-    import time
-
     old, recent = private / "fastbp" / "old", private / "fastbp" / "recent"
     for folder, days in ((old, 61), (recent, 59)):
         folder.mkdir(parents=True)
@@ -218,6 +217,50 @@ def test_a_folder_that_everyone_may_write_to_is_refused(entry: str, private: Pat
     assert category == "RuntimeWarning"
     assert "writable by everyone" in message
     assert files(shared) == {}
+
+
+STICKY = 0o1777
+
+
+def test_a_folder_of_ones_own_in_a_sticky_one_is_accepted(private: Path) -> None:
+    """As below /tmp."""
+    sticky = private / "sticky"
+    own = sticky / "mine"
+    own.mkdir(parents=True, mode=0o700)
+    sticky.chmod(STICKY)
+    assert jit._private(own)
+    assert jit._private(sticky)  # what is made in it is our own
+    own.chmod(0o777)
+    assert not jit._private(own)
+    own.chmod(0o700)
+    sticky.chmod(0o777)
+    assert not jit._private(own)
+
+
+def test_another_users_folder_in_a_sticky_one_is_refused(private: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sticky = private / "sticky"
+    (sticky / "theirs" / "within").mkdir(parents=True, mode=0o700)
+    sticky.chmod(STICKY)
+    user = os.geteuid() + 1
+    if os.geteuid() == 0:
+        os.chown(sticky / "theirs", user, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: user)
+    assert not jit._private(sticky / "theirs" / "within")
+    assert not jit._private(sticky / "theirs")
+
+
+def test_what_killed_processes_left_is_removed(entry: str, private: Path) -> None:
+    report(entry, FASTBP_CACHE_DIR=str(private))
+    (folder,) = (private / "fastbp").iterdir()
+    (inner,) = (path for path in folder.iterdir() if path.is_dir())
+    old, new = inner / "entry.nbc.tmp.1", inner / "entry.nbc.tmp.2"
+    for path, seconds in ((old, 7200), (new, 60)):
+        path.write_bytes(b"half")
+        os.utime(path, times=(time.time() - seconds,) * 2)
+    report(entry, FASTBP_CACHE_DIR=str(private))
+    assert not old.exists()
+    assert new.exists()
 
 
 # Root may write to any folder, so the write itself is made to fail.

@@ -186,6 +186,15 @@ THREADS = (
         figure="2, 8 and 32 threads",
     ),
     promise(
+        "Threads that train, compile or change one model or estimator take turns; none waits for ever",
+        "util/test_turns.py::test_fits_of_one_model_come_one_after_the_other",
+        "util/test_turns.py::test_beside_a_fit",
+        "util/test_turns.py::test_threads_that_train_one_estimator_take_turns",
+        "util/test_turns.py::test_two_fits_that_would_wait_for_each_other_raise",
+        "util/test_turns.py::test_ctrl_c_is_heard_while_waiting",
+        figure="2, 8 and 32 threads",
+    ),
+    promise(
         "Predictions from many threads, also while the model trains",
         f"{ENGINE}::test_predictions_from_eight_threads_while_another_trains",
         f"{MODEL}::test_many_threads_may_ask_a_model_that_none_has_built",
@@ -208,6 +217,14 @@ THREADS = (
         "A process may fork before, during and after a fit; the child trains to the same bits",
         f"{ENGINE}::test_a_forked_child_trains_on_one_thread_with_the_same_bits",
         "data/test_streams.py::test_a_process_forked_from_within_trains_on_streams_too",
+        "util/test_turns.py::test_a_process_forked_while_another_thread_fits_has_a_whole_model",
+        "util/test_turns.py::test_processes_forked_while_another_thread_compiles_can_compile",
+    ),
+    promise(
+        "Where the system gives no threads, one worker trains, with a warning; a source is read without a thread",
+        "engine/test_thread_limits.py::test_without_threads_one_worker_trains",
+        "data/test_streams.py::test_without_a_thread_chunks_are_read_when_they_are_needed",
+        "data/test_streams.py::test_a_thread_that_gets_no_memory_ends_the_fit",
     ),
     promise(
         "multiprocessing (fork, forkserver, spawn) and joblib (loky, threading) work",

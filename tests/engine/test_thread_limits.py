@@ -1,0 +1,78 @@
+"""Where the system gives no threads: one worker and a warning, never a process that ends or hangs."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fastbp.engine import threads
+
+pytestmark = [pytest.mark.jit, pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")]
+
+# Everything is imported first: another user may not be able to read it. That user has no other processes, so that one
+# thread is all it may have.
+SCRIPT = """
+import os, resource, sys, warnings
+import numpy as np, fastbp
+from fastbp.engine import engine
+from fastbp.kernels import entries, jit
+engine.WORTH_SHARING = 1
+X = np.random.default_rng(0).normal(size=(512, 40)).astype("f4")
+def build():
+    model = fastbp.Sequential([fastbp.Dense(64, "tanh"), fastbp.Dense(2)], input_size=40)
+    model.compile("sgd", "mse")
+    return model
+expected = build()
+expected.fit(X, X[:, :2], epochs=2, n_threads=1, verbose=0)
+{before}
+if os.geteuid() == 0:
+    os.setuid(65534)
+resource.setrlimit(resource.RLIMIT_NPROC, (1, resource.getrlimit(resource.RLIMIT_NPROC)[1]))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    model = build()
+    model.fit(X, X[:, :2], epochs=2, n_threads=2, verbose=0)
+    model.fit([(X, X[:, :2])] * 3, verbose=0)
+    expected.fit([(X, X[:, :2])] * 3, n_threads=1, verbose=0)
+    model.predict(X)
+same = all((a == b).all() for a, b in zip(model.get_weights(), expected.get_weights()))
+print(same, *sorted({{str(w.message) for w in caught}}), sep="|")
+"""
+BEFORE = {
+    "at once": "",
+    "after parallel slices": "build().fit(X, X[:, :2], n_threads=2, verbose=0)",
+}
+
+
+@pytest.mark.parametrize("layer", ["default", "workqueue"])
+@pytest.mark.parametrize("before", BEFORE)
+def test_without_threads_one_worker_trains(before, layer):
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(before=BEFORE[before])], capture_output=True, text=True, timeout=300,
+        env={**os.environ, "NUMBA_NUM_THREADS": "2", "NUMBA_THREADING_LAYER": layer},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    same, *told = done.stdout.strip().split("|")
+    assert same == "True"
+    if before == "at once":
+        assert len(told) == 1
+        assert "training goes on with one worker" in told[0]
+    else:
+        assert told == []  # the threads are there already
+
+
+def test_threads_that_were_tried_are_gone():
+    before = threads._tasks()
+    assert threads.can_start(8)
+    assert threads._tasks() <= before
+
+
+def test_the_system_is_asked_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(threads, "can_start", lambda workers: asked.append(workers) or False)
+    own = threads.Threads()
+    with pytest.warns(RuntimeWarning, match="one worker"):
+        assert own.startable(2) == 1
+    assert own.startable(2) == own.startable(3) == 1
+    assert len(asked) == 1
