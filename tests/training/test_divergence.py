@@ -32,7 +32,8 @@ def accumulating(steps, optimizer=SGD, **options):
 def test_an_accumulated_gradient_that_overflows(optimizer, options, tmp_path):
     model = accumulating(3, optimizer, **options)
     before = model.get_weights()
-    with pytest.warns(DivergenceWarning, match="in step 2 in epoch 2 the accumulated gradient became infinite at layer 0"):
+    told = "in step 2 in epoch 2 the accumulated gradient became infinite at layer 0"
+    with pytest.warns(DivergenceWarning, match=told):
         history = model.fit(X, Y, epochs=6, verbose=0)
     assert history.stopped == "diverged"
     assert len(history.history["loss"]) == 2
