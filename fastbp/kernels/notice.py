@@ -51,8 +51,9 @@ class Stages:
             self.pace = passed / self.finished
         if self.done < len(self.names):
             left = self.pace * self.total - passed  # or, if the others are slower, as long as they take at most
-            left = _about(left if self.finished < self.own else self.pace * (self.work - self.finished))
-            self._say(f"compiled {label(name)}, {self.done} of {len(self.names)}, {left} left")
+            if self.finished >= self.own:
+                left = self.pace * (self.work - self.finished)
+            self._say(f"compiled {label(name)}, {self.done} of {len(self.names)}, {_about(left)} left")
         elif self.done > 1:
             self._say(f"compiled {self.done} parts in {passed:.0f} s", last=True)
         elif self.terminal:
