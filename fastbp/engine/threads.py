@@ -53,7 +53,10 @@ class Threads:
 
     def startable(self, wanted: int) -> int:
         """As many workers as wanted, or one, with a warning, if the system does not give so many threads."""
-        if wanted == 1 or wanted <= getattr(self.started, "n", 1) or self._start(wanted):
+        if wanted == 1 or wanted <= getattr(self.started, "n", 1):
+            return wanted
+        if self._can_start(wanted):
+            self.started.n = wanted
             return wanted
         if not getattr(self.started, "warned", False):
             self.started.warned = True
@@ -62,21 +65,23 @@ class Threads:
                           stacklevel=4)
         return 1
 
-    def _start(self, wanted: int) -> bool:
-        """Whether this thread may start so many workers."""
-        if getattr(self.started, "refused", wanted + 1) <= wanted:
+    def _can_start(self, wanted: int) -> bool:
+        """Whether this thread may have so many workers; asked once."""
+        if wanted >= getattr(self.started, "refused", wanted + 1):
             return False
-        # Numba starts all it may, where it starts them itself.
-        if can_start(wanted if jit.threads_are_launched() else jit.max_threads()):
-            self.started.n = wanted
-            return True
-        self.started.refused = wanted
-        return False
+        if jit.threads_are_launched():
+            # Numba's own threads serve all; OpenMP starts some for every thread of Python.
+            possible = jit.threading_layer() == "workqueue" or can_start(wanted)
+        else:
+            possible = can_start(jit.max_threads())  # Numba's own are all started at once
+        if not possible:
+            self.started.refused = wanted
+        return possible
 
     def parallel(self) -> bool:
-        """Whether a slice may have several workers."""
+        """Whether slices may have several workers: loading the code that launches them may start them."""
         most = self.limit(None)
-        return most > 1 and (most <= getattr(self.started, "n", 1) or self._start(most))
+        return most > 1 and (jit.threads_are_launched() or self._can_start(most))
 
     def run(self, dtype: str, context: Array, workers: int) -> None:
         entry, own = entries.entry("worker", dtype), address(context) + FIRST_WORKER

@@ -37,10 +37,10 @@ with warnings.catch_warnings(record=True) as caught:
     expected.fit([(X, X[:, :2])] * 3, n_threads=1, verbose=0)
     model.predict(X)
 same = all((a == b).all() for a, b in zip(model.get_weights(), expected.get_weights()))
-print(same, *sorted({{str(w.message) for w in caught}}), sep="|")
+print(same, jit.threading_layer(), *sorted({{str(w.message) for w in caught}}), sep="|")
 """
 BEFORE = {
-    "at once": "",
+    "after one worker": "",
     "after parallel slices": "build().fit(X, X[:, :2], n_threads=2, verbose=0)",
 }
 
@@ -53,13 +53,40 @@ def test_without_threads_one_worker_trains(before, layer):
         env={**os.environ, "NUMBA_NUM_THREADS": "2", "NUMBA_THREADING_LAYER": layer},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    same, *told = done.stdout.strip().split("|")
+    same, used, *told = done.stdout.strip().split("|")
     assert same == "True"
-    if before == "at once":
+    # Numba's own threads are started when compiled code is loaded, OpenMP's by the first parallel slice.
+    if before == "after one worker" and used != "workqueue":
         assert len(told) == 1
         assert "training goes on with one worker" in told[0]
     else:
-        assert told == []  # the threads are there already
+        assert told == []
+
+
+NOTHING = """
+import numpy as np, warnings
+from fastbp.engine import engine, threads
+from fastbp.kernels import jit
+import fastbp
+threads.can_start = lambda workers: False
+engine.WORTH_SHARING = 1
+X = np.zeros((512, 40), "f4")
+model = fastbp.Sequential([fastbp.Dense(64, "tanh"), fastbp.Dense(2)], input_size=40)
+model.compile("sgd", "mse")
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    model.fit(X, X[:, :2], n_threads=2, verbose=0)
+print(jit.threads_are_launched(), [str(w.message)[:10] for w in caught])
+"""
+
+
+@pytest.mark.parametrize("layer", ["default", "workqueue"])
+def test_where_no_thread_can_be_started_none_is(layer):
+    done = subprocess.run(
+        [sys.executable, "-c", NOTHING], capture_output=True, text=True, timeout=300, check=True,
+        env={**os.environ, "NUMBA_NUM_THREADS": "2", "NUMBA_THREADING_LAYER": layer},
+    )  # fmt: skip
+    assert done.stdout.strip() == "False ['the system']"
 
 
 def test_threads_that_were_tried_are_gone():
