@@ -544,7 +544,7 @@ def test_without_a_thread_chunks_are_read_when_they_are_needed(monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*")
 def test_a_fit_that_goes_on_in_a_forked_child_says_that_its_thread_is_not_there():
     class Fork(fastbp.Callback):
         child = None

@@ -75,7 +75,7 @@ def fitted(seed: int) -> list:
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*")
 def test_pools_beside_a_thread_that_trains(method):
     expected, model = [fitted(seed) for seed in range(4)], build()
     with Busy(model):

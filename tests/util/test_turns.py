@@ -55,7 +55,7 @@ def assert_same(one, two):
 def in_child(work):
     """What a forked child returns for work(): its exit status, 9 for an exception."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads: that is what is tested
+        warnings.simplefilter("ignore")  # of forks beside threads: those are what is tested
         child = os.fork()
     if child == 0:
         try:
@@ -357,7 +357,7 @@ def test_a_child_forked_by_a_callback_goes_on():
         def on_epoch_end(self, epoch, logs):
             if epoch == 0:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", DeprecationWarning)
+                    warnings.simplefilter("ignore")
                     Fork.child = os.fork()
 
     status = 1
