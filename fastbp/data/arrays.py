@@ -14,9 +14,8 @@ import numpy as np
 
 from fastbp.data import frames as tables
 from fastbp.data import tensors
-from fastbp.data.bounded import bounded
 from fastbp.data.csr import SparseRows
-from fastbp.data.numbers import is_number, numbers_of_objects, position_of
+from fastbp.data.numbers import bounded, is_number, numbers_of_objects, position_of
 from fastbp.util.types import Array
 
 _CHUNK = 1 << 18  # elements checked at a time: 1 MiB of float32, so that the search needs little memory
