@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import glob
+import io
 import os
 import time
 import warnings
@@ -13,7 +13,7 @@ from typing import Any
 
 from fastbp.callbacks.base import Callback, Logs, Monitor, log
 from fastbp.util.arguments import count, flag, real
-from fastbp.util.atomic_write import temporary_name
+from fastbp.util.atomic_write import append_behind, remove_leftovers
 
 __all__ = ["BackupAndRestore", "CSVLogger", "ModelCheckpoint"]
 
@@ -103,8 +103,7 @@ class BackupAndRestore(Callback):
         assert self.fit is not None
         self._saved, self._time = self._done(), time.monotonic()
         self._writer = _Writer(str(self.path) if self.fit.step and self.path.exists() else "")
-        for partial in self.path.parent.glob(temporary_name(glob.escape(self.path.name), "*")):
-            partial.unlink(missing_ok=True)  # left by a process that was killed while writing
+        remove_leftovers(self.path)
 
     def _done(self) -> int:
         """Completed epochs or steps, in units of save_freq."""
@@ -217,6 +216,11 @@ class ModelCheckpoint(Callback):
         self.best = state["best"]
 
 
+def _whole_lines(path: Path) -> int:
+    """Size of a file without a last line that a killed process left unfinished."""
+    return path.read_bytes().rfind(b"\n") + 1
+
+
 class CSVLogger(Callback):
     """Write the metrics of every epoch to a CSV file, line by line.
 
@@ -253,19 +257,19 @@ class CSVLogger(Callback):
 
     def on_train_begin(self, logs: Logs) -> None:
         self._names = None
-        self._size = self.filename.stat().st_size if self.append and self.filename.exists() else 0
+        self._size = _whole_lines(self.filename) if self.append and self.filename.is_file() else 0
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         if self._names is None:
             self._names = sorted(logs)
         self.filename.parent.mkdir(parents=True, exist_ok=True)
-        with self.filename.open("a", newline="", encoding="utf-8") as file:
-            before = file.truncate(min(file.tell(), self._size))
-            writer = csv.writer(file, delimiter=self.separator, lineterminator="\n")
+        with append_behind(self.filename, self._size) as (file, before):
+            text = io.StringIO(newline="")
+            writer = csv.writer(text, delimiter=self.separator, lineterminator="\n")
             if not before:
                 writer.writerow(["epoch", *self._names])
             writer.writerow([epoch, *(logs.get(name, "NA") for name in self._names)])
-            self._size = file.tell()
+            self._size = before + file.write(text.getvalue().encode())
 
     def get_state(self) -> dict[str, Any]:
         return {"names": self._names, "size": self._size}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,25 +64,23 @@ def _default(model: str, ending: str) -> Path:
 
 def _write_torch(model: Sequential, path: Path) -> None:
     torch, state = need("torch", "torch"), state_dict(model)
-    with atomic_write(path) as temporary:
-        torch.save(state, temporary)
+    with atomic_write(path) as file:
+        torch.save(state, file)
 
 
 def _write_keras(model: Sequential, path: Path) -> None:
     theirs = to_keras(model)
-    with atomic_write(path) as temporary:
-        ending = temporary.with_suffix(".keras")  # Keras determines the format by it
-        try:
-            theirs.save(ending)
-            ending.replace(temporary)
-        finally:
-            ending.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as folder, atomic_write(path) as file:
+        whole = Path(folder) / "model.keras"  # Keras takes no open file
+        theirs.save(whole)
+        with whole.open("rb") as source:
+            shutil.copyfileobj(source, file)
 
 
 def _write_sklearn(model: Sequential, path: Path) -> None:
     mlp = to_sklearn(model)
-    with atomic_write(path) as temporary:
-        need("joblib", "sklearn").dump(mlp, temporary)
+    with atomic_write(path) as file:
+        need("joblib", "sklearn").dump(mlp, file)
 
 
 FORMATS = {

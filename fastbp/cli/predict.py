@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -19,6 +20,7 @@ from fastbp.preprocessing.column_rules import Category
 from fastbp.preprocessing.preprocessor import Preprocessor
 from fastbp.tables.columns import Columns
 from fastbp.util.console import say
+from fastbp.util.atomic_write import atomic_write
 from fastbp.util.types import Array
 
 
@@ -63,15 +65,18 @@ def _numbers(table: Columns, data: str) -> Array:
 
 
 def _write_predictions(predictions: Array, output: str | None) -> None:
-    if output is not None and output.endswith(".npy"):
-        np.save(output, predictions)
-    elif output is not None and output.endswith(".npz"):
-        np.savez_compressed(output, prediction=predictions)
-    elif output is not None:
-        with Path(output).open("w", encoding="utf-8") as file:
-            _write_csv(predictions, file)
-    else:
+    if output is None:
         _write_csv(predictions, sys.stdout)
+        return
+    with atomic_write(output) as file:
+        if output.endswith(".npy"):
+            np.save(file, predictions)
+        elif output.endswith(".npz"):
+            np.savez_compressed(file, prediction=predictions)
+        else:
+            text = io.StringIO()
+            _write_csv(predictions, text)
+            file.write(text.getvalue().encode())
 
 
 def _write_csv(predictions: Array, file: TextIO) -> None:

@@ -106,10 +106,10 @@ def to_numpy(model: Sequential, path: str | os.PathLike[str], *, inside: bool | 
     np.savez(archive, **weights)
     text = _text(model, target.stem, body, archive.getvalue(), inside)
     if not inside:
-        with atomic_write(target.with_suffix(".npz")) as temporary:
-            temporary.write_bytes(archive.getvalue())
-    with atomic_write(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        with atomic_write(target.with_suffix(".npz")) as file:
+            file.write(archive.getvalue())
+    with atomic_write(target) as file:
+        file.write(text.encode())
 
 
 def _weights(parts: Iterable[Part]) -> Iterator[tuple[str, Array]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,16 +72,20 @@ def to_onnx(model: Sequential, path: str | os.PathLike[str] | None = None) -> An
 
 def _write(onnx: Any, proto: Any, path: Path) -> None:
     if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) < LARGEST:
-        with atomic_write(path) as temporary:
-            onnx.checker.check_model(proto, full_check=True)
-            temporary.write_bytes(proto.SerializeToString())
+        onnx.checker.check_model(proto, full_check=True)
+        with atomic_write(path) as file:
+            file.write(proto.SerializeToString())
         return
     separate = onnx.ModelProto()
     separate.CopyFrom(proto)
-    data = path.with_name(path.name + ".data")
-    data.unlink(missing_ok=True)  # onnx would append to an existing file
-    onnx.save_model(separate, path, save_as_external_data=True, location=data.name, size_threshold=0)
-    onnx.checker.check_model(str(path), full_check=True)
+    names = f"{path.name}.data", path.name
+    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+        new = Path(folder, path.name)
+        onnx.save_model(separate, new, save_as_external_data=True, location=names[0], size_threshold=0)
+        onnx.checker.check_model(str(new), full_check=True)
+        for name in names:
+            with Path(folder, name).open("rb") as source, atomic_write(path.with_name(name)) as file:
+                shutil.copyfileobj(source, file, 1 << 20)
 
 
 def _model(graph: OnnxGraph, output: str, inputs: int, outputs: int) -> Any:

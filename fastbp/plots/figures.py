@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.util.atomic_write import atomic_write
+
 # Okabe and Ito 2008: colours that the colour-blind can distinguish.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#777777"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, GREY)
@@ -113,7 +115,12 @@ def done(figure: Any, path: str | os.PathLike[str] | None) -> Any:
     """Save and clear the figure, or return it if there is no path."""
     if path is None:
         return figure
-    figure.savefig(os.fspath(path), dpi=150)
+    name = os.fsdecode(path)
+    ending = os.path.splitext(name)[1].removeprefix(".").lower()
+    if not ending and not os.path.exists(name):
+        name, ending = f"{name}.png", "png"
+    with atomic_write(name) as file:
+        figure.savefig(file, dpi=150, format=ending or "png")
     figure.clear()
     return None
 

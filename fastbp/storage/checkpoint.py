@@ -51,7 +51,6 @@ class Contents(NamedTuple):
 
 def write(path: str | os.PathLike[str], contents: Contents) -> None:
     """Write contents to path atomically."""
-    target = Path(os.path.realpath(os.fsdecode(path)))  # keep a symbolic link
     metadata = _texts(contents.metadata)
     metadata[_FORMAT] = str(VERSION)
     metadata[_VERSIONS] = json.dumps(versions())
@@ -62,8 +61,10 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
     metadata[_DIGEST] = digest(metadata, tensors)
     header = _header(metadata, tensors)
     if len(header) > _LARGEST_HEADER:
-        raise ValueError(f"{target} would have a header of {len(header)} bytes, more than can be read: save less")
-    with atomic_write(target) as temporary, temporary.open("xb") as file:
+        raise ValueError(
+            f"{os.fsdecode(path)} would have a header of {len(header)} bytes, more than can be read: save less"
+        )
+    with atomic_write(path) as file:
         file.write(struct.pack("<Q", len(header)) + header)
         for tensor in tensors.values():
             file.write(tensor.reshape(-1).view(np.uint8).data)
