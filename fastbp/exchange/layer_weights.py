@@ -13,11 +13,15 @@ from fastbp import activations
 from fastbp.layers import Activation, Dense, Layer, Residual
 from fastbp.layers.graph import PROJECTION, Block, blocks_of, parameters
 from fastbp.model.sequential import Sequential
+from fastbp.util.files import shortened
 from fastbp.util.types import Array
 
 
 class ExchangeError(ValueError):
     """A layer, activation or option that the format, or fastbp, does not support."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shortened(message))
 
 
 class Part(NamedTuple):

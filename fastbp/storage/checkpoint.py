@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastbp.storage import container
+from fastbp.storage.container import DTYPES, LARGEST_HEADER, REMEDY
 from fastbp.storage.errors import CheckpointError
 from fastbp.util.atomic_write import atomic_write
 from fastbp.util.types import Array
@@ -27,10 +29,8 @@ _FORMAT, _MODEL, _FIT, _DIGEST = "fastbp.format", "fastbp.model", "fastbp.fit", 
 _VERSIONS = "fastbp.versions"
 _RESERVED = (_FORMAT, _MODEL, _FIT, _VERSIONS, _DIGEST)
 FIT_TENSOR = "fit."  # prefix of arrays that belong to a running fit
-_LARGEST_HEADER = 1 << 24  # 100,000 tensors; safetensors' own limit, 100 MB, takes a second to read
-_DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8"), "BOOL": np.dtype("?")}
-_REMEDY = "use another copy of the file"
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+MOST_OBJECTS = 10_000  # layers, schedules and so on of a model: 2 s to read
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 class Contents(NamedTuple):
@@ -51,6 +51,7 @@ class Contents(NamedTuple):
 
 def write(path: str | os.PathLike[str], contents: Contents) -> None:
     """Write contents to path atomically."""
+    container.check_depth(contents.model)
     metadata = _texts(contents.metadata)
     metadata[_FORMAT] = str(VERSION)
     metadata[_VERSIONS] = json.dumps(versions())
@@ -60,11 +61,11 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
     tensors = contents.tensors | contents.arrays
     metadata[_DIGEST] = digest(metadata, tensors)
     header = _header(metadata, tensors)
-    if len(header) > _LARGEST_HEADER:
+    if len(header) > LARGEST_HEADER or metadata[_MODEL].count('"class"') > MOST_OBJECTS:
         raise ValueError(
             f"{os.fsdecode(path)} would have a header of {len(header)} bytes, more than can be read: save less"
         )
-    with atomic_write(path) as file:
+    with atomic_write(Path(os.fsdecode(path))) as file:
         file.write(struct.pack("<Q", len(header)) + header)
         for tensor in tensors.values():
             file.write(tensor.reshape(-1).view(np.uint8).data)
@@ -121,8 +122,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Contents, bool]:
     Raises CheckpointError for a file that is damaged, malicious or not fastbp's, OSError if it cannot be opened.
     """
     name = os.fsdecode(path)
-    _check_length(name)
-    metadata, tensors = _open(name)
+    metadata, tensors = container.read(name)
     if _FORMAT not in metadata or _MODEL not in metadata:
         raise CheckpointError(f"{name} is not a fastbp model (no {_FORMAT}): use a file that Sequential.save wrote")
     if metadata[_FORMAT] != str(VERSION):
@@ -132,9 +132,9 @@ def read(path: str | os.PathLike[str]) -> tuple[Contents, bool]:
         )
     signed = _DIGEST in metadata
     if any(_one_apart(key, _DIGEST) for key in metadata):  # or a flipped bit in the key would make the file unsigned
-        raise CheckpointError(f"{name} is damaged: the name of its SHA-256 is misspelt; {_REMEDY}")
+        raise CheckpointError(f"{name} is damaged: the name of its SHA-256 is misspelt; {REMEDY}")
     if signed and metadata[_DIGEST] != digest(metadata, tensors):
-        raise CheckpointError(f"{name} is damaged: its SHA-256 does not match; {_REMEDY}")
+        raise CheckpointError(f"{name} is damaged: its SHA-256 does not match; {REMEDY}")
     model, fit = _json(name, metadata[_MODEL], "model"), None
     if not isinstance(model, dict):
         raise CheckpointError(f"{name} is damaged: its description of the model is not a JSON object")
@@ -146,42 +146,19 @@ def read(path: str | os.PathLike[str]) -> tuple[Contents, bool]:
 
 
 def _json(name: str, text: str, what: str) -> Any:
+    n_objects = text.count('"class"')
+    if n_objects > MOST_OBJECTS:
+        raise CheckpointError(
+            f"{name} describes {n_objects} layers and other objects, more than the {MOST_OBJECTS} that are read: "
+            "save a smaller model"
+        )
     try:
-        return json.loads(text)
+        value = container.parsed(text, most_brackets=20 * MOST_OBJECTS)
+        container.check_depth(value)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{name} is damaged: its description of the {what} is not JSON ({error})") from error
+    return value
 
 
 def _one_apart(key: str, other: str) -> bool:
     return len(key) == len(other) and sum(a != b for a, b in zip(key, other, strict=True)) == 1
-
-
-def _check_length(name: str) -> None:
-    """Reject a file with an impossible header length before anything parses it."""
-    with Path(name).open("rb") as file:
-        start = file.read(8)
-        size = os.fstat(file.fileno()).st_size
-    if len(start) < 8:
-        raise CheckpointError(f"{name} is not a fastbp model: it has {size} bytes, too few; {_REMEDY}")
-    length = struct.unpack("<Q", start)[0]
-    if length > min(size - 8, _LARGEST_HEADER):
-        raise CheckpointError(
-            f"{name} is damaged or not a fastbp model: its header claims {length} of {size} bytes; {_REMEDY}"
-        )
-
-
-def _open(name: str) -> tuple[dict[str, str], dict[str, Array]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(name, framework="numpy") as file:
-            metadata = dict(file.metadata() or {})
-            kinds = {key: file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
-            strange = [kind for kind in kinds.values() if kind not in _DTYPES]
-            if strange:
-                raise CheckpointError(f"{name} is not a fastbp model: it holds tensors of type {strange[0]}")
-            return metadata, {key: file.get_tensor(key) for key in kinds}
-    except (SafetensorError, ValueError, TypeError, OverflowError, MemoryError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"{name} is damaged or not a fastbp model: {error}; {_REMEDY}") from error

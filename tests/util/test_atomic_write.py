@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -136,16 +137,14 @@ def test_a_fifo_is_written_to(tmp_path):
     os.mkfifo(pipe)
     with pytest.raises(OSError, match="no process reads this pipe"):
         write(pipe)
-    handle = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    os.set_blocking(handle, True)
-
-    def read():
-        with open(handle, "rb") as file:
-            got.append(file.read())
-
-    reader = threading.Thread(target=read)
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
     reader.start()
-    write(pipe, bytes(1 << 20))
+    while True:
+        try:
+            write(pipe, bytes(1 << 20))
+            break
+        except OSError:  # the thread has not opened it yet
+            time.sleep(0.001)
     reader.join()
     assert got == [bytes(1 << 20)]
     assert stat.S_ISFIFO(os.stat(pipe).st_mode)

@@ -1,0 +1,119 @@
+"""The safetensors container: a JSON header and the bytes of the tensors, read without trusting either.
+
+The package safetensors reads the same files, but ends the process where memory is short, and takes the last of two
+entries with one name. Format: https://huggingface.co/docs/safetensors#format
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from collections.abc import Iterable
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from fastbp.storage.errors import CheckpointError
+from fastbp.util.files import open_regular
+from fastbp.util.types import Array
+
+DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8"), "BOOL": np.dtype("?")}
+LARGEST_HEADER = 1 << 24  # bytes; of 100,000 tensors
+MOST_BRACKETS = 1 << 20  # lists and objects of a JSON text, which take 100 bytes each and more once they are read
+MOST_NESTED = 400  # lists and objects within one another: 200 schedules, 130 residual blocks
+REMEDY = "use another copy of the file"
+
+
+def read(name: str) -> tuple[dict[str, str], dict[str, Array]]:
+    """Metadata and tensors of a file; CheckpointError if it is damaged, OSError if it cannot be opened."""
+    with open_regular(name, CheckpointError) as file:
+        size = os.fstat(file.fileno()).st_size
+        start = file.read(8)
+        if len(start) < 8:
+            raise CheckpointError(f"{name} is not a fastbp model: it has {size} bytes, too few; {REMEDY}")
+        length = struct.unpack("<Q", start)[0]
+        if length > min(size - 8, LARGEST_HEADER):
+            raise CheckpointError(
+                f"{name} is damaged or not a fastbp model: its header claims {length} of {size} bytes; {REMEDY}"
+            )
+        try:
+            header = parsed(file.read(length).decode())
+            return _metadata(header), _tensors(file, header, size - 8 - length)
+        except CheckpointError as error:
+            raise CheckpointError(f"{name} is not a fastbp model: {error}; {REMEDY}") from error
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+            raise CheckpointError(f"{name} is damaged or not a fastbp model: {error}; {REMEDY}") from error
+
+
+def parsed(text: str, most_brackets: int = MOST_BRACKETS) -> Any:
+    """A JSON value; ValueError for doubled keys, and for more lists and objects than any file of fastbp has."""
+    n_brackets = text.count("[") + text.count("{")
+    if n_brackets > most_brackets:
+        raise ValueError(f"it has {n_brackets} lists and objects, more than the {most_brackets} allowed")
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def check_depth(value: Any) -> None:
+    """ValueError for lists and objects nested deeper than MOST_NESTED."""
+    level, depth = [value], 0
+    while level := [child for item in level for child in _children(item)]:
+        depth += 1
+        if depth > MOST_NESTED:
+            raise ValueError(
+                f"lists and objects may be nested {MOST_NESTED} deep, got more: nest fewer layers or schedules"
+            )
+
+
+def _children(item: Any) -> Iterable[Any]:
+    return item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = next(name for place, name in enumerate(names) if name in names[:place])
+        raise ValueError(f"the key {doubled[:50]!r} occurs twice in one object")
+    return result
+
+
+def _metadata(header: dict[str, Any]) -> dict[str, str]:
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("its metadata do not map strings to strings")
+    return metadata
+
+
+def _tensors(file: BinaryIO, header: dict[str, Any], n_bytes: int) -> dict[str, Array]:
+    """Every tensor of the header; together they are all the bytes of the file, without gaps or overlaps."""
+    entries = [(name, *_entry(name, value)) for name, value in header.items()]
+    place = 0
+    for name, dtype, shape, start, end in sorted(entries, key=lambda entry: entry[3:]):
+        if start != place or end - start != math.prod(shape) * dtype.itemsize:
+            raise ValueError(f"the tensor {name[:50]!r} of shape {str(shape)[:50]} has the bytes {start} to {end}")
+        place = end
+    if place != n_bytes:
+        raise ValueError(f"its tensors have {place} bytes, but the file has {n_bytes}")
+    return {name: _array(file, dtype, shape, start - n_bytes) for name, dtype, shape, start, _ in entries}
+
+
+def _entry(name: str, value: dict[str, Any]) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
+    if value.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"the tensor {name[:50]!r} has no dtype, shape and data_offsets, or more than these")
+    start, end = map(int, value["data_offsets"])
+    numbers = [*value["shape"], *value["data_offsets"]]
+    if not all(type(number) is int and 0 <= number < 1 << 63 for number in numbers):
+        raise ValueError(f"the tensor {name[:50]!r} has sizes or offsets that are none")
+    if value["dtype"] not in DTYPES:
+        raise CheckpointError(f"it holds tensors of type {str(value['dtype'])[:20]}")
+    return DTYPES[value["dtype"]], tuple(value["shape"]), start, end
+
+
+def _array(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...], before_end: int) -> Array:
+    array: Array = np.empty(shape, dtype)
+    file.seek(before_end, os.SEEK_END)
+    if array.size and file.readinto(array.reshape(-1).view(np.uint8).data) != array.nbytes:  # type: ignore[attr-defined]
+        raise ValueError("it became shorter while it was read")
+    return array

@@ -1,0 +1,39 @@
+"""Opening files to read, and messages of bounded length."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import BinaryIO
+
+_LONGEST_MESSAGE = 1900  # bytes
+
+
+def check_regular(path: str | os.PathLike[str], error: type[ValueError] = ValueError) -> None:
+    """Raise an error for a pipe, device or socket, from which reading could wait for ever or never end.
+
+    A path that does not exist or is a folder is left to `open`, which says so.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+        kind = kinds.get(stat.S_IFMT(mode), "a device")
+        raise error(f"{os.fspath(path)} must be a file, got {kind}: write its contents to a file first")
+
+
+def open_regular(path: str | os.PathLike[str], error: type[ValueError] = ValueError) -> BinaryIO:
+    """Open a file in binary; the error for a pipe, device or socket."""
+    check_regular(path, error)
+    return open(path, "rb")
+
+
+def shortened(message: str) -> str:
+    """A message without its middle if it is longer than 1.9 kB, as where it quotes a damaged file."""
+    raw = message.encode(errors="backslashreplace")
+    if len(raw) <= _LONGEST_MESSAGE:
+        return message
+    half = _LONGEST_MESSAGE // 2 - 3
+    return f"{raw[:half].decode(errors='ignore')} … {raw[-half:].decode(errors='ignore')}"
