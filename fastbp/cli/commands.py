@@ -181,6 +181,7 @@ def _add_predict(commands: argparse._SubParsersAction[Parser]) -> None:
         "data", metavar="DATA", help="a .npz (X) or .csv file, or the name of a dataset (its test rows)"
     )
     parser.add_argument("--output", "-o", metavar="FILE", help="write .csv, .npy or .npz instead of printing")
+    parser.add_argument("--proba", action="store_true", help="also the probability of each class, a column for each")
     parser.set_defaults(run=_run_predict)
 
 
@@ -231,7 +232,7 @@ def _run_train(args: argparse.Namespace) -> int:
 def _run_predict(args: argparse.Namespace) -> int:
     from fastbp.cli.predict import predict
 
-    return predict(args.model, args.data, args.output)
+    return predict(args.model, args.data, args.output, proba=args.proba)
 
 
 def _run_export(args: argparse.Namespace) -> int:

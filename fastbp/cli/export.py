@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 import fastbp
 from fastbp.cli.output_path import check_output, stem
 from fastbp.exchange.keras_models import to_keras
-from fastbp.exchange.layer_weights import need
+from fastbp.exchange.layer_weights import need, parts_of
 from fastbp.exchange.numpy_module import to_numpy
 from fastbp.exchange.onnx_graph import to_onnx
+from fastbp.exchange.raw_tables import in_units, raw_table
 from fastbp.exchange.sklearn_mlp import to_sklearn
 from fastbp.exchange.torch_modules import state_dict
 from fastbp.model.sequential import Sequential
 from fastbp.util.atomic_write import atomic_write
+from fastbp.util.files import shortened
 
 EXAMPLES = """formats, each of which needs the package of that name:
   numpy    NAME.py: a module that needs only NumPy, with predict(X)
@@ -48,8 +50,11 @@ def export(model: str, to: str, output: str | None) -> int:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no folder {os.fspath(path.parent)!r} to write {path.name} to: create it first")
     check_output(path, [model])
-    write(fastbp.load(model), path)
-    print(f"wrote {path}, {path.stat().st_size:,} bytes")
+    loaded = fastbp.load(model)
+    write(loaded, path)
+    print(f"wrote {path}" + (f", {path.stat().st_size:,} bytes" if path.is_file() else ""))
+    if left := _left_to_do(loaded, model, to):
+        print(left)
     return 0
 
 
@@ -62,6 +67,31 @@ def _default(model: str, ending: str) -> Path:
     return path
 
 
+def _left_to_do(model: Sequential, name: str, to: str) -> str:
+    """One line on the preprocessing and the classes that the format does not carry; empty if it carries all."""
+    table = raw_table(model)
+    if table is None or to == "numpy":
+        return ""
+    todo = []
+    carries = {"onnx": "raw rows of float64", "sklearn": "raw rows", "keras": "raw rows without missing values"}
+    if to == "torch" or table.scaling is None:
+        prepared = f"fastbp.Preprocessor.of(fastbp.load({name!r})).transform(rows)"
+        todo.append(f"first prepare (scale and encode) rows by {prepared}")
+    else:
+        shown = f", with the columns {', '.join(table.columns)} in this order" if table.columns else ""
+        todo.append(f"takes {carries[to]}{shown}")
+    if table.classes and to in ("torch", "keras"):
+        todo.append(f"outputs are of the classes {', '.join(map(str, table.classes))} in this order")
+    parts = list(parts_of(model, "export"))
+    if len(table.y_scale) and (to == "torch" or (to != "onnx" and in_units(parts, table) is parts)):
+        todo.append(f"outputs are scaled: prediction = output * {table.y_scale.tolist()} + {table.y_shift.tolist()}")
+    return shortened("; ".join(todo))
+
+
+def _write_onnx(model: Sequential, path: Path) -> None:
+    to_onnx(model, path, raw=True)
+
+
 def _write_torch(model: Sequential, path: Path) -> None:
     torch, state = need("torch", "torch"), state_dict(model)
     with atomic_write(path) as file:
@@ -69,7 +99,7 @@ def _write_torch(model: Sequential, path: Path) -> None:
 
 
 def _write_keras(model: Sequential, path: Path) -> None:
-    theirs = to_keras(model)
+    theirs = to_keras(model, raw=True)
     with tempfile.TemporaryDirectory() as folder, atomic_write(path) as file:
         whole = Path(folder) / "model.keras"  # Keras takes no open file
         theirs.save(whole)
@@ -78,14 +108,14 @@ def _write_keras(model: Sequential, path: Path) -> None:
 
 
 def _write_sklearn(model: Sequential, path: Path) -> None:
-    mlp = to_sklearn(model)
+    mlp = to_sklearn(model, raw=True)
     with atomic_write(path) as file:
         need("joblib", "sklearn").dump(mlp, file)
 
 
 FORMATS = {
     "numpy": Format(".py", to_numpy),
-    "onnx": Format(".onnx", to_onnx),
+    "onnx": Format(".onnx", _write_onnx),
     "torch": Format(".pt", _write_torch),
     "keras": Format(".keras", _write_keras),
     "sklearn": Format(".joblib", _write_sklearn),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
@@ -14,6 +12,7 @@ from fastbp import datasets
 from fastbp.cli.job import NAMED, SEED_KEY, TARGET_KEY
 from fastbp.cli.network import table_of
 from fastbp.cli.output_path import check_output
+from fastbp.cli.predictions import check_probabilities, probabilities, write_predictions
 from fastbp.cli.scoring import score_known
 from fastbp.datasets import Split
 from fastbp.preprocessing.column_rules import Category
@@ -24,8 +23,11 @@ from fastbp.util.atomic_write import atomic_write
 from fastbp.util.types import Array
 
 
-def predict(model_path: str, data: str, output: str | None) -> int:
-    """Run `fastbp predict`: one prediction per row, printed or written to ``output`` (.csv, .npy or .npz)."""
+def predict(model_path: str, data: str, output: str | None, *, proba: bool = False) -> int:
+    """Run `fastbp predict`: one prediction per row, printed or written to ``output`` (.csv, .npy or .npz).
+
+    proba: also the probability of each class; .npy gets these alone.
+    """
     if output is None and sys.stdout is None:
         raise ValueError("there is no standard output to print predictions to: name a file with --output")
     if output is not None:
@@ -34,10 +36,16 @@ def predict(model_path: str, data: str, output: str | None) -> int:
             raise ValueError(f"cannot write {output}: the file extension must be .csv, .npy or .npz")
     model = fastbp.load(model_path)
     preprocessor = Preprocessor.of(model)
+    if proba:
+        check_probabilities(model, preprocessor)
     X, y = _rows_to_predict(data, model, preprocessor)
     outputs = model.predict(_numbers(X, data) if preprocessor is None else preprocessor.transform(X))
     predictions = outputs if preprocessor is None else preprocessor.inverse_target(outputs)
-    _write_predictions(predictions, output)
+    if proba:
+        assert preprocessor is not None
+        write_predictions(predictions, output, probabilities(outputs), preprocessor.classes or ())
+    else:
+        write_predictions(predictions, output)
     if y is not None and preprocessor is not None:
         say(score_known(preprocessor, outputs, y))
     return 0
@@ -64,24 +72,8 @@ def _numbers(table: Columns, data: str) -> Array:
     return table.matrix
 
 
-def _write_predictions(predictions: Array, output: str | None) -> None:
-    if output is None:
-        _write_csv(predictions, sys.stdout)
-        return
-    with atomic_write(output) as file:
-        if output.endswith(".npy"):
-            np.save(file, predictions)
-        elif output.endswith(".npz"):
-            np.savez_compressed(file, prediction=predictions)
-        else:
-            text = io.StringIO()
-            _write_csv(predictions, text)
-            file.write(text.getvalue().encode())
-
-
-def _write_csv(predictions: Array, file: TextIO) -> None:
-    rows = predictions.reshape(len(predictions), -1)
-    names = ["prediction"] if rows.shape[1] == 1 else [f"prediction_{i}" for i in range(rows.shape[1])]
-    file.write(",".join(names) + "\n")
-    for row in rows.tolist():
-        file.write(",".join(str(value) for value in row) + "\n")
+def _labels(y: Array, preprocessor: Preprocessor) -> Array:
+    """Labels as in training; the test rows of UCI's Adult have a full stop after each label."""
+    if y.dtype.kind != "U" or not preprocessor.classes:
+        return y
+    return np.array([label if label in preprocessor.classes else label.rstrip(".") for label in y.tolist()])

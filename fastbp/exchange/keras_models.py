@@ -6,17 +6,22 @@ from typing import Any
 
 from fastbp.exchange.layer_weights import need, parts_of
 from fastbp.exchange.layers import LAYERS
+from fastbp.exchange.raw_tables import in_units, raw_table
 from fastbp.exchange.translation import KerasLayers
 from fastbp.model.sequential import Sequential
 
 
-def to_keras(model: Sequential) -> Any:
+def to_keras(model: Sequential, *, raw: bool = False) -> Any:
     """Convert the model to a keras.Model of the functional API, with the same weights and dtype; not compiled.
 
     Parameters
     ----------
     model : Sequential
         The model, whose input size is known.
+    raw : bool, default False
+        For a model with a `fastbp.Preprocessor` in its metadata: whether the result begins with a Normalization, which
+        scales raw rows without missing values, and returns quantities in their own units. If there is more to do than
+        to scale numbers, as for categories, it takes what `Preprocessor.transform` returns.
 
     Returns
     -------
@@ -46,10 +51,16 @@ def to_keras(model: Sequential) -> Any:
     ['input', 'layer_0', 'layer_1']
     """
     keras = need("keras", "keras")
-    parts = parts_of(model, "to_keras")
-    X = keras.Input((parts[0].inputs,), name="input", dtype=model.dtype.name)
+    parts = list(parts_of(model, "to_keras"))
+    table = raw_table(model) if raw else None
+    A = X = keras.Input((parts[0].inputs,), name="input", dtype=model.dtype.name)
+    if table is not None:
+        parts = in_units(parts, table)
+    if table is not None and table.scaling is not None:
+        mean, variance = table.scaling.shift, table.scaling.scale**2
+        A = keras.layers.Normalization(mean=mean, variance=variance, name="scaling", dtype=model.dtype.name)(X)
     build = KerasLayers(keras, model.dtype.name, LAYERS)
-    result = keras.Model(X, build.layers(parts, X))
+    result = keras.Model(X, build.layers(parts, A))
     for layer, weights in build.weights:
         layer.set_weights(weights)
     return result

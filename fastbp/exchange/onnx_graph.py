@@ -8,8 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+from fastbp.exchange import onnx_tables
 from fastbp.exchange.layer_weights import need, parts_of
 from fastbp.exchange.layers import LAYERS
+from fastbp.exchange.raw_tables import raw_table
 from fastbp.exchange.translation import OnnxGraph
 from fastbp.model.sequential import Sequential
 from fastbp.util.atomic_write import atomic_write
@@ -19,7 +21,7 @@ IR_VERSION: Final = 8  # of the first release with this opset, for older runtime
 LARGEST = (1 << 31) - (1 << 20)  # maximum bytes of a protobuf message, minus room for the graph
 
 
-def to_onnx(model: Sequential, path: str | os.PathLike[str] | None = None) -> Any:
+def to_onnx(model: Sequential, path: str | os.PathLike[str] | None = None, *, raw: bool = False) -> Any:
     """Convert the model to an ONNX graph for inference, opset 18.
 
     Parameters
@@ -29,6 +31,11 @@ def to_onnx(model: Sequential, path: str | os.PathLike[str] | None = None) -> An
     path : str or path-like, optional
         File to write. It is validated by onnx.checker before it replaces an existing one. Weights of 2 GB or more,
         which a single file cannot hold, go into a second file, path + ".data".
+    raw : bool, default False
+        For a model with a `fastbp.Preprocessor` in its metadata: whether the graph takes raw rows and returns, beside
+        "output", the "label" of a classification, one of the classes, or the "prediction" of a regression in its own
+        units. Rows are float64, (batch, columns), with NaN for missing values. If there is more to do than to scale
+        numbers, as for categories, the graph takes what `Preprocessor.transform` returns.
 
     Returns
     -------
@@ -59,8 +66,14 @@ def to_onnx(model: Sequential, path: str | os.PathLike[str] | None = None) -> An
 
     parts = parts_of(model, "to_onnx")
     graph = OnnxGraph(onnx, model.dtype, LAYERS)
-    output = graph.layers(parts, "input")
-    proto = _model(graph, output, parts[0].inputs, parts[-1].units)
+    table = raw_table(model) if raw else None
+    scaling = None if table is None else table.scaling
+    output = graph.layers(parts, "input" if scaling is None else onnx_tables.scaled(graph, scaling))
+    proto = _model(graph, output, parts[0].inputs if scaling is None else len(scaling.scale), parts[-1].units)
+    if scaling is not None:
+        proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    if table is not None:
+        onnx_tables.add_predictions(graph, proto, table)
     proto.producer_name, proto.producer_version = "fastbp", __version__
     onnx.helper.set_model_props(proto, {"fastbp.version": __version__} | model.metadata)
     if path is None:

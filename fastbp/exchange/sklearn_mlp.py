@@ -11,6 +11,7 @@ import numpy as np
 from fastbp import activations
 from fastbp.exchange.layer_weights import ExchangeError, Part, activation_of, as_floats, model_of, need, parts_of
 from fastbp.exchange.layers.activation import names_in, translated
+from fastbp.exchange.raw_tables import Scaling, in_units, raw_table
 from fastbp.exchange.residual_graphs import joined
 from fastbp.layers import Activation, Dense, Dropout, GaussianNoise
 from fastbp.model.sequential import Sequential
@@ -74,7 +75,7 @@ def from_sklearn(mlp: Any, *, seed: int = 0) -> Sequential:
     return model_of(parts, seed=seed, metadata=metadata)
 
 
-def to_sklearn(model: Sequential, *, classes: Sequence[Any] | None = None) -> Any:
+def to_sklearn(model: Sequential, *, classes: Sequence[Any] | None = None, raw: bool = False) -> Any:
     """Convert the model to a fitted MLPClassifier or MLPRegressor with the same predictions.
 
     Parameters
@@ -86,10 +87,15 @@ def to_sklearn(model: Sequential, *, classes: Sequence[Any] | None = None) -> An
         are omitted; `fastbp.fold` removes BatchNorm beforehand.
     classes : sequence, optional
         The labels in ascending order; by default those in the metadata of `from_sklearn`, or 0, 1, …
+    raw : bool, default False
+        For a model with a `fastbp.Preprocessor` in its metadata: whether the result takes raw rows, a Pipeline of
+        SimpleImputer, StandardScaler and the perceptron, and returns the Preprocessor's classes, or quantities in their
+        own units. If there is more to do than to scale numbers, as for categories, the result is the perceptron alone,
+        which takes what `Preprocessor.transform` returns.
 
     Returns
     -------
-    MLPClassifier or MLPRegressor
+    MLPClassifier, MLPRegressor or Pipeline
         Its partial_fit continues from these weights with a new optimizer. Loss curves are empty.
 
     Raises
@@ -111,6 +117,12 @@ def to_sklearn(model: Sequential, *, classes: Sequence[Any] | None = None) -> An
     network = need("sklearn.neural_network", "sklearn")
     parts = [part for part in parts_of(model, "to_sklearn") if not isinstance(part.layer, NOTHING)]
     parts = joined(part for part in parts if not _is_identity(part))
+    table = raw_table(model) if raw else None
+    if table is not None:
+        parts, sorted_classes = in_units(parts, table), sorted(table.classes)
+        if classes is None and table.classes:
+            classes = sorted_classes
+            parts[-1] = _in_order(parts[-1], [table.classes.index(label) for label in sorted_classes])
     for part in parts:
         if not isinstance(part.layer, Dense):
             raise ExchangeError(
@@ -139,7 +151,23 @@ def to_sklearn(model: Sequential, *, classes: Sequence[Any] | None = None) -> An
     X = np.zeros((len(targets), parts[0].inputs), model.dtype)
     mlp.partial_fit(X, targets, **options)  # creates all attributes, in every version of scikit-learn
     _fill(mlp, parts)
-    return mlp
+    return mlp if table is None or table.scaling is None else _pipeline(table.scaling, mlp)
+
+
+def _in_order(part: Part, order: list[int]) -> Part:
+    """A last layer with its outputs in another order; a single sigmoid is left to `_labels`."""
+    if part.units != len(order) or order == sorted(order):
+        return part
+    return part._replace(weights={name: values[..., order] for name, values in part.weights.items()})
+
+
+def _pipeline(scaling: Scaling, mlp: Any) -> Any:
+    """Scikit-learn's own preprocessing, with what ours has learnt."""
+    impute, preprocessing = need("sklearn.impute", "sklearn"), need("sklearn.preprocessing", "sklearn")
+    imputer = impute.SimpleImputer(keep_empty_features=True).fit(scaling.fill[np.newaxis])
+    scaler = preprocessing.StandardScaler().fit(scaling.shift[np.newaxis])
+    scaler.mean_, scaler.scale_, scaler.var_ = scaling.shift, scaling.scale, scaling.scale**2
+    return need("sklearn.pipeline", "sklearn").make_pipeline(imputer, scaler, mlp)
 
 
 def _one_output(part: Part) -> Part:

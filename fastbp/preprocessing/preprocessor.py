@@ -325,6 +325,11 @@ class Preprocessor:
         return len(targets.classes) or len(targets.shift)
 
     @property
+    def has_targets(self) -> bool:
+        """Whether it was fitted with targets."""
+        return self._fitted().targets is not None
+
+    @property
     def target_scale(self) -> Array:
         """Divisor of the quantities, (targets,)."""
         return np.array(self._targets().scale)

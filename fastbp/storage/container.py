@@ -19,7 +19,12 @@ from fastbp.storage.errors import CheckpointError
 from fastbp.util.files import open_regular
 from fastbp.util.types import Array
 
-DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8"), "BOOL": np.dtype("?")}
+DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+    "I64": np.dtype("<i8"),
+    "BOOL": np.dtype("?"),
+}
 LARGEST_HEADER = 1 << 24  # bytes; of 100,000 tensors
 MOST_BRACKETS = 1 << 20  # lists and objects of a JSON text, which take 100 bytes each and more once they are read
 MOST_NESTED = 400  # lists and objects within one another: 200 schedules, 130 residual blocks

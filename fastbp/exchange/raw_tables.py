@@ -1,0 +1,68 @@
+"""The part of a model's preprocessing that other formats carry: scaled numbers, classes, units of the targets."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastbp.exchange.layer_weights import Part, activation_of
+from fastbp.layers import Dense
+from fastbp.model.sequential import Sequential
+from fastbp.preprocessing.column_rules import Numeric
+from fastbp.preprocessing.preprocessor import Preprocessor
+from fastbp.util.types import Array
+
+
+class Scaling(NamedTuple):
+    """(x - shift) / scale, with fill in the place of a missing x; arrays (columns,) of float64."""
+
+    fill: Array
+    shift: Array
+    scale: Array
+
+
+class RawTable(NamedTuple):
+    """What turns raw rows into a model's inputs, and its outputs into labels or quantities.
+
+    scaling: None if there is more to do than to scale numbers, as for categories. classes: () for regression, whose
+    quantities are outputs * y_scale + y_shift, (outputs,).
+    """
+
+    columns: tuple[str, ...]
+    scaling: Scaling | None
+    classes: tuple[Any, ...]
+    y_shift: Array
+    y_scale: Array
+    one_output: bool  # of two classes
+
+
+def raw_table(model: Sequential) -> RawTable | None:
+    """From the Preprocessor in a model's metadata, if there is one."""
+    preprocessor = Preprocessor.of(model)
+    if preprocessor is None:
+        return None
+    classes, y_shift, y_scale = preprocessor.classes or (), np.zeros(0), np.zeros(0)
+    if not classes and preprocessor.has_targets:
+        y_shift = np.ravel(preprocessor.inverse_target(np.zeros((1, preprocessor.n_outputs))))
+        y_scale = preprocessor.target_scale
+    return RawTable(preprocessor.columns, _scaling(preprocessor), classes, y_shift, y_scale, model.output_size == 1)
+
+
+def _scaling(preprocessor: Preprocessor) -> Scaling | None:
+    rules = [rule for rule in preprocessor.rules if isinstance(rule, Numeric) and not rule.indicator]
+    if preprocessor.clip or len(rules) < len(preprocessor.rules):
+        return None
+    return Scaling(*(np.array([getattr(rule, name) for rule in rules], np.float64) for name in Scaling._fields))
+
+
+def in_units(parts: list[Part], table: RawTable) -> list[Part]:
+    """The parts of a regression with the units of the targets merged into the last Dense, if that is linear."""
+    *below, last = parts
+    if not isinstance(last.layer, Dense) or activation_of(last).name != "identity" or last.units != len(table.y_scale):
+        return parts
+    kernel = last.weights["kernel"]
+    bias = last.weights.get("bias", np.zeros(last.units, kernel.dtype))
+    weights = {"kernel": kernel * table.y_scale, "bias": bias * table.y_scale + table.y_shift}
+    layer = Dense(last.units, last.layer.activation)
+    return [*below, last._replace(layer=layer, weights={k: v.astype(kernel.dtype) for k, v in weights.items()})]
