@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from fastbp.exchange import scaling
 from fastbp.exchange.layer_weights import ExchangeError, Part, model_of, need
 from fastbp.exchange.layers import LAYERS, activation
 from fastbp.exchange.residual_graphs import Sum, chain, joined, residual
+from fastbp.exchange.scaling import shifted
 from fastbp.exchange.translation import Found
 from fastbp.model.sequential import Sequential
 
@@ -55,7 +57,7 @@ def from_keras(model: Any, *, seed: int = 0) -> Sequential:
     if not isinstance(model, keras.Model):
         raise TypeError(f"from_keras takes a keras.Model, got {type(model).__name__}: pass the model itself")
     parts, _ = _model_parts(keras, model, None)
-    return model_of(joined(parts), seed=seed)
+    return model_of(shifted(joined(parts)), seed=seed)
 
 
 def _model_parts(keras: Any, model: Any, width: int | None) -> tuple[list[Part], int]:
@@ -70,12 +72,35 @@ def _model_parts(keras: Any, model: Any, width: int | None) -> tuple[list[Part],
     shape = inputs[0].shape[1:]
     nodes, read = _graph(outputs[0])
     items = chain(nodes, read.__getitem__, _node(outputs[0]))
-    if len(shape) != 1 and (not items or isinstance(items[0], Sum) or type(items[0][0]).__name__ != "Flatten"):
+    _check_complete(model, nodes)
+    if len(shape) != 1 and not _flattens(items):
         raise ExchangeError(
             f"fastbp's networks take rows of features, but {model.name!r} takes shape {shape}: start with a Flatten"
         )
     width = math.prod(shape)
     return _parts(keras, items, width), width
+
+
+def _check_complete(model: Any, nodes: list[Node]) -> None:
+    """ExchangeError unless every weight of the model belongs to an operation between its input and its output."""
+    found = {id(weight) for operation, _ in nodes for weight in getattr(operation, "weights", ())}
+    if unread := [weight.path for weight in model.weights if id(weight) not in found]:
+        raise ExchangeError(
+            f"from_keras must find a use for every weight, but {unread[0]!r} of {model.name!r} has none between its "
+            "input and its output: remove the layer"
+        )
+
+
+def _flattens(items: list[Any]) -> bool:
+    """Whether a Flatten comes first, or after layers that do the same to every element."""
+    for item in items:
+        if isinstance(item, Sum):
+            return False
+        if type(item[0]).__name__ == "Flatten":
+            return True
+        if type(item[0]).__name__ not in scaling.KERAS_SCALARS or not scaling.is_scalar(item[0]):
+            return False
+    return False
 
 
 def _node(tensor: Any) -> Node:
@@ -109,7 +134,8 @@ def _parts(keras: Any, items: list[Any], width: int) -> list[Part]:
             operation = item.node[0]
             if type(operation).__name__ != "Add":
                 raise _unknown(operation)
-            found = [residual(operation.name, width, [joined(_parts(keras, each, width)) for each in item.branches])]
+            branches = [shifted(joined(_parts(keras, each, width))) for each in item.branches]
+            found = [residual(operation.name, width, branches)]
         elif isinstance(item[0], keras.Model):
             found, _ = _model_parts(keras, item[0], width)
         else:
@@ -149,4 +175,5 @@ READERS: dict[str, Callable[[Any, int], list[Found]]] = {
     "Identity": lambda layer, width: [],
     "Activation": activation.from_keras_function,
     **dict.fromkeys(activation.KERAS_CLASSES, activation.from_keras),
+    **scaling.KERAS_SCALARS,
 }

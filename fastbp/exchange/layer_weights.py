@@ -132,10 +132,21 @@ def need(module: str, extra: str) -> Any:
         raise ImportError(f'this needs {package}, which is missing: pip install "fastbp[{extra}]"') from error
 
 
+def _of_tensor(tensor: Any) -> Any:
+    """A PyTorch tensor as an array; negative and conjugate bits, which NumPy does not know, are resolved."""
+    if tensor.is_complex() or tensor.is_quantized or tensor.is_meta:
+        kind = "without data, on the device meta" if tensor.is_meta else str(tensor.dtype)
+        raise ExchangeError(f"weights must be real numbers, got a tensor {kind}: convert it")
+    dense = (tensor.to_dense() if str(tensor.layout) != "torch.strided" else tensor).detach().cpu()
+    dense = dense.resolve_conj().resolve_neg()
+    return (dense if str(dense.dtype) == "torch.float64" else dense.float()).numpy()
+
+
 def as_floats(values: Any) -> Array:
-    """Weights of another library as a C-contiguous float32 or float64 array, copied."""
+    """Weights of another library as a C-contiguous float32 or float64 array, copied; ExchangeError for other kinds."""
     if hasattr(values, "detach"):  # a PyTorch tensor, possibly on a device or of a dtype that NumPy lacks
-        values = values.detach().cpu()
-        values = (values if str(values.dtype) == "torch.float64" else values.float()).numpy()
+        values = _of_tensor(values)
     array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise ExchangeError(f"weights must be real numbers, got {array.dtype}: convert them")
     return np.array(array, np.float64 if array.dtype == np.float64 else np.float32, order="C")

@@ -22,7 +22,8 @@ def from_torch(module: Any, *, output_activation: str | None = None, seed: int =
         An nn.Sequential, or any module whose forward takes one tensor (n, features), of Linear, BatchNorm1d, LayerNorm,
         Dropout, Flatten, Identity, fastbp's activations as modules or functions, and sums of a branch with its input,
         which become Residual. Nested modules are flattened. float16 and bfloat16 become float32; weights without
-        requires_grad make their layer trainable=False. Hooks are ignored.
+        requires_grad make their layer trainable=False. Forward hooks, which may change any output, and weights that are
+        computed from others, as by weight_norm, spectral_norm and prune, are refused.
     output_activation : str, optional
         Activation to append, such as "softmax" for a network that ends in logits (which fastbp's losses accept as
         well).
@@ -64,13 +65,40 @@ def from_torch(module: Any, *, output_activation: str | None = None, seed: int =
         got = type(module).__name__
         raise TypeError(f"from_torch takes a torch.nn.Module, got {got}: pass the network itself")
     wrapped = torch.nn.Sequential(module)  # names begin with "0."
+    _check_plain(module)
     nodes, last = _trace(torch, wrapped)
     reading = _Reading(torch, wrapped)
     parts = reading.parts(chain(nodes, _inputs, last), reading.width(nodes))
+    reading.check_complete(parts)
     if output_activation is not None:
         width = parts[-1].units if parts else 0
         parts.append(Part("output_activation", Activation(output_activation), width, width, {}))
     return model_of(joined(parts), seed=seed)
+
+
+def _check_plain(module: Any) -> None:
+    """ExchangeError for modules whose weights or outputs are not what they seem."""
+    for name, each in module.named_modules():
+        where = name or type(each).__name__
+        if hasattr(each, "parametrizations"):
+            raise wrong(
+                where, "has parametrized weights",
+                "call torch.nn.utils.parametrize.remove_parametrizations(module, name) first"
+            )  # fmt: skip
+        hooks = [*each._forward_pre_hooks.values(), *each._forward_hooks.values()]
+        if hooks:
+            kind = getattr(hooks[0], "__name__", type(hooks[0]).__name__)
+            remedy = REMOVERS.get(kind, "remove it (the handle that registering returned has remove())")
+            raise wrong(where, f"has a forward hook, {kind}", remedy)
+
+
+REMOVERS = {
+    "WeightNorm": "call torch.nn.utils.remove_weight_norm first",
+    "SpectralNorm": "call torch.nn.utils.remove_spectral_norm first",
+} | dict.fromkeys(
+    ("L1Unstructured", "RandomUnstructured", "LnStructured", "RandomStructured", "CustomFromMask", "Identity"),
+    "call torch.nn.utils.prune.remove(module, name) first",
+)
 
 
 def _trace(torch: Any, module: Any) -> tuple[list[Any], Any]:
@@ -160,7 +188,7 @@ class _Reading:
             module = self.as_module(node, width)
         kind = type(module).__name__
         self.check(node, where, module)
-        if kind not in READERS or type(module).__module__.partition(".")[0] not in ("torch", "fastbp"):
+        if kind not in READERS or not self.is_own(module):
             raise self.unknown(where, kind)
         read = READERS[kind](module, where, width)
         if read is None:
@@ -168,9 +196,37 @@ class _Reading:
         layer, weights = read
         return [Part(where, layer, width, layer.units_of(width) or 0, weights)]
 
+    def is_own(self, module: Any) -> bool:
+        """Whether a module is of torch.nn or fastbp itself, not a subclass or namesake such as a quantized Linear."""
+        from fastbp.exchange import torch_layers
+
+        kind = type(module).__name__
+        return type(module) in (getattr(self.torch.nn, kind, None), getattr(torch_layers, kind, None))
+
+    def check_complete(self, parts: list[Part]) -> None:
+        """ExchangeError unless every weight of the module has gone into the parts."""
+        unread = [
+            f"{name.removeprefix('0.')}.{own}".removeprefix("0.").removeprefix(".")
+            for name, module in self.module.named_modules()
+            for own, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+            if own not in KNOWN_WEIGHTS or not self.is_read(module, name)
+        ]
+        if unread:
+            raise ExchangeError(
+                f"from_torch must find a use for every weight, but {unread[0]!r} has none in the module's forward: "
+                "delete it from the module first"
+            )
+
+    def is_read(self, module: Any, name: str) -> bool:
+        """Whether a module, or the one of fastbp that it is part of, has been read."""
+        if id(module) in self.read:
+            return True
+        above = name.rpartition(".")[0]
+        return bool(above) and self.is_read(self.module.get_submodule(above), above)
+
     def check(self, node: Any, where: str, module: Any) -> None:
         """Reject modules whose weights are shared, and in-place modules whose input is read elsewhere."""
-        if any(True for _ in module.parameters()):
+        if any(True for _ in (*module.parameters(), *module.buffers())):
             before = self.read.setdefault(id(module), where)
             if before != where or len([n for n in node.graph.nodes if n.target == node.target]) > 1:
                 raise ExchangeError(
@@ -199,6 +255,7 @@ class _Reading:
         )
 
 
+KNOWN_WEIGHTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 Read = Callable[[Any, str, int], Found | None]
 
 

@@ -194,4 +194,16 @@ def check_width(where: str, wants: int, width: int) -> None:
 
 def keras_arrays(layer: Any) -> Iterator[Array]:
     """The weights; get_weights would warn with PyTorch as the backend and NumPy 2."""
-    return (as_floats(variable.value) for variable in layer.weights)
+    if getattr(layer, "quantization_mode", None) is not None:
+        raise wrong(layer.name, f"is quantized, {layer.quantization_mode}", "convert the model before quantize()")
+    own = [variable for variable in layer.weights if not variable.name.startswith("lora_")]
+    if unknown := [variable.name for variable in own if variable.name not in KERAS_WEIGHTS]:
+        raise wrong(layer.name, f"has the weights {', '.join(unknown)}", "use a plain layer")
+    if getattr(layer, "lora_enabled", False):  # the property includes the product of the low-rank factors
+        return (as_floats(layer.kernel if variable.name == "kernel" else variable.value) for variable in own)
+    if len(own) < len(layer.weights):
+        raise wrong(layer.name, "has LoRA's weights, but they are not enabled", "use a plain layer")
+    return (as_floats(variable.value) for variable in own)
+
+
+KERAS_WEIGHTS = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")

@@ -64,7 +64,7 @@ def _to_keras(build: KerasLayers, part: Part, X: Any) -> Any:
 
 
 def _from_keras(layer: Any, width: int) -> list[Found]:
-    weights = dict(zip(("kernel", "bias"), keras_arrays(layer), strict=False))
+    weights = dict(zip(("kernel", "bias")[: 1 + layer.use_bias], keras_arrays(layer), strict=True))
     for name in ("bias_regularizer", "activity_regularizer", "bias_constraint"):
         if getattr(layer, name, None) is not None:
             warnings.warn(
