@@ -10,15 +10,20 @@ import gzip
 import os
 import zipfile
 from collections.abc import Collection, Sequence
+import zlib
+from collections.abc import Collection, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastbp.data.archives import check_member
 from fastbp.data.idx import read_idx
 from fastbp.data.splits import stratified_split
 from fastbp.tables.values import are_names, is_missing, numbers_in
+from fastbp.preprocessing.columns import is_missing, is_number
+from fastbp.util.files import open_regular
 from fastbp.util.types import Array
 
 IDX_PARTS = (("train", "images-idx3"), ("train", "labels-idx1"), ("t10k", "images-idx3"), ("t10k", "labels-idx1"))
@@ -357,10 +362,17 @@ def _idx_file(folder: Path, part: str, kind: str) -> Path | None:
 
 def _read_archive(path: Path) -> dict[str, Array]:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as data:
             wanted = ("X", "x", "y", "columns", *(f"{x}_{part}" for x in "Xxy" for part in ("train", "test")))
-            return {name: data[name] for name in data.files if name in wanted}
-    except (ValueError, TypeError, zipfile.BadZipFile, EOFError) as error:
+            names = [name for name in data.files if name in wanted]
+            for name in names:
+                check_member(data.zip, f"{name}.npy")
+            return {name: data[name] for name in names}
+    except (OSError, MemoryError) as error:
+        if isinstance(error, MemoryError) or error.errno is not None:
+            raise
+        raise ValueError(f"cannot read {path}: it is damaged ({error})") from error
+    except Exception as error:  # zipfile, zlib and NumPy each have errors of their own
         raise ValueError(f"cannot read {path}: it must be a .npz archive of number arrays ({error})") from error
 
 
@@ -390,7 +402,7 @@ def _read_lines(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
     try:
         with opener(path, "rt", newline="", encoding="utf-8-sig") as file:
             return _checked_lines(csv.reader(file), path)
-    except (UnicodeDecodeError, gzip.BadGzipFile, csv.Error, EOFError) as error:
+    except (UnicodeDecodeError, gzip.BadGzipFile, zlib.error, csv.Error, EOFError) as error:
         raise ValueError(f"cannot read {path}: it must be comma-separated text in UTF-8 ({error})") from error
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +14,7 @@ from fastbp.exchange.layers import LAYERS
 from fastbp.exchange.translation import TorchModules, translation
 from fastbp.layers import Activation, Dense
 from fastbp.model.sequential import Sequential
+from fastbp.util.files import check_regular, reading
 from fastbp.util.types import Array
 
 BATCHES = "num_batches_tracked"
@@ -86,15 +89,17 @@ def state_dict(model: Sequential) -> dict[str, Any]:
     return _tensors(need("torch", "torch"), model, parts_of(model, "state_dict"))
 
 
-def load_state_dict(model: Sequential, state: Mapping[str, Any], *, by: str = "name") -> None:
+def load_state_dict(
+    model: Sequential, state: Mapping[str, Any] | str | os.PathLike[str], *, by: str = "name"
+) -> None:
     """Replace the model's weights by those of a PyTorch state_dict.
 
     Parameters
     ----------
     model : Sequential
         The model, whose input size is known.
-    state : dict of str to tensor or array
-        The state dict.
+    state : dict of str to tensor or array, or path-like
+        The state dict, or a file of torch.save that holds one; no code in it is run.
     by : {"name", "order"}, default "name"
         "name" uses the names of ``state_dict(model)``; "order" takes the entries in order whatever their names, for
         modules other than nn.Sequential, such as one with fc1 and fc2. Shapes must match in either case.
@@ -104,6 +109,8 @@ def load_state_dict(model: Sequential, state: Mapping[str, Any], *, by: str = "n
     ExchangeError
         For missing or surplus names and for wrong shapes. Nothing has changed then. Other errors as in `to_torch` and
         `Sequential.set_weights`.
+    ValueError
+        For a file that is damaged or holds anything but tensors.
 
     Examples
     --------
@@ -114,6 +121,8 @@ def load_state_dict(model: Sequential, state: Mapping[str, Any], *, by: str = "n
     """
     if by not in ("name", "order"):
         raise ValueError(f"by must be 'name' or 'order', got {by!r}: pass one of these")
+    if isinstance(state, str | os.PathLike):
+        state = _state_in(Path(state))
     parts = parts_of(model, "load_state_dict")
     entries = list(_entries(parts))
     given = {name: as_floats(value) for name, value in state.items() if not name.endswith(BATCHES)}
@@ -135,6 +144,17 @@ def load_state_dict(model: Sequential, state: Mapping[str, Any], *, by: str = "n
             )
         arrays.append(array)
     model.set_weights(arrays)
+
+
+def _state_in(path: Path) -> Mapping[str, Any]:
+    """The state dict in a file of torch.save."""
+    torch = need("torch", "torch")
+    check_regular(path)
+    with reading(path):
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+            raise ValueError(f"it holds {type(state).__name__}, not a state dict")
+    return state
 
 
 def _missing(missing: list[str], wanted: list[str], state: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -12,7 +13,8 @@ import numpy as np
 from fastbp.data.arrays import numeric
 from fastbp.data.frames import is_table
 from fastbp.data.tensors import is_tensor
-from fastbp.sources.base import Chunk, Path_, Source, check_weight, needs
+from fastbp.sources.base import Chunk, Path_, Source, check_weight, naming_damage, needs
+from fastbp.util.files import check_regular, reading
 
 
 class ArraySource(Source):
@@ -95,6 +97,7 @@ class ArraySource(Source):
     def _opened(self) -> AbstractContextManager[tuple[Any, ...]]:
         return nullcontext(self._arrays)
 
+    @naming_damage
     def read_piece(self, piece: int) -> Iterator[tuple[str, Chunk]]:
         start = piece * self._step
         part = slice(start, min(start + self._step, self.rows or 0))
@@ -122,9 +125,14 @@ def npy(
     files = [Path(file) for file in (path, target, weight) if file is not None]
     arrays = []
     for file in files:
+        check_regular(file)
         try:
             arrays.append(np.load(file, mmap_mode="r", allow_pickle=False))
-        except (ValueError, EOFError) as error:
+        except (OSError, MemoryError) as error:
+            if getattr(error, "errno", None) != errno.ENOMEM and not isinstance(error, MemoryError):
+                raise
+            raise MemoryError(f"{file} cannot be mapped into memory: {error}") from error
+        except Exception as error:  # NumPy parses the header as Python, with errors of many types
             raise ValueError(f"{file} must be a .npy file of numbers ({error}): save it again") from error
     return ArraySource(*arrays, scale=scale, chunk_rows=chunk_rows, files=files)
 
@@ -147,7 +155,7 @@ class HDF5(ArraySource):
         Source.__init__(self, [self._path], scale, chunk_rows)
         check_weight(*names[1:])
         self.options["names"] = list(names)
-        with self._opened() as arrays:
+        with reading(self._path), self._opened() as arrays:
             self._measure(arrays)
 
     @contextmanager

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from fastbp.util.arguments import count, real
+from fastbp.util.files import reading
 
 CHUNK_BYTES = 1 << 22  # bytes of X in float32: large enough to read fast, small enough for many per window
 
 Path_ = str | os.PathLike[str]
 Chunk = tuple[Any, ...]
+Located = tuple[str, Chunk]  # with a description of its position
 
 
 class Source:
@@ -81,6 +85,18 @@ class Source:
     def __repr__(self) -> str:
         files = ", ".join(path.name for path in self.files[:3]) + (", …" if len(self.files) > 3 else "")
         return f"{type(self).__name__}({files}{' of ' if files else ''}{self.rows or 'an unknown number of'} rows)"
+
+
+def naming_damage(read: Callable[[Any, int], Iterator[Located]]) -> Callable[[Any, int], Iterator[Located]]:
+    """A read_piece whose errors for damaged contents name the file."""
+
+    @wraps(read)
+    def named(source: Any, piece: int) -> Iterator[Located]:
+        files = source.files
+        with reading(files[piece] if len(files) == source.pieces else files[0]) if files else nullcontext():
+            yield from read(source, piece)
+
+    return named
 
 
 def _is_scale(value: float) -> bool:

@@ -13,6 +13,9 @@ import numpy as np
 
 from fastbp.sources.base import Chunk, Source, check_weight
 from fastbp.tables.values import as_number
+from fastbp.preprocessing.columns import is_number
+from fastbp.sources.base import Chunk, Source, check_weight, naming_damage
+from fastbp.util.files import reading
 
 
 class CSV(Source):
@@ -32,7 +35,7 @@ class CSV(Source):
     ) -> None:
         super().__init__(paths, scale, chunk_rows)
         check_weight(target, weight)
-        with _opened(paths[0]) as file:
+        with reading(paths[0]), _opened(paths[0]) as file:
             first = next(csv.reader(file), [])
         self._named = not all(as_number(name) is not None for name in first)
         names = [name.strip() for name in first] if self._named else [str(place) for place in range(len(first))]
@@ -46,6 +49,7 @@ class CSV(Source):
         self.options["columns"] = self.columns.chosen
         self.pieces = len(paths)
 
+    @naming_damage
     def read_piece(self, piece: int) -> Iterator[tuple[str, Chunk]]:
         path, chosen = self.files[piece], self.columns
         places = [self._names.index(name) for name in chosen.all]

@@ -11,6 +11,7 @@ from fastbp.sources.base import Path_, Source
 from fastbp.sources.csv_files import CSV
 from fastbp.sources.npz import Npz
 from fastbp.sources.parquet import Parquet
+from fastbp.util.files import check_regular
 
 _ENDINGS = (".npy", ".npz", ".csv", ".csv.gz", ".parquet", ".pq", ".h5", ".hdf5")
 
@@ -69,6 +70,8 @@ def open(
     if not paths:
         raise ValueError("path must name at least one file, got an empty list: pass the files")
     kinds = {_ending(p) for p in paths}
+    for each in paths:
+        check_regular(each)
     if len(kinds) > 1:
         raise ValueError(f"files of a source must be of one kind, got {', '.join(sorted(kinds))}: open one kind")
     kind = kinds.pop()

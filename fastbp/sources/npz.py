@@ -11,7 +11,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.sources.base import Chunk, Path_, Source, check_weight
+from fastbp.sources.base import Chunk, Path_, Source, check_weight, naming_damage
+from fastbp.util.files import reading
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -31,11 +32,11 @@ class Member:
             raise ValueError(f"{name} is in Fortran order: save np.ascontiguousarray of it, so that rows can be read")
 
     def read(self, rows: int) -> npt.NDArray[Any]:
-        """The next rows, fewer at the end."""
+        """The next rows."""
         row = int(np.prod(self.shape[1:])) * self.dtype.itemsize
         data = self._file.read(rows * row)
-        if len(data) % row:
-            raise ValueError(f"{self._name} ends in the middle of a row: the file is truncated")
+        if len(data) != rows * row:
+            raise ValueError(f"{self._name} has fewer rows than its header says: the file is truncated")
         return np.frombuffer(data, self.dtype).reshape(-1, *self.shape[1:])
 
 
@@ -53,7 +54,7 @@ class Npz(Source):
         check_weight(*names[1:])
         self._names = names
         self.options["names"] = list(names)
-        with ExitStack() as stack:
+        with reading(self.files[0]), ExitStack() as stack:
             members = self._open(stack)
             lengths = [member.shape[:1] for member in members if member is not None]
             if len(set(lengths)) > 1 or not lengths[0]:
@@ -64,7 +65,7 @@ class Npz(Source):
         path = self.files[0]
         try:
             archive = stack.enter_context(zipfile.ZipFile(path))
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, NotImplementedError) as error:
             raise ValueError(f"{path} must be a .npz archive ({error}): save it again") from error
         members: list[Member | None] = []
         for name in self._names:
@@ -78,12 +79,14 @@ class Npz(Source):
             members.append(None if file is None else Member(file, f"{name} of {path}"))
         return members
 
+    @naming_damage
     def read_piece(self, piece: int) -> Iterator[tuple[str, Chunk]]:
         with ExitStack() as stack:
             members = self._open(stack)
             assert members[0] is not None
             step = self.fitting_rows(int(np.prod(members[0].shape[1:])))
             for start in range(0, self.rows or 0, step):
-                X, y, weight = (None if member is None else member.read(step) for member in members)
+                rows = min(step, (self.rows or 0) - start)
+                X, y, weight = (None if member is None else member.read(rows) for member in members)
                 assert X is not None
                 yield f"{self.files[0].name} from row {start}", self.chunk(X.reshape(len(X), -1), y, weight)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fastbp.data import frames as tables
-from fastbp.sources.base import Chunk, Source, check_weight, needs
+from fastbp.sources.base import Chunk, Source, check_weight, naming_damage, needs
 from fastbp.sources.csv_files import Columns
+from fastbp.util.files import reading
 
 
 class Parquet(Source):
@@ -34,7 +35,7 @@ class Parquet(Source):
         self._groups: list[tuple[Path, int, int]] = []  # file, row group, and the file's row with which it begins
         self.rows = 0
         for path in paths:
-            with ParquetFile(path) as file:
+            with reading(path), ParquetFile(path) as file:
                 names, start = file.schema_arrow.names, 0
                 chosen = Columns(names, target, features, weight, str(path))
                 for group in range(file.metadata.num_row_groups):
@@ -46,11 +47,12 @@ class Parquet(Source):
         self.pieces = len(self._groups)
         self.options["columns"] = self.columns.chosen
 
+    @naming_damage
     def read_piece(self, piece: int) -> Iterator[tuple[str, Chunk]]:
         path, group, start = self._groups[piece]
         chosen = self.columns
         step = self.fitting_rows(len(chosen.features))
-        with self._file_class(path) as file:
+        with reading(path), self._file_class(path) as file:
             # a single thread: the others are training
             for batch in file.iter_batches(step, row_groups=[group], columns=chosen.all, use_threads=False):
                 place = f"{path.name} from row {start}"

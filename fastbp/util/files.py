@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 _LONGEST_MESSAGE = 1900  # bytes
@@ -28,6 +30,26 @@ def open_regular(path: str | os.PathLike[str], error: type[ValueError] = ValueEr
     """Open a file in binary; the error for a pipe, device or socket."""
     check_regular(path, error)
     return open(path, "rb")
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what a reader raises for damaged contents, of whatever type, into a ValueError that names the file.
+
+    Errors of the system, such as a missing file, MemoryError, and errors that name the file pass.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # zlib, zipfile, HDF5 and Arrow each have errors of their own
+        of_system = isinstance(error, OSError) and error.errno is not None
+        named = isinstance(error, ValueError | TypeError | OSError) and os.path.basename(path) in str(error)
+        if of_system or isinstance(error, ImportError) or (named and not isinstance(error, OSError)):
+            raise
+        said = str(error).strip() or type(error).__name__
+        message = f"{os.fspath(path)} is damaged or of another format ({said}): use another copy"
+        raise ValueError(shortened(message)) from error
 
 
 def shortened(message: str) -> str:

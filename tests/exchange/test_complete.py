@@ -14,6 +14,7 @@ from fastbp.exchange.layer_weights import as_floats
 torch = pytest.importorskip("torch")
 keras = pytest.importorskip("keras")
 from torch import nn  # noqa: E402
+from torch.nn.utils import prune  # noqa: E402
 
 X = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:__array__ implementation:DeprecationWarning")
@@ -132,7 +133,7 @@ TORCH = {
         lambda: nn.utils.parametrizations.orthogonal(nn.Linear(3, 3)), "remove_parametrizations",
     ),
     "pruned": (
-        lambda: nn.utils.prune.l1_unstructured(nn.Linear(3, 2), "weight", amount=2), "prune.remove",
+        lambda: prune.l1_unstructured(nn.Linear(3, 2), "weight", amount=2), "prune.remove",
     ),
     "a hook": (lambda: hooked("register_forward_hook"), "forward hook"),
     "a hook before": (lambda: hooked("register_forward_pre_hook"), "forward hook"),
