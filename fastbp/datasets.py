@@ -23,7 +23,7 @@ from fastbp.data.idx import read_idx
 from fastbp.data.splits import stratified_split
 from fastbp.tables.values import are_names, is_missing, numbers_in
 from fastbp.preprocessing.columns import is_missing, is_number
-from fastbp.util.files import open_regular
+from fastbp.util.files import of_system, open_regular
 from fastbp.util.types import Array
 
 IDX_PARTS = (("train", "images-idx3"), ("train", "labels-idx1"), ("t10k", "images-idx3"), ("t10k", "labels-idx1"))
@@ -368,11 +368,9 @@ def _read_archive(path: Path) -> dict[str, Array]:
             for name in names:
                 check_member(data.zip, f"{name}.npy")
             return {name: data[name] for name in names}
-    except (OSError, MemoryError) as error:
-        if isinstance(error, MemoryError) or error.errno is not None:
-            raise
-        raise ValueError(f"cannot read {path}: it is damaged ({error})") from error
     except Exception as error:  # zipfile, zlib and NumPy each have errors of their own
+        if of_system(error):
+            raise
         raise ValueError(f"cannot read {path}: it must be a .npz archive of number arrays ({error})") from error
 
 

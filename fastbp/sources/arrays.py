@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -14,7 +13,7 @@ from fastbp.data.arrays import numeric
 from fastbp.data.frames import is_table
 from fastbp.data.tensors import is_tensor
 from fastbp.sources.base import Chunk, Path_, Source, check_weight, naming_damage, needs
-from fastbp.util.files import check_regular, reading
+from fastbp.util.files import check_regular, of_system, reading
 
 
 class ArraySource(Source):
@@ -128,11 +127,9 @@ def npy(
         check_regular(file)
         try:
             arrays.append(np.load(file, mmap_mode="r", allow_pickle=False))
-        except (OSError, MemoryError) as error:
-            if getattr(error, "errno", None) != errno.ENOMEM and not isinstance(error, MemoryError):
-                raise
-            raise MemoryError(f"{file} cannot be mapped into memory: {error}") from error
         except Exception as error:  # NumPy parses the header as Python, with errors of many types
+            if of_system(error):
+                raise
             raise ValueError(f"{file} must be a .npy file of numbers ({error}): save it again") from error
     return ArraySource(*arrays, scale=scale, chunk_rows=chunk_rows, files=files)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -32,6 +33,13 @@ def open_regular(path: str | os.PathLike[str], error: type[ValueError] = ValueEr
     return open(path, "rb")
 
 
+def of_system(error: BaseException) -> bool:
+    """Whether an error is one of the machine rather than of a file's contents."""
+    if isinstance(error, OSError):  # readers raise it for contents, too, or seek where a damaged file says
+        return error.errno not in (None, errno.EINVAL)
+    return isinstance(error, MemoryError)
+
+
 @contextmanager
 def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn what a reader raises for damaged contents, of whatever type, into a ValueError that names the file.
@@ -40,12 +48,9 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     """
     try:
         yield
-    except MemoryError:
-        raise
     except Exception as error:  # zlib, zipfile, HDF5 and Arrow each have errors of their own
-        of_system = isinstance(error, OSError) and error.errno is not None
-        named = isinstance(error, ValueError | TypeError | OSError) and os.path.basename(path) in str(error)
-        if of_system or isinstance(error, ImportError) or (named and not isinstance(error, OSError)):
+        named = isinstance(error, ValueError | TypeError) and os.path.basename(path) in str(error)
+        if named or of_system(error) or isinstance(error, ImportError):
             raise
         said = str(error).strip() or type(error).__name__
         message = f"{os.fspath(path)} is damaged or of another format ({said}): use another copy"
