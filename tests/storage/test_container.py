@@ -1,0 +1,224 @@
+"""What reading a model file refuses at once, and what it does when the machine runs short."""
+
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp import CheckpointError, Dense, Residual, Sequential, schedules
+from fastbp.callbacks import BackupAndRestore
+from fastbp.storage import checkpoint, container
+
+LAYER = {"class": "layers.Dense", "config": {"units": 1}}
+
+
+@pytest.fixture
+def path(tmp_path):
+    """The file of a small compiled model."""
+    model = Sequential([Dense(2)], input_size=2)
+    model.compile(fastbp.SGD(schedules.Warmup(0.1, 5)), "mse")
+    model.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def parts(path):
+    raw = path.read_bytes()
+    length = struct.unpack("<Q", raw[:8])[0]
+    return raw[8 : 8 + length].decode(), raw[8 + length :]
+
+
+def put(path, text, body):
+    path.write_bytes(struct.pack("<Q", len(text.encode())) + text.encode() + body)
+
+
+def with_description(path, change):
+    """Change the description of the model, and drop the digest."""
+    text, body = parts(path)
+    header = json.loads(text)
+    description = json.loads(header["__metadata__"]["fastbp.model"])
+    changed = change(description)
+    header["__metadata__"]["fastbp.model"] = changed if isinstance(changed, str) else json.dumps(description)
+    del header["__metadata__"]["fastbp.sha256"]
+    put(path, json.dumps(header), body)
+
+
+def refused(path, message):
+    with pytest.raises(CheckpointError, match=message) as caught:
+        fastbp.load(path)
+    assert len(str(caught.value).encode()) < 2000
+    assert str(path) in str(caught.value) or "the file" in str(caught.value)
+
+
+# ---------------------------------------------------------------- what is no file
+
+
+def test_a_pipe_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    refused(tmp_path / "pipe", "must be a file, got a pipe")
+    model = Sequential([Dense(1)], input_size=1)
+    model.compile("sgd", "mse")
+    with pytest.raises(CheckpointError, match="got a pipe"):
+        model.fit([[1.0]], [[1.0]], callbacks=[BackupAndRestore(tmp_path / "pipe")])
+    for name in ("X.npy", "X.npz", "X.csv"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(ValueError, match="got a pipe"):
+            fastbp.sources.open(tmp_path / name)
+
+
+def test_devices_and_sockets_are_refused(tmp_path, monkeypatch):
+    refused("/dev/zero", "must be a file, got a device")
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+        refused("socket", "must be a file, got a socket")
+
+
+# ---------------------------------------------------------------- doubled, deep, many, long
+
+
+def test_doubled_keys_are_refused(path):
+    text, body = parts(path)
+    twice = text.replace('"0.bias":', '"0.kernel":', 1)
+    assert twice != text
+    put(path, twice, body)
+    refused(path, "'0.kernel' occurs twice")
+
+
+def test_doubled_keys_of_a_description_are_refused(path):
+    with_description(path, lambda model: json.dumps(model)[:-1] + ', "seed": 1}')
+    refused(path, "'seed' occurs twice")
+
+
+@pytest.mark.parametrize("n", [300, 5000])
+def test_schedules_within_one_another_are_refused(path, n):
+    def nest(model):
+        text = json.dumps(model)
+        start = '{"class": "schedules.Warmup", "config": {"warmup_steps": 1, "schedule": '
+        model["optimizer"]["config"]["learning_rate"] = "HERE"
+        text = json.dumps(model)
+        return text.replace('"HERE"', start * n + "0.1" + "}}" * n)
+
+    with_description(path, nest)
+    refused(path, "nested 400 deep|recursion|damaged")
+
+
+def test_100_000_layers_are_refused(path):
+    with_description(path, lambda model: model.update(layers=[LAYER] * 100_000))
+    refused(path, "describes 1000.. layers and other objects")
+
+
+def test_a_header_of_brackets_is_refused_unread(path):
+    put(path, '{"__metadata__":{}' + ',"a":[' + "[]," * 1_500_000 + "[]]}", b"")
+    refused(path, "lists and objects, more than")
+
+
+@pytest.mark.parametrize("place", ["layer", "class", "field", "dtype", "tensor"])
+def test_messages_quote_little_of_a_file(path, place):
+    long = "ü" * 100_000
+    changes = {
+        "layer": lambda model: model.update(layers=[long]),
+        "class": lambda model: model["layers"][0].update({"class": long}),
+        "field": lambda model: model["layers"][0]["config"].update({long: 1}),
+        "dtype": lambda model: model.update(dtype=long),
+    }
+    if place == "tensor":
+        text, body = parts(path)
+        put(path, text.replace('"0.bias"', f'"{long}"'), body)
+    else:
+        with_description(path, changes[place])
+    refused(path, "the file|damaged")
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path):
+    model = Sequential([Dense(1)], input_size=1)
+    rate = 0.1
+    for _ in range(300):
+        rate = schedules.Warmup(rate, 1)
+    model.compile(fastbp.SGD(rate), "mse")
+    with pytest.raises(ValueError, match="nested 400 deep"):
+        model.save(tmp_path / "model")
+    with pytest.raises(ValueError, match="more than can be read"):
+        checkpoint.write(tmp_path / "model", checkpoint.Contents({"layers": [LAYER] * 20_000}, {}, {}))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_people_nest_is_written_and_read(tmp_path):
+    layer, rate = Dense(2), 0.1
+    for _ in range(100):
+        layer, rate = Residual([layer]), schedules.Warmup(rate, 1)
+    model = Sequential([layer], input_size=2)
+    model.compile(fastbp.SGD(rate), "mse")
+    model.save(tmp_path / "model")
+    assert fastbp.load(tmp_path / "model").layers == model.layers
+
+
+# ---------------------------------------------------------------- tensors
+
+
+def entry(shape, start, end, dtype="F32"):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+
+
+CONTAINERS = {
+    "a gap": ({"a": entry([1], 0, 4), "b": entry([1], 8, 12)}, bytes(12), "the bytes 8 to 12"),
+    "an overlap": ({"a": entry([2], 0, 8), "b": entry([1], 4, 8)}, bytes(8), "the bytes 4 to 8"),
+    "bytes left over": ({"a": entry([1], 0, 4)}, bytes(8), "have 4 bytes, but the file has 8"),
+    "bytes missing": ({"a": entry([2], 0, 8)}, bytes(4), "have 8 bytes, but the file has 4"),
+    "a huge empty shape": ({"a": entry([1 << 62, 0, 1 << 62], 0, 0)}, b"", "damaged"),
+    "too many axes": ({"a": entry([0] * 100, 0, 0)}, b"", "damaged"),
+    "a true shape": ({"a": entry([True], 0, 4)}, bytes(4), "sizes or offsets that are none"),
+    "a fraction": ({"a": entry([1.0], 0, 4)}, bytes(4), "sizes or offsets that are none"),
+    "three offsets": ({"a": {**entry([1], 0, 4), "data_offsets": [0, 4, 8]}}, bytes(4), "damaged"),
+    "another field": ({"a": {**entry([1], 0, 4), "code": "x"}}, bytes(4), "or more than these"),
+    "a list of tensors": ([1, 2], b"", "damaged"),
+    "a number": (7, b"", "damaged"),
+}
+
+
+@pytest.mark.parametrize("case", CONTAINERS)
+def test_headers_that_contradict_the_file_are_refused(tmp_path, case):
+    header, body, message = CONTAINERS[case]
+    put(tmp_path / "file", json.dumps(header), body)
+    with pytest.raises(CheckpointError, match=message):
+        container.read(str(tmp_path / "file"))
+
+
+def test_every_reader_agrees(tmp_path):
+    rng = np.random.default_rng(0)
+    tensors = {
+        "a": rng.normal(size=(3, 0)), "b": rng.normal(size=(2, 3)).astype(np.float32), "c": np.array(True),
+        "d": np.arange(5), "ü": np.array([True, False]),
+    }  # fmt: skip
+    save = pytest.importorskip("safetensors.numpy").save_file
+    save(tensors, tmp_path / "file", {"note": "mine"})
+    metadata, found = container.read(str(tmp_path / "file"))
+    assert metadata == {"note": "mine"}
+    assert found.keys() == tensors.keys()
+    for name, array in tensors.items():
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
+        np.testing.assert_array_equal(found[name], array)
+
+
+SHORT = """
+import resource, sys, fastbp
+fastbp.load(sys.argv[2])
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (8 << 20), resource.RLIM_INFINITY))
+try:
+    fastbp.load(sys.argv[1])
+except MemoryError:
+    print("MemoryError")
+"""
+
+
+def test_no_memory_is_a_memory_error(path, tmp_path):
+    Sequential([Dense(3000)], input_size=3000).save(tmp_path / "big")
+    command = [sys.executable, "-c", SHORT, tmp_path / "big", path]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout == "MemoryError\n"
