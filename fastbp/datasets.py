@@ -23,7 +23,7 @@ from fastbp.data.idx import read_idx
 from fastbp.data.splits import stratified_split
 from fastbp.tables.values import are_names, is_missing, numbers_in
 from fastbp.preprocessing.columns import is_missing, is_number
-from fastbp.util.files import of_system, open_regular
+from fastbp.util.files import of_system, open_regular, shortened
 from fastbp.util.types import Array
 
 IDX_PARTS = (("train", "images-idx3"), ("train", "labels-idx1"), ("t10k", "images-idx3"), ("t10k", "labels-idx1"))
@@ -371,7 +371,8 @@ def _read_archive(path: Path) -> dict[str, Array]:
     except Exception as error:  # zipfile, zlib and NumPy each have errors of their own
         if of_system(error):
             raise
-        raise ValueError(f"cannot read {path}: it must be a .npz archive of number arrays ({error})") from error
+        message = f"cannot read {path}: it must be a .npz archive of number arrays ({error})"
+        raise ValueError(shortened(message)) from error
 
 
 def _split_of(arrays: dict[str, Array], path: object) -> Split:

@@ -122,7 +122,7 @@ def load_state_dict(
     if by not in ("name", "order"):
         raise ValueError(f"by must be 'name' or 'order', got {by!r}: pass one of these")
     if isinstance(state, str | os.PathLike):
-        state = _state_in(Path(state))
+        return _load_file(model, Path(state), by)
     parts = parts_of(model, "load_state_dict")
     entries = list(_entries(parts))
     given = {name: as_floats(value) for name, value in state.items() if not name.endswith(BATCHES)}
@@ -144,6 +144,15 @@ def load_state_dict(
             )
         arrays.append(array)
     model.set_weights(arrays)
+    return None
+
+
+def _load_file(model: Sequential, path: Path, by: str) -> None:
+    state = _state_in(path)
+    try:
+        load_state_dict(model, state, by=by)
+    except ValueError as error:
+        raise ExchangeError(f"{path}: {error}") from error
 
 
 def _state_in(path: Path) -> Mapping[str, Any]:

@@ -50,6 +50,8 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except Exception as error:  # zlib, zipfile, HDF5 and Arrow each have errors of their own
         named = isinstance(error, ValueError | TypeError) and os.path.basename(path) in str(error)
+        if named and type(error) in (ValueError, TypeError):
+            error.args = (shortened(str(error)),)
         if named or of_system(error) or isinstance(error, ImportError):
             raise
         said = str(error).strip() or type(error).__name__
