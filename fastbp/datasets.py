@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.data.archives import check_member
 from fastbp.data.idx import read_idx
 from fastbp.data.splits import stratified_split
 from fastbp.tables.values import are_names, is_missing, numbers_in
 from fastbp.preprocessing.columns import is_missing, is_number
+from fastbp.util.archives import check_member
 from fastbp.util.files import of_system, open_regular, shortened
 from fastbp.util.types import Array
 

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import fastbp
 from fastbp.cli.output_path import check_output, stem
+from fastbp.exchange.inputs.raw_tables import in_units, raw_table
 from fastbp.exchange.keras_models import to_keras
 from fastbp.exchange.layer_weights import need, parts_of
 from fastbp.exchange.numpy_module import to_numpy
 from fastbp.exchange.onnx_graph import to_onnx
-from fastbp.exchange.raw_tables import in_units, raw_table
 from fastbp.exchange.sklearn_mlp import to_sklearn
 from fastbp.exchange.torch_modules import state_dict
 from fastbp.model.sequential import Sequential

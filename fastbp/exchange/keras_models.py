@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastbp.exchange.inputs.raw_tables import in_units, raw_table
 from fastbp.exchange.layer_weights import need, parts_of
 from fastbp.exchange.layers import LAYERS
-from fastbp.exchange.raw_tables import in_units, raw_table
 from fastbp.exchange.translation import KerasLayers
 from fastbp.model.sequential import Sequential
 

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from fastbp.exchange import scaling
+from fastbp.exchange.inputs import scaling
+from fastbp.exchange.inputs.scaling import shifted
 from fastbp.exchange.layer_weights import ExchangeError, Part, model_of, need
 from fastbp.exchange.layers import LAYERS, activation
 from fastbp.exchange.residual_graphs import Sum, chain, joined, residual
-from fastbp.exchange.scaling import shifted
 from fastbp.exchange.translation import Found
 from fastbp.model.sequential import Sequential
 

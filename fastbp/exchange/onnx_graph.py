@@ -8,10 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from fastbp.exchange import onnx_tables
+from fastbp.exchange.inputs import onnx_tables
+from fastbp.exchange.inputs.raw_tables import raw_table
 from fastbp.exchange.layer_weights import need, parts_of
 from fastbp.exchange.layers import LAYERS
-from fastbp.exchange.raw_tables import raw_table
 from fastbp.exchange.translation import OnnxGraph
 from fastbp.model.sequential import Sequential
 from fastbp.util.atomic_write import atomic_write

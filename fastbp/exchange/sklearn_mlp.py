@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from fastbp import activations
+from fastbp.exchange.inputs.raw_tables import Scaling, in_units, raw_table
 from fastbp.exchange.layer_weights import ExchangeError, Part, activation_of, as_floats, model_of, need, parts_of
 from fastbp.exchange.layers.activation import names_in, translated
-from fastbp.exchange.raw_tables import Scaling, in_units, raw_table
 from fastbp.exchange.residual_graphs import joined
 from fastbp.layers import Activation, Dense, Dropout, GaussianNoise
 from fastbp.model.sequential import Sequential

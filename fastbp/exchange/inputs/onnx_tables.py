@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.exchange.raw_tables import RawTable, Scaling
+from fastbp.exchange.inputs.raw_tables import RawTable, Scaling
 from fastbp.exchange.translation import OnnxGraph
 from fastbp.util.types import Array
 

@@ -1,0 +1,1 @@
+"""What stands before a network in a graph: preprocessing of raw rows, scaling layers of other libraries."""
