@@ -30,7 +30,7 @@ def check_output(path: Path, inputs: Iterable[str | os.PathLike[str]] = ()) -> N
         )
     if path.is_dir():
         raise IsADirectoryError(f"cannot write {path}: it is a folder: choose a file in it with --output")
-    if not os.access(path.parent, os.W_OK):
+    if not os.access(path if path.exists() and not path.is_file() else path.parent, os.W_OK):  # a device, a pipe
         raise PermissionError(f"cannot write into {path.parent.resolve()}: choose another folder with --output")
     for source in inputs:
         if path.exists() and Path(source).exists() and path.samefile(source):

@@ -20,6 +20,7 @@ from fastbp.tables.columns import Columns, columns_of, label_of, numbers_of
 from fastbp.tables.kinds import settle
 from fastbp.util.arguments import count, flag
 from fastbp.util.fields import set_fields
+from fastbp.util.files import shortened
 from fastbp.util.types import Array
 
 METADATA_KEY, OLD_KEY = "fastbp.preprocessor", "fastbp.preparation"
@@ -412,9 +413,9 @@ class Preprocessor:
             set_fields(result, _learnt=learnt)
             return result
         except (TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
-            raise ValueError(
-                f"the model's metadata {key!r} cannot be read: {error}; use another copy of its file, or a later fastbp"
-            ) from error
+            remedy = "use another copy of its file, or a later fastbp"
+            message = f"the model's metadata {key!r} cannot be read: {error}; {remedy}"
+            raise ValueError(shortened(message)) from error
 
     def __str__(self) -> str:
         """One line per column: its kind and its features; before `fit` the options."""

@@ -27,6 +27,7 @@ def promise(text: str, *tests: str, figure: str = "") -> Promise:
 ARRAYS, MODEL, FIT = "data/test_arrays.py", "model/test_sequential.py", "training/test_fit.py"
 ENGINE, CHECKPOINT, RESUME = "engine/test_robustness.py", "storage/test_checkpoint.py", "training/test_resume.py"
 CACHE, ACCURACY, LIMITS = "kernels/test_cache.py", "engine/test_accuracy.py", "reliability/test_limits.py"
+CONTAINER, WRITING = "storage/test_container.py", "util/test_atomic_write.py"
 
 INPUTS = (
     promise(
@@ -281,6 +282,34 @@ FILES = (
         "A SHA-256 of header and tensors finds every flipped bit; a file of another writer loads with a warning",
         f"{CHECKPOINT}::test_every_flipped_bit_is_noticed",
         f"{CHECKPOINT}::test_a_file_of_another_writer_loads_with_a_warning",
+    ),
+    promise(
+        "30,000 damaged files, in all formats that are read, load as they were or are refused by name",
+        "reliability/test_damaged_files.py::test_damaged_files_load_as_they_were_or_are_refused",
+        "reliability/test_damaged_files.py::test_30_000_damaged_files",
+        figure="messages of at most 2 kB",
+    ),
+    promise(
+        "Pipes, devices, doubled keys, deep nesting and 100,000 layers are refused at once; no memory is a MemoryError",
+        f"{CONTAINER}::test_a_pipe_is_refused_without_waiting",
+        f"{CONTAINER}::test_devices_and_sockets_are_refused",
+        f"{CONTAINER}::test_doubled_keys_are_refused",
+        f"{CONTAINER}::test_schedules_within_one_another_are_refused",
+        f"{CONTAINER}::test_100_000_layers_are_refused",
+        f"{CONTAINER}::test_no_memory_is_a_memory_error",
+    ),
+    promise(
+        "Every writer keeps modes and symbolic links, never replaces a device, and removes what killed processes left",
+        f"{WRITING}::test_every_writer_keeps_modes_links_and_devices",
+        f"{WRITING}::test_the_mode_of_a_replaced_file_is_kept",
+        f"{WRITING}::test_a_character_device_stays_one",
+        f"{WRITING}::test_leftovers_of_killed_processes_are_removed_and_living_ones_stay",
+    ),
+    promise(
+        "Every weight of a PyTorch or Keras network is read as it acts, or the network is refused",
+        "exchange/test_complete.py::test_modules_that_are_not_what_they_seem_are_refused",
+        "exchange/test_complete.py::test_weights_outside_the_graph_are_refused",
+        "exchange/test_complete.py::test_lora_is_part_of_the_kernel",
     ),
     promise(
         "No file is unpickled and none runs code",
