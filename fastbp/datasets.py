@@ -8,10 +8,8 @@ from __future__ import annotations
 import csv
 import gzip
 import os
-import zipfile
-from collections.abc import Collection, Sequence
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +19,6 @@ import numpy as np
 from fastbp.data.idx import read_idx
 from fastbp.data.splits import stratified_split
 from fastbp.tables.values import are_names, is_missing, numbers_in
-from fastbp.preprocessing.columns import is_missing, is_number
 from fastbp.util.archives import check_member
 from fastbp.util.files import of_system, open_regular, shortened
 from fastbp.util.types import Array

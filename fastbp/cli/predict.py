@@ -19,7 +19,6 @@ from fastbp.preprocessing.column_rules import Category
 from fastbp.preprocessing.preprocessor import Preprocessor
 from fastbp.tables.columns import Columns
 from fastbp.util.console import say
-from fastbp.util.atomic_write import atomic_write
 from fastbp.util.types import Array
 
 

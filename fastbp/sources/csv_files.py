@@ -11,10 +11,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from fastbp.sources.base import Chunk, Source, check_weight
-from fastbp.tables.values import as_number
-from fastbp.preprocessing.columns import is_number
 from fastbp.sources.base import Chunk, Source, check_weight, naming_damage
+from fastbp.tables.values import as_number
 from fastbp.util.files import reading
 
 
