@@ -8,6 +8,7 @@ squared error that of the squared error it reports. With L the engine's loss,
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import numpy as np
 from fastbp import activations, losses
 from fastbp.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from fastbp.regularizers import L2
+from fastbp.util.arguments import count
 from fastbp.util.types import Array
 
 ALIASES = {"absolute_error": "mae", "log_loss": "cross_entropy"}  # scikit-learn's names
@@ -92,11 +94,15 @@ def regression(loss: str | losses.Loss, columns: int) -> OutputDesign:
 
 
 def hidden_sizes(sizes: Any) -> list[int]:
-    """Units of the hidden layers; ValueError, in scikit-learn's words, unless all are positive."""
+    """Units of the hidden layers; ValueError, in scikit-learn's words, unless all are positive; no fractions.
+
+    >>> hidden_sizes(np.array([64, 32])), hidden_sizes(8)
+    ([64, 32], [8])
+    """
     result = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
-    if np.any(np.array(result) <= 0):
+    if any(isinstance(size, numbers.Real) and size <= 0 for size in result):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {result}.")
-    return [int(size) for size in result]
+    return [count(size, "hidden_layer_sizes") for size in result]
 
 
 def each(value: Any, hidden: int, name: str) -> list[Any]:

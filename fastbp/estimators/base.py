@@ -6,20 +6,21 @@ import dataclasses
 import threading
 import warnings
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable
+from typing import Any, Self
 
 import numpy as np
 from joblib.parallel import get_active_backend
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastbp import optimizers
-from fastbp.data import arrays as data
 from fastbp.data.arrays import Rows
 from fastbp.estimators import architecture, parameters
 from fastbp.estimators.architecture import OutputDesign
+from fastbp.estimators.checked_data import DTYPES, CheckedData, Given
 from fastbp.estimators.epochs import Epochs, Rules, takes_penalty
 from fastbp.estimators.lbfgs import Objective, minimize
 from fastbp.estimators.stochastic import Stochastic
@@ -29,49 +30,23 @@ from fastbp.model.sequential import Sequential
 from fastbp.util.types import Array
 from fastbp.util.version import __version__
 
-_DTYPES = (np.float64, np.float32)
 _ALMOST_1 = 1 - 2.0**-52  # for a momentum of 1, which scikit-learn allows
 
 
-class Given(NamedTuple):
-    """Validated data: X an array or a sparse matrix, y as the user passed it, weight (n,) or None."""
-
-    X: Any
-    y: Array
-    weight: Array | None
-
-    def take(self, part: Array) -> Given:
-        """Select rows."""
-        return Given(self.X[part], self.y[part], None if self.weight is None else self.weight[part])
-
-
-class BaseMLP(Weights, BaseEstimator, ABC):
+class BaseMLP(CheckedData, Weights, BaseEstimator, ABC):
     """Base of the two estimators, with scikit-learn's names, so that users and its tools find them."""
 
     _parameter_constraints = parameters.CONSTRAINTS
-    _numeric_y = False  # whether y must be numbers
 
     # ---------------------------------------------------------------- what subclasses implement
-
-    @abstractmethod
-    def _check_y(self, y: Array, incremental: bool, first: bool) -> Array:
-        """Validate y; a classifier also records its classes."""
 
     @abstractmethod
     def _design(self, y: Array) -> OutputDesign:
         """The output layer for this y."""
 
     @abstractmethod
-    def _targets(self, y: Array, design: OutputDesign, dtype: Any) -> Array:
-        """y in the form the engine takes."""
-
-    @abstractmethod
     def _score_outputs(self, outputs: Array, y: Array, weight: Array | None) -> float:
         """Score of the outputs; y in the engine's form."""
-
-    def _weigh(self, y: Array, weight: Array | None, incremental: bool) -> Array | None:
-        """Sample weights, including class weights."""
-        return weight
 
     def _strata(self, y: Array) -> Array | None:
         """What to stratify the validation split by."""
@@ -111,7 +86,26 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         with self._turns.fit():
             return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, held_out: tuple[Any, Any, Any], incremental: bool) -> Any:
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        held_out: tuple[Any, Any, Any],
+        incremental: bool,
+        classes: Any = None,
+    ) -> Any:
+        with self._kept_on_error():
+            train = self._prepared(X, y, sample_weight, held_out, incremental, classes)
+        if train is not None:
+            with self.model_.turns.fit():
+                train()
+        return self
+
+    def _prepared(
+        self, X: Any, y: Any, sample_weight: Any, held_out: tuple[Any, Any, Any], incremental: bool, classes: Any
+    ) -> Callable[[], None] | None:
+        """A function that trains, once everything is checked; None if there is nothing to train."""
         self._validate_params()
         parameters.check_together(self)
         sizes = architecture.hidden_sizes(self.hidden_layer_sizes)
@@ -121,7 +115,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
             raise ValueError(
                 "partial_fit does not support early_stopping=True without validation rows: pass X_val and y_val"
             )
-        given = self._check_data(X, y, sample_weight, incremental, first)
+        given = self._check_data(X, y, sample_weight, first, incremental, classes)
         held = self._check_held_out(held_out)
         random_state = check_random_state(self.random_state)
         dtype = given.X.dtype if first or not hasattr(self, "model_") else self.model_.dtype
@@ -129,40 +123,9 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         batch_size = min(200 if self.batch_size == "auto" else self.batch_size, given.X.shape[0])
         weight = batch_size * (1.0 if given.weight is None else float(given.weight.mean()) or 1.0)
         self._network(given.X.shape[1], sizes, design, dtype, weight, first, random_state)
-        with self.model_.turns.fit():
-            if self.solver == "lbfgs":
-                self._fit_lbfgs(given, design)
-            else:
-                self._fit_stochastic(given, held, design, random_state, incremental)
-        return self
-
-    def _check_data(self, X: Any, y: Any, sample_weight: Any, incremental: bool, first: bool) -> Given:
-        given = self._checked(X, y, sample_weight, incremental, first)
-        if given.weight is not None and not given.weight.any():  # later versions of scikit-learn check this
-            raise ValueError("Sample weights must contain at least one non-zero number.")
-        return given._replace(weight=self._weigh(given.y, given.weight, incremental))
-
-    def _checked(self, X: Any, y: Any, sample_weight: Any, incremental: bool, first: bool) -> Given:
-        """Rows validated by scikit-learn."""
-        X, y = validate_data(
-            self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=_DTYPES, reset=first,
-            y_numeric=self._numeric_y,
-        )  # fmt: skip
-        y = self._check_y(y, incremental, first)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
-        return Given(X.tocsr() if hasattr(X, "tocsr") else X, y, sample_weight)
-
-    def _check_held_out(self, held_out: tuple[Any, Any, Any]) -> Given | None:
-        """X_val, y_val and sample_weight_val, or None if not given."""
-        X, y, weight = held_out
-        if X is None and y is None and weight is None:
-            return None
-        if X is None or y is None:
-            raise ValueError("X_val and y_val must both be given, or none of them")
         if self.solver == "lbfgs":
-            raise ValueError("X_val needs epochs, which solver='lbfgs' does not have: pass solver='adam' or 'sgd'")
-        return self._checked(X, y, weight, True, False)
+            return self._prepared_lbfgs(given, design)
+        return self._prepared_stochastic(given, held, design, random_state, incremental)
 
     def _network(
         self,
@@ -261,21 +224,14 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         make: Any = optimizers.BY_NAME[solver]
         return make(rate)
 
-    def _rows(self, given: Given, design: OutputDesign, dtype: Any) -> Rows:
-        """Data in the form the engine takes."""
-        X = data.features(given.X, None, np.dtype(dtype)) if hasattr(given.X, "tocsr") else given.X
-        X = np.require(X, dtype, ["C", "A"]) if isinstance(X, np.ndarray) else X
-        weight = None if given.weight is None else np.require(given.weight, dtype, ["C", "A"])
-        return Rows(X, self._targets(given.y, design, dtype), weight)
-
-    def _fit_stochastic(
+    def _prepared_stochastic(
         self,
         given: Given,
         held: Given | None,
         design: OutputDesign,
         random_state: np.random.RandomState,
         incremental: bool,
-    ) -> None:
+    ) -> Callable[[], None] | None:
         if not hasattr(self, "loss_curve_"):  # after solver="lbfgs"
             self._start_curves()
         if self.early_stopping and held is None:
@@ -284,28 +240,33 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         batch_size = min(200, n) if self.batch_size == "auto" else int(self.batch_size)
         if batch_size > n:
             warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=4
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=5
             )
             batch_size = n
-        self._compile(design, batch_size, anew=not incremental)
-        model = self.model_
-        trainer, n_threads = model.trainer, self._threads()
+        model, n_threads = self.model_, self._threads()
+        rows = self._rows(given, design, model.dtype)
         validation = self._watch(held, design, n_threads)
+        self._compile(design, batch_size, anew=not incremental)
         if incremental and getattr(self, "stopped_early_", False):
-            return
+            return None
+        trainer = model.trainer
         named = self.solver in parameters.SGD_AND_ADAM
         alpha = self.alpha if named or trainer.optimizer.weight_decay_on == "kernels" else 0.0
-        rows = self._rows(given, design, model.dtype)
         epochs = Epochs(
             trainer, rows, batch_size, random_state if self.shuffle else None,
             Rules(self.solver if named else "", alpha, design),
             deviance_constants(rows.y) if design.deviance else None, n_threads,
         )  # fmt: skip
-        Stochastic(self, epochs, validation, incremental).run()
-        self.__dict__.pop("_weight_copies", None)
-        if incremental and self.early_stopping and self._no_improvement_count > self.n_iter_no_change:
-            model.set_weights(self._best_weights)
-            self.stopped_early_ = True
+        stochastic = Stochastic(self, epochs, validation, incremental)
+
+        def train() -> None:
+            stochastic.run()
+            self.__dict__.pop("_weight_copies", None)
+            if incremental and self.early_stopping and self._no_improvement_count > self.n_iter_no_change:
+                model.set_weights(self._best_weights)
+                self.stopped_early_ = True
+
+        return train
 
     def _split(self, given: Given, random_state: np.random.RandomState) -> tuple[Given, Given]:
         """Training and validation rows, the same as scikit-learn's."""
@@ -323,20 +284,23 @@ class BaseMLP(Weights, BaseEstimator, ABC):
         """The validation of held-out rows, if there are any."""
         if held is None:
             return None
+        rows = self._rows(held, design, self.model_.dtype, "_val")
         if self.validation_scores_ is None:
             self.validation_scores_, self.validation_loss_curve_ = [], []
             self.best_validation_score_ = -np.inf
-        rows = self._rows(held, design, self.model_.dtype)
         return Validation(HeldOutRows(rows, held.X, held.y), design, self, n_threads)
 
-    def _fit_lbfgs(self, given: Given, design: OutputDesign) -> None:
+    def _prepared_lbfgs(self, given: Given, design: OutputDesign) -> Callable[[], None]:
+        rows = self._rows(given, design, given.X.dtype)
+        return lambda: self._fit_lbfgs(rows, design)
+
+    def _fit_lbfgs(self, rows: Rows, design: OutputDesign) -> None:
         model = self.model_
         wide = model
         if model.dtype != np.float64:
             wide = Sequential(model.layers, input_size=model.input_size, dtype=np.float64)
             wide.set_weights(model.get_weights())
         wide.compile(optimizers.SGD(), design.loss)
-        rows = self._rows(given, design, given.X.dtype)
         constant = float(np.average(deviance_constants(rows.y), weights=rows.weight)) if design.deviance else 0.0
         objective = Objective(wide.trainer.engine, rows, design, self.alpha, constant, self._threads())
         weights = minimize(objective, model.get_weights(), self)
@@ -367,7 +331,7 @@ class BaseMLP(Weights, BaseEstimator, ABC):
     def _outputs(self, X: Any) -> Array:
         """Outputs of the network for X, validated."""
         check_is_fitted(self, "model_")
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=_DTYPES, reset=False)
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=DTYPES, reset=False)
         self._synchronize()
         outputs: Array = self.model_.predict(X, n_threads=self._threads())
         return outputs

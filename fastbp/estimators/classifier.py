@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import column_or_1d, compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
-from fastbp.estimators import architecture, parameters
+from fastbp.estimators import architecture, class_weights, parameters
 from fastbp.estimators.architecture import OutputDesign
 from fastbp.estimators.base import BaseMLP
 from fastbp.estimators.validation import accuracy
@@ -28,9 +27,27 @@ def _by_minibatches(estimator: Any) -> bool:
     return True
 
 
+def _gives_probabilities(estimator: Any) -> bool:
+    if hasattr(estimator, "out_activation_"):
+        return estimator.out_activation_ in ("softmax", "logistic")
+    try:
+        return architecture.classification(estimator.loss, 2, False).activation != "identity"
+    except (TypeError, ValueError):  # an invalid loss, which fit refuses
+        return True
+
+
 def _has_probabilities(estimator: Any) -> bool:
-    if getattr(estimator, "out_activation_", "softmax") not in ("softmax", "logistic"):
-        raise AttributeError(f"the loss {estimator.loss!r} gives no probabilities: fit with loss='log_loss'")
+    if not _gives_probabilities(estimator):
+        raise AttributeError(
+            f"the loss {estimator.loss!r} gives no probabilities: use decision_function, or fit with loss='log_loss'"
+        )
+    return True
+
+
+def _has_margins(estimator: Any) -> bool:
+    """Whether there are outputs that are no probabilities; with both methods, scikit-learn would prefer the outputs."""
+    if _gives_probabilities(estimator):
+        raise AttributeError(f"the loss {estimator.loss!r} gives probabilities: use predict_proba")
     return True
 
 
@@ -213,31 +230,43 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self
             The estimator.
         """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight 'balanced' is not supported for partial_fit, which does not know the class "
+                "frequencies: pass a dict, such as from sklearn.utils.compute_class_weight"
+            )
         with self._turns.fit():
-            if self.class_weight == "balanced":
-                raise ValueError(
-                    "class_weight 'balanced' is not supported for partial_fit, which does not know the class "
-                    "frequencies: pass a dict, such as from sklearn.utils.compute_class_weight"
-                )
-            if _check_partial_fit_first_call(self, classes):
-                multilabel = type_of_target(y).startswith("multilabel")
-                self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
-            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
+            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True, classes=classes)
 
-    def _check_y(self, y: Array, incremental: bool, first: bool) -> Array:
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+    def _learn_y(self, y: Array, first: bool, incremental: bool, classes: Any) -> None:
+        if incremental and _check_partial_fit_first_call(self, classes):
+            multilabel = type_of_target(y).startswith("multilabel")
+            self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
         if not hasattr(self, "classes_") or (not self.warm_start and not incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
-        else:
-            self._check_classes(unique_labels(y), incremental)
-        if self._label_binarizer.y_type_.startswith("multilabel"):
-            return np.asarray(self._label_binarizer.transform(y))
-        return y
 
-    def _check_classes(self, labels: Array, incremental: bool) -> None:
+    def _check_y(self, y: Array, name: str, incremental: bool) -> Array:
+        if self._multilabel and y.shape[1:] != self.classes_.shape:
+            raise ValueError(
+                f"{name} must have {len(self.classes_)} columns of 0 and 1, one for each class, got shape {y.shape}: "
+                "pass all columns, or fit another estimator"
+            )
+        if not self._multilabel and y.ndim != 1:
+            raise ValueError(
+                f"{name} must hold one label per row, as in the first fit, got shape {y.shape}: pass labels (rows,), "
+                "or fit another estimator"
+            )
+        self._check_classes(unique_labels(y), name, incremental)
+        return np.asarray(self._label_binarizer.transform(y)) if self._multilabel else y
+
+    def _check_classes(self, labels: Array, name: str, incremental: bool) -> None:
         """ValueError for classes the model does not have."""
+        if (labels.dtype.kind in "biuf") != (self.classes_.dtype.kind in "biuf"):  # NumPy holds "1" and 1 for equal
+            raise ValueError(
+                f"{name} must hold labels such as {self.classes_[0]!r}, as in the first fit, got {labels[0]!r}: "
+                "convert them"
+            )
         if self.warm_start and not incremental and set(labels) != set(self.classes_):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
@@ -245,7 +274,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
         if len(np.setdiff1d(labels, self.classes_, assume_unique=True)):
             raise ValueError(
-                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {labels}."
+                f"`{name}` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. '{name}' has "
+                f"{labels}."
             )
 
     @property
@@ -265,10 +295,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return _signed(codes.astype(dtype).reshape(-1, 1), design)
         return _signed(np.eye(design.units, dtype=dtype)[codes], design)
 
-    def _weigh(self, y: Array, weight: Array | None, incremental: bool) -> Array | None:
-        if self.class_weight is None:
+    def _learn_class_weights(self, y: Array) -> None:
+        columns = [np.arange(2)] * len(self.classes_) if self._multilabel else [self.classes_]
+        self._class_weights = class_weights.tables(self.class_weight, y.reshape(len(y), -1), columns)
+
+    def _weigh(self, y: Array, weight: Array | None) -> Array | None:
+        if not self._class_weights:
             return weight
-        by_class = compute_sample_weight(self.class_weight, y)
+        by_class = class_weights.of_rows(self._class_weights, y.reshape(len(y), -1))
         return by_class if weight is None else by_class * weight
 
     def _strata(self, y: Array) -> Array | None:
@@ -320,6 +354,25 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         p = self.predict_proba(X)
         with np.errstate(divide="ignore"):
             return np.log(p, out=p)
+
+    @available_if(_has_margins)
+    def decision_function(self, X: Any) -> Array:
+        """Compute the outputs for losses that give no probabilities, such as "hinge": the larger, the likelier.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n, features)
+            Features.
+
+        Returns
+        -------
+        ndarray (n,) or (n, classes)
+            For two classes, one number per row, positive for ``classes_[1]``; else in the order of ``classes_``.
+        """
+        outputs = self._outputs(X)
+        if self._multilabel or outputs.shape[1] > 2 or len(self.classes_) > 2:
+            return outputs
+        return np.ascontiguousarray(outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0])
 
     def _labels(self, outputs: Array) -> Array:
         threshold = 0.5 if self.out_activation_ in ("softmax", "logistic") else 0.0

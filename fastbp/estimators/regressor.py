@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 
 from fastbp import losses
@@ -132,26 +131,30 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         with self._turns.fit():
             return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
 
-    def _check_y(self, y: Array, incremental: bool, first: bool) -> Array:
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        if first:
+    def _validated(self, X: Any, y: Any, first: bool, end: str = "") -> tuple[Any, Array]:
+        _check_numbers(y, "y" + end)
+        return super()._validated(X, y, first, end)
+
+    def _learn_y(self, y: Array, first: bool, incremental: bool, classes: Any) -> None:
+        if first or not hasattr(self, "_columns"):
             self._columns = 1 if y.ndim == 1 else y.shape[1]
-        elif (1 if y.ndim == 1 else y.shape[1]) != self._columns:
-            raise ValueError(f"y must have {self._columns} columns, as in the previous fit, got shape {y.shape}")
+
+    def _check_y(self, y: Array, name: str, incremental: bool) -> Array:
+        if (1 if y.ndim == 1 else y.shape[1]) != self._columns:
+            raise ValueError(f"{name} must have {self._columns} columns, as in the previous fit, got shape {y.shape}")
         lowest = float(y.min())
         counts = self.loss == "poisson" or isinstance(self.loss, losses.Poisson)
         if counts and lowest < 0:
-            raise ValueError(f"y must not be negative for the loss 'poisson', got {lowest}: pass counts")
+            raise ValueError(f"{name} must not be negative for the loss 'poisson', got {lowest}: pass counts")
         if self._design(y).activation == "sigmoid" and (lowest < 0 or float(y.max()) > 1):
-            raise ValueError(f"y must lie in [0, 1] for the loss {self.loss!r}: scale it")
+            raise ValueError(f"{name} must lie in [0, 1] for the loss {self.loss!r}: scale it")
         return y
 
     def _design(self, y: Array) -> OutputDesign:
         return architecture.regression(self.loss, 1 if y.ndim == 1 else y.shape[1])
 
     def _targets(self, y: Array, design: OutputDesign, dtype: Any) -> Array:
-        return np.ascontiguousarray(y.reshape(len(y), -1), dtype)
+        return y.reshape(len(y), -1)  # converted by the check that follows
 
     # ---------------------------------------------------------------- prediction
 
@@ -218,3 +221,22 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _score_outputs(self, outputs: Array, y: Array, weight: Array | None) -> float:
         return r2(y, self._predictions(outputs), weight)
+
+
+def _check_numbers(y: Any, name: str) -> None:
+    """TypeError unless y holds numbers; scikit-learn would turn strings such as "1" into numbers, or fail later."""
+    if hasattr(y, "tocsr"):
+        raise TypeError(f"{name} must be a dense array, got sparse {type(y).__name__}: pass {name}.toarray()")
+    try:
+        values = np.asarray(y)
+    except ValueError:  # rows of different lengths, which scikit-learn's message explains
+        return
+    if values.dtype.kind in "SUTO":
+        text = next((value for value in values.flat if isinstance(value, str | bytes)), None)
+        if text is not None:
+            raise TypeError(
+                f"{name} must hold numbers for MLPRegressor, got the string {str(text)!r}: convert them with "
+                f"{name}.astype(float), or use MLPClassifier for classes"
+            )
+    if values.dtype.kind in "mM":
+        raise TypeError(f"{name} must hold numbers for MLPRegressor, got {values.dtype}: convert it to numbers")

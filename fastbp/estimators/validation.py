@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +34,12 @@ class Validation:
         self.by_loss = estimator.scoring == "loss"
         scored = estimator.scoring is not None and not self.by_loss
         self.scorer = check_scoring(estimator, scoring=estimator.scoring) if scored else None
+        self.weighted = held.rows.weight is not None and _takes_weights(self.scorer)
+        if self.scorer is not None and held.rows.weight is not None and not self.weighted:
+            warnings.warn(
+                f"scoring={estimator.scoring!r} takes no sample_weight: validation scores are not weighted",
+                stacklevel=7,
+            )
         self.constant = 0.0
         if design.deviance:
             terms = deviance_constants(held.rows.y)
@@ -58,11 +66,20 @@ class Validation:
         if self.by_loss:
             return -loss
         if self.scorer is not None:
-            weight = {} if self.held.rows.weight is None else {"sample_weight": self.held.rows.weight}
+            weight = {"sample_weight": self.held.rows.weight} if self.weighted else {}
             return float(self.scorer(unchecked(estimator), self.held.X, self.held.y, **weight))
         if not np.isfinite(outputs).all():
             return np.nan
         return float(estimator._score_outputs(outputs, self.held.rows.y, self.held.rows.weight))
+
+
+def _takes_weights(scorer: Any) -> bool:
+    """Whether a scorer, or the function it was made of, has sample_weight."""
+    try:
+        arguments = inspect.signature(getattr(scorer, "_score_func", scorer)).parameters.values()
+    except (TypeError, ValueError):  # unknown, as of some built-in functions
+        return False
+    return any(each.name == "sample_weight" or each.kind is each.VAR_KEYWORD for each in arguments)
 
 
 def unchecked(estimator: Any) -> Any:

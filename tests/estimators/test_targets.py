@@ -1,0 +1,224 @@
+"""Targets, weights and widths that do not fit the fitted network are refused, and a refused call changes nothing."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import make_classification
+from sklearn.metrics import accuracy_score, make_scorer, max_error
+from sklearn.model_selection import train_test_split
+from sklearn.utils import compute_sample_weight
+
+import fastbp
+from fastbp import MLPClassifier, MLPRegressor
+from fastbp.estimators import class_weights
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(120, 5))
+LABELS = (X[:, 0] > 0).astype(int)
+PAIRS = np.c_[LABELS, X[:, 1] > 0].astype(int)
+TRIPLES = np.c_[PAIRS, X[:, 2] > 0].astype(int)
+FAST = {"hidden_layer_sizes": (4,), "max_iter": 2, "random_state": 0}
+
+pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+
+
+def state_of(estimator):
+    """What a refused call must leave alone."""
+    names = [name for name in vars(estimator) if name.endswith("_") and name != "model_"]
+    weights = [] if "model_" not in vars(estimator) else estimator.model_.get_weights()
+    return {name: repr(getattr(estimator, name)) for name in names}, [W.tobytes() for W in weights]
+
+
+# first y, y of the second call: of another width, layout or type
+MISFITS = {
+    "one label after two columns": (MLPClassifier, PAIRS, LABELS),
+    "one column after two": (MLPClassifier, PAIRS, LABELS[:, None]),
+    "three columns after two": (MLPClassifier, PAIRS, TRIPLES),
+    "two columns after three": (MLPClassifier, TRIPLES, PAIRS),
+    "two columns after labels": (MLPClassifier, LABELS, PAIRS),
+    "three columns after three classes": (MLPClassifier, LABELS + PAIRS[:, 1], TRIPLES),
+    "strings after numbers": (MLPClassifier, LABELS, LABELS.astype(str)),
+    "strings of objects after numbers": (MLPClassifier, LABELS, LABELS.astype(str).astype(object)),
+    "numbers after strings": (MLPClassifier, LABELS.astype(str), LABELS),
+    "an unknown class": (MLPClassifier, LABELS, LABELS + 1),
+    "two targets after one": (MLPRegressor, X[:, 0], X[:, :2]),
+    "one target after two": (MLPRegressor, X[:, :2], X[:, 0]),
+    "three targets after two": (MLPRegressor, X[:, :2], X[:, :3]),
+    "strings after quantities": (MLPRegressor, X[:, 0], LABELS.astype(str)),
+}
+
+
+ENTRIES = {
+    "partial_fit": lambda estimator, first, second: estimator.partial_fit(X, second),
+    "warm start": lambda estimator, first, second: estimator.set_params(warm_start=True).fit(X, second),
+    "warm start of lbfgs": lambda estimator, first, second: (
+        estimator.set_params(warm_start=True, solver="lbfgs").fit(X, second)
+    ),
+    "y_val": lambda estimator, first, second: estimator.fit(X, first, X_val=X, y_val=second),
+    "y_val of partial_fit": lambda estimator, first, second: estimator.partial_fit(X, first, X_val=X, y_val=second),
+}
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("case", MISFITS)
+@pytest.mark.filterwarnings("ignore:A column-vector y")
+def test_a_misfit_is_refused_before_anything_is_touched(case, entry):
+    kind, first, second = MISFITS[case]
+    estimator = kind(**FAST).fit(X, first)
+    before = state_of(estimator)
+    with pytest.raises((ValueError, TypeError), match=r"\by(_val)?\b"):
+        ENTRIES[entry](estimator, first, second)
+    assert state_of(estimator) == before
+    assert estimator.predict(X).shape == (first.reshape(len(X), -1).squeeze().shape)
+
+
+def test_columns_must_be_as_many_as_the_classes():
+    with pytest.raises(ValueError, match=re.escape("must have 3 columns of 0 and 1, one for each class, got shape")):
+        MLPClassifier(**FAST).partial_fit(X, PAIRS, classes=[0, 1, 2])
+
+
+def test_a_refused_first_call_leaves_an_unfitted_estimator():
+    for call in (
+        lambda e: e.partial_fit(X, LABELS + 1, classes=[0, 1]),
+        lambda e: e.fit(X, LABELS, X_val=X[:, :2], y_val=LABELS),
+        lambda e: e.set_params(early_stopping=True, scoring="acuracy").fit(X, LABELS),
+        lambda e: e.set_params(class_weight={0: -1}).fit(X, LABELS),
+    ):
+        estimator = MLPClassifier(**FAST)
+        with pytest.raises(ValueError, match=r"y|columns|features|scoring|class_weight"):
+            call(estimator)
+        assert not [name for name in vars(estimator) if name.endswith("_")]
+
+
+def test_numbers_that_float32_cannot_hold_are_refused():
+    narrow, y = X.astype(np.float32), X[:, 0] * 1e300
+    for solver in ("adam", "lbfgs"):
+        with pytest.raises(ValueError, match=r"y must be finite, .* too large for float32"):
+            MLPRegressor(**FAST, solver=solver).fit(narrow, y)
+    fitted = MLPRegressor(**FAST).fit(narrow, X[:, 0])
+    with pytest.raises(ValueError, match=r"X must be finite, .* too large for float32"):
+        fitted.partial_fit(X * 1e300, X[:, 0])
+
+
+@pytest.mark.parametrize("y", [LABELS.astype(str), LABELS.astype(str).astype(object), pd.Series(list("ab") * 60),
+                               np.array(["2020-01-01"] * 120, "datetime64[D]")])  # fmt: skip
+def test_regressor_says_that_y_holds_no_numbers(y):
+    for fit in (MLPRegressor(**FAST).fit, MLPRegressor(**FAST).partial_fit):
+        with pytest.raises(TypeError, match="y must hold numbers for MLPRegressor, got"):
+            fit(X, y)
+
+
+# ---------------------------------------------------------------- widths and weights
+
+
+@pytest.mark.parametrize("sizes", [(64.7,), [True], (8, 4.0), 8.5, np.array([3.5]), (np.float64(3),), ("8",)])
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_fractions_of_units_are_refused(kind, sizes):
+    with pytest.raises((TypeError, ValueError), match="hidden_layer_sizes"):
+        kind(sizes, max_iter=1).fit(X, LABELS) if kind is MLPClassifier else kind("huber", sizes).fit(X, LABELS)
+
+
+@pytest.mark.parametrize("sizes", [[], 8, (8, 4), np.array([8, 4]), (np.int32(3),)])
+def test_counts_of_units_are_accepted(sizes):
+    hidden = np.atleast_1d(np.array(sizes, int)).tolist()
+    fitted = MLPClassifier(sizes, max_iter=1).fit(X, LABELS)
+    assert [W.shape[1] for W in fitted.coefs_] == [*hidden, 1]
+
+
+@pytest.mark.parametrize("weight", [{0: -1, 1: 1}, {0: np.nan}, {0: np.inf}, {0: "1"}, {0: True}, {0: None}, {2: 3.0},
+                                    [{0: 1}, {0: 1}], {0: 0, 1: 0}])  # fmt: skip
+def test_bad_class_weights_are_refused(weight):
+    with pytest.raises(ValueError, match=r"class_weight|sample_weight"):
+        MLPClassifier(**FAST, class_weight=weight).fit(X, LABELS)
+
+
+@pytest.mark.parametrize(("y", "weight"), [
+    (LABELS, "balanced"), (LABELS, {0: 0.5, 1: 3}), (LABELS, {1: 3}), (LABELS, {0: 1, 1: 2, 2: 5}),
+    (LABELS.astype(str), {"0": 2}), (LABELS + PAIRS[:, 1], "balanced"),
+    (TRIPLES, "balanced"), (TRIPLES, [{0: 1, 1: 2}, {1: 3}, {0: 0.5}]),
+])  # fmt: skip
+def test_class_weights_are_scikit_learns(y, weight):
+    columns = y.reshape(len(y), -1)
+    classes = [np.unique(column) for column in columns.T]
+    found = class_weights.of_rows(class_weights.tables(weight, columns, classes), columns)
+    expected = compute_sample_weight("balanced" if isinstance(weight, str) else 1, y) if isinstance(weight, str) else (
+        np.prod([[each.get(label, 1) for label in column.tolist()]
+                 for each, column in zip(weight if isinstance(weight, list) else [weight], columns.T, strict=True)], 0))
+    np.testing.assert_allclose(found, expected, rtol=1e-15)
+
+
+def test_class_weights_of_a_batch_without_the_class():
+    estimator = MLPClassifier(**FAST, class_weight={0: 2.0})
+    estimator.partial_fit(X[LABELS == 1], LABELS[LABELS == 1], classes=[0, 1])
+    assert estimator.t_ == (LABELS == 1).sum()
+
+
+def test_class_weight_weighs_given_and_held_out_rows_alike():
+    """Both ways the curve is that of rows weighted by hand."""
+    rows, y = make_classification(600, 8, n_informative=5, weights=[0.9], random_state=0)
+    train, held = train_test_split(np.arange(600), random_state=0, test_size=0.1, stratify=np.where(y, "True", "False"))
+    common = {"hidden_layer_sizes": (8,), "max_iter": 3, "random_state": 0, "early_stopping": True}
+    cut = MLPClassifier(**common, class_weight="balanced").fit(rows, y)
+    table = dict(zip([0, 1], compute_sample_weight("balanced", y)[[np.argmin(y), np.argmax(y)]], strict=True))
+    given = MLPClassifier(**common, class_weight=table).fit(rows[train], y[train], X_val=rows[held], y_val=y[held])
+    predicted = given.predict(rows[held])
+    weight = np.where(y[held], table[1], table[0])
+    assert given.best_validation_score_ == pytest.approx(accuracy_score(y[held], predicted, sample_weight=weight))
+    assert abs(cut.validation_scores_[0] - given.validation_scores_[0]) < 0.2
+    by_hand = MLPClassifier(**common).fit(
+        rows[train], y[train], np.where(y[train], table[1], table[0]),
+        X_val=rows[held], y_val=y[held], sample_weight_val=weight,
+    )  # fmt: skip
+    assert given.validation_scores_ == by_hand.validation_scores_
+    assert given.validation_loss_curve_ == by_hand.validation_loss_curve_
+
+
+@pytest.mark.parametrize("scoring", [make_scorer(max_error, greater_is_better=False),
+                                     lambda estimator, X, y: estimator.score(X, y)])  # fmt: skip
+def test_scoring_that_takes_no_weights(scoring):
+    estimator = MLPRegressor(**FAST, early_stopping=True, scoring=scoring)
+    with pytest.warns(UserWarning, match="takes no sample_weight: validation scores are not weighted"):
+        estimator.fit(X, X[:, 0], np.ones(len(X)))
+    plain = MLPRegressor(**FAST, early_stopping=True, scoring=scoring).fit(X, X[:, 0])
+    assert estimator.validation_scores_ == pytest.approx(plain.validation_scores_)
+
+
+# ---------------------------------------------------------------- decision_function
+
+
+THREE = LABELS + PAIRS[:, 1]
+
+
+@pytest.mark.parametrize(("loss", "y", "shape"), [
+    ("hinge", LABELS, (120,)), ("hinge", LABELS.astype(str), (120,)), ("hinge", THREE, (120, 3)),
+    ("hinge", TRIPLES, (120, 3)), ("hinge", PAIRS, (120, 2)),
+    ("categorical_hinge", LABELS, (120,)), ("categorical_hinge", LABELS.astype(str), (120,)),
+    ("categorical_hinge", THREE, (120, 3)),
+])  # fmt: skip
+def test_decision_function(loss, y, shape):
+    estimator = MLPClassifier(**FAST, loss=loss)
+    assert hasattr(estimator, "decision_function")
+    assert not hasattr(estimator, "predict_proba")
+    margins = estimator.fit(X, y).decision_function(X)
+    assert margins.shape == shape
+    predicted = estimator.predict(X)
+    if y.ndim == 2:
+        np.testing.assert_array_equal(predicted, margins > 0)
+    elif margins.ndim == 2:
+        np.testing.assert_array_equal(predicted, estimator.classes_[margins.argmax(axis=1)])
+    else:
+        np.testing.assert_array_equal(predicted, estimator.classes_[(margins > 0).astype(int)])
+
+
+def test_decision_function_serves_scorers():
+    estimator = MLPClassifier(**FAST, loss="hinge", early_stopping=True, scoring="roc_auc").fit(X, LABELS)
+    assert 0 <= estimator.best_validation_score_ <= 1
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "focal", fastbp.BinaryFocal(), "mse"])
+def test_losses_with_probabilities_have_no_decision_function(loss):
+    estimator = MLPClassifier(**FAST, loss=loss)
+    assert not hasattr(estimator, "decision_function")
+    assert hasattr(estimator, "predict_proba")
