@@ -98,6 +98,66 @@ PEERS = {
 }
 
 
+LABELED = (RNG.random((N, K)) < [0.5, 0.2, 0.7, 0.1]).astype(float)  # several classes a row
+MARKS = np.round(0.5 * RNG.random((N, K)) + 0.45 * LABELED, 2)
+RARE = np.where(RNG.random(N) < 0.05, 3, np.minimum(LABELS, 1))  # class 2 does not occur
+SIDES = RNG.normal(size=(N, 1)) + 2 * BINARY - 1
+OWN = {"precision": sk.precision_score, "recall": sk.recall_score, "f1": sk.f1_score}
+OBJECTS = {"precision": metrics.Precision, "recall": metrics.Recall, "f1": metrics.F1}
+
+
+def decided(y, p):
+    """True and predicted as scikit-learn takes them."""
+    if y.ndim == 1:
+        return y, p.argmax(1)
+    return (y, p > 0.5) if y.shape[1] > 1 else (y[:, 0], p[:, 0] > 0.5)
+
+
+def averaged(name, average):
+    """scikit-learn's value."""
+    return lambda y, p, w: OWN[name](*decided(y, p), average=average, sample_weight=w, zero_division=0)
+
+
+DATA = {
+    "labels": (CE, LABELS, PROBABILITIES), "rare labels": (CE, RARE, PROBABILITIES * [1, 1, 1e-9, 1]),
+    "two classes": (CE, np.minimum(LABELS, 1), PROBABILITIES[:, :2]), "one output": (BCE, BINARY, SCORES),
+    "several classes": (BCE, LABELED, MARKS),
+}  # fmt: skip
+for name, kind in OBJECTS.items():
+    for data, (loss, y, p) in DATA.items():
+        two = data in ("two classes", "one output")
+        PEERS[f"{name} of {data}"] = (name, loss, y, p, averaged(name, "binary" if two else "macro"))
+        for average in ("macro", "micro", "weighted"):
+            PEERS[f"{average} {name} of {data}"] = (kind(average), loss, y, p, averaged(name, average))
+PEERS |= {
+    "precision by hinge": ("precision", "hinge", 2 * BINARY - 1, SIDES,
+                           lambda y, p, w: sk.precision_score(y > 0, p > 0, sample_weight=w)),
+    "balanced accuracy": ("balanced_accuracy", CE, LABELS, PROBABILITIES,
+                          lambda y, p, w: sk.balanced_accuracy_score(y, p.argmax(1), sample_weight=w)),
+    "balanced accuracy of one output": ("balanced_accuracy", BCE, BINARY, SCORES,
+                                        lambda y, p, w: sk.balanced_accuracy_score(y, p > 0.5, sample_weight=w)),
+    "balanced accuracy of several": ("balanced_accuracy", BCE, LABELED, MARKS, lambda y, p, w: np.mean([
+        sk.balanced_accuracy_score(y[:, k], p[:, k] > 0.5, sample_weight=w) for k in range(K)])),
+    "log loss": ("log_loss", CE, LABELS, PROBABILITIES, lambda y, p, w: sk.log_loss(y, p, sample_weight=w)),
+    "log loss of certainty": ("log_loss", BCE, BINARY, np.round(SCORES),
+                              lambda y, p, w: sk.log_loss(y[:, 0], p[:, 0], sample_weight=w)),
+    "log loss of one output": ("log_loss", BCE, BINARY, SCORES,
+                               lambda y, p, w: sk.log_loss(y[:, 0], p[:, 0], sample_weight=w)),
+    "log loss of several": ("log_loss", BCE, LABELED, MARKS, lambda y, p, w: np.mean([
+        sk.log_loss(y[:, k], p[:, k], sample_weight=w) for k in range(K)])),
+    "average precision": ("average_precision", BCE, BINARY, SCORES,
+                          lambda y, p, w: sk.average_precision_score(y[:, 0], p[:, 0], sample_weight=w)),
+    "average precision of classes": ("average_precision", CE, LABELS, PROBABILITIES,
+                                     lambda y, p, w: sk.average_precision_score(np.eye(K)[y], p, sample_weight=w)),
+    "average precision of several": ("average_precision", BCE, LABELED, MARKS,
+                                     lambda y, p, w: sk.average_precision_score(y, p, sample_weight=w)),
+    "mape": ("mape", MSE, TARGETS, FITTED,
+             lambda y, p, w: sk.mean_absolute_percentage_error(y, p, sample_weight=w)),
+    "mape of zeros": ("mape", MSE, np.where(TARGETS > 1000, 0.0, TARGETS), FITTED,
+                      lambda y, p, w: sk.mean_absolute_percentage_error(y, p, sample_weight=w)),
+}  # fmt: skip
+
+
 def value_of(metric, loss, *parts):
     known = metric.start()
     for y, outputs, weight in parts:
@@ -155,8 +215,9 @@ def test_every_name_gives_its_metric(name):
 @pytest.mark.parametrize(
     ("given", "error", "text"),
     [
-        ("acc", ValueError, "accuracy, top_k_accuracy, mae, rmse, r2, auc"),
-        (["accuracy", "f1"], ValueError, "'f1'"),
+        ("acc", ValueError, "accuracy, top_k_accuracy, precision, recall"),
+        ("acc", ValueError, "did you mean 'accuracy'?"),
+        (["accuracy", "f2"], ValueError, "'f2'"),
         (3, TypeError, "list"),
         ([len], TypeError, "Metric object"),
         (["mae", metrics.MAE()], ValueError, "once"),
@@ -172,3 +233,58 @@ def test_unknown_metrics_are_named(given, error, text):
 def test_k_must_be_a_count(k):
     with pytest.raises((TypeError, ValueError), match="k must be"):
         metrics.TopKAccuracy(k)
+
+
+@pytest.mark.parametrize("name", metrics.NAMES)
+def test_every_metric_has_a_direction_and_the_better_value_shows_it(name):
+    """Exact outputs beat others by the metric's own direction."""
+    metric = metrics.get(name)
+    one_hot = np.eye(K)[LABELS]
+    exact, other = (value_of(metric, CE, (LABELS, p, np.ones(N))) for p in (one_hot, np.roll(one_hot, 1, axis=1)))
+    if name == "top_k_accuracy":  # of four classes, all are among the top five
+        exact, other = (value_of(metrics.TopKAccuracy(1), CE, (LABELS, p, np.ones(N)))
+                        for p in (one_hot, np.roll(one_hot, 1, axis=1)))  # fmt: skip
+    assert (exact > other) == (metric.direction == "max")
+    assert (exact < other) == (metric.direction == "min")
+    for known in (name, f"val_{name}", f"val_my_{name}"):
+        assert metrics.direction_of(known) == metric.direction
+
+
+@pytest.mark.parametrize(("name", "direction"), [
+    ("loss", "min"), ("val_loss", "min"), ("val_score", "max"), ("acc", "max"), ("val_huber", "min"),
+    ("kappa", None), ("val_kappa", None), ("brier_score", None), ("learning_rate", None), ("val_", None), ("", None),
+])  # fmt: skip
+def test_directions(name, direction):
+    assert metrics.direction_of(name) == direction
+
+
+@pytest.mark.parametrize("average", ["binary", None, "samples"])
+def test_unknown_averages_are_refused(average):
+    with pytest.raises(ValueError, match="average must be one of 'auto', 'macro', 'micro', 'weighted'"):
+        metrics.Precision(average)
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+@pytest.mark.parametrize(("y", "p", "labels"), [
+    (LABELS, PROBABILITIES, None), (np.eye(K)[LABELS], PROBABILITIES, range(K)),
+    (LABELS, PROBABILITIES.argmax(1), None), (BINARY, SCORES, None),
+    (LABELS.astype(str), PROBABILITIES.argmax(1).astype(str), list("3120")),
+    (RARE, np.zeros(N, int), range(6)),
+])  # fmt: skip
+def test_confusion_matrix_is_scikit_learns(y, p, labels, weight):
+    def flat(a):
+        return a if a.ndim == 1 else a.argmax(1) if a.shape[1] > 1 else (a[:, 0] > 0.5).astype(int)
+
+    found = metrics.confusion_matrix(y, p, labels=labels, sample_weight=weight)
+    given = None if labels is None else list(labels)
+    expected = sk.confusion_matrix(flat(y), flat(p), labels=given, sample_weight=weight)
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+    assert found.dtype == (np.int64 if weight is None else np.float64)
+
+
+@pytest.mark.parametrize(("given", "text"), [
+    (([0, 1], [0]), "shapes"), (([0, 5], [[1.0, 0.0], [0.0, 1.0]]), "without 5"), (([], []), "shapes"),
+])  # fmt: skip
+def test_confusion_matrix_refuses(given, text):
+    with pytest.raises(ValueError, match=text):
+        metrics.confusion_matrix(*given)

@@ -7,8 +7,9 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fastbp import metrics
 from fastbp.training.hooks import does_nothing
-from fastbp.util.arguments import count
+from fastbp.util.arguments import count, did_you_mean
 from fastbp.util.console import say
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from fastbp.training.fit import Fit
 
 Logs = dict[str, float]
-
-_LARGER_IS_BETTER = ("accuracy", "auc", "r2", "precision", "recall", "f1")
 
 
 class Callback:
@@ -153,7 +152,7 @@ class LambdaCallback(Callback):
 class Monitor:
     """The metric in the epoch logs that a callback monitors, and which of two values is better.
 
-    mode: "min", "max", or "auto": "max" for names that end in accuracy, auc, r2, precision, recall or f1, else "min".
+    mode: "min", "max", or "auto": the direction of the metric, which may be one of the model's own, see `resolve`.
     min_delta: the least difference that counts as an improvement.
 
     >>> Monitor("val_accuracy").better(0.9, 0.8)
@@ -163,14 +162,30 @@ class Monitor:
     def __init__(self, name: str, mode: str = "auto", min_delta: float = 0.0) -> None:
         if mode not in ("auto", "min", "max"):
             raise ValueError(f"mode must be 'auto', 'min' or 'max', got {mode!r}: pass one of these")
-        self.name, self._missed = name, False
-        larger = name.endswith(_LARGER_IS_BETTER) if mode == "auto" else mode == "max"
-        self._sign, self._min_delta = (1.0 if larger else -1.0), abs(min_delta)
+        self.name, self._missed, self._mode = name, False, mode
+        self.direction = metrics.direction_of(name) if mode == "auto" else mode
+        self._min_delta = abs(min_delta)
+
+    def resolve(self, model: Any) -> None:
+        """Learn the direction of the model's own metrics, before training; ValueError if it stays unknown."""
+        if self._mode == "auto":
+            own = model.metrics if getattr(model, "compiled", False) else ()
+            self.direction = metrics.direction_of(self.name, own)
+        if self.direction is None:
+            meant = did_you_mean(self.name.removeprefix("val_"), ["loss", "score", *metrics.NAMES], metrics.ALIASES)
+            raise ValueError(
+                f"mode must be 'min' or 'max' for the metric {self.name!r}, whose direction is not known: pass "
+                f"mode='max' if larger values are better{meant if 'did you' in meant else ''}"
+            )
+
+    @property
+    def _sign(self) -> float:
+        return 1.0 if self.direction == "max" else -1.0
 
     @property
     def worst(self) -> float:
-        """A value that every other one improves on."""
-        return -self._sign * math.inf
+        """A value that every other one improves on; NaN while the direction is unknown."""
+        return math.nan if self.direction is None else -self._sign * math.inf
 
     def better(self, value: float, than: float) -> bool:
         """Whether a value is better than another by more than min_delta; NaN never is."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
+import math
 import os
 import time
 import warnings
@@ -188,6 +190,12 @@ class ModelCheckpoint(Callback):
         self.save_freq = self.epoch_period = 1 if isinstance(frequency, str) else frequency
         self.best = self._monitor.worst if initial_value_threshold is None else float(initial_value_threshold)
         self._writer = _Writer()
+
+    def on_train_begin(self, logs: Logs) -> None:
+        if self.save_best_only:
+            self._monitor.resolve(self.model)
+            if not math.isfinite(self.best):  # no epoch yet
+                self.best = self._monitor.worst
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         if (epoch + 1) % self.save_freq:

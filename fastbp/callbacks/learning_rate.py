@@ -128,6 +128,7 @@ class ReduceLROnPlateau(Callback):
         self.best, self.wait, self.cooldown_counter = self._monitor.worst, 0, 0
 
     def on_train_begin(self, logs: Logs) -> None:
+        self._monitor.resolve(self.model)
         self._reset()
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastbp import metrics
 from fastbp.callbacks.base import Callback, Logs, Monitor
 
 __all__ = ["OptunaPruning"]
@@ -17,12 +18,15 @@ class OptunaPruning(Callback):
     trial : optuna.Trial
         The argument of the objective.
     monitor : str, optional
-        The metric, such as "val_loss" or "val_accuracy"; the study's direction, minimize or maximize, must suit it.
+        The metric, such as "val_loss" or "val_accuracy". The study's direction must be its own: maximize if larger
+        values are better.
 
     Raises
     ------
     TypeError
         If trial is not a trial.
+    ValueError
+        If the study minimizes what should be maximized, or the other way round.
     ImportError
         If optuna is not installed; the message gives the command.
     optuna.TrialPruned
@@ -50,6 +54,23 @@ class OptunaPruning(Callback):
         self._pruned = _pruned_class()
         self.trial, self.monitor = trial, monitor
         self._monitor = Monitor(monitor)
+        self._check_direction(self._monitor.direction)
+
+    def on_train_begin(self, logs: Logs) -> None:
+        own = self.model.metrics if getattr(self.model, "compiled", False) else ()
+        self._check_direction(metrics.direction_of(self.monitor, own))
+
+    def _check_direction(self, direction: str | None) -> None:
+        """ValueError if the pruner would keep the worst trials."""
+        found: list[Any] = getattr(getattr(self.trial, "study", None), "directions", [])
+        if direction is None or len(found) != 1:
+            return
+        wanted, got = f"{direction}imize", found[0].name.lower()
+        if got != wanted:
+            raise ValueError(
+                f"monitor {self.monitor!r} is to be {wanted}d, but the study has the direction {got!r}: call "
+                f"optuna.create_study(direction={wanted!r}), or monitor another metric"
+            )
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         value = self._monitor.value(logs)

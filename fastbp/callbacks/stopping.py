@@ -26,8 +26,8 @@ class EarlyStopping(Callback):
     verbose : int, optional
         1 reports to standard error.
     mode : {"auto", "min", "max"}, optional
-        Whether smaller or larger is better; "auto" means "max" for names that end in accuracy, auc, r2, precision,
-        recall or f1, else "min".
+        Whether smaller or larger is better; "auto": as for the metric of that name (see `fastbp.metrics`), which also
+        works for names that end in one, such as "my_accuracy". A metric of unknown direction needs "min" or "max".
     baseline : float, optional
         Value that the metric must be better than for an epoch to count as an improvement.
     restore_best_weights : bool, optional
@@ -43,7 +43,7 @@ class EarlyStopping(Callback):
     Raises
     ------
     ValueError
-        If a value is out of range.
+        If a value is out of range; by `fit`, if the direction of the metric is unknown.
     TypeError
         If a value has the wrong type.
 
@@ -89,6 +89,7 @@ class EarlyStopping(Callback):
         self.best_weights: list[Array] | None = None
 
     def on_train_begin(self, logs: Logs) -> None:
+        self._monitor.resolve(self.model)
         self._reset()
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:

@@ -52,7 +52,8 @@ class TrainableNetwork(Network):
             logits), "binary_cross_entropy" (sigmoid or identity), another name or object of `fastbp.losses`, or a
             `CustomLoss`.
         metrics : iterable of str or Metric, optional
-            Of "accuracy", "top_k_accuracy", "mae", "rmse", "r2" and "auc".
+            Of "accuracy", "top_k_accuracy", "precision", "recall", "f1", "balanced_accuracy", "auc",
+            "average_precision", "log_loss", "mae", "rmse", "mape" and "r2".
 
         Raises
         ------
@@ -65,7 +66,9 @@ class TrainableNetwork(Network):
         """
         if loss is None:
             raise TypeError(f"compile needs a loss, got none: pass loss= one of {', '.join(losses.NAMES)}")
-        self._set_arguments(CompileArguments(optimizers.get(optimizer), losses.get(loss), measures.get_all(metrics)))
+        chosen = CompileArguments(optimizers.get(optimizer), losses.get(loss), measures.get_all(metrics))
+        measures.check_outputs(chosen.metrics, chosen.loss.name, self._blocks[-1].activation.name)
+        self._set_arguments(chosen)
 
     def fit(
         self,

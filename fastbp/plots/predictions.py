@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.metrics import confusion_matrix
+from fastbp.metrics.confusion import labels_of
 from fastbp.plots.figures import BLUE, GREY, ORANGE, done, new_figure, plain
 from fastbp.util.types import Array
 
@@ -146,33 +148,24 @@ def draw_predictions(figure: Any, y_true: Array, y_pred: Array) -> None:
 
 def _confusion(y_true: Any, y_pred: Any, class_names: Sequence[Any] | None) -> tuple[Array, list[str]]:
     """Counts (classes, classes) and the names of the classes."""
-    truth, predicted = np.asarray(y_true), _labels(np.asarray(y_pred))
+    truth, predicted = np.asarray(y_true), labels_of(y_pred)
     if truth.ndim != 1 or truth.shape != predicted.shape or not len(truth):
         raise ValueError(
             f"y_true must be labels (n,) and y_pred labels (n,) or outputs (n, classes), got shapes {truth.shape} and "
             f"{np.shape(y_pred)}: pass the labels of the rows that were predicted"
         )
     if class_names is None:
-        classes, numbers = np.unique(np.concatenate([truth, predicted]), return_inverse=True)
+        classes: Array = np.unique(np.concatenate([truth, predicted]))
         names = [str(name) for name in classes.tolist()]
     else:
+        classes = np.arange(len(class_names))
         names, numbers = [str(name) for name in class_names], np.concatenate([truth, predicted])
         if numbers.dtype.kind not in "biu" or numbers.min() < 0 or numbers.max() >= len(names):
             raise ValueError(
                 f"class_names has classes 0 to {len(names) - 1}, but labels are {np.unique(numbers)[:5]} and so "
                 "on: number the classes from 0, or omit class_names"
             )
-    numbers = np.asarray(numbers, np.int64)  # booleans would be a mask
-    counts = np.zeros((len(names), len(names)), np.int64)
-    np.add.at(counts, (numbers[: len(truth)], numbers[len(truth) :]), 1)
-    return counts, names
-
-
-def _labels(predicted: Array) -> Array:
-    """Labels as they are; of several outputs the largest, of a single one whether it is more than 0.5."""
-    if predicted.ndim != 2:
-        return predicted
-    return predicted.argmax(axis=1) if predicted.shape[1] > 1 else (predicted[:, 0] > 0.5).astype(np.int64)
+    return confusion_matrix(truth, predicted, labels=classes), names
 
 
 def _draw_confusion(figure: Any, counts: Array, names: Sequence[str]) -> None:
