@@ -15,7 +15,7 @@ from typing import Any
 
 from fastbp.callbacks.base import Callback, Logs, Monitor, log
 from fastbp.util.arguments import count, flag, real
-from fastbp.util.atomic_write import append_behind, remove_leftovers
+from fastbp.util.atomic_write import append_behind, atomic_write, remove_leftovers
 
 __all__ = ["BackupAndRestore", "CSVLogger", "ModelCheckpoint"]
 
@@ -245,12 +245,15 @@ class CSVLogger(Callback):
     ------
     OSError
         By `fit`, if the file cannot be written.
+    ValueError
+        By `fit`, if the file to append to has another header.
 
     Notes
     -----
-    The columns are epoch, counted from 0, and the names in the first epoch's logs in alphabetical order; numbers have
-    all their digits. When a fit resumes, lines written after its checkpoint are replaced: the file is that of an
-    uninterrupted fit. Same as Keras's CSVLogger.
+    The columns are epoch, counted from 0, and the names in the logs in alphabetical order; numbers have all their
+    digits. A metric that is not there from the start, or that a file to append to lacks, gets a column at the end, with
+    NA in the lines before. When a fit resumes, lines written after its checkpoint are replaced: the file is that of an
+    uninterrupted fit. Same as Keras's CSVLogger, whose columns are those of the first epoch.
 
     Examples
     --------
@@ -260,16 +263,18 @@ class CSVLogger(Callback):
     def __init__(self, filename: Path_, separator: str = ",", append: bool = False) -> None:
         self.filename, self.separator = Path(filename), separator
         self.append = flag(append, "append")
-        self._names: list[str] | None = None
-        self._size = 0  # of the file in bytes, without lines to be replaced
+        self._names: list[str] = []
+        self._size = self._lines = 0  # of the file, without lines to be replaced; size in bytes
 
     def on_train_begin(self, logs: Logs) -> None:
-        self._names = None
         self._size = _whole_lines(self.filename) if self.append and self.filename.is_file() else 0
+        self._lines = self._text().count("\n")
+        self._names = self._header()
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        if self._names is None:
-            self._names = sorted(logs)
+        if added := sorted(logs.keys() - set(self._names)):
+            self._names = self._names + added
+            self._widen()
         self.filename.parent.mkdir(parents=True, exist_ok=True)
         with append_behind(self.filename, self._size) as (file, before):
             text = io.StringIO(newline="")
@@ -278,9 +283,45 @@ class CSVLogger(Callback):
                 writer.writerow(["epoch", *self._names])
             writer.writerow([epoch, *(logs.get(name, "NA") for name in self._names)])
             self._size = before + file.write(text.getvalue().encode())
+            self._lines = self._lines + 1 if before else 2
+
+    def _text(self) -> str:
+        """The part of the file that is kept."""
+        if not self._size or not self.filename.exists():
+            return ""
+        with self.filename.open("rb") as file:
+            return file.read(self._size).decode(errors="replace")
+
+    def _header(self) -> list[str]:
+        """Names of the columns of the file, without epoch; ValueError if it is not ours."""
+        text = self._text()
+        first = next(csv.reader(text.splitlines()[:1], delimiter=self.separator), [])
+        if text and first[:1] != ["epoch"]:
+            raise ValueError(
+                f"append=True needs a file of CSVLogger with the separator {self.separator!r}, but the first line of "
+                f"{self.filename} is {text.splitlines()[0][:60]!r}: pass another filename, or append=False"
+            )
+        return first[1:]
+
+    def _widen(self) -> None:
+        """Give the lines that are kept the columns they lack."""
+        header, *rows = csv.reader(self._text().splitlines(), delimiter=self.separator) if self._size else [[]]
+        if not header:
+            return
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, delimiter=self.separator, lineterminator="\n")
+        width = 1 + len(self._names)
+        writer.writerows([["epoch", *self._names], *(row + ["NA"] * (width - len(row)) for row in rows)])
+        with atomic_write(self.filename) as file:
+            self._size = file.write(text.getvalue().encode())
 
     def get_state(self) -> dict[str, Any]:
-        return {"names": self._names, "size": self._size}
+        return {"names": self._names or None, "size": self._size, "lines": self._lines}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        self._names, self._size = state["names"], state["size"]
+        self._size = state["size"]
+        if "lines" in state and self.filename.exists():  # lines may have got columns after the checkpoint
+            lines = self.filename.read_bytes().split(b"\n")[: state["lines"]]
+            self._size = sum(len(line) + 1 for line in lines)
+        self._lines = self._text().count("\n")
+        self._names = self._header() or list(state["names"] or ())

@@ -330,10 +330,58 @@ def test_csv_logger_writes_every_epoch(tmp_path):
     assert [int(row["epoch"]) for row in rows] == [0, 1, 2]
     for name, values in history.items():
         assert [float(row[name]) for row in rows] == values
-    model.fit(X, Y, callbacks=[callbacks.CSVLogger(path, ";", append=True)])
-    assert path.read_text().splitlines()[4].startswith("0;")
-    model.fit(X, Y, callbacks=[callbacks.CSVLogger(path)])
+    model.fit(X, Y, callbacks=[callbacks.CSVLogger(path, append=True)])
+    assert path.read_text().splitlines()[4].startswith("0,")
+    assert path.read_text().splitlines()[4].endswith(",NA,NA")
+    model.fit(X, Y, callbacks=[callbacks.CSVLogger(path, ";")])
     assert len(path.read_text().splitlines()) == 2
+    assert path.read_text().startswith("epoch;loss;mae\n0;")
+
+
+def test_csv_log_gets_columns_for_metrics_that_appear_later(tmp_path):
+    """In a file to append to, and within a fit; every line has as many values as the header."""
+    path, model = tmp_path / "log.csv", build(metrics=["mae"])
+    model.fit(X, Y, epochs=2, callbacks=[callbacks.CSVLogger(path)])
+    before = path.read_text().splitlines()
+    first = model.fit(X, Y, validation_split=0.2, callbacks=[callbacks.CSVLogger(path, append=True)]).history
+    late = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update({"b": 2.0} if epoch else {"a": 1.0}))
+    model.fit(X, Y, epochs=2, callbacks=[late, callbacks.CSVLogger(path, append=True)])
+    lines = path.read_text().splitlines()
+    assert lines[0] == "epoch,loss,mae,val_loss,val_mae,a,b"
+    assert lines[1:3] == [f"{line},NA,NA,NA,NA" for line in before[1:]]
+    assert lines[3] == f"0,{first['loss'][0]},{first['mae'][0]},{first['val_loss'][0]},{first['val_mae'][0]},NA,NA"
+    assert lines[4].endswith(",NA,NA,1.0,NA")
+    assert lines[5].endswith(",NA,NA,NA,2.0")
+    assert len(lines) == 6
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", "epoch;loss\n0;1.0\n", "some notes"])
+def test_csv_log_appends_to_no_other_file(tmp_path, text):
+    path = tmp_path / "log.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="append=True needs a file of CSVLogger with the separator ','"):
+        build().fit(X, Y, callbacks=[callbacks.CSVLogger(path, append=True)])
+    assert path.read_text() == text
+
+
+def test_csv_log_resumes_behind_lines_that_got_columns_later(tmp_path):
+    path, logger = tmp_path / "log.csv", callbacks.CSVLogger(tmp_path / "log.csv")
+
+    def epochs(logger, numbers):
+        for epoch in numbers:
+            logger.on_epoch_end(epoch, {"loss": float(epoch)} | ({"late": 7.0} if epoch >= 3 else {}))
+
+    logger.on_train_begin({})
+    epochs(logger, range(2))
+    state = logger.get_state()
+    epochs(logger, range(2, 5))
+    expected = path.read_text()
+    again = callbacks.CSVLogger(path)
+    again.on_train_begin({})
+    again.set_state(state)
+    epochs(again, range(2, 5))
+    assert path.read_text() == expected == "epoch,loss,late\n0,0.0,NA\n1,1.0,NA\n2,2.0,NA\n3,3.0,7.0\n4,4.0,7.0\n"
+
 
 
 def summaries(folder):
