@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastbp.preprocessing import column_rules, options, rule_texts, serialization
 from fastbp.preprocessing.column_rules import Category, Given, Ignored, Numeric, Rule
 from fastbp.preprocessing.learned import Learnt
 from fastbp.preprocessing.targets import TASKS, Targets, learn_targets
+from fastbp.preprocessing.transformer import Transformer, other_attributes_allowed
 from fastbp.tables.columns import Columns, columns_of, label_of, numbers_of
 from fastbp.tables.kinds import settle
 from fastbp.util.arguments import count, flag
@@ -36,8 +36,9 @@ class HasMetadata(Protocol):
 
 
 @final
+@other_attributes_allowed
 @dataclass(frozen=True)
-class Preprocessor:
+class Preprocessor(Transformer):
     """Turns raw tables into features for a network, and its outputs into labels or quantities.
 
     ::
@@ -83,7 +84,7 @@ class Preprocessor:
     Attributes
     ----------
     feature_names, cardinalities, n_outputs
-        Available after `fit`, which can be called once.
+        Available after `fit`.
 
     Raises
     ------
@@ -96,7 +97,8 @@ class Preprocessor:
 
     Notes
     -----
-    Comparable to scikit-learn's ColumnTransformer of SimpleImputer, StandardScaler and OneHotEncoder.
+    Comparable to scikit-learn's ColumnTransformer of SimpleImputer, StandardScaler and OneHotEncoder. It works in
+    scikit-learn's Pipeline, ColumnTransformer and searches, where y reaches the next step as it is.
 
     References
     ----------
@@ -127,6 +129,7 @@ class Preprocessor:
     classes: tuple[Any, ...] | None = field(default=None, kw_only=True)
     missing: tuple[str, ...] = field(default=(), kw_only=True)
     _learnt: Learnt | None = field(default=None, init=False, repr=False)
+    _given_classes: tuple[Any, ...] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, allowed in (("task", (None, *TASKS)), ("encoding", options.ENCODINGS)):
@@ -146,11 +149,12 @@ class Preprocessor:
             missing=options.texts(self.missing),
             classes=None if self.classes is None else tuple(np.array(self.classes).tolist()),
         )
+        set_fields(self, _given_classes=self.classes)
 
     # ---------------------------------------------------------------- fitting
 
     def fit(self, X: Any, y: Any = None) -> Preprocessor:
-        """Fit to the training rows.
+        """Fit to the training rows; what was learnt before is replaced.
 
         Parameters
         ----------
@@ -166,25 +170,20 @@ class Preprocessor:
 
         Raises
         ------
-        RuntimeError
-            If it has been fitted already.
         ValueError, TypeError
-            For invalid data.
+            For invalid data; nothing has changed then.
         """
-        if self._learnt is not None:
-            raise RuntimeError("this Preprocessor is fitted already and cannot change: fit a new one")
         table = columns_of(X)
-        targets = None if y is None else learn_targets(y, self.task, self.classes)
+        targets = None if y is None else learn_targets(y, self.task, self._given_classes)
         if targets is not None and len(y) != table.rows:
             raise ValueError(
                 f"y must have a target for each row of X, got {len(y)} for {table.rows} rows: pass as many"
             )
         set_fields(self, _learnt=Learnt(self._rules(table), bool(table.names), targets))
-        if targets is not None:
-            set_fields(self, classes=targets.classes)
+        set_fields(self, classes=self._given_classes if targets is None else targets.classes)
         return self
 
-    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
         """`fit`, then `transform` of the same rows."""
         return self.fit(X, y).transform(X)
 
@@ -227,7 +226,7 @@ class Preprocessor:
 
     # ---------------------------------------------------------------- features
 
-    def transform(self, X: Any) -> NDArray[np.float32]:
+    def transform(self, X: Any) -> Any:
         """Compute the features of a table.
 
         Parameters
@@ -238,7 +237,7 @@ class Preprocessor:
         Returns
         -------
         ndarray (rows, len(feature_names)) of float32
-            The features.
+            The features; a DataFrame after `set_output`.
         """
         learnt, table = self._fitted(), columns_of(X)
         places, missing = self._places(table), options.missing_texts(self.missing)
@@ -261,7 +260,7 @@ class Preprocessor:
                 rule.write(given, result[:, start : start + rule.width], self.clip)
                 start += rule.width
             i = last
-        return result
+        return self._container(result, X)
 
     def _places(self, table: Columns) -> Sequence[int]:
         learnt = self._fitted()
