@@ -64,8 +64,8 @@ class Window(NamedTuple):
 class Arrays:
     """Rows in memory."""
 
-    def __init__(self, rows: Rows) -> None:
-        self.first = rows
+    def __init__(self, rows: Rows, names: tuple[str, ...] | None = None) -> None:
+        self.first, self.names = rows, names
 
     @property
     def rows(self) -> int | None:
@@ -95,6 +95,7 @@ class Chunks:
 
     def __init__(self, stream: Stream, window: int | None = None) -> None:
         self.stream, self.window = stream, window
+        self.names: tuple[str, ...] | None = None  # of the columns
         first = stream.first()
         self._row_bytes = row_bytes(first.X)
         row = np.zeros(1, np.int64)  # a copy, so that the chunk can be freed

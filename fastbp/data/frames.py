@@ -21,6 +21,34 @@ def is_table(value: Any) -> bool:
     return any(cls.__module__.partition(".")[0] in _LIBRARIES for cls in type(value).__mro__)
 
 
+def column_names(table: Any) -> tuple[str, ...] | None:
+    """The names of a frame's columns; None for anything else, and for frames whose columns are only numbered."""
+    if not is_table(table):
+        return None
+    names = getattr(table, "column_names", None)  # of pyarrow
+    names = list(getattr(table, "columns", ()) if names is None else names)
+    return tuple(map(str, names)) if names and names != list(range(len(names))) else None
+
+
+def check_names(X: Any, wanted: tuple[str, ...] | None, name: str) -> None:
+    """ValueError if X is a frame whose columns are not those the network was trained on, in their order."""
+    got = None if wanted is None else column_names(X)
+    if wanted is None or got is None or got == wanted:
+        return
+    lacking = [each for each in wanted if each not in got]
+    added = [each for each in got if each not in wanted]
+    what = f"lacks {_listed(lacking)}" * bool(lacking) + " and " * bool(lacking and added)
+    what += f"has {_listed(added)} in addition" * bool(added)
+    raise ValueError(
+        f"{name} must have the columns of the training data in the same order, but {what or 'has another order'}: "
+        "select model.feature_names, or pass an array, whose columns go by position"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:6])) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
 def array_of(table: Any, name: str) -> Any:
     """A frame as an array (rows, columns) of the common dtype of its columns, a series as a one-dimensional array.
 

@@ -12,6 +12,7 @@ from fastbp.data import arrays, sample_weights, targets
 from fastbp.data.arrays import Rows
 from fastbp.data.category_codes import check_codes
 from fastbp.data.feeds import Arrays, Chunks, Feed
+from fastbp.data.frames import check_names, column_names
 from fastbp.data.prefetch import ahead
 from fastbp.data.streams import Stream, features_of, is_list_of_chunks, is_source, unpacked
 from fastbp.layers.base import Layer
@@ -24,7 +25,7 @@ class Inputs(NamedTuple):
     """What a network expects, and the conversion of user data to it.
 
     input_size: columns of X, None for any; first: its first layer, which may read category codes; loss: the training
-    loss, which determines the form of the targets.
+    loss, which determines the form of the targets; feature_names: of the columns of X, if trained on a frame.
     """
 
     input_size: int | None
@@ -32,12 +33,13 @@ class Inputs(NamedTuple):
     dtype: np.dtype[Any]
     first: Layer
     loss: Loss
+    feature_names: tuple[str, ...] | None = None
 
     def rows(
         self, X: Any, y: Any, sample_weight: Any, what: str = "", where: str = "", width: int | None = None
     ) -> Rows:
         """X, y and weights, validated and converted; what and where surround their names in messages."""
-        X = features(X, width or self.input_size, self.dtype, self.first, f"{what}X{where}")
+        X = features(X, width or self.input_size, self.dtype, self.first, f"{what}X{where}", self.feature_names)
         n = X.shape[0]
         y = targets.targets(y, n, self.output_size, self.loss, self.dtype, f"{what}y{where}")
         if sample_weight is not None:
@@ -50,6 +52,12 @@ class Inputs(NamedTuple):
         if holds_all(X, y, sample_weight):
             return self.chunks(X)
         return Arrays(self.rows(X, y, sample_weight))
+
+    def named_after(self, X: Any) -> Inputs:
+        """With the names of the columns of X, if X is a frame and there are none yet."""
+        if self.feature_names is not None or type(X) is np.ndarray:
+            return self
+        return self._replace(feature_names=column_names(X))
 
     def training_feeds(
         self,
@@ -83,9 +91,10 @@ class Inputs(NamedTuple):
             if validation_data is None:
                 rows, rest = arrays.split(rows, validation_split)
                 held_out = None if rest is None else Arrays(rest)
-            training = Arrays(self._by_class(rows, class_weight))
+            training = Arrays(self._by_class(rows, class_weight), self.named_after(X).feature_names)
         if validation_data is not None:
-            held_out = self._validation(validation_data, training.first.X.shape[1], epochs)
+            named = self._replace(feature_names=training.names)
+            held_out = named._validation(validation_data, training.first.X.shape[1], epochs)
         return training, held_out
 
     def _by_class(self, rows: Rows, class_weight: Any, *, positive: bool = True) -> Rows:
@@ -107,9 +116,12 @@ class Inputs(NamedTuple):
     ) -> Chunks:
         """A source of chunks, of which the first is read and validated; width: columns of X."""
 
+        inputs = self
+
         def convert(chunk: Any, where: str) -> Rows:
-            nonlocal width
-            rows = self.rows(*unpacked(chunk, where), what, where, width)
+            nonlocal width, inputs
+            inputs = inputs.named_after(features_of(chunk))
+            rows = inputs.rows(*unpacked(chunk, where), what, where, width)
             width = rows.X.shape[1]
             return self._by_class(rows, class_weight, positive=False)
 
@@ -119,7 +131,9 @@ class Inputs(NamedTuple):
                 f"the {what}source must be iterable again for each of the {epochs} epochs, but "
                 f"{type(source).__name__} can be read once: pass a function that returns a new one"
             )
-        return Chunks(stream, window)
+        feed = Chunks(stream, window)
+        feed.names = inputs.feature_names
+        return feed
 
     def _validation(self, given: Any, width: int, epochs: int) -> Feed:
         held_out: Feed
@@ -141,8 +155,17 @@ class Inputs(NamedTuple):
         return held_out
 
 
-def features(X: Any, width: int | None, dtype: np.dtype[Any], first: Layer, name: str = "X") -> Any:
-    """X validated and converted, including category codes if the first layer reads any."""
+def features(
+    X: Any,
+    width: int | None,
+    dtype: np.dtype[Any],
+    first: Layer,
+    name: str = "X",
+    names: tuple[str, ...] | None = None,
+) -> Any:
+    """X validated and converted, including names of its columns, and category codes if the first layer reads any."""
+    if names is not None and type(X) is not np.ndarray:
+        check_names(X, names, name)
     rows = arrays.features(X, width, dtype, name)
     check_codes(rows, first, name)
     return rows
@@ -164,12 +187,18 @@ def holds_all(X: Any, y: Any, sample_weight: Any) -> bool:
 
 
 def predict_chunks(
-    source: Any, width: int | None, dtype: np.dtype[Any], predict: Callable[[Array], Array]
+    source: Any,
+    width: int | None,
+    dtype: np.dtype[Any],
+    names: tuple[str, ...] | None,
+    predict: Callable[[Array], Array],
 ) -> list[Array]:
     """The outputs for all chunks of a source, a few of which are held at a time; width: columns of X."""
 
     def convert(chunk: Any, where: str) -> Rows:
-        return Rows(arrays.features(features_of(chunk), width, dtype, "X" + where), np.empty(0), None)
+        X = features_of(chunk)
+        check_names(X, names, "X" + where)
+        return Rows(arrays.features(X, width, dtype, "X" + where), np.empty(0), None)
 
     stream = Stream(source, convert)
     with closing(ahead(lambda stop: stream.chunks(stop=stop))) as prepared:

@@ -123,6 +123,8 @@ class BaseMLP(CheckedData, Weights, BaseEstimator, ABC):
         batch_size = min(200 if self.batch_size == "auto" else self.batch_size, given.X.shape[0])
         weight = batch_size * (1.0 if given.weight is None else float(given.weight.mean()) or 1.0)
         self._network(given.X.shape[1], sizes, design, dtype, weight, first, random_state)
+        if hasattr(self, "feature_names_in_"):
+            self.model_.name_features(tuple(self.feature_names_in_))
         if self.solver == "lbfgs":
             return self._prepared_lbfgs(given, design)
         return self._prepared_stochastic(given, held, design, random_state, incremental)

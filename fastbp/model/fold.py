@@ -79,6 +79,7 @@ def fold(model: Sequential) -> Sequential:
     result = Sequential([part.layer for part in network], input_size=size, seed=model.seed, dtype=model.dtype)
     result.set_weights([array for part in network for array in part.flat()])
     result.metadata = dict(model.metadata)
+    result.name_features(model.feature_names)
     if model.compiled:
         result.compile(model.optimizer, model.loss, model.metrics)
     return result

@@ -44,6 +44,7 @@ class Network:
         self._trainer: Trainer | None = None
         self.turns = Turns()
         self._inputs: Inputs | None = None
+        self._feature_names: tuple[str, ...] | None = None
         self.stop_training = False
         self.metadata: dict[str, str] = {}
         if input_size is not None:
@@ -65,6 +66,11 @@ class Network:
     def input_size(self) -> int | None:
         """Number of input features; None until known."""
         return self._input_size
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """Names of the columns of the first frame it was trained on, with which later ones are compared; else None."""
+        return self._feature_names
 
     @property
     def output_size(self) -> int:
@@ -163,7 +169,7 @@ class Network:
         return Snapshot(
             self._layers, self._input_size, self._seed, self._dtype, self._arguments, step, epoch, weights,
             states if trainer is not None else [], dict(self.metadata),
-            0 if engine is None else engine.steps_trained, rate,
+            0 if engine is None else engine.steps_trained, rate, self._feature_names,
         )  # fmt: skip
 
     @classmethod
@@ -171,6 +177,7 @@ class Network:
         """A model restored from a snapshot."""
         model = cls(snapshot.layers, input_size=None, seed=snapshot.seed, dtype=snapshot.dtype)
         model.metadata = dict(snapshot.metadata)
+        model._feature_names = snapshot.feature_names
         if snapshot.arguments is not None:
             model._set_arguments(snapshot.arguments)
         if snapshot.input_size is not None:
@@ -180,6 +187,13 @@ class Network:
             model._adopt(engine, blocks)
             model.restore_state(snapshot)
         return model
+
+    def name_features(self, names: tuple[str, ...] | None) -> None:
+        """Compare the columns of frames with these names from now on, unless there are names already."""
+        if self._feature_names is None and names is not None:
+            self._feature_names = names
+            if self._inputs is not None:
+                self._inputs = self._inputs._replace(feature_names=names)
 
     def restore_state(self, snapshot: Snapshot) -> None:
         """Restore optimizer states and counters.
@@ -214,7 +228,9 @@ class Network:
         with self.turns.state:
             self.turns.wait()
             self._arguments = chosen
-            self._inputs = Inputs(self._input_size, self._output_size, self._dtype, self._layers[0], chosen.loss)
+            self._inputs = Inputs(
+                self._input_size, self._output_size, self._dtype, self._layers[0], chosen.loss, self._feature_names
+            )
             if self._engine is not None:
                 self._trainer = self._new_trainer(self._engine, chosen)
 

@@ -45,6 +45,8 @@ class Sequential(TrainableNetwork):
     ----------
     metadata : dict of str to str
         Your own strings, kept by `save` and `load`.
+    feature_names : tuple of str or None
+        Names of the columns of the first frame it was trained on; later frames must have the same in the same order.
     stop_training : bool
         Set it to True in a callback to stop `fit`.
 
@@ -97,7 +99,7 @@ class Sequential(TrainableNetwork):
         """
         if type(X) is not np.ndarray and is_source(X):
             return self._predict_source(X, n_threads)
-        rows = features(X, self._input_size, self._dtype, self._layers[0])
+        rows = features(X, self._input_size, self._dtype, self._layers[0], "X", self._feature_names)
         engine = self._engine or self.build(rows.shape[1])
         if n_threads is not None:
             n_threads = arguments.threads(n_threads)
@@ -292,7 +294,7 @@ class Sequential(TrainableNetwork):
         def predict(X: Array) -> Array:
             return self.predict(X, n_threads=n_threads)
 
-        outputs = predict_chunks(source, self._input_size, self._dtype, predict)
+        outputs = predict_chunks(source, self._input_size, self._dtype, self._feature_names, predict)
         return np.concatenate(outputs) if outputs else np.empty((0, self._output_size), self._dtype)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from fastbp import losses, optimizers
@@ -58,7 +60,13 @@ class TrainableNetwork(Network):
         Raises
         ------
         ValueError
-            For unknown names, and for a loss that does not match the last activation or the number of outputs.
+            For unknown names, for a loss that does not match the last activation or the number of outputs, and for
+            "log_loss" of outputs that are no probabilities.
+
+        Warns
+        -----
+        UserWarning
+            If the only output is a softmax, which is always 1.
 
         Examples
         --------
@@ -67,8 +75,15 @@ class TrainableNetwork(Network):
         if loss is None:
             raise TypeError(f"compile needs a loss, got none: pass loss= one of {', '.join(losses.NAMES)}")
         chosen = CompileArguments(optimizers.get(optimizer), losses.get(loss), measures.get_all(metrics))
-        measures.check_outputs(chosen.metrics, chosen.loss.name, self._blocks[-1].activation.name)
+        activation = self._blocks[-1].activation.name
+        measures.check_outputs(chosen.metrics, chosen.loss.name, activation)
         self._set_arguments(chosen)
+        if self._output_size == 1 and (activation == "softmax" or chosen.loss.targets == "classes"):
+            warnings.warn(
+                "a softmax of one unit is always 1, so the network learns nothing: give the last layer a unit for each "
+                "class, or use one unit with 'sigmoid' and the loss 'binary_cross_entropy'",
+                stacklevel=2,
+            )
 
     def fit(
         self,
@@ -99,7 +114,8 @@ class TrainableNetwork(Network):
             array of the model's dtype is not copied. A scipy.sparse matrix stays sparse: if a Dense comes first, zeros
             cost nothing, and SGD without weight decay and momentum updates only the weights of features in the batch.
             Without y, a source of chunks (X, y) or (X, y, sample_weight): one of `fastbp.sources`, a list, any
-            re-iterable such as a torch DataLoader, or a function that returns an iterator.
+            re-iterable such as a torch DataLoader, or a function that returns an iterator. The columns of a table must
+            have the names, in the order, of the first one it was trained on; arrays go by position.
         y : array-like, optional
             Targets (n, outputs), or (n,) for one output or class labels.
         batch_size : int, default 128
@@ -189,7 +205,9 @@ class TrainableNetwork(Network):
                 arguments.seconds(time_limit, "time_limit"),
                 mixing.check(mixup, feed.first, inputs.loss.name, self._layers[0]),
             )
-            return fit.fit(self._trainer_for(feed.first.X.shape[1]), job, self)
+            trainer = self._trainer_for(feed.first.X.shape[1])
+            self.name_features(feed.names)
+            return fit.fit(trainer, job, self)
 
     def train_on_batch(self, X: Any, y: Any, *, sample_weight: Any = None) -> float:
         """Make one training step on these rows.
@@ -221,6 +239,8 @@ class TrainableNetwork(Network):
                 turns.wait()
             rows = self.inputs.rows(X, y, sample_weight)
             trainer = self._trainer or self._trainer_for(rows.X.shape[1])
+            if self._feature_names is None and type(X) is not np.ndarray:
+                self.name_features(self.inputs.named_after(X).feature_names)
             report, loss = trainer.step_on(rows)
         if report.status:
             trainer.warn(report, stacklevel=2)

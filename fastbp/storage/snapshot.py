@@ -47,6 +47,7 @@ class Snapshot(NamedTuple):
     metadata: dict[str, str]
     steps_trained: int = 0  # since the model was built; step restarts when compiled again
     learning_rate: float | None = None  # see learning_rates.Rates.changed
+    feature_names: tuple[str, ...] | None = None
 
 
 def to_contents(snapshot: Snapshot, *, warn: bool = True, objects: list[Any] | None = None) -> Contents:
@@ -57,7 +58,7 @@ def to_contents(snapshot: Snapshot, *, warn: bool = True, objects: list[Any] | N
     arguments, rate = snapshot.arguments, snapshot.learning_rate
     if objects is None and arguments is not None and _is_function(arguments.optimizer.learning_rate):
         arguments, rate = _writable(arguments, snapshot.step, 1.0 if rate is None else rate, warn), None
-    model = {
+    model: dict[str, Any] = {
         "layers": [to_config(layer, objects) for layer in snapshot.layers],
         "input_size": snapshot.input_size,
         "seed": snapshot.seed,
@@ -70,6 +71,8 @@ def to_contents(snapshot: Snapshot, *, warn: bool = True, objects: list[Any] | N
         "steps_trained": snapshot.steps_trained,
         "learning_rate": rate,
     }
+    if snapshot.feature_names is not None:
+        model["feature_names"] = list(snapshot.feature_names)
     wanted = _wanted(snapshot.layers, snapshot.input_size)
     tensors = dict(zip((p.name for p in wanted), snapshot.weights, strict=True))
     names = [p.name for p in wanted if not p.statistic]
@@ -153,8 +156,17 @@ def _from_contents(contents: Contents, custom: Mapping[str, Any] | None, objects
     step, epoch, steps_trained = counts
     return Snapshot(
         network, input_size, seed, dtype, arguments, step, epoch, weights, states, contents.metadata,
-        steps_trained, rate_set(model["learning_rate"]),
+        steps_trained, rate_set(model["learning_rate"]), _names(model.get("feature_names"), input_size),
     )  # fmt: skip
+
+
+def _names(given: Any, input_size: int | None) -> tuple[str, ...] | None:
+    """Names of the features: none, or as many as there are."""
+    if given is None:
+        return None
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given) or len(given) != input_size:
+        raise CheckpointError(f"the file's feature names are {str(given)[:50]}, which must be {input_size} strings")
+    return tuple(given)
 
 
 def rate_set(value: Any) -> float | None:
