@@ -20,7 +20,7 @@ from fastbp import optimizers
 from fastbp.data.arrays import Rows
 from fastbp.estimators import architecture, parameters
 from fastbp.estimators.architecture import OutputDesign
-from fastbp.estimators.checked_data import DTYPES, CheckedData, Given
+from fastbp.estimators.checked_data import DTYPES, CheckedData, Given, refuse_masked
 from fastbp.estimators.epochs import Epochs, Rules, takes_penalty
 from fastbp.estimators.lbfgs import Objective, minimize
 from fastbp.estimators.stochastic import Stochastic
@@ -36,6 +36,7 @@ _ALMOST_1 = 1 - 2.0**-52  # for a momentum of 1, which scikit-learn allows
 class BaseMLP(CheckedData, Weights, BaseEstimator, ABC):
     """Base of the two estimators, with scikit-learn's names, so that users and its tools find them."""
 
+    best_loss_: float | None
     _parameter_constraints = parameters.CONSTRAINTS
 
     # ---------------------------------------------------------------- what subclasses implement
@@ -123,6 +124,7 @@ class BaseMLP(CheckedData, Weights, BaseEstimator, ABC):
         batch_size = min(200 if self.batch_size == "auto" else self.batch_size, given.X.shape[0])
         weight = batch_size * (1.0 if given.weight is None else float(given.weight.mean()) or 1.0)
         self._network(given.X.shape[1], sizes, design, dtype, weight, first, random_state)
+        self.n_outputs_, self.out_activation_ = design.units, design.out_activation  # set_params may change the loss
         if hasattr(self, "feature_names_in_"):
             self.model_.name_features(tuple(self.feature_names_in_))
         if self.solver == "lbfgs":
@@ -152,20 +154,24 @@ class BaseMLP(CheckedData, Weights, BaseEstimator, ABC):
             names = [function.name for function in functions]
             names.append(names[-1] if names else "")
             kernels, biases = architecture.initial_weights(random_state, units, names, dtype)
-            self._reset(design, len(units))
+            self._reset(len(units))
             seed = int(random_state.randint(np.iinfo(np.int32).max)) if any(rates) else 0
             self.model_ = Sequential(layers, input_size=inputs, seed=seed, dtype=dtype)
             self._put(kernels, biases)
             return
         if not hasattr(self, "model_"):  # weights were set, but nothing was trained
             coefs, intercepts = self.coefs_, self.intercepts_
-            self._reset(design, len(sizes) + 2)
+            self._reset(len(sizes) + 2)
             self.model_ = Sequential(layers, input_size=inputs, dtype=dtype)
             self._put(coefs, intercepts)
         self._synchronize()
         model = self.model_
-        if tuple(layers) != model.layers or (model.compiled and design.loss != model.loss):
+        other_loss = model.compiled and design.loss != model.loss
+        if tuple(layers) != model.layers or other_loss:
             self._rebuild(layers)
+        if other_loss and getattr(self, "best_loss_", None) is not None:  # losses are not comparable
+            self.best_loss_ = np.inf
+            self._no_improvement_count = 0
 
     def _rebuild(self, layers: list[Any]) -> None:
         """Rebuild the model with other layers and the same weights, after set_params."""
@@ -180,11 +186,11 @@ class BaseMLP(CheckedData, Weights, BaseEstimator, ABC):
         new.set_weights(old.get_weights())
         self.model_ = new
 
-    def _reset(self, design: OutputDesign, n_layers: int) -> None:
+    def _reset(self, n_layers: int) -> None:
         for name in ("_weight_copies", "_best_weights", "stopped_early_"):
             self.__dict__.pop(name, None)
         self.n_iter_, self.t_ = 0, 0
-        self.n_layers_, self.n_outputs_, self.out_activation_ = n_layers, design.units, design.out_activation
+        self.n_layers_ = n_layers
         if self.solver != "lbfgs":
             self._start_curves()
 
@@ -333,6 +339,7 @@ class BaseMLP(CheckedData, Weights, BaseEstimator, ABC):
     def _outputs(self, X: Any) -> Array:
         """Outputs of the network for X, validated."""
         check_is_fitted(self, "model_")
+        refuse_masked(X=X)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=DTYPES, reset=False)
         self._synchronize()
         outputs: Array = self.model_.predict(X, n_threads=self._threads())

@@ -71,8 +71,10 @@ class CheckedData:
         try:
             yield
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            now = vars(self)
+            now.update(before)  # first, so that other threads that predict never miss an attribute
+            for name in now.keys() - before.keys():
+                del now[name]
             raise
 
     def _check_data(
@@ -89,6 +91,7 @@ class CheckedData:
 
     def _validated(self, X: Any, y: Any, first: bool, end: str = "") -> tuple[Any, Array]:
         """X and y, validated by scikit-learn; end: of their names."""
+        refuse_masked(**{"X" + end: X, "y" + end: y})
         X, y = validate_data(
             self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=DTYPES, reset=first,
             y_numeric=self._numeric_y,
@@ -99,6 +102,7 @@ class CheckedData:
         """Validated X and y, checked against the network; end: of their names."""
         y = self._check_y(y, "y" + end, incremental)
         if weight is not None:
+            data.numeric(weight, "sample_weight" + end)  # scikit-learn takes strings and what is behind a mask
             weight = _check_sample_weight(weight, X, dtype=X.dtype, ensure_non_negative=True)
         return Given(X.tocsr() if hasattr(X, "tocsr") else X, y, weight)
 
@@ -125,3 +129,10 @@ class CheckedData:
         if weight is not None:
             weight = sample_weights.weights(weight, n, dtype, "sample_weight" + end)
         return Rows(X, y, weight)
+
+
+def refuse_masked(**arrays: Any) -> None:
+    """ValueError for masked values, whose mask scikit-learn would ignore."""
+    for name, array in arrays.items():
+        if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+            raise ValueError(f"{name} must have no masked values, got a masked array: fill or drop them")

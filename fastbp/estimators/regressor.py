@@ -184,6 +184,26 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             )
         return mean, self._shaped(np.exp(outputs[:, outputs.shape[1] // 2 :] / 2))
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R² of the predictions.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n, features)
+            Features.
+        y : array-like (n,) or (n, outputs)
+            Targets.
+        sample_weight : array-like (n,), optional
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            As scikit-learn's r2_score.
+        """
+        _check_numbers(y, "y")
+        return float(super().score(X, y, sample_weight))
+
     def predict_quantiles(self, X: Any) -> Array:
         """Predict all quantiles of the loss Quantile.
 
@@ -238,5 +258,11 @@ def _check_numbers(y: Any, name: str) -> None:
                 f"{name} must hold numbers for MLPRegressor, got the string {str(text)!r}: convert them with "
                 f"{name}.astype(float), or use MLPClassifier for classes"
             )
+    try:
+        values.astype(np.float64) if values.dtype.kind == "O" else None
+    except OverflowError as error:
+        raise ValueError(f"{name} must hold numbers that fit in float64 ({error}): scale them") from error
+    except (TypeError, ValueError):  # which scikit-learn's message explains
+        return
     if values.dtype.kind in "mM":
         raise TypeError(f"{name} must hold numbers for MLPRegressor, got {values.dtype}: convert it to numbers")

@@ -110,6 +110,60 @@ def test_regressor_says_that_y_holds_no_numbers(y):
             fit(X, y)
 
 
+def test_regressor_scores_numbers_only():
+    fitted = MLPRegressor(**FAST).fit(X, X[:, 0])
+    with pytest.raises(TypeError, match="y must hold numbers for MLPRegressor, got the string '0'"):
+        fitted.score(X, np.full(120, "0"))
+    assert fitted.score(X, X[:, 0], np.ones(120)) == pytest.approx(fitted.score(X, X[:, 0]))
+
+
+def test_integers_that_no_float_holds():
+    with pytest.raises(ValueError, match="y must hold numbers that fit in float64"):
+        MLPRegressor(**FAST).fit(X, [10**400] * 120)
+
+
+def test_masked_values_are_refused():
+    """scikit-learn ignores the mask, and learns from what is behind it."""
+    masked = np.ma.masked_array(LABELS, mask=LABELS == 1)
+    rows = np.ma.masked_array(X, mask=X > 2)
+    for kind in (MLPClassifier, MLPRegressor):
+        fitted = kind(**FAST).fit(X, LABELS)
+        for call in (
+            lambda e: e.fit(X, masked), lambda e: e.fit(rows, LABELS), lambda e: e.partial_fit(X, masked),
+            lambda e: e.fit(X, LABELS, X_val=X, y_val=masked), lambda e: e.fit(X, LABELS, masked),
+            lambda e: e.predict(rows), lambda e: e.fit(X, LABELS, X_val=rows, y_val=LABELS),
+        ):  # fmt: skip
+            with pytest.raises(ValueError, match="must have no masked values"):
+                call(fitted)
+        kind(**FAST).fit(np.ma.masked_array(X), np.ma.masked_array(LABELS))  # nothing is masked
+
+
+@pytest.mark.parametrize("weight", [np.full(120, "1"), np.ones(119), -np.ones(120), np.full(120, np.nan),
+                                    np.zeros(120), np.full(120, None)])  # fmt: skip
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_bad_sample_weights_are_refused(kind, weight):
+    for call in (lambda: kind(**FAST).fit(X, LABELS, weight),
+                 lambda: kind(**FAST).fit(X, LABELS, X_val=X, y_val=LABELS, sample_weight_val=weight)):  # fmt: skip
+        with pytest.raises((ValueError, TypeError), match=r"[Ss]ample[ _]weight"):
+            call()
+
+
+# ---------------------------------------------------------------- another loss
+
+
+def test_predictions_follow_the_loss_of_the_last_fit():
+    """Hinge outputs are compared with 0, not 1/2, and have no probabilities; Poisson outputs are logarithms."""
+    estimator = MLPClassifier(**FAST, warm_start=True).fit(X, LABELS)
+    estimator.set_params(loss="hinge", max_iter=20).fit(X, LABELS)
+    assert not hasattr(estimator, "predict_proba")
+    np.testing.assert_array_equal(estimator.predict(X), (estimator.decision_function(X) > 0).astype(int))
+    estimator.set_params(loss="log_loss").fit(X, LABELS)
+    np.testing.assert_array_equal(estimator.predict(X), estimator.predict_proba(X).argmax(axis=1))
+    regressor = MLPRegressor(**FAST, warm_start=True).fit(X, LABELS)
+    regressor.set_params(loss="poisson").fit(X, LABELS)
+    np.testing.assert_allclose(regressor.predict(X), np.exp(regressor.model_.predict(X)[:, 0]))
+
+
 # ---------------------------------------------------------------- widths and weights
 
 
