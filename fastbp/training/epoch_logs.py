@@ -71,7 +71,15 @@ class EpochLogs:
         return losses
 
     def columns(self, first: int, past: int) -> dict[str, list[float]]:
-        """Mean loss and metrics of epochs first … past - 1, whose metric states are then dropped."""
+        """Mean loss and metrics of epochs first … past - 1, whose metric states are then dropped.
+
+        ValueError if all weights are 0, which only the end of an epoch shows where rows come from a source.
+        """
+        if not self._weight[first - self._first : past - self._first].all():
+            raise ValueError(
+                f"sample_weight must have a positive entry, but all rows of epoch {first + 1} have 0: give some rows a "
+                "positive weight"
+            )
         result = {"loss": self._losses(first, past)}
         if self._trainer.metrics:
             states = [self._metric_states.pop(epoch, None) for epoch in range(first, past)]
