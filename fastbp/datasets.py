@@ -19,8 +19,7 @@ import numpy as np
 from fastbp.data.idx import read_idx
 from fastbp.data.splits import stratified_split
 from fastbp.tables.values import are_names, is_missing, numbers_in
-from fastbp.util.archives import check_member
-from fastbp.util.files import of_system, open_regular, shortened
+from fastbp.util.files import check_member, of_system, open_regular, shortened
 from fastbp.util.types import Array
 
 IDX_PARTS = (("train", "images-idx3"), ("train", "labels-idx1"), ("t10k", "images-idx3"), ("t10k", "labels-idx1"))

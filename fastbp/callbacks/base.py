@@ -172,7 +172,7 @@ class Monitor:
             own = model.metrics if getattr(model, "compiled", False) else ()
             self.direction = metrics.direction_of(self.name, own)
         if self.direction is None:
-            meant = did_you_mean(self.name.removeprefix("val_"), ["loss", "score", *metrics.NAMES], metrics.ALIASES)
+            meant = did_you_mean(self.name.removeprefix("val_"), ["loss", "score", *metrics.NAMES])
             raise ValueError(
                 f"mode must be 'min' or 'max' for the metric {self.name!r}, whose direction is not known: pass "
                 f"mode='max' if larger values are better{meant if 'did you' in meant else ''}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import glob
 import io
 import math
 import os
@@ -225,8 +224,10 @@ class ModelCheckpoint(Callback):
 
 
 def _whole_lines(path: Path) -> int:
-    """Size of a file without a last line that a killed process left unfinished."""
-    return path.read_bytes().rfind(b"\n") + 1
+    """Size of a file without a last line that a killed process left unfinished; all of what begins as no log does."""
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    return whole if whole or b"epoch".startswith(content[:5]) else len(content)
 
 
 class CSVLogger(Callback):

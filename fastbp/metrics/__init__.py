@@ -6,7 +6,6 @@ A metric takes in the data block by block (`add`), keeps a state, and computes i
 from fastbp.metrics import classes, confusion, numbers, scores
 from fastbp.metrics.base import Mean, Metric
 from fastbp.metrics.by_name import (
-    ALIASES,
     NAMES,
     add_all,
     check_outputs,
@@ -20,7 +19,7 @@ from fastbp.metrics.confusion import *
 from fastbp.metrics.numbers import *
 from fastbp.metrics.scores import *
 
-__all__ = ["ALIASES", "NAMES", "Mean", "Metric", "add_all", "check_outputs", "direction_of", "get", "get_all"]
+__all__ = ["NAMES", "Mean", "Metric", "add_all", "check_outputs", "direction_of", "get", "get_all"]
 __all__ += ["probabilities"]
 __all__ += classes.__all__
 __all__ += confusion.__all__

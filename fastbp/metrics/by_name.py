@@ -16,23 +16,6 @@ from fastbp.util.types import Array
 
 _METRICS: dict[str, Metric] = {kind.name: kind() for kind in public_classes(classes, numbers, scores)}
 NAMES = tuple(_METRICS)
-# Names in other libraries, for "did you mean".
-ALIASES = {
-    "acc": "accuracy",
-    "binary_accuracy": "accuracy",
-    "categorical_accuracy": "accuracy",
-    "sparse_categorical_accuracy": "accuracy",
-    "f1_score": "f1",
-    "roc_auc": "auc",
-    "pr_auc": "average_precision",
-    "ap": "average_precision",
-    "mean_absolute_error": "mae",
-    "mean_absolute_percentage_error": "mape",
-    "mse": "rmse",
-    "root_mean_squared_error": "rmse",
-    "r2_score": "r2",
-    "cross_entropy": "log_loss",
-}
 # What else is in the epoch logs: the loss, and the score of the estimators.
 _OTHERS = {"loss": "min", "score": "max", "acc": "max", "error": "min", "f1_score": "max", "r2_score": "max"}
 _DIRECTIONS = dict.fromkeys(losses.NAMES, "min") | {m.name: str(m.direction) for m in _METRICS.values()} | _OTHERS
@@ -85,7 +68,7 @@ def get(metric: str | Metric) -> Metric:
             f"metric must be a Metric object or one of {', '.join(NAMES)}, got {metric!r}: {remedy_for(metric)}"
         )
     if metric not in _METRICS:
-        meant = did_you_mean(metric, NAMES, ALIASES)
+        meant = did_you_mean(metric, NAMES)
         raise ValueError(f"metric must be one of {', '.join(NAMES)}, got {metric!r}{meant}")
     return _METRICS[metric]
 

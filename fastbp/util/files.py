@@ -1,15 +1,20 @@
-"""Opening files to read, and messages of bounded length."""
+"""Opening files to read, checks of what they claim, and messages of bounded length."""
 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import stat
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+import numpy as np
+
 _LONGEST_MESSAGE = 1900  # bytes
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def check_regular(path: str | os.PathLike[str], error: type[ValueError] = ValueError) -> None:
@@ -57,6 +62,18 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
         said = str(error).strip() or type(error).__name__
         message = f"{os.fspath(path)} is damaged or of another format ({said}): use another copy"
         raise ValueError(shortened(message)) from error
+
+
+def check_member(archive: zipfile.ZipFile, name: str) -> None:
+    """ValueError if an array of a .npz claims more bytes than the archive holds for it."""
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in _HEADERS:
+            return  # strings and structures in UTF-8
+        shape, _, dtype = _HEADERS[version](file)
+    size = archive.getinfo(name).file_size
+    if math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"{name} claims an array of shape {shape}, but has {size} bytes")
 
 
 def shortened(message: str) -> str:

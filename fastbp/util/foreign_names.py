@@ -24,6 +24,7 @@ _TABLE = (
     ("sin sparsemax relu2 squarerelu", ""),
     # losses
     ("meansquarederror mseloss l2 l2loss squarederror squaredloss", "mse rmse"),
+    ("crossentropy", "cross_entropy log_loss"),
     ("meanabsoluteerror l1 l1loss absoluteerror", "mae"),
     ("categoricalcrossentropy sparsecategoricalcrossentropy crossentropyloss", "cross_entropy log_loss"),
     ("softmaxcrossentropy ce nll nllloss logloss negativeloglikelihood xent multinomial", "cross_entropy log_loss"),
@@ -49,6 +50,7 @@ _TABLE = (
     ("r2score rsquared coefficientofdetermination", "r2"),
     ("rootmeansquarederror rmsd", "rmse"),
     ("f1score", "f1"),
+    ("prauc ap averageprecisionscore", "average_precision"),
     # initializers
     ("xavier", "glorot_uniform glorot_normal"),
     ("xavieruniform", "glorot_uniform"),

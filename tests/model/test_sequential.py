@@ -530,6 +530,9 @@ class Idle:
     def predict(self, X, out, *, n_threads=None):
         pass
 
+    def warm_up(self):
+        pass
+
 
 @pytest.mark.timing
 @pytest.mark.jit
