@@ -14,6 +14,8 @@ True
 
 import importlib
 import os
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from fastbp import activations, callbacks, constraints, layers, losses, optimizers, regularizers, schedules
 from fastbp.activations import *
@@ -47,9 +49,23 @@ from fastbp.util.argument_names import explain_arguments
 from fastbp.util.arguments import suggestions
 from fastbp.util.version import __version__
 
+if TYPE_CHECKING:
+    from fastbp import datasets as datasets
+    from fastbp import estimators as estimators
+    from fastbp import exchange as exchange
+    from fastbp import kernels as kernels
+    from fastbp import reference as reference
+    from fastbp import sources as sources
+    from fastbp.estimators import MLPClassifier as MLPClassifier
+    from fastbp.estimators import MLPRegressor as MLPRegressor
+
 # Imported lazily: Numba alone takes 0.25 s, the estimators need scikit-learn.
 _LAZY_MODULES = ("datasets", "estimators", "exchange", "kernels", "reference", "sources")
 _ESTIMATORS = ("MLPClassifier", "MLPRegressor")
+_MODULES = (  # imported already, as are those of __all__
+    *("activations", "constraints", "initializers", "layers", "losses", "metrics"),
+    *("optimizers", "plots", "regularizers", "schedules"),
+)
 old_names.install()
 if os.environ.get("FASTBP_ISA", "").strip():  # must take effect before Numba compiles anything
     importlib.import_module("fastbp.kernels.jit")
@@ -90,6 +106,12 @@ __all__ += schedules.decay.__all__
 
 explain_arguments([TrainableNetwork])
 explain_arguments(item for name, item in list(vars().items()) if name in __all__ and isinstance(item, type))
+
+
+def __dir__() -> list[str]:
+    """What is public; the estimators only where scikit-learn is, for whoever gets each name next."""
+    estimators = _ESTIMATORS if find_spec("sklearn") else ()
+    return sorted({*__all__, *_MODULES, *_LAZY_MODULES, *estimators})
 
 
 def __getattr__(name: str) -> object:

@@ -280,8 +280,7 @@ class Sequential(TrainableNetwork):
         return restored, (pickles.to_state(self.snapshot()),)  # for copies and other processes
 
     def __repr__(self) -> str:
-        given = f"input_size={self._input_size}, seed={self._seed}, dtype={self._dtype.name!r}"
-        return f"Sequential({list(self._layers)!r}, {given})"
+        return self.summary()  # layers in full would be a paragraph each
 
     def _repr_html_(self) -> str:
         """Shown in notebooks: the summary, and how the model is trained."""

@@ -480,6 +480,13 @@ def test_summary_of_a_network_whose_input_size_is_not_known():
     assert model.summary().splitlines()[-1].split() == ["total", str(3 * 5 + 5 + 10)]
 
 
+def test_a_model_shows_itself_as_its_summary():
+    model = Sequential([Dense(5, "relu"), Dense(2)], input_size=3)
+    assert repr(model) == str(model) == model.summary()
+    model.compile("sgd", "mse")
+    assert repr(model) == model.summary()
+
+
 ON_NO_ROWS = {
     "fit": lambda model: model.fit(X[:0], X[:0]),
     "validation": lambda model: model.fit(X, X, validation_data=(X[:0], X[:0])),
