@@ -31,7 +31,7 @@ def main(notebook: str, result: str, folder: str) -> None:
             cell.outputs, cell.execution_count = [], None
     work = Path(folder) / "work"
     work.mkdir()
-    options = {"kernel_name": "python3", "timeout": 300, "resources": {"metadata": {"path": str(work)}}}
+    options = {"kernel_name": "python3", "timeout": None, "resources": {"metadata": {"path": str(work)}}}
     nbclient.NotebookClient(book, **options).execute()
     nbformat.write(book, result)
 

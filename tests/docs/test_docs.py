@@ -68,7 +68,7 @@ def shell(tmp_path):
     def run(text):
         lines = [line for line in text.splitlines() if not line.startswith(NOT_HERE)]
         command = ["bash", "-euo", "pipefail", "-c", "\n".join(lines)]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **path}, timeout=300)
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **path})
         assert done.returncode == 0, f"{text}{done.stdout}{done.stderr}"
 
     return run

@@ -33,7 +33,7 @@ def site(tmp_path_factory):
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", "docs/_build"],
-        cwd=copy, capture_output=True, text=True, timeout=600, env={**os.environ, "PYTHONPATH": path},
+        cwd=copy, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return copy / "docs" / "_build"

@@ -316,10 +316,10 @@ def excess(got: Array, expected: Bounded) -> float:
 # -- processes -----------------------------------------------------------------------------------------------------
 def run_python(*arguments: str, check: bool = True, **environment: str | None) -> subprocess.CompletedProcess:
     """A fresh interpreter that finds the package and these modules; None removes a variable."""
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    variables = {**os.environ, "PYTHONPATH": path, **environment}
     variables = {name: value for name, value in variables.items() if value is not None}
-    done = subprocess.run([sys.executable, *arguments], env=variables, capture_output=True, text=True, timeout=300,
-                          check=False)  # fmt: skip
+    done = subprocess.run([sys.executable, *arguments], env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0 or not check, done.stderr
     return done
 

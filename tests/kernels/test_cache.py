@@ -35,14 +35,13 @@ from tests.engine.cases import everything, make_data, make_engine, predict, spec
 from fastbp.engine import engine
 from fastbp.kernels import jit
 engine.WORTH_SHARING = 1
-start = time.process_time()
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     one = make_engine(10, [spec(16, "tanh"), spec(3)])
     X, y = make_data(32, 10, 3)
     for workers in (1, 2):
         report, losses = train(one, X, y, "sgd", [0, 32], n_threads=workers)
-print(json.dumps({"passes": len(passes.buffer), "seconds": time.process_time() - start,
+print(json.dumps({"passes": len(passes.buffer),
                   "warnings": [[w.category.__name__, str(w.message)] for w in caught],
                   "result": float(losses[0])}))
 """
@@ -116,7 +115,6 @@ def test_a_second_process_compiles_nothing_and_writes_nothing(monkeypatch: pytes
         found = report("-c", FIRST_FIT)
         assert found["passes"] == 0
         assert found["warnings"] == []
-        assert found["seconds"] < 1
     assert files(folder) == before
 
 
@@ -308,7 +306,6 @@ def test_the_engine_works_without_a_cache() -> None:
     found = report("-c", FIRST_FIT, FASTBP_CACHE_DIR="/dev/null/cache")
     assert len(found["warnings"]) == 1
     assert found["passes"] > 0
-    assert found["seconds"] < 30  # 11 s of compiling where measured
 
 
 # -- another processor --------------------------------------------------------------------------------------------

@@ -440,7 +440,7 @@ def test_nothing_global_is_touched():
         "import sys; assert 'matplotlib.pyplot' not in sys.modules;"
         "assert matplotlib.rcParams.copy() == before"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=120)
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
 
 
 def test_notebooks_show_a_figure_by_itself():
