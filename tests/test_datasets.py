@@ -13,7 +13,6 @@ from fastbp import datasets
 from fastbp.datasets import Split, Table, read_csv, read_file, read_idx, read_npz, split_table, stratified_split
 
 
-
 def write_idx(path: Path, array: np.ndarray) -> None:
     code = {np.dtype("u1"): 0x08, np.dtype(">i4"): 0x0C, np.dtype(">f4"): 0x0D}[array.dtype]
     data = bytes([0, 0, code, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.tobytes()
