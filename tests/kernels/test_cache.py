@@ -495,7 +495,8 @@ import numba
 numba.njit(lambda x: x + 1)(1)
 from fastbp.isa.targets import detect
 detect.choose = lambda requested=None: "other" if requested is None else requested
-os.environ["FASTBP_ISA"] = "avx2"  # only now: on a machine whose best is AVX2, importing fastbp would find nothing wrong
+# Only now: on a machine whose best is AVX2, importing fastbp would find nothing wrong.
+os.environ["FASTBP_ISA"] = "avx2"
 from fastbp.engine import engine
 """
     done = run_python("-c", script, check=False, FASTBP_ISA=None)
