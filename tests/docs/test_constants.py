@@ -10,7 +10,7 @@ import pytest
 import fastbp
 from benchmarks.rows import ROWS
 from fastbp.cli import job, network
-from fastbp.data import batch_schedule, prefetch, streams
+from fastbp.data import batch_schedule, streams
 from fastbp.engine import engine, plan
 from fastbp.exchange import numpy_module
 from fastbp.isa.twins.activations import ACTIVATIONS
@@ -51,7 +51,6 @@ QUOTED = [
     ("docs/coming-from.md", r"belongs to the model; the default is (\d+)", default(fastbp.Sequential, "seed")),
     ("docs/data.md", r"as many as fit into (\d+) MiB of X", streams.WINDOW_BYTES / MIB),
     ("docs/data.md", r"reads chunks of (\d+) MiB", base.CHUNK_BYTES / MIB),
-    ("docs/data.md", r"waiting at most (\d+) s for a chunk", prefetch._PATIENCE),
     ("docs/exchange.md", r"Up to (\d+) MB of weights", numpy_module.INSIDE / MIB),
     ("docs/compatibility.md", r"the version of the format, now `(\d+)`", checkpoint.VERSION),
     ("docs/architecture.md", r"from ([\d,]+) multiply-adds per layer", engine.WORTH_SHARING),
