@@ -1,12 +1,20 @@
-"""What the plain kernels accept: C-contiguous arrays of one floating-point type, in shapes that fit together."""
+"""What the plain kernels accept: C-contiguous arrays of one floating-point type, in shapes that fit together.
+
+And the error for what was accepted but has changed since.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from fastbp.data.csr import SparseRows
+from fastbp.spec import LayerSpec
+
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+REMEDY = "arrays that are trained on must stay as they are until the call returns, so pass copies"
 
 
 Shape = tuple[int | None, ...]
@@ -54,3 +62,29 @@ def _remedy(value: np.ndarray, shape: Shape) -> str:
         dimensions = f"{len(shape)} dimension{'s' * (len(shape) > 1)}"
         return f"reshape it to {dimensions}; X is (rows, in), W is (in, out), b is (out,)"
     return "X is (rows, in), W is (in, out), b is (out,), A and dA are (rows, out)"
+
+
+def changed(X: Any, y: np.ndarray | None, specs: Sequence[LayerSpec], outputs: int) -> ValueError:
+    """The error for labels, codes or columns that were in range when they were checked and no longer are.
+
+    They lie in the caller's arrays, which a callback or another thread may change. Compiled code compares each when it
+    uses it, and does not make a step that met one out of range. This names the first, unless it was changed back.
+    """
+    if y is not None and y.ndim == 1 and y.dtype == np.int64:
+        bad = np.flatnonzero((y < 0) | (y >= outputs))
+        if len(bad):
+            return ValueError(f"y must hold class labels from 0 to {outputs - 1}, got {y[bad[0]]} at row {bad[0]}, "
+                              f"which was changed after it was checked: {REMEDY}")
+    if isinstance(X, SparseRows):
+        bad = np.flatnonzero((X.columns < 0) | (X.columns >= X.width))
+        if len(bad):
+            return ValueError(f"X must have column indices from 0 to {X.width - 1}, got {X.columns[bad[0]]}, which was "
+                              f"changed after it was checked: {REMEDY}")
+    else:
+        for column, codes, _ in specs[0].tables:
+            values = X[:, column]
+            bad = np.flatnonzero(~((values >= 0) & (values < codes)))
+            if len(bad):
+                return ValueError(f"X must hold codes from 0 to {codes - 1} in column {column}, got {values[bad[0]]:g} "
+                                  f"at row {bad[0]}, which was changed after it was checked: {REMEDY}")
+    return ValueError(f"X and y must not change while they are used, but had values out of range for a while: {REMEDY}")

@@ -7,13 +7,16 @@ trains.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from fastbp.data.csr import SparseRows
 from fastbp.engine import custom, muon, plan
+from fastbp.engine.arguments import changed
 from fastbp.engine.memory import EMPTY, aligned, first_rows
 from fastbp.engine.network import Network
 from fastbp.engine.parameters import Parameters
@@ -60,20 +63,21 @@ class Engine:
         self._own = list(dict.fromkeys(s.activation for s in self.specs if isinstance(s.activation, ScalarFunctions)))
         self.steps_trained = self.steps_since_compile = 0  # the second tells when accumulated gradients are due
         self._random = np.array([*key, 0], np.int64)
-        self._layers = self._describe()
+        self._layers = self._describe(self.loss)
         self.parameters = Parameters(self._layers, self.dtype, self.lanes)
-        self._network = self._connect()
+        self._network = self._connect(self._layers, self.rule, self._update_spec)
+        self._networks = {(False, False): self._network}
         self._multiply_adds = sum(x.inputs * x.outputs for x in self._layers if x.dense)
         self._training: Workspace | None = None
         self._idle: list[Workspace] = []
         self._gradient_space: Workspace | None = None
 
     # -- description ---------------------------------------------------------------------------------------------
-    def _describe(self) -> list[plan.Node]:
+    def _describe(self, loss: str | ScalarFunctions) -> list[plan.Node]:
         described: list[plan.Node] = []
         for index, spec in enumerate(self.specs):
             name, output = spec.activation, "identity"
-            if index == len(self.specs) - 1 and (name == "softmax" or self.loss in FUSED_WITH_SIGMOID):
+            if index == len(self.specs) - 1 and (name == "softmax" or loss in FUSED_WITH_SIGMOID):
                 name, output = "identity", name
             below = index - 1 if spec.below is None else spec.below
             inputs = self.input_size if below < 0 else self.specs[below].units
@@ -85,9 +89,8 @@ class Engine:
                                        spec.trainable, (0, 0), spec.tables))
         return described
 
-    def _connect(self) -> Network:
-        self._networks: dict[tuple[bool, bool], Network] = {}
-        return self._network_for(False, False)
+    def _connect(self, layers: list[plan.Node], rule: str, update_spec: UpdateSpec, *how: bool) -> Network:
+        return Network(layers, self.specs, self.parameters.layout, update_spec, rule, self.lanes, *how)
 
     def _network_for(self, sparse: bool, every_weight: bool) -> Network:
         """The network on dense rows or, if its first layer alone reads the input, on sparse rows where they are.
@@ -98,8 +101,7 @@ class Engine:
         sparse = sparse and readers == [self._layers[0]] and self._layers[0].dense
         key = sparse, sparse and every_weight
         if key not in self._networks:
-            self._networks[key] = Network(self._layers, self.specs, self.parameters.layout, self._update_spec,
-                                          self.rule, self.lanes, *key)
+            self._networks[key] = self._connect(self._layers, self.rule, self._update_spec, *key)
         return self._networks[key]
 
     def _code(self, activation: str | ScalarFunctions) -> int:
@@ -112,10 +114,44 @@ class Engine:
         """Chooses what train, evaluate and gradients compute: a loss by name, with its parameters (see
         `reference.losses`), or a user's own."""
         wanted = loss, rule, tuple(loss_parameters), update_spec
-        if wanted != (self.loss, self.rule, self.loss_parameters, self._update_spec):
-            self.loss, self.rule, self.loss_parameters, self._update_spec = wanted
-            self._layers, self._training, self._idle, self._gradient_space = self._describe(), None, [], None
-            self._network = self._connect()
+        if wanted == (self.loss, self.rule, self.loss_parameters, self._update_spec):
+            return
+        layers = self._describe(loss)
+        network = self._connect(layers, rule, update_spec)
+        self._put(loss=loss, rule=rule, loss_parameters=wanted[2], _update_spec=update_spec, _layers=layers,
+                  _networks={(False, False): network}, _network=network)
+
+    def _put(self, **attributes: Any) -> None:
+        """Puts into place what was made aside: all of it by one call into C, which no signal interrupts. Workspaces,
+        which are made for what it replaces and keep that alive, are let go."""
+        vars(self).update(attributes, _training=None, _idle=[], _gradient_space=None)
+
+    def configured(self, loss: str | ScalarFunctions, rule: str, n_states: int, *,
+                   loss_parameters: tuple[float, ...] = (), update_spec: UpdateSpec = UNTREATED) -> Engine:
+        """Another engine, of the same weights and counters, with these arguments of `configure` and states of 0.
+
+        This one stays as it is, so whoever fails to make the other still has it."""
+        other = copy.copy(self)
+        other._put(_random=self._random.copy(), _networks=dict(self._networks))
+        other.configure(loss, rule, loss_parameters=loss_parameters, update_spec=update_spec)
+        other.reset_state(n_states)
+        return other
+
+    def scratch(self) -> Engine:
+        """Another engine whose steps, by SGD, leave this one's parameters alone."""
+        other = self.configured(self.loss, "sgd", 0, loss_parameters=self.loss_parameters)
+        other.parameters = other.parameters.copied()
+        return other
+
+    def restored(self, weights: Iterable[Array], states: Sequence[Sequence[Array]], steps_trained: int) -> Engine:
+        """Another engine configured as this one, which stays as it is, with other contents."""
+        other, parameters = copy.copy(self), self._with_states(len(states) - self._update_spec.n_states)
+        if parameters.values is self.parameters.values:
+            parameters = parameters.copied()
+        other._put(_random=self._random.copy(), parameters=parameters, steps_trained=steps_trained)
+        parameters.write_weights(weights)
+        parameters.write_states(states)
+        return other
 
     def _loss_code(self) -> int:
         return custom.OWN_LOSS if isinstance(self.loss, ScalarFunctions) else LOSSES[self.loss]
@@ -140,7 +176,12 @@ class Engine:
         return self.parameters.read(self.parameters.copy_at(0))
 
     def set_weights(self, weights: Iterable[Array]) -> None:
+        """All of them or, where something is raised, none."""
         self.parameters.set_weights(weights)
+
+    def write_weights(self, weights: Iterable[Array]) -> None:
+        """One array at a time, so that they need not all be held at once: for an engine that nobody uses yet."""
+        self.parameters.write_weights(weights)
 
     @property
     def n_states(self) -> int:
@@ -157,15 +198,16 @@ class Engine:
         return [self.parameters.read(self.parameters.copy_at(1 + i), 2) for i in range(n)]
 
     def set_state(self, states: Sequence[Sequence[Array]]) -> None:
-        self.reset_state(len(states) - self._update_spec.n_states)
-        for index, state in enumerate(states):
-            self.parameters.write(self.parameters.copy_at(1 + index), state, 2)
+        parameters = self._with_states(len(states) - self._update_spec.n_states)
+        parameters.write_states(states)
+        self._put(parameters=parameters, steps_since_compile=0)
 
     def reset_state(self, n_states: int) -> None:
         """States of 0, and an average that the first update sets."""
-        if self.parameters.reset_states(n_states, self._update_spec, self._network.treated):
-            self._training = None
-        self.steps_since_compile = 0
+        self._put(parameters=self._with_states(n_states), steps_since_compile=0)
+
+    def _with_states(self, n_states: int) -> Parameters:
+        return self.parameters.with_states(n_states, self._update_spec, self._network.treated)
 
     # -- running ---------------------------------------------------------------------------------------------------
     def _workers(self, batch: int, wanted: int | None) -> int:
@@ -214,6 +256,8 @@ class Engine:
             self.steps_trained += int(space.sync[parallel.STEPS])
             self.steps_since_compile += int(space.sync[parallel.STEPS])
         status = int(space.sync[parallel.STATUS] or space.sync[parallel.STATUS + 1])
+        if (status or sparse) and space.outside():
+            raise changed(X, y, self.specs, self.output_size)
         if status > 0 and self._update_spec.accumulation > 1:
             self.parameters.copy_at(-1)[:] = 0  # what is infinite shall not be added to, nor be saved
         return Report(int(space.sync[parallel.STEPS]), (status < 0) + 2 * (status > 0), max(status, 0) - 1)
@@ -221,27 +265,34 @@ class Engine:
     def _train_with_muon(self, X: Rows, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array,
                          sample_weight: Array | None, outputs: Array | None, n_threads: int | None) -> Report:
         """Gradients from the engine, updates in NumPy (see `muon`)."""
-        own, n = self.parameters, self.n_states + self._update_spec.n_states
-        gradient, most = aligned(own.stride, self.dtype), int(np.diff(bounds).max())
+        n, spare = self.n_states + self._update_spec.n_states, self.parameters.copied()
+        gradient, most = aligned(spare.stride, self.dtype), int(np.diff(bounds).max())
         space = self._space_for_training(most, self._workers(most, n_threads))
-        shapes = iter([array.shape for array in own.read(own.copy_at(0), 2)])
+        shapes = iter([array.shape for array in spare.read(spare.copy_at(0), 2)])
         every = muon.parameters(self.specs, [[next(shapes) for _ in range(node.arrays)] for node in self._layers])
         optimizer = muon.Muon(every, self._update_spec, self.steps_since_compile)
         for s, (start, end) in enumerate(pairwise(bounds.tolist())):
             rows = order[start:end]
             weight = None if sample_weight is None else sample_weight[rows]
+            # a step is made in the spare buffer, which then changes places with the other
+            np.copyto(spare.values, self.parameters.values)
             self._random[2] = self.steps_trained
             space.point("update_spec", NOT_TREATED)
-            self._one_pass(space, "gradients", X[rows], y[rows], losses[s : s + 1], weight,
-                           EMPTY if outputs is None else outputs[start:end], backward=1, G=gradient, train=1)
-            if not np.isfinite(losses[s]):
+            loss = self._one_pass(space, "gradients", X[rows], y[rows], weight, spare.values,
+                                  EMPTY if outputs is None else outputs[start:end], backward=1, G=gradient, train=1)
+            if not np.isfinite(loss):
+                losses[s] = loss
                 return Report(s, 1, -1)
-            W, dW, *states = map(own.read_flat, (own.copy_at(0), gradient, *map(own.copy_at, range(1, n + 1))))
+            W, dW, *states = map(spare.read_flat, (spare.copy_at(0), gradient, *map(spare.copy_at, range(1, n + 1))))
             with np.errstate(all="ignore"):
                 layer = optimizer.step(W, dW, states, scalars[s].tolist())
             for index, values in enumerate([W, *states]):
-                own.write(own.copy_at(index), [p.of(values) for p in every], 2)
-            self.steps_trained, self.steps_since_compile = self.steps_trained + 1, self.steps_since_compile + 1
+                spare.write(spare.copy_at(index), [p.of(values) for p in every], 2)
+            number, since = self.steps_trained + 1, self.steps_since_compile + 1
+            own = self.parameters
+            # no call within, so no signal is heard in between
+            self.parameters, losses[s], self.steps_trained, self.steps_since_compile = spare, loss, number, since
+            spare = own
             if layer >= 0:
                 return Report(s + 1, 2, layer)
         return Report(len(bounds) - 1, 0, -1)
@@ -265,13 +316,13 @@ class Engine:
         space, self._gradient_space = self._gradient_space, None  # nobody else's while it is used
         if space is None or space.batch < batch or space.workers != workers or space.network is not network:
             space = self._space(network, batch, workers, training=True)
-        losses = np.zeros(1)
         self._random[2] = self.steps_trained
         space.point("update_spec", NOT_TREATED)
-        self._one_pass(space, "gradients", X, y, losses, sample_weight, EMPTY, backward=1, G=gradient)
+        loss = self._one_pass(space, "gradients", X, y, sample_weight, self.parameters.values, EMPTY, backward=1,
+                              G=gradient)
         if space.M.nbytes <= WORTH_KEEPING:  # quasi-Newton methods ask again and again
             self._gradient_space = space
-        return float(losses[0]), self.parameters.read_gradient(gradient)
+        return loss, self.parameters.read_gradient(gradient)
 
     def evaluate(self, X: Rows, y: Array, *, sample_weight: Array | None = None, outputs: Array | None = None,
                  n_threads: int | None = None) -> float:
@@ -281,12 +332,11 @@ class Engine:
             chunk = slice(start, start + CHUNK)
             w = None if sample_weight is None else sample_weight[chunk]
             space = self._borrow(len(X[chunk]), n_threads, isinstance(X, SparseRows))
-            losses = np.zeros(1)
-            self._one_pass(space, "evaluate", X[chunk], y[chunk], losses, w,
-                           EMPTY if outputs is None else outputs[chunk], backward=0, G=EMPTY)
+            loss = self._one_pass(space, "evaluate", X[chunk], y[chunk], w, self.parameters.values,
+                                  EMPTY if outputs is None else outputs[chunk], backward=0, G=EMPTY)
             self._idle.append(space)
             share = float(len(X[chunk]) if w is None else w.sum(dtype=np.float64))
-            total, weight = total + share * losses[0], weight + share
+            total, weight = total + share * loss, weight + share
         return total / weight if weight else 0.0
 
     def predict(self, X: Rows, out: Array, *, n_threads: int | None = None) -> None:
@@ -297,6 +347,8 @@ class Engine:
         bounds = np.append(np.arange(0, n, chunk), n) if n > chunk else space.whole(n)
         space.run("predict", {"n_steps": len(bounds) - 1, "train": 0},
                   P=self.parameters.values, order=first_rows(n), bounds=bounds, outputs=out, **self._inputs(X))
+        if space.outside():
+            raise changed(X, None, self.specs, self.output_size)
         self._idle.append(space)
 
     def _borrow(self, batch: int, n_threads: int | None, sparse: bool) -> Workspace:
@@ -310,12 +362,17 @@ class Engine:
             space = self._space(network, batch, workers, training=False)
         return space
 
-    def _one_pass(self, space: Workspace, mode: str, X: Rows, y: Array, losses: Array, sample_weight: Array | None,
-                  outputs: Array, backward: int, G: Array, train: int = 0) -> None:
+    def _one_pass(self, space: Workspace, mode: str, X: Rows, y: Array, sample_weight: Array | None, P: Array,
+                  outputs: Array, backward: int, G: Array, train: int = 0) -> float:
+        """The loss of these rows with the parameters P."""
+        losses = np.zeros(1)
         totals = EMPTY if sample_weight is None else np.array([sample_weight.sum(dtype=np.float64)])
         numbers = {"n_steps": 1, "loss": self._loss_code(), "backward": backward, "fused": 0, "train": train,
                    "rule": 0}
-        space.run(mode, numbers, P=self.parameters.values, G=G, random=self._random,
+        space.run(mode, numbers, P=P, G=G, random=self._random,
                   **self._inputs(X), order=first_rows(len(X)), bounds=space.whole(len(X)), losses=losses,
                   totals=totals, outputs=outputs, weight=EMPTY if sample_weight is None else sample_weight,
                   **self._labels(y))
+        if space.outside():
+            raise changed(X, y, self.specs, self.output_size)
+        return float(losses[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -76,26 +77,43 @@ class Parameters:
                 for j in range(min(columns, node.columns)):
                     values[offset + j * pitch :][: node.outputs] = next(rest)
 
-    def set_weights(self, weights: Iterable[Array]) -> None:
+    def write_weights(self, weights: Iterable[Array]) -> None:
+        """One after the other, in place: for a buffer that nobody uses yet."""
         self._written = True
         self.write(self.copy_at(0), weights)
+
+    def set_weights(self, weights: Iterable[Array]) -> None:
+        """All of them or, whatever is raised meanwhile, none: the last step is one copy, which nothing interrupts."""
+        values = self.copy_at(0).copy()
+        self.write(values, weights)
+        self._written = True
+        np.copyto(self.copy_at(0), values)
+
+    def write_states(self, states: Iterable[Iterable[Array]]) -> None:
+        for index, state in enumerate(states):
+            self.write(self.copy_at(1 + index), state, 2)
 
     def _size(self, n_states: int, update_spec: UpdateSpec, unfused: bool) -> int:
         """Weights, states and, for updates that need all of it, the gradient; accumulated, it is among the states."""
         copies = 1 + n_states + update_spec.n_states + (unfused and update_spec.accumulation == 1)
         return copies * self.stride
 
-    def reset_states(self, n_states: int, update_spec: UpdateSpec, unfused: bool) -> bool:
-        """States of 0, and an average that the first update sets; whether the buffer is another one now."""
-        self.n_states, size = n_states, self._size(n_states, update_spec, unfused)
-        if size == len(self.values):
-            self.values[self.stride :] = 0
-            return False
-        values = aligned(size, self.dtype)
-        if self._written:  # else both are zeros that no memory stands behind yet
-            values[: self.stride] = self.copy_at(0)
-        self.values = values
-        return True
+    def with_states(self, n_states: int, update_spec: UpdateSpec, unfused: bool) -> Parameters:
+        """The same weights with states of 0, and an average that the first update sets; these stay as they are."""
+        other, size = copy.copy(self), self._size(n_states, update_spec, unfused)
+        other.n_states = n_states
+        if size > self.stride or len(self.values) > self.stride:  # weights alone are shared: there is nothing to clear
+            other.values = aligned(size, self.dtype)
+            if self._written:  # else both are zeros that no memory stands behind yet
+                other.copy_at(0)[:] = self.copy_at(0)
+        return other
+
+    def copied(self) -> Parameters:
+        """The same in a buffer of its own."""
+        other = copy.copy(self)
+        other.values = aligned(len(self.values), self.dtype)
+        other.values[:] = self.values
+        return other
 
     def reserve_gradient(self, update_spec: UpdateSpec) -> None:
         """Room for gradients, where reset_states could not know of their need."""

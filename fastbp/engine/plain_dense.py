@@ -113,7 +113,7 @@ def dense_forward(X: Array, W: Array, b: Array | None, activation: str | activat
         layer = LayerSpec(shape[1], curve.rule, curve.alpha, b is not None)
         key = ("forward", W.shape[0], layer, X.dtype.name)
         with RECENT.borrow(key, lambda: Engine(W.shape[0], [layer], dtype=X.dtype.name)) as engine:
-            engine.set_weights([W] if b is None else [W, b])
+            engine.write_weights([W] if b is None else [W, b])
             engine.predict(X, out)
     return out
 
@@ -176,7 +176,7 @@ def dense_backward(dA: Array, X: Array, W: Array, A: Array, activation: str | ac
         return np.zeros_like(X), np.zeros_like(W), np.zeros(W.shape[1], W.dtype)
     key = ("backward", W.shape, curve, X.dtype.name)
     with RECENT.borrow(key, lambda: Backward(W.shape[0], W.shape[1], curve, X.dtype.name)) as engine:
-        engine.set_weights([W, np.zeros(W.shape[1], W.dtype) if b is None else b])
+        engine.write_weights([W, np.zeros(W.shape[1], W.dtype) if b is None else b])
         derivatives: tuple[Array, Array, Array] = engine.run(X, dA, A)
         return derivatives
 

@@ -101,10 +101,9 @@ class Workspace:
     def point(self, name: str, array: Array) -> None:
         """Lets the context's `name` be this array, which is kept alive."""
         if self._arrays.get(name) is not array:
-            self._arrays[name] = array
-            word = WORD[name]
-            self.context[word] = address(array)
-            self.context[word + 1] = len(array)
+            word, place, n = WORD[name], address(array), len(array)
+            # no call within, so no signal is heard in between: an array that is kept is the one that is pointed to
+            self._arrays[name], self.context[word], self.context[word + 1] = array, place, n
 
     def point_layers(self, rows: Array) -> None:
         """Rows of nodes and, behind them, of tables."""
@@ -128,4 +127,8 @@ class Workspace:
                 worker.work(context.PlainContext(self.context, self._arrays, self.dtype))
         for name in ("X", "y", "outputs", "starts", "columns"):  # a caller's large arrays are not kept alive
             if name in arrays and arrays[name].nbytes > WORTH_RELEASING:
-                self._arrays[name] = EMPTY
+                self.point(name, EMPTY)
+
+    def outside(self) -> bool:
+        """Whether the last run met a label, a code or a column that is out of range."""
+        return bool(self.sync[parallel.OUTSIDE] or self.sync[parallel.OUTSIDE + 1])

@@ -81,8 +81,8 @@ ROWS: dict[str, dict[str, str]] = {
         "lamb": "n G[g] W[w] stride S[s] sums[o]:float64",
     },
     "sparse": {
-        "sparse_forward": "n columns[c]:int32 V[v] W[w] wpitch panels B[bias] Z[z] zpitch",
-        "sparse_add": "n columns[c]:int32 V[v] D[d] W[w] factor[s] flag[f]:int64",
+        "sparse_forward": "n columns[c]:int32 V[v] W[w] wpitch lines panels B[bias] Z[z] zpitch outside[o]:int64",
+        "sparse_add": "n columns[c]:int32 V[v] D[d] W[w] lines factor[s] flag[f]:int64 outside[o]:int64",
     },
     "optimizers": {
         "update": "rows columns G[g] gpitch W[w] wpitch stride S[s] flag[f]:int64",

@@ -17,6 +17,10 @@ from fastbp.kernels.microkernels import (
 
 WORDS = 8  # int64 words in a cache line
 ARRIVED, DECISION, STATUS, STEPS = (WORDS * i for i in range(4))
+# In the line of STATUS, for steps of either parity: whether a label, a code or a column was out of range. They are the
+# caller's, who has them checked but may change them afterwards, so whoever uses one compares it again.
+OUTSIDE = STATUS + 2
+REFUSED = -2  # STATUS of a step with such a value, which is not made
 FLAGS = WORDS * 4  # a line per worker: whether an update was refused; then a line per worker: barriers passed
 UNDECIDED, TOGETHER, ALONE = 0, 1, 2
 # Waits of about 40 ns each: as long as a worker may spin before it gives its core away, and as long as all may take to

@@ -11,7 +11,19 @@ import math
 
 from fastbp.kernels.jit import inlined_part
 from fastbp.kernels.microkernels import atomic_store, exchange_if, flush_denormals, restore_denormals
-from fastbp.kernels.parallel import ALONE, STATUS, STEPS, UNDECIDED, WORDS, barrier, counter, gather_workers, take
+from fastbp.kernels.parallel import (
+    ALONE,
+    OUTSIDE,
+    REFUSED,
+    STATUS,
+    STEPS,
+    UNDECIDED,
+    WORDS,
+    barrier,
+    counter,
+    gather_workers,
+    take,
+)
 from fastbp.kernels.passes.dense import backward, forward, weights
 from fastbp.kernels.passes.loss_layer import gather_inputs, loss_and_deltas, predict
 from fastbp.kernels.passes.updates import ACCUMULATION, N_SUMS, PENALTY, clips, fold_groups, square_runs, start
@@ -201,11 +213,15 @@ def step_loss(c):
 def check(c):
     """Whether training goes on to this step's updates.
 
-    This is decided after a barrier and from what no worker changes until the next one: the losses of this step, and
-    whether the step before refused an update, which is why that word has a parity.
+    This is decided after a barrier and from what no worker changes until the next one: the losses of this step, whether
+    all that it read was in range, and whether the step before refused an update, which is why those words have a
+    parity.
     """
     parity = c.step & 1
     if c.sync[STATUS + 1 - parity] != 0:
+        return False
+    if c.sync[OUTSIDE + parity] != 0:
+        c.sync[STATUS + parity] = REFUSED
         return False
     if not step_loss(c):
         c.sync[STATUS + parity] = -1

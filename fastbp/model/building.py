@@ -24,13 +24,13 @@ def make_engine(input_size: int, blocks: tuple[Block, ...], dtype: str, seed: in
     return Engine(input_size, specs_of(blocks), dtype=dtype, key=mask_key(seed))
 
 
-def configure(engine: Engine, chosen: CompileArguments) -> None:
-    """Set up an engine for the arguments of compile, with a zero optimizer state."""
+def configured(engine: Engine, chosen: CompileArguments) -> Engine:
+    """An engine of the same weights for the arguments of compile, with a zero optimizer state."""
     loss, optimizer = chosen.loss, chosen.optimizer
-    engine.configure(
-        loss.rule, optimizer.rule, loss_parameters=loss.parameters, update_spec=optimizer.update_spec
-    )
-    engine.reset_state(optimizer.n_states)
+    return engine.configured(
+        loss.rule, optimizer.rule, optimizer.n_states, loss_parameters=loss.parameters,
+        update_spec=optimizer.update_spec,
+    )  # fmt: skip
 
 
 def initial_weights(blocks: tuple[Block, ...], seed: int, dtype: np.dtype[Any]) -> Iterator[Array]:

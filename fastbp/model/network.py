@@ -14,9 +14,10 @@ from fastbp.layers.base import Layer
 from fastbp.layers.graph import Block, blocks_of, checked
 from fastbp.losses import Loss
 from fastbp.metrics import Metric
-from fastbp.model.building import configure, initial_weights, make_engine
+from fastbp.model.building import configured, initial_weights, make_engine
 from fastbp.optimizers import Optimizer
 from fastbp.storage.snapshot import CompileArguments, Snapshot
+from fastbp.training.learning_rates import Rates
 from fastbp.training.trainer import Trainer
 from fastbp.util import arguments
 from fastbp.util.arguments import count
@@ -150,8 +151,8 @@ class Network:
                 blocks = blocks_of(self._layers, input_size)
                 engine = make_engine(input_size, blocks, self._dtype.name, self._seed)
                 if self._arguments is not None:  # allocate states before the weights
-                    configure(engine, self._arguments)
-                engine.set_weights(initial_weights(blocks, self._seed, self._dtype))
+                    engine = configured(engine, self._arguments)
+                engine.write_weights(initial_weights(blocks, self._seed, self._dtype))
                 self._adopt(engine, blocks)
         assert self._engine is not None
         return self._engine
@@ -183,9 +184,14 @@ class Network:
         if snapshot.input_size is not None:
             blocks = blocks_of(model._layers, snapshot.input_size)
             engine = make_engine(snapshot.input_size, blocks, snapshot.dtype.name, snapshot.seed)
-            engine.set_weights(snapshot.weights)
+            if snapshot.arguments is not None:
+                engine = configured(engine, snapshot.arguments)
+            else:
+                engine.write_weights(snapshot.weights)
+            engine.steps_trained = snapshot.steps_trained
             model._adopt(engine, blocks)
-            model.restore_state(snapshot)
+            if model._trainer is not None:
+                model.restore(snapshot)
         return model
 
     def name_features(self, names: tuple[str, ...] | None) -> None:
@@ -195,22 +201,24 @@ class Network:
             if self._inputs is not None:
                 self._inputs = self._inputs._replace(feature_names=names)
 
-    def restore_state(self, snapshot: Snapshot) -> None:
-        """Restore optimizer states and counters.
-
-        Parameters
-        ----------
-        snapshot : Snapshot
-            The result of `snapshot`, whose weights are already set.
-        """
+    def restore(self, snapshot: Snapshot) -> None:
+        """Weights, optimizer states and counters of a snapshot of this compiled model, or nothing if that fails."""
         with self.turns.state:
             self.turns.wait()
-            assert self._engine is not None
-            self._engine.steps_trained = snapshot.steps_trained
-            if self._trainer is not None:
-                self._engine.set_state(snapshot.states)
-                self._trainer.step, self._trainer.epoch = snapshot.step, snapshot.epoch
-                self._trainer.rates.changed = snapshot.learning_rate
+            trainer = self.trainer
+            engine = trainer.engine.restored(snapshot.weights, snapshot.states, snapshot.steps_trained)
+            step, epoch, rates = snapshot.step, snapshot.epoch, Rates(trainer.optimizer, snapshot.learning_rate)
+            # no call within, so no signal is heard in between
+            self._engine, trainer.engine, trainer.step, trainer.epoch, trainer.rates = engine, engine, step, epoch, rates
+
+    def refuse_in_fit(self, what: str) -> None:
+        """RuntimeError if this is called by a callback of this model's fit; other threads wait for their turn."""
+        if self.turns.mine:
+            raise RuntimeError(
+                f"{what} must not be called while the same model is in fit, got a call from one of its callbacks: set "
+                "model.stop_training = True there and call it when fit has returned; callbacks may predict, evaluate, "
+                "save, set_weights, set the learning rate and train_on_batch"
+            )
 
     def _compile_arguments(self) -> CompileArguments:
         if self._arguments is None:
@@ -227,25 +235,29 @@ class Network:
         losses.check_output(chosen.loss, self._blocks[-1].activation, self._output_size)
         with self.turns.state:
             self.turns.wait()
-            self._arguments = chosen
-            self._inputs = Inputs(
+            inputs = Inputs(
                 self._input_size, self._output_size, self._dtype, self._layers[0], chosen.loss, self._feature_names
             )
-            if self._engine is not None:
-                self._trainer = self._new_trainer(self._engine, chosen)
+            before = self._trainer
+            engine = None if self._engine is None else configured(self._engine, chosen)
+            trainer = None if engine is None else self._new_trainer(engine, self._blocks, chosen)
+            self._put(_arguments=chosen, _inputs=inputs, _engine=engine, _trainer=trainer)
+            if before is not None:
+                before.retired = True
 
     def _adopt(self, engine: Engine, blocks: tuple[Block, ...]) -> None:
-        """Take over an engine that has its weights, and the blocks it was built from."""
-        self._input_size, self._blocks = engine.input_size, blocks
+        """Take over an engine that has its weights and is configured, and the blocks it was built from."""
+        trainer, inputs = None, None
         if self._arguments is not None:
-            self._trainer = self._new_trainer(engine, self._arguments)
-            self._inputs = self.inputs._replace(input_size=engine.input_size)
-        self._engine = engine  # last: other threads check it
+            trainer = self._new_trainer(engine, blocks, self._arguments)
+            inputs = self.inputs._replace(input_size=engine.input_size)
+        self._put(_input_size=engine.input_size, _blocks=blocks, _engine=engine, _trainer=trainer, _inputs=inputs)
 
-    def _new_trainer(self, engine: Engine, chosen: CompileArguments) -> Trainer:
-        """A trainer with a fresh optimizer state."""
-        configure(engine, chosen)
-        epoch = 0
-        if self._trainer is not None:
-            self._trainer.retired, epoch = True, self._trainer.epoch
-        return Trainer(engine, self._blocks, *chosen, seed=self._seed, epoch=epoch, turns=self.turns)
+    def _put(self, **attributes: Any) -> None:
+        """Puts into place what was made aside: by one call into C, in which neither a signal nor another thread is
+        heard, so what follows an error is the old network or the new one."""
+        vars(self).update(attributes)
+
+    def _new_trainer(self, engine: Engine, blocks: tuple[Block, ...], chosen: CompileArguments) -> Trainer:
+        epoch = 0 if self._trainer is None else self._trainer.epoch
+        return Trainer(engine, blocks, *chosen, seed=self._seed, epoch=epoch, turns=self.turns)

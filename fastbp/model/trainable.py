@@ -62,16 +62,23 @@ class TrainableNetwork(Network):
         ValueError
             For unknown names, for a loss that does not match the last activation or the number of outputs, and for
             "log_loss" of outputs that are no probabilities.
+        RuntimeError
+            If a callback calls it in the middle of a fit.
 
         Warns
         -----
         UserWarning
             If the only output is a softmax, which is always 1.
 
+        Notes
+        -----
+        Whatever is raised, the model is as before, or compiled with the new arguments.
+
         Examples
         --------
         >>> Sequential([Dense(3, "softmax")]).compile("adam", "cross_entropy", ["accuracy"])
         """
+        self.refuse_in_fit("compile")
         if loss is None:
             raise TypeError(f"compile needs a loss, got none: pass loss= one of {', '.join(losses.NAMES)}")
         chosen = CompileArguments(optimizers.get(optimizer), losses.get(loss), measures.get_all(metrics))
@@ -162,6 +169,10 @@ class TrainableNetwork(Network):
         ------
         TypeError, ValueError
             For invalid data or arguments, or if they differ from those of the fit to resume; nothing has changed then.
+            ValueError also if a callback or another thread changes labels, category codes or a sparse matrix so that
+            they are out of range; the weights are those of the last finished step.
+        RuntimeError
+            If a callback of this model's fit calls it.
         CheckpointError
             If the file to resume from is damaged.
 
@@ -172,7 +183,8 @@ class TrainableNetwork(Network):
 
         Notes
         -----
-        As Keras's fit. After Ctrl-C the weights are those of a finished step.
+        As Keras's fit. After Ctrl-C the weights are those of a finished step. Callbacks may predict, evaluate, save,
+        set weights and the learning rate, and train_on_batch, whose steps come in between.
 
         References
         ----------
@@ -186,6 +198,7 @@ class TrainableNetwork(Network):
         >>> model.predict([[2.0]]).round(2)
         array([[5.]], dtype=float32)
         """
+        self.refuse_in_fit("fit")
         with self.turns.fit():
             inputs, epochs = self.inputs, count(epochs, "epochs")
             feed, held_out = inputs.training_feeds(

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.data.arrays import Rows
+from fastbp.optimizers import N_SCALARS
 from fastbp.spec import KINDS, LayerSpec
 from fastbp.training.trainer import Trainer
 from fastbp.util.types import Array
@@ -20,8 +21,8 @@ def renew_statistics(trainer: Trainer, rows: Rows | Iterable[Rows], batch_size: 
     rows: all of them, or parts of whole batches.
 
     Every batch makes a step with learning rate 0 from moving statistics of 0, which leaves momentum times its own
-    statistics; weights, optimizer states and counters are restored afterwards. Batches of one row, which have no
-    variance, are skipped. As PyTorch's update_bn. Does nothing if no layer has statistics.
+    statistics. That is done in an engine of its own, so the model changes when all is done. Batches of one row, which
+    have no variance, are skipped. As PyTorch's update_bn. Does nothing if no layer has statistics.
     """
     momenta = dict(_statistics(trainer.engine.specs))
     if momenta:
@@ -31,25 +32,22 @@ def renew_statistics(trainer: Trainer, rows: Rows | Iterable[Rows], batch_size: 
 
 def _renew(trainer: Trainer, momenta: dict[int, float], parts: Iterable[Rows], batch_size: int) -> None:
     engine = trainer.engine
-    weights, states, steps = engine.get_weights(), engine.get_state(), engine.steps_trained
+    weights, scratch = engine.get_weights(), engine.scratch()
     sums = {place: np.zeros(weights[place].shape) for place in momenta}
-    scalars, losses, batches = trainer.rates.of(trainer.step, 1).copy(), np.zeros(1), 0
-    scalars[:, 0] = 0.0
+    scalars, losses, batches = np.zeros((1, N_SCALARS)), np.zeros(1), 0
     empty = [np.zeros_like(W) if place in momenta else W for place, W in enumerate(weights)]
     for X, y, weight, order in _batches(parts, batch_size):
-        engine.set_weights(empty)
+        scratch.write_weights(empty)
         bounds = np.array([0, len(order)])
-        if len(order) == 1 or engine.train(X, y, order, bounds, scalars, losses, sample_weight=weight).status:
+        if len(order) == 1 or scratch.train(X, y, order, bounds, scalars, losses, sample_weight=weight).status:
             continue
-        after, batches = engine.get_weights(), batches + 1
+        after, batches = scratch.get_weights(), batches + 1
         for place, momentum in momenta.items():
             sums[place] += after[place] / momentum
     if batches:
         for place, total in sums.items():
             weights[place] = (total / batches).astype(weights[place].dtype)
     engine.set_weights(weights)
-    engine.set_state(states)
-    engine.steps_trained = steps
 
 
 def _batches(

@@ -37,7 +37,8 @@ class Fit(FitState):
     def __init__(self, trainer: Trainer, job: Job, model: Any) -> None:
         super().__init__(trainer, job, model)
         self.pace = Pace(6.0 * trainer.engine.n_parameters * job.batch_size)
-        self._piece: Slice | None = None  # the last one started
+        self._piece: Slice | None = None  # the last one started, and the trainer's step then
+        self._started = trainer.step
         self._mixup = Mixup(job.mixup, trainer.seed, trainer.engine.output_size) if job.mixup else None
         self._deadline: float | None = None
         if job.time_limit is not None:
@@ -117,7 +118,7 @@ class Fit(FitState):
 
     def _slice(self, rows: Rows, piece: Slice) -> Report:
         """Train one slice and add it to the epoch logs, including a loss that is not finite."""
-        trainer, self._piece = self.trainer, piece
+        trainer, self._piece, self._started = self.trainer, piece, self.trainer.step
         outputs = None
         if trainer.metrics:
             outputs = np.empty((len(piece.order), trainer.engine.output_size), rows.X.dtype)
@@ -154,7 +155,7 @@ class Fit(FitState):
     def _count_epochs(self) -> None:
         """Update the model's epoch counter from its step counter."""
         if self._piece is not None:
-            done = self.trainer.step - self.first_step - self._piece.first
+            done = self.trainer.step - self._started  # or more: callbacks may make steps of their own
             self.trainer.epoch = self.first_epoch + int(self._piece.epochs[: done + 1][-1])
 
     def _ends(self) -> bool:

@@ -29,9 +29,9 @@ class Rates:
     array([0.1, 0.1])
     """
 
-    def __init__(self, optimizer: Optimizer) -> None:
+    def __init__(self, optimizer: Optimizer, changed: float | None = None) -> None:
         self.optimizer = optimizer
-        self._changed: float | None = None
+        self._changed = changed
         self._steps_per_update = optimizer.update_spec.accumulation
         self._row = np.zeros((1, 8))
         self._start, self._table = -_AHEAD, self._row
@@ -43,8 +43,7 @@ class Rates:
 
     @changed.setter
     def changed(self, value: float | None) -> None:
-        self._changed = value
-        self._start = -_AHEAD  # the table holds the old learning rate
+        self._changed, self._start = value, -_AHEAD  # the table holds the old learning rate
 
     def get(self, step: int) -> float:
         """The learning rate of a step."""
@@ -75,8 +74,8 @@ class Rates:
             return self._computed(step, steps)
         row = step - self._start
         if not 0 <= row < _AHEAD:
-            self._table = self._computed(step, _AHEAD)
-            self._start, row = step, 0
+            table = self._computed(step, _AHEAD)
+            self._table, self._start, row = table, step, 0
         self._row[0] = self._table[row]
         return self._row
 

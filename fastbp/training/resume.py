@@ -222,10 +222,9 @@ def _difference(before: Any, now: Any) -> str:
 
 def restore(fit: FitState, saved: Saved) -> None:
     """Restore model and fit from the checkpoint."""
-    state, trainer = saved.state, fit.trainer
-    trainer.engine.set_weights(saved.snapshot.weights)
-    fit.model.restore_state(saved.snapshot)
-    trainer.rates.changed = state["learning_rate"]  # missing from the snapshot if the schedule is a function
+    state = saved.state
+    # the snapshot has no learning rate if the schedule is a function
+    fit.model.restore(saved.snapshot._replace(learning_rate=state["learning_rate"]))
     fit.step, fit.epoch, fit.began = saved.place
     fit.first_step, fit.first_epoch = saved.first_step, saved.first_epoch
     fit.latest, fit.stopped = state["latest"], state["stopped"]

@@ -42,7 +42,8 @@ def forwards(dtype: str) -> Iterator[Case]:
             weights = Operand(dtype, W.size, W)
             biases = Operand(dtype, W.size - FEATURES * L, W.ravel()[FEATURES * L :])
             arguments = [n, Operand(np.int32, n, columns, shift=1), Operand(dtype, n, values, shift=1), weights,
-                         (FEATURES + 2) * L, panels, biases, Z, 3 * L]  # fmt: skip
+                         (FEATURES + 2) * L, FEATURES, panels, biases, Z, 3 * L,
+                         Operand(np.int64, 1, [0])]  # fmt: skip
             yield Case("sparse_forward", dtype, arguments, check, f"{n} values, {panels} panels")
 
 
@@ -73,8 +74,45 @@ def additions(dtype: str) -> Iterator[Case]:
                     assert_within(got[column], total.value, 1.01 * total.error)
 
             arguments = [n, Operand(np.int32, n, columns, shift=1), Operand(dtype, n, values, shift=1),
-                         Operand(dtype, L, d), target, Operand(dtype, 1, factor, shift=1), flag]  # fmt: skip
+                         Operand(dtype, L, d), target, FEATURES, Operand(dtype, 1, factor, shift=1), flag,
+                         Operand(np.int64, 1, [0])]  # fmt: skip
             yield Case("sparse_add", dtype, arguments, check, f"{n} values, {spoilt}")
 
 
-SPARSE: tuple[Callable[[str], Iterator[Case]], ...] = (forwards, additions)
+def strangers(dtype: str) -> Iterator[Case]:
+    """Columns that are none: nothing outside the kernel is read or written, and *outside tells."""
+    L = lanes_of(dtype)
+    for column in (FEATURES, FEATURES + 1, -1, 10**6, 2**31 - 1, -(2**31)):
+        columns, values = row(dtype, 15)
+        columns[[0, 7, 14]] = column
+        known = (columns >= 0) & (columns < FEATURES)
+        for panels in (1, 5):
+            Z, outside = whole(Operand(dtype, panels * L)), whole(Operand(np.int64, 1, [0]))
+            W = kernel(dtype, panels)
+            biases = Operand(dtype, W.size - FEATURES * L, W.ravel()[FEATURES * L :])
+
+            def told(Z=Z, outside=outside):
+                assert outside.values[0] == 1
+                assert np.isfinite(Z.values).all()
+
+            arguments = [15, Operand(np.int32, 15, columns, shift=1), Operand(dtype, 15, values, shift=1),
+                         Operand(dtype, W.size, W), (FEATURES + 2) * L, FEATURES, panels, biases, Z, L,
+                         outside]  # fmt: skip
+            yield Case("sparse_forward", dtype, arguments, told, f"column {column}, {panels} panels")
+        W, outside = kernel(dtype, 1)[0], whole(Operand(np.int64, 1, [0]))
+        target = Operand(dtype, W.size, W)
+        target.written.reshape(W.shape)[columns[known]] = True
+
+        def left_out(target=target, outside=outside, W=W, values=values, columns=columns, known=known):
+            wanted = W.astype(np.float64)
+            np.add.at(wanted, columns[known], values[known, np.newaxis].astype(np.float64))
+            assert outside.values[0] == 1
+            np.testing.assert_allclose(target.lines(), wanted, rtol=1e-4, atol=1e-5)
+
+        arguments = [15, Operand(np.int32, 15, columns, shift=1), Operand(dtype, 15, values, shift=1),
+                     Operand(dtype, L, np.ones(L)), target, FEATURES, Operand(dtype, 1, [1.0], shift=1),
+                     whole(Operand(np.int64, 1, [0])), outside]  # fmt: skip
+        yield Case("sparse_add", dtype, arguments, left_out, f"column {column}")
+
+
+SPARSE: tuple[Callable[[str], Iterator[Case]], ...] = (forwards, additions, strangers)

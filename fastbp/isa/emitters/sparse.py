@@ -2,6 +2,9 @@
 
 A row is `n` columns (int32) and their values. The kernel's panel has a line of outputs for every column, so forward
 adds up lines, and the gradient is added to the same lines.
+
+A kernel has `lines` of them. Columns belong to the caller, who may change them at any time, so each is compared when it
+is used: one that is none of the lines is read as line 0 and never written, and *outside becomes 1.
 """
 
 from __future__ import annotations
@@ -14,10 +17,16 @@ from fastbp.isa.emitters.optimizers import all_lanes, finite
 GROUP = 4  # panels whose sums are in registers at once: four chains of multiply-adds
 
 
-def column_at(x: Lines, columns, i):
-    load = x.b.load(x.b.gep(columns, [i], source_etype=I32), typ=I32)
+def column_at(x: Lines, columns, i, lines, outside):
+    """A column as a line of the kernel, and whether it is one."""
+    b = x.b
+    load = b.load(b.gep(columns, [i], source_etype=I32), typ=I32)
     load.align = 4
-    return x.b.sext(load, I64)
+    column = b.zext(load, I64)  # negative ones become large
+    inside = b.icmp_unsigned("<", column, lines)
+    with b.if_then(b.not_(inside), likely=False):
+        b.store(I64(1), outside, align=8)
+    return b.select(inside, column, I64(0)), inside
 
 
 def sparse_forward(module: ir.Module, bits: int, table) -> ir.Function:
@@ -26,7 +35,7 @@ def sparse_forward(module: ir.Module, bits: int, table) -> ir.Function:
     Panels and biases are wpitch apart.
     """
 
-    def body(builder, n, columns, values, w, wpitch, panels, bias, z, zpitch):
+    def body(builder, n, columns, values, w, wpitch, lines, panels, bias, z, zpitch, outside):
         x, b = Lines(builder, bits), builder
 
         def group(count):
@@ -35,7 +44,7 @@ def sparse_forward(module: ir.Module, bits: int, table) -> ir.Function:
 
                 def element(i, sums):
                     value = x.splat(x.load_scalar(values, i))
-                    line = at_line(x, column_at(x, columns, i))
+                    line = at_line(x, column_at(x, columns, i, lines, outside)[0])
                     return [x.fma(value, x.load(w, b.add(start, line)), total)
                             for start, total in zip(starts, sums, strict=True)]
 
@@ -55,17 +64,18 @@ def sparse_forward(module: ir.Module, bits: int, table) -> ir.Function:
 def sparse_add(module: ir.Module, bits: int, table) -> ir.Function:
     """One panel: W[columns[i]] <- W[columns[i]] + factor values[i] d where that is finite in every lane.
 
-    Elsewhere *flag becomes 1.
+    Elsewhere, and for columns that are no lines, *flag becomes 1.
     """
 
-    def body(builder, n, columns, values, d, w, factor, flag):
+    def body(builder, n, columns, values, d, w, lines, factor, flag, outside):
         x, b = Lines(builder, bits), builder
         delta = b.fmul(x.splat(x.load_scalar(factor)), x.load(d))
 
         def element(i, _):
-            at = at_line(x, column_at(x, columns, i))
+            line, inside = column_at(x, columns, i, lines, outside)
+            at = at_line(x, line)
             value = x.fma(x.splat(x.load_scalar(values, i)), delta, x.load(w, at))
-            good = all_lanes(x, finite(x, value))
+            good = b.and_(all_lanes(x, finite(x, value)), inside)
             with b.if_else(good, likely=True) as (fine, spoilt):
                 with fine:
                     x.store(value, w, at)

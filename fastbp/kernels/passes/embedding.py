@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from fastbp.kernels.jit import part
 from fastbp.kernels.microkernels import update, zero
+from fastbp.kernels.passes.loss_layer import outside
 from fastbp.kernels.passes.nodes import copy
 from fastbp.kernels.schema import fields as field
 
@@ -27,6 +28,9 @@ def embed(c, row, q):
     for t in range(first, last):
         width, codes = c.tables[t].WIDTH, a + c.tables[t].COLUMN * L
         for lane in range(L):
+            if not 0 <= M[codes + lane] < c.tables[t].CODES:  # nor is NaN
+                M[codes + lane] = 0
+                outside(c)
             vector = c.tables[t].PLACE + int(M[codes + lane]) * width
             for j in range(width):
                 M[z + j * L + lane] = c.P[vector + j]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastbp.isa.codes import CATEGORICAL, CROSS_ENTROPY, GAUSSIAN_NLL, QUANTILE, SIGMOID, SOFTMAX
 from fastbp.kernels.jit import inlined_part, part
 from fastbp.kernels.microkernels import activate, gather, loss, scale, scatter, softmax, softmax_slope, zero
+from fastbp.kernels.parallel import OUTSIDE
 from fastbp.kernels.passes.dense import all_deltas, inputs_of
 from fastbp.kernels.schema import fields as field
 from fastbp.kernels.schema.fields import GRADIENT_LINES
@@ -32,6 +33,12 @@ def gather_inputs(c, row, q):
         c.M[panel + K * L + lane] = 1  # the input of the bias
 
 
+@inlined_part
+def outside(c):
+    """Notes that this step read a label, a code or a column that is out of range."""
+    c.sync[OUTSIDE + (c.step & 1)] = 1
+
+
 @part
 def gather_sparse(c, K, panel, q):
     """Sparse rows in a panel, for nodes that cannot read them where they are; and the input of the bias."""
@@ -40,7 +47,11 @@ def gather_sparse(c, K, panel, q):
     for lane in range(panel_rows(c, q)):
         r = c.order[c.first + q * L + lane]
         for i in range(c.starts[r], c.starts[r + 1]):
-            M[panel + c.columns[i] * L + lane] += c.X[i]
+            column = c.columns[i]
+            if 0 <= column < K:
+                M[panel + column * L + lane] += c.X[i]
+            else:
+                outside(c)
     for lane in range(L):
         M[panel + K * L + lane] = 1
 
@@ -111,7 +122,17 @@ def gather_targets(c, row, targets, q):
         return
     zero(table, width, M, targets)
     for lane in range(rows):
-        M[targets + c.labels[c.order[c.first + q * L + lane]] * L + lane] = 1
+        M[targets + label_at(c, c.first + q * L + lane, width) * L + lane] = 1
+
+
+@inlined_part
+def label_at(c, place, classes):
+    """The class of the row at a place in the order; 0 where it is none."""
+    label = c.labels[c.order[place]]
+    if 0 <= label < classes:
+        return label
+    outside(c)
+    return 0
 
 
 @inlined_part
@@ -131,7 +152,7 @@ def label_deltas(c, row, z, d, losses, sums, q):
     """Cross-entropy with class labels: loss = logsum - z[label]; delta = p - 1 at the label."""
     M, L = c.M, c.L
     for lane in range(panel_rows(c, q)):
-        at = c.labels[c.order[c.first + q * L + lane]] * L + lane
+        at = label_at(c, c.first + q * L + lane, row.N) * L + lane
         M[losses + lane] = M[sums + lane] - M[z + at]
         M[d + at] -= 1
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from fastbp.kernels.jit import part
 from fastbp.kernels.microkernels import sparse_add, sparse_forward, transpose, update, zero
+from fastbp.kernels.parallel import OUTSIDE
 from fastbp.kernels.passes.nodes import curve
 from fastbp.kernels.schema import fields as field
 from fastbp.kernels.schema import operations as op
@@ -37,7 +38,8 @@ def forward_rows(c, row, p0, p1):
             r = c.order[c.first + q * L + i]
             start = c.starts[r]
             sparse_forward(c.table, c.starts[r + 1] - start, c.columns, start, c.X, start, c.P, w, wpitch,
-                           p1 - p0, c.P, w + row.K * L, M, block + i * L, L * L)
+                           row.K, p1 - p0, c.P, w + row.K * L, M, block + i * L, L * L,
+                           c.sync, OUTSIDE + (c.step & 1))
         for p in range(p0, p1):
             at, height = z + p * L * L, min(L, row.N - p * L)
             transpose(c.table, rows, height, M, block + (p - p0) * L * L, M, at)
@@ -60,7 +62,7 @@ def panel_weights(c, row, p):
         r = c.order[c.first + i]
         start = c.starts[r]
         sparse_add(c.table, c.starts[r + 1] - start, c.columns, start, c.X, start, M, dt + i * L,
-                   target, w, M, factor, c.sync, c.flag)
+                   target, w, K, M, factor, c.sync, c.flag, c.sync, OUTSIDE + 1 - (c.step & 1))  # for the next step
     if row.BIAS:
         biases = c.scratch + L
         for lane in range(L):
