@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastbp.data import csr, tensors
 from fastbp.data import frames as tables
-from fastbp.data import tensors
 from fastbp.data.csr import SparseRows
 from fastbp.data.numbers import bounded, is_number, numbers_of_objects, position_of
 from fastbp.util.types import Array
@@ -51,7 +51,7 @@ def features(X: Any, width: int | None, dtype: np.dtype[Any], name: str = "X") -
     if isinstance(X, SparseRows):
         array: Any = X
     else:
-        array = X.tocsr() if hasattr(X, "tocsr") else numeric(X, name)
+        array = csr.matrix_of(X, name) if hasattr(X, "tocsr") else numeric(X, name)
     if array.ndim != 2:
         raise ValueError(
             f"{name} must have two dimensions, (rows, features), got shape {array.shape}: "
@@ -73,23 +73,20 @@ def sparse_rows(matrix: Any, dtype: np.dtype[Any], name: str) -> SparseRows:
     """A CSR matrix, such as scipy.sparse.csr_array, as SparseRows; copied only where necessary."""
     if matrix.shape[1] > np.iinfo(np.int32).max:
         raise ValueError(f"{name} must have fewer than 2**31 columns, got shape {matrix.shape}: hash them to fewer")
-    if not matrix.has_canonical_format:  # duplicate or unsorted column indices
-        matrix = matrix.copy()
-        matrix.sum_duplicates()
     if matrix.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got {matrix.dtype}: {_remedy(matrix.dtype.kind)}")
+    starts, columns, data = csr.parts(matrix, name)
+    if not csr.is_sorted(starts, columns):
+        starts, columns, data = csr.parts(csr.without_duplicates(matrix), name)
     with np.errstate(over="ignore", invalid="ignore"):
-        values = np.require(matrix.data, dtype, ["C", "A"])
+        values = np.require(data, dtype, ["C", "A"])
     if not finite(values):
         place = _first_bad(values)
-        row = int(np.searchsorted(matrix.indptr, place, side="right")) - 1
+        row = int(np.searchsorted(starts, place, side="right")) - 1
         raise ValueError(
-            f"{name} must be finite, got {matrix.data[place]} at row {row}, column "
-            f"{matrix.indices[place]}: drop or impute those rows"
+            f"{name} must be finite, got {data[place]} at row {row}, column {columns[place]}: drop or impute those rows"
         )
-    starts, columns = (np.require(part, kind, ["C", "A"])
-                       for part, kind in ((matrix.indptr, np.int64), (matrix.indices, np.int32)))  # fmt: skip
-    return SparseRows(starts, columns, values, matrix.shape[1])
+    return SparseRows(starts, np.require(columns, np.int32, ["C", "A"]), values, matrix.shape[1])
 
 
 def _reshape(array: Array, name: str) -> str:

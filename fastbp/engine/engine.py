@@ -23,7 +23,7 @@ from fastbp.engine.parameters import Parameters
 from fastbp.engine.threads import THREADS
 from fastbp.engine.workspace import Workspace
 from fastbp.isa import LINE
-from fastbp.isa.codes import ACTIVATIONS, FUSED_WITH_SIGMOID, KEEPS_SLOPES, LOSSES, RULE_CODES
+from fastbp.isa.codes import ACTIVATIONS, FUSED_WITH_SIGMOID, KEEPS_SLOPES, LOSSES, RULE_CODES, UPDATE_RULES
 from fastbp.kernels import parallel, warm_up
 from fastbp.kernels.passes import updates as columns
 from fastbp.kernels.schema import fields as field
@@ -131,6 +131,10 @@ class Engine:
         """Another engine, of the same weights and counters, with these arguments of `configure` and states of 0.
 
         This one stays as it is, so whoever fails to make the other still has it."""
+        needed = 2 if rule in ("lamb", "muon") else UPDATE_RULES[rule].n_states
+        if n_states < needed:
+            raise ValueError(f"n_states must be at least {needed} for the rule {rule!r}, got {n_states}: correct it in "
+                             "the optimizer")
         other = copy.copy(self)
         other._put(_random=self._random.copy(), _networks=dict(self._networks))
         other.configure(loss, rule, loss_parameters=loss_parameters, update_spec=update_spec)

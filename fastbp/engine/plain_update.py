@@ -18,6 +18,7 @@ from fastbp.isa import LINE
 from fastbp.isa.codes import MOST_STATES, RULE_CODES
 from fastbp.kernels import entries, jit
 from fastbp.kernels.passes.array_update import SCRATCH, pass_through
+from fastbp.kernels.schema import bounds
 
 Array = np.ndarray
 
@@ -116,6 +117,8 @@ def update(optimizer: str | optimizers.Optimizer, W: Array, grad: Array, state: 
     flag, dtype = np.zeros(1, np.int64), W.dtype.name
     arena = aligned(SCRATCH * LINE // W.itemsize, W.dtype)
     states = [s.reshape(-1) for s in state.arrays]
+    if bounds.CHECK:
+        bounds.same_size({"grad": grad.reshape(-1), **{f"state {i}": s for i, s in enumerate(states)}}, W.size)
     states += [np.zeros(0, W.dtype)] * (MOST_STATES - len(states))
     arrays = (entries.addresses(dtype), flag, scalars, W.reshape(-1), grad.reshape(-1), *states, arena)
     if jit.JIT:

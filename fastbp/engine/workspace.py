@@ -17,7 +17,7 @@ from fastbp.engine.threads import THREADS
 from fastbp.isa import LINE
 from fastbp.isa.targets.detect import usable_cores
 from fastbp.kernels import jit, parallel, worker
-from fastbp.kernels.schema import context
+from fastbp.kernels.schema import bounds, context
 from fastbp.kernels.schema import fields as field
 from fastbp.kernels.schema.fields import Layer
 
@@ -120,6 +120,8 @@ class Workspace:
         self.point("program", self.programs[mode])
         self.set_numbers(numbers)
         self.sync[:] = 0
+        if bounds.CHECK:
+            bounds.check(self.context, self._arrays, self.dtype, len(self.network.nodes), self.batch)
         if jit.JIT:
             THREADS.run(self.dtype.name, self.context, self.workers)
         else:

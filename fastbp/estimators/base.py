@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastbp import optimizers
+from fastbp.data import csr
 from fastbp.data.arrays import Rows
 from fastbp.estimators import architecture, parameters
 from fastbp.estimators.architecture import OutputDesign
@@ -339,6 +340,7 @@ class BaseMLP(CheckedData, Weights, BaseEstimator, ABC):
     def _outputs(self, X: Any) -> Array:
         """Outputs of the network for X, validated."""
         check_is_fitted(self, "model_")
+        csr.check(X, "X")
         refuse_masked(X=X)
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=DTYPES, reset=False)
         self._synchronize()

@@ -12,7 +12,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fastbp.data import arrays as data
-from fastbp.data import sample_weights, targets
+from fastbp.data import csr, sample_weights, targets
 from fastbp.data.arrays import Rows
 from fastbp.estimators.architecture import OutputDesign
 from fastbp.util.types import Array
@@ -92,6 +92,7 @@ class CheckedData:
     def _validated(self, X: Any, y: Any, first: bool, end: str = "") -> tuple[Any, Array]:
         """X and y, validated by scikit-learn; end: of their names."""
         refuse_masked(**{"X" + end: X, "y" + end: y})
+        csr.check(X, "X" + end)
         X, y = validate_data(
             self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=DTYPES, reset=first,
             y_numeric=self._numeric_y,

@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse
 
 import fastbp
+from fastbp.data import csr
 from fastbp.data.csr import SparseRows
 from fastbp.engine import engine as engine_module
 from fastbp.engine.engine import Engine
@@ -128,6 +129,108 @@ def test_what_is_right_is_not_copied() -> None:
     X, _ = make_matrix()
     rows = fastbp.data.arrays.features(X, 300, np.dtype("float32"))
     assert rows.values is X.data
+
+
+# Each changes a matrix in place, as scipy cannot see.
+HOSTILE = {
+    "column of 10**6": (lambda S: put(S.indices, 5, 10**6), "column indices from 0 to 299, got 1000000 at row"),
+    "largest column": (lambda S: put(S.indices, 5, 2**31 - 1), "column indices"),
+    "first column too many": (lambda S: put(S.indices, -1, 300), "column indices from 0 to 299, got 300"),
+    "column of -1": (lambda S: put(S.indices, 5, -1), "got -1 at row"),
+    "column of -10**6": (lambda S: put(S.indices, 0, -(10**6)), "column indices"),
+    "pointer beyond the data": (lambda S: put(S.indptr, -1, 10**7), "as many as indptr ends with"),
+    "pointers that fall": (lambda S: put(S.indptr, [3, 4], [10**6, 0]), "never fall"),
+    "negative pointer": (lambda S: put(S.indptr, 1, -5), "never fall"),
+    "first pointer": (lambda S: put(S.indptr, 0, 1), "start at 0"),
+    "lowest pointer": (lambda S: put(S.indptr, 1, -(2**31)), "never fall"),
+    "too few pointers": (lambda S: setattr(S, "indptr", S.indptr[:-1]), "indptr of"),
+    "too many pointers": (lambda S: setattr(S, "indptr", np.append(S.indptr, S.indptr[-1])), "indptr of"),
+    "too little data": (lambda S: setattr(S, "data", S.data[:10]), "as many indices as data"),
+    "too few columns": (lambda S: setattr(S, "indices", S.indices[:10]), "as many indices as data"),
+    "columns of 64 bits": (lambda S: setattr(S, "indices", S.indices + np.int64(1 << 32)), "column indices"),
+    "columns of real numbers": (lambda S: setattr(S, "indices", S.indices + 0.5), "signed integers"),
+    "pointers in two dimensions": (lambda S: setattr(S, "indptr", S.indptr[:, np.newaxis]), "one dimension"),
+}
+
+
+def put(array: np.ndarray, place: int | list, value: int | list) -> None:
+    array[place] = value
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+@pytest.mark.parametrize("first", [fastbp.Dense(16, "relu"), fastbp.Dropout(0.5)], ids=["sparse", "gathered"])
+def test_matrices_that_point_outside_are_refused(what: str, first: fastbp.Dense | fastbp.Dropout) -> None:
+    spoil, message = HOSTILE[what]
+    S, y = make_matrix()
+    assert S.has_canonical_format  # noted by scipy, and wrong from the next line on
+    model = fastbp.Sequential([first, fastbp.Dense(2, "softmax")], input_size=300, dtype="float64")
+    model.compile("adam", "cross_entropy")
+    before = model.get_weights()
+    spoil(S)
+    for call in (model.fit, model.train_on_batch, model.evaluate, model.gradients, lambda X, y: model.predict(X)):
+        with pytest.raises(ValueError, match=message):
+            call(S, y)
+    assert_same_bits(model.get_weights(), before)
+
+
+@pytest.mark.parametrize("form", ["csc_array", "bsr_array", "coo_array"])
+def test_other_formats_that_point_outside_are_refused(form: str) -> None:
+    X, y = make_matrix()
+    S = getattr(scipy.sparse, form)(X)
+    (S.coords[1] if form == "coo_array" else S.indices)[3] = 10**6
+    model = make_model()
+    with pytest.raises(ValueError, match="X must"):
+        model.fit(S, y)
+
+
+def test_columns_out_of_order_or_twice_are_found_whatever_scipy_has_noted() -> None:
+    X, _ = make_matrix()
+    assert X.has_canonical_format
+    length = np.diff(X.indptr)
+    row = int(length.argmax())
+    begin, end = X.indptr[row], X.indptr[row + 1]
+    assert end - begin > 2
+    X.indices[begin:end] = X.indices[begin:end][::-1].copy()
+    X.indices[end - 1] = X.indices[end - 2]
+    places = np.repeat(np.arange(len(length)), length), X.indices
+    expected = scipy.sparse.coo_array((X.data, places), X.shape).toarray()
+    rows = fastbp.data.arrays.features(X, 300, np.dtype("float32"))
+    np.testing.assert_allclose(rows.toarray(), expected, rtol=1e-6)
+    assert (np.diff(rows.columns[rows.starts[row] : rows.starts[row + 1]]) > 0).all()
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, csr._CHUNK, csr._CHUNK + 1, 2 * csr._CHUNK + 1])
+def test_order_within_rows_is_looked_for_across_chunks(length: int) -> None:
+    columns = np.arange(length, dtype=np.int32)
+    whole = np.array([0, 0, length, length])
+    assert csr.is_sorted(whole, columns)
+    for place in {0, 1, csr._CHUNK - 1, csr._CHUNK, csr._CHUNK + 1, length - 2} & set(range(length - 1)):
+        spoilt = columns.copy()
+        spoilt[place + 1] = spoilt[place]
+        assert not csr.is_sorted(whole, spoilt)
+        assert csr.is_sorted(np.array([0, place + 1, length]), np.where(columns > place, columns - place - 1, columns))
+
+
+@pytest.mark.parametrize("first", [fastbp.Dense(16, "relu"), fastbp.Dropout(0.5)], ids=["sparse", "gathered"])
+@pytest.mark.parametrize("column", [300, 10**6, -1, -(2**31), 2**31 - 1])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_columns_changed_in_mid_fit_end_it_with_the_weights_of_the_last_step(first, column: int, optimizer) -> None:
+    X, y = make_matrix()
+    model = fastbp.Sequential([first, fastbp.Dense(2, "softmax")])
+    model.compile(optimizer, "cross_entropy")
+    kept = []
+
+    class Spoil(fastbp.Callback):
+        def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+            X.indices[:] = column
+            kept.extend(model.get_weights())
+
+    with pytest.raises(ValueError, match=f"column indices from 0 to 299, got {column}, which was changed"):
+        model.fit(X, y, epochs=3, callbacks=[Spoil()])
+    assert_same_bits(model.get_weights(), kept)
+    X.indices[:] = 0
+    X.sum_duplicates()
+    model.fit(X, y)  # as ever
 
 
 def test_a_resumed_fit_has_the_bits_of_an_uninterrupted_one(tmp_path) -> None:

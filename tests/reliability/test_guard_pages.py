@@ -1,0 +1,29 @@
+"""No array that enters the engine is read or written outside: between unreadable pages, training would end at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [pytest.mark.jit, pytest.mark.skipif(sys.platform == "win32", reason="needs mmap and mprotect")]
+
+
+def run(where: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "ignore", "-m", "tests.reliability.guard_pages", where]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("where", ["behind", "before"])
+def test_a_stray_access_is_seen(where: str) -> None:
+    done = run(where)
+    assert done.returncode < 0, done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["end", "start"])
+def test_training_between_unreadable_pages(where: str) -> None:
+    done = run(where)
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr[-3000:]
+    assert done.stdout.endswith(f"114 cases, {where}\n")
