@@ -283,7 +283,8 @@ class Engine:
             self._random[2] = self.steps_trained
             space.point("update_spec", NOT_TREATED)
             loss = self._one_pass(space, "gradients", X[rows], y[rows], weight, spare.values,
-                                  EMPTY if outputs is None else outputs[start:end], backward=1, G=gradient, train=1)
+                                  EMPTY if outputs is None else outputs[start:end], backward=1, G=gradient, train=1,
+                                  of=(X, y))
             if not np.isfinite(loss):
                 losses[s] = loss
                 return Report(s, 1, -1)
@@ -337,7 +338,7 @@ class Engine:
             w = None if sample_weight is None else sample_weight[chunk]
             space = self._borrow(len(X[chunk]), n_threads, isinstance(X, SparseRows))
             loss = self._one_pass(space, "evaluate", X[chunk], y[chunk], w, self.parameters.values,
-                                  EMPTY if outputs is None else outputs[chunk], backward=0, G=EMPTY)
+                                  EMPTY if outputs is None else outputs[chunk], backward=0, G=EMPTY, of=(X, y))
             self._idle.append(space)
             share = float(len(X[chunk]) if w is None else w.sum(dtype=np.float64))
             total, weight = total + share * loss, weight + share
@@ -367,8 +368,9 @@ class Engine:
         return space
 
     def _one_pass(self, space: Workspace, mode: str, X: Rows, y: Array, sample_weight: Array | None, P: Array,
-                  outputs: Array, backward: int, G: Array, train: int = 0) -> float:
-        """The loss of these rows with the parameters P."""
+                  outputs: Array, backward: int, G: Array, train: int = 0,
+                  of: tuple[Rows, Array] | None = None) -> float:
+        """The loss of these rows with the parameters P; of: the X and y that they are part of, for errors."""
         losses = np.zeros(1)
         totals = EMPTY if sample_weight is None else np.array([sample_weight.sum(dtype=np.float64)])
         numbers = {"n_steps": 1, "loss": self._loss_code(), "backward": backward, "fused": 0, "train": train,
@@ -378,5 +380,5 @@ class Engine:
                   totals=totals, outputs=outputs, weight=EMPTY if sample_weight is None else sample_weight,
                   **self._labels(y))
         if space.outside():
-            raise changed(X, y, self.specs, self.output_size)
+            raise changed(*(of or (X, y)), self.specs, self.output_size)
         return float(losses[0])

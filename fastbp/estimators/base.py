@@ -97,6 +97,8 @@ class BaseMLP(CheckedData, Weights, BaseEstimator, ABC):
         incremental: bool,
         classes: Any = None,
     ) -> Any:
+        if hasattr(self, "model_"):
+            self.model_.refuse_in_fit("fit")
         with self._kept_on_error():
             train = self._prepared(X, y, sample_weight, held_out, incremental, classes)
         if train is not None:

@@ -211,6 +211,10 @@ class Network:
             # no call within, so no signal is heard in between
             self._engine, trainer.engine, trainer.step, trainer.epoch, trainer.rates = engine, engine, step, epoch, rates
 
+    def in_fit(self, begins: bool) -> None:
+        """Notes that a fit of this thread begins or has ended."""
+        self._in_fit = threading.get_ident() if begins else None
+
     def refuse_in_fit(self, what: str) -> None:
         """RuntimeError if this is called by a callback of this model's fit; other threads wait for their turn."""
         if self.turns.mine:

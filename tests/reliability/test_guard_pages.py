@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-pytestmark = [pytest.mark.jit, pytest.mark.skipif(sys.platform == "win32", reason="needs mmap and mprotect")]
+pytestmark = pytest.mark.jit
 
 
 def run(where: str) -> subprocess.CompletedProcess[str]:
