@@ -217,7 +217,7 @@ class Struck:
         sys.settrace(self.trace)
         try:
             call()
-        except self.error:
+        except (self.error, fastbp.CheckpointError):  # which reading a file may make of it
             return True
         finally:
             sys.settrace(before)
