@@ -396,6 +396,49 @@ COLUMNS = (
     ),
 )
 
+MEMORY_TESTS, CSR = "reliability/test_memory.py", "data/test_csr.py"
+MEMORY = (
+    promise(
+        "Sparse matrices that point outside their arrays are refused, whatever scipy has noted of them",
+        f"{CSR}::test_matrices_that_point_outside_are_refused",
+        f"{CSR}::test_other_formats_that_point_outside_are_refused",
+        f"{CSR}::test_columns_out_of_order_or_twice_are_found_whatever_scipy_has_noted",
+    ),
+    promise(
+        "Labels, codes and columns changed during a fit end it with an error and the last finished step's weights",
+        f"{MEMORY_TESTS}::test_labels_changed_in_mid_fit_end_it_with_the_weights_of_the_last_step",
+        f"{MEMORY_TESTS}::test_codes_changed_in_mid_fit_end_it_with_the_weights_of_the_last_step",
+        f"{MEMORY_TESTS}::test_held_out_labels_that_change_are_told_too",
+        f"{CSR}::test_columns_changed_in_mid_fit_end_it_with_the_weights_of_the_last_step",
+    ),
+    promise(
+        "NaN that come into X during a fit are divergence; weights stay finite",
+        f"{MEMORY_TESTS}::test_nan_in_mid_fit_is_divergence_and_weights_stay_finite",
+    ),
+    promise(
+        "Compiled code stays within its arrays: training between unreadable pages, and with its bounds asserted",
+        "reliability/test_guard_pages.py::test_training_between_unreadable_pages",
+        "reliability/test_guard_pages.py::test_a_stray_access_is_seen",
+        "reliability/test_bounds.py::test_what_lies_outside_is_found",
+        figure="114 trainings, every kind of layer",
+    ),
+    promise(
+        "Lack of memory or Ctrl-C in compile, set_weights, resume or building leaves the old model or the new one",
+        f"{MEMORY_TESTS}::test_an_error_in_the_middle_leaves_the_old_model_or_the_new_one",
+        f"{MEMORY_TESTS}::test_an_error_while_building_leaves_a_model_that_can_be_built",
+        f"{MEMORY_TESTS}::test_an_error_while_resuming_leaves_the_old_model_or_the_saved_one",
+        f"{MEMORY_TESTS}::test_statistics_are_renewed_aside",
+    ),
+    promise(
+        "Callbacks may predict, evaluate, save, set weights and take steps; to fit or compile the model is refused",
+        f"{MEMORY_TESTS}::test_callbacks_may_not_fit_or_compile",
+        f"{MEMORY_TESTS}::test_callbacks_may_look_and_save",
+        f"{MEMORY_TESTS}::test_weights_set_in_mid_fit_are_trained_on_with_the_states_there_are",
+        f"{MEMORY_TESTS}::test_steps_of_a_callback_come_in_between",
+        f"{MEMORY_TESTS}::test_estimators_refuse_to_be_fitted_by_their_callbacks",
+    ),
+)
+
 SECTIONS = {
     "Inputs": INPUTS,
     "Tables": COLUMNS,
@@ -404,6 +447,7 @@ SECTIONS = {
     "Files": FILES,
     "Compiled code": COMPILED_CODE,
     "Resources": RESOURCES,
+    "Memory": MEMORY,
 }
 
 

@@ -17,16 +17,12 @@ from fastbp.isa.emitters.optimizers import all_lanes, finite
 GROUP = 4  # panels whose sums are in registers at once: four chains of multiply-adds
 
 
-def column_at(x: Lines, columns, i, lines, outside):
+def column_at(x: Lines, columns, i, lines):
     """A column as a line of the kernel, and whether it is one."""
-    b = x.b
-    load = b.load(b.gep(columns, [i], source_etype=I32), typ=I32)
+    load = x.b.load(x.b.gep(columns, [i], source_etype=I32), typ=I32)
     load.align = 4
-    column = b.zext(load, I64)  # negative ones become large
-    inside = b.icmp_unsigned("<", column, lines)
-    with b.if_then(b.not_(inside), likely=False):
-        b.store(I64(1), outside, align=8)
-    return b.select(inside, column, I64(0)), inside
+    column = x.b.zext(load, I64)  # negative ones become large
+    return column, x.b.icmp_unsigned("<", column, lines)
 
 
 def sparse_forward(module: ir.Module, bits: int, table) -> ir.Function:
@@ -44,7 +40,10 @@ def sparse_forward(module: ir.Module, bits: int, table) -> ir.Function:
 
                 def element(i, sums):
                     value = x.splat(x.load_scalar(values, i))
-                    line = at_line(x, column_at(x, columns, i, lines, outside)[0])
+                    column, inside = column_at(x, columns, i, lines)
+                    with b.if_then(b.not_(inside), likely=False):
+                        b.store(I64(1), outside, align=8)
+                    line = at_line(x, b.select(inside, column, I64(0)))
                     return [x.fma(value, x.load(w, b.add(start, line)), total)
                             for start, total in zip(starts, sums, strict=True)]
 
@@ -72,15 +71,19 @@ def sparse_add(module: ir.Module, bits: int, table) -> ir.Function:
         delta = b.fmul(x.splat(x.load_scalar(factor)), x.load(d))
 
         def element(i, _):
-            line, inside = column_at(x, columns, i, lines, outside)
-            at = at_line(x, line)
-            value = x.fma(x.splat(x.load_scalar(values, i)), delta, x.load(w, at))
-            good = b.and_(all_lanes(x, finite(x, value)), inside)
-            with b.if_else(good, likely=True) as (fine, spoilt):
-                with fine:
-                    x.store(value, w, at)
-                with spoilt:
+            column, inside = column_at(x, columns, i, lines)
+            with b.if_else(inside, likely=True) as (known, unknown):
+                with known:
+                    at = at_line(x, column)
+                    value = x.fma(x.splat(x.load_scalar(values, i)), delta, x.load(w, at))
+                    with b.if_else(all_lanes(x, finite(x, value)), likely=True) as (fine, spoilt):
+                        with fine:
+                            x.store(value, w, at)
+                        with spoilt:
+                            b.store(I64(1), flag, align=8)
+                with unknown:
                     b.store(I64(1), flag, align=8)
+                    b.store(I64(1), outside, align=8)
             return []
 
         loop(b, n, [], element)
