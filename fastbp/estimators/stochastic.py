@@ -48,7 +48,6 @@ class Stochastic:
         hook(self.callbacks, "set_model", model)
         hook(self.callbacks, "set_fit", self)
         try:
-            model.in_fit(True)
             hook(self.callbacks, "on_train_begin", {})
             with Progress(self.epochs.n * estimator.max_iter, estimator.max_iter, estimator.progress) as progress:
                 report = self._all_epochs(progress)
@@ -57,7 +56,6 @@ class Stochastic:
             warnings.warn("Training interrupted by user.", stacklevel=5)
             report = None
         finally:
-            model.in_fit(False)
             hook(self.callbacks, "set_fit", None)
         if self.early_stopping and not self.incremental:
             model.set_weights(estimator._best_weights)

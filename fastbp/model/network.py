@@ -207,13 +207,10 @@ class Network:
             self.turns.wait()
             trainer = self.trainer
             engine = trainer.engine.restored(snapshot.weights, snapshot.states, snapshot.steps_trained)
-            step, epoch, rates = snapshot.step, snapshot.epoch, Rates(trainer.optimizer, snapshot.learning_rate)
+            rates = Rates(trainer.optimizer, snapshot.learning_rate)
             # no call within, so no signal is heard in between
-            self._engine, trainer.engine, trainer.step, trainer.epoch, trainer.rates = engine, engine, step, epoch, rates
-
-    def in_fit(self, begins: bool) -> None:
-        """Notes that a fit of this thread begins or has ended."""
-        self._in_fit = threading.get_ident() if begins else None
+            self._engine = trainer.engine = engine
+            trainer.step, trainer.epoch, trainer.rates = snapshot.step, snapshot.epoch, rates
 
     def refuse_in_fit(self, what: str) -> None:
         """RuntimeError if this is called by a callback of this model's fit; other threads wait for their turn."""
