@@ -102,8 +102,7 @@ class BaseMLP(CheckedData, Weights, BaseEstimator, ABC):
         with self._kept_on_error():
             train = self._prepared(X, y, sample_weight, held_out, incremental, classes)
         if train is not None:
-            with self.model_.turns.fit():
-                train()
+            train()
         return self
 
     def _prepared(
@@ -271,7 +270,8 @@ class BaseMLP(CheckedData, Weights, BaseEstimator, ABC):
         stochastic = Stochastic(self, epochs, validation, incremental)
 
         def train() -> None:
-            stochastic.run()
+            with model.turns.fit():
+                stochastic.run()
             self.__dict__.pop("_weight_copies", None)
             if incremental and self.early_stopping and self._no_improvement_count > self.n_iter_no_change:
                 model.set_weights(self._best_weights)
@@ -314,7 +314,8 @@ class BaseMLP(CheckedData, Weights, BaseEstimator, ABC):
         wide.compile(optimizers.SGD(), design.loss)
         constant = float(np.average(deviance_constants(rows.y), weights=rows.weight)) if design.deviance else 0.0
         objective = Objective(wide.trainer.engine, rows, design, self.alpha, constant, self._threads())
-        weights = minimize(objective, model.get_weights(), self)
+        with model.turns.fit():
+            weights = minimize(objective, model.get_weights(), self)
         if not all(np.isfinite(W).all() for W in weights):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be "

@@ -208,9 +208,9 @@ class Network:
             trainer = self.trainer
             engine = trainer.engine.restored(snapshot.weights, snapshot.states, snapshot.steps_trained)
             rates = Rates(trainer.optimizer, snapshot.learning_rate)
-            # no call within, so no signal is heard in between
-            self._engine = trainer.engine = engine
-            trainer.step, trainer.epoch, trainer.rates = snapshot.step, snapshot.epoch, rates
+            new = (engine, engine, snapshot.step, snapshot.epoch, rates)
+            # one statement without a call, within which no signal is heard
+            self._engine, trainer.engine, trainer.step, trainer.epoch, trainer.rates = new
 
     def refuse_in_fit(self, what: str) -> None:
         """RuntimeError if this is called by a callback of this model's fit; other threads wait for their turn."""
