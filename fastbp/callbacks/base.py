@@ -166,6 +166,13 @@ class Monitor:
         self.direction = metrics.direction_of(name) if mode == "auto" else mode
         self._min_delta = abs(min_delta)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore from a pickle; those of earlier versions contain the sign of the direction."""
+        if "_sign" in state:
+            mode = "max" if state.pop("_sign") > 0 else "min"
+            state |= {"direction": mode, "_mode": mode}
+        vars(self).update(state)
+
     def resolve(self, model: Any) -> None:
         """Learn the direction of the model's own metrics, before training; ValueError if it stays unknown."""
         if self._mode == "auto":

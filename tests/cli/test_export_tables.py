@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ def saved(y, classes=None, table=None, activation=None, units=None):
 
 def run_export(to, capsys):
     ending = {"sklearn": "joblib", "torch": "pt"}.get(to, to)
+    Path(f"m.{ending}").unlink(missing_ok=True)  # a default name is not overwritten
     assert main(["export", "m.safetensors", "--to", to]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"wrote m.{ending}, ")
