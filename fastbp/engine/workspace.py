@@ -41,6 +41,7 @@ class Workspace:
         self.plan = plan.make(nodes, batch, dtype, workers, training, len(network.settings), alone,
                               network.sparse)
         self.batch, self.workers, self.dtype = batch, workers, dtype
+        self._dtype_name = str(self.dtype.name)  # NumPy takes 2 µs to find it
         self.M = aligned(self.plan.workspace, dtype)
         self.M[field.LOSS_PARAMETERS] = len(loss_parameters)
         self.M[field.LOSS_PARAMETERS + 1 :][: len(loss_parameters)] = loss_parameters
@@ -123,7 +124,7 @@ class Workspace:
         if bounds.CHECK:
             bounds.check(self.context, self._arrays, self.dtype, len(self.network.nodes), self.batch)
         if jit.JIT:
-            THREADS.run(self.dtype.name, self.context, self.workers)
+            THREADS.run(self._dtype_name, self.context, self.workers)
         else:
             with np.errstate(all="ignore"):  # what is not finite is told by the status
                 worker.work(context.PlainContext(self.context, self._arrays, self.dtype))
