@@ -241,7 +241,7 @@ class TestCsv:
 
     def test_no_text(self, tmp_path):
         (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00")
-        with pytest.raises(ValueError, match="UTF-8"):
+        with pytest.raises(ValueError, match="is not UTF-16-LE: line 1"):
             read_csv(tmp_path / "a.csv")
 
 

@@ -109,8 +109,15 @@ def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
     from fastbp.preprocessing.options import SCALINGS
     from fastbp.preprocessing.targets import TASKS
 
-    parser.add_argument("data", metavar="DATA", help="digits, mnist, fashion-mnist, or a .npz, .csv or .csv.gz file")
-    parser.add_argument("--target", metavar="COLUMN", help="the column of a .csv file to predict")
+    parser.add_argument(
+        "data", metavar="DATA", help="digits, mnist, fashion-mnist, or a .npz, .csv, .tsv, .parquet or .xlsx file"
+    )
+    parser.add_argument("--target", metavar="COLUMN", help="the column of a table to predict")
+    parser.add_argument(
+        "--drop-missing-target", action=argparse.BooleanOptionalAction, default=True,
+        help="leave out rows without a target instead of refusing them (default: yes)",
+    )  # fmt: skip
+    _add_dialect(parser)
     parser.add_argument("--task", choices=TASKS, help="default: inferred from the target")
     parser.add_argument(
         "--layers", type=_widths, metavar="N,N", help="widths of the hidden layers, as 256,128; '' for none"
@@ -178,11 +185,25 @@ def _add_predict(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser("predict", help="predict with a saved model")
     parser.add_argument("model", metavar="MODEL", help="a file written by fastbp train or Sequential.save")
     parser.add_argument(
-        "data", metavar="DATA", help="a .npz (X) or .csv file, or the name of a dataset (its test rows)"
+        "data",
+        metavar="DATA",
+        help="a .npz (X), .csv, .tsv, .parquet or .xlsx file, or the name of a dataset (its test rows)",
     )
-    parser.add_argument("--output", "-o", metavar="FILE", help="write .csv, .npy or .npz instead of printing")
+    parser.add_argument(
+        "--output", "-o", metavar="FILE", help="write .csv, .tsv, .parquet, .npy or .npz instead of printing"
+    )
     parser.add_argument("--proba", action="store_true", help="also the probability of each class, a column for each")
+    _add_dialect(parser)
     parser.set_defaults(run=_run_predict)
+
+
+def _add_dialect(parser: argparse.ArgumentParser) -> None:
+    """The options that say how a text file is written."""
+    parser.add_argument(
+        "--separator", metavar="CHAR", help="between the values of a text file, as ';' or tab (default: found)"
+    )
+    parser.add_argument("--decimal", choices=(".", ","), default=".", help="decimal mark of a text file (default: .)")
+    parser.add_argument("--encoding", metavar="NAME", help="of a text file, as latin-1 (default: utf-8)")
 
 
 def _add_export(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -232,7 +253,8 @@ def _run_train(args: argparse.Namespace) -> int:
 def _run_predict(args: argparse.Namespace) -> int:
     from fastbp.cli.predict import predict
 
-    return predict(args.model, args.data, args.output, proba=args.proba)
+    dialect = {name: getattr(args, name) for name in ("separator", "decimal", "encoding")}
+    return predict(args.model, args.data, args.output, dialect, proba=args.proba)
 
 
 def _run_export(args: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastbp import activations, optimizers
 from fastbp.cli.output_path import stem
@@ -81,6 +81,23 @@ class TrainJob:
     validation_split: float | None = None
     early_stopping: bool = False
     patience: int = 10
+    drop_missing_target: bool = True
+    separator: str | None = None
+    decimal: str = "."
+    encoding: str | None = None
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How the data are read, as arguments of `fastbp.datasets.read_file`."""
+        return {
+            "target": self.target,
+            "texts": self.categorical,
+            "drop_missing_target": self.drop_missing_target,
+            "separator": self.separator,
+            "decimal": self.decimal,
+            "encoding": self.encoding,
+            "progress": not self.quiet,
+        }
 
     @property
     def recipe(self) -> Recipe:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from fastbp import datasets
 from fastbp.cli.job import NAMED, SEED_KEY, TARGET_KEY
 from fastbp.cli.network import table_of
 from fastbp.cli.output_path import check_output
-from fastbp.cli.predictions import check_probabilities, probabilities, write_predictions
+from fastbp.cli.predictions import check_ending, check_probabilities, probabilities, write_predictions
 from fastbp.cli.scoring import score_known
 from fastbp.datasets import Split
 from fastbp.preprocessing.column_rules import Category
@@ -22,8 +24,10 @@ from fastbp.util.console import say
 from fastbp.util.types import Array
 
 
-def predict(model_path: str, data: str, output: str | None, *, proba: bool = False) -> int:
-    """Run `fastbp predict`: one prediction per row, printed or written to ``output`` (.csv, .npy or .npz).
+def predict(
+    model_path: str, data: str, output: str | None, dialect: Mapping[str, Any] | None = None, *, proba: bool = False
+) -> int:
+    """Run `fastbp predict`: one prediction per row, printed or written to ``output`` by its ending.
 
     proba: also the probability of each class; .npy gets these alone.
     """
@@ -31,13 +35,12 @@ def predict(model_path: str, data: str, output: str | None, *, proba: bool = Fal
         raise ValueError("there is no standard output to print predictions to: name a file with --output")
     if output is not None:
         check_output(Path(output), [model_path, data])
-        if Path(output).suffix not in (".csv", ".npy", ".npz"):
-            raise ValueError(f"cannot write {output}: the file extension must be .csv, .npy or .npz")
+        check_ending(output)
     model = fastbp.load(model_path)
     preprocessor = Preprocessor.of(model)
     if proba:
         check_probabilities(model, preprocessor)
-    X, y = _rows_to_predict(data, model, preprocessor)
+    X, y = _rows_to_predict(data, model, preprocessor, dialect or {})
     outputs = model.predict(_numbers(X, data) if preprocessor is None else preprocessor.transform(X))
     predictions = outputs if preprocessor is None else preprocessor.inverse_target(outputs)
     if proba:
@@ -51,7 +54,7 @@ def predict(model_path: str, data: str, output: str | None, *, proba: bool = Fal
 
 
 def _rows_to_predict(
-    data: str, model: fastbp.Sequential, preprocessor: Preprocessor | None
+    data: str, model: fastbp.Sequential, preprocessor: Preprocessor | None, dialect: Mapping[str, Any]
 ) -> tuple[Columns, Array | None]:
     if data in NAMED:
         split = datasets.load_named(data, seed=int(model.metadata.get(SEED_KEY, "0")))
@@ -59,7 +62,8 @@ def _rows_to_predict(
     columns = () if preprocessor is None else preprocessor.columns
     rules = () if preprocessor is None else preprocessor.rules
     texts = [str(rule.name) for rule in rules if isinstance(rule, Category)]
-    table = datasets.read_file(data, target=model.metadata.get(TARGET_KEY), columns=columns, texts=texts)
+    target = model.metadata.get(TARGET_KEY)
+    table = datasets.read_file(data, target=target, columns=columns, texts=texts, progress=True, **dialect)
     if isinstance(table, Split):
         return table_of(table.x_test, table.columns), table.y_test
     return table_of(table.X, table.columns, table.lines), table.y

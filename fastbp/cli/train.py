@@ -96,7 +96,7 @@ def _read(job: TrainJob) -> TrainingData:
     if job.data in NAMED:
         data = datasets.load_named(job.data, seed=job.seed)
     else:
-        data = datasets.read_file(job.data, target=job.target, texts=job.categorical)
+        data = datasets.read_file(job.data, **job.reading)
     data = without_columns(data, job.drop, job.data)
     return TrainingData.of(data) if isinstance(data, Split) else hold_out(_with_classes(data, job.task), job)
 

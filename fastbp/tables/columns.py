@@ -22,6 +22,7 @@ from fastbp.tables.values import (
 )
 from fastbp.util.types import Array
 
+_SHARED = 10_000  # at most so many objects
 _FRAMES = ("pandas", "polars", "pyarrow", "modin", "cudf", "narwhals")
 FEW = 0.05  # below this share of the present values, texts among numbers are treated as missing
 _EXACT = 2**53  # beyond it, float64 does not hold every integer
@@ -37,7 +38,7 @@ class Columns(NamedTuple):
     names: tuple[str, ...]
     arrays: Sequence[Any]
     matrix: Array | None = None
-    lines: Array | None = None
+    lines: Any = None
     kinds: tuple[Any, ...] = ()
 
     @property
@@ -65,6 +66,30 @@ def shown(value: Any) -> str:
     if isinstance(value, np.datetime64):
         return str(value)
     return f"{value.item() if isinstance(value, np.generic) else value!r}"[:60]
+
+
+def joined(table: Columns) -> Array:
+    """The columns as one array: of numbers, or of objects."""
+    if table.matrix is not None:
+        return table.matrix
+    if all(not isinstance(column, Coded) and column.dtype.kind in "iuf" for column in table.arrays):
+        return np.stack([np.asarray(column, np.float64) for column in table.arrays], axis=1)
+    result = np.empty((table.rows, len(table.arrays)), object)
+    for place, column in enumerate(table.arrays):
+        result[:, place] = np.asarray(column) if isinstance(column, Coded) else _boxed(column)
+    return result
+
+
+def _boxed(numbers: Array) -> Array:
+    """Numbers as objects; small integers, as most columns have, share theirs."""
+    if numbers.dtype.kind == "f" and len(numbers) > _SHARED:
+        whole = np.where(np.isfinite(numbers), numbers, 0)
+        low, high = whole.min(), whole.max()
+        if high - low < _SHARED and (np.floor(whole) == whole).all() and not np.signbit(whole[whole == 0]).any():
+            shared = np.append(np.arange(low, high + 1), np.nan).astype(object)
+            found: Array = shared[np.where(np.isnan(numbers), len(shared) - 1, whole - low).astype(np.int64)]
+            return found
+    return numbers.astype(object)
 
 
 def label_of(name: str | None, column: int) -> str:

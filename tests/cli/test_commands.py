@@ -301,7 +301,7 @@ class TestErrors:
             (["train", "flowers.csv", "--target", "kind", "--label-smoothing", "0.1"], "binary_cross_entropy"),
             (["predict", "flowers.csv", "flowers.csv"], "flowers.csv"),
             (["predict", "none.safetensors", "flowers.csv"], "none.safetensors"),
-            (["predict", "none.safetensors", "flowers.csv", "-o", "a.txt"], r"must be \.csv, \.npy or \.npz"),
+            (["predict", "none.safetensors", "flowers.csv", "-o", "a.txt"], r"must be \.csv, \.tsv, .*\.npz"),
         ],
     )
     def test_data_and_files(self, flowers, capsys, arguments, message):

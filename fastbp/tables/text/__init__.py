@@ -1,0 +1,1 @@
+"""Text files of comma-separated values and their kin."""

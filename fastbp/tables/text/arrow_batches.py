@@ -1,0 +1,175 @@
+"""Batches of a text file's records through pyarrow, if it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastbp.tables.text.records import END, Layout, fault_of
+from fastbp.tables.text.stream import COMPRESSED, DAMAGED, TextFile, Unreadable, record_blocks
+from fastbp.tables.values import Coded, as_number, numbers_in
+from fastbp.util.types import Array
+
+BLOCK_BYTES = 1 << 21  # larger ones take more memory and are no faster
+
+
+class ArrowBatch:
+    """Some records; columns by their number in the file."""
+
+    def __init__(self, columns: dict[int, Any], rows: int, plain: bool, missing: Collection[str], decimal: str) -> None:
+        self.rows, self.plain = rows, plain
+        self._columns, self._missing, self._decimal = columns, missing, decimal
+
+    def numbers(self, place: int) -> Array | None:
+        """A column as numbers, NaN where one is missing; None if it holds something else."""
+        import pyarrow.compute as pc
+
+        column = self._columns[place]
+        if self._decimal == ",":
+            if pc.any(pc.match_substring(column, ".")).as_py():
+                return None  # a number with a point, or a text: the texts tell
+            column = pc.replace_substring(column, ",", ".")
+        numbers = _cast(column)
+        if numbers is None:
+            numbers = _cast(self._without_gaps(column))
+        if numbers is not None and np.isfinite(numbers).all():
+            return numbers
+        # to Arrow, nan(1) is a number, and " 1" in Unicode's other spaces is none
+        odd = column if numbers is None else column.filter(~np.isfinite(numbers))
+        for value in odd.unique().to_pylist():
+            if as_number(value) is None and not self._is_missing(value):
+                return None
+        if numbers is None:
+            return np.asarray(numbers_in(_coded(column), self._missing).numbers)
+        return np.where(np.isnan(numbers), np.nan, numbers)  # -nan has other bits
+
+    def integers(self, place: int) -> Array | None:
+        """A column as integers; None if a value is none that 64 bits hold, or written as a name: 007."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        column = self._columns[place]
+        if pc.any(pc.match_substring_regex(column, "^-?0[0-9x]")).as_py():  # to us, 007 is a name and 0x10 a text
+            return None
+        try:
+            return np.asarray(pc.cast(column, pa.int64()).to_numpy(zero_copy_only=False))
+        except pa.ArrowInvalid:
+            return None
+
+    def texts(self, place: int) -> Coded:
+        """A column as the texts of the file."""
+        return _coded(self._columns[place])
+
+    def _without_gaps(self, column: Any) -> Any:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        trimmed = pc.utf8_trim_whitespace(column)
+        gaps = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(sorted(self._missing), pa.string()))
+        return pc.if_else(gaps, pa.scalar(None, pa.string()), trimmed)
+
+    def _is_missing(self, text: str) -> bool:
+        return text.strip().lower() in self._missing
+
+
+def arrow_batches(
+    layout: Layout, places: Sequence[int], missing: Collection[str], on_read: Callable[[int], None] | None = None
+) -> Iterator[ArrowBatch]:
+    """The file's rows in batches; on_read is called with the bytes read so far.
+
+    Arrow is given whole records in memory. Its own streams call back into Python from threads of theirs, and hang if
+    they are left before their end.
+    """
+    import pyarrow as pa
+
+    n, dialect = len(layout.names), layout.dialect
+    separator = dialect.separator or ","
+    end = f"\n{separator.join([END] * (n + 1))}\n".encode()
+    left_out, plain, rows = layout.headed + (layout.leading if n == 1 else 0), True, _Rows()
+    try:
+        with TextFile(layout.path, dialect.encoding) as file:
+            for block, last in _with_last(record_blocks(file, separator, BLOCK_BYTES)):
+                table = _parsed(block + end if last else block, layout, places, rows)
+                if on_read is not None:
+                    on_read(file.position)
+                plain = plain and table.num_rows - _lines(block) in (0, last)
+                skip = min(left_out, table.num_rows)
+                left_out -= skip
+                if skip < table.num_rows:
+                    whole = (column.combine_chunks() for column in table.slice(skip).columns)
+                    columns = dict(zip(places, whole, strict=True))
+                    yield ArrowBatch(columns, table.num_rows - skip, plain, missing, dialect.decimal)
+    except (pa.ArrowException, Unreadable, UnicodeError, EOFError, *DAMAGED) as error:
+        raise fault_of(layout) from error
+    except OSError as error:
+        raise (fault_of(layout) if layout.path.suffix.lower() in COMPRESSED else error) from error
+    if not rows.ended:  # the end was read as a part of a quoted value
+        raise fault_of(layout)
+
+
+def _with_last(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Blocks, each with whether it is the last."""
+    held = next(blocks, b"")
+    for block in blocks:
+        yield held, False
+        held = block
+    yield held, True
+
+
+def _lines(block: bytes) -> int:
+    """How many lines end in a block."""
+    if b"\r" not in block:
+        return block.count(b"\n")
+    return block.count(b"\n") + block.count(b"\r") - block.count(b"\r\n")
+
+
+class _Rows:
+    """What becomes of rows of another length than the first."""
+
+    ended = False
+
+    def __call__(self, row: Any) -> str:
+        if row.text.startswith(END):
+            self.ended = True
+            return "skip"
+        return "skip" if row.actual_columns == 1 and not row.text.strip().strip('"').strip() else "error"
+
+
+def _parsed(block: bytes, layout: Layout, places: Sequence[int], rows: _Rows) -> Any:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    names = [str(place) for place in range(len(layout.names))]
+    chosen = [str(place) for place in places]
+    if not block.strip():
+        return pa.table({name: pa.array([], pa.string()) for name in chosen})
+    return csv.read_csv(
+        pa.BufferReader(block),
+        # a single thread: others may be training, and two are no faster
+        csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=names),
+        csv.ParseOptions(delimiter=layout.dialect.separator or ",", newlines_in_values=True, invalid_row_handler=rows),
+        csv.ConvertOptions(
+            check_utf8=False,
+            column_types=dict.fromkeys(chosen, pa.string()),
+            strings_can_be_null=False,
+            include_columns=chosen,
+        ),
+    )
+
+
+def _cast(column: Any) -> Array | None:
+    """Texts as numbers, as float() reads them; None if one is none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        return np.asarray(pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False))
+    except pa.ArrowInvalid:
+        return None
+
+
+def _coded(column: Any) -> Coded:
+    encoded = column.dictionary_encode()
+    return Coded(encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary.to_pylist())
