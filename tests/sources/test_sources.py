@@ -23,7 +23,9 @@ NAMES = [f"x{i}" for i in range(FEATURES)]
 def no_thread_is_left():
     before = set(threading.enumerate())
     yield
-    assert set(threading.enumerate()) <= before
+    # pyarrow asks for the current thread, which leaves a name, without a thread, for those that Python did not start
+    left = {thread for thread in threading.enumerate() if not isinstance(thread, threading._DummyThread)}
+    assert left <= before
 
 
 @pytest.fixture(scope="module")

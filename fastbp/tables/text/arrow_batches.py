@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.tables.text.records import END, Layout, fault_of
+from fastbp.tables.text.records import Layout, fault_of, records_in
 from fastbp.tables.text.stream import COMPRESSED, DAMAGED, TextFile, Unreadable, record_blocks
 from fastbp.tables.values import Coded, as_number, numbers_in
 from fastbp.util.types import Array
@@ -79,22 +79,20 @@ def arrow_batches(
 ) -> Iterator[ArrowBatch]:
     """The file's rows in batches; on_read is called with the bytes read so far.
 
-    Arrow is given whole records in memory. Its own streams call back into Python from threads of theirs, and hang if
-    they are left before their end.
+    Arrow is given whole records in memory. Its own streams and row handlers call back into Python from threads of
+    theirs; a stream that is left before its end then hangs.
     """
     import pyarrow as pa
 
     n, dialect = len(layout.names), layout.dialect
-    separator = dialect.separator or ","
-    end = f"\n{separator.join([END] * (n + 1))}\n".encode()
-    left_out, plain, rows = layout.headed + (layout.leading if n == 1 else 0), True, _Rows()
+    left_out, plain = layout.headed + (layout.leading if n == 1 else 0), True
     try:
         with TextFile(layout.path, dialect.encoding) as file:
-            for block, last in _with_last(record_blocks(file, separator, BLOCK_BYTES)):
-                table = _parsed(block + end if last else block, layout, places, rows)
+            for block in record_blocks(file, dialect.separator or ",", BLOCK_BYTES):
+                table = _parsed(block, layout, places)
                 if on_read is not None:
                     on_read(file.position)
-                plain = plain and table.num_rows - _lines(block) in (0, last)
+                plain = plain and table.num_rows == _lines(block)
                 skip = min(left_out, table.num_rows)
                 left_out -= skip
                 if skip < table.num_rows:
@@ -105,39 +103,17 @@ def arrow_batches(
         raise fault_of(layout) from error
     except OSError as error:
         raise (fault_of(layout) if layout.path.suffix.lower() in COMPRESSED else error) from error
-    if not rows.ended:  # the end was read as a part of a quoted value
-        raise fault_of(layout)
-
-
-def _with_last(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Blocks, each with whether it is the last."""
-    held = next(blocks, b"")
-    for block in blocks:
-        yield held, False
-        held = block
-    yield held, True
 
 
 def _lines(block: bytes) -> int:
-    """How many lines end in a block."""
-    if b"\r" not in block:
-        return block.count(b"\n")
-    return block.count(b"\n") + block.count(b"\r") - block.count(b"\r\n")
+    """How many lines a block has."""
+    ends = block.count(b"\n")
+    if b"\r" in block:
+        ends += block.count(b"\r") - block.count(b"\r\n")
+    return ends + (not block.endswith((b"\n", b"\r")))
 
 
-class _Rows:
-    """What becomes of rows of another length than the first."""
-
-    ended = False
-
-    def __call__(self, row: Any) -> str:
-        if row.text.startswith(END):
-            self.ended = True
-            return "skip"
-        return "skip" if row.actual_columns == 1 and not row.text.strip().strip('"').strip() else "error"
-
-
-def _parsed(block: bytes, layout: Layout, places: Sequence[int], rows: _Rows) -> Any:
+def _parsed(block: bytes, layout: Layout, places: Sequence[int]) -> Any:
     import pyarrow as pa
     from pyarrow import csv
 
@@ -145,18 +121,24 @@ def _parsed(block: bytes, layout: Layout, places: Sequence[int], rows: _Rows) ->
     chosen = [str(place) for place in places]
     if not block.strip():
         return pa.table({name: pa.array([], pa.string()) for name in chosen})
-    return csv.read_csv(
-        pa.BufferReader(block),
-        # a single thread: others may be training, and two are no faster
-        csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=names),
-        csv.ParseOptions(delimiter=layout.dialect.separator or ",", newlines_in_values=True, invalid_row_handler=rows),
-        csv.ConvertOptions(
-            check_utf8=False,
-            column_types=dict.fromkeys(chosen, pa.string()),
-            strings_can_be_null=False,
-            include_columns=chosen,
-        ),
-    )
+    try:
+        return csv.read_csv(
+            pa.BufferReader(block),
+            # a single thread: others may be training, and two are no faster
+            csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=names),
+            csv.ParseOptions(delimiter=layout.dialect.separator or ",", newlines_in_values=True),
+            csv.ConvertOptions(
+                check_utf8=False,
+                column_types=dict.fromkeys(chosen, pa.string()),
+                strings_can_be_null=False,
+                include_columns=chosen,
+            ),
+        )
+    except pa.ArrowInvalid:  # to Arrow, a line of spaces is a row of one value
+        records = [fields for fields in records_in(block.decode(), layout) if len(fields) > 1 or fields[0].strip()]
+        if any(len(fields) != len(names) for fields in records):
+            raise
+        return pa.table({str(place): pa.array([fields[place] for fields in records], pa.string()) for place in places})
 
 
 def _cast(column: Any) -> Array | None:

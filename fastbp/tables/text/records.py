@@ -51,7 +51,7 @@ def layout_of(path: Path, dialect: Dialect) -> Layout:
 
 def records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
     """The line, from 1, on which each record begins, and its values; empty lines are left out."""
-    csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))  # the usual limit is that of another time
+    _allow_long_fields()
     with TextFile(path, dialect.encoding) as file:
         reader = csv.reader(_lines(file), delimiter=dialect.separator or ",")
         line = 1
@@ -72,6 +72,17 @@ def records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
             raise damaged(path, error) if file.path.suffix.lower() in COMPRESSED else error from None
         except csv.Error as error:
             raise ValueError(f"line {line} of {path} cannot be read: {error}: correct it") from error
+
+
+def records_in(text: str, layout: Layout) -> list[list[str]]:
+    """The values of the records of a text that holds whole ones; empty lines are left out."""
+    _allow_long_fields()
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=layout.dialect.separator or ",")
+    return [fields for fields in reader if fields]
+
+
+def _allow_long_fields() -> None:
+    csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))  # the usual limit, 128 kB, also meets long texts
 
 
 def rows(layout: Layout) -> Iterator[tuple[int, list[str]]]:

@@ -76,7 +76,7 @@ class Unreadable(Exception):
 
 
 def record_blocks(file: TextFile, separator: str, size: int) -> Iterator[bytes]:
-    """The text in UTF-8, in blocks of about `size` bytes that end where records do; the last may end in a record."""
+    """The text in UTF-8, in blocks of about `size` bytes that end where records do; Unreadable for open quotes."""
     field = re.escape(separator.encode())
     # a quote opens a quoted value at the beginning of a value alone; one that is not closed lasts to the end
     quoted = re.compile(rb'(?:(?<=[\r\n]|%b)|\A)"[^"]*(?:""[^"]*)*(?:"|\Z)' % field)
@@ -92,7 +92,10 @@ def record_blocks(file: TextFile, separator: str, size: int) -> Iterator[bytes]:
             yield data[:end]
         waiting, held = [data[end:]], len(data) - end
         wanted = size if end else 2 * held  # a record longer than a block is not searched again for each one
-    yield b"".join(waiting)
+    data = b"".join(waiting)
+    if any(found.group().count(b'"') % 2 for found in quoted.finditer(data)):  # the last one is not closed
+        raise Unreadable
+    yield data
 
 
 def _utf8(file: TextFile, size: int) -> Iterator[bytes]:
