@@ -22,7 +22,7 @@ from fastbp.tables.values import (
 )
 from fastbp.util.types import Array
 
-_SHARED = 10_000  # at most so many objects
+_SHARED = 100_000  # at most so many objects
 _FRAMES = ("pandas", "polars", "pyarrow", "modin", "cudf", "narwhals")
 FEW = 0.05  # below this share of the present values, texts among numbers are treated as missing
 _EXACT = 2**53  # beyond it, float64 does not hold every integer

@@ -19,6 +19,7 @@ from fastbp.util.files import open_regular
 COMPRESSED = (".gz", ".bz2", ".xz")
 DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)  # bz2 raises OSError and EOFError
 _HEAD = 1 << 18
+_QUOTED = re.compile(rb'"[^"]*(?:""[^"]*)*("?)')
 
 
 class TextFile:
@@ -77,9 +78,7 @@ class Unreadable(Exception):
 
 def record_blocks(file: TextFile, separator: str, size: int) -> Iterator[bytes]:
     """The text in UTF-8, in blocks of about `size` bytes that end where records do; Unreadable for open quotes."""
-    field = re.escape(separator.encode())
-    # a quote opens a quoted value at the beginning of a value alone; one that is not closed lasts to the end
-    quoted = re.compile(rb'(?:(?<=[\r\n]|%b)|\A)"[^"]*(?:""[^"]*)*(?:"|\Z)' % field)
+    before = b"\r\n" + separator.encode()
     waiting, held, wanted = [b""], 0, size
     for block in _utf8(file, size):
         waiting.append(block)
@@ -87,13 +86,13 @@ def record_blocks(file: TextFile, separator: str, size: int) -> Iterator[bytes]:
         if held < wanted:
             continue
         data = b"".join(waiting)
-        end = _last_end(data, quoted)
+        end = _last_end(data, before)
         if end:
             yield data[:end]
         waiting, held = [data[end:]], len(data) - end
         wanted = size if end else 2 * held  # a record longer than a block is not searched again for each one
     data = b"".join(waiting)
-    if any(found.group().count(b'"') % 2 for found in quoted.finditer(data)):  # the last one is not closed
+    if any(not closed for *_, closed in _quoted(data, before)):
         raise Unreadable
     yield data
 
@@ -111,15 +110,30 @@ def _utf8(file: TextFile, size: int) -> Iterator[bytes]:
     decoder.decode(b"", True)
 
 
-def _last_end(data: bytes, quoted: re.Pattern[bytes]) -> int:
+def _quoted(data: bytes, before: bytes) -> Iterator[tuple[int, int, bool]]:
+    """Where quoted values begin and end in data, which begins with a record, and whether they are closed.
+
+    A quote opens one only at the beginning of a value: after a byte of `before`.
+    """
+    at = data.find(b'"')
+    while at >= 0:
+        if at and data[at - 1] not in before:
+            at = data.find(b'"', at + 1)
+            continue
+        found = _QUOTED.match(data, at)
+        assert found is not None
+        yield at, found.end(), bool(found[1])
+        at = data.find(b'"', found.end())
+
+
+def _last_end(data: bytes, before: bytes) -> int:
     """Where the last record that ends in data ends; 0 if none does."""
-    after = [0]
-    before = []
-    for found in quoted.finditer(data) if b'"' in data else ():
-        before.append(found.start())
-        after.append(found.end())
-    before.append(len(data))
-    for start, stop in zip(reversed(after), reversed(before), strict=True):  # stretches without quoted values
+    starts, ends = [], [0]
+    for start, end, _ in _quoted(data, before):
+        starts.append(start)
+        ends.append(end)
+    starts.append(len(data))
+    for start, stop in zip(reversed(ends), reversed(starts), strict=True):  # stretches without quoted values
         end = data.rfind(b"\n", start, stop)
         if end < 0 and b"\n" not in data:
             end = data.rfind(b"\r", start, min(stop, len(data) - 1))  # a final one may be half of \r\n
