@@ -119,7 +119,7 @@ def _parsed(block: bytes, layout: Layout, places: Sequence[int]) -> Any:
 
     names = [str(place) for place in range(len(layout.names))]
     chosen = [str(place) for place in places]
-    if not block.strip():
+    if not block.strip(b"\r\n"):
         return pa.table({name: pa.array([], pa.string()) for name in chosen})
     try:
         return csv.read_csv(
