@@ -92,12 +92,6 @@ def outcome(path: Path, separator: str, arrow: bool, block: int) -> object:
     return found.places, found.numbers.tobytes(), texts, exact
 
 
-def test_a_block_of_spaces_alone(tmp_path):
-    """In a file of one column, a line of spaces is a row without a value."""
-    path = write(tmp_path / "a.csv", "a\n" + "0.5\n" * 15 + "  ")
-    assert outcome(path, ",", True, 32) == outcome(path, ",", False, 32)
-
-
 @settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(table=tables(), block=st.sampled_from([1 << 21, 64, 7]))
 def test_both_readers_give_the_same(tmp_path, table, block):

@@ -12,7 +12,7 @@ from fastbp.tables.text.stream import COMPRESSED, DAMAGED, TextFile, Unreadable,
 from fastbp.tables.values import Coded, as_number, numbers_in
 from fastbp.util.types import Array
 
-BLOCK_BYTES = 1 << 21  # larger ones take more memory and are no faster
+BLOCK_BYTES = 1 << 19  # larger ones take more memory and are no faster
 
 
 class ArrowBatch:

@@ -39,7 +39,7 @@ class Growing:
         start, self.rows = self.rows, self.rows + n
         if self.rows > len(self._array):
             # untouched pages take no memory, and realloc moves pages instead of copying them
-            self._array.resize((self.rows + self.rows // 4, *self._array.shape[1:]), refcheck=False)
+            self._array.resize((2 * self.rows, *self._array.shape[1:]), refcheck=False)
         return self._array[start : self.rows]
 
     def result(self) -> Array:

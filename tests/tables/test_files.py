@@ -1,0 +1,141 @@
+"""Tables in files of every kind, by their ending."""
+
+import re
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from fastbp.cli.commands import main
+from fastbp.datasets import read_file
+
+COLUMNS = {"a": [1, 2, 3, 4], "b": [0.5, None, 2.0, 1.0], "town": ["Ulm", None, "Kiel, north", "Ulm"],
+           "ok": [True, False, None, True], "y": ["u", "v", "u", "v"]}  # fmt: skip
+
+
+def check(table):
+    assert table.columns == ("a", "b", "town", "ok")
+    assert table.X[:, 0].tolist() == [1, 2, 3, 4]
+    assert np.isnan(table.X[1, 1])
+    assert table.X[:, 2].tolist() == ["Ulm", None, "Kiel, north", "Ulm"]
+    assert table.X[:, 3].tolist() == [True, False, None, True]
+    assert table.y.tolist() == ["u", "v", "u", "v"]
+
+
+def write_parquet(path, columns=COLUMNS):
+    import pyarrow as pa
+    from pyarrow.parquet import write_table
+
+    write_table(pa.table(columns), path)
+
+
+@pytest.fixture
+def excel(monkeypatch):
+    """openpyxl as far as it is used, with the rows of one sheet."""
+    sheet = types.SimpleNamespace(rows=[])
+    sheet.iter_rows = lambda values_only: iter(sheet.rows)
+    book = types.SimpleNamespace(worksheets=[sheet], close=lambda: None)
+    module = types.ModuleType("openpyxl")
+    module.load_workbook = lambda path, read_only, data_only: book
+    monkeypatch.setitem(sys.modules, "openpyxl", module)
+    return sheet
+
+
+def test_parquet(tmp_path):
+    write_parquet(tmp_path / "a.PARQUET")
+    check(read_file(tmp_path / "a.PARQUET", target="y"))
+
+
+def test_parquet_errors(tmp_path):
+    import pyarrow as pa
+
+    path = tmp_path / "a.parquet"
+    write_parquet(path, {"a": pa.array([[1], [2]]), "y": [0, 1]})
+    with pytest.raises(TypeError, match=r"column 'a' of .* must hold numbers, .* got list"):
+        read_file(path, target="y")
+    write_parquet(path, {"a": [1, 2, 3], "y": [0, None, 1]})
+    with pytest.raises(ValueError, match=r"missing values in 1 of 3 rows \(row 1\)"):
+        read_file(path, target="y")
+    path.write_bytes(b"PAR1 and no more")
+    with pytest.raises(ValueError, match="no Parquet file, or damaged"):
+        read_file(path)
+
+
+def test_excel(tmp_path, excel):
+    (tmp_path / "a.xlsx").touch()
+    excel.rows = [(*COLUMNS, None), *[(*row, None) for row in zip(*COLUMNS.values(), strict=True)], (None,) * 6]
+    table = read_file(tmp_path / "a.xlsx", target="y")
+    check(table)
+    assert table.lines[0] == 2
+
+
+def test_excel_errors(tmp_path, excel):
+    (tmp_path / "a.xlsx").touch()
+    for rows, message in (
+        ([], "first sheet is empty"),
+        ([("a", "b")], "no rows below"),
+        ([("a", "a"), (1, 2)], "columns 1 and 2 have the name 'a'"),
+        ([("a", "b"), (1, 2, 3)], "row 2 of .* more values"),
+    ):
+        excel.rows = rows
+        with pytest.raises(ValueError, match=message):
+            read_file(tmp_path / "a.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "extra"), [("pyarrow", "a.parquet", "parquet"), ("openpyxl", "a.xlsx", "excel")]
+)
+def test_packages_that_are_missing(tmp_path, monkeypatch, package, name, extra):
+    for module in [m for m in sys.modules if m == package or m.startswith(package + ".")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)
+    (tmp_path / name).touch()
+    with pytest.raises(ImportError, match=re.escape(f'pip install "fastbp[{extra}]"')):
+        read_file(tmp_path / name)
+
+
+def test_a_named_separator_makes_a_table_of_any_file(tmp_path):
+    (tmp_path / "iris.data").write_text("a b\n1 2\n3 4\n")
+    with pytest.raises(ValueError, match="--separator"):
+        read_file(tmp_path / "iris.data")
+    assert read_file(tmp_path / "iris.data", separator=" ").X.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("ending", [".CSV", ".tsv", ".parquet"])
+def test_the_command_line_reads_and_writes_them(tmp_path, monkeypatch, capsys, ending):
+    import pandas as pd
+
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).normal(size=(80, 2))
+    table = pd.DataFrame(x, columns=["x", "z"]).assign(y=np.where(x[:, 0] > 0, 'Adult, "1" egg', "pos\n2"))
+    if ending == ".parquet":
+        table.to_parquet("t" + ending)
+    else:
+        table.to_csv("t" + ending, index=False, sep="\t" if ending == ".tsv" else ",")
+    assert main(["train", "t" + ending, "--target", "y", "-q", "--epochs", "40", "-o", "m.safetensors"]) == 0
+    assert main(["predict", "m.safetensors", "t" + ending, "-o", "p" + ending.lower()]) == 0
+    read = {".parquet": pd.read_parquet, ".tsv": lambda path: pd.read_csv(path, sep="\t"), ".csv": pd.read_csv}
+    found = read[ending.lower()]("p" + ending.lower())["prediction"]
+    assert set(found) == set(table["y"])
+    assert (found == table["y"]).mean() > 0.8
+
+
+def test_predict_names_separator_and_decimal(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{i},5;{i % 2}\n" for i in range(60))
+    (tmp_path / "t.csv").write_text("x;y\n" + rows.replace(",5;7\n", ",5;\n"), encoding="utf-16")
+    options = ["--separator", ";", "--decimal", ","]
+    assert main(["train", "t.csv", "--target", "y", "-q", "--epochs", "2", *options]) == 0
+    assert main(["predict", "t.safetensors", "t.csv", *options, "-o", "p.csv"]) == 0
+    assert "accuracy" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("default:left out rows")
+def test_refusing_rows_without_a_target(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{i},{'' if i == 7 else i % 2}\n" for i in range(50)))
+    assert main(["train", "t.csv", "--target", "y", "-q", "--epochs", "1", "--no-drop-missing-target"]) == 2
+    assert "in 1 of 50 rows (line 9)" in capsys.readouterr().err
+    assert main(["train", "t.csv", "--target", "y", "-q", "--epochs", "1", "-o", "m.safetensors"]) == 0
+    assert "left out rows without a target" in capsys.readouterr().err
