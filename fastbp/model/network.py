@@ -195,14 +195,26 @@ class Network:
         return model
 
     def name_features(self, names: tuple[str, ...] | None) -> None:
-        """Compare the columns of frames with these names from now on, unless there are names already."""
+        """Compare the columns of frames with these names from now on, unless there are names already.
+
+        Parameters
+        ----------
+        names : tuple of str or None
+            Names of the features; None changes nothing.
+        """
         if self._feature_names is None and names is not None:
             self._feature_names = names
             if self._inputs is not None:
                 self._inputs = self._inputs._replace(feature_names=names)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Weights, optimizer states and counters of a snapshot of this compiled model, or nothing if that fails."""
+        """Restore weights, optimizer states and counters, or nothing if that fails.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+            Of this model, compiled as it is now.
+        """
         with self.turns.state:
             self.turns.wait()
             trainer = self.trainer
@@ -213,7 +225,13 @@ class Network:
             self._engine, trainer.engine, trainer.step, trainer.epoch, trainer.rates = new
 
     def refuse_in_fit(self, what: str) -> None:
-        """RuntimeError if this is called by a callback of this model's fit; other threads wait for their turn."""
+        """RuntimeError if this is called by a callback of this model's fit; other threads wait for their turn.
+
+        Parameters
+        ----------
+        what : str
+            The method, for the message.
+        """
         if self.turns.mine:
             raise RuntimeError(
                 f"{what} must not be called while the same model is in fit, got a call from one of its callbacks: set "
