@@ -1,6 +1,8 @@
 """What pyproject.toml promises: one lower bound for a package wherever it stands; the Pythons that .ci/run tries."""
 
+import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -38,6 +40,32 @@ def test_optional_packages_are_among_those_that_are_tried():
     left_out = {"bench", "docs", "notebooks", "torch"}  # tools of ours; torch stands as above
     missing = {name: set(texts) - tried - {"fastbp[test]"} for name, texts in extras.items() if name not in left_out}
     assert {name: texts for name, texts in missing.items() if texts} == {}
+
+
+NAMED_OTHERWISE = {"sklearn": "scikit-learn", "mlflow": "mlflow-skinny"}  # what is imported: the package that brings it
+BROUGHT_BY_OTHERS = {
+    "llvmlite": "numba", "joblib": "scikit-learn", "scipy": "scikit-learn", "threadpoolctl": "scikit-learn",
+    "pandas": "pandas", "polars": "polars",  # given by users: nothing makes them where they are not
+}  # fmt: skip
+
+
+def imported(folder: Path) -> set[str]:
+    """Names of the packages that a folder's modules import somewhere, apart from Python's own and fastbp."""
+    names: set[str] = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.partition(".")[0])
+    return names - sys.stdlib_module_names - {"fastbp"}
+
+
+def test_what_is_imported_is_a_dependency_and_the_reverse():
+    names = {NAMED_OTHERWISE.get(name, name) for name in imported(ROOT / "fastbp") - BROUGHT_BY_OTHERS.keys()}
+    allowed = {re.split("[>=]", text)[0] for text in requirements()}
+    assert names - allowed == set()
+    assert {re.split("[>=]", text)[0] for text in PROJECT["dependencies"]} - names == set()
 
 
 def test_the_readme_names_pythons_and_extras():

@@ -6,6 +6,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from fastbp.storage import container
+from fastbp.storage.errors import CheckpointError
+
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 DATA_KEY = "fastbp.data"  # in a model's metadata: the data that it was trained on
 
@@ -63,11 +66,8 @@ def _same_data(before: str | None, now: str) -> bool:
 
 def _model_metadata(path: Path) -> dict[str, str] | None:
     """The metadata of a model's file, read without its weights; None if it is another kind of file."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = dict(file.metadata() or {})
-    except (SafetensorError, ValueError, TypeError, OverflowError, OSError):
+        metadata, _ = container.read(os.fspath(path), with_tensors=False)
+    except (CheckpointError, OSError):
         return None
     return metadata if any(key.startswith("fastbp") for key in metadata) else None

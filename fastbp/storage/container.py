@@ -11,7 +11,7 @@ import math
 import os
 import struct
 from collections.abc import Iterable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,17 @@ MOST_NESTED = 400  # lists and objects within one another: 200 schedules, 130 re
 REMEDY = "use another copy of the file"
 
 
-def read(name: str) -> tuple[dict[str, str], dict[str, Array]]:
+class Entry(NamedTuple):
+    """What a header says of a tensor; start and end count bytes from the end of the header."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+def read(name: str, with_tensors: bool = True) -> tuple[dict[str, str], dict[str, Array]]:
     """Metadata and tensors of a file; CheckpointError if it is damaged, OSError if it cannot be opened."""
     with open_regular(name, CheckpointError) as file:
         size = os.fstat(file.fileno()).st_size
@@ -45,7 +55,8 @@ def read(name: str) -> tuple[dict[str, str], dict[str, Array]]:
             )
         try:
             header = parsed(file.read(length).decode())
-            return _metadata(header), _tensors(file, header, size - 8 - length)
+            metadata, entries = _metadata(header), _entries(header, size - 8 - length)
+            return metadata, _tensors(file, entries, size - 8 - length) if with_tensors else {}
         except CheckpointError as error:
             raise CheckpointError(f"{name} is not a fastbp model: {error}; {REMEDY}") from error
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
@@ -91,20 +102,23 @@ def _metadata(header: dict[str, Any]) -> dict[str, str]:
     return metadata
 
 
-def _tensors(file: BinaryIO, header: dict[str, Any], n_bytes: int) -> dict[str, Array]:
+def _entries(header: dict[str, Any], n_bytes: int) -> list[Entry]:
     """Every tensor of the header; together they are all the bytes of the file, without gaps or overlaps."""
-    entries = [(name, *_entry(name, value)) for name, value in header.items()]
+    entries = [_entry(name, value) for name, value in header.items()]
     place = 0
-    for name, dtype, shape, start, end in sorted(entries, key=lambda entry: entry[3:]):
-        if start != place or end - start != math.prod(shape) * dtype.itemsize:
-            raise ValueError(f"the tensor {name[:50]!r} of shape {str(shape)[:50]} has the bytes {start} to {end}")
-        place = end
+    for entry in sorted(entries, key=lambda entry: (entry.start, entry.end)):
+        if entry.start != place or entry.end - entry.start != math.prod(entry.shape) * entry.dtype.itemsize:
+            raise ValueError(
+                f"the tensor {entry.name[:50]!r} of shape {str(entry.shape)[:50]} has the bytes "
+                f"{entry.start} to {entry.end}"
+            )
+        place = entry.end
     if place != n_bytes:
         raise ValueError(f"its tensors have {place} bytes, but the file has {n_bytes}")
-    return {name: _array(file, dtype, shape, start - n_bytes) for name, dtype, shape, start, _ in entries}
+    return entries
 
 
-def _entry(name: str, value: dict[str, Any]) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
+def _entry(name: str, value: dict[str, Any]) -> Entry:
     if value.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"the tensor {name[:50]!r} has no dtype, shape and data_offsets, or more than these")
     start, end = map(int, value["data_offsets"])
@@ -113,7 +127,11 @@ def _entry(name: str, value: dict[str, Any]) -> tuple[np.dtype[Any], tuple[int, 
         raise ValueError(f"the tensor {name[:50]!r} has sizes or offsets that are none")
     if value["dtype"] not in DTYPES:
         raise CheckpointError(f"it holds tensors of type {str(value['dtype'])[:20]}")
-    return DTYPES[value["dtype"]], tuple(value["shape"]), start, end
+    return Entry(name, DTYPES[value["dtype"]], tuple(value["shape"]), start, end)
+
+
+def _tensors(file: BinaryIO, entries: list[Entry], n_bytes: int) -> dict[str, Array]:
+    return {entry.name: _array(file, entry.dtype, entry.shape, entry.start - n_bytes) for entry in entries}
 
 
 def _array(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...], before_end: int) -> Array:

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import fastbp
 from fastbp.cli.commands import main
@@ -73,6 +74,11 @@ def test_other_files_are_never_replaced_by_a_model(folder, capsys):
         assert train("sales.2023.csv", "-o", name) == 2
         assert f"cannot write {name}" in capsys.readouterr().err
         assert (folder / name).read_bytes() == before
+    safetensors.numpy.save_file({"a": np.zeros(3)}, "notes.txt", {"of": "another program"})
+    assert train("sales.2023.csv", "-o", "notes.txt") == 2
+    fastbp.Sequential([fastbp.Dense(1)], input_size=2).save("cut")
+    os.truncate("cut", os.path.getsize("cut") - 1)
+    assert train("sales.2023.csv", "-o", "cut") == 2
     (folder / "empty").touch()  # as mktemp makes it
     assert train("sales.2023.csv", "-o", "empty") == 0
 
