@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import struct
 from collections.abc import Iterable
 from typing import Any, BinaryIO, NamedTuple
@@ -29,6 +30,9 @@ LARGEST_HEADER = 1 << 24  # bytes; of 100,000 tensors
 MOST_BRACKETS = 1 << 20  # lists and objects of a JSON text, which take 100 bytes each and more once they are read
 MOST_NESTED = 400  # lists and objects within one another: 200 schedules, 130 residual blocks
 REMEDY = "use another copy of the file"
+_TOO_DEEP = f"lists and objects may be nested {MOST_NESTED} deep, got more: nest fewer layers or schedules"
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"|[][{}]', re.DOTALL)
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 class Entry(NamedTuple):
@@ -64,11 +68,25 @@ def read(name: str, with_tensors: bool = True) -> tuple[dict[str, str], dict[str
 
 
 def parsed(text: str, most_brackets: int = MOST_BRACKETS) -> Any:
-    """A JSON value; ValueError for doubled keys, and for more lists and objects than any file of fastbp has."""
+    """A JSON value; ValueError for doubled keys, and for more or deeper lists and objects than any file of fastbp has.
+
+    Before they are made: Python 3.14 makes tens of thousands within one another where earlier ones stop at a thousand.
+    """
     n_brackets = text.count("[") + text.count("{")
     if n_brackets > most_brackets:
         raise ValueError(f"it has {n_brackets} lists and objects, more than the {most_brackets} allowed")
+    if n_brackets > MOST_NESTED and _depth(text) > MOST_NESTED + 1:  # the innermost may be empty
+        raise ValueError(_TOO_DEEP)
     return json.loads(text, object_pairs_hook=_object)
+
+
+def _depth(text: str) -> int:
+    """How deep the lists and objects of a JSON text are nested."""
+    depth = deepest = 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        depth += _STEPS.get(match[0], 0)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def check_depth(value: Any) -> None:
@@ -77,9 +95,7 @@ def check_depth(value: Any) -> None:
     while level := [child for item in level for child in _children(item)]:
         depth += 1
         if depth > MOST_NESTED:
-            raise ValueError(
-                f"lists and objects may be nested {MOST_NESTED} deep, got more: nest fewer layers or schedules"
-            )
+            raise ValueError(_TOO_DEEP)
 
 
 def _children(item: Any) -> Iterable[Any]:

@@ -218,6 +218,16 @@ except MemoryError:
 """
 
 
+def test_only_brackets_outside_of_strings_are_nested():
+    deep = container.MOST_NESTED + 1
+    text = "[" * deep + "]" * deep
+    assert container.parsed(text) == json.loads(text)
+    with pytest.raises(ValueError, match=r"may be nested 400 deep, got more"):
+        container.parsed(f"[{text}]")
+    for value in ("[" * 5000, '\\"' * 9 + "{" * 5000, {"[" * 500 + '"': ["{[" * 500] * 9}):
+        assert container.parsed(json.dumps(value)) == value
+
+
 def test_no_memory_is_a_memory_error(path, tmp_path):
     Sequential([Dense(3000)], input_size=3000).save(tmp_path / "big")
     command = [sys.executable, "-c", SHORT, tmp_path / "big", path]
