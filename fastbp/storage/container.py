@@ -75,18 +75,18 @@ def parsed(text: str, most_brackets: int = MOST_BRACKETS) -> Any:
     n_brackets = text.count("[") + text.count("{")
     if n_brackets > most_brackets:
         raise ValueError(f"it has {n_brackets} lists and objects, more than the {most_brackets} allowed")
-    if n_brackets > MOST_NESTED and _depth(text) > MOST_NESTED + 1:  # the innermost may be empty
-        raise ValueError(_TOO_DEEP)
+    if n_brackets > MOST_NESTED:
+        _check_text(text)
     return json.loads(text, object_pairs_hook=_object)
 
 
-def _depth(text: str) -> int:
-    """How deep the lists and objects of a JSON text are nested."""
-    depth = deepest = 0
+def _check_text(text: str) -> None:
+    """check_depth of a JSON text, up to the first that is too deep; the innermost may be empty, so one more passes."""
+    depth = 0
     for match in _STRING_OR_BRACKET.finditer(text):
         depth += _STEPS.get(match[0], 0)
-        deepest = max(deepest, depth)
-    return deepest
+        if depth > MOST_NESTED + 1:
+            raise ValueError(_TOO_DEEP)
 
 
 def check_depth(value: Any) -> None:
