@@ -187,6 +187,13 @@ class Engine:
         """One array at a time, so that they need not all be held at once: for an engine that nobody uses yet."""
         self.parameters.write_weights(weights)
 
+    def write_states(self, states: Sequence[Sequence[Array]]) -> None:
+        """In place, as write_weights, after it."""
+        n_states = len(states) - self._update_spec.n_states
+        if n_states != self.n_states:
+            self.reset_state(n_states)
+        self.parameters.write_states(states)
+
     @property
     def n_states(self) -> int:
         return self.parameters.n_states

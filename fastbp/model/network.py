@@ -186,12 +186,14 @@ class Network:
             engine = make_engine(snapshot.input_size, blocks, snapshot.dtype.name, snapshot.seed)
             if snapshot.arguments is not None:
                 engine = configured(engine, snapshot.arguments)
-            else:
-                engine.write_weights(snapshot.weights)
+            engine.write_weights(snapshot.weights)  # in place: `restore` would need the memory twice
+            if snapshot.arguments is not None:
+                engine.write_states(snapshot.states)
             engine.steps_trained = snapshot.steps_trained
             model._adopt(engine, blocks)
-            if model._trainer is not None:
-                model.restore(snapshot)
+            if (trainer := model._trainer) is not None:
+                trainer.step, trainer.epoch = snapshot.step, snapshot.epoch
+                trainer.rates = Rates(trainer.optimizer, snapshot.learning_rate)
         return model
 
     def name_features(self, names: tuple[str, ...] | None) -> None:
