@@ -129,7 +129,7 @@ def build_fitted():
 
 
 def test_the_model_of_an_estimator_has_its_names():
-    estimator = MLPRegressor(hidden_layer_sizes=(4,), solver="lbfgs", max_iter=50).fit(FRAME, Y)
+    estimator = MLPRegressor(hidden_layer_sizes=(4,), solver="lbfgs", max_iter=1000, random_state=0).fit(FRAME, Y)
     assert estimator.model_.feature_names == ("size", "age", "price")
     with pytest.raises(ValueError, match="another order"):
         estimator.model_.predict(FRAME[NAMES[::-1]])
