@@ -141,7 +141,8 @@ def parts_of(days: Any, parts: Sequence[str]) -> dict[str, Any]:
     whole = np.floor(days)
     dates = whole.astype(np.int64).astype("M8[D]")
     years = dates.astype("M8[Y]")
-    first, length = years.astype("M8[D]").astype(np.int64), ((years + 1).astype("M8[D]") - years.astype("M8[D]"))
+    next_years = years + np.timedelta64(1, "Y")
+    first, length = years.astype("M8[D]").astype(np.int64), next_years.astype("M8[D]") - years.astype("M8[D]")
     found = {
         "days": days,
         "year": years.astype(np.int64) + 1970.0,

@@ -107,7 +107,7 @@ def _settled(table: Columns, place: int, values: Any, missing: Collection[str]) 
 
 
 def _as_dates(days: Array) -> Array:
-    result = np.full(len(days), np.datetime64("NaT"), "M8[us]")
+    result = np.full(len(days), np.datetime64("NaT", "us"), "M8[us]")
     known = ~np.isnan(days)
     result[known] = np.round(days[known] * 86_400_000_000).astype(np.int64).astype("M8[us]")
     return result

@@ -81,8 +81,8 @@ def test_what_is_a_number(value, number) -> None:
         (("007",), "007"), (("+1",), "+1"), (("3_5",), "3_5"), (("00",), "00"), (("-01",), "-01"), (("1e5",), "1e5"),
         (("1e+999",), "1e+999"), (("0x10",), "0x10"), (("T",), "T"), (("yes",), "yes"), (("-",), "-"), ((".",), "."),
         (("1,5",), "1,5"), (("\u0661",), "\u0661"), ((" Straße ",), "Straße"),
-        ((None, math.nan, np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT"), Decimal("NaN"), "", " ", "?", "NA",
-          "n/a", "NaN", "null", "None", "#N/A", "<NA>", "-nan"), None),
+        ((None, math.nan, np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT", "s"), Decimal("NaN"), "", " ", "?",
+          "NA", "n/a", "NaN", "null", "None", "#N/A", "<NA>", "-nan"), None),
     ],
 )  # fmt: skip
 def test_the_one_spelling(values, text) -> None:
