@@ -1,6 +1,7 @@
 """Promises that no other test keeps: sizes at the limits, memory, many threads, every way to start a process."""
 
 import ast
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -232,8 +233,12 @@ def test_ctrl_c_during_the_first_compilation(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", code], preexec_fn=hear_ctrl_c, **options)
     assert process.stdout.readline() == "ready\n"
     time.sleep(1.5)  # into the compilation
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out = err = ""
+    for wait in (60, 60, 120):  # Python loses one that comes while it runs a destructor
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            out, err = process.communicate(timeout=wait)
+            break
     assert "fitted" not in out
     assert "KeyboardInterrupt" in err
     again = subprocess.run([sys.executable, "-c", code], check=True, **options)
