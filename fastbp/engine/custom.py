@@ -36,9 +36,10 @@ def activation_code(index: int) -> int:
     return _slot(index) - FIRST_ACTIVATE
 
 
-def table(dtype: str, activations: Sequence[ScalarFunctions], loss: ScalarFunctions | None) -> np.ndarray:
+def table(dtype: str, activations: Sequence[ScalarFunctions], loss: ScalarFunctions | None,
+          bfloat16: bool = False) -> np.ndarray:
     """The table of microkernels with these behind; compiles what was not compiled before."""
-    known = entries.addresses(dtype)
+    known = entries.addresses_with_bfloat16() if bfloat16 else entries.addresses(dtype)
     if not activations and loss is None:
         return known
     words = np.zeros(_slot(len(activations)) + D, np.int64 if jit.JIT else object)

@@ -17,6 +17,7 @@ import numpy as np
 from fastbp.data.csr import SparseRows
 from fastbp.engine import custom, muon, plan
 from fastbp.engine.arguments import changed
+from fastbp.engine.bfloat16 import operands, precision
 from fastbp.engine.memory import EMPTY, aligned, first_rows
 from fastbp.engine.network import Network
 from fastbp.engine.parameters import Parameters
@@ -52,8 +53,9 @@ class Engine:
     """Parameters, optimizer states and the plans of one network; float32 or float64."""
 
     def __init__(self, input_size: int, layers: Sequence[LayerSpec], *, dtype: str = "float32",
-                 key: tuple[int, int] = (0, 0)):
+                 key: tuple[int, int] = (0, 0), compute: str = "float32"):
         self.dtype, self.key = np.dtype(dtype), key
+        self.compute = precision.resolve(compute, self.dtype.name)
         self.input_size, self.output_size = input_size, layers[-1].units
         self.specs = list(layers)
         self.lanes = LINE // self.dtype.itemsize
@@ -163,12 +165,28 @@ class Engine:
     def _space(self, network: Network, batch: int, workers: int, training: bool) -> Workspace:
         self.warm_up()
         loss = self.loss if isinstance(self.loss, ScalarFunctions) else None
-        table = custom.table(self.dtype.name, self._own, loss)
-        return Workspace(network, batch, self.dtype, workers, training, table, self.loss_parameters)
+        table = custom.table(self.dtype.name, self._own, loss, self._rounds)
+        return Workspace(network, batch, self.dtype, workers, training, table, self.loss_parameters, self.compute)
+
+    @property
+    def _rounds(self) -> bool:
+        """Whether operands of products are bfloat16."""
+        return self.compute != "float32"
+
+    def _run(self, space: Workspace, mode: str, numbers: dict[str, int], parameters: Parameters,
+             **arrays: Array) -> None:
+        """A call with these parameters, whose kernels are rounded first where they have changed since the last one."""
+        if not self._rounds:
+            space.run(mode, numbers, P=parameters.values, **arrays)
+            return
+        version, words = parameters.version, operands.kernel_layout(self._layers)[1]
+        V = parameters.operands(words * (1 + (self.compute == "bfloat16x3")))
+        space.run(mode, {**numbers, "stale": parameters.stale()}, P=parameters.values, V=V, **arrays)
+        parameters.rounded(version)
 
     def warm_up(self) -> None:
         """Compile, or load from the cache, what a step runs, which the first step would else do."""
-        warm_up.ready(self.dtype.name, THREADS.parallel())
+        warm_up.ready(self.dtype.name, THREADS.parallel(), self._rounds)
 
     @property
     def n_parameters(self) -> int:
@@ -255,11 +273,11 @@ class Engine:
         network.update_spec[columns.AVERAGE] = (1 + self.n_states) * self.parameters.stride
         self._random[2], space.sync[parallel.STEPS] = self.steps_trained, 0
         try:
-            space.run("train", {
+            self._run(space, "train", {
                 "n_steps": steps, "loss": self._loss_code(), "backward": 1, "fused": not network.treated,
                 "train": 1, "rule": self._rule_code(scalars), "ahead": (1 + self.n_states) * large,
                 "stride": self.parameters.stride, "first_step": self.steps_since_compile,
-            }, P=self.parameters.values, G=self.parameters.copy_at(-1) if network.treated else EMPTY,
+            }, self.parameters, G=self.parameters.copy_at(-1) if network.treated else EMPTY,
                 order=order, bounds=bounds, scalars=scalars, losses=losses, totals=totals, random=self._random,
                 **self._inputs(X), weight=EMPTY if sample_weight is None else sample_weight,
                 outputs=EMPTY if outputs is None else outputs, **self._labels(y))
@@ -286,10 +304,10 @@ class Engine:
             rows = order[start:end]
             weight = None if sample_weight is None else sample_weight[rows]
             # a step is made in the spare buffer, which then changes places with the other
-            np.copyto(spare.values, self.parameters.values)
+            spare.copy_from(self.parameters)
             self._random[2] = self.steps_trained
             space.point("update_spec", NOT_TREATED)
-            loss = self._one_pass(space, "gradients", X[rows], y[rows], weight, spare.values,
+            loss = self._one_pass(space, "gradients", X[rows], y[rows], weight, spare,
                                   EMPTY if outputs is None else outputs[start:end], backward=1, G=gradient, train=1,
                                   of=(X, y))
             if not np.isfinite(loss):
@@ -330,7 +348,7 @@ class Engine:
             space = self._space(network, batch, workers, training=True)
         self._random[2] = self.steps_trained
         space.point("update_spec", NOT_TREATED)
-        loss = self._one_pass(space, "gradients", X, y, sample_weight, self.parameters.values, EMPTY, backward=1,
+        loss = self._one_pass(space, "gradients", X, y, sample_weight, self.parameters, EMPTY, backward=1,
                               G=gradient)
         if space.M.nbytes <= WORTH_KEEPING:  # quasi-Newton methods ask again and again
             self._gradient_space = space
@@ -344,7 +362,7 @@ class Engine:
             chunk = slice(start, start + CHUNK)
             w = None if sample_weight is None else sample_weight[chunk]
             space = self._borrow(len(X[chunk]), n_threads, isinstance(X, SparseRows))
-            loss = self._one_pass(space, "evaluate", X[chunk], y[chunk], w, self.parameters.values,
+            loss = self._one_pass(space, "evaluate", X[chunk], y[chunk], w, self.parameters,
                                   EMPTY if outputs is None else outputs[chunk], backward=0, G=EMPTY, of=(X, y))
             self._idle.append(space)
             share = float(len(X[chunk]) if w is None else w.sum(dtype=np.float64))
@@ -357,8 +375,8 @@ class Engine:
         chunk = min(n, CHUNK)
         space = self._borrow(chunk, n_threads, isinstance(X, SparseRows))
         bounds = np.append(np.arange(0, n, chunk), n) if n > chunk else space.whole(n)
-        space.run("predict", {"n_steps": len(bounds) - 1, "train": 0},
-                  P=self.parameters.values, order=first_rows(n), bounds=bounds, outputs=out, **self._inputs(X))
+        self._run(space, "predict", {"n_steps": len(bounds) - 1, "train": 0}, self.parameters, order=first_rows(n),
+                  bounds=bounds, outputs=out, **self._inputs(X))
         if space.outside():
             raise changed(X, None, self.specs, self.output_size)
         self._idle.append(space)
@@ -374,7 +392,7 @@ class Engine:
             space = self._space(network, batch, workers, training=False)
         return space
 
-    def _one_pass(self, space: Workspace, mode: str, X: Rows, y: Array, sample_weight: Array | None, P: Array,
+    def _one_pass(self, space: Workspace, mode: str, X: Rows, y: Array, sample_weight: Array | None, P: Parameters,
                   outputs: Array, backward: int, G: Array, train: int = 0,
                   of: tuple[Rows, Array] | None = None) -> float:
         """The loss of these rows with the parameters P; of: the X and y that they are part of, for errors."""
@@ -382,7 +400,7 @@ class Engine:
         totals = EMPTY if sample_weight is None else np.array([sample_weight.sum(dtype=np.float64)])
         numbers = {"n_steps": 1, "loss": self._loss_code(), "backward": backward, "fused": 0, "train": train,
                    "rule": 0}
-        space.run(mode, numbers, P=P, G=G, random=self._random,
+        self._run(space, mode, numbers, P, G=G, random=self._random,
                   **self._inputs(X), order=first_rows(len(X)), bounds=space.whole(len(X)), losses=losses,
                   totals=totals, outputs=outputs, weight=EMPTY if sample_weight is None else sample_weight,
                   **self._labels(y))

@@ -24,6 +24,22 @@ class Parameters:
         self.values = aligned(self.stride, dtype)
         self.n_states = 0
         self._written = False
+        self.version = 0  # of the weights: how often they were written from outside compiled code
+        self._operands, self._rounded = np.zeros(0, np.uint16), -1
+
+    def operands(self, words: int) -> Array:
+        """Room for the kernels as operands of bfloat16."""
+        if len(self._operands) != words:
+            self._operands, self._rounded = aligned(words, np.uint16), -1
+        return self._operands
+
+    def stale(self) -> bool:
+        """Whether the kernels were written since they became operands."""
+        return self._rounded != self.version
+
+    def rounded(self, version: int) -> None:
+        """Compiled code has seen to the operands of this version."""
+        self._rounded = version
 
     def copy_at(self, index: int) -> Array:
         """The weights (0), a state (1, 2, ...) or the gradient (-1)."""
@@ -65,6 +81,7 @@ class Parameters:
 
     def write(self, values: Array, arrays: Iterable[Array], columns: int = 4) -> None:
         """The inverse of `read`."""
+        self.version += 1
         rest = iter(arrays)
         for node, offset, pitch in self.arrays():
             if node.dense:
@@ -87,6 +104,7 @@ class Parameters:
         values = self.copy_at(0).copy()
         self.write(values, weights)
         self._written = True
+        self.version += 1
         np.copyto(self.copy_at(0), values)
 
     def write_states(self, states: Iterable[Iterable[Array]]) -> None:
@@ -100,7 +118,7 @@ class Parameters:
 
     def with_states(self, n_states: int, update_spec: UpdateSpec, unfused: bool) -> Parameters:
         """The same weights with states of 0, and an average that the first update sets; these stay as they are."""
-        other, size = copy.copy(self), self._size(n_states, update_spec, unfused)
+        other, size = self._other(), self._size(n_states, update_spec, unfused)
         other.n_states = n_states
         if size > self.stride or len(self.values) > self.stride:  # weights alone are shared: there is nothing to clear
             other.values = aligned(size, self.dtype)
@@ -108,12 +126,23 @@ class Parameters:
                 other.copy_at(0)[:] = self.copy_at(0)
         return other
 
+    def _other(self) -> Parameters:
+        """The same, with operands of its own to come."""
+        other = copy.copy(self)
+        other._operands, other._rounded = np.zeros(0, np.uint16), -1
+        return other
+
     def copied(self) -> Parameters:
         """The same in a buffer of its own."""
-        other = copy.copy(self)
+        other = self._other()
         other.values = aligned(len(self.values), self.dtype)
         other.values[:] = self.values
         return other
+
+    def copy_from(self, other: Parameters) -> None:
+        """Everything, from a buffer of the same size."""
+        self.version += 1
+        np.copyto(self.values, other.values)
 
     def reserve_gradient(self, update_spec: UpdateSpec) -> None:
         """Room for gradients, where reset_states could not know of their need."""

@@ -37,6 +37,10 @@ from fastbp.kernels.schema.fields import (
     ROW,
     SCRATCH_LINES,
     SPARSE_PANELS,
+    TILES_CHUNK,
+    TILES_LINES,
+    TILES_PAIRS,
+    TILES_UNIT,
     WEIGHTS_PANELS,
     WRITTEN,
     Layer,
@@ -121,6 +125,8 @@ class Plan(NamedTuple):
     scratch: int  # offset of the first worker's scratch
     scratch_size: int
     values: int  # offset of VALUES numbers for each node: alpha, then its own
+    tiles: int = 0  # offset of the first worker's sums of products of bfloat16
+    tiles_size: int = 0
 
 
 VALUES = 4
@@ -138,10 +144,11 @@ class Arena:
 
 
 def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, training: bool, groups: int,
-         own_inputs: bool, sparse: bool) -> Plan:
+         own_inputs: bool, sparse: bool, bfloat16: bool = False) -> Plan:
     """The layout of a workspace for batches of up to `batch` rows.
 
-    own_inputs: every worker gathers for itself; sparse: the first layer reads sparse rows, which nobody gathers.
+    own_inputs: every worker gathers for itself; sparse: the first layer reads sparse rows, which nobody gathers;
+    bfloat16: units of work are those of products on such operands.
     """
     lanes = LINE // dtype.itemsize
     panels = ceil_div(batch, lanes)
@@ -157,6 +164,9 @@ def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, train
     if own_inputs:
         rows[0, Layer.OWN] = panels * inputs
     outputs = {INPUT: (room.take(panels * inputs + (workers - 1) * int(rows[0, Layer.OWN])), inputs)}
+    if bfloat16 and not sparse and all(node.dense for node in nodes if INPUT in (node.below, node.skip)):
+        rows[0, Layer.OWN] = inputs  # only rounded ones are read: a worker gathers every panel at the same place
+        outputs = {INPUT: (room.take(workers * inputs), 0)}
     for index, (row, node) in enumerate(zip(rows, nodes, strict=True)):
         pitch = pitch_of(node.outputs)
         row[[Layer.KIND, Layer.K, Layer.N]] = node.kind, node.inputs, node.outputs
@@ -187,7 +197,7 @@ def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, train
     sink, values = room.take(pitch_of(widest)), room.take(ceil_div(VALUES * len(rows), lanes) * lanes)
     for index, row in enumerate(rows):
         row[Layer.SINK], row[Layer.ALPHA] = sink, values + VALUES * index
-        _cut(row, panels, workers)
+        (_cut_for_tiles if bfloat16 else _cut)(row, panels, workers)
     blocks = SPARSE_PANELS * lanes * sparse
     for index, node in enumerate(nodes):
         if node.tables:
@@ -195,7 +205,11 @@ def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, train
             blocks = max(blocks, lines)
     scratch_size = (SCRATCH_LINES + ceil_div(widest, lanes) * lanes + blocks + GROUP_LINES * groups) * lanes
     scratch = room.take(workers * scratch_size)
-    return Plan(rows, room.end, scratch, scratch_size, values)
+    tiles = tiles_size = 0
+    if bfloat16:
+        tiles_size = TILES_LINES * lanes * (TILES_UNIT if _longest(nodes, panels) > TILES_CHUNK else TILES_PAIRS)
+        tiles = room.take(workers * tiles_size)
+    return Plan(rows, room.end, scratch, scratch_size, values, tiles, tiles_size)
 
 
 def passes_through(node: Node) -> bool:
@@ -297,6 +311,46 @@ def _cut(row: np.ndarray, panels: int, workers: int) -> None:
     if groups % workers and groups * ceil_div(lines, size) < few:
         size = max(8, ceil_div(ceil_div(lines, workers), 8) * 8)
     row[Layer.WEIGHTS_SIZE : Layer.WEIGHTS_SIZE + 3] = size, ceil_div(lines, size), groups
+
+
+def _cut_for_tiles(row: np.ndarray, panels: int, workers: int) -> None:
+    """Units for operands of bfloat16, of even sizes: half the second-level cache holds what their products read again.
+
+    The first operand streams by, so a unit takes as much of it as the number of workers allows.
+    """
+    few = 4 * workers if workers > 1 else 1
+
+    def product(place: int, total: int, contraction: int) -> None:
+        depth = ceil_div(contraction, 32)
+        share = min(multiple(panels, 2), max(2, L2_BYTES // 2 // (min(depth, TILES_CHUNK) * 1024) // 2 * 2))
+        share = multiple(ceil_div(panels, ceil_div(panels, share)), 2)
+        size = min(total, multiple(ceil_div(total, ceil_div(few, ceil_div(panels, share))), 2))
+        if depth > TILES_CHUNK:
+            size = min(size, 2 * (TILES_UNIT // (share // 2)))
+        row[place : place + 3] = size, ceil_div(total, size), share
+
+    product(Layer.FORWARD_SIZE, int(row[Layer.PANELS]), int(row[Layer.K]))
+    product(Layer.BACKWARD_SIZE, int(row[Layer.BLOCKS]), int(row[Layer.N]))
+    lines, outputs = int(row[Layer.K] + row[Layer.BIAS]), int(row[Layer.PANELS])
+    depth = ceil_div(panels, 2)
+    size = min(multiple(lines, 32), max(32, L2_BYTES // 2 // (min(depth, TILES_CHUNK) * 64) // 32 * 32))
+    size = multiple(ceil_div(lines, ceil_div(lines - 1, size)), 32)
+    few = workers if depth > TILES_CHUNK else few
+    groups = min(ceil_div(outputs, 2), ceil_div(few, ceil_div(lines, size)))
+    most = multiple(ceil_div(outputs, groups), 2)
+    if depth > TILES_CHUNK:
+        most = min(most, max(2, 2 * (TILES_UNIT // (size // 32))))
+    row[Layer.WEIGHTS_OUTPUTS] = most
+    row[Layer.WEIGHTS_SIZE : Layer.WEIGHTS_SIZE + 3] = size, ceil_div(lines, size), ceil_div(outputs, most)
+
+
+def _longest(nodes: Sequence[Node], panels: int) -> int:
+    """Blocks of the longest contraction."""
+    return max(ceil_div(max(panels * 16, *(max(node.inputs, node.outputs) for node in nodes)), 32), 1)
+
+
+def multiple(n: int, of: int) -> int:
+    return ceil_div(n, of) * of
 
 
 def _even(total: int, most: int) -> int:

@@ -63,16 +63,18 @@ def gathers_alone(layers: Sequence[Node], panels: int, lanes: int, workers: int)
 
 
 def program(layers: Sequence[Node], mode: str, panels: int, lanes: int, workers: int, *, penalties: bool = False,
-            treated: bool = False, lamb: bool = False, sparse: bool = False, reported: bool = False) -> np.ndarray:
+            treated: bool = False, lamb: bool = False, sparse: bool = False, reported: bool = False,
+            bfloat16: bool = False) -> np.ndarray:
     """The operations of one step: "train", "gradients", "evaluate" or "predict".
 
     penalties: the loss includes those of the weights; treated: gradients go to their arena, and weights are updated
     when all of them are known; lamb: by a rule that needs norms of whole arrays; sparse: the first layer reads rows
-    where they are; reported: the loss includes the penalty whose gradient the weight decay is.
+    where they are; reported: the loss includes the penalty whose gradient the weight decay is; bfloat16: products take
+    such operands.
     """
-    if reported and len(layers) > 1 and plain(layers) and not (penalties or treated or sparse):
+    if reported and len(layers) > 1 and plain(layers) and not (penalties or treated or sparse or bfloat16):
         return _with_penalties(program(layers, mode, panels, lanes, workers))
-    if not plain(layers) or penalties or treated or sparse or reported:
+    if not plain(layers) or penalties or treated or sparse or reported or bfloat16:
         return _general(layers, mode, penalties or reported, treated, lamb, sparse)
     last, splits = len(layers) - 1, _splits(layers, panels, lanes, workers)
     start = EVERYONE if gathers_alone(layers, panels, lanes, workers) else BY_BATCH

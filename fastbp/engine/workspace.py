@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastbp.engine import plan, program
+from fastbp.engine.bfloat16 import operands
 from fastbp.engine.memory import EMPTY, address, aligned
 from fastbp.engine.network import Network
 from fastbp.engine.threads import THREADS
@@ -27,19 +28,22 @@ DROPOUT, LAYER_NORM = map(field.code_of, ("dropout", "layer_norm"))
 # Bytes from which an array of a call is let go when the call ends.
 WORTH_RELEASING = 1 << 16
 NO_RULE = np.zeros((1, 8))  # scalars where nothing is updated
+EMPTY_WORDS, EMPTY_LINES = np.zeros(0, np.uint16), np.zeros(0, np.int64)
 
 
 class Workspace:
     """Activations, deltas and scratch for batches of one size, the context that points to them, and its programs."""
 
     def __init__(self, network: Network, batch: int, dtype: np.dtype, workers: int, training: bool,
-                 table: Array, loss_parameters: Sequence[float]):
+                 table: Array, loss_parameters: Sequence[float], compute: str = "float32"):
         lanes = LINE // dtype.itemsize
         n_panels, nodes = plan.ceil_div(batch, lanes), network.nodes
-        options = network.options(training)
+        options, bfloat16 = network.options(training), compute != "float32"
+        if bfloat16:
+            options["bfloat16"] = True
         alone = not options.keys() - {"reported"} and program.gathers_alone(nodes, n_panels, lanes, workers)
         self.plan = plan.make(nodes, batch, dtype, workers, training, len(network.settings), alone,
-                              network.sparse)
+                              network.sparse, bfloat16)
         self.batch, self.workers, self.dtype = batch, workers, dtype
         self._dtype_name = str(self.dtype.name)  # NumPy takes 2 µs to find it
         self.M = aligned(self.plan.workspace, dtype)
@@ -60,16 +64,20 @@ class Workspace:
             "n_workers": workers, "spins": parallel.SPINS if workers <= usable_cores() else 0,
             "run_node": THREADS.address("node", dtype.name), "run_update": THREADS.address("update", dtype.name),
         })
+        self.H, self.saved = EMPTY_WORDS, EMPTY_LINES
+        if bfloat16:
+            self._add_operands(n_panels, training, compute)
         groups = self.plan.scratch_size - field.GROUP_LINES * len(network.settings) * lanes
         for me in range(workers):
             scratch = self.plan.scratch + me * self.plan.scratch_size
             own = self.context[context.SHARED + me * context.OWN :]
             own[: len(context.FIXED)] = (address(self.context), me, scratch, scratch + groups,
-                                         parallel.FLAGS + me * parallel.WORDS)
+                                         parallel.FLAGS + me * parallel.WORDS,
+                                         self.plan.tiles + me * self.plan.tiles_size)
         self._arrays: dict[str, Array] = {}
         self._bounds = np.zeros(2, np.int64)
         self.table = table
-        for name in ("sync", "M", "partials", "table", "sums"):
+        for name in ("sync", "M", "partials", "table", "sums", "H", "saved"):
             self.point(name, getattr(self, name))
         self.point_layers(self.plan.layers)
         for name in ("pieces", "settings", "update_spec"):
@@ -77,6 +85,23 @@ class Workspace:
         for name in context.ARRAYS:
             if name not in self._arrays:
                 self.point(name, NO_RULE if name == "scalars" else EMPTY)
+
+    def _add_operands(self, panels: int, training: bool, compute: str) -> None:
+        """Room for activations and deltas as operands of bfloat16; of "bfloat16x3" twice, with what rounding leaves."""
+        network = self.network
+        words, ones = operands.place(self.plan.layers, network.nodes, panels, training, network.sparse)
+        split, kernels = compute == "bfloat16x3", operands.kernel_layout(network.nodes)[1]
+        self.H = aligned(words * (1 + split), np.uint16)
+        for start, pitch, n in ones:
+            for at in range(start, start + n * pitch, pitch):
+                self.H[at : at + operands.LINE] = operands.ONE
+        self.saved = aligned(parallel.WORDS * self.workers, np.int64)
+        self.set_numbers({
+            "bfloat16": 1, "run_products": THREADS.address("products", self._dtype_name),
+            "operands_low": words if split else 0, "kernels_low": kernels if split else 0,
+            "streams_operands": self.H.nbytes > operands.MOST_CACHED,
+            "streams_kernels": 2 * kernels * (1 + split) > operands.MOST_CACHED,
+        })
 
     def _write_values(self, nodes: Sequence[plan.Node]) -> None:
         for index, node in enumerate(nodes):

@@ -16,6 +16,7 @@ from fastbp.isa.twins.losses import (
     QUANTILE,
 )
 from fastbp.isa.twins.optimizers import LIMIT, MOST_STATES, N_SCALARS, RULE_CODES, UPDATE_RULES
+from fastbp.isa.twins.rounding import HALVES, NEITHER, PADDED, STREAMED, WHOLE
 from fastbp.isa.twins.tile import (
     ACCUMULATE,
     AHEAD_LINES,
@@ -48,18 +49,23 @@ __all__ = [
     "FAMILIES",
     "FUSED_WITH_SIGMOID",
     "GAUSSIAN_NLL",
+    "HALVES",
     "IDENTITY",
     "KEEP",
     "KEEPS_SLOPES",
     "LIMIT",
     "LOSSES",
     "MOST_STATES",
+    "NEITHER",
     "N_SCALARS",
+    "PADDED",
     "QUANTILE",
     "ROUNDS",
     "RULE_CODES",
     "SIGMOID",
     "SOFTMAX",
+    "STREAMED",
     "UPDATE_RULES",
+    "WHOLE",
     "ZERO",
 ]

@@ -94,7 +94,23 @@ ROWS: dict[str, dict[str, str]] = {
     "peak": {
         "peak": "n lines X[x] C[c]",
     },
+    "products": {
+        "products": "rows columns depth A[a]:uint16 apitch astep B[b]:uint16 bpitch bstep alow blow C[c] cpitch start "
+                    "ahead[h]:uint16 hstep fetch",
+        "begin_tiles": "saved[s]:int64",
+        "end_tiles": "saved[s]:int64",
+        "tile_peak": "n A[a]:uint16 C[c]",
+    },
+    "rounding": {
+        "finish_outputs": "n columns count C[c] cpitch bias[o] biased post Z[z] zpitch keep P[p]:uint16 ppitch pairs "
+                          "R[r]:uint16 halves low",
+        "finish_deltas": "n columns count E[e] epitch K[k]:uint16 kpitch masked P[p]:uint16 ppitch pairs T[t]:uint16 "
+                         "halves low",
+        "round_kernel": "n columns W[w] wpitch F[f]:uint16 fpitch B[b]:uint16 bpitch halves low",
+    },
 }
+# Files whose microkernels work on operands of bfloat16: emitted into a module of their own, when first used.
+BFLOAT16 = ("products", "rounding")
 # What threads need is inlined where it is used; each returns an integer.
 THREADS = {
     "atomic_add": "array[offset]:int64 value",

@@ -13,10 +13,11 @@ from numba.extending import intrinsic
 
 from fastbp.isa.microkernels import SLOTS
 from fastbp.kernels.jit import callback, parallel
-from fastbp.kernels.microkernels import PORTABLE, table_float32, table_float64
+from fastbp.kernels.microkernels import PORTABLE, table_bfloat16, table_float32, table_float64
 from fastbp.kernels.notice import label
 from fastbp.kernels.passes.array_update import update_float32 as update_array_float32
 from fastbp.kernels.passes.array_update import update_float64 as update_array_float64
+from fastbp.kernels.passes.bfloat16 import run_products
 from fastbp.kernels.peak import repeat_float32, repeat_float64
 from fastbp.kernels.pieces import run_node, run_update
 from fastbp.kernels.schema.pointers import context_float32, context_float64
@@ -47,6 +48,10 @@ def update_float64(context, what, layer, unit):
     run_update(context_float64(context), what, unit)
 
 
+def products_float32(context, what, layer, unit):
+    run_products(context_float32(context), what, layer, unit)
+
+
 @intrinsic
 def call_worker(typing_context: Any, address: Any, context: Any) -> Any:
     def generate(_: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -66,16 +71,22 @@ def launch(address, contexts, stride, workers):
 # What each entry is made from, by element type, and its signature.
 FUNCTIONS: dict[str, dict[str, Any]] = {
     "microkernels": {"float32": table_float32, "float64": table_float64},
+    "bfloat16": {"float32": table_bfloat16},
     "worker": {"float32": worker_float32, "float64": worker_float64},
     "node": {"float32": node_float32, "float64": node_float64},
     "update": {"float32": update_float32, "float64": update_float64},
+    "products": {"float32": products_float32},
     "launcher": {"float32": launch, "float64": launch},  # one for both types
     "plain update": {"float32": update_array_float32, "float64": update_array_float64},
     "peak": {"float32": repeat_float32, "float64": repeat_float64},
 }
-ARGUMENTS = {"microkernels": 1, "worker": 1, "node": 4, "update": 4, "launcher": 4, "plain update": 1, "peak": 4}
+ARGUMENTS = {
+    "microkernels": 1, "bfloat16": 1, "worker": 1, "node": 4, "update": 4, "products": 4, "launcher": 4,
+    "plain update": 1, "peak": 4,
+}  # fmt: skip
 # What a network of one type needs.
 NEEDED = ("microkernels", "worker", "node", "update")
+NEEDED_FOR_BFLOAT16 = ("bfloat16", "products")
 
 
 @cache
@@ -94,4 +105,13 @@ def addresses(dtype: str) -> np.ndarray:
     words = np.zeros(len(SLOTS), np.int64)
     if not PORTABLE:
         entry("microkernels", dtype).ctypes(words.ctypes.data)
+    return words
+
+
+@cache
+def addresses_with_bfloat16() -> np.ndarray:
+    """The table for float32, with the microkernels on operands of bfloat16."""
+    words = addresses("float32").copy()
+    if not PORTABLE:
+        entry("bfloat16", "float32").ctypes(words.ctypes.data)
     return words

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba.core import types
 from numba.extending import intrinsic, register_jitable
 
 from fastbp import isa
 from fastbp.isa.codes import ELEMENTWISE, FAMILIES, LOSSES
 from fastbp.isa.emitters import threads
-from fastbp.isa.emitters.lines import signature as pointers
+from fastbp.isa.emitters.vocabulary.lines import signature as pointers
 from fastbp.isa.microkernels import SLOTS, fill, twin, twin_helpers
 from fastbp.kernels import jit
 from fastbp.kernels.schema.pointers import Pointer, as_arrays
@@ -163,26 +163,30 @@ update, slope = _microkernel("update"), _microkernel("slope")
 activate = _emitted("activate") if not PORTABLE else jit.kernel(_activate)
 loss = _emitted("loss") if not PORTABLE else jit.kernel(_loss)
 peak = _microkernel("peak")
+products, finish_outputs, finish_deltas, round_kernel, begin_tiles, end_tiles, tile_peak = (
+    _microkernel(name)
+    for name in ("products", "finish_outputs", "finish_deltas", "round_kernel", "begin_tiles", "end_tiles", "tile_peak")
+)  # fmt: skip
 atomic_add, atomic_load, atomic_store = _word("atomic_add"), _word("atomic_load"), _word("atomic_store")
 exchange_if, pause, yield_thread = _word("exchange_if"), _word("pause"), _word("yield_thread")
 flush_denormals, restore_denormals = _word("flush_denormals"), _word("restore_denormals")
 
 
-def _emit_all(bits: int) -> Any:
+def _emit_all(bits: int, bfloat16: bool = False) -> Any:
     """An intrinsic that emits every microkernel and writes their addresses to an int64 array."""
 
     def emit_all(typing_context: Any, addresses: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            fill(builder, bits, isa.table(), builder.inttoptr(values[0], ir.PointerType()))
+            fill(builder, bits, isa.table(), builder.inttoptr(values[0], ir.PointerType()), bfloat16)
             return context.get_dummy_value()
 
         return types.void(addresses), generate
 
-    emit_all.__name__ = f"emit_all_{bits}"
+    emit_all.__name__ = "emit_bfloat16" if bfloat16 else f"emit_all_{bits}"
     return intrinsic(emit_all)
 
 
-emit_all_32, emit_all_64 = _emit_all(32), _emit_all(64)
+emit_all_32, emit_all_64, emit_bfloat16 = _emit_all(32), _emit_all(64), _emit_all(32, bfloat16=True)
 
 
 def table_float32(address: int) -> None:
@@ -192,3 +196,12 @@ def table_float32(address: int) -> None:
 
 def table_float64(address: int) -> None:
     emit_all_64(address)
+
+
+if isa.table().bfloat16 == "tiles" and jit.JIT:
+    binding.initialize_native_asmparser()  # for instructions that LLVM has no plain name for
+
+
+def table_bfloat16(address: int) -> None:
+    """The addresses of those that work on operands of bfloat16, beside float32's."""
+    emit_bfloat16(address)

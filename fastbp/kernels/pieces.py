@@ -10,8 +10,10 @@ from numba.extending import intrinsic
 
 from fastbp.kernels import jit
 from fastbp.kernels.jit import inlined_part, part
+from fastbp.kernels.passes.bfloat16 import run_products
 from fastbp.kernels.passes.embedding import embed, table_weights
 from fastbp.kernels.passes.nodes import node_backward, node_forward, node_weights
+from fastbp.kernels.passes.operands import round_block, round_outputs, round_piece
 from fastbp.kernels.passes.sparse import run_sparse
 from fastbp.kernels.passes.updates import (
     apply_piece,
@@ -22,9 +24,12 @@ from fastbp.kernels.passes.updates import (
     prepare_piece,
     trust,
 )
+from fastbp.kernels.schema import fields as field
 from fastbp.kernels.schema import operations as op
 from fastbp.kernels.schema.pointers import address_of
 from fastbp.kernels.schema.pointers import worker_zero as _worker_zero
+
+BATCH_NORM = field.code_of("batch_norm")
 
 
 @part
@@ -33,17 +38,38 @@ def run_node(c, what, layer, unit):
     row = c.layers[layer]
     if row.IS_DENSE:
         run_sparse(c, row, what, unit)
+        if c.bfloat16 and what == op.FORWARD:
+            round_sparse(c, row, unit)
     elif what == op.FORWARD:
         if row.N_TABLES:
             embed(c, row, unit)
         else:
             node_forward(c, row, layer, unit)
+        if c.bfloat16:
+            round_node(c, row, unit)
     elif what == op.BACKWARD:
         node_backward(c, row, unit)
     elif row.N_TABLES:
         table_weights(c, row, unit)
     else:
         node_weights(c, row, unit)
+
+
+@part
+def round_node(c, row, unit):
+    """The operands of a node's outputs of which a unit was computed."""
+    if row.KIND == BATCH_NORM and c.backward:
+        round_block(c, row, unit)
+    else:
+        round_outputs(c, row, 0, row.N, unit, 1)
+
+
+@part
+def round_sparse(c, row, unit):
+    """The same of a dense layer on sparse rows."""
+    end = min((unit + 1) * field.SPARSE_PANELS, row.PANELS)
+    for p in range(unit * field.SPARSE_PANELS, end):
+        round_block(c, row, p)
 
 
 @part
@@ -62,8 +88,12 @@ def run_update(c, what, piece):
         measure_piece(c, piece)
     elif what == op.TRUST:
         trust(c, s)
-    else:
+    elif what == op.APPLY:
         apply_piece(c, piece)
+        if c.bfloat16:
+            round_piece(c, piece)
+    else:
+        round_piece(c, piece)
 
 
 @intrinsic
@@ -87,7 +117,12 @@ def _call_update(c, what, piece):
     call_at(c.run_update, address_of(c), what, 0, piece)
 
 
+def _call_products(c, what, layer, unit):
+    call_at(c.run_products, address_of(c), what, layer, unit)
+
+
 if jit.JIT:
-    call_node, call_update, worker_zero = inlined_part(_call_node), inlined_part(_call_update), _worker_zero
+    call_node, call_update = inlined_part(_call_node), inlined_part(_call_update)
+    call_products, worker_zero = inlined_part(_call_products), _worker_zero
 else:
-    call_node, call_update, worker_zero = run_node, run_update, lambda c: c
+    call_node, call_update, call_products, worker_zero = run_node, run_update, run_products, lambda c: c

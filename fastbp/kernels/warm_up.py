@@ -39,9 +39,10 @@ class Entry(NamedTuple):
     seconds: float
 
 
-def ready(dtype: str, parallel: bool) -> None:
+def ready(dtype: str, parallel: bool, bfloat16: bool = False) -> None:
     """Sees to it that all a network of a type needs is compiled."""
-    names = [(name, dtype) for name in (*entries.NEEDED, *(["launcher"] if parallel else []))]
+    products = entries.NEEDED_FOR_BFLOAT16 if bfloat16 else ()
+    names = [(name, dtype) for name in (*entries.NEEDED, *products, *(["launcher"] if parallel else []))]
     if jit.JIT and not _ready.issuperset(names):
         prepare(names)
 

@@ -10,7 +10,14 @@ from __future__ import annotations
 import math
 
 from fastbp.kernels.jit import inlined_part
-from fastbp.kernels.microkernels import atomic_store, exchange_if, flush_denormals, restore_denormals
+from fastbp.kernels.microkernels import (
+    atomic_store,
+    begin_tiles,
+    end_tiles,
+    exchange_if,
+    flush_denormals,
+    restore_denormals,
+)
 from fastbp.kernels.parallel import (
     ALONE,
     OUTSIDE,
@@ -27,7 +34,7 @@ from fastbp.kernels.parallel import (
 from fastbp.kernels.passes.dense import backward, forward, weights
 from fastbp.kernels.passes.loss_layer import gather_inputs, loss_and_deltas, predict
 from fastbp.kernels.passes.updates import ACCUMULATION, N_SUMS, PENALTY, clips, fold_groups, square_runs, start
-from fastbp.kernels.pieces import call_node, call_update, worker_zero
+from fastbp.kernels.pieces import call_node, call_products, call_update, worker_zero
 from fastbp.kernels.schema import fields as field
 from fastbp.kernels.schema import operations as op
 
@@ -91,7 +98,10 @@ def run_unit(c, row, what, layer, unit):
     elif what >= op.PENALTIES:
         call_update(c, what, unit)
     elif is_product(row, what):
-        run_product(c, row, what, unit)
+        if c.bfloat16:
+            call_products(c, what, layer, unit)
+        else:
+            run_product(c, row, what, unit)
     else:
         call_node(c, what, layer, unit)
 
@@ -257,11 +267,21 @@ def begin_step(c, step, every):
 
 
 @inlined_part
+def round_kernels(c):
+    """Every kernel's operands, before the first step that needs them."""
+    for i in range(c.me, c.n_pieces, c.workers):
+        call_update(c, op.ROUND, i)
+    barrier(c.sync, c.me, c.workers, c.spins)
+
+
+@inlined_part
 def run_slice(c):
     """All steps of a slice; how many were completed goes to sync."""
     every = int(c.update_spec[ACCUMULATION])  # steps that make an update
     if not c.fused:
         start(c)
+    if c.stale:
+        round_kernels(c)
     done = 0
     for step in range(c.n_steps):
         begin_step(c, step, every)
@@ -280,6 +300,10 @@ def work(c):
     if decision != UNDECIDED:
         own = worker_zero(c) if decision == ALONE else c
         own.workers = 1 if decision == ALONE else c.n_workers
+        if c.bfloat16:
+            begin_tiles(own.table, own.saved, WORDS * own.me)
         run_slice(own)
+        if c.bfloat16:
+            end_tiles(own.table, own.saved, WORDS * own.me)
     restore_denormals(control)
 

@@ -45,7 +45,8 @@ class Operand:
         raw = np.zeros(total * dtype.itemsize + 64, np.uint8)
         start = -raw.ctypes.data % 64
         self.array = raw[start : start + total * dtype.itemsize].view(dtype)
-        self.array[:] = np.nan if dtype.kind == "f" else -(10 ** (2 * dtype.itemsize - 1))
+        stray = {"f": np.nan, "i": -(10 ** (2 * dtype.itemsize - 1)), "u": 0x7FC1}  # the last: NaN as a bfloat16
+        self.array[:] = stray[dtype.kind]
         self.offset = GUARD * lanes + shift
         self.values = self.array[self.offset : self.offset + size]
         self.written = np.zeros(size, bool)

@@ -90,4 +90,4 @@ def test_only_emitters_import_a_compiler():
         names = {alias.name for node in imported for alias in node.names if isinstance(node, ast.Import)}
         names |= {node.module for node in imported if isinstance(node, ast.ImportFrom)}
         compilers = {name for name in names if name and name.split(".")[0] in ("llvmlite", "numba")}
-        assert not compilers or path.parent.name == "emitters", path
+        assert not compilers or "emitters" in path.parts, path

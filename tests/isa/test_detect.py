@@ -49,7 +49,7 @@ def test_an_unknown_name_is_an_error_that_lists_the_known(processor):
     processor("x86_64", ALL)
     with pytest.raises(ValueError) as error:
         detect.choose("sse9")
-    known = "FASTBP_ISA must be one of portable, avx2, avx512, neon; got 'sse9'."
+    known = "FASTBP_ISA must be one of portable, avx2, avx512, amx, neon; got 'sse9'."
     assert str(error.value) == f"{known} Unset it to choose by itself."
 
 

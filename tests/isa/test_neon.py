@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from llvmlite import ir
 
-from fastbp.isa.emitters.lines import PTR
+from fastbp.isa.emitters.vocabulary.lines import PTR
 from fastbp.isa.microkernels import SLOTS, fill
 from fastbp.isa.targets import neon
 

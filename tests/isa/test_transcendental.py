@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from fastbp.isa.emitters import transcendental
+from fastbp.isa.emitters.vocabulary import transcendental
 
 from .vectors import DTYPES, INF, NAN, WIDE, evaluate
 

@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from fastbp.isa.emitters.lines import Lines, loop
+from fastbp.isa.emitters.vocabulary.lines import Lines, loop
 
 DTYPES = {"float32": np.float32, "float64": np.float64}
 INF, NAN = math.inf, math.nan

@@ -463,7 +463,7 @@ def test_an_unknown_instruction_set_is_an_error_at_import(module: str) -> None:
     done = run_python("-c", f"import {module}", check=False, FASTBP_ISA="sse9")
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("ValueError: FASTBP_ISA must be one of portable, avx2, avx512, neon; got 'sse9'")
+    assert last.startswith("ValueError: FASTBP_ISA must be one of portable, avx2, avx512, amx, neon; got 'sse9'")
 
 
 @pytest.mark.parametrize("name", ["neon", "avx512"])

@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from fastbp.isa.emitters import transcendental
-from fastbp.isa.emitters.lines import Lines, at_line, define, loop
-from fastbp.isa.emitters.transcendental import horner, magnitude, product
+from fastbp.isa.emitters.vocabulary import transcendental
+from fastbp.isa.emitters.vocabulary.lines import Lines, at_line, define, loop
+from fastbp.isa.emitters.vocabulary.transcendental import horner, magnitude, product
 from fastbp.isa.twins.activations import (
     GELU_TANH_CUBIC,
     GELU_TANH_SLOPE,

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from fastbp.isa.emitters import transcendental
-from fastbp.isa.emitters.lines import I32, I64, Lines, at_line, define, loop
 from fastbp.isa.emitters.panels import index_at
-from fastbp.isa.emitters.transcendental import horner
+from fastbp.isa.emitters.vocabulary import transcendental
+from fastbp.isa.emitters.vocabulary.lines import I32, I64, Lines, at_line, define, loop
+from fastbp.isa.emitters.vocabulary.transcendental import horner
 from fastbp.isa.twins.dropout import ERFINV_CENTRE, ERFINV_TAIL, MULTIPLIERS, ROUNDS, SQRT_2, WEYL
 
 LOW = 0xFFFFFFFF

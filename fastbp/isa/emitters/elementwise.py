@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from fastbp.isa.emitters.lines import I64, Lines, at_line, define, loop
+from fastbp.isa.emitters.vocabulary.lines import I64, Lines, at_line, define, loop
 
 
 def zero(module: ir.Module, bits: int, table) -> ir.Function:

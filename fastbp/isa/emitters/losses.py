@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from fastbp.isa.emitters import transcendental
 from fastbp.isa.emitters.activations import logistic
-from fastbp.isa.emitters.lines import I64, Lines, at_line, define, loop
+from fastbp.isa.emitters.vocabulary import transcendental
+from fastbp.isa.emitters.vocabulary.lines import I64, Lines, at_line, define, loop
 from fastbp.isa.twins.losses import LN2, TINY
 
 

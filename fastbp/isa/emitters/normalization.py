@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from fastbp.isa.emitters.lines import I64, Lines, at_line, define, loop
 from fastbp.isa.emitters.panels import lane_mask
 from fastbp.isa.emitters.softmax import Sums
+from fastbp.isa.emitters.vocabulary.lines import I64, Lines, at_line, define, loop
 
 
 def over_lanes(x: Lines, v):

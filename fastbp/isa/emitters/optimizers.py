@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from llvmlite import ir
 
 from fastbp.isa.codes import LIMIT, UPDATE_RULES
-from fastbp.isa.emitters.lines import I64, Lines, declare, define, loop
+from fastbp.isa.emitters.vocabulary.lines import I64, Lines, declare, define, loop
 from fastbp.isa.twins.optimizers import TINY_32, TINY_64
 
 TINY = {32: TINY_32, 64: TINY_64}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from fastbp.isa.emitters.lines import I32, I64, PTR, Lines, declare, define, loop
+from fastbp.isa.emitters.vocabulary.lines import I32, I64, PTR, Lines, declare, define, loop
 
 
 def lane_mask(x: Lines, count):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from fastbp.isa.emitters.lines import I64, Lines, at_line, declare, define, loop
 from fastbp.isa.emitters.optimizers import averages
+from fastbp.isa.emitters.vocabulary.lines import I64, Lines, at_line, declare, define, loop
 
 DOUBLE = ir.DoubleType()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from fastbp.isa.emitters.lines import Lines, define, loop
+from fastbp.isa.emitters.vocabulary.lines import Lines, define, loop
 from fastbp.isa.targets.table import Table
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from fastbp.isa.emitters import transcendental
-from fastbp.isa.emitters.lines import I64, Lines, at_line, define, loop
+from fastbp.isa.emitters.vocabulary import transcendental
+from fastbp.isa.emitters.vocabulary.lines import I64, Lines, at_line, define, loop
 
 
 class Sums:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from fastbp.isa.emitters.lines import I32, I64, Lines, at_line, define, loop
 from fastbp.isa.emitters.optimizers import all_lanes, finite
+from fastbp.isa.emitters.vocabulary.lines import I32, I64, Lines, at_line, define, loop
 
 GROUP = 4  # panels whose sums are in registers at once: four chains of multiply-adds
 

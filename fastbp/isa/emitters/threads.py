@@ -9,7 +9,7 @@ import platform
 
 from llvmlite import ir
 
-from fastbp.isa.emitters.lines import I32, I64, declare
+from fastbp.isa.emitters.vocabulary.lines import I32, I64, declare
 from fastbp.isa.targets.table import ARM64, X86_64
 
 X86 = platform.machine().lower() in X86_64

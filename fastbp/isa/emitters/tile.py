@@ -26,7 +26,7 @@ from fastbp.isa.codes import (
     ROUNDS,
     ZERO,
 )
-from fastbp.isa.emitters.lines import I64, Lines, define, loop, merge, private, signature
+from fastbp.isa.emitters.vocabulary.lines import I64, Lines, define, loop, merge, private, signature
 
 
 def fence(b: ir.IRBuilder):

@@ -7,4 +7,4 @@ operands in the first-level cache it runs at the machine's peak; 12 x 2 and 6 x 
 from fastbp.isa.targets.table import X86_64, Table
 
 TABLE = Table(name="avx512", sums=24, columns=3, reciprocals=True, cpu="skylake-avx512", machines=X86_64,
-              features=("avx512f", "avx512dq", "avx512vl", "avx512bw"))  # fmt: skip
+              features=("avx512f", "avx512dq", "avx512vl", "avx512bw"), bfloat16="lines")  # fmt: skip

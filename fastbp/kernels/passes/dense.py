@@ -14,6 +14,7 @@ from fastbp import isa
 from fastbp.isa.codes import ACCUMULATE, ACTIVATIONS, AHEAD_LINES, APPLY_RELU, BIAS_ROWS, KEEP, ROUNDS, ZERO
 from fastbp.kernels.jit import inlined_part
 from fastbp.kernels.microkernels import across, activate, add, along, slope, transpose, update
+from fastbp.kernels.passes.operands import round_deltas
 from fastbp.kernels.schema import fields as field
 
 MOST_COLUMNS = isa.table().columns
@@ -130,7 +131,9 @@ def deltas(c, below, b, q, height):
     known = below.F if below.F >= 0 else below.Z
     if below.CODE != IDENTITY_CODE:
         slope(c.table, below.CODE, height, c.M, known + at, c.M, e, c.M, below.ALPHA)
-    if below.IS_DENSE:
+    if c.bfloat16 and below.IS_DENSE and not below.SPARSE:
+        round_deltas(c, below, b, q, 1, height, e, 0, 0)
+    elif below.IS_DENSE:
         dt = below.DT + b * below.TPITCH + q * L * L
         transpose(c.table, height, c.batch - q * L, c.M, e, c.M, dt)
 

@@ -7,6 +7,7 @@ from fastbp.kernels.jit import inlined_part, part
 from fastbp.kernels.microkernels import activate, gather, loss, scale, scatter, softmax, softmax_slope, zero
 from fastbp.kernels.parallel import OUTSIDE
 from fastbp.kernels.passes.dense import all_deltas, inputs_of
+from fastbp.kernels.passes.operands import round_inputs
 from fastbp.kernels.schema import fields as field
 from fastbp.kernels.schema.fields import GRADIENT_LINES
 
@@ -27,10 +28,12 @@ def gather_inputs(c, row, q):
     panel = inputs_of(c, row) + q * row.APITCH
     if c.n_starts:
         gather_sparse(c, K, panel, q)
-        return
-    gather(c.table, K, panel_rows(c, q), c.X, 0, K, c.order, c.first + q * L, c.M, panel)
-    for lane in range(L):
-        c.M[panel + K * L + lane] = 1  # the input of the bias
+    else:
+        gather(c.table, K, panel_rows(c, q), c.X, 0, K, c.order, c.first + q * L, c.M, panel)
+        for lane in range(L):
+            c.M[panel + K * L + lane] = 1  # the input of the bias
+    if c.bfloat16:
+        round_inputs(c, row, q, panel)
 
 
 @inlined_part

@@ -18,7 +18,7 @@ from fastbp.isa.codes import GAUSSIAN_NLL, QUANTILE, UPDATE_RULES
 from fastbp.isa.microkernels import SLOTS
 from fastbp.kernels import parallel
 from fastbp.kernels.schema import context, fields, operations
-from fastbp.kernels.schema.fields import Layer, Operation, Piece, Settings, Table
+from fastbp.kernels.schema.fields import TILES_LINES, TILES_PAIRS, Layer, Operation, Piece, Settings, Table
 
 Array = np.ndarray
 CHECK = os.environ.get("FASTBP_CHECK", "") == "1"
@@ -145,11 +145,14 @@ class Call:
         groups = fields.GROUP_LINES * len(a["settings"]) * self.L
         for me in range(self.n_workers):
             own = self.words[context.SHARED + me * context.OWN :][: len(context.FIXED)].tolist()
-            shared, number, scratch, group, flag = own
+            shared, number, scratch, group, flag, tiles = own
             holds(shared == self.words.__array_interface__["data"][0] and number == me, "the context of worker", me)
             inside(f"scratch of worker {me}", scratch, fields.SCRATCH_LINES * self.L, group)
             inside(f"groups of worker {me}", group, groups, len(a["M"]))
             inside(f"flag of worker {me}", flag, 1, len(a["sync"]))
+            if self.bfloat16:
+                inside(f"sums of worker {me}", tiles, TILES_LINES * TILES_PAIRS * self.L, len(a["M"]))
+                inside(f"configuration of worker {me}", parallel.WORDS * me, parallel.WORDS, len(a["saved"]))
 
     def panel(self, what: str, start: int, pitch: int, lines: int, count: int | None = None) -> None:
         """Panels of so many lines in the workspace."""

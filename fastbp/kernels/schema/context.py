@@ -47,14 +47,19 @@ ARRAYS: dict[str, Any] = {
     "outputs": "real",  # predictions by position in `order`; empty where none are wanted
     "starts": "int64",  # of sparse rows, where each begins in X and columns; empty for dense ones
     "columns": "int32",  # the features of the values in X
+    "H": "uint16",  # activations and deltas as operands of bfloat16, see `passes.bfloat16`; empty without
+    "V": "uint16",  # kernels as such operands
+    "saved": "int64",  # a line for each worker, see `begin_tiles`
 }
 # Numbers that hold for a call.
 NUMBERS = (
     "n_steps", "loss", "backward", "fused", "rule", "ahead", "stride", "n_workers", "spins", "train", "penalized",
     "lamb", "first_step", "run_node", "run_update",
+    "bfloat16", "run_products", "stale", "operands_low", "kernels_low",
+    "streams_operands", "streams_kernels",
 )  # fmt: skip
 # A worker's own: first what the host writes, then what changes from step to step.
-FIXED = ("shared", "me", "scratch", "groups", "flag")
+FIXED = ("shared", "me", "scratch", "groups", "flag", "tiles")
 CHANGING = ("workers", "step", "first", "batch", "panels", "accumulates", "updates", "first_update")
 WORDS = LINE // 8
 SHARED = -(-(2 * len(ARRAYS) + len(NUMBERS)) // WORDS) * WORDS

@@ -19,13 +19,20 @@ def length(kind: type) -> int:
 
 
 class Layer:
-    """Fields of a node's row; of each product's units, lines or panels in one, how many, and batch panels in one."""
+    """Fields of a node's row; of each product's units, lines or panels in one, how many, and batch panels in one.
+
+    Those from KEEPS on are of networks whose products take operands of bfloat16, see `passes.bfloat16`: whether the
+    outputs are wanted in float32 as well, then where operands lie and how far apart their panels.
+    """
 
     (KIND, K, N, BLOCKS, PANELS, IS_DENSE, BIAS, CODE, OUTPUT_CODE, ALPHA, W, WPITCH, A, APITCH, Z, ZPITCH, F, SINK, D,
      DPITCH, DT, TPITCH, OWN, BELOW, SKIP, B, BPITCH, SKIP_D, RAW, SEND_BELOW, SEND_SKIP, KNOWN, STATS, GRADS,
      THRESHOLD, KERNEL_RULE, BIAS_RULE, TRAINABLE, SPARSE, PIECE, TABLES, N_TABLES, FORWARD_SIZE, FORWARD_UNITS,
      FORWARD_SHARE, BACKWARD_SIZE, BACKWARD_UNITS, BACKWARD_SHARE, WEIGHTS_SIZE, WEIGHTS_UNITS,
-     WEIGHTS_SHARE, ARRAYS) = range(52)
+     WEIGHTS_SHARE, ARRAYS, WEIGHTS_OUTPUTS, KEEPS, OUT_PAIRS, OUT_PAIRS_PITCH, OUT_ROWS, OUT_ROWS_PITCH, IN_PAIRS,
+     IN_PAIRS_PITCH, IN_ROWS, IN_ROWS_PITCH, FED_PAIRS, FED_PAIRS_PITCH, FED_ROWS, FED_ROWS_PITCH, DELTA_PAIRS,
+     DELTA_PAIRS_PITCH, DELTA_TURNED, DELTA_TURNED_PITCH, KERNEL_ROWS, KERNEL_ROWS_PITCH, KERNEL_COLUMNS,
+     KERNEL_COLUMNS_PITCH) = range(74)
 
 
 class Table:
@@ -73,5 +80,9 @@ WEIGHTS_PANELS = 3
 GRADIENT_LINES, SCRATCH_LINES = 24, 24 + 8
 # Panels of outputs in a unit of a layer on sparse rows: as many as its microkernel has sums in registers.
 SPARSE_PANELS = 4
+# Sums of products of bfloat16: lines of a block of 2 x 2 tiles; blocks whose sums stay in the first-level cache; how
+# many blocks of a contraction are added up before it goes by in chunks, whose sums wait in the second; and blocks of a
+# unit then.
+TILES_LINES, TILES_PAIRS, TILES_CHUNK, TILES_UNIT = 64, 4, 32, 160
 # Of a group of arrays that are updated alike: the rule's scalars, and three more (see `arena`).
 GROUP_LINES = 4
