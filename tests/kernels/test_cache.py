@@ -318,7 +318,7 @@ llvmlite.binding.get_host_cpu_name = lambda: "x86-64-v3"
 """
 
 
-@pytest.mark.skipif(isa.NAME not in ("avx2", "avx512"), reason="plain loops are compiled for the host alone")
+@pytest.mark.skipif(isa.NAME not in ("avx2", "avx512", "amx"), reason="plain loops are compiled for the host alone")
 @pytest.mark.parametrize("name", [isa.NAME, None])
 def test_code_for_a_named_instruction_set_is_valid_on_any_processor_that_has_it(
     name: str | None, tmp_path: Path, private: Path
