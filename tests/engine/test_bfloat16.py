@@ -44,6 +44,7 @@ def trained(layers, compute, workers=1, rule="adam", batch=50):
 
 if offers:
 
+    @pytest.mark.jit
     @pytest.mark.parametrize("compute", BOUNDS)
     @pytest.mark.parametrize("name", NETWORKS)
     def test_training_is_close_to_that_of_float32(name, compute):
@@ -52,6 +53,7 @@ if offers:
         assert np.abs(losses - expected).max() <= BOUNDS[compute] * np.abs(expected).max()
         assert np.abs(outputs - probabilities).max() <= BOUNDS[compute]
 
+    @pytest.mark.jit
     def test_a_row_alone_is_predicted_with_the_same_bits():
         engine = Engine(37, NETWORKS["relu"], compute="bfloat16")
         rng = np.random.default_rng(4)

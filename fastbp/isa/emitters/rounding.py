@@ -153,9 +153,9 @@ def finish_outputs(module: ir.Module, bits: int, table) -> ir.Function:
         def line(i):
             """A unit's outputs, stored if wanted."""
             scalar = x.splat(x.load_scalar(bias, b.mul(i, biased)))
-            scalar = b.select(some, scalar, x.const(0.0))
             at = [b.add(b.mul(cpitch, I64(j)), at_line(x, i)) for j in range(columns)]
-            values = [x.maximum(floor, b.fadd(x.load(c, place), scalar)) for place in at]
+            sums = [x.load(c, place) for place in at]
+            values = [x.maximum(floor, b.select(some, b.fadd(s, scalar), s)) for s in sums]
             with b.if_then(b.icmp_signed("!=", keep, I64(0))):
                 for j, value in enumerate(values):
                     x.store(value, z, b.add(b.mul(zpitch, I64(j)), at_line(x, i)))

@@ -17,7 +17,8 @@ def finish_outputs(table, n, columns, count, C, c, cpitch, bias, o, biased, post
         for i in range(n):
             for lane in range(16):
                 value = C[c + j * cpitch + i * 16 + lane]
-                value += bias[o + i] if biased else 0
+                if biased:
+                    value = value + bias[o + i]
                 if post == APPLY_RELU and value < 0:
                     value = C.dtype.type(0)
                 if keep:

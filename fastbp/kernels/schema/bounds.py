@@ -166,7 +166,13 @@ class Call:
         N, K, what = row[Layer.N], row[Layer.K], f"node {index}:"
         holds(row[Layer.PANELS] == -(-N // L) and row[Layer.BLOCKS] == -(-K // L), what, "panels")
         reads = K + 1 if row[Layer.IS_DENSE] and not row[Layer.SPARSE] else 0
-        if not row[Layer.SPARSE]:
+        rounded = self.bfloat16 and row[Layer.IS_DENSE] and not row[Layer.SPARSE]
+        if rounded:
+            self.check_operands(row, what)
+        if index == 0 and row[Layer.APITCH] == 0:  # every worker gathers at one place
+            inside(f"{what} inputs", row[Layer.A], self.n_workers * row[Layer.OWN], M)
+            holds((K + 1) * L <= row[Layer.OWN], what, "inputs of", K, "lines")
+        elif not (row[Layer.SPARSE] or rounded):
             start = row[Layer.A] + (self.n_workers - 1) * row[Layer.OWN]
             self.panel(f"{what} inputs", start, row[Layer.APITCH], reads or K)
         self.panel(f"{what} outputs", row[Layer.Z], row[Layer.ZPITCH], N + (index < self.nodes - 1))
@@ -184,6 +190,27 @@ class Call:
                 holds(target < len(self.rows), what, "sends to", target)
         elif operations.LOSS in self.does and index == self.nodes - 1:
             self.panel(f"{what} deltas", row[Layer.D], row[Layer.DPITCH], N)
+
+    def check_operands(self, row: list[int], what: str) -> None:
+        """Where the operands of a dense node lie, all of them in the first half where they are split."""
+        H, V = len(self.arrays["H"]), len(self.arrays["V"])
+        H, V = (self.operands_low or H), (self.kernels_low or V)
+        halves, N, K = -(-self.panels // 2), row[Layer.N], row[Layer.K]
+
+        def panels(name: str, place: int, count: int, steps: int, end: int) -> None:
+            start, pitch = row[place], row[place + 1]
+            holds(-(-steps // 32) * 512 <= pitch, what, name, "of", steps, "steps", pitch, "apart")
+            inside(f"{what} {name}", start, count * pitch, end)
+
+        panels("inputs in pairs", Layer.IN_PAIRS, self.panels, K, H)
+        panels("kernel's rows", Layer.KERNEL_ROWS, -(-N // 16), K, V)
+        panels("kernel's columns", Layer.KERNEL_COLUMNS, -(-K // 16), N, V)
+        if self.backward:
+            panels("inputs in rows", Layer.IN_ROWS, -(-(K + 1) // 16), 32 * halves, H)
+            panels("deltas turned", Layer.DELTA_TURNED, -(-N // 16), 32 * halves, H)
+            if row[Layer.DELTA_PAIRS] >= 0:
+                panels("deltas in pairs", Layer.DELTA_PAIRS, self.panels, N, H)
+            holds(row[Layer.DELTA_PAIRS] >= 0 or row[Layer.BELOW] < 0, what, "sends deltas that are no operands")
 
     def check_parameters(self) -> None:
         """Weights, states and gradients, and the pieces of them."""
