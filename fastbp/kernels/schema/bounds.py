@@ -171,7 +171,7 @@ class Call:
             self.check_operands(row, what)
         if index == 0 and row[Layer.APITCH] == 0:  # every worker gathers at one place
             inside(f"{what} inputs", row[Layer.A], self.n_workers * row[Layer.OWN], M)
-            holds((K + 1) * L <= row[Layer.OWN], what, "inputs of", K, "lines")
+            holds(row[Layer.OWN] >= (K + 1) * L, what, "inputs of", K, "lines")
         elif not (row[Layer.SPARSE] or rounded):
             start = row[Layer.A] + (self.n_workers - 1) * row[Layer.OWN]
             self.panel(f"{what} inputs", start, row[Layer.APITCH], reads or K)
