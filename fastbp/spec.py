@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et al. 2017
 INPUT = -1  # the index that stands for the network's input
+# How the products of dense layers are computed: on operands of float32, of bfloat16, or of two bfloat16 each.
+COMPUTE = ("float32", "bfloat16", "bfloat16x3")
+AUTO = "auto"  # the first or the second of them, whichever turns out to be faster
 
 
 class ScalarFunctions(NamedTuple):

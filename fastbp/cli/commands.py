@@ -80,6 +80,7 @@ def show_info() -> int:
         ("Python", ", ".join([platform.python_version(), *(f"{name} {version(name)}" for name in ("numpy", "numba"))])),
         ("system", f"{platform.system()} {platform.machine()}"),
         ("instruction set", isa.NAME),
+        ("bfloat16", _bfloat16()),
         ("usable cores", str(cores)),
         ("threads", f"at most {jit.max_threads()} (NUMBA_NUM_THREADS)"),
         ("threading layer", jit.threading_layer()),
@@ -96,6 +97,17 @@ def show_info() -> int:
     return 0
 
 
+def _bfloat16() -> str:
+    """How operands of bfloat16 are multiplied."""
+    from fastbp import isa
+    from fastbp.isa.targets import amx
+
+    how = {"tiles": "in tiles (AMX)", "lines": "in float32's multiply-add units", "loops": "in plain loops"}
+    if isa.table().bfloat16 == "tiles" and not amx.permitted():
+        return "not permitted by the operating system"
+    return how.get(isa.table().bfloat16, "not offered by this instruction set")
+
+
 def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser(
         "train",
@@ -106,6 +118,7 @@ def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     from fastbp.cli.job import ACTIVATIONS, OPTIMIZERS, SCHEDULES
     from fastbp.cli.network import CLASS_LOSSES, REGRESSION_LOSSES
+    from fastbp.model.precision import NAMES
     from fastbp.preprocessing.options import SCALINGS
     from fastbp.preprocessing.targets import TASKS
 
@@ -170,6 +183,9 @@ def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
         "--seed", type=_natural, default=0, metavar="N", help="seed of split, weights and shuffling (default: 0)"
     )
     parser.add_argument("--threads", type=_positive, metavar="N", help="default: depends on network and machine")
+    parser.add_argument(
+        "--compute", choices=NAMES, default="float32", help="how products are computed (default: float32)"
+    )
     parser.add_argument(
         "--output", "-o", metavar="FILE", help="where to save the model (default: DATA's name.safetensors)"
     )

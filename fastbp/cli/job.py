@@ -66,6 +66,7 @@ class TrainJob:
     epochs: int | None = None
     seed: int = 0
     threads: int | None = None
+    compute: str = "float32"
     output: str | None = None
     quiet: bool = False
     categorical: tuple[str, ...] = ()

@@ -116,7 +116,7 @@ def build(job: TrainJob, n_features: int, y: Array, preprocessor: Preprocessor) 
             layers.append(fastbp.Dropout(job.dropout))
     last = (CLASS_LOSSES | REGRESSION_LOSSES)[loss]
     layers.append(fastbp.Dense(len(preprocessor.classes or ()) or y.shape[1], last))
-    model = fastbp.Sequential(layers, input_size=n_features, seed=job.seed)
+    model = fastbp.Sequential(layers, input_size=n_features, seed=job.seed, compute=job.compute)
     steps = recipe.epochs * -(-len(y) // recipe.batch_size)
     model.compile(optimizer=_optimizer(job, recipe, steps), loss=loss)
     return model

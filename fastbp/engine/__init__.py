@@ -19,7 +19,10 @@ def warm_up(dtypes: Sequence[str] = ("float32", "float64")) -> list[Entry]:
         a row for each entry of compiled code: name, dtype, whether it was compiled, seconds. Entries are compiled side
         by side, so the sum is more than what passes. With the JIT off nothing is compiled, and the list is empty.
     """
+    from fastbp import isa
     from fastbp.kernels import entries, jit, warm_up
 
-    names = [(name, dtype) for dtype in dtypes for name in entries.FUNCTIONS if name != "launcher"]
+    without = {"launcher", *([] if isa.table().bfloat16 else entries.NEEDED_FOR_BFLOAT16)}
+    names = [(name, dtype) for dtype in dtypes for name in entries.FUNCTIONS
+             if name not in without and dtype in entries.FUNCTIONS[name]]
     return warm_up.prepare([*names, ("launcher", "float32")]) if jit.JIT else []

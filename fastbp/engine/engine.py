@@ -17,7 +17,7 @@ import numpy as np
 from fastbp.data.csr import SparseRows
 from fastbp.engine import custom, muon, plan
 from fastbp.engine.arguments import changed
-from fastbp.engine.bfloat16 import operands, precision
+from fastbp.engine.bfloat16 import operands, precision, trial
 from fastbp.engine.memory import EMPTY, aligned, first_rows
 from fastbp.engine.network import Network
 from fastbp.engine.parameters import Parameters
@@ -28,7 +28,7 @@ from fastbp.isa.codes import ACTIVATIONS, FUSED_WITH_SIGMOID, KEEPS_SLOPES, LOSS
 from fastbp.kernels import parallel, warm_up
 from fastbp.kernels.passes import updates as columns
 from fastbp.kernels.schema import fields as field
-from fastbp.spec import LayerSpec, Report, ScalarFunctions, UpdateSpec
+from fastbp.spec import AUTO, LayerSpec, Report, ScalarFunctions, UpdateSpec
 
 Array = np.ndarray
 Rows = Array | SparseRows
@@ -166,12 +166,13 @@ class Engine:
         self.warm_up()
         loss = self.loss if isinstance(self.loss, ScalarFunctions) else None
         table = custom.table(self.dtype.name, self._own, loss, self._rounds)
-        return Workspace(network, batch, self.dtype, workers, training, table, self.loss_parameters, self.compute)
+        return Workspace(network, batch, self.dtype, workers, training, table, self.loss_parameters,
+                         self.compute if self._rounds else "float32")
 
     @property
     def _rounds(self) -> bool:
         """Whether operands of products are bfloat16."""
-        return self.compute != "float32"
+        return self.compute not in ("float32", AUTO)
 
     def _run(self, space: Workspace, mode: str, numbers: dict[str, int], parameters: Parameters,
              **arrays: Array) -> None:
@@ -255,6 +256,8 @@ class Engine:
     def train(self, X: Rows, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array, *,
               sample_weight: Array | None = None, outputs: Array | None = None, n_threads: int | None = None) -> Report:
         """Runs len(bounds) - 1 steps of minibatch training; see Report for how it may end early."""
+        if self.compute == AUTO:
+            self._put(compute=trial.chosen(self, int(np.diff(bounds).max()), n_threads))
         if self.rule == "muon":
             return self._train_with_muon(X, y, order, bounds, scalars, losses, sample_weight, outputs, n_threads)
         steps = len(bounds) - 1

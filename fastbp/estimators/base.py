@@ -122,6 +122,8 @@ class BaseMLP(CheckedData, Weights, BaseEstimator, ABC):
         held = self._check_held_out(held_out)
         random_state = check_random_state(self.random_state)
         dtype = given.X.dtype if first or not hasattr(self, "model_") else self.model_.dtype
+        if self.compute not in ("float32", "auto"):  # operands of float32 are rounded
+            dtype = np.dtype(np.float32)
         design = self._design(given.y)
         batch_size = min(200 if self.batch_size == "auto" else self.batch_size, given.X.shape[0])
         weight = batch_size * (1.0 if given.weight is None else float(given.weight.mean()) or 1.0)
@@ -158,13 +160,13 @@ class BaseMLP(CheckedData, Weights, BaseEstimator, ABC):
             kernels, biases = architecture.initial_weights(random_state, units, names, dtype)
             self._reset(len(units))
             seed = int(random_state.randint(np.iinfo(np.int32).max)) if any(rates) else 0
-            self.model_ = Sequential(layers, input_size=inputs, seed=seed, dtype=dtype)
+            self.model_ = Sequential(layers, input_size=inputs, seed=seed, dtype=dtype, compute=self.compute)
             self._put(kernels, biases)
             return
         if not hasattr(self, "model_"):  # weights were set, but nothing was trained
             coefs, intercepts = self.coefs_, self.intercepts_
             self._reset(len(sizes) + 2)
-            self.model_ = Sequential(layers, input_size=inputs, dtype=dtype)
+            self.model_ = Sequential(layers, input_size=inputs, dtype=dtype, compute=self.compute)
             self._put(coefs, intercepts)
         self._synchronize()
         model = self.model_
@@ -178,7 +180,7 @@ class BaseMLP(CheckedData, Weights, BaseEstimator, ABC):
     def _rebuild(self, layers: list[Any]) -> None:
         """Rebuild the model with other layers and the same weights, after set_params."""
         old = self.model_
-        new = Sequential(layers, input_size=old.input_size, seed=old.seed, dtype=old.dtype)
+        new = Sequential(layers, input_size=old.input_size, seed=old.seed, dtype=old.dtype, compute=old.compute)
         before, after = ([W.shape for W in model.get_weights()] for model in (old, new))
         if before != after:
             raise ValueError(

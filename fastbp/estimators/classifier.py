@@ -122,6 +122,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Whether to show a progress bar.
     n_threads : int, optional
         Maximum number of threads, by default as many as are worthwhile.
+    compute : {"float32", "bfloat16", "bfloat16x3", "auto"}, default "float32"
+        How products are computed, see `Sequential`; with the second and third, X becomes float32.
 
     Attributes
     ----------
@@ -196,6 +198,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         callbacks: Any = None,
         progress: bool = False,
         n_threads: int | None = None,
+        compute: str = "float32",
     ) -> None:
         parameters.set_parameters(self, locals())
 

@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from fastbp import activations, losses, optimizers
 from fastbp.callbacks import BackupAndRestore
+from fastbp.spec import COMPUTE
 from fastbp.util import arguments
 
 SGD_AND_ADAM = ("sgd", "adam")
@@ -45,6 +46,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "callbacks": [None, list, tuple],
     "progress": ["boolean"],
     "n_threads": [None, POSITIVE_INTEGER],
+    "compute": [StrOptions({*COMPUTE, "auto"})],
 }
 CLASSIFIER_LOSSES = [StrOptions({"log_loss", *losses.NAMES}), losses.Loss]
 REGRESSOR_LOSSES = [StrOptions({"squared_error", "absolute_error", *losses.NAMES}), losses.Loss]

@@ -41,7 +41,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         As in `MLPClassifier`.
     verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, epsilon
         As in `MLPClassifier`.
-    n_iter_no_change, max_fun, dropout, batch_norm, callbacks, progress, n_threads
+    n_iter_no_change, max_fun, dropout, batch_norm, callbacks, progress, n_threads, compute
         As in `MLPClassifier`, which also has class_weight.
 
     See Also
@@ -100,6 +100,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         callbacks: Any = None,
         progress: bool = False,
         n_threads: int | None = None,
+        compute: str = "float32",
     ) -> None:
         parameters.set_parameters(self, locals())
 

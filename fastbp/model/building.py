@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from fastbp.engine.engine import Engine
 
 
-def make_engine(input_size: int, blocks: tuple[Block, ...], dtype: str, seed: int) -> Engine:
+def make_engine(input_size: int, blocks: tuple[Block, ...], dtype: str, seed: int, compute: str) -> Engine:
     """The engine for a graph: the one place that chooses the class."""
     from fastbp.engine.engine import Engine  # imports Numba, which `import fastbp` should not
 
-    return Engine(input_size, specs_of(blocks), dtype=dtype, key=mask_key(seed))
+    return Engine(input_size, specs_of(blocks), dtype=dtype, key=mask_key(seed), compute=compute)
 
 
 def configured(engine: Engine, chosen: CompileArguments) -> Engine:

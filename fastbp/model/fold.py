@@ -76,7 +76,8 @@ def fold(model: Sequential) -> Sequential:
     size = model.require_engine("fold").input_size
     arrays = iter(model.get_weights())
     network = _folded(_with_weights(model.layers, size, arrays)[0])
-    result = Sequential([part.layer for part in network], input_size=size, seed=model.seed, dtype=model.dtype)
+    result = Sequential([part.layer for part in network], input_size=size, seed=model.seed, dtype=model.dtype,
+                        compute=model.compute)
     result.set_weights([array for part in network for array in part.flat()])
     result.metadata = dict(model.metadata)
     result.name_features(model.feature_names)

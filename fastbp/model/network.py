@@ -15,7 +15,9 @@ from fastbp.layers.graph import Block, blocks_of, checked
 from fastbp.losses import Loss
 from fastbp.metrics import Metric
 from fastbp.model.building import configured, initial_weights, make_engine
+from fastbp.model.precision import check_compute, offered
 from fastbp.optimizers import Optimizer
+from fastbp.spec import AUTO
 from fastbp.storage.snapshot import CompileArguments, Snapshot
 from fastbp.training.learning_rates import Rates
 from fastbp.training.trainer import Trainer
@@ -33,11 +35,13 @@ class Network:
     Attributes with a leading underscore are for subclasses only; other parts of fastbp use the methods.
     """
 
-    def __init__(self, layers: Iterable[Layer], input_size: int | None, seed: int, dtype: npt.DTypeLike) -> None:
+    def __init__(self, layers: Iterable[Layer], input_size: int | None, seed: int, dtype: npt.DTypeLike,
+                 compute: str = "float32") -> None:
         self._layers = checked(layers)
         self._blocks = blocks_of(self._layers)  # with all widths once the input size is known
         self._output_size = self._blocks[-1].units or 0  # known, since one of them is a Dense
         self._dtype = arguments.float_dtype(dtype)
+        self._compute = check_compute(compute, self._dtype.name)
         self._seed = count(seed, "seed", 0)
         self._input_size: int | None = None
         self._engine: Engine | None = None
@@ -82,6 +86,13 @@ class Network:
     def dtype(self) -> np.dtype[Any]:
         """Data type of weights and computations."""
         return self._dtype
+
+    @property
+    def compute(self) -> str:
+        """How products of dense layers are computed; "auto" until the first step of training has chosen."""
+        if self._compute == AUTO and self._engine is not None:
+            return self._engine.compute
+        return self._compute
 
     @property
     def seed(self) -> int:
@@ -149,7 +160,7 @@ class Network:
         with self.turns.state:  # several threads may call a model that is not built yet
             if self._engine is None:
                 blocks = blocks_of(self._layers, input_size)
-                engine = make_engine(input_size, blocks, self._dtype.name, self._seed)
+                engine = make_engine(input_size, blocks, self._dtype.name, self._seed, self._compute)
                 if self._arguments is not None:  # allocate states before the weights
                     engine = configured(engine, self._arguments)
                 engine.write_weights(initial_weights(blocks, self._seed, self._dtype))
@@ -170,20 +181,21 @@ class Network:
         return Snapshot(
             self._layers, self._input_size, self._seed, self._dtype, self._arguments, step, epoch, weights,
             states if trainer is not None else [], dict(self.metadata),
-            0 if engine is None else engine.steps_trained, rate, self._feature_names,
+            0 if engine is None else engine.steps_trained, rate, self._feature_names, self.compute,
         )  # fmt: skip
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot) -> Self:
         """A model restored from a snapshot."""
-        model = cls(snapshot.layers, input_size=None, seed=snapshot.seed, dtype=snapshot.dtype)
+        model = cls(snapshot.layers, input_size=None, seed=snapshot.seed, dtype=snapshot.dtype,
+                    compute=offered(snapshot.compute))
         model.metadata = dict(snapshot.metadata)
         model._feature_names = snapshot.feature_names
         if snapshot.arguments is not None:
             model._set_arguments(snapshot.arguments)
         if snapshot.input_size is not None:
             blocks = blocks_of(model._layers, snapshot.input_size)
-            engine = make_engine(snapshot.input_size, blocks, snapshot.dtype.name, snapshot.seed)
+            engine = make_engine(snapshot.input_size, blocks, snapshot.dtype.name, snapshot.seed, model._compute)
             if snapshot.arguments is not None:
                 engine = configured(engine, snapshot.arguments)
             engine.write_weights(snapshot.weights)  # in place: `restore` would need the memory twice

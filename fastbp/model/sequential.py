@@ -40,6 +40,10 @@ class Sequential(TrainableNetwork):
         Seed of initial weights, shuffling, dropout and noise. One seed gives the same bits on any number of threads.
     dtype : {"float32", "float64"}, default "float32"
         Data type of weights and computations.
+    compute : {"float32", "bfloat16", "bfloat16x3", "auto"}, default "float32"
+        How products of dense layers are computed: on operands of float32, rounded to bfloat16, or as sums of two
+        bfloat16 each, nearly as exact as float32. Weights, sums and all else stay float32. "auto" takes float32 or
+        bfloat16, whichever a few trial steps show to be faster, when training begins.
 
     Attributes
     ----------
@@ -53,7 +57,7 @@ class Sequential(TrainableNetwork):
     Raises
     ------
     TypeError, ValueError
-        If layers is not a list of layers, or a number is out of range.
+        If layers is not a list of layers, or a number is out of range; ValueError if this machine cannot compute so.
 
     Notes
     -----
@@ -71,9 +75,15 @@ class Sequential(TrainableNetwork):
     """
 
     def __init__(
-        self, layers: Iterable[Layer], *, input_size: int | None = None, seed: int = 0, dtype: npt.DTypeLike = "float32"
+        self,
+        layers: Iterable[Layer],
+        *,
+        input_size: int | None = None,
+        seed: int = 0,
+        dtype: npt.DTypeLike = "float32",
+        compute: str = "float32",
     ) -> None:
-        super().__init__(layers, input_size, seed, dtype)
+        super().__init__(layers, input_size, seed, dtype, compute)
 
     # ---------------------------------------------------------------- prediction
 

@@ -14,6 +14,7 @@ from fastbp import losses, metrics, optimizers, schedules
 from fastbp.data.arrays import finite
 from fastbp.layers.base import Layer
 from fastbp.layers.graph import Parameter, blocks_of, check_statistics, checked, parameters
+from fastbp.spec import COMPUTE
 from fastbp.storage.checkpoint import Contents
 from fastbp.storage.configs import from_config, to_config
 from fastbp.storage.errors import CheckpointError
@@ -48,6 +49,7 @@ class Snapshot(NamedTuple):
     steps_trained: int = 0  # since the model was built; step restarts when compiled again
     learning_rate: float | None = None  # see learning_rates.Rates.changed
     feature_names: tuple[str, ...] | None = None
+    compute: str = "float32"
 
 
 def to_contents(snapshot: Snapshot, *, warn: bool = True, objects: list[Any] | None = None) -> Contents:
@@ -71,6 +73,8 @@ def to_contents(snapshot: Snapshot, *, warn: bool = True, objects: list[Any] | N
         "steps_trained": snapshot.steps_trained,
         "learning_rate": rate,
     }
+    if snapshot.compute != "float32":
+        model["compute"] = snapshot.compute
     if snapshot.feature_names is not None:
         model["feature_names"] = list(snapshot.feature_names)
     wanted = _wanted(snapshot.layers, snapshot.input_size)
@@ -157,7 +161,15 @@ def _from_contents(contents: Contents, custom: Mapping[str, Any] | None, objects
     return Snapshot(
         network, input_size, seed, dtype, arguments, step, epoch, weights, states, contents.metadata,
         steps_trained, rate_set(model["learning_rate"]), _names(model.get("feature_names"), input_size),
+        _compute(model.get("compute", "float32")),
     )  # fmt: skip
+
+
+def _compute(given: Any) -> str:
+    """How products are computed."""
+    if given not in (*COMPUTE, "auto"):
+        raise CheckpointError(f"the file's compute is {str(given)[:50]!r}, which must be one of {', '.join(COMPUTE)}")
+    return str(given)
 
 
 def _names(given: Any, input_size: int | None) -> tuple[str, ...] | None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,6 +17,7 @@ from fastbp.isa.codes import UPDATE_RULES
 from fastbp.isa.targets import amx
 from fastbp.spec import LayerSpec
 
+ROOT = Path(__file__).parents[2]
 offers = bool(isa.table().bfloat16) and (isa.table().bfloat16 != "tiles" or amx.permitted())
 NETWORKS = {
     "relu": [LayerSpec(50, "relu"), LayerSpec(33, "relu"), LayerSpec(7, "softmax")],
@@ -54,6 +60,62 @@ if offers:
         assert np.abs(outputs - probabilities).max() <= BOUNDS[compute]
 
     @pytest.mark.jit
+    def test_bits_do_not_depend_on_the_number_of_workers():
+        """Enough of a network for two, in units of several panels, with a contraction that goes by in chunks."""
+        layers = [LayerSpec(300, "relu"), LayerSpec(1100, "relu"), LayerSpec(200, "relu"), LayerSpec(7, "softmax")]
+        one, two = (trained(layers, "bfloat16", workers, batch=100) for workers in (1, 2))
+        assert np.array_equal(one[0], two[0])
+        for a, b in zip(one[2], two[2], strict=True):
+            assert np.array_equal(a, b)
+
+    @pytest.mark.jit
+    def test_gradients_are_those_of_float64_within_the_bound():
+        """Of a layer on top of rounded inputs: an operand is off by 2^-8 of itself, in x3 by 2^-16."""
+        rng = np.random.default_rng(5)
+        X, y = rng.normal(size=(70, 37)).astype(np.float32), rng.integers(0, 7, 70)
+        layers = [LayerSpec(40, "tanh"), LayerSpec(7, "softmax")]
+        weights = [(rng.normal(size=w.shape) / 6).astype(np.float32)
+                   for w in Engine(37, layers).get_weights()]  # fmt: skip
+        found = {}
+        for dtype, compute in (("float64", "float32"), ("float32", "float32"), ("float32", "bfloat16"),
+                               ("float32", "bfloat16x3")):  # fmt: skip
+            engine = Engine(37, layers, dtype=dtype, compute=compute)
+            engine.set_weights([w.astype(dtype) for w in weights])
+            engine.configure("cross_entropy", "sgd")
+            found[dtype, compute] = engine.gradients(X.astype(dtype), y)[1]
+        exact = found["float64", "float32"]
+        for compute, unit in (("bfloat16", 2.0**-8), ("bfloat16x3", 2.0**-16)):
+            for got, g in zip(found["float32", compute], exact, strict=True):
+                assert np.abs(got - g).max() <= 6 * unit * np.abs(g).max()  # two products and what lies between
+
+    @pytest.mark.jit
+    def test_many_steps_of_a_clipped_and_penalized_network():
+        """The update that needs the whole gradient rounds kernels, too."""
+        layers = [LayerSpec(40, "relu", l2=1e-3, max_norm=1.5), LayerSpec(7, "softmax")]
+        outputs = [trained(layers, compute)[1] for compute in ("float32", "bfloat16x3")]
+        assert np.abs(outputs[0] - outputs[1]).max() <= 1e-3
+
+    if isa.NAME == "amx":
+
+        @pytest.mark.jit
+        def test_tiles_and_lines_have_the_same_bits():
+            """Whole trainings in processes of their own, where FASTBP_ISA says what products are made of."""
+            script = (
+                "import hashlib; from tests.engine.test_bfloat16 import NETWORKS, trained\n"
+                "for name in ('relu', 'gelu', 'residual'):\n"
+                "    for compute in ('bfloat16', 'bfloat16x3'):\n"
+                "        losses, outputs, weights = trained(NETWORKS[name], compute)\n"
+                "        print(hashlib.sha256(b''.join(w.tobytes() for w in (losses, outputs, *weights))).hexdigest())"
+            )
+            found = []
+            for name in ("amx", "avx512"):
+                done = subprocess.run([sys.executable, "-c", script], env={**os.environ, "FASTBP_ISA": name}, cwd=ROOT,
+                                      capture_output=True, text=True, check=True)  # fmt: skip
+                found.append(done.stdout.split())
+            assert len(found[0]) == 6
+            assert found[0] == found[1]
+
+    @pytest.mark.jit
     def test_a_row_alone_is_predicted_with_the_same_bits():
         engine = Engine(37, NETWORKS["relu"], compute="bfloat16")
         rng = np.random.default_rng(4)
@@ -70,10 +132,10 @@ if offers:
 def test_what_cannot_be_computed_is_said(monkeypatch):
     with pytest.raises(ValueError, match="compute must be one of"):
         precision.resolve("half", "float32")
-    with pytest.raises(ValueError, match='needs dtype="float32"'):
+    with pytest.raises(ValueError, match="rounds operands of float32"):
         precision.resolve("bfloat16", "float64")
     monkeypatch.setattr(isa, "table", lambda: isa.TARGETS["avx2"])
-    with pytest.raises(ValueError, match="needs AMX"):
+    with pytest.raises(ValueError, match="needs a processor with AMX"):
         precision.resolve("bfloat16", "float32")
     monkeypatch.setattr(isa, "table", lambda: isa.TARGETS["amx"])
     monkeypatch.setattr(amx, "permitted", lambda: False)

@@ -1,4 +1,4 @@
-"""How the products of dense layers are computed: what a processor and the operating system offer."""
+"""Whether this machine multiplies operands of bfloat16, and whether that pays for a network."""
 
 from __future__ import annotations
 
@@ -6,32 +6,46 @@ import warnings
 
 from fastbp import isa
 from fastbp.isa.targets import amx
+from fastbp.spec import AUTO, COMPUTE
 
-COMPUTE = ("float32", "bfloat16", "bfloat16x3")
 _warned = False
 
 
-def resolve(compute: str, dtype: str) -> str:
-    """The computation itself or, where the operating system does not let this process use tiles, "float32" with a
-    warning, the first time.
+def missing() -> str:
+    """What the instruction set lacks for operands of bfloat16; empty if nothing."""
+    if isa.table().bfloat16:
+        return ""
+    return (f"it needs a processor with AMX (amx_tile and amx_bf16) or AVX-512, but the instruction set in use is "
+            f"{isa.NAME}")  # fmt: skip
 
-    Raises ValueError for an unknown one, for a dtype other than float32, and where the instruction set has none.
-    """
+
+def permitted() -> bool:
+    """Whether the operating system lets this process use what the instruction set has; warns once if not."""
     global _warned
+    if isa.table().bfloat16 != "tiles" or amx.permitted():
+        return True
+    if not _warned:
+        _warned = True
+        warnings.warn("the operating system does not permit this process to use AMX tiles, so products are computed in "
+                      'float32: pass compute="float32", or allow the system call arch_prctl', RuntimeWarning,
+                      stacklevel=5)  # fmt: skip
+    return False
+
+
+def check(compute: str, dtype: str) -> str:
+    """The name itself; ValueError for an unknown one, for another dtype than float32, and where nothing offers it."""
     if compute not in COMPUTE:
-        raise ValueError(f"compute must be one of {', '.join(COMPUTE)}; got {compute!r}")
-    if compute == "float32":
-        return compute
-    if dtype != "float32":
-        raise ValueError(f'compute="{compute}" needs dtype="float32", but the dtype is {dtype!r}')
-    offered = isa.table().bfloat16
-    if not offered:
-        raise ValueError(f'compute="{compute}" needs AMX (amx_tile and amx_bf16) or AVX-512, but the instruction set '
-                         f'is {isa.NAME}, which multiplies no bfloat16: pass compute="float32"')
-    if offered == "tiles" and not amx.permitted():
-        if not _warned:
-            _warned = True
-            warnings.warn(f'the operating system does not permit this process to use AMX tiles, so compute="{compute}" '
-                          'is "float32"', RuntimeWarning, stacklevel=4)
-        return "float32"
+        raise ValueError(f"compute must be one of {', '.join(COMPUTE)}, got {compute!r}: pass one of these")
+    if compute != "float32" and dtype != "float32":
+        raise ValueError(f"compute={compute!r} rounds operands of float32, but dtype is {dtype!r}: "
+                         'pass dtype="float32"')  # fmt: skip
+    if compute != "float32" and missing():
+        raise ValueError(f'compute={compute!r} cannot be had: {missing()}; pass compute="float32" or "auto"')
     return compute
+
+
+def resolve(compute: str, dtype: str) -> str:
+    """The same, but "float32" where tiles are not permitted; "auto" stays to be chosen."""
+    if compute == AUTO or check(compute, dtype) == "float32":
+        return compute
+    return compute if permitted() else "float32"
