@@ -41,6 +41,12 @@ PEERS = {
     "jax": Entry("JAX", ("jax", "jaxlib"), "jax_scan"),
     "fastbp": Entry("fastbp", ("fastbp", "numba"), "fastbp_model"),
 }
+# Those whose operands are rounded to bfloat16, which `benchmarks.bfloat16` compares.
+ROUNDED = {
+    "torch-bfloat16": Entry("PyTorch autocast", ("torch",), "torch_autocast"),
+    "fastbp-bfloat16": Entry("fastbp bfloat16", ("fastbp", "numba"), "fastbp_bfloat16"),
+    "fastbp-bfloat16x3": Entry("fastbp bfloat16x3", ("fastbp", "numba"), "fastbp_bfloat16x3"),
+}
 
 
 def can_train(name: str, row: Row) -> bool:
@@ -50,7 +56,7 @@ def can_train(name: str, row: Row) -> bool:
 
 def make_peer(name: str, work: Workload, n_threads: int) -> Peer:
     """The peer called ``name``, ready to train ``work``; ImportError where its packages are missing."""
-    module = importlib.import_module(f"benchmarks.peers.{PEERS[name].module}")
+    module = importlib.import_module(f"benchmarks.peers.{(PEERS | ROUNDED)[name].module}")
     make: Callable[[Workload, int], Peer] = module.make
     return make(work, n_threads)
 

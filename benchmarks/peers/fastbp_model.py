@@ -35,9 +35,9 @@ def _normalized(units: int, rate: float) -> list[Layer]:
 class FastbpModel:
     """`Sequential.fit` without shuffling and without progress, as the other peers run."""
 
-    def __init__(self, work: Workload, n_threads: int) -> None:
+    def __init__(self, work: Workload, n_threads: int, compute: str = "float32") -> None:
         row = work.row
-        self.model = fastbp.Sequential(make_layers(row), input_size=row.sizes[0])
+        self.model = fastbp.Sequential(make_layers(row), input_size=row.sizes[0], compute=compute)
         self.model.compile(make_optimizer(row), loss=row.loss)
         self.model.set_weights(work.weights)
         self.work, self.n_threads = work, n_threads

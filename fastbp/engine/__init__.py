@@ -23,6 +23,7 @@ def warm_up(dtypes: Sequence[str] = ("float32", "float64")) -> list[Entry]:
     from fastbp.kernels import entries, jit, warm_up
 
     without = {"launcher", *([] if isa.table().bfloat16 else entries.NEEDED_FOR_BFLOAT16)}
+    without |= set() if isa.table().bfloat16 == "tiles" else {"tile peak"}
     names = [(name, dtype) for dtype in dtypes for name in entries.FUNCTIONS
              if name not in without and dtype in entries.FUNCTIONS[name]]
     return warm_up.prepare([*names, ("launcher", "float32")]) if jit.JIT else []

@@ -9,16 +9,18 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from fastbp import isa
 from fastbp.engine.memory import address, aligned
+from fastbp.isa.targets import amx
 from fastbp.kernels import entries, jit
 from fastbp.kernels.peak import CHAIN, COLUMNS, DEPTH, ROWS, SIZE, TILE, repeat
 
+FLOPS_OF_TILES = 4 * 2 * 16 * 16 * 32  # of four products of tiles
 # Rounds of a measurement, and how long one takes; of the rounds the best counts.
 ROUNDS, SECONDS = 8, 0.003
 # `peak_of_several`: measurements, seconds between them, and the share of the best speed that a typical round has.
@@ -65,8 +67,12 @@ def speed(what: int, dtype: str = "float32", n_threads: int = 1) -> float:
 
 def speeds(what: int, dtype: str, n_threads: int) -> list[float]:
     """FLOP/s of every round."""
-    runs = [runner(dtype, what) for _ in range(n_threads)]
-    n = turns_in(runs[0], SECONDS)
+    return _rounds([runner(dtype, what) for _ in range(n_threads)], flops_of(dtype))
+
+
+def _rounds(runs: Sequence[Callable[[int], None]], flops: int) -> list[float]:
+    """FLOP/s of every round, of functions that each do n times the FLOPs on a thread of its own."""
+    n_threads, n = len(runs), turns_in(runs[0], SECONDS)
     together = threading.Barrier(n_threads)
 
     def rounds(run: Callable[[int], None]) -> list[tuple[float, float]]:
@@ -81,7 +87,7 @@ def speeds(what: int, dtype: str, n_threads: int) -> list[float]:
     with ThreadPoolExecutor(n_threads) as pool:
         times = np.array(list(pool.map(rounds, runs)))  # (threads, rounds, start and end)
     longest = times[:, :, 1].max(axis=0) - times[:, :, 0].min(axis=0)
-    return [n_threads * n * flops_of(dtype) / float(seconds) for seconds in longest]
+    return [n_threads * n * flops / float(seconds) for seconds in longest]
 
 
 def measured_peak(dtype: str = "float32", n_threads: int = 1) -> float:
@@ -103,6 +109,28 @@ def measured_peak(dtype: str = "float32", n_threads: int = 1) -> float:
         True
     """
     return _checked(CHAIN, dtype, n_threads)
+
+
+def measured_tile_peak(n_threads: int = 1) -> float:
+    """FLOP/s of AMX's products of bfloat16 in registers, on so many threads at once; 0 without tiles.
+
+    Args, time and errors as for `measured_peak`.
+
+    Example:
+        >>> measured_tile_peak() >= 0
+        True
+    """
+    if isa.table().bfloat16 != "tiles" or not amx.permitted() or not jit.JIT:
+        return 0.0
+    if n_threads < 1:
+        raise ValueError(f"n_threads must be at least 1, but {n_threads!r} came: pass a larger number")
+    table, call = entries.addresses_with_bfloat16(), entries.entry("tile peak", "float32").ctypes
+
+    def runner_of_tiles() -> Callable[[int], None]:
+        operands = aligned(8192 + isa.LINE, np.uint8)
+        return lambda n: call(address(table), address(operands), n)
+
+    return max(_rounds([runner_of_tiles() for _ in range(n_threads)], FLOPS_OF_TILES))
 
 
 def peak_of_several(dtype: str = "float32", n_threads: int = 1) -> tuple[float, str]:

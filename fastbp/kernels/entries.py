@@ -18,7 +18,7 @@ from fastbp.kernels.notice import label
 from fastbp.kernels.passes.array_update import update_float32 as update_array_float32
 from fastbp.kernels.passes.array_update import update_float64 as update_array_float64
 from fastbp.kernels.passes.bfloat16 import run_products
-from fastbp.kernels.peak import repeat_float32, repeat_float64
+from fastbp.kernels.peak import repeat_float32, repeat_float64, repeat_tiles
 from fastbp.kernels.pieces import run_node, run_update
 from fastbp.kernels.schema.pointers import context_float32, context_float64
 from fastbp.kernels.worker import work
@@ -79,10 +79,11 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
     "launcher": {"float32": launch, "float64": launch},  # one for both types
     "plain update": {"float32": update_array_float32, "float64": update_array_float64},
     "peak": {"float32": repeat_float32, "float64": repeat_float64},
+    "tile peak": {"float32": repeat_tiles},
 }
 ARGUMENTS = {
     "microkernels": 1, "bfloat16": 1, "worker": 1, "node": 4, "update": 4, "products": 4, "launcher": 4,
-    "plain update": 1, "peak": 4,
+    "plain update": 1, "peak": 4, "tile peak": 3,
 }  # fmt: skip
 # What a network of one type needs.
 NEEDED = ("microkernels", "worker", "node", "update")

@@ -15,7 +15,7 @@ PREFIX = "fastbp: compil"
 # Seconds that each entry takes, measured on one core of the machine of docs/performance.md.
 COSTS = {
     "microkernels": 7.0, "worker": 5.5, "node": 2.4, "update": 2.0, "plain update": 1.5, "peak": 0.5, "launcher": 0.3,
-    "bfloat16": 3.0, "products": 3.0,
+    "bfloat16": 3.0, "products": 3.0, "tile peak": 0.3,
 }  # fmt: skip
 LABELS = {"worker": "training loop", "node": "layers", "update": "updates", "launcher": "threads"}
 Name = tuple[str, str]  # of an entry: what it is and its element type

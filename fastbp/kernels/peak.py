@@ -9,7 +9,7 @@ from fastbp import isa
 from fastbp.isa.codes import KEEP, ZERO
 from fastbp.isa.microkernels import SLOTS
 from fastbp.kernels import jit
-from fastbp.kernels.microkernels import across, peak
+from fastbp.kernels.microkernels import across, begin_tiles, end_tiles, peak, tile_peak
 from fastbp.kernels.schema.pointers import pointer
 
 CHAIN, TILE = range(2)
@@ -31,6 +31,16 @@ def repeat(table, M, what, n):
         for _ in range(n):
             across(table, ROWS, COLUMNS, DEPTH, M, 0, M, lines, lines, M, sums, ROWS * L, ZERO, M, 0, KEEP,
                    M, 0)
+
+
+def repeat_tiles(table, operands, n):
+    """n times four products of tiles: operands of 4 KiB, sums of 4 KiB, and a line for the thread's configuration."""
+    slots = carray(pointer(table), N_SLOTS, np.int64)
+    words = carray(pointer(operands), 2048, np.uint16)
+    sums, saved = carray(pointer(operands + 4096), 1024, np.float32), carray(pointer(operands + 8192), 8, np.int64)
+    begin_tiles(slots, saved, 0)
+    tile_peak(slots, n, words, 0, sums, 0)
+    end_tiles(slots, saved, 0)
 
 
 def repeat_float32(table, operands, what, n):
