@@ -28,6 +28,7 @@ from fastbp.isa import LINE
 from fastbp.isa.targets import detect
 from fastbp.kernels.schema.fields import (
     ADDED,
+    CHAIN_PANELS,
     FINISHED,
     GROUP_LINES,
     INPUT,
@@ -42,6 +43,7 @@ from fastbp.kernels.schema.fields import (
     TILES_PAIRS,
     TILES_UNIT,
     WEIGHTS_PANELS,
+    WIDEST_CHAIN,
     WRITTEN,
     Layer,
     Table,
@@ -95,6 +97,14 @@ def plain(nodes: Sequence[Node]) -> bool:
     return all(node.kind in (DENSE, ACTIVATION) for node in nodes)
 
 
+def chains(nodes: Sequence[Node], panels: int, workers: int, sparse: bool) -> bool:
+    """Whether products of bfloat16 take some batch panels through all layers at once: where kernels are small enough to
+    be read again for each of these groups, and where there are enough of these."""
+    widths = [nodes[0].inputs, *(node.outputs for node in nodes)]
+    straight = all(node.dense and node.below == i - 1 for i, node in enumerate(nodes)) and not sparse
+    return straight and max(widths) <= WIDEST_CHAIN and panels >= 2 * workers * CHAIN_PANELS
+
+
 def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
@@ -144,11 +154,11 @@ class Arena:
 
 
 def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, training: bool, groups: int,
-         own_inputs: bool, sparse: bool, bfloat16: bool = False) -> Plan:
+         own_inputs: bool, sparse: bool, bfloat16: int = 0) -> Plan:
     """The layout of a workspace for batches of up to `batch` rows.
 
     own_inputs: every worker gathers for itself; sparse: the first layer reads sparse rows, which nobody gathers;
-    bfloat16: units of work are those of products on such operands.
+    bfloat16: of how many such words an operand of a product is made, 0 for float32.
     """
     lanes = LINE // dtype.itemsize
     panels = ceil_div(batch, lanes)
@@ -190,14 +200,18 @@ def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, train
     rows[:, [Layer.W, Layer.WPITCH]] = parameters
     rows[:, Layer.SKIP_D] = -1
     if training:
-        rows = _deltas(rows, nodes, panels, pitch_of, room, lanes, updates_wait(nodes, panels))
+        late = updates_wait(nodes, panels) or (bfloat16 and chains(nodes, panels, workers, sparse))
+        rows = _deltas(rows, nodes, panels, pitch_of, room, lanes, late)
     else:
         pitch = pitch_of(nodes[-1].outputs)
         rows[-1, Layer.D], rows[-1, Layer.DPITCH] = room.take(panels * pitch), pitch
     sink, values = room.take(pitch_of(widest)), room.take(ceil_div(VALUES * len(rows), lanes) * lanes)
     for index, row in enumerate(rows):
         row[Layer.SINK], row[Layer.ALPHA] = sink, values + VALUES * index
-        (_cut_for_tiles if bfloat16 else _cut)(row, panels, workers)
+        if bfloat16:
+            _cut_for_tiles(row, panels, workers, bfloat16)
+        else:
+            _cut(row, panels, workers)
     blocks = SPARSE_PANELS * lanes * sparse
     for index, node in enumerate(nodes):
         if node.tables:
@@ -313,16 +327,16 @@ def _cut(row: np.ndarray, panels: int, workers: int) -> None:
     row[Layer.WEIGHTS_SIZE : Layer.WEIGHTS_SIZE + 3] = size, ceil_div(lines, size), groups
 
 
-def _cut_for_tiles(row: np.ndarray, panels: int, workers: int) -> None:
+def _cut_for_tiles(row: np.ndarray, panels: int, workers: int, words: int) -> None:
     """Units for operands of bfloat16, of even sizes: half the second-level cache holds what their products read again.
 
     The first operand streams by, so a unit takes as much of it as the number of workers allows.
     """
-    few = 4 * workers if workers > 1 else 1
+    few, held = 4 * workers if workers > 1 else 1, L2_BYTES // 2 // words
 
     def product(place: int, total: int, contraction: int) -> None:
         depth = ceil_div(contraction, 32)
-        share = min(multiple(panels, 2), max(2, L2_BYTES // 2 // (min(depth, TILES_CHUNK) * 1024) // 2 * 2))
+        share = min(multiple(panels, 2), max(2, held // (min(depth, TILES_CHUNK) * 1024) // 2 * 2))
         share = multiple(ceil_div(panels, ceil_div(panels, share)), 2)
         size = min(total, multiple(ceil_div(total, ceil_div(few, ceil_div(panels, share))), 2))
         if depth > TILES_CHUNK:
@@ -333,7 +347,7 @@ def _cut_for_tiles(row: np.ndarray, panels: int, workers: int) -> None:
     product(Layer.BACKWARD_SIZE, int(row[Layer.BLOCKS]), int(row[Layer.N]))
     lines, outputs = int(row[Layer.K] + row[Layer.BIAS]), int(row[Layer.PANELS])
     depth = ceil_div(panels, 2)
-    size = min(multiple(lines, 32), max(32, L2_BYTES // 2 // (min(depth, TILES_CHUNK) * 64) // 32 * 32))
+    size = min(multiple(lines, 32), max(32, held // (min(depth, TILES_CHUNK) * 64) // 32 * 32))
     size = multiple(ceil_div(lines, ceil_div(lines - 1, size)), 32)
     few = workers if depth > TILES_CHUNK else few
     groups = min(ceil_div(outputs, 2), ceil_div(few, ceil_div(lines, size)))

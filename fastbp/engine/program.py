@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastbp.engine.plan import L2_BYTES, Node, ceil_div, passes_through, plain, updates_wait
+from fastbp.engine.plan import L2_BYTES, Node, ceil_div, chains, passes_through, plain, updates_wait
 from fastbp.isa import LINE
 from fastbp.kernels.schema.fields import INPUT, Operation
 from fastbp.kernels.schema.operations import (
@@ -15,6 +15,7 @@ from fastbp.kernels.schema.operations import (
     BY_BATCH,
     BY_INPUTS,
     BY_OUTPUTS,
+    CHAIN,
     CHECK,
     EVERYONE,
     FACTORS,
@@ -75,7 +76,8 @@ def program(layers: Sequence[Node], mode: str, panels: int, lanes: int, workers:
     if reported and len(layers) > 1 and plain(layers) and not (penalties or treated or sparse or bfloat16):
         return _with_penalties(program(layers, mode, panels, lanes, workers))
     if not plain(layers) or penalties or treated or sparse or reported or bfloat16:
-        return _general(layers, mode, penalties or reported, treated, lamb, sparse)
+        chain = bfloat16 and mode in ("train", "gradients") and chains(layers, panels, workers, sparse)
+        return _general(layers, mode, penalties or reported, treated, lamb, sparse, chain)
     last, splits = len(layers) - 1, _splits(layers, panels, lanes, workers)
     start = EVERYONE if gathers_alone(layers, panels, lanes, workers) else BY_BATCH
     steps = [(GATHER, 0, start), *((FORWARD, i, split) for i, split in enumerate(splits))]
@@ -110,13 +112,18 @@ def program(layers: Sequence[Node], mode: str, panels: int, lanes: int, workers:
 
 
 def _general(layers: Sequence[Node], mode: str, penalties: bool, treated: bool, lamb: bool,
-             sparse: bool) -> np.ndarray:
+             sparse: bool, chain: bool) -> np.ndarray:
     """A program for any network: a barrier stands behind every operation that another one waits for."""
     last, training = len(layers) - 1, mode in ("train", "gradients")
 
     def split(i: int) -> int:
         return HELPING if layers[i].dense else FIXED
 
+    if chain:  # behind it all deltas are known, and weights are what is left
+        steps = [(PENALTIES, 0, 0, FIXED)] if penalties else []
+        steps += [(CHAIN, last, 1, HELPING), (CHECK, last, 0, FIXED)]
+        steps += [(WEIGHTS, i, 0, HELPING) for i in range(last, -1, -1) if _wants_weights(layers[i], mode)]
+        return _with_updates(steps, mode, penalties, treated, lamb)
     steps = [] if sparse else [(GATHER, 0, 1, FIXED)]
     steps += [(FORWARD, i, 1, split(i)) for i in range(last + 1) if training or not passes_through(layers[i])]
     if mode == "predict":
@@ -132,6 +139,12 @@ def _general(layers: Sequence[Node], mode: str, penalties: bool, treated: bool, 
             steps.append((WEIGHTS, i, 0, HELPING))  # the next deltas go where these do not lie
         elif layers[i].columns or layers[i].tables:
             steps.append((WEIGHTS, i, 1, FIXED))
+    return _with_updates(steps, mode, penalties, treated, lamb)
+
+
+def _with_updates(steps: list[tuple[int, int, int, int]], mode: str, penalties: bool, treated: bool,
+                  lamb: bool) -> np.ndarray:
+    """A barrier behind the last operation, then what is done with the whole gradient."""
     steps[-1] = (*steps[-1][:2], 1, steps[-1][3])
     if mode == "gradients":
         steps += [(PREPARE, 0, 1, HELPING)] if penalties else []

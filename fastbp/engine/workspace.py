@@ -38,7 +38,7 @@ class Workspace:
                  table: Array, loss_parameters: Sequence[float], compute: str = "float32"):
         lanes = LINE // dtype.itemsize
         n_panels, nodes = plan.ceil_div(batch, lanes), network.nodes
-        options, bfloat16 = network.options(training), compute != "float32"
+        options, bfloat16 = network.options(training), {"float32": 0, "bfloat16": 1}.get(compute, 2)
         if bfloat16:
             options["bfloat16"] = True
         alone = not options.keys() - {"reported"} and program.gathers_alone(nodes, n_panels, lanes, workers)

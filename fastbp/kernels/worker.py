@@ -66,6 +66,8 @@ def units_of(c, row, what):
         return 1 if what in (op.FACTORS, op.TRUST) else c.n_pieces
     if what in (op.GATHER, op.LOSS, op.OUTPUT):
         return c.panels
+    if what == op.CHAIN:
+        return parts(c.panels, field.CHAIN_PANELS)
     if row.IS_DENSE:
         return product_units(c, row, what)
     if row.N_TABLES and what == op.WEIGHTS:
@@ -97,7 +99,7 @@ def run_unit(c, row, what, layer, unit):
         predict(c, row, unit)
     elif what >= op.PENALTIES:
         call_update(c, what, unit)
-    elif is_product(row, what):
+    elif what == op.CHAIN or is_product(row, what):
         if c.bfloat16:
             call_products(c, what, layer, unit)
         else:

@@ -15,6 +15,7 @@ from fastbp.isa.codes import ACCUMULATE, ACTIVATIONS, APPLY_RELU, KEEP, NEITHER,
 from fastbp.kernels.jit import part
 from fastbp.kernels.microkernels import activate, add, finish_outputs, products, slope, update
 from fastbp.kernels.passes.dense import activation, deltas
+from fastbp.kernels.passes.loss_layer import gather_inputs, loss_and_deltas
 from fastbp.kernels.passes.nodes import copy
 from fastbp.kernels.passes.operands import (
     BLOCK,
@@ -32,7 +33,7 @@ from fastbp.kernels.schema import fields as field
 from fastbp.kernels.schema import operations as op
 
 RELU_CODE, IDENTITY_CODE = ACTIVATIONS["relu"], ACTIVATIONS["identity"]
-STEPS = 8  # blocks of 32 steps, of which two rows of tiles fill 16 KiB
+STEPS = 8  # blocks of 32 steps, of which two rows of tiles fill 16 KiB; half as many of operands that are two each
 CHUNK = field.TILES_CHUNK
 COLUMN = TILES // 2  # floats of a column of tiles
 SPAN = 2 * field.TILES_PAIRS  # batch panels, or tiles of inputs, whose sums are kept at once
@@ -42,7 +43,9 @@ SPAN = 2 * field.TILES_PAIRS  # batch panels, or tiles of inputs, whose sums are
 def run_products(c, what, layer, unit):
     """One unit of one of the three."""
     row = c.layers[layer]
-    if what == op.FORWARD:
+    if what == op.CHAIN:
+        chain(c, layer, unit * field.CHAIN_PANELS, min((unit + 1) * field.CHAIN_PANELS, c.panels))
+    elif what == op.FORWARD:
         size, share = row.FORWARD_SIZE, row.FORWARD_SHARE
         n = (c.panels + share - 1) // share
         p, q = unit // n * size, unit % n * share
@@ -59,6 +62,28 @@ def run_products(c, what, layer, unit):
 
 
 @part
+def chain(c, last, q0, q1):
+    """Some batch panels from the gathered inputs through all layers up to the loss, and their deltas back down.
+
+    What a layer writes the next one reads from the second-level cache, and nobody waits for anybody.
+    """
+    for q in range(q0, q1):
+        gather_inputs(c, c.layers[0], q)
+    for i in range(last + 1):
+        forward(c, c.layers[i], 0, c.layers[i].PANELS, q0, q1)
+    for q in range(q0, q1):
+        loss_and_deltas(c, c.layers[last], q)
+    for i in range(last, 0, -1):
+        backward(c, c.layers[i], c.layers[i - 1], 0, c.layers[i].BLOCKS, q0, q1)
+
+
+@part
+def steps_of(c):
+    """How many blocks of a contraction are added up at once."""
+    return STEPS // 2 if c.operands_low else STEPS
+
+
+@part
 def sums_at(c, long, group, whole):
     """Where a block's sums lie: among those of a group, or, while a long contraction goes by in chunks, of a unit."""
     return c.tiles + (whole if long else group) * TILES
@@ -68,7 +93,7 @@ def sums_at(c, long, group, whole):
 def forward(c, row, p0, p1, q0, q1):
     """Z of panels p0 ... p1 and batch panels q0 ... q1, even numbers or the ends."""
     depth, pitch, spread = (row.K + LINE - 1) // LINE, row.KERNEL_ROWS_PITCH, row.IN_PAIRS_PITCH
-    pairs, long = (q1 - q0 + 1) // 2, depth > CHUNK
+    pairs, long, some = (q1 - q0 + 1) // 2, depth > CHUNK, steps_of(c)
     fetch = (LINE + pairs - 1) // pairs  # of the next panels' lines
     for chunk in range(0, depth, CHUNK):
         upto = min(chunk + CHUNK, depth)
@@ -76,8 +101,8 @@ def forward(c, row, p0, p1, q0, q1):
             rows, kernel, more = min(2, p1 - p), row.KERNEL_ROWS + p * pitch, p + 2 < p1
             for first in range(q0, q1, SPAN):
                 end = min(first + SPAN, q1)
-                for k in range(chunk, upto, STEPS):
-                    steps, a = min(STEPS, upto - k), kernel + k * BLOCK
+                for k in range(chunk, upto, some):
+                    steps, a = min(some, upto - k), kernel + k * BLOCK
                     for q in range(first, end, 2):
                         sums = sums_at(c, long, (q - first) // 2, (p - p0) // 2 * pairs + (q - q0) // 2)
                         line = (q - q0) // 2 * fetch
@@ -115,7 +140,7 @@ def outputs(c, row, p, q, columns, sums):
 def backward(c, row, below, b0, b1, q0, q1):
     """Deltas of the layer below, blocks of 16 inputs b0 ... b1 and batch panels q0 ... q1."""
     depth, pitch, spread = (row.N + LINE - 1) // LINE, row.KERNEL_COLUMNS_PITCH, row.DELTA_PAIRS_PITCH
-    pairs, long = (q1 - q0 + 1) // 2, depth > CHUNK
+    pairs, long, some = (q1 - q0 + 1) // 2, depth > CHUNK, steps_of(c)
     fetch = (LINE + pairs - 1) // pairs
     for chunk in range(0, depth, CHUNK):
         upto = min(chunk + CHUNK, depth)
@@ -123,8 +148,8 @@ def backward(c, row, below, b0, b1, q0, q1):
             rows, kernel, more = min(2, b1 - b), row.KERNEL_COLUMNS + b * pitch, b + 2 < b1
             for first in range(q0, q1, SPAN):
                 end = min(first + SPAN, q1)
-                for n in range(chunk, upto, STEPS):
-                    steps, a = min(STEPS, upto - n), kernel + n * BLOCK
+                for n in range(chunk, upto, some):
+                    steps, a = min(some, upto - n), kernel + n * BLOCK
                     for q in range(first, end, 2):
                         sums = sums_at(c, long, (q - first) // 2, (b - b0) // 2 * pairs + (q - q0) // 2)
                         line = (q - q0) // 2 * fetch
@@ -170,15 +195,15 @@ def weights(c, row, p0, p1, k0, k1):
     Behind the last unit of the inputs' rows stands a line of ones, so the bias is one more input.
     """
     depth, pitch, spread = (c.panels + 1) // 2, row.DELTA_TURNED_PITCH, row.IN_ROWS_PITCH
-    blocks, long = (k1 - k0 + LINE - 1) // LINE, depth > CHUNK
+    blocks, long, some = (k1 - k0 + LINE - 1) // LINE, depth > CHUNK, steps_of(c)
     for chunk in range(0, depth, CHUNK):
         upto = min(chunk + CHUNK, depth)
         for p in range(p0, p1, 2):
             columns, turned = min(2, p1 - p), row.DELTA_TURNED + p * pitch
             for first in range(k0, k1, SPAN * PANEL):
                 end = min(first + SPAN * PANEL, k1)
-                for n in range(chunk, upto, STEPS):
-                    steps = min(STEPS, upto - n)
+                for n in range(chunk, upto, some):
+                    steps = min(some, upto - n)
                     for k in range(first, end, LINE):
                         rows = 1 if end - k <= PANEL else 2
                         sums = sums_at(c, long, (k - first) // LINE, (p - p0) // 2 * blocks + (k - k0) // LINE)

@@ -82,6 +82,8 @@ class Call:
             setattr(self, name, int(words[WORD[name]]))
         program = arrays["program"]
         self.does = set(program[:, Operation.WHAT].tolist())
+        if operations.CHAIN in self.does:
+            self.does |= {operations.GATHER, operations.FORWARD, operations.LOSS, operations.BACKWARD}
         self.last = self.rows[program[-1, Operation.LAYER]] if operations.OUTPUT in self.does else self.rows[nodes - 1]
 
     def __getattr__(self, name: str) -> Any:  # the context's numbers

@@ -84,5 +84,8 @@ SPARSE_PANELS = 4
 # many blocks of a contraction are added up before it goes by in chunks, whose sums wait in the second; and blocks of a
 # unit then.
 TILES_LINES, TILES_PAIRS, TILES_CHUNK, TILES_UNIT = 64, 4, 32, 160
+# Batch panels that go through a whole chain of layers and back before the next ones do (see `bfloat16.chain`): of the
+# widest layer, WIDEST_CHAIN units, their operands are a quarter of a second-level cache of 2 MiB.
+CHAIN_PANELS, WIDEST_CHAIN = 32, 512
 # Of a group of arrays that are updated alike: the rule's scalars, and three more (see `arena`).
 GROUP_LINES = 4
