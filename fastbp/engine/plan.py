@@ -347,7 +347,8 @@ def _cut_for_tiles(row: np.ndarray, panels: int, workers: int, words: int) -> No
     product(Layer.BACKWARD_SIZE, int(row[Layer.BLOCKS]), int(row[Layer.N]))
     lines, outputs = int(row[Layer.K] + row[Layer.BIAS]), int(row[Layer.PANELS])
     depth = ceil_div(panels, 2)
-    size = min(multiple(lines, 32), max(32, held // (min(depth, TILES_CHUNK) * 64) // 32 * 32))
+    # weights and their states pass by, so it is a quarter of the cache that holds what is read again
+    size = min(multiple(lines, 32), max(32, held // 2 // (min(depth, TILES_CHUNK) * 64) // 32 * 32))
     size = multiple(ceil_div(lines, ceil_div(lines - 1, size)), 32)
     few = workers if depth > TILES_CHUNK else few
     groups = min(ceil_div(outputs, 2), ceil_div(few, ceil_div(lines, size)))
