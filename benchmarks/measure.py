@@ -154,8 +154,9 @@ def measure(row: Row, names: list[str], plan: Plan) -> Measurement:
             worker.__exit__(None, None, None)
 
 
-def check_losses(workers: list[WorkerProcess], row: Row) -> Check:
-    """The loss of each after a few steps from the same weights; WorkerError where they disagree by TOLERANCE.
+def check_losses(workers: list[WorkerProcess], row: Row, tolerance: float = TOLERANCE) -> Check:
+    """The loss of each after a few steps from the same weights; WorkerError where they disagree by more than the
+    tolerance.
 
     Dropout is left out: every library draws masks of its own.
     """
@@ -163,7 +164,7 @@ def check_losses(workers: list[WorkerProcess], row: Row) -> Check:
     answers = {worker.name: worker.ask("check", row=checked_row(row)._asdict(), max_steps=steps) for worker in workers}
     start = float(answers[workers[0].name]["start"])
     check = Check(start, {name: float(answer["loss"]) for name, answer in answers.items()})
-    if not check.disagreement <= TOLERANCE:
+    if not check.disagreement <= tolerance:
         found = ", ".join(f"{name} {loss:.8g}" for name, loss in check.losses.items())
         raise WorkerError(f"{row.title}: the losses after {steps} steps disagree, from {check.start:.8g} to {found}")
     return check

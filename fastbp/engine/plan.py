@@ -200,7 +200,7 @@ def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, train
     rows[:, [Layer.W, Layer.WPITCH]] = parameters
     rows[:, Layer.SKIP_D] = -1
     if training:
-        late = updates_wait(nodes, panels) or (bfloat16 and chains(nodes, panels, workers, sparse))
+        late = updates_wait(nodes, panels) or (bfloat16 > 0 and chains(nodes, panels, workers, sparse))
         rows = _deltas(rows, nodes, panels, pitch_of, room, lanes, late)
     else:
         pitch = pitch_of(nodes[-1].outputs)

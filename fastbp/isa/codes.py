@@ -16,6 +16,7 @@ from fastbp.isa.twins.losses import (
     QUANTILE,
 )
 from fastbp.isa.twins.optimizers import LIMIT, MOST_STATES, N_SCALARS, RULE_CODES, UPDATE_RULES
+from fastbp.isa.twins.products import STREAM_A, STREAM_B
 from fastbp.isa.twins.rounding import HALVES, NEITHER, PADDED, STREAMED, WHOLE
 from fastbp.isa.twins.tile import (
     ACCUMULATE,
@@ -65,6 +66,8 @@ __all__ = [
     "SIGMOID",
     "SOFTMAX",
     "STREAMED",
+    "STREAM_A",
+    "STREAM_B",
     "UPDATE_RULES",
     "WHOLE",
     "ZERO",

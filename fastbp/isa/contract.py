@@ -96,7 +96,7 @@ ROWS: dict[str, dict[str, str]] = {
     },
     "products": {
         "products": "rows columns depth A[a]:uint16 apitch astep B[b]:uint16 bpitch bstep alow blow C[c] cpitch start "
-                    "ahead[h]:uint16 hstep fetch",
+                    "streamed ahead[h]:uint16 hstep fetch",
         "begin_tiles": "saved[s]:int64",
         "end_tiles": "saved[s]:int64",
         "tile_peak": "n A[a]:uint16 C[c]",

@@ -6,7 +6,19 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fastbp.isa.codes import ACCUMULATE, APPLY_RELU, HALVES, KEEP, NEITHER, PADDED, STREAMED, WHOLE, ZERO
+from fastbp.isa.codes import (
+    ACCUMULATE,
+    APPLY_RELU,
+    HALVES,
+    KEEP,
+    NEITHER,
+    PADDED,
+    STREAM_A,
+    STREAM_B,
+    STREAMED,
+    WHOLE,
+    ZERO,
+)
 from fastbp.isa.microkernels import twin
 
 from .cases import Case, Operand, assert_bits, whole
@@ -51,11 +63,12 @@ def products() -> Iterator[Case]:
     for rows in (1, 2):
         for columns in (1, 2):
             for low in (0, LOW):
-                for start in (ZERO, ACCUMULATE):
+                for start, streamed in ((ZERO, STREAM_A), (ACCUMULATE, STREAM_B)):
                     rng = np.random.default_rng([rows, columns, low, start])
                     A, B, C = words(rng, 2 * LOW), words(rng, 2 * LOW), whole(Operand(np.float32, 1024))
                     C.values[:] = rng.normal(size=1024)
-                    arguments = [rows, columns, 3, A, 1536, 512, B, 1536, 512, low, low, C, 512, start, A, 512, 1]
+                    arguments = [rows, columns, 3, A, 1536, 512, B, 1536, 512, low, low, C, 512, start, streamed, A,
+                                 512, 1]
                     yield against_twin("products", arguments, f"{rows}x{columns} low={low} start={start}")
 
 

@@ -64,7 +64,7 @@ def test_a_product_is_that_of_the_rounded_operands():
 
     rng = np.random.default_rng(1)
     A, B, C = words(rng, 1536), words(rng, 1536), Operand(np.float32, 256)
-    products(None, 1, 1, 3, A.array, A.offset, 0, 512, B.array, B.offset, 0, 512, 0, 0, C.array, C.offset, 0, 0,
+    products(None, 1, 1, 3, A.array, A.offset, 0, 512, B.array, B.offset, 0, 512, 0, 0, C.array, C.offset, 0, 0, 0,
              A.array, A.offset, 0, 0)
     a = np.vectorize(widened)(A.values).reshape(3, 16, 32).transpose(1, 0, 2).reshape(16, 96)
     b = np.vectorize(widened)(B.values).reshape(3, 16, 16, 2).transpose(0, 1, 3, 2).reshape(96, 16)

@@ -14,9 +14,11 @@ sums below the smallest normal number count as 0.
 
 from __future__ import annotations
 
+from itertools import product
+
 from llvmlite import ir
 
-from fastbp.isa.codes import ACCUMULATE
+from fastbp.isa.codes import ACCUMULATE, STREAM_A, STREAM_B
 from fastbp.isa.emitters.vocabulary.lines import I32, I64, Lines, declare, define, loop, private, signature
 
 I8, I16 = ir.IntType(8), ir.IntType(16)
@@ -46,8 +48,9 @@ class Tiles:
     def zero(self, tile: int):
         self.call("tilezero", I8(tile))
 
-    def load(self, tile: int, place):
-        self.call("tileloadd64", I8(tile), place, I64(64))
+    def load(self, tile: int, place, once: bool = False):
+        """once: it will not be wanted again soon, so that it does not take the place of what will."""
+        self.call("tileloaddt164" if once else "tileloadd64", I8(tile), place, I64(64))
 
     def store(self, tile: int, place):
         self.call("tilestored64", I8(tile), place, I64(64))
@@ -65,7 +68,9 @@ def products(module: ir.Module, bits: int, table) -> ir.Function:
     """`rows` tiles of rows by `columns` tiles, 1 or 2 each, over `depth` blocks of k.
 
     `alow`, `blow`: how far behind an operand lies what rounding left of it, in bfloat16 again; then the products of
-    these with the other operand are added block by block: high a high b, high a low b, low a high b. 0: neither.
+    these with the other operand are added block by block, behind that of both. 0: neither. `streamed` says which of the
+    operands is not kept in the first-level cache: STREAM_B or STREAM_A. What is left of that one comes last, so that
+    each of its blocks is loaded once.
     `fetch` lines from `ahead` on are prefetched with the first block, from `hstep` words further with the next.
     """
     if bits != 32 or table.bfloat16 not in ("tiles", "lines"):
@@ -73,24 +78,22 @@ def products(module: ir.Module, bits: int, table) -> ir.Function:
     emit = by_tiles if table.bfloat16 == "tiles" else by_lines
 
     def body(builder, rows, columns, *rest):
-        low = builder.icmp_signed("!=", rest[7], I64(0))
-        kind = builder.add(builder.mul(rows, I64(8)), builder.add(builder.mul(columns, I64(2)), builder.zext(low, I64)))
+        low = builder.zext(builder.icmp_signed("!=", rest[7], I64(0)), I64)
+        kind = builder.add(builder.mul(rows, I64(16)), builder.mul(columns, I64(4)))
+        kind = builder.add(kind, builder.add(builder.mul(low, I64(2)), rest[12]))
         done = builder.append_basic_block("done")
         switch = builder.switch(kind, done)
-        for r in SIDES:
-            for c in SIDES:
-                for split in (False, True):
-                    block = builder.append_basic_block(f"products{r}x{c}{'x3' * split}")
-                    switch.add_case(I64(8 * r + 2 * c + split), block)
-                    builder.position_at_end(block)
-                    name = f"fastbp_products_{r}x{c}{'x3' * split}"
-                    arguments = signature("products")[2:]
+        for r, c, split, stream in product(SIDES, SIDES, (0, 1), (STREAM_B, STREAM_A)):
+            block = builder.append_basic_block("products")
+            switch.add_case(I64(16 * r + 4 * c + 2 * split + stream), block)
+            builder.position_at_end(block)
+            name, arguments = f"fastbp_products_{r}x{c}_{split}{stream}", signature("products")[2:]
 
-                    def fixed(b, *given, r=r, c=c, split=split):
-                        emit(b, r, c, split, *given)
+            def fixed(b, *given, shape=(r, c, bool(split), stream)):
+                emit(b, *shape, *given)
 
-                    builder.call(private(module, name, arguments, fixed), rest)
-                    builder.branch(done)
+            builder.call(private(module, name, arguments, fixed), rest)
+            builder.branch(done)
         builder.position_at_end(done)
 
     return define(module, bits, "products", body)
@@ -108,10 +111,11 @@ def fetched(x: Lines, ahead, offset, fetch):
     loop(b, fetch, [], line)
 
 
-def by_tiles(b: ir.IRBuilder, rows: int, columns: int, split: bool, depth, a, apitch, astep, bp, bpitch, bstep, alow,
-             blow, c, cpitch, start, ahead, hstep, fetch):
+def by_tiles(b: ir.IRBuilder, rows: int, columns: int, split: bool, stream: int, depth, a, apitch, astep, bp, bpitch,
+             bstep, alow, blow, c, cpitch, start, streamed, ahead, hstep, fetch):
     """Sums stay in tile registers over all of k."""
     x, t = Lines(b, 32), Tiles(b)
+    once = None if split else stream  # measured: where each is two, the hint costs 5 to 8 %
     cells = [(i, j) for i in range(rows) for j in range(columns)]
 
     def place(i, j):
@@ -130,28 +134,27 @@ def by_tiles(b: ir.IRBuilder, rows: int, columns: int, split: bool, depth, a, ap
         here, there = word_at(b, a, b.mul(index, astep)), word_at(b, bp, b.mul(index, bstep))
 
         def of_a(i, low=None):
-            t.load(4 + i, word_at(b, here, b.add(b.mul(apitch, I64(i)), low or I64(0))))
+            t.load(4 + i, word_at(b, here, b.add(b.mul(apitch, I64(i)), low or I64(0))), once == STREAM_A)
 
         def of_b(j, low=None):
-            t.load(6 + j, word_at(b, there, b.add(b.mul(bpitch, I64(j)), low or I64(0))))
+            t.load(6 + j, word_at(b, there, b.add(b.mul(bpitch, I64(j)), low or I64(0))), once == STREAM_B)
 
-        for i in range(rows):  # each block is loaded just before its first product
-            of_a(i)
-            for j in range(columns):
-                if i == 0:
-                    of_b(j)
+        def multiplied(a_low=None, b_low=None, load_a=True, load_b=True):
+            """Each block is loaded just before its first product."""
+            for n, (i, j) in enumerate(cells):
+                if load_a and j == 0:
+                    of_a(i, a_low)
+                if load_b and n < columns:
+                    of_b(j, b_low)
                 t.multiply(2 * i + j, 4 + i, 6 + j)
-        if split:
-            for j in range(columns):
-                of_b(j, blow)
-                for i in range(rows):
-                    t.multiply(2 * i + j, 4 + i, 6 + j)
-            for i in range(rows):
-                of_a(i, alow)
-                for j in range(columns):
-                    if i == 0:
-                        of_b(j)
-                    t.multiply(2 * i + j, 4 + i, 6 + j)
+
+        multiplied()
+        if split and stream == STREAM_B:
+            multiplied(a_low=alow, load_b=False)
+            multiplied(b_low=blow)
+        elif split:
+            multiplied(b_low=blow, load_a=False)
+            multiplied(a_low=alow)
         return []
 
     loop(b, depth, [], step)
@@ -162,8 +165,8 @@ def by_tiles(b: ir.IRBuilder, rows: int, columns: int, split: bool, depth, a, ap
 GROUP = 8  # lines of sums that registers hold twice, beside the operands
 
 
-def by_lines(b: ir.IRBuilder, rows: int, columns: int, split: bool, depth, a, apitch, astep, bp, bpitch, bstep, alow,
-             blow, c, cpitch, start, ahead, hstep, fetch):
+def by_lines(b: ir.IRBuilder, rows: int, columns: int, split: bool, stream: int, depth, a, apitch, astep, bp, bpitch,
+             bstep, alow, blow, c, cpitch, start, streamed, ahead, hstep, fetch):
     """The tiles' sums in their order by multiply-adds of lines: as exact, not as fast."""
     x = Lines(b, 32)
     odd_half = x.iconst(0xFFFF0000)
@@ -206,7 +209,8 @@ def by_lines(b: ir.IRBuilder, rows: int, columns: int, split: bool, depth, a, ap
                 there = word_at(b, bp, b.add(b.mul(index, bstep), b.mul(bpitch, I64(j))))
                 parts = [(here, there)]
                 if split:
-                    parts += [(here, word_at(b, there, blow)), (word_at(b, here, alow), there)]
+                    rest = [(word_at(b, here, alow), there), (here, word_at(b, there, blow))]
+                    parts += rest if stream == STREAM_B else rest[::-1]
                 for part in parts:
                     sums = [b.fadd(s, t) for s, t in zip(sums, sums_of(*part), strict=True)]
                 return sums

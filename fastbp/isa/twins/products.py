@@ -7,10 +7,12 @@ import math
 from fastbp.isa.twins.tile import ACCUMULATE
 
 TINY = 2.0**-126  # the smallest normal number
+STREAM_B, STREAM_A = range(2)  # which operand comes from the second-level cache and is not kept in the first
+
 
 
 def products(table, rows, columns, depth, A, a, apitch, astep, B, b, bpitch, bstep, alow, blow, C, c, cpitch, start,
-             ahead, h, hstep, fetch):  # fmt: skip
+             streamed, ahead, h, hstep, fetch):  # fmt: skip
     """C[j, i, :] (+)= sum over k of A's row i times B's column j; what is ahead is not prefetched."""
     for j in range(columns):
         for i in range(16 * rows):
@@ -21,9 +23,12 @@ def products(table, rows, columns, depth, A, a, apitch, astep, B, b, bpitch, bst
                 x = a + n * astep + i // 16 * apitch + i % 16 * 32
                 y = b + n * bstep + j * bpitch
                 add_block(row, A, x, B, y)
-                if alow:
+                if alow and streamed == STREAM_A:
                     add_block(row, A, x, B, y + blow)
                     add_block(row, A, x + alow, B, y)
+                elif alow:
+                    add_block(row, A, x + alow, B, y)
+                    add_block(row, A, x, B, y + blow)
 
 
 def add_block(row, A, a, B, b):

@@ -11,7 +11,7 @@ on the units. `c` is the context, `row` a layer's fields.
 
 from __future__ import annotations
 
-from fastbp.isa.codes import ACCUMULATE, ACTIVATIONS, APPLY_RELU, KEEP, NEITHER, ZERO
+from fastbp.isa.codes import ACCUMULATE, ACTIVATIONS, APPLY_RELU, KEEP, NEITHER, STREAM_A, STREAM_B, ZERO
 from fastbp.kernels.jit import part
 from fastbp.kernels.microkernels import activate, add, finish_outputs, products, slope, update
 from fastbp.kernels.passes.dense import activation, deltas
@@ -109,7 +109,7 @@ def forward(c, row, p0, p1, q0, q1):
                         products(c.table, rows, min(2, end - q), steps, c.V, a, pitch, BLOCK,
                                  c.H, row.IN_PAIRS + q * spread + k * BLOCK, spread, BLOCK, c.kernels_low,
                                  c.operands_low, c.M, sums, COLUMN, ACCUMULATE if k else ZERO,
-                                 c.V, a + (2 + line // PANEL) * pitch + line % PANEL * LINE, BLOCK,
+                                 STREAM_B, c.V, a + (2 + line // PANEL) * pitch + line % PANEL * LINE, BLOCK,
                                  fetch if more else 0)
                 if upto == depth:
                     for q in range(first, end, 2):
@@ -156,7 +156,7 @@ def backward(c, row, below, b0, b1, q0, q1):
                         products(c.table, rows, min(2, end - q), steps, c.V, a, pitch, BLOCK,
                                  c.H, row.DELTA_PAIRS + q * spread + n * BLOCK, spread, BLOCK, c.kernels_low,
                                  c.operands_low, c.M, sums, COLUMN, ACCUMULATE if n else ZERO,
-                                 c.V, a + (2 + line // PANEL) * pitch + line % PANEL * LINE, BLOCK,
+                                 STREAM_B, c.V, a + (2 + line // PANEL) * pitch + line % PANEL * LINE, BLOCK,
                                  fetch if more else 0)
                 if upto == depth:
                     for q in range(first, end, 2):
@@ -211,7 +211,7 @@ def weights(c, row, p0, p1, k0, k1):
                                  c.H, row.IN_ROWS + k // PANEL * spread + n * BLOCK, spread, BLOCK,
                                  c.H, turned + n * BLOCK, pitch, BLOCK, c.operands_low, c.operands_low,
                                  c.M, sums, COLUMN, ACCUMULATE if n else ZERO,
-                                 c.H, turned, 0, 0)
+                                 STREAM_A, c.H, turned, 0, 0)
                 if upto == depth:
                     for k in range(first, end, LINE):
                         sums = sums_at(c, long, (k - first) // LINE, (p - p0) // 2 * blocks + (k - k0) // LINE)
