@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 import fastbp
 from fastbp import isa
@@ -86,6 +87,39 @@ if offers:
             loaded = fastbp.load(tmp_path / "model.safetensors")
         assert loaded.compute == "float32"
         np.testing.assert_allclose(loaded.predict(X), expected, atol=0.02)
+
+    NETWORKS = {
+        "sparse rows": lambda: [fastbp.Dense(24, "relu"), fastbp.Dense(16, "tanh"), fastbp.Dense(2, "softmax")],
+        "embedding": lambda: [fastbp.ColumnEmbedding({0: 5, 3: 7}), fastbp.Dense(24, "relu"), fastbp.Dropout(0.2),
+                              fastbp.Dense(2, "softmax")],
+        "residual": lambda: [fastbp.Dense(24), fastbp.Residual([fastbp.LayerNorm(), fastbp.Dense(24, "gelu")]),
+                             fastbp.Residual([fastbp.Dense(24, "relu"), fastbp.Dense(24)]), fastbp.BatchNorm(),
+                             fastbp.Activation("relu"), fastbp.Dense(2, "softmax")],
+    }  # fmt: skip
+    OPTIMIZERS = {
+        "adam": lambda: "adam",
+        "treated": lambda: fastbp.AdamW(1e-3, weight_decay=0.01, global_clipnorm=0.5, gradient_accumulation_steps=2,
+                                        use_ema=True),
+        "lamb": lambda: fastbp.LAMB(1e-3),
+        "muon": lambda: fastbp.Muon(1e-3),
+    }  # fmt: skip
+
+    @pytest.mark.jit
+    @pytest.mark.parametrize("optimizer", OPTIMIZERS)
+    @pytest.mark.parametrize("name", NETWORKS)
+    def test_all_layers_and_updates_train_as_in_float32(name, optimizer):
+        """bfloat16x3, whose rounding is small enough to see a mistake beside it."""
+        rows = X.copy()
+        rows[:, 0], rows[:, 3] = rng.integers(0, 5, len(X)), rng.integers(0, 7, len(X))
+        rows = sparse.csr_matrix(np.where(np.abs(X) > 1, X, 0)) if name == "sparse rows" else rows
+        losses, outputs = [], []
+        for compute in ("float32", "bfloat16x3"):
+            model = fastbp.Sequential(NETWORKS[name](), compute=compute, seed=1)
+            model.compile(OPTIMIZERS[optimizer](), "cross_entropy")
+            losses.append(model.fit(rows, LABELS, batch_size=40, epochs=3, verbose=0).history["loss"])
+            outputs.append(model.predict(rows))
+        np.testing.assert_allclose(losses[1], losses[0], rtol=2e-3)
+        np.testing.assert_allclose(outputs[1], outputs[0], atol=5e-3)
 
     @pytest.mark.jit
     @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
