@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import threading
 import warnings
 from abc import ABC, abstractmethod
@@ -363,7 +364,8 @@ class BaseMLP(CheckedData, Weights, BaseEstimator, ABC):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
+        known = inspect.signature(type(self)).parameters.values()  # what an older version did not have is the default
+        state = {each.name: each.default for each in known if each.default is not each.empty} | state
         version = state.pop("_fastbp_version", "unknown")
         if version != __version__:
             warnings.warn(

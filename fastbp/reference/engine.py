@@ -57,8 +57,17 @@ class ReferenceEngine:
     """
 
     def __init__(
-        self, input_size: int, layers: Sequence[LayerSpec], *, dtype: str = "float32", key: tuple[int, int] = (0, 0)
+        self,
+        input_size: int,
+        layers: Sequence[LayerSpec],
+        *,
+        dtype: str = "float32",
+        key: tuple[int, int] = (0, 0),
+        compute: str = "float32",
     ) -> None:
+        if compute != "float32":
+            raise ValueError(f"the reference rounds no operands of products, but compute is {compute!r}: leave it out")
+        self.compute = compute
         self.dtype, self.specs = np.dtype(dtype), list(layers)
         self.key, self.steps_trained = (int(key[0]), int(key[1])), 0
         self.input_size, self.output_size = input_size, layers[-1].units
