@@ -180,6 +180,21 @@ NUMERICS = (
 
 THREADS = (
     promise(
+        "products of bfloat16 have the same bits for any number of workers, in AMX's tiles and in AVX-512's lines, "
+        "among signals and other threads, and in forked children",
+        "engine/test_bfloat16.py::test_bits_do_not_depend_on_the_number_of_workers",
+        "engine/test_bfloat16.py::test_tiles_and_lines_have_the_same_bits",
+        "engine/test_tiles.py::test_signals_and_other_threads_change_no_bit",
+        "engine/test_tiles.py::test_a_forked_child_has_the_same_bits",
+    ),
+    promise(
+        "a library beside fastbp that uses AMX keeps its results; where the system denies tiles, products are float32, "
+        "with one warning",
+        "engine/test_tiles.py::test_the_configuration_that_was_there_comes_back",
+        "engine/test_tiles.py::test_a_thousand_turns_with_torch_in_one_process",
+        "engine/test_tiles.py::test_denied_tiles_are_float32_with_one_warning",
+    ),
+    promise(
         "Many Python threads may fit models at once; each gets the bits it would get alone",
         f"{ENGINE}::test_engines_train_in_2_and_8_threads_at_once",
         f"{FIT}::test_threads_that_fit_at_once_get_what_each_would_alone",
