@@ -89,6 +89,22 @@ if offers:
                 assert np.abs(got - g).max() <= 6 * unit * np.abs(g).max()  # two products and what lies between
 
     @pytest.mark.jit
+    @pytest.mark.parametrize("compute", BOUNDS)
+    def test_gradients_far_below_those_of_float16_need_no_scaling(compute):
+        """Outputs and errors of 1e-12: bfloat16 has float32's exponents, so nothing is lost but the rounding."""
+        rng = np.random.default_rng(6)
+        X, found = rng.normal(size=(50, 20)).astype(np.float32), []
+        shapes = ((20, 12), (12,), (12, 3), (3,))
+        weights = [(rng.normal(size=shape) / 4).astype(np.float32) for shape in shapes]
+        for scale in (1.0, 2.0**-40):
+            engine = Engine(20, [LayerSpec(12), LayerSpec(3)], compute=compute)
+            engine.set_weights([*weights[:2], *(w * np.float32(scale) for w in weights[2:])])
+            engine.configure("mse", "sgd")
+            found.append(engine.gradients(X, np.zeros((50, 3), np.float32))[1])
+        for i, power in enumerate((2, 2, 1, 1)):  # of the scale that each array's gradient has
+            assert np.array_equal(found[0][i] * np.float32(2.0 ** (-40 * power)), found[1][i])
+
+    @pytest.mark.jit
     def test_many_steps_of_a_clipped_and_penalized_network():
         """The update that needs the whole gradient rounds kernels, too."""
         layers = [LayerSpec(40, "relu", l2=1e-3, max_norm=1.5), LayerSpec(7, "softmax")]
