@@ -49,12 +49,12 @@ def run_products(c, what, layer, unit):
         size, share = row.FORWARD_SIZE, row.FORWARD_SHARE
         n = (c.panels + share - 1) // share
         p, q = unit // n * size, unit % n * share
-        forward(c, row, p, min(p + size, row.PANELS), q, min(q + share, c.panels))
+        kernel_products(c, row, what, p, min(p + size, row.PANELS), q, min(q + share, c.panels))
     elif what == op.BACKWARD:
         size, share = row.BACKWARD_SIZE, row.BACKWARD_SHARE
         n = (c.panels + share - 1) // share
         b, q = unit // n * size, unit % n * share
-        backward(c, row, c.layers[row.BELOW], b, min(b + size, row.BLOCKS), q, min(q + share, c.panels))
+        kernel_products(c, row, what, b, min(b + size, row.BLOCKS), q, min(q + share, c.panels))
     else:
         size, panels = row.WEIGHTS_SIZE, row.WEIGHTS_OUTPUTS
         k, p = unit // row.WEIGHTS_SHARE * size, unit % row.WEIGHTS_SHARE * panels
@@ -70,11 +70,11 @@ def chain(c, last, q0, q1):
     for q in range(q0, q1):
         gather_inputs(c, c.layers[0], q)
     for i in range(last + 1):
-        forward(c, c.layers[i], 0, c.layers[i].PANELS, q0, q1)
+        kernel_products(c, c.layers[i], op.FORWARD, 0, c.layers[i].PANELS, q0, q1)
     for q in range(q0, q1):
         loss_and_deltas(c, c.layers[last], q)
     for i in range(last, 0, -1):
-        backward(c, c.layers[i], c.layers[i - 1], 0, c.layers[i].BLOCKS, q0, q1)
+        kernel_products(c, c.layers[i], op.BACKWARD, 0, c.layers[i].BLOCKS, q0, q1)
 
 
 @part
@@ -90,32 +90,47 @@ def sums_at(c, long, group, whole):
 
 
 @part
-def forward(c, row, p0, p1, q0, q1):
-    """Z of panels p0 ... p1 and batch panels q0 ... q1, even numbers or the ends."""
-    depth, pitch, spread = (row.K + LINE - 1) // LINE, row.KERNEL_ROWS_PITCH, row.IN_PAIRS_PITCH
+def kernel_products(c, row, what, r0, r1, q0, q1):
+    """Forward or backward of a layer: rows r0 ... r1 of the kernel's panels, of outputs or of inputs, by batch panels
+    q0 ... q1, even numbers or the ends."""
+    if what == op.FORWARD:
+        depth, kernels, pitch = (row.K + LINE - 1) // LINE, row.KERNEL_ROWS, row.KERNEL_ROWS_PITCH
+        operands, spread = row.IN_PAIRS, row.IN_PAIRS_PITCH
+    else:
+        depth, kernels, pitch = (row.N + LINE - 1) // LINE, row.KERNEL_COLUMNS, row.KERNEL_COLUMNS_PITCH
+        operands, spread = row.DELTA_PAIRS, row.DELTA_PAIRS_PITCH
     pairs, long, some = (q1 - q0 + 1) // 2, depth > CHUNK, steps_of(c)
     fetch = (LINE + pairs - 1) // pairs  # of the next panels' lines
     for chunk in range(0, depth, CHUNK):
         upto = min(chunk + CHUNK, depth)
-        for p in range(p0, p1, 2):
-            rows, kernel, more = min(2, p1 - p), row.KERNEL_ROWS + p * pitch, p + 2 < p1
+        for r in range(r0, r1, 2):
+            rows, kernel, more = min(2, r1 - r), kernels + r * pitch, r + 2 < r1
             for first in range(q0, q1, SPAN):
                 end = min(first + SPAN, q1)
                 for k in range(chunk, upto, some):
                     steps, a = min(some, upto - k), kernel + k * BLOCK
                     for q in range(first, end, 2):
-                        sums = sums_at(c, long, (q - first) // 2, (p - p0) // 2 * pairs + (q - q0) // 2)
+                        sums = sums_at(c, long, (q - first) // 2, (r - r0) // 2 * pairs + (q - q0) // 2)
                         line = (q - q0) // 2 * fetch
                         products(c.table, rows, min(2, end - q), steps, c.V, a, pitch, BLOCK,
-                                 c.H, row.IN_PAIRS + q * spread + k * BLOCK, spread, BLOCK, c.kernels_low,
+                                 c.H, operands + q * spread + k * BLOCK, spread, BLOCK, c.kernels_low,
                                  c.operands_low, c.M, sums, COLUMN, ACCUMULATE if k else ZERO,
                                  STREAM_B, c.V, a + (2 + line // PANEL) * pitch + line % PANEL * LINE, BLOCK,
                                  fetch if more else 0)
                 if upto == depth:
                     for q in range(first, end, 2):
-                        sums = sums_at(c, long, (q - first) // 2, (p - p0) // 2 * pairs + (q - q0) // 2)
-                        for r in range(rows):
-                            outputs(c, row, p + r, q, min(2, end - q), sums + r * TILES // 4)
+                        sums = sums_at(c, long, (q - first) // 2, (r - r0) // 2 * pairs + (q - q0) // 2)
+                        for i in range(rows):
+                            finish(c, row, what, r + i, q, min(2, end - q), sums + i * TILES // 4)
+
+
+@part
+def finish(c, row, what, r, q, columns, sums):
+    """What is done with a panel of sums in one or two batch panels."""
+    if what == op.FORWARD:
+        outputs(c, row, r, q, columns, sums)
+    else:
+        inputs(c, row, c.layers[row.BELOW], r, q, columns, sums)
 
 
 @part
@@ -134,35 +149,6 @@ def outputs(c, row, p, q, columns, sums):
             at = z + j * row.ZPITCH
             activation(c, row, n, at, at)
         round_outputs(c, row, p * PANEL, n, q, columns)
-
-
-@part
-def backward(c, row, below, b0, b1, q0, q1):
-    """Deltas of the layer below, blocks of 16 inputs b0 ... b1 and batch panels q0 ... q1."""
-    depth, pitch, spread = (row.N + LINE - 1) // LINE, row.KERNEL_COLUMNS_PITCH, row.DELTA_PAIRS_PITCH
-    pairs, long, some = (q1 - q0 + 1) // 2, depth > CHUNK, steps_of(c)
-    fetch = (LINE + pairs - 1) // pairs
-    for chunk in range(0, depth, CHUNK):
-        upto = min(chunk + CHUNK, depth)
-        for b in range(b0, b1, 2):
-            rows, kernel, more = min(2, b1 - b), row.KERNEL_COLUMNS + b * pitch, b + 2 < b1
-            for first in range(q0, q1, SPAN):
-                end = min(first + SPAN, q1)
-                for n in range(chunk, upto, some):
-                    steps, a = min(some, upto - n), kernel + n * BLOCK
-                    for q in range(first, end, 2):
-                        sums = sums_at(c, long, (q - first) // 2, (b - b0) // 2 * pairs + (q - q0) // 2)
-                        line = (q - q0) // 2 * fetch
-                        products(c.table, rows, min(2, end - q), steps, c.V, a, pitch, BLOCK,
-                                 c.H, row.DELTA_PAIRS + q * spread + n * BLOCK, spread, BLOCK, c.kernels_low,
-                                 c.operands_low, c.M, sums, COLUMN, ACCUMULATE if n else ZERO,
-                                 STREAM_B, c.V, a + (2 + line // PANEL) * pitch + line % PANEL * LINE, BLOCK,
-                                 fetch if more else 0)
-                if upto == depth:
-                    for q in range(first, end, 2):
-                        sums = sums_at(c, long, (q - first) // 2, (b - b0) // 2 * pairs + (q - q0) // 2)
-                        for r in range(rows):
-                            inputs(c, row, below, b + r, q, min(2, end - q), sums + r * TILES // 4)
 
 
 @part
