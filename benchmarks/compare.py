@@ -6,8 +6,8 @@ turns all are idle long enough for their thread pools to stop spinning. Before t
 same loss after a few steps (without dropout, whose masks differ between libraries).
 
 The ratio of a row is the best peer's time over fastbp's, per round, given as median (lowest to highest).
-A run of all rows with all peers writes docs/performance.md; ``--json`` writes what was measured by any run, ``--plot``
-draws it.
+A run of all rows with all peers writes the table of its instruction set in docs/performance.md; ``--json`` writes what
+was measured by any run, ``--plot`` draws it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from benchmarks.measure import ROOT, Measurement, Plan, WorkerError, measure
 from benchmarks.peers import PEERS
 from benchmarks.rows import ROWS, row_flops
-from benchmarks.tables import machine, markdown_table, replace_generated, versions
+from benchmarks.tables import by_instruction_set, machine, markdown_table, replace_generated, versions
 from fastbp.cli.bench import CLIP_NORM, SETTLE_SECONDS, WEIGHT_DECAY
 from fastbp.plots import plot_speed
 from fastbp.plots.figures import check_picture
@@ -71,7 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     every = ",".join(map(str, range(1, len(ROWS) + 1)))
     listing = "; ".join(f"{number} {row.title}" for number, row in enumerate(ROWS, start=1))
     parser.add_argument(
-        "--rows", type=_row_numbers, default=_row_numbers(every), metavar="N,N-N", help=f"default: all of {listing}"
+        "--rows", type=row_numbers, default=row_numbers(every), metavar="N,N-N", help=f"default: all of {listing}"
     )
     parser.add_argument(
         "--peers", type=_peer_names, metavar="NAME,NAME", help=f"default: {','.join(PEERS)}; fastbp always runs"
@@ -125,8 +125,9 @@ def write(measured: list[Measurement], plan: Plan, path: Path | None, complete: 
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(as_json(measured, plan), indent=1) + "\n", encoding="utf-8")
     if complete:
-        replace_generated(PAGE, "benchmarks.compare", page_text(measured, plan), title="Performance")
-        replace_generated(FRONT, "benchmarks.compare", front_text(), title="fastbp")
+        section = by_instruction_set("benchmarks.compare")
+        replace_generated(PAGE, section, page_text(measured, plan), title="Performance")
+        replace_generated(FRONT, "benchmarks.compare", front_text(section), title="fastbp")
 
 
 def as_json(measured: list[Measurement], plan: Plan) -> dict[str, object]:
@@ -194,13 +195,16 @@ Measured on {date.today().isoformat()} by `python -m benchmarks.compare` on {her
 """
 
 
-def front_text() -> str:
-    """The columns of the table in docs/performance.md that the start page shows."""
-    text = PAGE.read_text(encoding="utf-8").split("<!-- generated: benchmarks.compare -->", 1)[1]
-    lines = [line for line in text.split("<!-- end:", 1)[0].splitlines() if line.startswith("|")]
+def front_text(section: str) -> str:
+    """The columns of a table in docs/performance.md that the start page shows, and where it was measured."""
+    text = PAGE.read_text(encoding="utf-8").split(f"<!-- generated: {section} -->", 1)[1].split("<!-- end:", 1)[0]
+    lines = [line for line in text.splitlines() if line.startswith("|")]
     header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     places = [header.index(name) for name in FRONT_COLUMNS]
-    return markdown_table(FRONT_COLUMNS, [[row[place] for place in places] for row in rows])
+    here = text.split("Measured on ")[1].split(" cores")[0].replace(" by `python -m benchmarks.compare`", "")
+    return f"Measured on {here} cores.\n\n" + markdown_table(
+        FRONT_COLUMNS, [[row[place] for place in places] for row in rows]
+    )
 
 
 def _ratio(m: Measurement) -> str:
@@ -212,7 +216,8 @@ def _versions() -> dict[str, str]:
     return versions(name for entry in PEERS.values() for name in entry.distributions)
 
 
-def _row_numbers(text: str) -> list[int]:
+def row_numbers(text: str) -> list[int]:
+    """The numbers of rows that an option names."""
     numbers: list[int] = []
     try:
         for part in text.split(","):

@@ -12,6 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -171,7 +172,10 @@ def main() -> None:
     text = measure(args.threads, args.rounds, args.seconds)
     noun = "thread" if args.threads == 1 else "threads"
     text += f"\n\nMeasured by `python -m benchmarks.costs`, {args.threads} {noun}."
-    tables.replace_generated(args.output, "benchmarks.costs", text, title="What options cost")
+    here = tables.machine()
+    text += f" On {here['processor']}, {date.today().isoformat()}."
+    section = tables.by_instruction_set("benchmarks.costs")
+    tables.replace_generated(args.output, section, text, title="What options cost")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -34,10 +35,13 @@ class WorkerError(RuntimeError):
 class WorkerProcess:
     """A `benchmarks.worker` process; use as a context, which ends it.
 
-    All workers see the same cores: the first ``n_threads`` that this process may use.
+    All workers see the same cores: the first ``n_threads`` that this process may use. Another version's worker is
+    started from the folder it lies in, with more environment variables.
     """
 
-    def __init__(self, name: str, n_threads: int) -> None:
+    def __init__(
+        self, name: str, n_threads: int, *, folder: Path = ROOT, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         cores = sorted(os.sched_getaffinity(0))[:n_threads]
         start = f"import os; os.sched_setaffinity(0, {cores}); from benchmarks.worker import main; main()"
@@ -47,8 +51,8 @@ class WorkerProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            cwd=ROOT,
-            env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(n_threads))},
+            cwd=folder,
+            env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(n_threads)), **(environment or {})},
         )
 
     def ask(self, question: str, **fields: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
@@ -123,7 +124,9 @@ def main() -> None:
         print("\n".join("  ".join(row) for row in rows[-3:]), flush=True)
     header = ["batch x inputs x outputs", "pass", "fastbp GFLOP/s", "torch.mm GFLOP/s", "ratio", "middle half"]
     title = "One layer's products beside torch.mm, one core"
-    tables.replace_generated(options.output, "passes", tables.markdown_table(header, rows, left=2), title=title)
+    here = f"Measured on {tables.machine()['processor']}, {date.today().isoformat()}."
+    text = f"{tables.markdown_table(header, rows, left=2)}\n\n{here}"
+    tables.replace_generated(options.output, tables.by_instruction_set("passes"), text, title=title)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import platform
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from fastbp import isa
+
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
     """A Markdown table whose first ``left`` columns are aligned left, the others right."""
@@ -26,6 +28,14 @@ def replace_generated(path: Path, name: str, text: str, *, title: str) -> None:
     tail = rest.split(end, 1)[1]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{head}{begin}\n{text.strip()}\n{end}{tail}", encoding="utf-8")
+
+
+def by_instruction_set(name: str) -> str:
+    """The section of a table whose figures depend on the instruction set: a page keeps one section of each.
+
+    float32 runs on AVX-512 where AMX is chosen.
+    """
+    return f"{name} {'avx512' if isa.NAME == 'amx' else isa.NAME}"
 
 
 def machine() -> dict[str, str]:

@@ -108,7 +108,8 @@ def test_methods_describe_all_their_arguments(name, method):
 def test_the_start_page_shows_how_to_begin_how_fast_it_is_and_a_picture():
     page = (DOCS / "index.md").read_text(encoding="utf-8")
     table = page.split("<!-- generated: benchmarks.compare -->")[1].split("<!-- end")[0].strip()
-    assert table == compare.front_text()
+    sections = re.findall("generated: (benchmarks.compare [a-z0-9]+)", compare.PAGE.read_text(encoding="utf-8"))
+    assert table in [compare.front_text(section) for section in sections]
     assert table.count("\n") > 10
     (picture,) = re.findall(r"!\[[^\]]+\]\((.*?)\)", page)
     assert (DOCS / picture).is_file()
