@@ -1,12 +1,12 @@
-"""Hashes of what many trainings end with, to compare two versions of fastbp on one machine, bit by bit.
+"""Hashes of the results of many trainings, to compare two versions of fastbp on one machine, bit by bit.
 
     python -m tests.bits --write before.txt          with the old code
-    python -m tests.bits --compare before.txt        with the new: prints what differs, exit code 1 if anything does
+    python -m tests.bits --compare before.txt        with the new code: prints differences; exit code 1 if any
 
 Every line is `name/threads  hash`: of the tensors in the saved file (weights and optimizer states), the epoch logs, an
-evaluation, gradients, and predictions of all rows and of one row. Only names that users may write are used, so that
-the script runs on both sides of any change inside. FASTBP_ISA chooses the instruction set; hashes of two instruction
-sets, or of two versions of NumPy or Numba, differ.
+evaluation, gradients, and predictions of all rows and of one row. The script uses only the public API, so that it runs
+before and after any internal change. FASTBP_ISA selects the instruction set; hashes of different instruction sets, or
+of different versions of NumPy or Numba, differ.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ LABELS = rng.integers(0, CLASSES, N)
 NUMBERS = X[:, :4] * rng.normal(size=4) + 0.1 * rng.normal(size=(N, 4))
 COUNTS = rng.integers(0, 6, (N, 4)).astype(np.float64)
 SIGNS = np.sign(X[:, :4])
-SHARES = rng.random((N, 4))
+PROBABILITIES = rng.random((N, 4))
 WEIGHT = rng.random(N) * rng.integers(0, 3, N)
 SPARSE = scipy.sparse.csr_matrix(np.where(rng.random((N, FEATURES)) < 0.1, X, 0))
 CODES = np.column_stack([rng.integers(0, 5, N), X[:, :3], rng.integers(0, 40, N)])
-TARGETS = {"classes": LABELS, "numbers": NUMBERS, "counts": COUNTS, "signs": SIGNS, "probabilities": SHARES}
+TARGETS = {"classes": LABELS, "numbers": NUMBERS, "counts": COUNTS, "signs": SIGNS, "probabilities": PROBABILITIES}
 
-Task = Callable[[int], list[Any]]  # from a number of threads to arrays
+Task = Callable[[int], list[Any]]  # maps a number of threads to arrays
 TASKS: dict[str, Task] = {}
 
 
@@ -65,7 +65,7 @@ def square_root(z: float) -> float:
     return math.copysign(math.sqrt(1 + abs(z)) - 1, z)
 
 
-def square_root_slope(z: float) -> float:
+def square_root_derivative(z: float) -> float:
     return 0.5 / math.sqrt(1 + abs(z))
 
 
@@ -73,11 +73,11 @@ def quartic(a: float, y: float) -> float:
     return (a - y) ** 2 + 0.1 * (a - y) ** 4
 
 
-def quartic_slope(a: float, y: float) -> float:
+def quartic_derivative(a: float, y: float) -> float:
     return 2 * (a - y) + 0.4 * (a - y) ** 3
 
 
-def falling(steps: Any) -> Any:
+def inverse_decay(steps: Any) -> Any:
     return 0.1 / (1 + steps)
 
 
@@ -85,7 +85,7 @@ def falling(steps: Any) -> Any:
 
 
 def every_layer(outputs: int = CLASSES, last: str = "softmax", **options: Any) -> list[Any]:
-    """A network with every kind of layer that reads numbers."""
+    """A network with every kind of layer that takes numeric features."""
     return [
         GaussianNoise(0.1),
         Dense(130, "relu", **options),
@@ -109,10 +109,10 @@ def embedding(**options: Any) -> list[Any]:
 # ---------------------------------------------------------------- tasks
 
 
-def outcome(model: Sequential, rows: Any, y: Any, history: Any = None, threads: int = 1) -> list[Any]:
-    """All numbers there are to know of a trained model."""
+def results_of(model: Sequential, rows: Any, y: Any, history: Any = None, threads: int = 1) -> list[Any]:
+    """All arrays that describe a trained model: tensors, epoch logs, predictions, metrics, gradients."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a learning rate that is a function is saved as its value
+        warnings.simplefilter("ignore")  # a learning rate that is a function is saved as its current value
         model.save(Path(folder) / "model.safetensors")
         tensors = load_file(Path(folder) / "model.safetensors")
     arrays = [tensors[name] for name in sorted(tensors)]
@@ -139,21 +139,21 @@ def fitted(
     averaged: bool = False,
     **options: Any,
 ) -> Task:
-    """Train two epochs in batches of 257, 257 and 86 rows, which fill no panel."""
+    """Train for two epochs in batches of 257, 257 and 86 rows, none of which fills its last panel."""
 
     def task(threads: int) -> list[Any]:
         model = Sequential(layers() if callable(layers) else layers, seed=3, dtype=dtype)
         model.compile(optimizer, loss, metrics)
         given = {"batch_size": 257, "epochs": 2, "n_threads": threads, "callbacks": watch(), "verbose": 0} | options
         data = (rows, y) if source is None else (source(),)
-        arrays = outcome(model, rows, y, model.fit(*data, **given), threads)
+        arrays = results_of(model, rows, y, model.fit(*data, **given), threads)
         return arrays + (model.averaged().get_weights() if averaged else [])
 
     return task
 
 
-def estimated(kind: str, rows: Any, y: Any, calls: int = 0, **options: Any) -> Task:
-    """Fit an estimator, or call partial_fit so many times."""
+def fitted_estimator(kind: str, rows: Any, y: Any, calls: int = 0, **options: Any) -> Task:
+    """Fit an estimator, or call partial_fit `calls` times."""
 
     def task(threads: int) -> list[Any]:
         given = {"hidden_layer_sizes": (130, 70), "batch_size": 257, "max_iter": 3, "random_state": 5}
@@ -165,22 +165,22 @@ def estimated(kind: str, rows: Any, y: Any, calls: int = 0, **options: Any) -> T
         else:
             estimator.fit(rows, y)
         proba = [estimator.predict_proba(rows)] if hasattr(estimator, "predict_proba") else []
-        # In float32: how many epochs run at a time depends on the clock, and with it the last bit of a mean in float64.
+        # float32: the number of epochs run at once depends on the clock, and so does the last bit of a float64 mean.
         curve = np.array(getattr(estimator, "loss_curve_", []), np.float32)
         return [*estimator.coefs_, *estimator.intercepts_, curve, estimator.predict(rows), *proba]
 
     return task
 
 
-def steps_alone(threads: int) -> list[Any]:
-    """Steps on batches of the user's own, compiled again between them, and the learning rate set."""
+def single_steps(threads: int) -> list[Any]:
+    """Single steps on the caller's own batches, then compile again, change the learning rate and fit."""
     model = Sequential(every_layer(), seed=3)
     model.compile(optimizers.AdamW(1e-2), "cross_entropy")
     values = [model.train_on_batch(X[i : i + 5 * i + 1], LABELS[i : i + 5 * i + 1]) for i in range(20)]
     model.compile(optimizers.SGD(0.1, momentum=0.9), "cross_entropy", ["accuracy"])
     model.learning_rate *= 0.5
     history = model.fit(X, LABELS, batch_size=64, n_threads=threads)
-    return [np.array(values), *outcome(model, X, LABELS, history, threads)]
+    return [np.array(values), *results_of(model, X, LABELS, history, threads)]
 
 
 def saved_and_loaded(threads: int) -> list[Any]:
@@ -190,7 +190,7 @@ def saved_and_loaded(threads: int) -> list[Any]:
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "model.safetensors")
         model = fastbp.load(Path(folder) / "model.safetensors")
-    return outcome(model, X, LABELS, model.fit(X, LABELS, batch_size=257, n_threads=threads), threads)
+    return results_of(model, X, LABELS, model.fit(X, LABELS, batch_size=257, n_threads=threads), threads)
 
 
 def folded(threads: int) -> list[Any]:
@@ -198,7 +198,7 @@ def folded(threads: int) -> list[Any]:
     model = Sequential(layers, seed=3)
     model.compile("adam", "cross_entropy")
     model.fit(X, LABELS, batch_size=257, n_threads=threads)
-    return outcome(fastbp.fold(model), X, None, threads=threads)
+    return results_of(fastbp.fold(model), X, None, threads=threads)
 
 
 def initial_weights(name: str, dtype: str) -> Task:
@@ -210,7 +210,7 @@ def initial_weights(name: str, dtype: str) -> Task:
 
 
 def plain_kernels(dtype: str) -> Task:
-    """The kernels for a training loop of one's own."""
+    """The low-level kernels for custom training loops."""
 
     def task(threads: int) -> list[Any]:
         from fastbp import kernels
@@ -300,7 +300,7 @@ LOSSES = {
     "categorical_focal": (losses.CategoricalFocal(alpha=tuple(np.arange(1.0, 8.0))), 7, "softmax"),
     "kl_divergence": (losses.KLDivergence(), 7, "softmax"),
     "mse of softmax": (losses.MSE(), 4, "softmax"),
-    "custom loss": (losses.CustomLoss(quartic, quartic_slope), 4, "identity"),
+    "custom loss": (losses.CustomLoss(quartic, quartic_derivative), 4, "identity"),
 }
 ACTIVATIONS = (
     "identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu", "mish", "softplus",
@@ -314,13 +314,13 @@ SCHEDULES = {
     "restarts": schedules.CosineDecayRestarts(0.1, 2, 2.0, 0.5),
     "one cycle": schedules.OneCycle(0.1, 6),
     "warm-up": schedules.Warmup(schedules.CosineDecay(0.1, 4), 3),
-    "a function": falling,
+    "a function": inverse_decay,
 }
 INITIALIZERS = (
     "glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal", "random_normal",
     "zeros", "orthogonal",
 )  # fmt: skip
-BATCHES = {1: 20, 7: 60, 16: 200, 17: 200, 64: N, 600: N}  # rows in a batch: rows
+BATCHES = {1: 20, 7: 60, 16: 200, 17: 200, 64: N, 600: N}  # batch size: rows
 
 
 def collect() -> None:
@@ -346,7 +346,7 @@ def collect() -> None:
             TASKS[f"activation, {name}, {dtype}"] = fitted(layers, dtype=dtype)
         for name in INITIALIZERS:
             TASKS[f"initial, {name}, {dtype}"] = initial_weights(name, dtype)
-        own = fastbp.CustomActivation(square_root, square_root_slope)
+        own = fastbp.CustomActivation(square_root, square_root_derivative)
         TASKS[f"activation, custom, {dtype}"] = fitted(plain(CLASSES, "softmax", own), dtype=dtype)
         TASKS[f"embedding, sgd, {dtype}"] = fitted(embedding, optimizers.SGD(0.1), rows=CODES, dtype=dtype)
         TASKS[f"embedding, adamw, {dtype}"] = fitted(
@@ -371,7 +371,7 @@ def collect() -> None:
 
 
 def collect_data() -> None:
-    """Data of other forms, options of fit, callbacks."""
+    """Other forms of data, options of fit, callbacks."""
     chunks = [(X[i : i + 77], LABELS[i : i + 77], WEIGHT[i : i + 77]) for i in range(0, N, 77)]
     softmax = plain(CLASSES, "softmax")
     TASKS["one output"] = fitted([Dense(33, "relu"), Dense(1)], "adam", "mse", X, NUMBERS[:, 0], metrics=["r2"])
@@ -405,14 +405,14 @@ def collect_data() -> None:
         ],
     )  # fmt: skip
     TASKS["averaged weights"] = fitted(every_layer, epochs=4, watch=lambda: [callbacks.StochasticWeightAveraging(1)])
-    TASKS["steps alone"] = steps_alone
+    TASKS["steps alone"] = single_steps
     TASKS["saved and loaded"] = saved_and_loaded
     TASKS["folded"] = folded
     TASKS["search for a learning rate"] = learning_rates
 
 
 def collect_estimators() -> None:
-    y, several = NUMBERS[:, 0], (SHARES > 0.5).astype(np.int64)
+    y, several = NUMBERS[:, 0], (PROBABILITIES > 0.5).astype(np.int64)
     classifiers: dict[str, dict[str, Any]] = {
         "adam": {},
         "sgd": {"solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.1},
@@ -426,17 +426,17 @@ def collect_estimators() -> None:
         "balanced": {"class_weight": "balanced"},
     }  # fmt: skip
     for name, options in classifiers.items():
-        TASKS[f"MLPClassifier, {name}"] = estimated("MLPClassifier", X, LABELS, **options)
-    TASKS["MLPClassifier, partial_fit"] = estimated("MLPClassifier", X, LABELS, 3)
-    TASKS["MLPClassifier, float32"] = estimated("MLPClassifier", X.astype(np.float32), LABELS, alpha=0.1)
-    TASKS["MLPClassifier, two classes"] = estimated("MLPClassifier", X, LABELS > 3)
-    TASKS["MLPClassifier, multilabel"] = estimated("MLPClassifier", X, several)
-    TASKS["MLPClassifier, sparse"] = estimated("MLPClassifier", SPARSE, LABELS)
-    TASKS["MLPRegressor, adam"] = estimated("MLPRegressor", X, y)
-    TASKS["MLPRegressor, lbfgs"] = estimated("MLPRegressor", X, y, solver="lbfgs", max_iter=5)
-    TASKS["MLPRegressor, poisson"] = estimated("MLPRegressor", X, COUNTS[:, 0], loss="poisson")
-    TASKS["MLPRegressor, several targets"] = estimated("MLPRegressor", X, NUMBERS, activation="tanh")
-    TASKS["MLPRegressor, partial_fit"] = estimated("MLPRegressor", X, y, 3)
+        TASKS[f"MLPClassifier, {name}"] = fitted_estimator("MLPClassifier", X, LABELS, **options)
+    TASKS["MLPClassifier, partial_fit"] = fitted_estimator("MLPClassifier", X, LABELS, 3)
+    TASKS["MLPClassifier, float32"] = fitted_estimator("MLPClassifier", X.astype(np.float32), LABELS, alpha=0.1)
+    TASKS["MLPClassifier, two classes"] = fitted_estimator("MLPClassifier", X, LABELS > 3)
+    TASKS["MLPClassifier, multilabel"] = fitted_estimator("MLPClassifier", X, several)
+    TASKS["MLPClassifier, sparse"] = fitted_estimator("MLPClassifier", SPARSE, LABELS)
+    TASKS["MLPRegressor, adam"] = fitted_estimator("MLPRegressor", X, y)
+    TASKS["MLPRegressor, lbfgs"] = fitted_estimator("MLPRegressor", X, y, solver="lbfgs", max_iter=5)
+    TASKS["MLPRegressor, poisson"] = fitted_estimator("MLPRegressor", X, COUNTS[:, 0], loss="poisson")
+    TASKS["MLPRegressor, several targets"] = fitted_estimator("MLPRegressor", X, NUMBERS, activation="tanh")
+    TASKS["MLPRegressor, partial_fit"] = fitted_estimator("MLPRegressor", X, y, 3)
 
 
 # ---------------------------------------------------------------- hashes
@@ -446,13 +446,13 @@ def digest(arrays: list[Any]) -> str:
     sha = hashlib.sha256()
     for array in map(np.asarray, arrays):
         if array.dtype == object or (array.dtype.kind == "f" and not np.isfinite(array).all()):
-            raise ValueError("a task ends with numbers that are not finite, which say nothing: tame it")
+            raise ValueError("a task ends with non-finite numbers, which hide differences: choose a tamer one")
         sha.update(f"{array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes())
     return sha.hexdigest()
 
 
 def machine() -> str:
-    """What must be the same for bits to be."""
+    """What two runs must share for their bits to be equal."""
     from fastbp import isa
 
     return f"# {isa.NAME}, numpy {version('numpy')}, numba {version('numba')}"
@@ -464,16 +464,16 @@ def lines(threads: list[int], chosen: str) -> list[str]:
     for name, task in TASKS.items():
         if chosen in name:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # scikit-learn's, that so few iterations do not converge
+                warnings.simplefilter("ignore")  # scikit-learn's, about too few iterations
                 result += [f"{name}/{n}  {digest(task(n))}" for n in threads]
     return sorted(result)
 
 
 def compare(old: list[str], new: list[str]) -> int:
-    """Print what differs; the exit code."""
+    """Print the differences and return the exit code."""
     before, after = (dict(line.rsplit("  ", 1) for line in text if not line.startswith("#")) for text in (old, new))
     if old[0] != new[0]:
-        print(f"the file is of another machine: {old[0]} there, {new[0]} here")
+        print(f"the file is from another machine: {old[0]} there, {new[0]} here")
     differing = [name for name in after if before.get(name) != after[name]]
     for name in differing:
         print("DIFFERS" if name in before else "NEW", name)
@@ -484,7 +484,7 @@ def compare(old: list[str], new: list[str]) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--only", default="", metavar="TEXT", help="tasks whose names contain it")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only tasks whose names contain TEXT")
     parser.add_argument("--write", type=Path, metavar="FILE")
     parser.add_argument("--compare", type=Path, metavar="FILE")
     arguments = parser.parse_args()

@@ -1,14 +1,14 @@
-"""What the tests share; that warnings are errors, pyproject.toml says."""
+"""Settings and fixtures shared by all tests; pyproject.toml turns warnings into errors."""
 
 import os
 import signal
 
 
-def take_a_core_of_its_own() -> None:
-    """For a worker of pytest-xdist, before any library counts the cores.
+def pin_worker_to_core() -> None:
+    """Pin a pytest-xdist worker to one core, before any library counts the cores.
 
-    With two threads in each of as many workers as there are cores, threads wait for others that do not run: the tests
-    would take several times as long. Two threads that are asked for still start, and take turns.
+    With as many workers as cores and two threads in each, threads would wait for others that are not running, and the
+    tests would take several times as long. Tests that ask for two threads still get them; they take turns.
     """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker and hasattr(os, "sched_setaffinity"):
@@ -17,7 +17,7 @@ def take_a_core_of_its_own() -> None:
         os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 
 
-take_a_core_of_its_own()
+pin_worker_to_core()
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -26,12 +26,12 @@ os.environ.setdefault("KERAS_BACKEND", "torch")  # TensorFlow, its default, is n
 
 
 def pytest_configure() -> None:
-    """A shell's background jobs ignore Ctrl-C, and so would the processes that the tests start and interrupt."""
+    """Restore Ctrl-C: background jobs of a shell ignore it, and so would the processes that tests interrupt."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    """A generator that every test starts anew."""
+    """A generator with the same seed in every test."""
     return np.random.default_rng(20240229)

@@ -18,7 +18,7 @@ def test_activation_by_name(name: str) -> None:
     assert name == "softmax" or name in ACTIVATIONS
 
 
-def test_activations_have_their_parameter() -> None:
+def test_parametric_activations_have_alpha() -> None:
     assert activations.get("leaky_relu") == LeakyReLU() == Activation("leaky_relu", 0.01)
     assert activations.get("elu") == ELU() == Activation("elu", 1.0)
     assert activations.get("celu") == CELU() == Activation("celu", 1.0)
@@ -29,7 +29,7 @@ def test_activations_have_their_parameter() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["Relu6", "", "softmin", "ReLU"])
-def test_unknown_activation_lists_the_valid_ones(wrong: str) -> None:
+def test_unknown_activation_lists_valid_names(wrong: str) -> None:
     with pytest.raises(ValueError, match="activation must be one of") as error:
         activations.get(wrong)
     assert repr(wrong) in str(error.value)
@@ -37,16 +37,16 @@ def test_unknown_activation_lists_the_valid_ones(wrong: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("elsewhere", "here"),
+    ("foreign", "ours"),
     [("linear", "identity"), ("logistic", "sigmoid"), ("swish", "silu"), ("ReLU", "relu"), ("Hardswish", "hard_swish")],
 )
-def test_names_of_other_frameworks_are_translated(elsewhere: str, here: str) -> None:
-    with pytest.raises(ValueError, match=f"did you mean '{here}'"):
-        activations.get(elsewhere)
+def test_names_from_other_frameworks_get_suggestions(foreign: str, ours: str) -> None:
+    with pytest.raises(ValueError, match=f"did you mean '{ours}'"):
+        activations.get(foreign)
 
 
 @pytest.mark.parametrize("wrong", [None, 3, abs, LeakyReLU, ["relu"]])
-def test_activation_of_a_wrong_type(wrong: object) -> None:
+def test_activation_of_wrong_type_is_rejected(wrong: object) -> None:
     with pytest.raises(TypeError, match="activation must be an Activation object or one of identity"):
         activations.get(wrong)  # type: ignore[arg-type]
 
@@ -58,12 +58,12 @@ def test_alpha_must_be_finite(alpha: float) -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.0, -1.0, 1e-40])
-def test_alpha_of_celu_must_be_above_0(alpha: float) -> None:
+def test_alpha_of_celu_must_be_positive(alpha: float) -> None:
     with pytest.raises(ValueError, match="alpha of 'celu' must be at least 1e-37, got"):
         CELU(alpha)
 
 
-def test_alpha_must_be_a_number_of_a_function_that_has_one() -> None:
+def test_invalid_alpha_is_rejected() -> None:
     with pytest.raises(TypeError, match="alpha of 'elu' must be a number, got '1'"):
         ELU("1")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"'tanh' has no alpha, got 0\.5"):
@@ -77,7 +77,7 @@ def test_loss_by_name_and_object(loss: losses.Loss) -> None:
     assert loss.name in LOSSES
 
 
-def test_unknown_loss_lists_the_valid_ones() -> None:
+def test_unknown_loss_lists_valid_names() -> None:
     with pytest.raises(
         ValueError, match=r"loss must be one of mse, mae, .*, cross_entropy, binary_.*, got 'crossentropy'"
     ):
@@ -85,20 +85,20 @@ def test_unknown_loss_lists_the_valid_ones() -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, 3, MSE])
-def test_loss_of_a_wrong_type(wrong: object) -> None:
+def test_loss_of_wrong_type_is_rejected(wrong: object) -> None:
     with pytest.raises(TypeError, match=r"loss must be a Loss object such as MSE\(\)"):
         losses.get(wrong)  # type: ignore[arg-type]
 
 
 SOFTMAX, SIGMOID = ("cross_entropy", "categorical_focal", "kl_divergence"), ("binary_cross_entropy", "binary_focal")
-FITTING = {*((loss, "softmax") for loss in SOFTMAX), *((loss, "sigmoid") for loss in SIGMOID)}
-ANY = set(losses.NAMES) - {*SOFTMAX, *SIGMOID, "gaussian_nll"}
+COMPATIBLE = {*((loss, "softmax") for loss in SOFTMAX), *((loss, "sigmoid") for loss in SIGMOID)}
+ANY_ACTIVATION = set(losses.NAMES) - {*SOFTMAX, *SIGMOID, "gaussian_nll"}
 
 
 @pytest.mark.parametrize("activation", activations.NAMES)
 @pytest.mark.parametrize("loss", losses.NAMES)
-def test_which_loss_goes_with_which_last_activation(loss: str, activation: str) -> None:
-    if loss in ANY or activation == "identity" or (loss, activation) in FITTING:
+def test_compatibility_of_losses_and_last_activations(loss: str, activation: str) -> None:
+    if loss in ANY_ACTIVATION or activation == "identity" or (loss, activation) in COMPATIBLE:
         losses.check_output(loss, activation)
         losses.check_output(losses.get(loss), activations.get(activation))
     else:
@@ -106,6 +106,6 @@ def test_which_loss_goes_with_which_last_activation(loss: str, activation: str) 
             losses.check_output(loss, activation)
 
 
-def test_forbidden_combination_names_the_loss_that_fits() -> None:
+def test_incompatible_loss_error_suggests_losses() -> None:
     with pytest.raises(ValueError, match="or the loss to 'binary_cross_entropy' or 'mse'"):
         losses.check_output("cross_entropy", "sigmoid")

@@ -32,20 +32,20 @@ def test_mean_and_variance(name: str) -> None:
     variance, n = VARIANCES[name], math.prod(SHAPE)
     W = initializers.get(name)(np.random.default_rng(7), SHAPE, "float64")
     # Standard errors over n independent draws: of the mean sqrt(variance / n); of the variance at most
-    # variance sqrt(2 / n) (normal; less for uniform). Five of them.
+    # variance sqrt(2 / n) (normal; less for uniform). Allow five of them.
     assert abs(W.mean()) <= 5 * math.sqrt(variance / n)
     assert abs(W.var() - variance) <= 5 * variance * math.sqrt(2 / n)
     if name.endswith("uniform"):
         limit = math.sqrt(3 * variance)
         assert np.abs(W).max() <= limit
         assert np.abs(W).max() >= 0.999 * limit
-    else:  # not truncated: 1 draw in 370 lies beyond 3 deviations
+    else:  # not truncated: 1 draw in 370 lies beyond 3 standard deviations
         assert np.abs(W).max() > 3.5 * math.sqrt(variance)
 
 
 @pytest.mark.parametrize("name", initializers.NAMES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_same_generator_same_values(name: str, dtype: str) -> None:
+def test_same_seed_gives_same_values(name: str, dtype: str) -> None:
     initializer = initializers.get(name)
     first, again, other = (initializer(np.random.default_rng(seed), (30, 20), dtype) for seed in (1, 1, 2))
     assert first.shape == (30, 20)
@@ -57,14 +57,14 @@ def test_same_generator_same_values(name: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("name", initializers.NAMES)
-def test_float32_is_float64_rounded(name: str) -> None:
+def test_float32_values_are_rounded_float64(name: str) -> None:
     narrow, wide = (
         initializers.get(name)(np.random.default_rng(3), (17, 9), dtype) for dtype in ("float32", "float64")
     )
     np.testing.assert_array_equal(narrow, wide.astype("float32"))
 
 
-def test_large_kernels_draw_the_same_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drawing_in_chunks_gives_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = [make(np.random.default_rng(5), (40, 30), "float32") for make in (GlorotUniform(), HeNormal())]
     monkeypatch.setattr(initializers, "DRAWS", 7)
     parts = [make(np.random.default_rng(5), (40, 30), "float32") for make in (GlorotUniform(), HeNormal())]
@@ -72,26 +72,26 @@ def test_large_kernels_draw_the_same_stream(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("shape", [(50, 50), (70, 20), (20, 70), (1, 9), (9, 1), (1, 1)])
-def test_orthogonal(shape: tuple[int, int]) -> None:
+def test_orthogonal_kernels_are_orthonormal(shape: tuple[int, int]) -> None:
     Q = Orthogonal(gain=2.0)(np.random.default_rng(0), shape, "float64") / 2
     gram = Q.T @ Q if shape[0] >= shape[1] else Q @ Q.T
     # Householder QR: columns orthonormal to a small multiple of k^1.5 u, Golub and Van Loan, section 5.2
     np.testing.assert_allclose(gram, np.eye(min(shape)), atol=10 * max(shape) ** 1.5 * 2.0**-53)
 
 
-def test_orthogonal_is_uniform_among_orthogonal_matrices() -> None:
+def test_orthogonal_matrices_are_uniformly_distributed() -> None:
     firsts = [Orthogonal()(np.random.default_rng(seed), (3, 3), "float64")[0, 0] for seed in range(400)]
-    # By symmetry the mean is 0 and the variance 1/3; a QR with R's signs left as they are has a mean of -0.5.
+    # By symmetry the mean is 0 and the variance 1/3; QR that ignores the signs of R has a mean of -0.5.
     assert abs(np.mean(firsts)) <= 5 * math.sqrt(1 / 3 / 400)
 
 
-def test_constants() -> None:
+def test_constant_initializers() -> None:
     np.testing.assert_array_equal(Zeros()(np.random.default_rng(0), (3,), "float32"), np.zeros(3))
     np.testing.assert_array_equal(Constant(2.5)(np.random.default_rng(0), (3, 2), "float32"), np.full((3, 2), 2.5))
     assert RandomNormal(mean=3.0, stddev=0.0)(np.random.default_rng(0), (2,), "float64").tolist() == [3.0, 3.0]
 
 
-def test_get() -> None:
+def test_get_returns_objects_and_rejects_others() -> None:
     mine = HeNormal()
     assert initializers.get(mine) is mine
     with pytest.raises(ValueError, match=r"initializer must be one of glorot_uniform, .* got 'xavier'"):
@@ -102,7 +102,7 @@ def test_get() -> None:
 
 
 @pytest.mark.parametrize("name", ["glorot_uniform", "he_normal", "orthogonal"])
-def test_fans_need_a_kernel(name: str) -> None:
+def test_fan_based_initializers_need_a_kernel(name: str) -> None:
     with pytest.raises(ValueError, match=r"got \(5,\): for biases use 'zeros'"):
         initializers.get(name)(np.random.default_rng(0), (5,), "float32")
 

@@ -1,4 +1,4 @@
-"""Which module may import which, and how large it may be; `python -m tests.test_layering` prints the whole."""
+"""Which module may import which, and how large it may be; `python -m tests.test_layering` prints the structure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "fastbp"
 
-# From the ground floor up: what stands in one line may not import what stands in a later one. A name is that of a
-# folder or of a module at the top; folders of one line do not import each other.
+# From the bottom layer up: no component may import another of its own line or of a later one. A component is a folder
+# or a top-level module.
 ORDER = (
     ("util",),
     ("spec",),
@@ -39,7 +39,7 @@ ORDER = (
     ("cli",),
     ("__main__",),
 )
-FLOOR = {name: floor for floor, names in enumerate(ORDER) for name in names}
+RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 
 # (importing module, imported module): why. At most three.
 EXCEPTIONS = {
@@ -47,14 +47,14 @@ EXCEPTIONS = {
     ("fastbp.kernels", "fastbp.engine.plain_update"): "the same",
 }
 
-# Who may read the trainer in plain NumPy, beside tests and benchmarks.
+# Components that may import the trainer in plain NumPy, besides tests and benchmarks.
 READS_REFERENCE = ("reference", "diagnosis", "cli", "")  # the last, fastbp/__init__.py, names it for type checkers
 COMPILERS = ("numba", "llvmlite")
 
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """Every module of the package by its dotted name; a folder's `__init__` by that of the folder."""
+    """Every module of the package by its dotted name; `__init__.py` under the name of its folder."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -63,7 +63,7 @@ def modules() -> dict[str, ast.Module]:
 
 
 def _imported(module: str, tree: ast.Module) -> set[str]:
-    """The names of modules that it imports, anywhere in it, for type checkers alone too."""
+    """Names of the modules that a module imports anywhere, even only for type checkers."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -77,28 +77,28 @@ def _imported(module: str, tree: ast.Module) -> set[str]:
 
 @cache
 def imports() -> dict[str, set[str]]:
-    """Of every module, the modules of the package that it imports."""
+    """The modules of the package that each module imports."""
     return {name: {other for other in _imported(name, tree) if other in modules()} for name, tree in modules().items()}
 
 
-def room(module: str) -> str:
-    """The folder, or the module at the top, that stands in ORDER."""
+def component(module: str) -> str:
+    """The component in ORDER that a module belongs to."""
     return module.partition(".")[2].partition(".")[0]
 
 
-def against_the_order() -> list[tuple[str, str]]:
-    """Imports of what stands above, or beside in another room."""
+def upward_imports() -> list[tuple[str, str]]:
+    """Imports of another component of the same line of ORDER or of a later one."""
     wrong = []
     for module, others in imports().items():
         for other in others:
-            here, there = room(module), room(other)
-            if here != there and FLOOR[there] >= FLOOR[here]:
+            here, there = component(module), component(other)
+            if here != there and RANK[there] >= RANK[here]:
                 wrong.append((module, other))
     return wrong
 
 
-def circles() -> list[list[str]]:
-    """Groups of modules each of which reaches itself, by Tarjan's algorithm."""
+def import_cycles() -> list[list[str]]:
+    """Strongly connected groups of modules, by Tarjan's algorithm."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
@@ -125,13 +125,13 @@ def circles() -> list[list[str]]:
     return found
 
 
-def lengths() -> dict[str, int]:
-    """Lines of every module."""
+def module_lengths() -> dict[str, int]:
+    """Number of lines of every module."""
     return {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
 
 
-def folders() -> dict[str, int]:
-    """Modules in every folder."""
+def folder_sizes() -> dict[str, int]:
+    """Number of modules in every folder."""
     counted: dict[str, int] = {}
     for path in PACKAGE.rglob("*.py"):
         folder = str(path.parent.relative_to(ROOT))
@@ -140,10 +140,10 @@ def folders() -> dict[str, int]:
 
 
 def kernels() -> list[tuple[str, int, int]]:
-    """Name, lines of the body and arguments of every function in `kernels` but the bindings of microkernels."""
+    """Name, lines of the body and arguments of every function in `kernels`, except bindings of microkernels."""
     found = []
     for module, tree in modules().items():
-        if room(module) == "kernels" and module != "fastbp.kernels.microkernels":
+        if component(module) == "kernels" and module != "fastbp.kernels.microkernels":
             for node in ast.walk(tree):
                 if isinstance(node, ast.FunctionDef) and node.decorator_list:
                     start = node.body[0].end_lineno + 1 if ast.get_docstring(node) else node.body[0].lineno
@@ -151,11 +151,11 @@ def kernels() -> list[tuple[str, int, int]]:
     return found
 
 
-def private_uses() -> list[str]:
+def private_accesses() -> list[str]:
     """Places outside fastbp/model that use a private attribute of a model."""
     found = []
     for module, tree in modules().items():
-        if room(module) == "model":
+        if component(module) == "model":
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
@@ -167,42 +167,42 @@ def private_uses() -> list[str]:
 
 
 def test_imports_point_down() -> None:
-    wrong = [pair for pair in against_the_order() if pair not in EXCEPTIONS]
+    wrong = [pair for pair in upward_imports() if pair not in EXCEPTIONS]
     assert not wrong, "\n".join(f"{module} imports {other}" for module, other in wrong)
 
 
-def test_no_circle() -> None:
-    assert not circles()
+def test_no_import_cycles() -> None:
+    assert not import_cycles()
 
 
 def test_exceptions_are_few_and_needed() -> None:
     assert len(EXCEPTIONS) <= 3
-    assert set(EXCEPTIONS) <= set(against_the_order())
+    assert set(EXCEPTIONS) <= set(upward_imports())
 
 
-def test_every_room_stands_in_the_order() -> None:
-    assert {room(module) for module in modules()} == set(FLOOR)
+def test_order_lists_every_component() -> None:
+    assert {component(module) for module in modules()} == set(RANK)
 
 
 @pytest.mark.parametrize("module", sorted(modules()))
-def test_compilers_are_imported_in_isa_and_kernels_alone(module: str) -> None:
-    if room(module) not in ("isa", "kernels"):
+def test_only_isa_and_kernels_import_compilers(module: str) -> None:
+    if component(module) not in ("isa", "kernels"):
         assert not {name.split(".")[0] for name in _imported(module, modules()[module])} & set(COMPILERS)
 
 
-def test_nothing_that_trains_imports_the_reference() -> None:
-    readers = {module for module, others in imports().items() for other in others if room(other) == "reference"}
-    assert not {module for module in readers if room(module) not in READS_REFERENCE}
+def test_training_code_does_not_import_the_reference() -> None:
+    readers = {module for module, others in imports().items() for other in others if component(other) == "reference"}
+    assert not {module for module in readers if component(module) not in READS_REFERENCE}
 
 
-def test_private_attributes_of_a_model_stay_in_its_folder() -> None:
-    assert not private_uses()
+def test_private_model_attributes_are_used_only_in_model() -> None:
+    assert not private_accesses()
 
 
-def test_sizes() -> None:
-    assert statistics.median(lengths().values()) <= 150
-    assert max(lengths().values()) <= 450
-    assert max(folders().values()) <= 16
+def test_modules_and_folders_are_small() -> None:
+    assert statistics.median(module_lengths().values()) <= 150
+    assert max(module_lengths().values()) <= 450
+    assert max(folder_sizes().values()) <= 16
 
 
 def test_kernels_are_short_and_take_few_arguments() -> None:
@@ -211,29 +211,29 @@ def test_kernels_are_short_and_take_few_arguments() -> None:
 
 
 def main() -> None:
-    """Print the house."""
+    """Print the structure of the package."""
     edges = sum(map(len, imports().values()))
-    top = folders()["fastbp"] - 1
-    wrong, sizes = against_the_order(), sorted(lengths().items(), key=lambda item: -item[1])
-    print(f"{len(modules())} modules in {len(folders())} folders, {top} of them flat at the top; {edges} imports")
-    print(f"{len(wrong)} imports against the order, {len(circles())} circles, {len(private_uses())} private uses")
-    print(f"lines: median {statistics.median(lengths().values()):.0f}, largest {sizes[0][1]} ({sizes[0][0]})")
+    top = folder_sizes()["fastbp"] - 1
+    wrong, sizes = upward_imports(), sorted(module_lengths().items(), key=lambda item: -item[1])
+    print(f"{len(modules())} modules in {len(folder_sizes())} folders, {top} at the top level; {edges} imports")
+    print(f"{len(wrong)} upward imports, {len(import_cycles())} cycles, {len(private_accesses())} private accesses")
+    print(f"lines: median {statistics.median(module_lengths().values()):.0f}, largest {sizes[0][1]} ({sizes[0][0]})")
     print(
         f"kernels: {len(kernels())}, median {statistics.median(lines for _, lines, _ in kernels()):.0f} lines, "
         f"most arguments {max(arguments for *_, arguments in kernels())}"
     )
-    print("from the ground floor up:")
-    for floor, names in enumerate(ORDER):
-        rooms = []
+    print("from the bottom layer up:")
+    for rank, names in enumerate(ORDER):
+        components = []
         for name in names:
-            n = sum(room(module) == name for module in modules())
-            rooms.append(f"{name or '__init__'} ({n})")
-        print(f"  {floor:2}  {', '.join(rooms)}")
+            n = sum(component(module) == name for module in modules())
+            components.append(f"{name or '__init__'} ({n})")
+        print(f"  {rank:2}  {', '.join(components)}")
     for module, other in sorted(wrong):
-        print(f"against the order: {module} -> {other}")
-    for group in circles():
-        print("circle:", ", ".join(group))
-    for place in private_uses():
+        print(f"upward import: {module} -> {other}")
+    for group in import_cycles():
+        print("cycle:", ", ".join(group))
+    for place in private_accesses():
         print("private:", place)
 
 

@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn's, in one block and in several, with and without weights."""
+"""Metrics compared with scikit-learn's, in one chunk and in several, with and without weights."""
 
 import math
 
@@ -16,16 +16,16 @@ PROBABILITIES = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
 BINARY = (RNG.random((N, 1)) < 0.3).astype(float)
 SCORES = np.round(1 / (1 + np.exp(-RNG.normal(size=(N, 1)) - 2 * BINARY)), 1)  # rounded: ties
 TARGETS = RNG.normal(size=(N, 2)) * [1, 10] + [1000, 0]
-FITTED = TARGETS + RNG.normal(size=(N, 2))
+PREDICTED = TARGETS + RNG.normal(size=(N, 2))
 WEIGHT = RNG.random(N) * RNG.integers(0, 2, N)
 CE, BCE, MSE = "cross_entropy", "binary_cross_entropy", "mse"
 
 
-def auc_of_classes(y, p, w):
+def macro_auc(y, p, w):
     return np.mean([sk.roc_auc_score(y == k, p[:, k], sample_weight=w) for k in range(K)])
 
 
-# metric, loss, y, outputs, the peer's value
+# metric, loss, y, outputs, scikit-learn's value
 PEERS = {
     "accuracy of labels": (
         "accuracy",
@@ -34,7 +34,7 @@ PEERS = {
         PROBABILITIES,
         lambda y, p, w: sk.accuracy_score(y, p.argmax(1), sample_weight=w),
     ),
-    "accuracy of rows": (
+    "accuracy of one-hot rows": (
         "accuracy",
         MSE,
         np.eye(K)[LABELS],
@@ -48,7 +48,7 @@ PEERS = {
         SCORES,
         lambda y, p, w: sk.accuracy_score(y, p > 0.5, sample_weight=w),
     ),
-    "accuracy of one output by mse": (
+    "accuracy of one output with mse": (
         "accuracy",
         MSE,
         BINARY,
@@ -62,14 +62,14 @@ PEERS = {
         PROBABILITIES,
         lambda y, p, w: sk.top_k_accuracy_score(y, p, k=2, sample_weight=w),
     ),
-    "top k of rows": (
+    "top k of soft labels": (
         metrics.TopKAccuracy(3),
         CE,
         0.6 * np.eye(K)[LABELS] + 0.1,
         PROBABILITIES,
         lambda y, p, w: sk.top_k_accuracy_score(y.argmax(1), p, k=3, sample_weight=w),
     ),
-    "mae": ("mae", MSE, TARGETS, FITTED, lambda y, p, w: sk.mean_absolute_error(y, p, sample_weight=w)),
+    "mae": ("mae", MSE, TARGETS, PREDICTED, lambda y, p, w: sk.mean_absolute_error(y, p, sample_weight=w)),
     "mae of labels": (
         "mae",
         CE,
@@ -77,92 +77,92 @@ PEERS = {
         PROBABILITIES,
         lambda y, p, w: sk.mean_absolute_error(np.eye(K)[y], p, sample_weight=w),
     ),
-    "rmse": ("rmse", MSE, TARGETS, FITTED, lambda y, p, w: math.sqrt(sk.mean_squared_error(y, p, sample_weight=w))),
-    "r2": ("r2", MSE, TARGETS, FITTED, lambda y, p, w: sk.r2_score(y, p, sample_weight=w)),
+    "rmse": ("rmse", MSE, TARGETS, PREDICTED, lambda y, p, w: math.sqrt(sk.mean_squared_error(y, p, sample_weight=w))),
+    "r2": ("r2", MSE, TARGETS, PREDICTED, lambda y, p, w: sk.r2_score(y, p, sample_weight=w)),
     "r2, one target constant": (
         "r2",
         MSE,
         TARGETS * [0, 1],
-        FITTED,
+        PREDICTED,
         lambda y, p, w: sk.r2_score(y, p, sample_weight=w),
     ),
-    "r2, one target constant and met": (
+    "r2, one target constant and predicted exactly": (
         "r2",
         MSE,
         TARGETS * [0, 1],
-        FITTED * [0, 1],
+        PREDICTED * [0, 1],
         lambda y, p, w: sk.r2_score(y, p, sample_weight=w),
     ),
     "auc": ("auc", BCE, BINARY, SCORES, lambda y, p, w: sk.roc_auc_score(y[:, 0], p[:, 0], sample_weight=w)),
-    "auc of classes": ("auc", CE, LABELS, PROBABILITIES, auc_of_classes),
+    "macro auc": ("auc", CE, LABELS, PROBABILITIES, macro_auc),
 }
 
 
-LABELED = (RNG.random((N, K)) < [0.5, 0.2, 0.7, 0.1]).astype(float)  # several classes a row
-MARKS = np.round(0.5 * RNG.random((N, K)) + 0.45 * LABELED, 2)
+MULTILABEL = (RNG.random((N, K)) < [0.5, 0.2, 0.7, 0.1]).astype(float)  # several classes per row
+MULTI_SCORES = np.round(0.5 * RNG.random((N, K)) + 0.45 * MULTILABEL, 2)
 RARE = np.where(RNG.random(N) < 0.05, 3, np.minimum(LABELS, 1))  # class 2 does not occur
-SIDES = RNG.normal(size=(N, 1)) + 2 * BINARY - 1
-OWN = {"precision": sk.precision_score, "recall": sk.recall_score, "f1": sk.f1_score}
-OBJECTS = {"precision": metrics.Precision, "recall": metrics.Recall, "f1": metrics.F1}
+MARGINS = RNG.normal(size=(N, 1)) + 2 * BINARY - 1
+SK_METRICS = {"precision": sk.precision_score, "recall": sk.recall_score, "f1": sk.f1_score}
+METRIC_CLASSES = {"precision": metrics.Precision, "recall": metrics.Recall, "f1": metrics.F1}
 
 
-def decided(y, p):
-    """True and predicted as scikit-learn takes them."""
+def hard_labels(y, p):
+    """True and predicted classes, as scikit-learn takes them."""
     if y.ndim == 1:
         return y, p.argmax(1)
     return (y, p > 0.5) if y.shape[1] > 1 else (y[:, 0], p[:, 0] > 0.5)
 
 
 def averaged(name, average):
-    """scikit-learn's value."""
-    return lambda y, p, w: OWN[name](*decided(y, p), average=average, sample_weight=w, zero_division=0)
+    """scikit-learn's value with this average."""
+    return lambda y, p, w: SK_METRICS[name](*hard_labels(y, p), average=average, sample_weight=w, zero_division=0)
 
 
 DATA = {
     "labels": (CE, LABELS, PROBABILITIES), "rare labels": (CE, RARE, PROBABILITIES * [1, 1, 1e-9, 1]),
     "two classes": (CE, np.minimum(LABELS, 1), PROBABILITIES[:, :2]), "one output": (BCE, BINARY, SCORES),
-    "several classes": (BCE, LABELED, MARKS),
+    "multilabel rows": (BCE, MULTILABEL, MULTI_SCORES),
 }  # fmt: skip
-for name, kind in OBJECTS.items():
+for name, kind in METRIC_CLASSES.items():
     for data, (loss, y, p) in DATA.items():
         two = data in ("two classes", "one output")
         PEERS[f"{name} of {data}"] = (name, loss, y, p, averaged(name, "binary" if two else "macro"))
         for average in ("macro", "micro", "weighted"):
             PEERS[f"{average} {name} of {data}"] = (kind(average), loss, y, p, averaged(name, average))
 PEERS |= {
-    "precision by hinge": ("precision", "hinge", 2 * BINARY - 1, SIDES,
-                           lambda y, p, w: sk.precision_score(y > 0, p > 0, sample_weight=w)),
+    "precision with hinge": ("precision", "hinge", 2 * BINARY - 1, MARGINS,
+                             lambda y, p, w: sk.precision_score(y > 0, p > 0, sample_weight=w)),
     "balanced accuracy": ("balanced_accuracy", CE, LABELS, PROBABILITIES,
                           lambda y, p, w: sk.balanced_accuracy_score(y, p.argmax(1), sample_weight=w)),
     "balanced accuracy of one output": ("balanced_accuracy", BCE, BINARY, SCORES,
                                         lambda y, p, w: sk.balanced_accuracy_score(y, p > 0.5, sample_weight=w)),
-    "balanced accuracy of several": ("balanced_accuracy", BCE, LABELED, MARKS, lambda y, p, w: np.mean([
+    "multilabel balanced accuracy": ("balanced_accuracy", BCE, MULTILABEL, MULTI_SCORES, lambda y, p, w: np.mean([
         sk.balanced_accuracy_score(y[:, k], p[:, k] > 0.5, sample_weight=w) for k in range(K)])),
     "log loss": ("log_loss", CE, LABELS, PROBABILITIES, lambda y, p, w: sk.log_loss(y, p, sample_weight=w)),
-    "log loss of certainty": ("log_loss", BCE, BINARY, np.round(SCORES),
-                              lambda y, p, w: sk.log_loss(y[:, 0], p[:, 0], sample_weight=w)),
+    "log loss of hard predictions": ("log_loss", BCE, BINARY, np.round(SCORES),
+                                     lambda y, p, w: sk.log_loss(y[:, 0], p[:, 0], sample_weight=w)),
     "log loss of one output": ("log_loss", BCE, BINARY, SCORES,
                                lambda y, p, w: sk.log_loss(y[:, 0], p[:, 0], sample_weight=w)),
-    "log loss of several": ("log_loss", BCE, LABELED, MARKS, lambda y, p, w: np.mean([
+    "multilabel log loss": ("log_loss", BCE, MULTILABEL, MULTI_SCORES, lambda y, p, w: np.mean([
         sk.log_loss(y[:, k], p[:, k], sample_weight=w) for k in range(K)])),
     "average precision": ("average_precision", BCE, BINARY, SCORES,
                           lambda y, p, w: sk.average_precision_score(y[:, 0], p[:, 0], sample_weight=w)),
     "average precision of classes": ("average_precision", CE, LABELS, PROBABILITIES,
                                      lambda y, p, w: sk.average_precision_score(np.eye(K)[y], p, sample_weight=w)),
-    "average precision of several": ("average_precision", BCE, LABELED, MARKS,
+    "multilabel average precision": ("average_precision", BCE, MULTILABEL, MULTI_SCORES,
                                      lambda y, p, w: sk.average_precision_score(y, p, sample_weight=w)),
-    "mape": ("mape", MSE, TARGETS, FITTED,
+    "mape": ("mape", MSE, TARGETS, PREDICTED,
              lambda y, p, w: sk.mean_absolute_percentage_error(y, p, sample_weight=w)),
-    "mape of zeros": ("mape", MSE, np.where(TARGETS > 1000, 0.0, TARGETS), FITTED,
+    "mape of zeros": ("mape", MSE, np.where(TARGETS > 1000, 0.0, TARGETS), PREDICTED,
                       lambda y, p, w: sk.mean_absolute_percentage_error(y, p, sample_weight=w)),
 }  # fmt: skip
 
 
 def value_of(metric, loss, *parts):
-    known = metric.start()
+    state = metric.start()
     for y, outputs, weight in parts:
-        known = metric.add(known, y, outputs, weight, loss)
-    return metric.result(known)
+        state = metric.add(state, y, outputs, weight, loss)
+    return metric.result(state)
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
@@ -174,9 +174,9 @@ def test_metrics_agree_with_scikit_learn(case, parts, weight):
     cuts = np.array_split(np.arange(N), parts)
     given = np.ones(N) if weight is None else weight
     value = value_of(metric, loss, *((y[c], outputs[c], given[c]) for c in cuts))
-    # Sums of N float64 terms in another order; r2 divides two such.
+    # Sums of N float64 terms in another order; r2 is a ratio of two such sums.
     assert value == pytest.approx(peer(y, outputs, weight), rel=1e-11, abs=1e-13)
-    assert value == value_of(metric, loss, (y, outputs, given))  # where the data are cut changes no bit
+    assert value == value_of(metric, loss, (y, outputs, given))  # the same bits wherever the data are split
 
 
 def test_top_k_counts_ties_as_hits():
@@ -188,14 +188,14 @@ def test_auc_of_one_class_is_nan():
 
 
 @pytest.mark.parametrize("name", metrics.NAMES)
-def test_rows_that_weigh_nothing_have_no_value(name):
+def test_zero_total_weight_gives_nan(name):
     metric = metrics.get(name)
     assert math.isnan(value_of(metric, CE, (LABELS[:3], PROBABILITIES[:3], np.zeros(3))))
     assert math.isnan(metric.result(metric.start()))
 
 
 @pytest.mark.parametrize(("loss", "logits"), [(CE, LOGITS * 100), (BCE, LOGITS * 100), (CE, LOGITS), (BCE, LOGITS)])
-def test_metrics_of_logits_are_those_of_their_probabilities(loss, logits):
+def test_logits_are_converted_to_probabilities(loss, logits):
     shown = metrics.probabilities(logits.astype(np.float32), loss, "identity")
     exact = logits.astype(np.float32).astype(float)
     if loss == CE:
@@ -208,7 +208,7 @@ def test_metrics_of_logits_are_those_of_their_probabilities(loss, logits):
 
 
 @pytest.mark.parametrize("name", metrics.NAMES)
-def test_every_name_gives_its_metric(name):
+def test_get_finds_every_name(name):
     assert metrics.get(name).name == name
 
 
@@ -223,21 +223,21 @@ def test_every_name_gives_its_metric(name):
         (["mae", metrics.MAE()], ValueError, "once"),
     ],
 )
-def test_unknown_metrics_are_named(given, error, text):
+def test_invalid_metrics_are_rejected(given, error, text):
     with pytest.raises(error) as caught:
         metrics.get_all(given)
     assert text in str(caught.value)
 
 
 @pytest.mark.parametrize("k", [0, -1, 2.5, "5"])
-def test_k_must_be_a_count(k):
+def test_k_must_be_a_positive_integer(k):
     with pytest.raises((TypeError, ValueError), match="k must be"):
         metrics.TopKAccuracy(k)
 
 
 @pytest.mark.parametrize("name", metrics.NAMES)
-def test_every_metric_has_a_direction_and_the_better_value_shows_it(name):
-    """Exact outputs beat others by the metric's own direction."""
+def test_direction_prefers_correct_outputs(name):
+    """By the metric's own direction, correct outputs beat wrong ones."""
     metric = metrics.get(name)
     one_hot = np.eye(K)[LABELS]
     exact, other = (value_of(metric, CE, (LABELS, p, np.ones(N))) for p in (one_hot, np.roll(one_hot, 1, axis=1)))
@@ -254,12 +254,12 @@ def test_every_metric_has_a_direction_and_the_better_value_shows_it(name):
     ("loss", "min"), ("val_loss", "min"), ("val_score", "max"), ("acc", "max"), ("val_huber", "min"),
     ("kappa", None), ("val_kappa", None), ("brier_score", None), ("learning_rate", None), ("val_", None), ("", None),
 ])  # fmt: skip
-def test_directions(name, direction):
+def test_direction_of_name(name, direction):
     assert metrics.direction_of(name) == direction
 
 
 @pytest.mark.parametrize("average", ["binary", None, "samples"])
-def test_unknown_averages_are_refused(average):
+def test_unknown_average_is_rejected(average):
     with pytest.raises(ValueError, match="average must be one of 'auto', 'macro', 'micro', 'weighted'"):
         metrics.Precision(average)
 
@@ -271,7 +271,7 @@ def test_unknown_averages_are_refused(average):
     (LABELS.astype(str), PROBABILITIES.argmax(1).astype(str), list("3120")),
     (RARE, np.zeros(N, int), range(6)),
 ])  # fmt: skip
-def test_confusion_matrix_is_scikit_learns(y, p, labels, weight):
+def test_confusion_matrix_matches_scikit_learn(y, p, labels, weight):
     def flat(a):
         return a if a.ndim == 1 else a.argmax(1) if a.shape[1] > 1 else (a[:, 0] > 0.5).astype(int)
 
@@ -285,6 +285,6 @@ def test_confusion_matrix_is_scikit_learns(y, p, labels, weight):
 @pytest.mark.parametrize(("given", "text"), [
     (([0, 1], [0]), "shapes"), (([0, 5], [[1.0, 0.0], [0.0, 1.0]]), "without 5"), (([], []), "shapes"),
 ])  # fmt: skip
-def test_confusion_matrix_refuses(given, text):
+def test_confusion_matrix_rejects_invalid_arguments(given, text):
     with pytest.raises(ValueError, match=text):
         metrics.confusion_matrix(*given)

@@ -1,4 +1,4 @@
-"""What the package shows: `dir`, what type checkers see, and that all of it can be had."""
+"""The public namespace: `dir`, lazy imports, and what type checkers see."""
 
 import ast
 import subprocess
@@ -10,7 +10,7 @@ import fastbp
 LAZY = {"MLPClassifier", "MLPRegressor", "datasets", "estimators", "exchange", "kernels", "reference", "sources"}
 
 
-def test_dir_shows_what_is_public_and_no_more():
+def test_dir_lists_only_public_names():
     shown = dir(fastbp)
     assert shown == sorted(set(shown))
     assert [name for name in shown if name.startswith("_")] == ["__version__"]
@@ -19,21 +19,21 @@ def test_dir_shows_what_is_public_and_no_more():
     assert [name for name in shown if not hasattr(fastbp, name)] == []
 
 
-def test_dir_shows_what_can_be_imported(monkeypatch):
-    monkeypatch.setattr(fastbp, "find_spec", lambda name: None)  # as without scikit-learn
+def test_dir_omits_names_that_cannot_be_imported(monkeypatch):
+    monkeypatch.setattr(fastbp, "find_spec", lambda name: None)  # as if scikit-learn were missing
     assert not {"MLPClassifier", "MLPRegressor"} & set(dir(fastbp))
 
 
-def test_dir_imports_nothing():
+def test_dir_triggers_no_lazy_import():
     code = "import fastbp, sys; assert 'MLPClassifier' in dir(fastbp); sys.exit('sklearn' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_type_checkers_see_what_is_imported_lazily():
+def test_type_checkers_see_lazy_imports():
     tree = ast.parse(Path(fastbp.__file__).read_text(encoding="utf-8"))
     (block,) = [node for node in tree.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
     assert {alias.asname for node in block.body for alias in node.names} == LAZY
 
 
-def test_unknown_names_are_attribute_errors():
+def test_unknown_name_is_an_attribute_error():
     assert not hasattr(fastbp, "nothing_of_the_kind")

@@ -1,4 +1,4 @@
-"""Schedules against PyTorch's schedulers, or Keras's formula where PyTorch has none; arguments; files."""
+"""Schedules against PyTorch's schedulers, or Keras's formula where PyTorch has none; invalid arguments; saving."""
 
 import math
 import warnings
@@ -22,11 +22,11 @@ from fastbp.schedules import (
 torch_schedules = torch.optim.lr_scheduler
 T = np.arange(60)
 
-# ours, PyTorch's, and for how many updates the two are the same
+# ours, PyTorch's, and the number of updates for which they agree
 PAIRS = {
     "step": (StepDecay(0.3, 7), lambda o: torch_schedules.StepLR(o, 7), 60),
     "step 0.5": (StepDecay(0.3, 4, 0.5), lambda o: torch_schedules.StepLR(o, 4, 0.5), 60),
-    "pieces": (
+    "piecewise": (
         PiecewiseConstant([5, 20, 21], [0.3, 0.03, 0.003, 0.0003]),
         lambda o: torch_schedules.MultiStepLR(o, [5, 20, 21]),
         60,
@@ -34,7 +34,7 @@ PAIRS = {
     "exponential": (ExponentialDecay(0.3, 1, 0.9), lambda o: torch_schedules.ExponentialLR(o, 0.9), 60),
     "polynomial": (PolynomialDecay(0.3, 40), lambda o: torch_schedules.PolynomialLR(o, 40), 60),
     "polynomial 2": (PolynomialDecay(0.3, 40, power=2.0), lambda o: torch_schedules.PolynomialLR(o, 40, 2.0), 60),
-    "line": (
+    "linear": (
         PolynomialDecay(0.3, 40, end_learning_rate=0.1),
         lambda o: torch_schedules.LinearLR(o, 1.0, 1 / 3, 40),
         60,
@@ -55,7 +55,7 @@ PAIRS = {
         ),
         60,
     ),
-    "one cycle, falling": (OneCycle(0.3, 60, 0.0), lambda o: torch_schedules.OneCycleLR(o, 0.3, 60, pct_start=0.0), 60),
+    "one cycle, no rise": (OneCycle(0.3, 60, 0.0), lambda o: torch_schedules.OneCycleLR(o, 0.3, 60, pct_start=0.0), 60),
     "warm-up": (Warmup(0.3, 10), lambda o: torch_schedules.LinearLR(o, total_iters=10), 60),
     "warm-up and cosine": (
         Warmup(CosineDecay(0.3, 30), 10, 0.1),
@@ -65,11 +65,11 @@ PAIRS = {
         41,
     ),
 }
-EVERY = [ours for ours, _, _ in PAIRS.values()]
+SCHEDULES = [ours for ours, _, _ in PAIRS.values()]
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_rates_beside_pytorch(name):
+def test_learning_rates_match_pytorch(name):
     ours, make, n = PAIRS[name]
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.3)
     with warnings.catch_warnings():
@@ -79,7 +79,7 @@ def test_rates_beside_pytorch(name):
             expected.append(optimizer.param_groups[0]["lr"])
             optimizer.step()
             schedule.step()
-    # PyTorch multiplies the last rate by a factor, 60 times, each of two roundings; a cosine near -1 leaves them bare
+    # PyTorch multiplies by a factor up to 60 times, with two roundings each; atol is for a cosine near -1
     np.testing.assert_allclose(ours(T[:n]), expected, rtol=1e-12, atol=0.3 * 1e-14)
 
 
@@ -99,7 +99,7 @@ KERAS = {
 
 
 def keras_restarts(t, first, t_mul, m_mul, alpha):
-    """Cycle after cycle, instead of by a logarithm."""
+    """Step through the cycles, instead of taking a logarithm."""
     height, length = 0.3, float(first)
     while t >= length:
         t, length, height = t - length, length * t_mul, height * m_mul
@@ -107,20 +107,20 @@ def keras_restarts(t, first, t_mul, m_mul, alpha):
 
 
 @pytest.mark.parametrize("name", KERAS)
-def test_rates_by_keras_formulas(name):
+def test_learning_rates_match_keras_formulas(name):
     ours, formula = KERAS[name]
     np.testing.assert_allclose(ours(T), [formula(int(t)) for t in T], rtol=1e-14)
 
 
 @pytest.mark.parametrize("arguments", [(3, 2.0, 0.9, 0.0), (10, 1.5, 0.5, 0.1), (4, 3.0, 1.0, 0.0), (7, 1.0, 0.8, 0.2)])
-def test_restarts_by_keras_formula(arguments):
-    # 1.5 has exact powers here; where a restart falls on an update both must see it
+def test_restarts_match_keras_formula(arguments):
+    # powers of 1.5 are exact here, so both see a restart that falls on an update
     t = np.arange(3000)
     expected = [keras_restarts(int(n), *arguments) for n in t]
     np.testing.assert_allclose(CosineDecayRestarts(0.3, *arguments)(t), expected, rtol=1e-9, atol=1e-9)
 
 
-def test_restarts_of_all_lengths_fall_on_their_updates():
+def test_restarts_fall_on_exact_updates():
     for first in (1, 2, 3, 7, 100, 1000):
         for t_mul in (2.0, 3.0, 10.0):
             starts = [0.0]
@@ -132,8 +132,8 @@ def test_restarts_of_all_lengths_fall_on_their_updates():
             assert first == 1 or (before <= 0.51).all()
 
 
-@pytest.mark.parametrize("schedule", EVERY, ids=repr)
-def test_rates_do_not_depend_on_how_they_are_asked_for(schedule):
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+def test_learning_rates_do_not_depend_on_shape_of_steps(schedule):
     rates = schedule(T)
     assert rates.dtype == np.float64
     np.testing.assert_array_equal(rates, [schedule(np.array([t]))[0] for t in T])
@@ -145,12 +145,12 @@ def test_rates_do_not_depend_on_how_they_are_asked_for(schedule):
     np.testing.assert_array_equal(table[:, 0], rates)
 
 
-def test_short_cycles():
+def test_one_cycle_of_one_and_two_updates():
     assert OneCycle(1.0, 1)(np.arange(2)).tolist() == [4e-6, 4e-6]
     assert OneCycle(1.0, 2, 1.0, 10.0)(np.arange(3)).tolist() == [0.1, 1.0, 1e-5]
 
 
-BAD = [
+INVALID = [
     (lambda: StepDecay(-0.1, 3), ValueError, "initial_learning_rate must be at least 0 and finite, got -0.1"),
     (lambda: StepDecay("fast", 3), TypeError, "initial_learning_rate must be a number, got 'fast'"),
     (lambda: StepDecay(float("nan"), 3), ValueError, "initial_learning_rate"),
@@ -177,8 +177,8 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("make", "error", "message"), BAD)
-def test_bad_arguments(make, error, message):
+@pytest.mark.parametrize(("make", "error", "message"), INVALID)
+def test_invalid_arguments_are_rejected(make, error, message):
     with pytest.raises(error, match=message):
         make()
 
@@ -189,22 +189,22 @@ def model_with(optimizer):
     return model
 
 
-@pytest.mark.parametrize("schedule", EVERY, ids=repr)
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 def test_schedules_are_saved_with_the_model(schedule, tmp_path):
     optimizer = fastbp.RMSprop(schedule, momentum=0.5, clipnorm=2.0, use_ema=False, weight_decay_on="kernels")
     model_with(optimizer).save(tmp_path / "model")
     assert fastbp.load(tmp_path / "model").optimizer == optimizer
 
 
-def test_a_schedule_that_holds_a_function_is_saved_as_its_value(tmp_path):
+def test_schedule_with_a_function_is_saved_as_its_value(tmp_path):
     model = model_with(fastbp.SGD(Warmup(lambda steps: 0.3 / (1.0 + steps), 10, 0.5)))
     with pytest.warns(UserWarning, match=r"learning_rate is a function.*step 0, 0\.15"):
         model.save(tmp_path / "model")
     assert fastbp.load(tmp_path / "model").optimizer.learning_rate == 0.15
 
 
-def test_a_model_trains_by_its_schedule():
-    """A rate of 0 from the second update on."""
+def test_training_follows_the_schedule():
+    """The learning rate is 0 from the second update on."""
     model = model_with(fastbp.SGD(PiecewiseConstant([1], [0.1, 0.0])))
     X, y = np.ones((4, 3), np.float32), np.ones((4, 2), np.float32)
     before = model.get_weights()[0]

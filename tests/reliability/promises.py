@@ -405,9 +405,9 @@ COLUMNS = (
     ),
     promise(
         "Held-out rows have their share of every class; targets of a regression are not stratified",
-        "test_datasets.py::test_every_row_once_and_every_class_its_share",
-        "test_datasets.py::test_only_classes_are_stratified",
-        "test_datasets.py::test_ties_do_not_all_go_to_the_first_classes",
+        "test_datasets.py::test_split_partitions_rows_and_keeps_class_proportions",
+        "test_datasets.py::test_regression_is_not_stratified",
+        "test_datasets.py::test_seed_breaks_ties_between_classes",
     ),
 )
 
