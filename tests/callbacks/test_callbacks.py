@@ -1,4 +1,4 @@
-"""Callbacks on cases worked out by hand, and within fits."""
+"""Callbacks in cases worked out by hand and in real fits."""
 
 import csv
 import errno
@@ -28,8 +28,8 @@ def build(optimizer="sgd", metrics=(), **options):
     return model
 
 
-class Feed:
-    """A model for callbacks to look at whose weights are the number of the epoch."""
+class FakeModel:
+    """A stand-in for a model, with the number of the epoch as its weights."""
 
     def __init__(self, rate=1.0):
         self.stop_training, self.weights, self.learning_rate, self.saved = False, 0.0, rate, []
@@ -44,7 +44,7 @@ class Feed:
         self.saved.append(path.name)
 
     def run(self, callback, values, name="val_loss"):
-        """Epochs with these values, until the callback stops them; how many there were."""
+        """Run epochs with these values until the callback stops; return how many ran."""
         callback.set_model(self)
         callback.on_train_begin({})
         for epoch, value in enumerate(values):
@@ -60,18 +60,18 @@ class Feed:
 # ---------------------------------------------------------------- stopping
 
 
-EARLY = {  # options, values of the figure, epochs run, weights at the end
-    "three in a row without": ({"patience": 3}, [5, 4, 3, 3.5, 3, 3.2, 2], 6, 5),
-    "best restored": ({"patience": 2, "restore_best_weights": True}, [5, 3, 4, 3.1], 4, 1),
-    "best restored though never stopped": ({"patience": 9, "restore_best_weights": True}, [5, 3, 4], 3, 1),
-    "patience begins anew": ({"patience": 2}, [5, 6, 4, 5, 3, 9, 9], 7, 6),
+EARLY = {  # options, values of the metric, epochs run, final weights
+    "three epochs without improvement": ({"patience": 3}, [5, 4, 3, 3.5, 3, 3.2, 2], 6, 5),
+    "restores best": ({"patience": 2, "restore_best_weights": True}, [5, 3, 4, 3.1], 4, 1),
+    "restores best without stopping": ({"patience": 9, "restore_best_weights": True}, [5, 3, 4], 3, 1),
+    "improvement resets patience": ({"patience": 2}, [5, 6, 4, 5, 3, 9, 9], 7, 6),
     "patience 0": ({}, [5, 4, 4], 3, 2),
     "the first epoch never stops": ({}, [math.nan, math.nan, 1], 2, 1),
     "min_delta": ({"patience": 1, "min_delta": 0.5}, [5, 4, 3.6, 1], 3, 2),
     "max": ({"patience": 1, "mode": "max"}, [1, 2, 2], 3, 2),
-    "max by its name": ({"patience": 1, "monitor": "val_accuracy"}, [1, 2, 2], 3, 2),
+    "max, from the name": ({"patience": 1, "monitor": "val_accuracy"}, [1, 2, 2], 3, 2),
     "baseline": ({"patience": 3, "baseline": 1.0}, [5, 4, 3, 2.9], 4, 3),
-    "baseline, which keeps patience from beginning anew": (
+    "below baseline, improvement does not reset patience": (
         {"patience": 2, "baseline": 1},
         [3, 3.5, 0.5, 2, 2, 0],
         2,
@@ -79,21 +79,21 @@ EARLY = {  # options, values of the figure, epochs run, weights at the end
     ),
     "start_from_epoch": ({"patience": 1, "start_from_epoch": 3}, [0, 9, 9, 5, 6, 1], 5, 4),
     "baseline never reached": ({"patience": 2, "baseline": 0, "restore_best_weights": True}, [3, 2, 2, 1], 3, 1),
-    "infinite first": ({"patience": 2}, [math.inf, 5, 6, 7, 1], 4, 3),
+    "infinite at first": ({"patience": 2}, [math.inf, 5, 6, 7, 1], 4, 3),
 }
 
 
 @pytest.mark.parametrize("case", EARLY)
 def test_early_stopping(case):
     options, values, epochs, weights = EARLY[case]
-    feed = Feed()
+    fake = FakeModel()
     stopping = callbacks.EarlyStopping(**options)
-    assert feed.run(stopping, values, options.get("monitor", "val_loss")) == epochs
-    assert feed.weights == weights
-    assert stopping.stop_reason == ("early_stopping" if feed.stop_training else None)
+    assert fake.run(stopping, values, options.get("monitor", "val_loss")) == epochs
+    assert fake.weights == weights
+    assert stopping.stop_reason == ("early_stopping" if fake.stop_training else None)
 
 
-def test_early_stopping_in_a_fit_restores_the_weights_of_the_best_epoch():
+def test_early_stopping_restores_the_best_epoch_of_a_fit():
     model, twin = build(fastbp.SGD(0.3)), build(fastbp.SGD(0.3))
     held_out = (X[:10], -Y[:10])  # gets worse while training gets better
     stopping = callbacks.EarlyStopping(patience=2, restore_best_weights=True)
@@ -109,10 +109,10 @@ def test_early_stopping_in_a_fit_restores_the_weights_of_the_best_epoch():
 
 @pytest.mark.parametrize(("values", "epochs"), [([1, 2, math.nan, 3], 3), ([1, math.inf], 2), ([1, 2, 3], 3)])
 def test_terminate_on_nan(values, epochs):
-    assert Feed().run(callbacks.TerminateOnNaN(), values) == epochs
+    assert FakeModel().run(callbacks.TerminateOnNaN(), values) == epochs
 
 
-def test_the_history_tells_the_reason_of_a_callback_of_ones_own():
+def test_history_has_the_stop_reason():
     class Enough(fastbp.Callback):
         def on_epoch_end(self, epoch, logs):
             self.stop("enough")
@@ -132,7 +132,7 @@ def test_the_history_tells_the_reason_of_a_callback_of_ones_own():
     [("loss", "auto", -1), ("val_rmse", "auto", -1), ("val_accuracy", "auto", 1), ("top_k_accuracy", "auto", 1),
      ("val_r2", "auto", 1), ("auc", "auto", 1), ("auc", "min", -1), ("loss", "max", 1)],
 )  # fmt: skip
-def test_monitors(name, mode, direction):
+def test_monitor_compares_by_direction_and_min_delta(name, mode, direction):
     monitor = Monitor(name, mode, 0.1)
     assert monitor.worst == -direction * math.inf
     assert monitor.better(2.0, 1.0) == (direction > 0)
@@ -142,7 +142,7 @@ def test_monitors(name, mode, direction):
     assert monitor.better(1e308, monitor.worst)
 
 
-def test_a_figure_that_is_not_there_is_told_once():
+def test_missing_metric_warns_once():
     with pytest.warns(UserWarning, match="monitor must be one of .*got .val_loss.: pass validation_data") as caught:
         build().fit(X, Y, epochs=3, callbacks=[callbacks.EarlyStopping()])
     assert len(caught) == 1
@@ -151,9 +151,9 @@ def test_a_figure_that_is_not_there_is_told_once():
 # ---------------------------------------------------------------- learning rates
 
 
-PLATEAUS = {  # options, values, the rate after each epoch
+PLATEAUS = {  # options, values, learning rate after each epoch
     "twice": ({"patience": 2, "factor": 0.5}, [5, 4, 4, 4, 4, 4], [1, 1, 1, 0.5, 0.5, 0.25]),
-    "better in between": ({"patience": 2, "factor": 0.5}, [5, 5, 4, 4, 3, 3], [1, 1, 1, 1, 1, 1]),
+    "improvement resets patience": ({"patience": 2, "factor": 0.5}, [5, 5, 4, 4, 3, 3], [1, 1, 1, 1, 1, 1]),
     "cooldown": ({"patience": 1, "factor": 0.5, "cooldown": 2}, [5, 5, 5, 5, 5], [1, 0.5, 0.5, 0.25, 0.25]),
     "min_lr": ({"patience": 1, "factor": 0.1, "min_lr": 0.05}, [5, 5, 5, 5], [1, 0.1, 0.05, 0.05]),
     "min_delta": ({"patience": 1, "factor": 0.5, "min_delta": 1}, [5, 4.5, 3, 2.5], [1, 0.5, 0.5, 0.25]),
@@ -164,20 +164,20 @@ PLATEAUS = {  # options, values, the rate after each epoch
 @pytest.mark.parametrize("case", PLATEAUS)
 def test_reduce_lr_on_plateau(case):
     options, values, rates = PLATEAUS[case]
-    feed, seen = Feed(), []
+    fake, seen = FakeModel(), []
     plateau = callbacks.ReduceLROnPlateau(**options)
     for epoch, value in enumerate(values):
-        plateau.set_model(feed)
+        plateau.set_model(fake)
         logs = {"val_loss": value}
-        before = feed.learning_rate
+        before = fake.learning_rate
         plateau.on_epoch_end(epoch, logs)
         assert logs["learning_rate"] == before
-        seen.append(feed.learning_rate)
+        seen.append(fake.learning_rate)
     assert seen == pytest.approx(rates, rel=1e-15)
 
 
 @pytest.mark.parametrize("make", [fastbp.SGD, fastbp.Adam])
-def test_rates_set_between_epochs_are_those_of_an_optimizer_made_with_them(make):
+def test_scheduler_equals_setting_the_learning_rate_and_a_schedule(make):
     scheduled, plain = build(make(0.1)), build(make(0.1))
     rates = [0.1, 0.03, 0.007, 0.03]
     scheduler = callbacks.LearningRateScheduler(lambda epoch: rates[epoch])
@@ -194,14 +194,14 @@ def test_rates_set_between_epochs_are_those_of_an_optimizer_made_with_them(make)
         np.testing.assert_array_equal(a, c)
 
 
-def test_a_scheduler_may_ask_for_the_rate_before():
+def test_scheduler_may_take_the_current_learning_rate():
     model = build(fastbp.SGD(0.5))
     halve = callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
     assert model.fit(X, Y, epochs=3, callbacks=[halve]).history["learning_rate"] == [0.25, 0.125, 0.0625]
     assert model.learning_rate == 0.0625
 
 
-def test_a_rate_that_is_set_multiplies_a_schedule():
+def test_setting_the_learning_rate_scales_the_schedule():
     model = build(fastbp.SGD(lambda step: 1.0 / (1 + step)))
     model.fit(X, Y, batch_size=10)
     assert model.learning_rate == 1 / 5
@@ -214,7 +214,7 @@ def test_a_rate_that_is_set_multiplies_a_schedule():
     assert model._trainer.rates.changed == 0.5
 
 
-def test_a_rate_keeps_the_row_of_a_constant_one_a_single_row():
+def test_constant_learning_rate_stays_a_single_row():
     rates = build(fastbp.SGD(0.5))._trainer.rates
     rates.set(0.25, 3)
     table = rates.of(3, 1000)
@@ -224,7 +224,7 @@ def test_a_rate_keeps_the_row_of_a_constant_one_a_single_row():
     assert rates.of(3, 1)[0, 0] == 0.125
 
 
-def test_scalars_are_those_of_the_updates_that_the_steps_belong_to():
+def test_accumulation_steps_share_the_scalars_of_their_update():
     class Accumulating(fastbp.SGD):
         update_spec = UpdateSpec(accumulation=3)
 
@@ -238,7 +238,7 @@ def test_scalars_are_those_of_the_updates_that_the_steps_belong_to():
     ("value", "error"),
     [(-1.0, ValueError), (math.nan, ValueError), (math.inf, ValueError), ("1", TypeError), (True, TypeError)],
 )
-def test_rates_that_cannot_be(value, error):
+def test_invalid_learning_rate_is_rejected(value, error):
     model = build()
     with pytest.raises(error, match="learning_rate must be"):
         model.learning_rate = value
@@ -249,7 +249,7 @@ def test_rates_that_cannot_be(value, error):
     assert warming_up._trainer.rates.changed is None
 
 
-def test_a_rate_is_saved_with_the_model(tmp_path):
+def test_learning_rate_is_saved_with_the_model(tmp_path):
     model = build(fastbp.Adam(0.1))
     model.learning_rate = 0.025
     model.save(tmp_path / "model")
@@ -276,7 +276,7 @@ def compiled_only():
 # ---------------------------------------------------------------- files
 
 
-def test_model_checkpoint_names_files_by_epoch_and_figures(tmp_path):
+def test_model_checkpoint_names_files_by_epoch_and_metrics(tmp_path):
     model = build(fastbp.SGD(0.1), ["mae"])
     saver = callbacks.ModelCheckpoint(tmp_path / "new" / "m-{epoch:02d}-{val_loss:.2f}-{mae:.1e}", save_freq=2)
     history = model.fit(X, Y, epochs=5, validation_split=0.2, callbacks=[saver]).history
@@ -293,18 +293,18 @@ def test_model_checkpoint_names_files_by_epoch_and_figures(tmp_path):
     ("options", "saved"),
     [({}, "1 2 4"), ({"mode": "max"}, "1 3 5"), ({"initial_value_threshold": 3.5}, "2 4"), ({"save_freq": 2}, "2 4")],
 )
-def test_model_checkpoint_saves_the_best_only(options, saved):
-    feed = Feed()
-    feed.run(callbacks.ModelCheckpoint("{epoch}", save_best_only=True, **options), [4, 3, 5, 2, 6])
-    assert " ".join(feed.saved) == saved
+def test_model_checkpoint_saves_only_the_best(options, saved):
+    fake = FakeModel()
+    fake.run(callbacks.ModelCheckpoint("{epoch}", save_best_only=True, **options), [4, 3, 5, 2, 6])
+    assert " ".join(fake.saved) == saved
 
 
-def test_model_checkpoint_says_which_names_there_are():
+def test_model_checkpoint_error_lists_valid_names():
     with pytest.raises(ValueError, match=r"may name epoch, loss.*got 'val_los'"):
         build().fit(X, Y, callbacks=[callbacks.ModelCheckpoint("{val_los}")])
 
 
-def test_a_disk_that_fills_up_stops_no_training(tmp_path, monkeypatch):
+def test_full_disk_does_not_stop_training(tmp_path, monkeypatch):
     def fail(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -338,8 +338,8 @@ def test_csv_logger_writes_every_epoch(tmp_path):
     assert path.read_text().startswith("epoch;loss;mae\n0;")
 
 
-def test_csv_log_gets_columns_for_metrics_that_appear_later(tmp_path):
-    """In a file to append to, and within a fit; every line has as many values as the header."""
+def test_csv_logger_adds_columns_for_later_metrics(tmp_path):
+    """When appending and within a fit; every line keeps as many values as the header."""
     path, model = tmp_path / "log.csv", build(metrics=["mae"])
     model.fit(X, Y, epochs=2, callbacks=[callbacks.CSVLogger(path)])
     before = path.read_text().splitlines()
@@ -356,7 +356,7 @@ def test_csv_log_gets_columns_for_metrics_that_appear_later(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", "epoch;loss\n0;1.0\n", "some notes"])
-def test_csv_log_appends_to_no_other_file(tmp_path, text):
+def test_csv_logger_refuses_to_append_to_other_files(tmp_path, text):
     path = tmp_path / "log.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match="append=True needs a file of CSVLogger with the separator ','"):
@@ -364,7 +364,7 @@ def test_csv_log_appends_to_no_other_file(tmp_path, text):
     assert path.read_text() == text
 
 
-def test_csv_log_resumes_behind_lines_that_got_columns_later(tmp_path):
+def test_csv_logger_resumes_before_columns_were_added(tmp_path):
     path, logger = tmp_path / "log.csv", callbacks.CSVLogger(tmp_path / "log.csv")
 
     def epochs(logger, numbers):
@@ -385,7 +385,7 @@ def test_csv_log_resumes_behind_lines_that_got_columns_later(tmp_path):
 
 
 def summaries(folder):
-    """The values in the one event file of a run: records of length, checksum, message, checksum."""
+    """The values in the only event file of a run; a record is length, checksum, message, checksum."""
     event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
     (path,) = folder.iterdir()
     raw, values = path.read_bytes(), []
@@ -396,7 +396,7 @@ def summaries(folder):
     return values
 
 
-def test_tensorboard_makes_a_run_for_training_and_one_for_validation(tmp_path):
+def test_tensorboard_writes_a_training_and_a_validation_run(tmp_path):
     pytest.importorskip("tensorboardX")
     board = callbacks.TensorBoard(tmp_path, histogram_freq=2)
     history = build(metrics=["mae"]).fit(X, Y, epochs=3, validation_split=0.2, callbacks=[board]).history
@@ -412,28 +412,28 @@ def test_tensorboard_makes_a_run_for_training_and_one_for_validation(tmp_path):
         assert rates == ([] if before else pytest.approx([0.01] * 3, rel=2**-24))
 
 
-def test_tensorboard_names_the_command_that_installs_it(monkeypatch):
+def test_missing_tensorboard_error_names_the_install_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(ImportError, match=r"pip install \"fastbp\[tensorboard\]"):
         build().fit(X, Y, callbacks=[callbacks.TensorBoard()])
 
 
-# ---------------------------------------------------------------- averaging, and all the rest
+# ---------------------------------------------------------------- averaging, hooks and arguments
 
 
 @pytest.mark.parametrize(("start", "epochs"), [(0, 3), (2, 5), (4, 5), (5, 5)])
-def test_averaged_weights_are_the_mean_over_the_epochs_ends(start, epochs):
+def test_averaged_weights_are_the_mean_of_epoch_ends(start, epochs):
     averaged, ends = build(fastbp.SGD(0.3)), []
-    note = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ends.append(averaged.get_weights()))
+    record = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ends.append(averaged.get_weights()))
     swa = callbacks.StochasticWeightAveraging(start_epoch=start)
-    averaged.fit(X, Y, batch_size=8, epochs=epochs, callbacks=[swa, note])
+    averaged.fit(X, Y, batch_size=8, epochs=epochs, callbacks=[swa, record])
     for place, W in enumerate(averaged.get_weights()):
         chosen = [weights[place].astype(np.float64) for weights in ends[start:] or ends[-1:]]
         np.testing.assert_array_equal(W, np.mean(chosen, axis=0).astype(np.float32))
 
 
-class Normalizing:
-    """An engine of one batch normalization, with moving statistics, below a dense layer; it is its own scratch."""
+class FakeEngine:
+    """An engine of batch normalization and a dense layer, with moving statistics; its scratch engine is itself."""
 
     specs = (LayerSpec(3, kind="batch_norm", values=(0.25, 1e-5)), LayerSpec(1))
 
@@ -460,9 +460,9 @@ class Normalizing:
         return Report(1, 0, -1)
 
 
-def test_statistics_are_the_means_over_the_batches():
+def test_statistics_are_means_over_batches():
     trainer = build()._trainer
-    engine = trainer.engine = Normalizing()
+    engine = trainer.engine = FakeEngine()
     before = engine.get_weights()
     renew_statistics(trainer, fastbp.data.arrays.Rows(X[:33], Y[:33], None), 8)  # the last batch has one row
     batches = X[:32].astype(np.float64).reshape(4, 8, 3)
@@ -471,7 +471,7 @@ def test_statistics_are_the_means_over_the_batches():
         np.testing.assert_allclose(a, b, rtol=1e-12)  # float64 sums of a few terms
 
 
-def test_hooks_come_in_turn_and_those_further_down_see_what_others_add():
+def test_hooks_run_in_order_and_see_earlier_changes_of_logs():
     calls = []
 
     class All(fastbp.Callback):
@@ -490,23 +490,23 @@ def test_hooks_come_in_turn_and_those_further_down_see_what_others_add():
         def on_epoch_end(self, epoch, logs):
             calls.append("epoch")
             logs["mine"] = epoch + 0.5
-            logs["text"] = "no figure"
+            logs["text"] = "not a number"
 
     seen = []
-    note = callbacks.LambdaCallback(
+    record = callbacks.LambdaCallback(
         on_train_begin=lambda logs: calls.append("begin"),
         on_train_end=lambda logs: calls.append("end"),
         on_epoch_begin=lambda epoch, logs: calls.append("epoch begins"),
         on_epoch_end=lambda epoch, logs: seen.append(logs["mine"]),
     )
-    history = build().fit(X, Y, epochs=2, callbacks=[All(), note])
+    history = build().fit(X, Y, epochs=2, callbacks=[All(), record])
     epoch = ["epoch begins", "epoch", "slice"]
     assert calls == ["model", "fit", "begin", *epoch, *epoch, "end", "no fit"]
     assert history.history["mine"] == seen == [0.5, 1.5]
     assert "text" not in history.history
 
 
-def test_callbacks_that_only_watch_slices_do_not_shorten_these(monkeypatch):
+def test_slice_hooks_do_not_shorten_slices(monkeypatch):
     class Slices(fastbp.Callback):
         count = 0
 
@@ -518,35 +518,35 @@ def test_callbacks_that_only_watch_slices_do_not_shorten_these(monkeypatch):
     assert watcher.count < 100
 
 
-WRONG = {
+INVALID = {
     "factor": (lambda: callbacks.ReduceLROnPlateau(factor=1.0), ValueError, "between 0 and 1"),
     "mode": (lambda: callbacks.EarlyStopping(mode="best"), ValueError, "'auto', 'min' or 'max'"),
     "patience": (lambda: callbacks.EarlyStopping(patience=1.5), TypeError, "patience must be an integer"),
-    "a schedule": (lambda: callbacks.LearningRateScheduler(0.1), TypeError, "must be a function"),
-    "a function": (lambda: callbacks.LambdaCallback(on_train_end=3), TypeError, "on_train_end must be a function"),
+    "schedule": (lambda: callbacks.LearningRateScheduler(0.1), TypeError, "must be a function"),
+    "function": (lambda: callbacks.LambdaCallback(on_train_end=3), TypeError, "on_train_end must be a function"),
     "save_freq": (
         lambda: callbacks.ModelCheckpoint("x", save_freq="step"),
         ValueError,
         "'epoch' or a number of epochs",
     ),
-    "no save_freq": (lambda: callbacks.BackupAndRestore("x", 0), ValueError, "at least 1"),
+    "save_freq 0": (lambda: callbacks.BackupAndRestore("x", 0), ValueError, "at least 1"),
     "seconds": (lambda: callbacks.BackupAndRestore("x", seconds=-1), ValueError, "seconds must be at least 0, got -1"),
     "start_epoch": (lambda: callbacks.StochasticWeightAveraging(-1), ValueError, "start_epoch must be at least 0"),
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_arguments_that_cannot_be(case):
-    make, error, text = WRONG[case]
+@pytest.mark.parametrize("case", INVALID)
+def test_invalid_arguments_are_rejected(case):
+    make, error, text = INVALID[case]
     with pytest.raises(error, match=text):
         make()
 
 
-def test_verbose_tells_on_standard_error(capsys):
-    Feed().run(callbacks.EarlyStopping(patience=1, verbose=1, restore_best_weights=True), [1, 2, 3])
-    Feed().run(callbacks.ReduceLROnPlateau(patience=1, verbose=1), [1, 2])
-    Feed().run(callbacks.LearningRateScheduler(lambda epoch: 0.5, verbose=1), [1])
-    Feed().run(callbacks.ModelCheckpoint("m{epoch}", verbose=1), [1])
+def test_verbose_messages_go_to_stderr(capsys):
+    FakeModel().run(callbacks.EarlyStopping(patience=1, verbose=1, restore_best_weights=True), [1, 2, 3])
+    FakeModel().run(callbacks.ReduceLROnPlateau(patience=1, verbose=1), [1, 2])
+    FakeModel().run(callbacks.LearningRateScheduler(lambda epoch: 0.5, verbose=1), [1])
+    FakeModel().run(callbacks.ModelCheckpoint("m{epoch}", verbose=1), [1])
     out, err = capsys.readouterr()
     assert out == ""
     for text in ("epoch 2: early stopping", "best epoch, 1", "reduced to 0.1", "rate 0.5", "saved the model to m1"):
@@ -556,8 +556,8 @@ def test_verbose_tells_on_standard_error(capsys):
 # ---------------------------------------------------------------- hooks by name and by period
 
 
-class Everything:
-    """Records which hooks are called with which epochs."""
+class RecordsHooks:
+    """Records the epoch hooks that are called, with their epochs."""
 
     def __init__(self, **attributes):
         self.calls = []
@@ -571,25 +571,25 @@ class Everything:
         self.calls.append(("end", epoch))
 
 
-NEVER = ("on_train_batch_end", "on_batch_end", "on_batch_begin", "on_test_end", "on_predict_begin", "on_epoch_start",
-         "on_train_start", "on_validation_epoch_end", "on_step_end", "on_fit_end")  # fmt: skip
+UNCALLED = ("on_train_batch_end", "on_batch_end", "on_batch_begin", "on_test_end", "on_predict_begin", "on_epoch_start",
+            "on_train_start", "on_validation_epoch_end", "on_step_end", "on_fit_end")  # fmt: skip
 
 
-@pytest.mark.parametrize("hook", NEVER)
+@pytest.mark.parametrize("hook", UNCALLED)
 @pytest.mark.parametrize("base", [object, fastbp.Callback])
-def test_hooks_that_are_never_called_are_refused(base, hook):
+def test_hooks_that_are_never_called_are_rejected(base, hook):
     kind = type("Own", (base,), {hook: lambda self, *arguments: None, "on_epoch_end": lambda self, epoch, logs: None})
     with pytest.raises(TypeError, match=rf"callbacks\[0\]\.{hook}, which is never called: "):
         build().fit(X, Y, callbacks=[kind()])
 
 
-def test_other_methods_that_begin_like_hooks_are_ones_own():
-    own = type("Own", (Everything,), {"on_improvement": lambda self: None, "on_fire": 3})()
+def test_other_methods_named_on_something_are_allowed():
+    own = type("Own", (RecordsHooks,), {"on_improvement": lambda self: None, "on_fire": 3})()
     build().fit(X, Y, callbacks=[own])
     assert own.calls == [("begin", 0), ("end", 0)]
 
 
-def test_callbacks_of_keras_work_without_their_empty_hooks():
+def test_empty_hooks_of_keras_callbacks_are_ignored():
     def empty(self, batch, logs=None):
         pass
 
@@ -615,8 +615,8 @@ def test_callbacks_of_keras_work_without_their_empty_hooks():
 
 
 @pytest.mark.parametrize("batch_size", [N, 7])
-def test_a_period_calls_at_its_epochs_alone(batch_size):
-    seldom, often = Everything(epoch_period=4), Everything(epoch_period=6)
+def test_period_calls_hooks_only_at_its_epochs(batch_size):
+    seldom, often = RecordsHooks(epoch_period=4), RecordsHooks(epoch_period=6)
     history = build().fit(X, Y, epochs=13, batch_size=batch_size, callbacks=[seldom, often])
     begun, ended = ([epoch for what, epoch in seldom.calls if what == part] for part in ("begin", "end"))
     assert (begun, ended) == ([0, 4, 8, 12], [3, 7, 11])
@@ -624,7 +624,7 @@ def test_a_period_calls_at_its_epochs_alone(batch_size):
     assert len(history.epoch) == 13
 
 
-def test_every_calls_a_function_at_its_epochs_with_their_logs():
+def test_every_passes_the_logs_of_its_epochs():
     seen = {}
     record = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.update({epoch: logs["loss"]}), every=5)
     history = build(metrics=["mae"]).fit(X, Y, epochs=12, callbacks=[record])
@@ -640,26 +640,26 @@ def test_training_does_not_pause_between_periods():
     without = len(slices)
     slices.clear()
     model.fit(X, Y, batch_size=N, epochs=3000, callbacks=[counted])
-    assert len(slices) <= without + 3 + 10  # one more for each period; and the pace differs a little
+    assert len(slices) <= without + 3 + 10  # one more per period, and the pace varies a little
 
 
-def test_a_period_changes_no_bit():
+def test_period_changes_no_bit():
     models = [build(), build()]
-    for model, seen in zip(models, ([], [Everything(epoch_period=3)]), strict=True):
+    for model, seen in zip(models, ([], [RecordsHooks(epoch_period=3)]), strict=True):
         model.fit(X, Y, batch_size=7, epochs=20, callbacks=seen)
     for a, b in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("period", [0, -1, 1.5, "often"])
-def test_periods_are_counts(period):
+def test_period_must_be_a_positive_integer(period):
     with pytest.raises((TypeError, ValueError), match="epoch_period must be"):
-        build().fit(X, Y, callbacks=[Everything(epoch_period=period)])
+        build().fit(X, Y, callbacks=[RecordsHooks(epoch_period=period)])
     with pytest.raises((TypeError, ValueError), match="every must be"):
         callbacks.LambdaCallback(on_epoch_end=print, every=period)
 
 
-def test_messages_of_callbacks_need_no_standard_error(monkeypatch, capsys):
+def test_verbose_works_without_stderr(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stderr", None)
     build().fit(X, Y, epochs=2, callbacks=[callbacks.LearningRateScheduler(lambda epoch: 0.1, verbose=1)])
     assert capsys.readouterr().out == ""

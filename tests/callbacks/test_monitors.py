@@ -1,4 +1,4 @@
-"""Which of two values of a metric is better, for every callback that monitors one."""
+"""Callbacks that monitor a metric know in which direction it improves."""
 
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ MONITORS = {
 
 @dataclass(frozen=True)
 class Kappa(Mean):
-    """A metric of one's own, whose name says nothing."""
+    """A custom metric whose name does not tell its direction."""
 
     name: ClassVar[str] = "kappa"
     direction: ClassVar[str | None] = "max"
@@ -42,7 +42,7 @@ class Undirected(Kappa):
 
 @dataclass(frozen=True)
 class Cost(Kappa):
-    """One whose name would say the contrary."""
+    """A custom metric whose name suggests the opposite direction."""
 
     name: ClassVar[str] = "inverse_accuracy"
     direction: ClassVar[str | None] = "min"
@@ -56,7 +56,7 @@ def build(*metrics):
 
 @pytest.mark.parametrize("kind", MONITORS)
 @pytest.mark.parametrize("metric", [Kappa(), Cost()])
-def test_a_metric_of_ones_own_has_its_own_direction(kind, metric, tmp_path):
+def test_direction_of_custom_metric_is_used(kind, metric, tmp_path):
     callback = MONITORS[kind](tmp_path, f"val_{metric.name}", "auto")
     history = build(metric).fit(X, Y, epochs=4, validation_data=(X, Y), callbacks=[callback])
     values = history.history[f"val_{metric.name}"]
@@ -65,7 +65,7 @@ def test_a_metric_of_ones_own_has_its_own_direction(kind, metric, tmp_path):
 
 @pytest.mark.parametrize("kind", MONITORS)
 @pytest.mark.parametrize("name", ["val_kappa", "kappa", "learning_rate", "val_los"])
-def test_an_unknown_direction_needs_a_mode(kind, name, tmp_path):
+def test_unknown_direction_needs_a_mode(kind, name, tmp_path):
     model = build(Undirected())
     model.fit(X, Y)
     before = model.get_weights()
@@ -80,12 +80,12 @@ def test_an_unknown_direction_needs_a_mode(kind, name, tmp_path):
             assert callback.best == better(history.history[name])
 
 
-def test_the_message_suggests_the_name_that_was_meant():
+def test_misspelled_monitor_gets_a_suggestion():
     with pytest.raises(ValueError, match="did you mean 'accuracy'"):
         build("accuracy").fit(X, Y, callbacks=[callbacks.EarlyStopping("acuracy")])
 
 
-def test_a_checkpoint_of_every_epoch_needs_no_direction(tmp_path):
+def test_checkpoint_of_every_epoch_needs_no_direction(tmp_path):
     build().fit(X, Y, callbacks=[callbacks.ModelCheckpoint(tmp_path / "m.safetensors", "val_kappa")])
     assert (tmp_path / "m.safetensors").exists()
 
@@ -93,12 +93,12 @@ def test_a_checkpoint_of_every_epoch_needs_no_direction(tmp_path):
 @pytest.mark.parametrize("kind", MONITORS)
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 @pytest.mark.parametrize("scoring", [None, "loss", "neg_log_loss"])
-def test_the_score_of_estimators_is_maximized(kind, scoring, tmp_path):
+def test_estimator_score_is_maximized(kind, scoring, tmp_path):
     rows, y = make_classification(300, 10, n_informative=6, random_state=0)
     callback = MONITORS[kind](tmp_path, "val_score", "auto")
     estimator = fastbp.MLPClassifier((8,), max_iter=12, random_state=0, scoring=scoring, callbacks=[callback])
     estimator.fit(rows[:200], y[:200], X_val=rows[200:], y_val=y[200:])
-    if kind == "ReduceLROnPlateau":  # its least difference is 1e-4
+    if kind == "ReduceLROnPlateau":  # its min_delta is 1e-4
         assert callback.best == pytest.approx(max(estimator.validation_scores_), abs=1e-4)
     else:
         assert callback.best == max(estimator.validation_scores_)
@@ -115,13 +115,13 @@ def trial_of(*directions):
 @pytest.mark.parametrize(("name", "direction"), [
     ("val_loss", "MAXIMIZE"), ("loss", "MAXIMIZE"), ("val_accuracy", "MINIMIZE"), ("val_f1", "MINIMIZE"),
 ])  # fmt: skip
-def test_a_study_of_the_other_direction_is_refused(name, direction):
+def test_study_with_opposite_direction_is_rejected(name, direction):
     pytest.importorskip("optuna")
     with pytest.raises(ValueError, match=f"the study has the direction '{direction.lower()}'"):
         callbacks.OptunaPruning(trial_of(direction), name)
 
 
-def test_studies_that_suit_the_metric():
+def test_study_with_matching_direction_is_accepted():
     pytest.importorskip("optuna")
     callbacks.OptunaPruning(trial_of("MINIMIZE"), "val_loss")
     callbacks.OptunaPruning(trial_of("MAXIMIZE"), "val_accuracy")
@@ -142,7 +142,7 @@ def test_log_loss_needs_probabilities(last, loss):
     assert not model.compiled
 
 
-def test_log_loss_is_the_loss_of_a_cross_entropy():
+def test_log_loss_equals_cross_entropy_loss():
     model = Sequential([Dense(2)], seed=1)  # logits
     model.compile("adam", "cross_entropy", ["log_loss", "f1", "balanced_accuracy", "average_precision"])
     found = model.fit(X, Y, epochs=2, validation_data=(X, Y)).history

@@ -1,4 +1,4 @@
-"""Callbacks that monitor: MLflow, Optuna, GradientHealth; what a resumed fit keeps, and error messages."""
+"""Callbacks that track a fit (MLflow, Optuna, GradientHealth): results, resumed fits, error messages."""
 
 import importlib
 import sys
@@ -23,7 +23,7 @@ def build(optimizer="sgd", metrics=()):
 
 
 class Stop(fastbp.Callback):
-    """Raise an error after so many epochs."""
+    """Raise an error after `epochs` epochs."""
 
     def __init__(self, error, epochs=2):
         self.error, self.epochs = error, epochs
@@ -36,12 +36,12 @@ class Stop(fastbp.Callback):
 # ---------------------------------------------------------------- gradient health
 
 
-def test_health_is_what_diagnose_says_at_the_ends_of_epochs():
+def test_health_matches_diagnose_at_epoch_ends():
     model, found = build("adam"), []
     found.append(diagnose(model, X, Y))
-    note = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: found.append(diagnose(model, X, Y)))
+    record = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: found.append(diagnose(model, X, Y)))
     health = callbacks.GradientHealth(X, Y)
-    model.fit(X, Y, epochs=3, batch_size=8, callbacks=[note, health])
+    model.fit(X, Y, epochs=3, batch_size=8, callbacks=[record, health])
     assert health.epochs == [0, 1, 2, 3]
     assert health.layers == ["Dense(5, tanh)", "Dense(1, identity)"]
     for name in ("activation", "gradient", "passed_back", "update"):
@@ -59,7 +59,7 @@ def test_health_changes_no_bit_of_the_training():
         np.testing.assert_array_equal(a, b)
 
 
-def test_health_looks_every_so_many_epochs_and_anew_in_each_fit():
+def test_health_samples_every_n_epochs_and_restarts_with_each_fit():
     health = callbacks.GradientHealth(X, Y, rows=5, every=3)
     build().fit(X, Y, epochs=7, callbacks=[health])
     assert health.epochs == [0, 3, 6]
@@ -67,17 +67,17 @@ def test_health_looks_every_so_many_epochs_and_anew_in_each_fit():
     assert (health.epochs, health.gradient.shape) == ([0], (1, 2))
 
 
-def test_sigmoids_vanish():
+def test_health_of_deep_sigmoid_network_is_vanishing():
     deep = Sequential([*[Dense(8, "sigmoid") for _ in range(10)], Dense(1)])
     deep.compile("sgd", "mse")
     health = callbacks.GradientHealth(X, Y)
     deep.fit(X, Y, epochs=1, callbacks=[health])
-    # each layer takes three quarters of the gradient at least
+    # each layer loses at least three quarters of the gradient
     assert (health.passed_back[:, 0] < 0.25**9 * health.passed_back[:, -1] * 10).all()
     assert health.verdicts[-1][0] == "vanishing"
 
 
-def test_health_of_a_resumed_fit_is_that_of_an_uninterrupted_one(tmp_path):
+def test_health_of_a_resumed_fit_matches_an_uninterrupted_one(tmp_path):
     whole = callbacks.GradientHealth(X, Y)
     build("adam").fit(X, Y, epochs=4, batch_size=8, callbacks=[whole])
     backup = callbacks.BackupAndRestore(tmp_path / "run.fit")
@@ -95,7 +95,7 @@ def test_health_of_a_resumed_fit_is_that_of_an_uninterrupted_one(tmp_path):
     ("X_", "options", "error"),
     [(X[:, :2], {}, ValueError), (X, {"rows": 0}, ValueError), (X, {"every": 1.5}, TypeError)],
 )
-def test_health_refuses_what_cannot_be_before_training(X_, options, error):
+def test_health_rejects_invalid_arguments_before_training(X_, options, error):
     model = build()
     before = model.get_weights()
     with pytest.raises(error):
@@ -108,7 +108,7 @@ def test_health_refuses_what_cannot_be_before_training(X_, options, error):
 
 @pytest.fixture
 def mlflow(monkeypatch, tmp_path):
-    """MLflow that keeps to this folder: files where it allows them, nothing sent anywhere."""
+    """MLflow confined to this folder: its file store allowed, its telemetry off."""
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("DO_NOT_TRACK", "true")
@@ -121,8 +121,8 @@ def mlflow(monkeypatch, tmp_path):
     module.set_tracking_uri(None)
 
 
-def logged(client, run_id, model, history):
-    """Assert that a run holds parameters, all figures by epoch, and the model."""
+def assert_logged(client, run_id, model, history):
+    """Assert that a run has the parameters, all metrics by epoch, and the model."""
     run = client.get_run(run_id)
     wanted = {
         "layers": "Dense(5, tanh), Dense(1, identity)", "n_parameters": "26", "input_size": "3", "seed": "2",
@@ -130,8 +130,8 @@ def logged(client, run_id, model, history):
     }  # fmt: skip
     assert wanted.items() <= run.data.params.items()
     for name, values in history.items():
-        kept = sorted((metric.step, metric.value) for metric in client.get_metric_history(run_id, name))
-        assert kept == list(enumerate(values))
+        stored = sorted((metric.step, metric.value) for metric in client.get_metric_history(run_id, name))
+        assert stored == list(enumerate(values))
     assert {metric.value for metric in client.get_metric_history(run_id, "learning_rate")} == {0.5}
     artifact = f"{run.info.artifact_uri}/model.safetensors"
     path = importlib.import_module("mlflow.artifacts").download_artifacts(artifact_uri=artifact, dst_path=".")
@@ -142,13 +142,13 @@ def logged(client, run_id, model, history):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own use of SQLAlchemy
 @pytest.mark.parametrize("store", ["files", pytest.param("sqlite", marks=pytest.mark.slow)])
-def test_mlflow_gets_parameters_figures_and_the_model(mlflow, tmp_path, store):
+def test_mlflow_gets_parameters_metrics_and_the_model(mlflow, tmp_path, store):
     uri = str(tmp_path / "runs") if store == "files" else f"sqlite:///{tmp_path / 'runs.db'}"
     tracking = callbacks.MLflow("digits", "first", tracking_uri=uri, params={"note": "<x>"})
     model = build(fastbp.Adam(0.5), ["mae"])
     history = model.fit(X, Y, epochs=3, batch_size=8, validation_split=0.2, callbacks=[tracking])
     client = mlflow.MlflowClient(uri)
-    info = logged(client, tracking.run_id, model, history.history)
+    info = assert_logged(client, tracking.run_id, model, history.history)
     assert (info.status, info.run_name) == ("FINISHED", "first")
     assert client.get_experiment(info.experiment_id).name == "digits"
     assert mlflow.active_run() is None
@@ -164,12 +164,12 @@ def test_mlflow_writes_to_the_active_run_and_leaves_it_open(mlflow):
         build().fit(X, Y, callbacks=[tracking])
         assert mlflow.active_run().info.status == "RUNNING"
         assert tracking.run_id == run.info.run_id
-    kept = mlflow.get_run(run.info.run_id)
-    assert kept.info.status == "FINISHED"
-    assert "loss" in kept.data.metrics
+    stored = mlflow.get_run(run.info.run_id)
+    assert stored.info.status == "FINISHED"
+    assert "loss" in stored.data.metrics
 
 
-def test_mlflow_takes_the_experiment_that_is_set(mlflow):
+def test_mlflow_uses_the_current_experiment(mlflow):
     experiment = mlflow.set_experiment("chosen")
     tracking = callbacks.MLflow(log_model=False, params={"long": "x" * 7000})
     build().fit(X, Y, callbacks=[tracking])
@@ -184,7 +184,7 @@ def test_mlflow_ends_its_run_after_an_error(mlflow, tmp_path, error, status):
     assert mlflow.MlflowClient(str(tmp_path / "runs")).get_run(tracking.run_id).info.status == status
 
 
-def test_mlflow_goes_on_with_the_run_of_a_resumed_fit(mlflow, tmp_path):
+def test_mlflow_continues_the_run_of_a_resumed_fit(mlflow, tmp_path):
     uri, backup = str(tmp_path / "runs"), callbacks.BackupAndRestore(tmp_path / "run.fit")
     first, second = (callbacks.MLflow(tracking_uri=uri, params={"note": "<x>"}) for _ in range(2))
     options = {"epochs": 3, "batch_size": 8}
@@ -196,7 +196,7 @@ def test_mlflow_goes_on_with_the_run_of_a_resumed_fit(mlflow, tmp_path):
     client = mlflow.MlflowClient(uri)
     assert client.get_run(second.run_id).info.status == "FINISHED"
     steps = [metric.step for metric in client.get_metric_history(second.run_id, "loss")]
-    assert set(steps) == {0, 1, 2}  # the second epoch twice: it was lost, and made again
+    assert set(steps) == {0, 1, 2}  # the second epoch was lost and repeated
     assert client.get_run(second.run_id).data.metrics["loss"] == history.history["loss"][-1]
     third = callbacks.MLflow(tracking_uri=uri)  # nothing is left to do
     build(fastbp.Adam(0.5)).fit(X, Y, **options, callbacks=[third, backup])
@@ -213,14 +213,14 @@ def optuna():
     return module
 
 
-def test_optuna_prunes_what_promises_nothing(optuna):
+def test_optuna_prunes_unpromising_trials(optuna):
     epochs = {}
 
     def objective(trial):
         model = build(fastbp.SGD(trial.suggest_categorical("rate", [0.0, 0.1])), ["mae"])
         pruning = callbacks.OptunaPruning(trial, "val_mae")
-        note = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.update({trial.number: epoch + 1}))
-        history = model.fit(X, Y, epochs=6, validation_split=0.2, callbacks=[note, pruning])
+        record = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.update({trial.number: epoch + 1}))
+        history = model.fit(X, Y, epochs=6, validation_split=0.2, callbacks=[record, pruning])
         return history.history["val_mae"][-1]
 
     pruner = optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=2)
@@ -235,7 +235,7 @@ def test_optuna_prunes_what_promises_nothing(optuna):
     assert epochs[1] == len(bad.intermediate_values) < 6
 
 
-def test_a_pruned_fit_keeps_the_weights_of_its_last_epoch(optuna):
+def test_pruned_fit_keeps_the_weights_of_its_last_epoch(optuna):
     class Trial:
         def report(self, value, step):
             self.value, self.step = value, step
@@ -250,12 +250,12 @@ def test_a_pruned_fit_keeps_the_weights_of_its_last_epoch(optuna):
     assert trial.value == history.history["loss"][1]
     for a, b in zip(pruned.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    pruned.fit(X, Y, epochs=1, batch_size=8)  # and goes on as if nothing had happened
+    pruned.fit(X, Y, epochs=1, batch_size=8)  # training continues as if nothing had happened
     whole.fit(X, Y, epochs=1, batch_size=8)
     np.testing.assert_array_equal(pruned.get_weights()[0], whole.get_weights()[0])
 
 
-def test_optuna_without_the_figure_warns_once_and_prunes_nothing(optuna):
+def test_optuna_warns_once_about_a_missing_metric(optuna):
     trial = optuna.create_study().ask()
     with pytest.warns(UserWarning, match=r"monitor must be one of .*got 'val_loss': pass validation_data") as caught:
         build().fit(X, Y, epochs=3, callbacks=[callbacks.OptunaPruning(trial)])
@@ -264,11 +264,11 @@ def test_optuna_without_the_figure_warns_once_and_prunes_nothing(optuna):
         callbacks.OptunaPruning("trial")
 
 
-# ---------------------------------------------------------------- all
+# ---------------------------------------------------------------- missing packages
 
 
 @pytest.mark.parametrize("name", ["mlflow", "optuna"])
-def test_the_command_that_installs_it_is_named(name, monkeypatch):
+def test_missing_package_error_names_the_install_command(name, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
     trial = type("Trial", (), {"report": lambda *_: None, "should_prune": lambda *_: False})()
     with pytest.raises(ImportError, match=rf'pip install "fastbp\[{name}\]"'):
