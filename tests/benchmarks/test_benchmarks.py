@@ -1,4 +1,4 @@
-"""The comparisons: peers take the same steps, figures follow from times, pages are replaced between their markers."""
+"""The benchmarks: peers take the same steps, summaries follow from times, pages change only between markers."""
 
 import importlib.util
 import json
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))  # benchmarks/ lies beside the package and is not installed
+sys.path.insert(0, str(ROOT))  # benchmarks/ is not part of the installed package
 
 import fastbp  # noqa: E402
 from benchmarks import accuracy, compare, costs, goals, measure, tables, worker, xor  # noqa: E402
@@ -29,7 +29,7 @@ NETWORKS = (
     Row((6, 8, 8, 8, 8, 8, 3), 16, "adamw", kind="residual"),
     Row((50, 8, 5, 3), 16, "sgd", kind="csr", nonzeros=6),
 )
-IN_PROCESS = ("sklearn", "torch", "fastbp")  # the others compile for seconds or are no dependency of the tests
+IN_PROCESS = ("sklearn", "torch", "fastbp")  # the others take seconds to compile or are not in the test extra
 TRAINABLE = [
     pytest.param(name, row, id=f"{name}-{row.title}") for name in IN_PROCESS for row in NETWORKS if can_train(name, row)
 ]
@@ -45,7 +45,7 @@ def reference_loss(row: Row, steps: int) -> float:
 
 @pytest.fixture(autouse=True)
 def _keep_denormals():
-    """PyTorch's loops flush denormals, in this thread too; other tests must find them."""
+    """PyTorch peers flush denormals in this thread too: undo it for other tests."""
     yield
     torch.set_flush_denormal(False)
 
@@ -54,14 +54,14 @@ def _keep_denormals():
 class TestPeers:
     @pytest.mark.parametrize("name", IN_PROCESS)
     @pytest.mark.parametrize("row", SMALL, ids=lambda row: row.title)
-    def test_take_the_steps_of_the_reference(self, name, row):
+    def test_take_the_same_steps_as_the_reference(self, name, row):
         work = make_workload(row, max_steps=5)
         peer = make_peer(name, work, 1)
         peer.train(1)
         assert loss_of(peer.weights(), work) == pytest.approx(reference_loss(row, 5), rel=1e-5)
 
     @pytest.mark.parametrize(("name", "row"), TRAINABLE)
-    def test_take_the_steps_of_the_reference_through_other_networks(self, name, row):
+    def test_take_the_same_steps_with_other_layers(self, name, row):
         row = checked_row(row)
         work = make_workload(row, max_steps=5)
         peer = make_peer(name, work, 1)
@@ -71,16 +71,16 @@ class TestPeers:
         start, expected = loss_of(work.weights, work), loss_of(reference.weights(), work)
         assert abs(loss_of(peer.weights(), work) - expected) < 1e-4 * abs(start - expected)
 
-    if HAS_JAX:  # which the tests do not install
+    if HAS_JAX:  # not in the test extra
 
         @pytest.mark.parametrize("row", NETWORKS, ids=lambda row: row.title)
         @pytest.mark.slow
-        def test_jax_takes_them_too(self, row):
+        def test_jax_takes_the_same_steps(self, row):
             with WorkerProcess("numpy", 1) as reference, WorkerProcess("jax", 1) as process:
                 assert check_losses([reference, process], row).disagreement < 1e-4
 
     @pytest.mark.parametrize(
-        ("way", "row"),
+        ("variant", "row"),
         [
             (torch_compiled.CompiledLoss, NETWORKS[0]),
             (torch_compiled.CompiledLoss, NETWORKS[1]),
@@ -90,16 +90,16 @@ class TestPeers:
         ],
         ids=lambda value: getattr(value, "__name__", None) or value.title,
     )
-    def test_what_pytorch_compiles(self, way, row, monkeypatch):
-        monkeypatch.setattr(torch, "compile", lambda f, **options: f)  # the same steps: Inductor takes 10 s a graph
+    def test_compiled_pytorch_takes_the_same_steps(self, variant, row, monkeypatch):
+        monkeypatch.setattr(torch, "compile", lambda f, **options: f)  # same steps: Inductor takes 10 s per graph
         row = checked_row(row)
         work = make_workload(row, max_steps=5)
-        peer = way(work, 1)
+        peer = variant(work, 1)
         peer.train(1)
         assert loss_of(peer.weights(), work) == pytest.approx(reference_loss(row, 5), rel=1e-5)
 
     @pytest.mark.parametrize("name", ["numpy", "torch", "fastbp"])
-    def test_dropout_is_not_forgotten(self, name):
+    def test_dropout_is_applied(self, name):
         losses = []
         for row in (NETWORKS[0], checked_row(NETWORKS[0])):
             work = make_workload(row, max_steps=3)
@@ -109,16 +109,16 @@ class TestPeers:
         assert np.isfinite(losses).all()
         assert losses[0] != losses[1]
 
-    @pytest.mark.parametrize("way", ["sparse", "sparse on one thread", "dense", "product"])
-    def test_every_way_of_pytorch_on_csr(self, way):
+    @pytest.mark.parametrize("variant", ["sparse", "sparse on one thread", "dense", "product"])
+    def test_every_pytorch_variant_for_csr_takes_the_same_steps(self, variant):
         work = make_workload(NETWORKS[2], max_steps=5)
         names = ("sparse", "sparse on one thread", "dense", "product")
-        peer = dict(zip(names, torch_csr.eager_ways(work, 1), strict=True))[way]()
+        peer = dict(zip(names, torch_csr.eager_ways(work, 1), strict=True))[variant]()
         peer.train(1)
         assert loss_of(peer.weights(), work) == pytest.approx(reference_loss(NETWORKS[2], 5), rel=1e-6)
 
     @pytest.mark.parametrize("name", ["numpy", *IN_PROCESS])
-    def test_go_on_where_they_stopped(self, name):
+    def test_training_continues_where_it_stopped(self, name):
         work = make_workload(SMALL[1], max_steps=3)
         once, twice = (make_peer(name, work, 1) for _ in range(2))
         once.train(2)
@@ -127,7 +127,7 @@ class TestPeers:
         for a, b in zip(once.weights(), twice.weights(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
-    def test_loss_is_that_of_the_engine(self):
+    def test_loss_matches_the_engine(self):
         for row in (*SMALL, *NETWORKS):
             work = make_workload(row, max_steps=3)
             engine = ReferenceEngine(row.sizes[0], layer_specs(row), dtype="float64")
@@ -136,14 +136,14 @@ class TestPeers:
             X = work.X.toarray() if row.kind == "csr" else work.X
             assert loss_of(work.weights, work) == pytest.approx(engine.evaluate(X.astype(float), work.y), rel=1e-12)
 
-    def test_every_peer_has_its_module(self):
+    def test_module_of_every_peer_exists(self):
         for entry in PEERS.values():
             assert importlib.util.find_spec(f"benchmarks.peers.{entry.module}") is not None
 
-    def test_fastest_asks_every_way_and_makes_a_fresh_one(self):
+    def test_fastest_times_every_variant_and_returns_a_fresh_one(self):
         made: list[str] = []
 
-        class Way:
+        class Variant:
             def __init__(self, name: str, work: int) -> None:
                 made.append(name)
                 self.name, self.work = name, work
@@ -154,18 +154,18 @@ class TestPeers:
             def weights(self) -> list[np.ndarray]:
                 return []
 
-        best = fastest([lambda: Way("slow", 10**6), lambda: Way("quick", 10)])
-        assert isinstance(best, Way)
+        best = fastest([lambda: Variant("slow", 10**6), lambda: Variant("quick", 10)])
+        assert isinstance(best, Variant)
         assert best.name == "quick"
         assert made == ["slow", "quick", "quick"]
 
 
 class TestRows:
-    def test_words_are_of_many_frequencies(self):
+    def test_word_frequencies_vary(self):
         work = make_workload(ROWS[12], max_steps=16)
         X = work.X
         assert X.dtype == np.float32
-        assert X.nnz / X.shape[0] == pytest.approx(100, rel=0.02)  # 2048 rows of a deviation near 10: 0.2 in the mean
+        assert X.nnz / X.shape[0] == pytest.approx(100, rel=0.02)  # 2048 rows, deviation near 10: 0.2 for the mean
         commonest = np.sort(np.bincount(X.indices, minlength=X.shape[1]))[::-1] / X.shape[0]
         assert commonest[0] == 1
         assert commonest[1000] < 0.05
@@ -186,25 +186,25 @@ class TestRows:
         assert kinds[1] == ["dense"] + ["dense", "dense", "add"] * 8 + ["dense"]
         assert kinds[2] == ["dense"] * 2
 
-    def test_scikit_learn_is_left_out_where_it_knows_no_such_network(self):
+    def test_scikit_learn_is_skipped_for_unsupported_networks(self):
         assert [can_train("sklearn", row) for row in ROWS[10:]] == [False, False, True]
 
 
 class TestWorker:
-    def test_questions(self):
-        answers = Worker("numpy", 1)
+    def test_requests_are_answered(self):
+        peer = Worker("numpy", 1)
         row = SMALL[0]._asdict()
-        check = worker.answer(answers, json.dumps({"ask": "check", "row": row, "max_steps": 5}))
+        check = worker.answer(peer, json.dumps({"ask": "check", "row": row, "max_steps": 5}))
         assert check["loss"] == pytest.approx(reference_loss(SMALL[0], 5))
-        prepared = worker.answer(answers, json.dumps({"ask": "prepare", "row": row, "seconds": 0.001, "max_steps": 5}))
+        prepared = worker.answer(peer, json.dumps({"ask": "prepare", "row": row, "seconds": 0.001, "max_steps": 5}))
         assert prepared["epochs"] >= 1
-        assert worker.answer(answers, json.dumps({"ask": "train", "epochs": 1}))["seconds"] > 0
+        assert worker.answer(peer, json.dumps({"ask": "train", "epochs": 1}))["seconds"] > 0
 
-    def test_errors_are_answers(self):
+    def test_errors_are_returned(self):
         assert "prepare before train" in worker.answer(Worker("numpy", 1), '{"ask": "train", "epochs": 1}')["error"]
         assert "KeyError" in worker.answer(Worker("none", 1), json.dumps({"ask": "dance"}))["error"]
 
-    def test_a_process_that_dies_is_reported(self):
+    def test_dead_worker_is_reported(self):
         with WorkerProcess("numpy", 1) as process:
             process.process.kill()
             process.process.wait()
@@ -228,13 +228,13 @@ class TestMeasure:
         1e9,
     )
 
-    def test_figures(self):
+    def test_summary(self):
         assert self.M.best_peer == "jax"
         assert self.M.microseconds("numpy") == 5000
         assert self.M.ratios() == [3.0, 1.0, 9.0]
         assert self.M.speed("fastbp") == pytest.approx(2 * 16 * (2 * 48 + 3 * (40 + 15)) / 1e-3)
 
-    def test_fastbp_alone_has_no_ratio(self):
+    def test_no_ratios_without_peers(self):
         assert self.M._replace(times={"fastbp": [1.0]}).ratios() == []
 
     def test_losses_must_agree(self):
@@ -261,14 +261,14 @@ class TestCompare:
         assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
         assert compare.read_times(path) == {row["title"]: row["seconds_per_step"]}
 
-    def test_a_row_that_fails_is_reported(self, monkeypatch, capsys):
+    def test_failing_row_is_reported(self, monkeypatch, capsys):
         monkeypatch.setattr(
             compare, "measure", lambda *arguments: (_ for _ in ()).throw(WorkerError("jax: no such module"))
         )
         assert compare.main(["--rows", "1", "--quick"]) == 1
         assert "jax: no such module" in capsys.readouterr().err
 
-    def test_page(self):
+    def test_page_has_a_line_per_row(self):
         times = {name: [1e-3, 2e-3, 1.5e-3] for name in PEERS}
         text = compare.page_text(
             [Measurement(row, times, Check(2.0, {"numpy": 1.0}), 1e11) for row in ROWS], measure.Plan()
@@ -291,14 +291,14 @@ class TestCompare:
             (["--peers", "caffe"], "unknown peer 'caffe': choose from numpy"),
         ],
     )
-    def test_wrong_options(self, options, message, capsys):
+    def test_invalid_options_are_rejected(self, options, message, capsys):
         with pytest.raises(SystemExit):
             compare.main(options)
         assert message in capsys.readouterr().err
 
 
 class TestTables:
-    def test_only_what_stands_between_the_markers_changes(self, tmp_path):
+    def test_only_text_between_the_markers_changes(self, tmp_path):
         page = tmp_path / "docs" / "page.md"
         tables.replace_generated(page, "a", "one", title="Page")
         tables.replace_generated(page, "b", "two", title="Page")
@@ -308,7 +308,7 @@ class TestTables:
         assert page.read_text(encoding="utf-8") == written.replace("one", "three") + "\nby hand\n"
         assert written.startswith("# Page\n")
 
-    def test_machine(self):
+    def test_machine_and_versions(self):
         assert int(tables.machine()["cores"]) >= 1
         assert tables.versions(["numpy", "no such thing"]) == {"numpy": np.__version__}
 
@@ -316,21 +316,21 @@ class TestTables:
 class TestAccuracy:
     @pytest.mark.jit
     @pytest.mark.parametrize("library", TRAINERS)
-    def test_two_epochs_of_digits(self, library):
+    def test_two_epochs_learn_digits(self, library):
         contest = accuracy.Contest("digits", 0.5, 1, epochs=2)
         line = accuracy.Line(contest, library, [accuracy.run_seed(contest, library, 0)])
         assert line.runs[0].accuracy[-1] > 0.7
         assert accuracy.describe(line)[2] == "1 of 1"
 
-    def test_reached(self):
+    def test_time_to_reach_a_goal(self):
         run = Run([1.0, 2.0, 3.0], [0.5, 0.9, 0.8])
         assert [run.reached(goal) for goal in (0.4, 0.9, 0.95)] == [1, 2, None]
 
-    def test_a_goal_never_reached(self):
+    def test_goal_never_reached_has_no_time(self):
         line = accuracy.Line(accuracy.CONTESTS[0], "torch", [Run([1.0], [0.5])])
         assert accuracy.describe(line)[2:5] == ["0 of 1", "–", "–"]
 
-    def test_xor(self, monkeypatch):
+    def test_xor_is_solved(self, monkeypatch):
         monkeypatch.setattr(xor, "EPOCHS", 400)
         shown: list[str] = []
         result = xor.solve_xor(3, show=shown.append)
@@ -341,7 +341,7 @@ class TestAccuracy:
 
 class TestGoals:
     @pytest.mark.jit
-    def test_each_recipe_of_classes_learns_digits(self):
+    def test_classification_recipes_learn_digits(self):
         for goal in goals.GOALS[:4]:
             recipe = goal.recipe._replace(epochs=5, batch_size=32)
             result = goals.run(goal._replace(load=goals.load_digits, recipe=recipe, measure=goals.error), 0)
@@ -349,7 +349,7 @@ class TestGoals:
             assert result.seconds > 0
 
     @pytest.mark.jit
-    def test_regression_is_in_units_of_the_target(self, rng):
+    def test_regression_error_is_in_units_of_the_target(self, rng):
         X = rng.normal(size=(400, 8))
         X[::50, 4] = np.nan
         split = datasets.split_table(datasets.Table(X, 1e5 + 3e4 * X[:, 0]))
@@ -360,35 +360,35 @@ class TestGoals:
         assert goal.met([result])
 
     @pytest.mark.jit
-    def test_seeds_side_by_side_reach_the_same(self):
+    def test_parallel_seeds_give_the_same_results(self):
         goal = goals.GOALS[0]._replace(load=goals.load_digits, recipe=goals.Recipe((goals.relu(8),), 1e-2, 0.0, 1))
         both = [[result.value for result in goals.run_seeds(goal, 2, 1, jobs)] for jobs in (1, 2)]
         assert both[0] == both[1]
 
-    def test_missing_values_become_the_medians_of_the_training_rows(self):
+    def test_missing_values_become_training_medians(self):
         X = np.array([[1.0, np.nan], [3.0, 4.0], [np.nan, 6.0]])
         split = goals.imputed(datasets.Split(X, X[:, 0], np.full((1, 2), np.nan), X[:1, 0]))
         np.testing.assert_array_equal(split.x_train, [[1, 5], [3, 4], [2, 6]])
         np.testing.assert_array_equal(split.x_test, [[2, 5]])
 
-    def test_figures(self):
-        y, answers = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
-        assert goals.error(y, answers) == 0.25
-        assert goals.balanced_accuracy(y, answers) == pytest.approx((2 / 3 + 1) / 2)
+    def test_metrics(self):
+        y, predicted = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
+        assert goals.error(y, predicted) == 0.25
+        assert goals.balanced_accuracy(y, predicted) == pytest.approx((2 / 3 + 1) / 2)
         assert goals.rmse(np.array([1.0, 2.0]), np.array([[4.0], [6.0]])) == pytest.approx(12.5**0.5)
         assert goals.class_weights(np.array([0, 0, 0, 0, 0, 0, 0, 0, 2])) == pytest.approx(
             {0: (9 / 3 / 8) ** 0.5, 2: 3**0.5}
         )
 
     @pytest.mark.parametrize(("value", "higher", "met"), [(0.9, False, True), (1.1, False, False), (1.1, True, True)])
-    def test_a_goal_is_met_by_the_mean(self, value, higher, met):
+    def test_goal_is_met_by_the_mean(self, value, higher, met):
         goal = goals.GOALS[0]._replace(higher=higher)
         results = [goals.Result(value, 1.0, 2.0), goals.Result(value + 0.05, 1.0, 2.0)]
         assert goal.met(results) == met
         assert goals.describe(goal, results)[4] == ("yes" if met else "no")
 
     @pytest.mark.parametrize(("value", "code"), [(0.01, 0), (0.5, 1)])
-    def test_all_seeds_write_the_page(self, value, code, monkeypatch, tmp_path, capsys):
+    def test_page_is_written_only_for_all_seeds(self, value, code, monkeypatch, tmp_path, capsys):
         page = tmp_path / "goals.md"
         monkeypatch.setattr(goals, "PAGE", page)
         monkeypatch.setattr(goals, "run", lambda goal, seed, n_threads: goals.Result(value, 0.017, 3.0))
@@ -403,12 +403,12 @@ class TestGoals:
 
 class TestCosts:
     def test_ratios_are_medians_over_rounds(self):
-        times = {"base": iter([1.0, 2.0, 4.0]), "dear": iter([2.0, 3.0, 8.0])}
+        times = {"base": iter([1.0, 2.0, 4.0]), "costly": iter([2.0, 3.0, 8.0])}
         found = costs.ratios({name: values.__next__ for name, values in times.items()}, 3)
-        assert found == {"base": (2.0, 1.0, 0.0), "dear": (3.0, 2.0, 0.5)}
+        assert found == {"base": (2.0, 1.0, 0.0), "costly": (3.0, 2.0, 0.5)}
 
     @pytest.mark.jit
-    def test_a_network_with_every_option(self, capsys):
+    def test_table_has_every_option(self, capsys):
         network = costs.Network(8, (16, 16), 4, "adam")
         runs = {
             name: costs.stepper(network, hidden, fastbp.Adam(global_clipnorm=costs.CLIP), 1, 1e-8)
