@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it writes, its exit codes, Ctrl-C."""
+"""The command line: output, files, exit codes, Ctrl-C."""
 
 import io
 import json
@@ -36,7 +36,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def flowers(folder) -> Path:
-    """A small file with two classes that a line divides."""
+    """A small file with two linearly separable classes."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 3)) * [1, 10, 100]
     lines = [f"{a:.6f},{b:.6f},{c:.6f},{'iris' if a > 0 else 'rose'}" for a, b, c in X]
@@ -50,7 +50,7 @@ def run(*arguments: str) -> int:
 
 
 class TestTrainAndPredict:
-    def test_classes_of_a_csv_file(self, flowers, capsys):
+    def test_classification_from_csv(self, flowers, capsys):
         assert run("train", flowers, "--target", "kind", *OPTIONS) == 0
         out = capsys.readouterr().out
         assert "48 training rows, 12 test rows, 3 features, 2 classes" in out
@@ -72,7 +72,7 @@ class TestTrainAndPredict:
         assert np.mean([a == b for a, b in zip(lines[1:], truth, strict=True)]) > 0.8
 
     @pytest.mark.parametrize("name", ["out.csv", "out.npy", "out.npz"])
-    def test_regression_of_an_archive(self, folder, capsys, name):
+    def test_regression_from_archive(self, folder, capsys, name):
         rng = np.random.default_rng(1)
         X = rng.normal(size=(80, 2))
         y = 1000 + 100 * X @ [[1.0, 0.0], [0.5, 2.0]]
@@ -82,15 +82,15 @@ class TestTrainAndPredict:
         assert "2 targets for regression" in out
         assert re.search(r"test R² +0\.9999|test R² +1\.0", out)
         assert run("predict", "a.safetensors", "a.npz", "--output", name) == 0
-        answers = {
+        predictions = {
             "out.csv": lambda: np.loadtxt(name, delimiter=",", skiprows=1),
             "out.npy": lambda: np.load(name),
-            "out.npz": lambda: _array_of(name),
+            "out.npz": lambda: _load_prediction(name),
         }[name]()
-        np.testing.assert_allclose(answers, y, atol=2.0)
+        np.testing.assert_allclose(predictions, y, atol=2.0)
         assert "R²" in capsys.readouterr().err
 
-    def test_the_saved_model_is_an_ordinary_one(self, flowers):
+    def test_saved_model_loads_with_its_preprocessor(self, flowers):
         run("train", flowers, "--target", "kind", *TINY)
         model = fastbp.load("flowers.safetensors")
         preprocessor = Preprocessor.of(model)
@@ -98,7 +98,7 @@ class TestTrainAndPredict:
         assert preprocessor.classes == ("iris", "rose")
         assert preprocessor.columns == ("a", "b", "c")
 
-    def test_the_seed_decides_all(self, flowers):
+    def test_seed_determines_the_saved_file(self, flowers):
         for name, seed in (("one", 5), ("two", 5), ("three", 6)):
             run("train", flowers, "--target", "kind", *TINY, "--seed", seed, "--output", name)
         one, two, three = (Path(name).read_bytes() for name in ("one", "two", "three"))
@@ -106,19 +106,19 @@ class TestTrainAndPredict:
         assert one != three
 
     @pytest.mark.parametrize("optimizer", jobs.OPTIMIZERS)
-    def test_optimizers(self, flowers, optimizer):
+    def test_every_optimizer_trains(self, flowers, optimizer):
         assert run("train", flowers, "--target", "kind", *TINY, "--optimizer", optimizer, "--weight-decay", "0.01") == 0
 
     @pytest.mark.parametrize("activation", jobs.ACTIVATIONS)
-    def test_activations(self, flowers, activation):
+    def test_every_activation_trains(self, flowers, activation):
         assert run("train", flowers, "--target", "kind", *TINY, "--activation", activation) == 0
 
     @pytest.mark.parametrize("loss", job_network.CLASS_LOSSES)
-    def test_losses(self, flowers, loss):
+    def test_every_classification_loss_trains(self, flowers, loss):
         assert run("train", flowers, "--target", "kind", *TINY, "--loss", loss) == 0
 
-    def test_a_model_of_version_0_1(self, flowers, capsys):
-        """Its file holds what was learnt in another form."""
+    def test_model_of_version_0_1_predicts(self, flowers, capsys):
+        """Its file stores the fitted preprocessing in another form."""
         model = fastbp.Sequential([fastbp.Dense(2, "softmax")], input_size=3)
         model.set_weights([[[9.0, -9.0], [0.0, 0.0], [0.0, 0.0]], [0.0, 0.0]])
         old = {"shift": [0.0] * 3, "scale": [1.0, 10.0, 100.0], "columns": ["a", "b", "c"], "classes": ["iris", "rose"]}
@@ -128,14 +128,14 @@ class TestTrainAndPredict:
         truth = [line.rsplit(",")[-1] for line in flowers.read_text(encoding="utf-8").splitlines()[1:]]
         assert capsys.readouterr().out.split() == ["prediction", *truth]
 
-    def test_a_model_without_a_preprocessor(self, folder, capsys):
+    def test_model_without_a_preprocessor_predicts(self, folder, capsys):
         fastbp.Sequential([fastbp.Dense(2)], input_size=3).save("raw.safetensors")
         np.savez("rows.npz", X=np.eye(3))
         assert run("predict", "raw.safetensors", "rows.npz") == 0
         assert capsys.readouterr().out.startswith("prediction_0,prediction_1\n")
 
     @pytest.mark.jit
-    def test_digits(self, folder, capsys):
+    def test_digits_are_trained_and_predicted(self, folder, capsys):
         assert run("train", "digits", "--epochs", "5", "--threads", "1", "--quiet") == 0
         out = capsys.readouterr().out
         assert "digits: 1,438 training rows, 359 test rows, 64 features, 10 classes" in out
@@ -144,7 +144,7 @@ class TestTrainAndPredict:
         assert accuracy is not None
         assert float(accuracy[1]) > 94
         assert run("predict", "digits.safetensors", "digits", "--output", "p.csv") == 0
-        assert capsys.readouterr().err == f"accuracy {accuracy[1]} %\n"  # the very rows that were held out
+        assert capsys.readouterr().err == f"accuracy {accuracy[1]} %\n"  # on the same held-out rows
 
     @pytest.mark.slow
     @pytest.mark.parametrize("seed", range(5))
@@ -155,14 +155,14 @@ class TestTrainAndPredict:
         assert float(accuracy[1]) >= 97.5
 
 
-def _array_of(name: str) -> np.ndarray:
+def _load_prediction(name: str) -> np.ndarray:
     with np.load(name) as data:
         return data["prediction"]
 
 
 @pytest.fixture
 def people(folder) -> Path:
-    """A table of numbers and categories with gaps; income depends on the trade alone, of which there are twelve."""
+    """Numbers and categories with missing values; income depends only on trade, which has twelve categories."""
     rng = np.random.default_rng(0)
     trades = rng.integers(0, 12, 400)
     ages = rng.integers(18, 80, 400)
@@ -178,7 +178,7 @@ def people(folder) -> Path:
 
 class TestTablesWithCategories:
     @pytest.mark.jit
-    def test_raw_columns_in_and_answers_out(self, people, capsys):
+    def test_mixed_columns_are_trained_and_predicted(self, people, capsys):
         assert run("train", people, "--target", "income", "--quiet", "--threads", "1", "--epochs", "30") == 0
         out = capsys.readouterr().out
         for pattern in (
@@ -201,11 +201,11 @@ class TestTablesWithCategories:
         lines = [",".join([*(row[i] for i in order), "more"]) for row in [header, *rows]]
         Path("others.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
         assert run("predict", "people.safetensors", "others.csv", "-o", "q.csv") == 0
-        assert capsys.readouterr().err == ""  # there is no target to compare with
+        assert capsys.readouterr().err == ""  # no target to score against
         assert Path("q.csv").read_bytes() == Path("p.csv").read_bytes()
 
-    def test_new_categories_and_labels_with_a_full_stop(self, people, capsys):
-        """As UCI's test rows of Adult have them."""
+    def test_unseen_categories_and_labels_with_trailing_dots(self, people, capsys):
+        """As in the test rows of UCI's Adult dataset."""
         run("train", people, "--target", "income", *TINY)
         text = people.read_text(encoding="utf-8").replace("Ulm", "Bonn").replace("high\n", "high.\n")
         Path("new.csv").write_text(text.replace("low\n", "low.\n"), encoding="utf-8")
@@ -215,14 +215,14 @@ class TestTablesWithCategories:
         assert set(captured.out.split()[1:]) <= {"high", "low"}
         assert captured.err.startswith("accuracy ")
 
-    def test_numbers_that_are_categories(self, people, capsys):
+    def test_categorical_option_makes_numbers_categories(self, people, capsys):
         run("train", people, "--target", "income", "--categorical", "zone, age", *TINY)
         out = capsys.readouterr().out
         assert re.search(r"^zone    3 categories +3 features", out, re.MULTILINE)
         assert re.search(r"^age     \d+ categories, \d+\.\d % rare +codes", out, re.MULTILINE)
         assert run("predict", "people.safetensors", people, "-o", "p.csv") == 0
 
-    def test_regression_and_options(self, people, capsys):
+    def test_regression_with_options(self, people, capsys):
         options = ["--dropout", "0.1", "--batch-norm", "--scaling", "robust", "--no-clip", "--schedule", "cosine"]
         assert run("train", people, "--target", "zone", "--task", "regression", *options, *TINY) == 0
         assert "1 target for regression" in capsys.readouterr().out
@@ -245,17 +245,17 @@ class TestTablesWithCategories:
             (["--dropout", "1"], "rate must be"),
         ],
     )
-    def test_errors(self, people, capsys, options, message):
+    def test_invalid_options_are_rejected(self, people, capsys, options, message):
         assert run("train", people, "--target", "income", *options) == 2
         assert message in capsys.readouterr().err
 
-    def test_predicting_what_lacks_a_column(self, people, capsys):
+    def test_predict_names_missing_columns(self, people, capsys):
         run("train", people, "--target", "income", *TINY)
         Path("few.csv").write_text("age,town\n3,Ulm\n", encoding="utf-8")
         assert run("predict", "people.safetensors", "few.csv") == 2
         assert "few.csv has no column trade, zone: the model was trained on age, town, trade" in capsys.readouterr().err
 
-    def test_texts_for_a_model_without_a_preprocessor(self, people, capsys):
+    def test_strings_need_a_preprocessor(self, people, capsys):
         fastbp.Sequential([fastbp.Dense(2)], input_size=5).save("raw.safetensors")
         assert run("predict", "raw.safetensors", people) == 2
         assert "has no Preprocessor, so people.csv must contain only numbers" in capsys.readouterr().err.replace(
@@ -263,7 +263,7 @@ class TestTablesWithCategories:
         )
 
     @pytest.mark.parametrize("loss", job_network.REGRESSION_LOSSES)
-    def test_losses_of_regressions(self, people, loss):
+    def test_every_regression_loss_trains(self, people, loss):
         arguments = ["--target", "age", "--task", "regression", "--loss", loss, *TINY]
         text = people.read_text(encoding="utf-8").replace("?", "40")
         people.write_text(text, encoding="utf-8")
@@ -271,8 +271,8 @@ class TestTablesWithCategories:
 
     @pytest.mark.data
     @pytest.mark.jit
-    def test_adult(self, folder, capsys):
-        """No worse than logistic regression on one-hot categories, which reaches 85.3 %; five seeds came to 85.6 on."""
+    def test_adult_beats_logistic_regression(self, folder, capsys):
+        """Logistic regression on one-hot categories reaches 85.3 %; five seeds gave 85.6 % and more."""
         data = Path(os.environ["FASTBP_DATA"])
         train = data / "adult_train.csv.gz"
         assert run("train", train, "--target", "income", "--quiet", "-o", "adult.safetensors") == 0
@@ -284,7 +284,7 @@ class TestTablesWithCategories:
 
 
 class TestErrors:
-    """One line on stderr that says what to do, exit code 2, no traceback, nothing written."""
+    """Errors are one line on stderr that says what to do, with exit code 2, no traceback and nothing written."""
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -304,7 +304,7 @@ class TestErrors:
             (["predict", "none.safetensors", "flowers.csv", "-o", "a.txt"], r"must be \.csv, \.tsv, .*\.npz"),
         ],
     )
-    def test_data_and_files(self, flowers, capsys, arguments, message):
+    def test_bad_data_and_files(self, flowers, capsys, arguments, message):
         before = sorted(flowers.parent.iterdir())
         assert run(*arguments) == 2
         err = capsys.readouterr().err
@@ -330,19 +330,19 @@ class TestErrors:
             ["bench", "--rounds", "0"],
         ],
     )
-    def test_options(self, capsys, arguments):
+    def test_invalid_options_print_the_usage(self, capsys, arguments):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 2
         assert "usage: fastbp" in capsys.readouterr().err
 
-    def test_rows_of_another_width(self, flowers, folder, capsys):
+    def test_rows_of_another_width_are_rejected(self, flowers, folder, capsys):
         run("train", flowers, "--target", "kind", *TINY)
         np.savez("wide.npz", X=np.zeros((2, 5)))
         assert run("predict", "flowers.safetensors", "wide.npz") == 2
         assert "X must have the 3 columns of the training data, got 5" in capsys.readouterr().err
 
-    def test_a_folder_that_may_not_be_written(self, flowers, capsys, monkeypatch):
+    def test_read_only_folder_is_reported(self, flowers, capsys, monkeypatch):
         monkeypatch.setattr(output_path.os, "access", lambda *arguments: False)
         assert run("train", flowers, "--target", "kind") == 2
         assert "choose another folder" in capsys.readouterr().err
@@ -361,7 +361,7 @@ class TestErrors:
 
 class TestHelp:
     @pytest.mark.parametrize("command", [[], ["train"], ["predict"], ["bench"], ["warmup"], ["info"]])
-    def test_everywhere(self, capsys, command):
+    def test_every_command_has_help(self, capsys, command):
         with pytest.raises(SystemExit) as stop:
             main([*command, "--help"])
         assert stop.value.code == 0
@@ -374,7 +374,7 @@ class TestHelp:
 
 
 class TestInterrupt:
-    def test_while_training_the_model_is_saved(self, flowers, capsys, monkeypatch):
+    def test_model_is_saved_if_interrupted_in_training(self, flowers, capsys, monkeypatch):
         fit = fastbp.Sequential.fit
 
         def interrupted(self, *arguments, **options):
@@ -386,14 +386,14 @@ class TestInterrupt:
         assert "saved the model of the last finished step" in capsys.readouterr().out
         assert fastbp.load("flowers.safetensors").predict(np.zeros((1, 3))).shape == (1, 2)
 
-    def test_before_training_nothing_is_saved(self, flowers, capsys, monkeypatch):
+    def test_nothing_is_saved_if_interrupted_before_training(self, flowers, capsys, monkeypatch):
         monkeypatch.setattr(train, "_read", lambda job: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run("train", flowers, "--target", "kind") == 130
         assert capsys.readouterr().err == "interrupted\n"
         assert not Path("flowers.safetensors").exists()
 
     @pytest.mark.jit
-    def test_of_a_real_process(self, flowers):
+    def test_ctrl_c_in_a_real_process(self, flowers):
         command = [
             sys.executable,
             "-m",
@@ -407,7 +407,7 @@ class TestInterrupt:
         ]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            for _ in range(3):  # the third line comes when all is compiled and training begins
+            for _ in range(3):  # the third line is printed when everything is compiled and training begins
                 process.stdout.readline()
             time.sleep(0.5)
             process.send_signal(signal.SIGINT)
@@ -419,16 +419,16 @@ class TestInterrupt:
 
 
 @pytest.mark.jit
-def test_warmup_says_what_is_compiled_and_where(capsys):
+def test_warmup_says_what_it_compiled(capsys):
     assert main(["warmup", "--dtype", "float32"]) == 0
     out = capsys.readouterr().out
     assert "worker         float32" in out
     assert "float64" not in out
-    assert main(["warmup", "--dtype", "float32"]) == 0  # and the second time finds all of it
+    assert main(["warmup", "--dtype", "float32"]) == 0  # the second run finds everything in the cache
     assert "compiled in" not in capsys.readouterr().out
 
 
-def test_info(capsys):
+def test_info_describes_the_machine(capsys):
     assert main(["info"]) == 0
     out = capsys.readouterr().out
     names = [
@@ -454,7 +454,7 @@ class TestBench:
         assert lines[2].startswith("3-4-2, 2, Adam")
         assert re.search(r"\d\.\d\d \(\d+\.\d\d to \d+\.\d\d\)$", lines[3])
 
-    def test_the_quick_rows_are_the_small_ones(self):
+    def test_quick_rows_are_small(self):
         quick = bench._bench_rows(True)
         assert quick
         assert all(step_flops(row.sizes, row.batch) < 1e8 for row in quick)
@@ -463,7 +463,7 @@ class TestBench:
     def test_flops(self):
         assert step_flops((784, 128, 10), 32) == 2 * 32 * (2 * 784 * 128 + 3 * 128 * 10)
 
-    def test_the_reference_and_the_engine_take_the_same_steps(self):
+    def test_reference_and_engine_take_the_same_steps(self):
         from fastbp.engine.engine import Engine
         from fastbp.reference import ReferenceEngine
         from fastbp.spec import LayerSpec
@@ -474,7 +474,7 @@ class TestBench:
         losses = [Runner(kind(5, layers), work).train(20) for kind in (ReferenceEngine, Engine)]
         np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
-    def test_workloads_fill_whole_batches(self):
+    def test_workloads_have_only_full_batches(self):
         for row in ROWS:
             if row.data == "random":
                 work = make_workload(row, max_steps=3)
@@ -482,14 +482,14 @@ class TestBench:
                 assert [w.shape for w in work.weights[0::2]] == list(zip(row.sizes, row.sizes[1:], strict=False))
 
 
-def test_every_data_set_has_a_recipe():
+def test_every_dataset_has_a_recipe():
     assert set(RECIPES) == set(jobs.NAMED)
     assert TrainJob("digits", epochs=3).recipe.epochs == 3
     assert TrainJob("digits", loss="cross_entropy").recipe.label_smoothing == 0
     assert TrainJob("x.csv", optimizer="sgd").recipe.learning_rate == 0.1
 
 
-def test_output_to_a_closed_pipe(monkeypatch):
+def test_closed_pipe_is_not_an_error(monkeypatch):
     class Closed(io.StringIO):
         def write(self, text: str) -> int:
             raise BrokenPipeError

@@ -1,4 +1,4 @@
-"""The command line's suggestions, the options that choose rows, columns and the learning rate, and its doubts."""
+"""The command line: suggestions, options for rows, columns and learning rate, warnings about poor models."""
 
 import io
 import re
@@ -27,7 +27,7 @@ def write(name, y, columns="a,b,name,y", encoding="utf-8"):
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """A working folder with a file of classes, one of numbers, and one of noise."""
+    """A working folder with three files: a classification, a regression, and a target of pure noise."""
     monkeypatch.chdir(tmp_path)
     write("classes.csv", ["p" if a > 0 else "q" for a in X[:, 0]])
     write("numbers.csv", 3 * X[:, 0])
@@ -44,9 +44,9 @@ def run(*arguments):
 
 SUGGESTED = {
     "command": (["trian", "x.csv"], "did you mean 'train'?"),
-    "command of others": (["evaluate", "x.csv"], "did you mean 'predict'?"),
+    "command of other tools": (["evaluate", "x.csv"], "did you mean 'predict'?"),
     "option": (["train", "x.csv", "--dorp", "a"], "unknown option --dorp: did you mean --drop?"),
-    "option of others": (["train", "x.csv", "--lr", "0.1"], "unknown option --lr: did you mean --learning-rate?"),
+    "option of other tools": (["train", "x.csv", "--lr", "0.1"], "unknown option --lr: did you mean --learning-rate?"),
     "with =": (["train", "x.csv", "--lr=0.1"], "did you mean --learning-rate?"),
     "one dash": (["train", "x.csv", "-lr", "0.1"], "did you mean --learning-rate?"),
     "underscores": (["train", "x.csv", "--batch_size", "8"], "did you mean --batch-size?"),
@@ -54,8 +54,8 @@ SUGGESTED = {
     "case": (["train", "x.csv", "--activation", "Relu"], "did you mean 'relu'?"),
     "synonym": (["train", "x.csv", "--activation", "swish"], "did you mean 'silu'?"),
     "loss": (["train", "x.csv", "--loss", "bce"], "did you mean 'binary_cross_entropy'?"),
-    "nothing like it": (["train", "x.csv", "--frobnicate"], "unknown option --frobnicate: --help lists all"),
-    "rate": (["train", "x.csv", "--learning-rate", "fast"], "must be a number or auto, got 'fast'"),
+    "nothing similar": (["train", "x.csv", "--frobnicate"], "unknown option --frobnicate: --help lists all"),
+    "learning rate": (["train", "x.csv", "--learning-rate", "fast"], "must be a number or auto, got 'fast'"),
 }
 
 
@@ -68,12 +68,12 @@ def test_suggestions(case, capsys):
     assert out == ""
 
 
-def test_what_is_no_synonym_is_not_suggested(capsys):
+def test_unrelated_names_are_not_suggested(capsys):
     assert run("train", "x.csv", "--optimizer", "rprop") == 2
     assert "did you mean" not in capsys.readouterr().err
 
 
-def test_alone_it_lists_its_commands(capsys):
+def test_without_arguments_commands_are_listed(capsys):
     assert run() == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -85,7 +85,7 @@ def test_alone_it_lists_its_commands(capsys):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "gbk", "cp932", "cp1252", "utf-8"])
-def test_a_terminal_that_lacks_letters(monkeypatch, encoding):
+def test_characters_outside_the_encoding_are_no_error(monkeypatch, encoding):
     write("city.csv", ["\u00fc" if a > 0 else "\u5e02" for a in X[:, 0]], "a,b,\u57ce\u5e02,y")
     streams = [io.TextIOWrapper(io.BytesIO(), encoding) for _ in range(2)]
     for data in ("numbers.csv", "city.csv"):
@@ -98,7 +98,7 @@ def test_a_terminal_that_lacks_letters(monkeypatch, encoding):
 
 
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
-def test_a_stream_that_is_missing(monkeypatch, folder, capsys, name):
+def test_missing_stdout_or_stderr(monkeypatch, folder, capsys, name):
     monkeypatch.setattr(sys, name, None)
     assert run("train", "numbers.csv", "--target", "y", "--epochs", "2") == 0
     assert (folder / "numbers.safetensors").exists()
@@ -111,16 +111,16 @@ def test_a_stream_that_is_missing(monkeypatch, folder, capsys, name):
     assert ("name a file with --output" in capsys.readouterr().err) == (name == "stdout")
 
 
-class Gone(io.StringIO):
+class ClosedPipe(io.StringIO):
     """A pipe whose reader has exited."""
 
     def write(self, text):
         raise BrokenPipeError
 
 
-def test_training_goes_on_when_nobody_reads_its_output(monkeypatch, folder):
+def test_training_continues_when_stdout_is_closed(monkeypatch, folder):
     with monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", Gone())
+        patch.setattr(sys, "stdout", ClosedPipe())
         assert run("train", "numbers.csv", "--target", "y", "--epochs", "2") == 0
     assert (folder / "numbers.safetensors").exists()
 
@@ -128,7 +128,7 @@ def test_training_goes_on_when_nobody_reads_its_output(monkeypatch, folder):
 # ---------------------------------------------------------------- rows, columns, the learning rate
 
 
-def test_a_dropped_column_is_no_feature(capsys):
+def test_dropped_column_is_not_a_feature(capsys):
     assert run("train", "classes.csv", "--target", "y", "-q", "--drop", "name", "--drop", "b", "--epochs", "2") == 0
     out = capsys.readouterr().out
     assert "1 feature, 2 classes" in out
@@ -145,19 +145,19 @@ def test_a_dropped_column_is_no_feature(capsys):
     [(["nme"], "'nme' is no feature column of classes.csv: did you mean 'name'?"), (["y"], "'y' is no feature"),
      (["a", "b", "name"], "leaves no column")],
 )  # fmt: skip
-def test_what_cannot_be_dropped(drop, text, capsys):
+def test_invalid_drop_is_rejected(drop, text, capsys):
     options = [part for name in drop for part in ("--drop", name)]
     assert run("train", "classes.csv", "--target", "y", *options) == 2
     assert text in capsys.readouterr().err
 
 
-def test_columns_without_names_cannot_be_dropped(capsys):
+def test_unnamed_columns_cannot_be_dropped(capsys):
     np.savez("a.npz", X=X, y=NOISE)
     assert run("train", "a.npz", "--drop", "0") == 2
     assert "columns with names" in capsys.readouterr().err
 
 
-def test_early_stopping_ends_sooner_and_keeps_the_best_weights(capsys):
+def test_early_stopping_ends_training_early(capsys):
     options = ["--early-stopping", "--patience", "2", "--epochs", "300", "-q"]
     assert run("train", "noise.csv", "--target", "y", *options) == 0
     out, err = capsys.readouterr()
@@ -166,8 +166,8 @@ def test_early_stopping_ends_sooner_and_keeps_the_best_weights(capsys):
     assert "no better than the mean" in err
 
 
-@pytest.mark.parametrize(("share", "rows"), [("0.25", 120), ("0", 160), (None, 160)])
-def test_rows_held_out_for_validation_are_not_trained_on(monkeypatch, share, rows):
+@pytest.mark.parametrize(("fraction", "rows"), [("0.25", 120), ("0", 160), (None, 160)])
+def test_validation_rows_are_not_trained_on(monkeypatch, fraction, rows):
     seen = []
     real = fastbp.Sequential.fit
 
@@ -176,7 +176,7 @@ def test_rows_held_out_for_validation_are_not_trained_on(monkeypatch, share, row
         return real(self, X, y, **options)
 
     monkeypatch.setattr(fastbp.Sequential, "fit", fit)
-    options = [] if share is None else ["--validation-split", share]
+    options = [] if fraction is None else ["--validation-split", fraction]
     assert run("train", "classes.csv", "--target", "y", "--epochs", "2", "-q", *options) == 0
     ((trained, validation),) = seen
     assert trained == rows
@@ -186,19 +186,19 @@ def test_rows_held_out_for_validation_are_not_trained_on(monkeypatch, share, row
 
 @pytest.mark.parametrize("options", [["--validation-split", "1"], ["--validation-split", "-0.1"],
                                      ["--early-stopping", "--validation-split", "0"]])  # fmt: skip
-def test_shares_that_cannot_be(options, capsys):
+def test_invalid_validation_split_is_rejected(options, capsys):
     assert run("train", "classes.csv", "--target", "y", *options) == 2
     assert "--validation-split must be" in capsys.readouterr().err
 
 
-def test_the_learning_rate_can_be_searched(capsys):
+def test_auto_searches_for_a_learning_rate(capsys):
     assert run("train", "numbers.csv", "--target", "y", "--learning-rate", "auto", "--epochs", "3", "-q") == 0
     rate = float(re.search(r"learning rate ([\d.e-]+)", capsys.readouterr().out)[1])
     assert rate != 0.001
     assert 1e-5 < rate < 1
 
 
-def test_a_search_that_finds_nothing_leaves_the_default(capsys, monkeypatch):
+def test_failed_search_keeps_the_default_learning_rate(capsys, monkeypatch):
     monkeypatch.setattr(fastbp.RateSearch, "flat", True)
     options = ["--learning-rate", "auto", "--epochs", "1", "-q", "--drop", "name"]
     assert run("train", "numbers.csv", "--target", "y", *options) == 0
@@ -207,10 +207,10 @@ def test_a_search_that_finds_nothing_leaves_the_default(capsys, monkeypatch):
     assert "no learning rate helped" in err
 
 
-# ---------------------------------------------------------------- doubts
+# ---------------------------------------------------------------- poor models
 
 
-def test_a_model_without_worth_is_called_so(capsys):
+def test_useless_model_is_reported(capsys):
     assert run("train", "noise.csv", "--target", "y", "--epochs", "60", "-q") == 0
     assert "the model is no better than the mean of the target" in capsys.readouterr().err
     assert run("train", "numbers.csv", "--target", "y", "--epochs", "60", "-q") == 0
@@ -218,18 +218,18 @@ def test_a_model_without_worth_is_called_so(capsys):
 
 
 CLASSES = Preprocessor().fit(X, np.array(["p", "q"])[(X[:, 0] > 0).astype(int)])
-VOTES = np.eye(2)
+ONE_HOT = np.eye(2)
 
 
 @pytest.mark.parametrize(
-    ("outputs", "y", "doubt"),
+    ("outputs", "y", "expected"),
     [([0, 0, 0, 1], [0, 0, 1, 1], ""), ([0, 0, 0, 0], [0, 0, 1, 1], "always predicting 'p', which has 50.00 %"),
      ([1, 1, 0, 1], [0, 0, 0, 1], "75.00 %"), ([0, 0], [0, 0], "")],
 )  # fmt: skip
-def test_the_majority_is_the_least_to_beat(outputs, y, doubt):
-    said = no_better_than_constant(CLASSES, VOTES[outputs], np.array(y), np.array([0, 0, 1]))
-    assert doubt in said
-    assert bool(said) == bool(doubt)
+def test_majority_class_is_the_baseline(outputs, y, expected):
+    warning = no_better_than_constant(CLASSES, ONE_HOT[outputs], np.array(y), np.array([0, 0, 1]))
+    assert expected in warning
+    assert bool(warning) == bool(expected)
 
 
 # ---------------------------------------------------------------- scores of predictions
@@ -244,23 +244,23 @@ def model(capsys):
     return kinds
 
 
-def test_a_batch_whose_classes_all_look_like_numbers_is_scored(model, capsys):
+def test_numeric_class_names_are_scored(model, capsys):
     write("part.csv", np.where(np.isin(model, ["1", "2"]), model, "1"))
     assert run("predict", "m.safetensors", "part.csv", "-o", "p.csv") == 0
     assert re.fullmatch(r"accuracy \d+\.\d\d %\n", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
-    ("unknown", "said"), [(N, "not scored: the target has no class that was learned"), (50, "150 rows; 50 with")]
+    ("unknown", "expected"), [(N, "not scored: the target has no class that was learned"), (50, "150 rows; 50 with")]
 )
-def test_classes_that_were_not_learned_do_not_undo_predictions(model, folder, capsys, unknown, said):
+def test_unknown_classes_do_not_prevent_predictions(model, folder, capsys, unknown, expected):
     write("new.csv", ["Z"] * unknown + list(model[unknown:]))
     assert run("predict", "m.safetensors", "new.csv", "-o", "p.csv") == 0
-    assert said in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
     assert len((folder / "p.csv").read_text(encoding="utf-8").splitlines()) == N + 1
 
 
-def test_a_target_of_words_does_not_undo_predictions_of_numbers(capsys):
+def test_string_target_does_not_prevent_predictions(capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run("train", "numbers.csv", "--target", "y", "-q", "--epochs", "1")

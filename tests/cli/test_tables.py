@@ -1,4 +1,4 @@
-"""`fastbp train` and `predict` on tables as they are found: spellings of values, gaps, dates, held-out rows."""
+"""`fastbp train` and `predict` on real-world tables: spellings, missing values, dates, held-out rows."""
 
 import re
 
@@ -11,7 +11,7 @@ from fastbp.cli.commands import main
 from fastbp.datasets import split_table
 from fastbp.preprocessing.preprocessor import Preprocessor
 
-pytestmark = pytest.mark.filterwarnings("default")  # as the command shows them
+pytestmark = pytest.mark.filterwarnings("default")  # warnings are shown, as by the command
 N = 300
 
 
@@ -49,7 +49,7 @@ def model() -> Preprocessor:
     return found
 
 
-def test_a_category_as_float_in_one_file_and_integer_in_the_other(capsys, x) -> None:
+def test_float_and_integer_spellings_are_one_category(capsys, x) -> None:
     kind = np.random.default_rng(1).integers(1, 5, N)
     whole = pd.DataFrame({"x": x, "kind": kind, "y": np.where(kind % 2 == 0, "even", "odd")})
     gaps = whole.astype({"kind": float})
@@ -65,7 +65,7 @@ LABELS = [("1_3", "1_4"), ("007", "042"), ("+1", "-1"), ("TRUE", "FALSE"), ("123
 
 
 @pytest.mark.parametrize("labels", LABELS)
-def test_labels_are_printed_as_they_are_in_the_file(capsys, x, labels) -> None:
+def test_labels_keep_their_spelling(capsys, x, labels) -> None:
     pd.DataFrame({"x": x, "y": np.where(x > 0, *labels)}).to_csv("t.csv", index=False)
     train(capsys)
     code, out, _ = run(capsys, "predict", "m.safetensors", "t.csv")
@@ -73,24 +73,24 @@ def test_labels_are_printed_as_they_are_in_the_file(capsys, x, labels) -> None:
     assert set(out.split()[1:]) == set(labels)
 
 
-def test_numbers_with_underscores_are_texts(capsys, x) -> None:
+def test_numbers_with_underscores_are_strings(capsys, x) -> None:
     pd.DataFrame({"lot": [f"{i % 9}_{i % 7}" for i in range(N)], "x": x, "y": x}).to_csv("t.csv", index=False)
     assert re.search(r"^lot +\d+ categories", train(capsys)[0], re.MULTILINE)
 
 
-def test_a_column_without_any_value_in_training(capsys, x) -> None:
+def test_column_empty_in_training_is_left_out(capsys, x) -> None:
     pd.DataFrame({"x": x, "empty": np.nan, "y": 2 * x}).to_csv("t.csv", index=False)
     pd.DataFrame({"x": x, "empty": 50000.0, "y": 2 * x}).to_csv("numbers.csv", index=False)
-    pd.DataFrame({"x": x, "empty": "abc", "y": 2 * x}).to_csv("texts.csv", index=False)
+    pd.DataFrame({"x": x, "empty": "abc", "y": 2 * x}).to_csv("strings.csv", index=False)
     pd.DataFrame({"x": x, "y": 2 * x}).to_csv("without.csv", index=False)
     assert "warning: column 'empty' is left out: it has no value" in train(capsys)[1]
-    for file in ("numbers.csv", "texts.csv", "without.csv"):
+    for file in ("numbers.csv", "strings.csv", "without.csv"):
         assert score(capsys, file) > 0.99
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_one_text_among_numbers(capsys, x, seed: int) -> None:
-    """Whichever part of the split it falls into."""
+def test_one_string_among_numbers_is_missing(capsys, x, seed: int) -> None:
+    """In whichever part of the split it falls."""
     amount = (10 * x).round(3).astype(str)
     amount[33] = "."
     pd.DataFrame({"amount": amount, "y": np.where(x > 0, "pos", "neg")}).to_csv("t.csv", index=False)
@@ -104,8 +104,8 @@ def test_one_text_among_numbers(capsys, x, seed: int) -> None:
     assert model().missing == ("nil", ".")
 
 
-def test_a_column_is_of_one_kind_whatever_the_seed(capsys, x) -> None:
-    """4 % of texts, which of 240 training rows may be more or less than 5 %."""
+def test_kind_of_column_does_not_depend_on_seed(capsys, x) -> None:
+    """Of all rows, 4 % are strings; of the 240 training rows it may be more or less than 5 %."""
     rng = np.random.default_rng(3)
     values = x.round(2).astype(str)
     values[rng.choice(N, 14, replace=False)] = "low"
@@ -115,7 +115,7 @@ def test_a_column_is_of_one_kind_whatever_the_seed(capsys, x) -> None:
         assert model().feature_names[0] == "a"
 
 
-def test_dates_rows_names_and_row_numbers(capsys, x) -> None:
+def test_dates_are_features_but_row_names_and_numbers_are_not(capsys, x) -> None:
     when = pd.date_range("2023-01-01", periods=N, freq="D")
     season = np.cos(2 * np.pi * when.day_of_year.to_numpy() / 365.25)
     table = pd.DataFrame({"when": when, "who": [f"Jo {i}" for i in range(N)], "x": x, "y": season + 0.1 * x})
@@ -130,7 +130,7 @@ def test_dates_rows_names_and_row_numbers(capsys, x) -> None:
     assert score(capsys, "new.csv") > 0.9
 
 
-def test_a_regressed_integer_is_not_stratified(capsys, x) -> None:
+def test_integer_regression_is_not_stratified(capsys, x) -> None:
     """The test rows are those of any other regression, not the lowest value of every class."""
     y = np.random.default_rng(0).permutation(np.repeat(np.arange(90), 4))[:N]
     pd.DataFrame({"x": x, "y": y}).to_csv("t.csv", index=False)
@@ -142,7 +142,7 @@ def test_a_regressed_integer_is_not_stratified(capsys, x) -> None:
     train(capsys, "--task", "regression", "--epochs", 1)
 
 
-def test_a_text_among_quantities_makes_no_classes(capsys, x) -> None:
+def test_string_in_numeric_target_is_rejected(capsys, x) -> None:
     y = x.round(3).astype(str)
     y[7] = "nil"
     pd.DataFrame({"x": x, "y": y}).to_csv("t.csv", index=False)
@@ -157,6 +157,6 @@ def test_a_text_among_quantities_makes_no_classes(capsys, x) -> None:
     assert Preprocessor().fit({"x": range(31)}, grades).classes == ("1", "2", "3", "x")
 
 
-def test_digits_with_zeros_can_be_regressed(capsys, x) -> None:
+def test_zero_padded_numbers_can_be_regressed(capsys, x) -> None:
     pd.DataFrame({"x": x, "y": [f"{i % 7:03d}" for i in range(N)]}).to_csv("t.csv", index=False)
     assert "regression" in train(capsys, "--task", "regression", "--epochs", 1)[0]

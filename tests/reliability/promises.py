@@ -390,11 +390,11 @@ COLUMNS = (
     promise(
         "What a column is does not depend on the rows that are held out",
         f"{KINDS}::test_kinds_do_not_depend_on_the_rows_held_out",
-        f"{TABLES}::test_a_column_is_of_one_kind_whatever_the_seed",
+        f"{TABLES}::test_kind_of_column_does_not_depend_on_seed",
     ),
     promise(
         "Columns without values, of row numbers and of names of rows are left out with a warning, then and later",
-        f"{TABLES}::test_a_column_without_any_value_in_training",
+        f"{TABLES}::test_column_empty_in_training_is_left_out",
         f"{KINDS}::test_names_of_rows_are_left_out",
         f"{KINDS}::test_row_numbers_are_left_out",
     ),
