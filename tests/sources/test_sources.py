@@ -1,4 +1,4 @@
-"""Data on disk: every kind of file trains to the bits of the same arrays and says what is wrong with it."""
+"""Data on disk: every file format trains to the same bits as arrays, and errors say what is wrong."""
 
 import gzip
 import re
@@ -20,17 +20,17 @@ NAMES = [f"x{i}" for i in range(FEATURES)]
 
 
 @pytest.fixture(autouse=True)
-def no_thread_is_left():
+def no_leaked_threads():
     before = set(threading.enumerate())
     yield
-    # pyarrow asks for the current thread, which leaves a name, without a thread, for those that Python did not start
+    # pyarrow asks for the current thread, which leaves a dummy entry for threads that Python did not start
     left = {thread for thread in threading.enumerate() if not isinstance(thread, threading._DummyThread)}
     assert left <= before
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The same rows in files of every kind."""
+    """The same rows in files of every format."""
     import h5py
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -75,13 +75,13 @@ def parts(folder, ending):
     return [folder / f"part{part}.{ending}" for part in range(3)]
 
 
-# with weights, how to open it with chunks of so many rows
+# sources with sample weights, opened with chunks of n rows
 WEIGHTED = {
     "npy": lambda f, n: sources.open(f / "X.npy", f / "y.npy", weight=f / "w.npy", chunk_rows=n),
     "npz": lambda f, n: sources.open(str(f / "plain.npz"), "y", weight="w", chunk_rows=n),
-    "packed npz": lambda f, n: sources.open(f / "packed.npz", "y", weight="w", chunk_rows=n),
+    "compressed npz": lambda f, n: sources.open(f / "packed.npz", "y", weight="w", chunk_rows=n),
     "csv": lambda f, n: sources.open(f / "data.csv", "y", weight="w", chunk_rows=n),
-    "csv without names": lambda f, n: sources.open(f / "bare.csv", 0, weight=7, chunk_rows=n),
+    "csv without header": lambda f, n: sources.open(f / "bare.csv", 0, weight=7, chunk_rows=n),
     "csv.gz": lambda f, n: sources.open(f / "data.csv.gz", "y", weight="w", chunk_rows=n),
     "several csv": lambda f, n: sources.open(parts(f, "csv"), "y", weight="w", chunk_rows=n),
     "parquet": lambda f, n: sources.open(f / "data.parquet", "y", weight="w", chunk_rows=n),
@@ -101,7 +101,7 @@ FILES = [name for name in WEIGHTED if name not in ("arrays", "lists", "Fortran")
 
 @pytest.mark.parametrize("rows", [1, 33, 500, None])
 @pytest.mark.parametrize("kind", WEIGHTED)
-def test_every_kind_gives_the_rows_in_their_order(folder, kind, rows):
+def test_every_format_yields_the_rows_in_order(folder, kind, rows):
     source = WEIGHTED[kind](folder, rows)
     for _ in range(2):
         x, y, w = (np.concatenate(column) for column in zip(*source, strict=True))
@@ -113,7 +113,7 @@ def test_every_kind_gives_the_rows_in_their_order(folder, kind, rows):
 
 
 @pytest.mark.parametrize("kind", WEIGHTED)
-def test_every_kind_trains_to_the_bits_of_arrays(folder, kind):
+def test_every_format_trains_to_the_same_bits_as_arrays(folder, kind):
     whole, streamed = build(), build()
     expected = whole.fit(X, Y, sample_weight=WEIGHT, batch_size=BATCH, epochs=2, validation_data=(X, Y, WEIGHT))
     source = WEIGHTED[kind](folder, 33)
@@ -125,7 +125,7 @@ def test_every_kind_trains_to_the_bits_of_arrays(folder, kind):
 
 
 @pytest.mark.parametrize("kind", SCALED)
-def test_images_are_laid_out_flat_and_scaled(folder, kind):
+def test_images_are_flattened_and_scaled(folder, kind):
     whole, streamed = build(), build()
     whole.fit(BYTES.reshape(N, -1) * (1 / 255), Y, batch_size=BATCH, epochs=2)
     streamed.fit(SCALED[kind](folder), batch_size=BATCH, epochs=2)
@@ -133,19 +133,19 @@ def test_images_are_laid_out_flat_and_scaled(folder, kind):
 
 
 @pytest.mark.parametrize("kind", WEIGHTED)
-def test_windows_mix_chunks_from_everywhere_where_order_is_free(folder, kind):
+def test_windows_mix_chunks_of_random_access_sources(folder, kind):
     source = WEIGHTED[kind](folder, 10)
     models = [build(), build()]
     for model in models:
         model.fit(source, batch_size=BATCH, epochs=2, shuffle_window=64, n_threads=1)
     assert_same(*models)
     stream, free = models[0].inputs.chunks(source).stream, source.pieces > 1
-    assert free == (kind not in ("npz", "packed npz", "csv", "csv without names", "csv.gz"))
+    assert free == (kind not in ("npz", "compressed npz", "csv", "csv without header", "csv.gz"))
     first = next(stream.windows(64, reversed(range(source.pieces))))[0]
     assert (first.X[0].tolist() != X[0].tolist()) == free
 
 
-def test_some_columns_and_several_targets(folder):
+def test_selected_columns_and_several_targets(folder):
     for name in ("data.csv", "data.parquet"):
         source = sources.open(folder / name, ["x1", "w"], features=["x3", "x0"], chunk_rows=100)
         x, y = (np.concatenate(column) for column in zip(*source, strict=True))
@@ -159,20 +159,20 @@ def test_some_columns_and_several_targets(folder):
     assert model.predict(sources.open(folder / "data.parquet", features=["x3", "x0"])).shape == (N, 2)
 
 
-def test_what_has_no_target_is_to_predict_from(folder):
+def test_source_without_target_can_only_predict(folder):
     source = sources.open(folder / "X.npy", chunk_rows=50)
     assert build(input_size=FEATURES).predict(source).shape == (N, 3)
     with pytest.raises(ValueError, match=r"chunks must be \(X, y\).*a tuple of 1"):
         build().fit(source)
 
 
-def test_sources_say_what_they_are(folder):
+def test_repr_names_files_and_rows(folder):
     assert repr(sources.open(folder / "X.npy")) == f"ArraySource(X.npy of {N} rows)"
     assert repr(sources.open(parts(folder, "csv"), "y")).startswith("CSV(part0.csv, part1.csv, part2.csv of")
     assert isinstance(sources.open(folder / "data.h5"), sources.Source)
 
 
-def test_a_chunk_of_hdf5_is_whole_chunks_of_the_file(folder, monkeypatch):
+def test_hdf5_chunks_are_multiples_of_chunks_in_the_file(folder, monkeypatch):
     monkeypatch.setattr("fastbp.sources.base.CHUNK_BYTES", 4 * 6 * 37)
     source = sources.open(folder / "data.h5", features="group/images")
     assert {len(X) for (X,) in source} == {30, N % 30}
@@ -183,7 +183,7 @@ def test_a_chunk_of_hdf5_is_whole_chunks_of_the_file(folder, monkeypatch):
 
 @pytest.fixture
 def broken(folder, tmp_path):
-    """Files that are wrong, each in its own way."""
+    """Files that are each wrong in a different way."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -207,61 +207,61 @@ def broken(folder, tmp_path):
 
 
 ERRORS = {
-    "ending": (lambda f, b: sources.open("data.txt"), ValueError, "file extension must be .npy, .*got data.txt"),
-    "no file": (lambda f, b: sources.open(b / "none.npy"), FileNotFoundError, "none.npy"),
+    "extension": (lambda f, b: sources.open("data.txt"), ValueError, "file extension must be .npy, .*got data.txt"),
+    "missing file": (lambda f, b: sources.open(b / "none.npy"), FileNotFoundError, "none.npy"),
     "no files": (lambda f, b: sources.open([]), ValueError, "path must name at least one file"),
-    "two kinds": (lambda f, b: sources.open(["a.csv", "b.parquet"]), ValueError, "of one kind, got .csv, .parquet"),
+    "mixed formats": (lambda f, b: sources.open(["a.csv", "b.parquet"]), ValueError, "of one kind, got .csv, .parquet"),
     "several arrays": (lambda f, b: sources.open([f / "X.npy", f / "X.npy"]),
         ValueError, "several files must be tables"),
     "features of npy": (lambda f, b: sources.open(f / "X.npy", features="X"), ValueError, "features must be left out"),
-    "a column": (lambda f, b: sources.open(f / "data.csv", "z"),
+    "missing column": (lambda f, b: sources.open(f / "data.csv", "z"),
         ValueError, "must have a column 'z', but it has y, x0"),
-    "a column of parquet": (lambda f, b: sources.open(f / "data.parquet", "z"), ValueError, "column 'z'"),
-    "a member": (lambda f, b: sources.open(f / "plain.npz", "z"),
+    "missing column of parquet": (lambda f, b: sources.open(f / "data.parquet", "z"), ValueError, "column 'z'"),
+    "missing member": (lambda f, b: sources.open(f / "plain.npz", "z"),
         ValueError, "must have a member 'z', but it has X, y, w"),
-    "a dataset": (lambda f, b: sources.open(f / "data.h5", "z"),
+    "missing dataset": (lambda f, b: sources.open(f / "data.h5", "z"),
         ValueError, "must have a dataset 'z', but it has X, group"),
-    "a group": (lambda f, b: sources.open(f / "data.h5", features="group"), ValueError, "must have a dataset 'group'"),
+    "group": (lambda f, b: sources.open(f / "data.h5", features="group"), ValueError, "must have a dataset 'group'"),
     "only a target": (lambda f, b: sources.open(f / "data.csv", [*NAMES, "y", "w"]), ValueError, "must have features"),
     "weight alone": (lambda f, b: sources.open(f / "data.csv", weight="w"), ValueError, "weight needs a target"),
     "lengths": (lambda f, b: sources.ArraySource(X, Y[:-1]), ValueError, r"y must have a row for each of the 211 of X"),
     "lengths of npz": (
         lambda f, b: sources.open(b / "columns.npz", "short", features="y"), ValueError, "equal lengths"
     ),
-    "one axis": (lambda f, b: sources.open(b / "flat.npy"), ValueError, "X must have rows and columns.*reshape"),
-    "text in npy": (lambda f, b: sources.open(b / "text.npy"), TypeError, "X must be an array of real numbers.*<U1"),
+    "1-D": (lambda f, b: sources.open(b / "flat.npy"), ValueError, "X must have rows and columns.*reshape"),
+    "strings in npy": (lambda f, b: sources.open(b / "text.npy"), TypeError, "X must be an array of real numbers.*<U1"),
     "objects in npy": (lambda f, b: sources.open(b / "objects.npy"), ValueError, "must be a .npy file of numbers"),
-    "no npy": (lambda f, b: sources.open(b / "no.npy"), ValueError, "must be a .npy file of numbers"),
-    "no npz": (lambda f, b: sources.open(b / "no.npz"), ValueError, "must be a .npz archive"),
-    "columns of npz": (lambda f, b: sources.open(b / "columns.npz"), ValueError, "is in Fortran order"),
-    "text in npz": (lambda f, b: sources.open(b / "columns.npz", features="text"),
+    "not npy": (lambda f, b: sources.open(b / "no.npy"), ValueError, "must be a .npy file of numbers"),
+    "not npz": (lambda f, b: sources.open(b / "no.npz"), ValueError, "must be a .npz archive"),
+    "Fortran order in npz": (lambda f, b: sources.open(b / "columns.npz"), ValueError, "is in Fortran order"),
+    "strings in npz": (lambda f, b: sources.open(b / "columns.npz", features="text"),
         ValueError, "must hold real numbers"),
     "scale 0": (lambda f, b: sources.open(f / "X.npy", scale=0), ValueError, "scale must be finite and not 0"),
-    "scale text": (lambda f, b: sources.open(f / "X.npy", scale="1"), TypeError, "scale must be a number"),
-    "chunk of 0": (lambda f, b: sources.open(f / "X.npy", chunk_rows=0), ValueError, "chunk_rows must be at least 1"),
+    "scale string": (lambda f, b: sources.open(f / "X.npy", scale="1"), TypeError, "scale must be a number"),
+    "chunk_rows 0": (lambda f, b: sources.open(f / "X.npy", chunk_rows=0), ValueError, "chunk_rows must be at least 1"),
     "empty csv": (lambda f, b: sources.open(b / "empty.csv"),
         ValueError, "must start with a header row .* got nothing"),
-    "names twice": (lambda f, b: sources.open(b / "twice.csv"),
+    "duplicate names": (lambda f, b: sources.open(b / "twice.csv"),
 
         ValueError, "distinct names, but columns 1 and 2 have the name 'a': rename one"),
-    "other columns": (lambda f, b: list(sources.open([b / "names.csv", b / "other.csv"])),
+    "different columns": (lambda f, b: list(sources.open([b / "names.csv", b / "other.csv"])),
         ValueError, "same columns as .*names.csv"),
-    "text in csv": (lambda f, b: build().fit(sources.open(b / "text.csv", "y")), ValueError,
-                    "line 3 of .*text.csv: column 'b' must hold finite numbers, got 'red': .*fastbp.Preprocessor"),
-    "hole in csv": (lambda f, b: build().fit(sources.open(b / "hole.csv", "y")),
+    "string in csv": (lambda f, b: build().fit(sources.open(b / "text.csv", "y")), ValueError,
+                      "line 3 of .*text.csv: column 'b' must hold finite numbers, got 'red': .*fastbp.Preprocessor"),
+    "gap in csv": (lambda f, b: build().fit(sources.open(b / "hole.csv", "y")),
         ValueError, "line 3 of .*hole.csv: column 'b' must hold finite numbers, got ''"),
     "short line": (lambda f, b: build().fit(sources.open(b / "short.csv", "y")),
         ValueError, "line 3 of .* has 2 values, but the header row has 3 names.*'3,1'"),
     "nan in csv": (lambda f, b: build().fit(sources.open(b / "nan.csv", "y")), ValueError,
                    "line 3 of .*nan.csv: column 'b' must hold finite numbers, got 'nan'"),
-    "no line of csv": (lambda f, b: build().fit(sources.open(b / "names.csv", "y")),
+    "csv without rows": (lambda f, b: build().fit(sources.open(b / "names.csv", "y")),
         ValueError, "must have at least one row"),
-    "text in parquet": (lambda f, b: build().fit(sources.open(b / "text.parquet", "y")), TypeError,
-                        "X of text.parquet from row 0 must hold .*column 'a' has type String.*fastbp.Preprocessor"),
-    "hole in parquet": (lambda f, b: build().fit(sources.open(b / "hole.parquet", "y")), ValueError,
-                        "X of hole.parquet from row 0 must have no missing values.*column 'a' has one at row 1"),
-    "label": (lambda f, b: build().fit(sources.ArraySource(X, np.where(np.arange(N) == 203, 3, Y), chunk_rows=50)),
-              ValueError, "y of the arrays from row 200 must hold class labels.* row 3"),
+    "strings in parquet": (lambda f, b: build().fit(sources.open(b / "text.parquet", "y")), TypeError,
+                           "X of text.parquet from row 0 must hold .*column 'a' has type String.*fastbp.Preprocessor"),
+    "gap in parquet": (lambda f, b: build().fit(sources.open(b / "hole.parquet", "y")), ValueError,
+                       "X of hole.parquet from row 0 must have no missing values.*column 'a' has one at row 1"),
+    "bad label": (lambda f, b: build().fit(sources.ArraySource(X, np.where(np.arange(N) == 203, 3, Y), chunk_rows=50)),
+                  ValueError, "y of the arrays from row 200 must hold class labels.* row 3"),
 }  # fmt: skip
 
 
@@ -275,7 +275,7 @@ def test_errors_say_what_is_wrong_and_where(folder, broken, case):
 @pytest.mark.parametrize(
     ("package", "extra", "name"), [("pyarrow", "parquet", "data.parquet"), ("h5py", "hdf5", "data.h5")]
 )
-def test_what_is_not_installed_is_named(folder, monkeypatch, package, extra, name):
+def test_missing_package_error_names_the_install_command(folder, monkeypatch, package, extra, name):
     for module in [m for m in sys.modules if m == package or m.startswith(package + ".")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, package, None)
