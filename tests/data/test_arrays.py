@@ -1,4 +1,4 @@
-"""What users pass in: the same bits for every form of one array, and an error that says what to do for all else."""
+"""Input arrays: every supported form gives the same bits, anything else an error with a remedy."""
 
 import tracemalloc
 from decimal import Decimal
@@ -15,8 +15,8 @@ F4, F8 = np.dtype("float32"), np.dtype("float64")
 MSE, CE, BCE = "mse", "cross_entropy", "binary_cross_entropy"
 
 
-class Frame:
-    """As a table of columns: converts itself when asked."""
+class ConvertibleFrame:
+    """Like a data frame: converts itself through `__array__`."""
 
     def __init__(self, X):
         self._X = X
@@ -25,7 +25,7 @@ class Frame:
         return np.array(self._X, dtype)
 
 
-class Sparse:
+class ConvertibleSparse:
     def toarray(self):
         return np.eye(2)
 
@@ -54,17 +54,17 @@ FORMS = {
     "big-endian": lambda X: X.astype(X.dtype.newbyteorder(">")),
     "list": lambda X: X.tolist(),
     "tuples": lambda X: tuple(map(tuple, X.tolist())),
-    "table": Frame,
+    "table": ConvertibleFrame,
     "objects": lambda X: X.astype(object),
     "subclass": lambda X: X.view(type("Subclass", (np.ndarray,), {})),
 }
 KINDS = ("float16", "float32", "float64", "longdouble", "int8", "uint64", "int32", "bool")
-NO_SUCH = {("big-endian", "longdouble"), ("objects", "longdouble")}
+UNSUPPORTED = {("big-endian", "longdouble"), ("objects", "longdouble")}
 
 
 @pytest.mark.parametrize("dtype", [F4, F8], ids=str)
-@pytest.mark.parametrize(("form", "kind"), [(f, k) for f in FORMS for k in KINDS if (f, k) not in NO_SUCH])
-def test_every_form_of_X_gives_the_bits_of_a_contiguous_copy(form, kind, dtype):
+@pytest.mark.parametrize(("form", "kind"), [(f, k) for f in FORMS for k in KINDS if (f, k) not in UNSUPPORTED])
+def test_every_form_of_X_equals_a_contiguous_copy(form, kind, dtype):
     X = NUMBERS.astype(kind) if np.dtype(kind).kind == "f" else SMALL.astype(kind)
     result = data.features(FORMS[form](X), 3, dtype)
     assert result.dtype is dtype
@@ -73,14 +73,14 @@ def test_every_form_of_X_gives_the_bits_of_a_contiguous_copy(form, kind, dtype):
     np.testing.assert_array_equal(result, X.astype(dtype))
 
 
-def test_broadcast_rows_become_rows():
+def test_broadcast_rows_are_expanded():
     X = np.broadcast_to(np.float32([1, 2, 3]), (5, 3))
     np.testing.assert_array_equal(data.features(X, 3, F4), np.tile(np.float32([1, 2, 3]), (5, 1)))
 
 
 @pytest.mark.parametrize("rows", [1, 100, 20_000], ids=str)
 @pytest.mark.parametrize("form", ["plain", "read-only", "memory-mapped", "table"])
-def test_a_contiguous_X_of_the_dtype_is_not_copied(tmp_path, form, rows):
+def test_contiguous_X_of_the_dtype_is_not_copied(tmp_path, form, rows):
     X = np.ones((rows, 3), np.float32)
     if form == "read-only":
         read_only(X)
@@ -115,17 +115,17 @@ BAD_X = {
     "None inside": ([[1.0, None, 3.0]], TypeError, "None (NoneType) at row 0, column 1"),
     "dates": (np.zeros((2, 3), "datetime64[s]"), TypeError, "convert it to numbers"),
     "records": (np.zeros((2, 3), "i4,f4"), TypeError, "real numbers"),
-    "a dict": ({"a": [1]}, TypeError, "dict"),
-    "something that is almost a sparse matrix": (Sparse(), TypeError, "X.toarray()"),
+    "dict": ({"a": [1]}, TypeError, "dict"),
+    "an object with toarray": (ConvertibleSparse(), TypeError, "X.toarray()"),
     "masked": (np.ma.masked_equal(np.ones((2, 3)), 1), ValueError, "masked"),
-    "long doubles too large": (np.full((1, 3), np.longdouble("1e4000")), ValueError, "too large"),
-    "Python integers without end": ([[10**400, 1, 2]], ValueError, "float64"),
+    "huge long doubles": (np.full((1, 3), np.longdouble("1e4000")), ValueError, "too large"),
+    "huge Python integers": ([[10**400, 1, 2]], ValueError, "float64"),
 }
 
 
 @pytest.mark.parametrize("dtype", [F4, F8], ids=str)
 @pytest.mark.parametrize("case", BAD_X)
-def test_bad_X_says_what_came_and_what_to_do(case, dtype):
+def test_bad_X_error_gives_value_and_remedy(case, dtype):
     X, error, text = BAD_X[case]
     with pytest.raises(error) as caught:
         data.features(X, 3, dtype)
@@ -136,7 +136,7 @@ def test_bad_X_says_what_came_and_what_to_do(case, dtype):
     assert len(message) < 500
 
 
-def test_float64_beyond_float32_is_told_of_float64():
+def test_overflow_of_float32_suggests_float64():
     X = [[1, 2, -1e39]]
     with pytest.raises(ValueError, match=r"-1e.39 at row 0, column 2.*dtype='float64'"):
         data.features(X, 3, F4)
@@ -146,7 +146,7 @@ def test_float64_beyond_float32_is_told_of_float64():
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("size", [1, 15, data.SHORT, data.SHORT + 1, data._CHUNK + 17])
 @pytest.mark.parametrize("place", ["first", "middle", "last"])
-def test_one_bad_element_is_found_anywhere(size, place, bad):
+def test_non_finite_element_is_found_anywhere(size, place, bad):
     X = np.zeros((size, 1), np.float32)
     row = {"first": 0, "middle": size // 2, "last": size - 1}[place]
     X[row] = bad
@@ -156,12 +156,12 @@ def test_one_bad_element_is_found_anywhere(size, place, bad):
 
 @pytest.mark.parametrize("size", [10, 10 * data.SHORT])
 @pytest.mark.parametrize("value", [3e38, -3e38])
-def test_finite_numbers_whose_sum_overflows_are_finite(size, value):
+def test_finite_numbers_with_overflowing_sum_are_accepted(size, value):
     X = np.full((size, 1), value, np.float32)
     assert data.features(X, 1, F4) is X
 
 
-def test_looking_for_bad_elements_takes_no_memory():
+def test_check_for_finite_numbers_needs_little_memory():
     X = np.full((4_000_000, 2), 3e38, np.float32)  # overflows, so both passes are made
     tracemalloc.start()
     assert data.finite(X)
@@ -194,7 +194,7 @@ GOOD_Y = {
 
 
 @pytest.mark.parametrize("case", GOOD_Y)
-def test_targets_reach_the_engine_as_the_loss_takes_them(case):
+def test_targets_are_converted_for_the_loss(case):
     loss, outputs, y, expected = GOOD_Y[case]
     result = targets.targets(y, 2, outputs, loss, F4)
     assert result.dtype == expected.dtype
@@ -227,7 +227,7 @@ BAD_Y = {
 
 
 @pytest.mark.parametrize("case", BAD_Y)
-def test_bad_targets_say_what_came_and_what_to_do(case):
+def test_bad_targets_error_gives_value_and_remedy(case):
     loss, outputs, y, error, text = BAD_Y[case]
     with pytest.raises(error) as caught:
         targets.targets(y, 2, outputs, loss, F4)
@@ -246,7 +246,7 @@ BAD_WEIGHTS = {
 
 
 @pytest.mark.parametrize("case", BAD_WEIGHTS)
-def test_bad_sample_weights_say_what_came(case):
+def test_bad_sample_weights_error_gives_value(case):
     value, error, text = BAD_WEIGHTS[case]
     with pytest.raises(error) as caught:
         sample_weights.weights(value, 2, F4)
@@ -268,7 +268,7 @@ SOFT_LABELS = np.array([[0.8, 0.2, 0], [0, 0.4, 0.6], [0.1, 0.8, 0.1], [0, 0, 1.
         (BINARY, 1, BCE, {0: 5.0}, [1, 5, 1, 1]),
     ],
 )
-def test_class_weights_become_weights_of_rows(y, outputs, loss, given, expected):
+def test_class_weights_become_sample_weights(y, outputs, loss, given, expected):
     np.testing.assert_array_equal(sample_weights.class_weights(given, y, outputs, loss), expected)
 
 
@@ -287,7 +287,7 @@ def test_class_weights_become_weights_of_rows(y, outputs, loss, given, expected)
         ({0: 1.0}, 1, MSE, ValueError),
     ],
 )
-def test_bad_class_weights_are_named(given, outputs, loss, error):
+def test_bad_class_weights_are_rejected(given, outputs, loss, error):
     with pytest.raises(error, match="class_weight"):
         sample_weights.class_weights(given, LABELS if loss == CE else BINARY, outputs, loss)
 
@@ -312,14 +312,14 @@ def test_split_takes_the_last_rows_as_keras_does(n, fraction, cut):
 
 
 @pytest.mark.parametrize("fraction", [1, 1.0, -0.1, np.nan, "0.2", None, True])
-def test_bad_split_is_named(fraction):
+def test_bad_split_is_rejected(fraction):
     rows = data.Rows(np.ones((4, 1)), np.ones(4), None)
     with pytest.raises(ValueError, match="validation_split"):
         data.split(rows, fraction)
 
 
 @pytest.mark.parametrize("value", [3, np.int8(3), np.uint64(3)])
-def test_counts_are_integers_of_any_kind(value):
+def test_counts_may_be_any_integer_type(value):
     assert arguments.count(value, "epochs") == 3
     assert type(arguments.count(value, "epochs")) is int
 
@@ -332,6 +332,6 @@ def test_counts_are_integers_of_any_kind(value):
         (Decimal(2), TypeError),
     ],
 )
-def test_what_is_no_count_is_named(value, error):
+def test_bad_counts_are_rejected(value, error):
     with pytest.raises(error, match=r"^batch_size must be .*got .*: "):
         arguments.count(value, "batch_size")

@@ -1,4 +1,4 @@
-"""Sparse rows: the same training as on the same rows with their zeros, and the same bits for any number of workers."""
+"""Sparse rows: the same training as on dense rows, and the same bits for any number of workers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NETWORKS = {
     "dense": [spec(37, "relu"), spec(20, "gelu"), spec(5)],
     "wide": [spec(130, "tanh", use_bias=False), spec(5)],
     "normalized": [spec(48, use_bias=False), spec(48, "relu", **BATCH_NORM), spec(5)],
-    "alone": [spec(3)],
-    "dropout first": [spec(WIDTH, **DROPOUT), spec(30, "tanh"), spec(5)],  # cannot read rows where they are
+    "one layer": [spec(3)],
+    "dropout first": [spec(WIDTH, **DROPOUT), spec(30, "tanh"), spec(5)],  # cannot read the sparse rows in place
     "residual on the input": [spec(WIDTH, "tanh"), spec(WIDTH, skip=-1, **ADD), spec(5)],
 }
 OPTIMIZERS = {
@@ -32,7 +32,7 @@ OPTIMIZERS = {
 
 
 def make_rows(dtype: str, rows: int = ROWS * STEPS, width: int = WIDTH) -> SparseRows:
-    """Up to 19 values a row, some rows without any, some columns twice in a row."""
+    """Up to 19 values per row; some rows are empty, some have duplicate columns."""
     rng = np.random.default_rng(0)
     starts = np.concatenate([[0], np.cumsum(rng.integers(0, 20, rows))])
     columns = rng.integers(0, width, starts[-1]).astype(np.int32)
@@ -67,8 +67,8 @@ def trained(name: str, optimizer: fastbp.optimizers.Optimizer, dtype: str, *, sp
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_training_is_that_on_the_same_rows_with_their_zeros(name: str, optimizer: str, dtype: str) -> None:
-    """But for the order in which a sum's terms are added: Adam's quotients of small gradients magnify that most."""
+def test_sparse_training_matches_dense(name: str, optimizer: str, dtype: str) -> None:
+    """Except for the order of summation, which Adam magnifies most by dividing small gradients."""
     sparse, dense = (trained(name, OPTIMIZERS[optimizer], dtype, sparse=sparse) for sparse in (True, False))
     tolerance = 1e-10 if dtype == "float64" else 2e-3
     for got, expected in zip(sparse, dense, strict=True):
@@ -84,7 +84,7 @@ def test_two_workers_give_the_bits_of_one(name: str, optimizer: str, monkeypatch
     assert_same_bits(both, alone)
 
 
-def test_only_weights_of_features_that_occur_change() -> None:
+def test_only_weights_of_nonzero_features_change() -> None:
     X = scipy.sparse.csr_array(([1.0, 2.0], ([0, 1], [3, 5])), shape=(2, 9), dtype=np.float32)
     model = fastbp.Sequential([fastbp.Dense(4, "tanh"), fastbp.Dense(1)])
     model.compile(fastbp.SGD(0.1), "mse")
@@ -109,7 +109,7 @@ def make_model() -> fastbp.Sequential:
 
 
 @pytest.mark.parametrize("form", ["csr_array", "csr_matrix", "csc_array", "coo_array", "lil_array"])
-def test_fit_predict_and_evaluate_take_any_sparse_matrix(form: str) -> None:
+def test_fit_predict_and_evaluate_accept_any_sparse_format(form: str) -> None:
     X, y = make_matrix()
     results = []
     for data in (getattr(scipy.sparse, form)(X), X.toarray()):
@@ -125,31 +125,31 @@ def test_fit_predict_and_evaluate_take_any_sparse_matrix(form: str) -> None:
     np.testing.assert_allclose(found[2], expected[2], atol=1e-12)
 
 
-def test_what_is_right_is_not_copied() -> None:
+def test_valid_matrix_is_not_copied() -> None:
     X, _ = make_matrix()
     rows = fastbp.data.arrays.features(X, 300, np.dtype("float32"))
     assert rows.values is X.data
 
 
-# Each changes a matrix in place, as scipy cannot see.
-HOSTILE = {
-    "column of 10**6": (lambda S: put(S.indices, 5, 10**6), "column indices from 0 to 299, got 1000000 at row"),
-    "largest column": (lambda S: put(S.indices, 5, 2**31 - 1), "column indices"),
-    "first column too many": (lambda S: put(S.indices, -1, 300), "column indices from 0 to 299, got 300"),
-    "column of -1": (lambda S: put(S.indices, 5, -1), "got -1 at row"),
-    "column of -10**6": (lambda S: put(S.indices, 0, -(10**6)), "column indices"),
+# Each corrupts a matrix in place without scipy noticing.
+CORRUPTIONS = {
+    "column 10**6": (lambda S: put(S.indices, 5, 10**6), "column indices from 0 to 299, got 1000000 at row"),
+    "column 2**31 - 1": (lambda S: put(S.indices, 5, 2**31 - 1), "column indices"),
+    "first column out of range": (lambda S: put(S.indices, -1, 300), "column indices from 0 to 299, got 300"),
+    "column -1": (lambda S: put(S.indices, 5, -1), "got -1 at row"),
+    "column -10**6": (lambda S: put(S.indices, 0, -(10**6)), "column indices"),
     "pointer beyond the data": (lambda S: put(S.indptr, -1, 10**7), "as many as indptr ends with"),
-    "pointers that fall": (lambda S: put(S.indptr, [3, 4], [10**6, 0]), "never fall"),
+    "decreasing pointers": (lambda S: put(S.indptr, [3, 4], [10**6, 0]), "never fall"),
     "negative pointer": (lambda S: put(S.indptr, 1, -5), "never fall"),
-    "first pointer": (lambda S: put(S.indptr, 0, 1), "start at 0"),
-    "lowest pointer": (lambda S: put(S.indptr, 1, -(2**31)), "never fall"),
+    "first pointer not 0": (lambda S: put(S.indptr, 0, 1), "start at 0"),
+    "pointer -2**31": (lambda S: put(S.indptr, 1, -(2**31)), "never fall"),
     "too few pointers": (lambda S: setattr(S, "indptr", S.indptr[:-1]), "indptr of"),
     "too many pointers": (lambda S: setattr(S, "indptr", np.append(S.indptr, S.indptr[-1])), "indptr of"),
     "too little data": (lambda S: setattr(S, "data", S.data[:10]), "as many indices as data"),
     "too few columns": (lambda S: setattr(S, "indices", S.indices[:10]), "as many indices as data"),
-    "columns of 64 bits": (lambda S: setattr(S, "indices", S.indices + np.int64(1 << 32)), "column indices"),
-    "columns of real numbers": (lambda S: setattr(S, "indices", S.indices + 0.5), "signed integers"),
-    "pointers in two dimensions": (lambda S: setattr(S, "indptr", S.indptr[:, np.newaxis]), "one dimension"),
+    "64-bit columns": (lambda S: setattr(S, "indices", S.indices + np.int64(1 << 32)), "column indices"),
+    "float columns": (lambda S: setattr(S, "indices", S.indices + 0.5), "signed integers"),
+    "2-D pointers": (lambda S: setattr(S, "indptr", S.indptr[:, np.newaxis]), "one dimension"),
 }
 
 
@@ -157,16 +157,16 @@ def put(array: np.ndarray, place: int | list, value: int | list) -> None:
     array[place] = value
 
 
-@pytest.mark.parametrize("what", HOSTILE)
+@pytest.mark.parametrize("case", CORRUPTIONS)
 @pytest.mark.parametrize("first", [fastbp.Dense(16, "relu"), fastbp.Dropout(0.5)], ids=["sparse", "gathered"])
-def test_matrices_that_point_outside_are_refused(what: str, first: fastbp.Dense | fastbp.Dropout) -> None:
-    spoil, message = HOSTILE[what]
+def test_out_of_range_matrices_are_rejected(case: str, first: fastbp.Dense | fastbp.Dropout) -> None:
+    corrupt, message = CORRUPTIONS[case]
     S, y = make_matrix()
-    assert S.has_canonical_format  # noted by scipy, and wrong from the next line on
+    assert S.has_canonical_format  # cached by scipy, and wrong once corrupted
     model = fastbp.Sequential([first, fastbp.Dense(2, "softmax")], input_size=300, dtype="float64")
     model.compile("adam", "cross_entropy")
     before = model.get_weights()
-    spoil(S)
+    corrupt(S)
     for call in (model.fit, model.train_on_batch, model.evaluate, model.gradients, lambda X, y: model.predict(X)):
         with pytest.raises(ValueError, match=message):
             call(S, y)
@@ -174,7 +174,7 @@ def test_matrices_that_point_outside_are_refused(what: str, first: fastbp.Dense 
 
 
 @pytest.mark.parametrize("form", ["csc_array", "bsr_array", "coo_array"])
-def test_other_formats_that_point_outside_are_refused(form: str) -> None:
+def test_out_of_range_matrices_of_other_formats_are_rejected(form: str) -> None:
     X, y = make_matrix()
     S = getattr(scipy.sparse, form)(X)
     (S.coords[1] if form == "coo_array" else S.indices)[3] = 10**6
@@ -183,7 +183,7 @@ def test_other_formats_that_point_outside_are_refused(form: str) -> None:
         model.fit(S, y)
 
 
-def test_columns_out_of_order_or_twice_are_found_whatever_scipy_has_noted() -> None:
+def test_unsorted_and_duplicate_columns_are_found_despite_scipy_flags() -> None:
     X, _ = make_matrix()
     assert X.has_canonical_format
     length = np.diff(X.indptr)
@@ -200,40 +200,40 @@ def test_columns_out_of_order_or_twice_are_found_whatever_scipy_has_noted() -> N
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, csr._CHUNK, csr._CHUNK + 1, 2 * csr._CHUNK + 1])
-def test_order_within_rows_is_looked_for_across_chunks(length: int) -> None:
+def test_order_within_rows_is_checked_across_chunks(length: int) -> None:
     columns = np.arange(length, dtype=np.int32)
     whole = np.array([0, 0, length, length])
     assert csr.is_sorted(whole, columns)
     for place in {0, 1, csr._CHUNK - 1, csr._CHUNK, csr._CHUNK + 1, length - 2} & set(range(length - 1)):
-        spoilt = columns.copy()
-        spoilt[place + 1] = spoilt[place]
-        assert not csr.is_sorted(whole, spoilt)
+        corrupted = columns.copy()
+        corrupted[place + 1] = corrupted[place]
+        assert not csr.is_sorted(whole, corrupted)
         assert csr.is_sorted(np.array([0, place + 1, length]), np.where(columns > place, columns - place - 1, columns))
 
 
 @pytest.mark.parametrize("first", [fastbp.Dense(16, "relu"), fastbp.Dropout(0.5)], ids=["sparse", "gathered"])
 @pytest.mark.parametrize("column", [300, 10**6, -1, -(2**31), 2**31 - 1])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_columns_changed_in_mid_fit_end_it_with_the_weights_of_the_last_step(first, column: int, optimizer) -> None:
+def test_columns_changed_during_fit_stop_it_at_the_last_step(first, column: int, optimizer) -> None:
     X, y = make_matrix()
     model = fastbp.Sequential([first, fastbp.Dense(2, "softmax")])
     model.compile(optimizer, "cross_entropy")
     kept = []
 
-    class Spoil(fastbp.Callback):
+    class Corrupt(fastbp.Callback):
         def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
             X.indices[:] = column
             kept.extend(model.get_weights())
 
     with pytest.raises(ValueError, match=f"column indices from 0 to 299, got {column}, which was changed"):
-        model.fit(X, y, epochs=3, callbacks=[Spoil()])
+        model.fit(X, y, epochs=3, callbacks=[Corrupt()])
     assert_same_bits(model.get_weights(), kept)
     X.indices[:] = 0
     X.sum_duplicates()
-    model.fit(X, y)  # as ever
+    model.fit(X, y)  # as before
 
 
-def test_a_resumed_fit_has_the_bits_of_an_uninterrupted_one(tmp_path) -> None:
+def test_resumed_fit_has_the_bits_of_an_uninterrupted_one(tmp_path) -> None:
     X, y = make_matrix()
     whole = make_model()
     whole.fit(X, y, epochs=4, batch_size=32)
@@ -250,7 +250,7 @@ def test_a_resumed_fit_has_the_bits_of_an_uninterrupted_one(tmp_path) -> None:
 
 
 class Interrupt(fastbp.Callback):
-    """Strikes after the second epoch."""
+    """Raises KeyboardInterrupt after the second epoch."""
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if epoch == 1:
@@ -258,7 +258,7 @@ class Interrupt(fastbp.Callback):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "error", "message"),
+    ("corrupt", "error", "message"),
     [
         (lambda X: X[:, :299], ValueError, "300 columns"),
         (lambda X: X.astype(np.complex64), TypeError, "real numbers"),
@@ -267,19 +267,19 @@ class Interrupt(fastbp.Callback):
         (lambda X: X * np.float32(np.nan), ValueError, "must be finite, got nan at row"),
     ],
 )
-def test_bad_matrices_are_refused_and_nothing_changes(spoil, error, message: str) -> None:
+def test_bad_matrices_are_rejected_without_changes(corrupt, error, message: str) -> None:
     X, y = make_matrix()
     model = make_model()
     model.fit(X, y)
     before = model.get_weights()
     with np.errstate(all="ignore"):
-        bad = spoil(X)
+        bad = corrupt(X)
     with pytest.raises(error, match=message):
         model.fit(bad, y[: bad.shape[0]])
     assert_same_bits(model.get_weights(), before)
 
 
-def test_the_tools_look_at_sparse_data_too() -> None:
+def test_diagnostics_accept_sparse_data() -> None:
     X, y = make_matrix()
     model = make_model()
     model.fit(X, y)

@@ -1,4 +1,4 @@
-"""Tables of pandas, polars and pyarrow, tensors of PyTorch and JAX: the bits of arrays, or an error that helps."""
+"""Frames of pandas, polars and pyarrow, tensors of PyTorch and JAX: the same bits as arrays, or a helpful error."""
 
 import decimal
 import subprocess
@@ -26,12 +26,12 @@ NAMES = ["a", "b", "c"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def wide_numbers_of_jax():
+def jax_x64():
     with jax.enable_x64(True):
         yield
 
 
-def mapped(values, path):
+def memory_mapped(values, path):
     file = path / f"{len(list(path.iterdir()))}.npy"
     np.save(file, values)
     return np.load(file, mmap_mode="r")
@@ -39,16 +39,16 @@ def mapped(values, path):
 
 FORMS = {
     "pandas": lambda v, p: pd.DataFrame(v, columns=NAMES) if v.ndim == 2 else pd.Series(v),
-    "pandas by columns": lambda v, p: pd.DataFrame({n: v[:, i] for i, n in enumerate(NAMES)})
+    "pandas, column by column": lambda v, p: pd.DataFrame({n: v[:, i] for i, n in enumerate(NAMES)})
         if v.ndim == 2 else pd.Series(v),
     "polars": lambda v, p: pl.DataFrame(v, schema=NAMES) if v.ndim == 2 else pl.Series("y", v),
     "pyarrow": lambda v, p: pa.table(list(v.T), names=NAMES) if v.ndim == 2 else pa.chunked_array([v[:9], v[9:]]),
-    "pyarrow's small ones": lambda v, p: pa.record_batch(list(v.T), names=NAMES) if v.ndim == 2 else pa.array(v),
+    "pyarrow record batch": lambda v, p: pa.record_batch(list(v.T), names=NAMES) if v.ndim == 2 else pa.array(v),
     "torch": lambda v, p: torch.tensor(v),
     "torch, with gradient": lambda v, p: torch.tensor(v, requires_grad=v.dtype.kind == "f"),
     "torch, transposed": lambda v, p: torch.tensor(np.ascontiguousarray(v.T)).T if v.ndim == 2 else torch.tensor(v),
     "jax": lambda v, p: jax.numpy.asarray(v),
-    "memory map": mapped,
+    "memory map": memory_mapped,
 }  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def assert_all_same(first, second):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", ["float32", "float64", "int8"])
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_trains_to_the_bits_of_arrays(tmp_path, form, kind, dtype):
+def test_every_form_trains_to_the_same_bits_as_arrays(tmp_path, form, kind, dtype):
     values = X.astype(kind) if kind != "int8" else np.int8(10 * X)
     convert = FORMS[form]
     given = convert(values, tmp_path), convert(Y, tmp_path), convert(WEIGHT, tmp_path)
@@ -78,7 +78,7 @@ def test_every_form_trains_to_the_bits_of_arrays(tmp_path, form, kind, dtype):
 
 @pytest.mark.parametrize("kind", ["float16", "uint8", "uint64", "int16", "bool"])
 @pytest.mark.parametrize("form", FORMS)
-def test_every_kind_of_numbers_is_converted(tmp_path, form, kind):
+def test_every_numeric_dtype_is_converted(tmp_path, form, kind):
     values = (X > 0 if kind == "bool" else np.abs(10 * X)).astype(kind)
     for dtype in (F4, F8):
         result = data.features(FORMS[form](values, tmp_path), 3, dtype)
@@ -90,7 +90,7 @@ def test_every_kind_of_numbers_is_converted(tmp_path, form, kind):
 
 
 @pytest.mark.parametrize("form", ["torch", "torch, with gradient", "jax", "memory map"])
-def test_a_contiguous_tensor_of_the_dtype_is_not_copied(tmp_path, form):
+def test_contiguous_tensor_of_the_dtype_is_not_copied(tmp_path, form):
     given = FORMS[form](X, tmp_path)
     first, second = (data.features(given, 3, F4) for _ in range(2))
     assert np.shares_memory(first, second)
@@ -105,27 +105,27 @@ MIXED = {
     "pyarrow": (pa.table({"i": [1, 2], "b": [True, False]}), [[1, 1], [2, 0]]),
     "nullable": (pd.DataFrame({"i": pd.array([1, 2], "Int64"), "b": pd.array([True, False], "boolean")}),
         [[1, 1], [2, 0]]),
-    "of pyarrow in pandas": (pd.DataFrame({"i": pd.array([1, 2], "int64[pyarrow]")}), [[1], [2]]),
+    "pyarrow in pandas": (pd.DataFrame({"i": pd.array([1, 2], "int64[pyarrow]")}), [[1], [2]]),
     "decimals": (pl.DataFrame({"d": [decimal.Decimal("1.5"), decimal.Decimal("-2")]}), [[1.5], [-2]]),
     "objects": (pd.DataFrame({"o": np.array([1, 2.5], object)}), [[1], [2.5]]),
-    "an index that does not begin at 0": (pd.DataFrame({"x": [1, 2]}, index=[7, 3]), [[1], [2]]),
-    "names that come twice": (pd.DataFrame([[1, 2], [3, 4]], columns=["x", "x"]), [[1, 2], [3, 4]]),
-    "names that are numbers": (pd.DataFrame([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
+    "index that does not start at 0": (pd.DataFrame({"x": [1, 2]}, index=[7, 3]), [[1], [2]]),
+    "duplicate names": (pd.DataFrame([[1, 2], [3, 4]], columns=["x", "x"]), [[1, 2], [3, 4]]),
+    "integer names": (pd.DataFrame([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", MIXED)
-def test_columns_of_several_kinds_become_one_array(case):
+def test_columns_of_mixed_dtypes_become_one_array(case):
     table, expected = MIXED[case]
     np.testing.assert_array_equal(data.features(table, None, F8), expected)
 
 
 SPARSE = torch.eye(2).to_sparse()
 BAD = {
-    "text": (pd.DataFrame({"x": [1, 2], "city": ["Bonn", "Oslo"]}),
+    "strings": (pd.DataFrame({"x": [1, 2], "city": ["Bonn", "Oslo"]}),
         TypeError, "column 'city' has type String.*fastbp.Preprocessor"),
-    "text of polars": (pl.DataFrame({"city": ["Bonn"]}), TypeError, "column 'city' has type String"),
-    "text of pyarrow": (pa.table({"city": ["Bonn"]}), TypeError, "column 'city' has type String"),
+    "strings of polars": (pl.DataFrame({"city": ["Bonn"]}), TypeError, "column 'city' has type String"),
+    "strings of pyarrow": (pa.table({"city": ["Bonn"]}), TypeError, "column 'city' has type String"),
     "categories": (pd.DataFrame({"c": pd.Categorical(["u", "v"])}), TypeError, "column 'c' has type Categorical"),
     "categories of polars": (pl.DataFrame({"c": ["u"]}, {"c": pl.Categorical}),
         TypeError, "column 'c' has type Categorical"),
@@ -139,7 +139,7 @@ BAD = {
     "null of pyarrow": (pa.table({"x": [1.0, None]}), ValueError, "column 'x' has one at row 1"),
     "NaN of polars": (pl.DataFrame({"x": [1.0, np.nan]}), ValueError, "nan at row 1, column 0"),
     "infinity": (pd.DataFrame({"x": [1.0, np.inf]}), ValueError, "inf at row 1, column 0"),
-    "lazy": (pl.LazyFrame({"x": [1.0]}), TypeError, "must be in memory, got a LazyFrame: pass X.collect()"),
+    "lazy frame": (pl.LazyFrame({"x": [1.0]}), TypeError, "must be in memory, got a LazyFrame: pass X.collect()"),
     "no columns": (pd.DataFrame(index=[0, 1]), ValueError, "at least one row and one column"),
     "no rows": (pl.DataFrame({"x": []}, {"x": pl.Float64}), ValueError, "at least one row and one column"),
     "a series": (pd.Series([1.0, 2.0]), ValueError, "must have two dimensions.*reshape"),
@@ -150,19 +150,19 @@ BAD = {
     "complex": (torch.zeros((2, 2), dtype=torch.complex64), TypeError, "real and imaginary"),
     "sparse": (SPARSE, TypeError, "X.to_dense.*"),
     "NaN in a tensor": (torch.tensor([[1.0, np.nan]]), ValueError, "nan at row 0, column 1"),
-    "one axis": (torch.zeros(3), ValueError, "X.reshape"),
+    "1-D": (torch.zeros(3), ValueError, "X.reshape"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_holds_no_numbers_says_where_and_what_to_do(case):
+def test_non_numeric_data_error_gives_place_and_remedy(case):
     value, error, message = BAD[case]
     with pytest.raises(error, match=message) as caught:
         data.features(value, None, F4)
     assert len(str(caught.value)) < 500
 
 
-def test_a_device_that_numpy_cannot_reach_is_named():
+def test_device_that_numpy_cannot_reach_is_named():
     class OnGPU:
         device = "cuda:0"
 
@@ -176,24 +176,24 @@ def test_a_device_that_numpy_cannot_reach_is_named():
         data.features(OnGPU(), None, F4)
 
 
-def test_a_column_of_text_as_target_is_named():
+def test_string_target_column_is_named():
     with pytest.raises(TypeError, match="y must hold numbers or booleans, but column 'kind' has type String"):
         targets.targets(pd.Series(["a", "b"], name="kind"), 2, 3, "cross_entropy", F4)
 
 
-def test_without_narwhals_tables_convert_themselves(monkeypatch):
+def test_frames_convert_without_narwhals(monkeypatch):
     monkeypatch.setitem(sys.modules, "narwhals", None)
     np.testing.assert_array_equal(data.features(pd.DataFrame(X), 3, F4), X)
     np.testing.assert_array_equal(data.features(pl.DataFrame(X), 3, F4), X)
 
 
-def test_narwhals_own_frames_are_tables_too():
+def test_narwhals_frames_are_accepted():
     import narwhals
 
     np.testing.assert_array_equal(data.features(narwhals.from_native(pl.DataFrame(X)), 3, F4), X)
 
 
-def test_a_torch_loader_is_a_source():
+def test_torch_data_loader_is_a_source():
     whole, streamed = (Sequential([Dense(3, "softmax")], seed=1) for _ in range(2))
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y)), batch_size=7)
     for model, given in ((whole, (X, Y)), (streamed, (loader,))):
@@ -204,7 +204,7 @@ def test_a_torch_loader_is_a_source():
     np.testing.assert_array_equal(streamed.predict(loader), whole.predict(X))
 
 
-def test_chunks_may_be_tables():
+def test_chunks_may_be_frames():
     model = Sequential([Dense(3, "softmax")])
     model.compile("adam", "cross_entropy")
     frame = pl.DataFrame(X, schema=NAMES)
@@ -214,14 +214,14 @@ def test_chunks_may_be_tables():
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_source_of_any_form_gives_its_rows(tmp_path, form):
+def test_array_source_accepts_every_form(tmp_path, form):
     source = fastbp.sources.ArraySource(FORMS[form](X, tmp_path), FORMS[form](Y, tmp_path), chunk_rows=7)
     x, y = (np.concatenate(column) for column in zip(*source, strict=True))
     np.testing.assert_array_equal(x, X)
     np.testing.assert_array_equal(y, Y)
 
 
-def test_arrays_and_lists_import_no_library():
+def test_arrays_and_lists_import_no_optional_library():
     code = """
 import sys, numpy as np, fastbp
 model = fastbp.Sequential([fastbp.Dense(1)])

@@ -1,4 +1,4 @@
-"""Weights that say nothing, or the wrong thing, are refused in every entry of a model."""
+"""Invalid and all-zero sample weights are rejected by every method of a model."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ BAD = {
     "strings": np.full(N, "1"), "too large": np.full(N, 1e300), "all zero": np.zeros(N),
     "masked": np.ma.masked_array(np.ones(N), mask=Y == 1),
 }  # fmt: skip
-ENTRIES = {
+METHODS = {
     "fit": lambda model, w: model.fit(X, Y, sample_weight=w),
     "validation": lambda model, w: model.fit(X, Y, validation_data=(X, Y, w)),
     "source": lambda model, w: model.fit([(X, Y, w)]),
@@ -31,18 +31,18 @@ def build():
     return model
 
 
-@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("case", BAD)
-def test_bad_weights_are_refused(case, entry):
+def test_bad_weights_are_rejected(case, method):
     with pytest.raises((ValueError, TypeError), match="sample_weight"):
-        ENTRIES[entry](build(), BAD[case])
+        METHODS[method](build(), BAD[case])
 
 
-def test_a_chunk_without_weight_is_fine_if_another_has_some():
+def test_chunk_of_zero_weights_is_accepted_among_others():
     assert build().fit([(X, Y, np.zeros(N)), (X, Y, np.ones(N))]).history["loss"][0] > 0
 
 
-def test_training_rows_without_weight_behind_a_split_are_told():
+def test_split_that_leaves_only_zero_weights_is_rejected():
     weight = np.where(np.arange(N) < 40, 0.0, 1.0)
     with pytest.raises(ValueError, match="sample_weight must have a positive entry, but all rows of epoch 1"):
         build().fit(X, Y, sample_weight=weight, validation_split=0.2)

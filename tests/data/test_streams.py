@@ -1,4 +1,4 @@
-"""Training from chunks: the bits of arrays, whole batches, errors that name the place, and no thread left over."""
+"""Training from chunks: same bits as arrays, full batches, errors that name the chunk, no leaked threads."""
 
 import contextlib
 import io
@@ -33,22 +33,22 @@ SIZES = (40, 1, 0, 75, 60, 27)
 
 
 @pytest.fixture(autouse=True)
-def no_thread_is_left():
+def no_leaked_threads():
     before = threads()
     yield
     end = time.monotonic() + 60
-    while threads() - before and time.monotonic() < end:  # after Ctrl-C nobody waits for it
+    while threads() - before and time.monotonic() < end:  # after Ctrl-C nothing waits for the thread
         time.sleep(0.01)
     assert threads() <= before
 
 
 def threads():
-    """Those that run Python code now."""
+    """Identifiers of the threads that run Python code now."""
     return set(sys._current_frames())
 
 
 def cut(*arrays, sizes=SIZES):
-    """Chunks of these sizes."""
+    """The arrays split into chunks of these sizes."""
     bounds = np.cumsum([0, *sizes])
     return [tuple(a[start:end] for a in arrays) for start, end in pairwise(bounds)]
 
@@ -68,8 +68,8 @@ def assert_same(first, second):
     assert (first._trainer.step, first._trainer.epoch) == (second._trainer.step, second._trainer.epoch)
 
 
-class ByNumber:
-    """As Keras's PyDataset: a length, and chunks by number."""
+class Indexable:
+    """Like Keras's PyDataset: a length, and chunks by index."""
 
     def __len__(self):
         return len(CHUNKS)
@@ -78,8 +78,8 @@ class ByNumber:
         return CHUNKS[number]
 
 
-class Again:
-    """As torch's DataLoader: can be iterated over again and again, gives lists."""
+class Loader:
+    """Like torch's DataLoader: can be iterated over repeatedly, and yields lists."""
 
     def __iter__(self):
         return (list(chunk) for chunk in CHUNKS)
@@ -89,20 +89,20 @@ FORMS = {
     "list": lambda: CHUNKS,
     "tuple": lambda: tuple(CHUNKS),
     "one chunk": lambda: [(X, LABELS)],
-    "by number": ByNumber,
-    "iterable": Again,
+    "indexable": Indexable,
+    "iterable": Loader,
     "function": lambda: lambda: iter(CHUNKS),
     "generator function": lambda: lambda: (chunk for chunk in CHUNKS),
     "lists of lists": lambda: [(x.tolist(), y.tolist()) for x, y in CHUNKS if len(x)],
 }
 
 
-# ---------------------------------------------------------------- the bits of arrays
+# ---------------------------------------------------------------- same bits as arrays
 
 
 @pytest.mark.parametrize("batch_size", [1, BATCH, 128, 300])
 @pytest.mark.parametrize("form", FORMS)
-def test_one_window_trains_to_the_bits_of_arrays(form, batch_size):
+def test_one_window_trains_to_the_same_bits_as_arrays(form, batch_size):
     whole, streamed = build(), build()
     options = {"batch_size": batch_size, "epochs": 3}
     expected = whole.fit(X, LABELS, **{**options, "batch_size": min(batch_size, N)})
@@ -112,7 +112,7 @@ def test_one_window_trains_to_the_bits_of_arrays(form, batch_size):
 
 @pytest.mark.parametrize("window", [1, BATCH, 50, 10_000, None])
 @pytest.mark.parametrize("form", ["list", "function"])
-def test_without_shuffling_any_window_trains_to_the_bits_of_arrays(form, window):
+def test_unshuffled_windows_train_to_the_same_bits_as_arrays(form, window):
     whole, streamed = build(), build()
     options = {"batch_size": BATCH, "epochs": 2, "shuffle": False}
     expected = whole.fit(X, LABELS, **options)
@@ -120,7 +120,7 @@ def test_without_shuffling_any_window_trains_to_the_bits_of_arrays(form, window)
     assert_same(streamed, whole)
 
 
-def test_weights_of_rows_and_classes_are_those_of_arrays():
+def test_sample_and_class_weights_match_arrays():
     whole, streamed = build(), build()
     table = {0: 0.5, 2: 3.0}
     expected = whole.fit(X, LABELS, sample_weight=WEIGHT, class_weight=table, batch_size=BATCH, epochs=2)
@@ -130,7 +130,7 @@ def test_weights_of_rows_and_classes_are_those_of_arrays():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_sparse_chunks_are_sparse_rows(dtype):
+def test_sparse_chunks_match_sparse_rows(dtype):
     rows = np.where(np.random.default_rng(1).random((N, 30)) < 0.1, 1.5, 0)
     whole, streamed = (build(dtype=dtype) for _ in range(2))
     chunks = [(scipy.sparse.csr_array(x), y) for x, y in cut(rows, LABELS) if len(x)]
@@ -142,14 +142,14 @@ def test_sparse_chunks_are_sparse_rows(dtype):
 @pytest.mark.parametrize(
     "options", [{"mixup": 0.3}, {"callbacks": [StochasticWeightAveraging()]}], ids=["mixup", "averages"]
 )
-def test_what_looks_at_rows_sees_those_of_the_window(options):
+def test_mixup_and_averaging_match_arrays(options):
     whole, streamed = (build(layers=[Dense(8), BatchNorm(), Dense(3, "softmax")]) for _ in range(2))
     whole.fit(X, LABELS, batch_size=BATCH, epochs=2, **options)
     streamed.fit(CHUNKS, batch_size=BATCH, epochs=2, **options)
     assert_same(streamed, whole)
 
 
-def test_statistics_come_from_whole_batches_of_any_window(monkeypatch):
+def test_statistics_use_full_batches_for_any_window(monkeypatch):
     whole, streamed = (build(layers=[Dense(8), BatchNorm(), Dense(3, "softmax")]) for _ in range(2))
     whole.fit(X, LABELS, batch_size=BATCH, shuffle=False, callbacks=[StochasticWeightAveraging()])
     monkeypatch.setattr(streams, "WINDOW_BYTES", 4 * FEATURES * 30)
@@ -158,7 +158,7 @@ def test_statistics_come_from_whole_batches_of_any_window(monkeypatch):
     assert_same(streamed, whole)
 
 
-def test_one_hot_chunks_beside_soft_ones_are_rows_of_probabilities():
+def test_one_hot_and_soft_label_chunks_may_be_mixed():
     soft = np.eye(3, dtype=np.float32)[LABELS]
     soft[-20:] = 0.25, 0.25, 0.5
     whole, streamed = build(()), build(())
@@ -176,11 +176,11 @@ def test_fit_twice_equals_fit_for_two_epochs():
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_threads_and_reading_ahead_change_no_bit(monkeypatch, shuffle):
+def test_threads_and_prefetching_change_no_bit(monkeypatch, shuffle):
     def train(**options):
         model = build()
         history = model.fit(
-            CHUNKS, batch_size=BATCH, epochs=3, shuffle=shuffle, shuffle_window=64, validation_data=Again(), **options
+            CHUNKS, batch_size=BATCH, epochs=3, shuffle=shuffle, shuffle_window=64, validation_data=Loader(), **options
         )
         return model, history.history
 
@@ -190,14 +190,14 @@ def test_threads_and_reading_ahead_change_no_bit(monkeypatch, shuffle):
         assert other == history
         assert_same(model, expected)
     monkeypatch.setattr(prefetch, "ENABLED", False)
-    monkeypatch.setattr(training, "Pace", lambda flops: Steady())
+    monkeypatch.setattr(training, "Pace", lambda flops: ConstantPace())
     model, other = train()
     assert other == history
     assert_same(model, expected)
 
 
-class Steady:
-    """A pace of three steps a slice."""
+class ConstantPace:
+    """A pace of three steps per slice."""
 
     count = 3
 
@@ -217,9 +217,9 @@ def feed_of(chunks, window):
 
 
 def epoch_of(feed, number, *, shuffle=True, batch_size=BATCH):
-    """The windows of an epoch, each with its batches, of row numbers."""
+    """The windows of an epoch, each as a list of batches of row numbers."""
     deal = Deal(batch_size, number + 1, 0, 5, shuffle, True)
-    pace = Steady()
+    pace = ConstantPace()
     with contextlib.closing(feed.windows(deal, Place(0, number, 0))) as windows:
         return [
             [w.rows.X[p.order[a:b], 0] for p in w.slices(pace, 10**6) for a, b in pairwise(p.bounds)]
@@ -230,7 +230,7 @@ def epoch_of(feed, number, *, shuffle=True, batch_size=BATCH):
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("window", [1, 32, 50, 100, 1000])
 @pytest.mark.parametrize("sizes", [SIZES, (N,), (1,) * N, (16,) * 12 + (11,)], ids=lambda sizes: f"{len(sizes)} chunks")
-def test_every_row_comes_once_in_batches_that_are_full_but_for_the_last(sizes, window, shuffle):
+def test_every_row_occurs_once_and_only_the_last_batch_is_short(sizes, window, shuffle):
     feed = feed_of(cut(NUMBERS, NUMBERS, sizes=sizes), window)
     orders = []
     for epoch in range(2):
@@ -243,14 +243,14 @@ def test_every_row_comes_once_in_batches_that_are_full_but_for_the_last(sizes, w
         rows = -(-window // BATCH) * BATCH
         whole = (N - 1) // rows
         assert [sum(map(len, window)) for window in windows] == [rows] * whole + [N - whole * rows]
-    if shuffle and (window > BATCH or len(sizes) > 1):  # else every window is a batch, in which order tells nothing
+    if shuffle and (window > BATCH or len(sizes) > 1):  # otherwise there is nothing to shuffle
         assert orders[0] != orders[1]
         assert orders[0] != list(range(N))
     elif not shuffle:
         assert orders[0] == orders[1] == list(range(N))
 
 
-def test_chunks_come_in_an_order_of_their_own_where_there_is_a_choice():
+def test_indexable_chunks_are_shuffled():
     def firsts(feed):
         return [sorted(np.concatenate(window).tolist())[0] for window in epoch_of(feed, 0)]
 
@@ -261,7 +261,7 @@ def test_chunks_come_in_an_order_of_their_own_where_there_is_a_choice():
     assert firsts(feed_of(lambda: iter(chunks), 16)) == sorted(by_number)
 
 
-def test_memory_of_windows_is_used_again_but_never_while_anyone_holds_it():
+def test_window_memory_is_reused_only_once_released():
     stream = feed_of(cut(NUMBERS, NUMBERS, sizes=(10,) * 20), None).stream
     kept = [rows for rows, _ in stream.windows(16)]
     np.testing.assert_array_equal(np.concatenate([rows.X for rows in kept]), NUMBERS[:200])
@@ -272,7 +272,7 @@ def test_memory_of_windows_is_used_again_but_never_while_anyone_holds_it():
         np.testing.assert_array_equal(part, NUMBERS[start : start + 3])
     del part, parts
     addresses = {rows.X.ctypes.data for rows, _ in stream.windows(16)}
-    assert len(addresses) == 3  # one is filled while the caller holds the other; the last, of 8 rows, is a chunk's
+    assert len(addresses) == 3  # one is filled while the caller holds another; the last, of 8 rows, is a view
 
 
 def test_orders_differ_by_window_epoch_and_purpose():
@@ -284,7 +284,7 @@ def test_orders_differ_by_window_epoch_and_purpose():
     assert all(sorted(order) == list(range(30)) for order in orders.values())
 
 
-def test_windows_hold_as_many_rows_as_memory_allows(monkeypatch):
+def test_default_windows_fill_the_memory_limit(monkeypatch):
     monkeypatch.setattr(streams, "WINDOW_BYTES", 4 * 40)
     windows = epoch_of(feed_of(cut(NUMBERS, NUMBERS), None), 0)
     assert [sum(map(len, window)) for window in windows] == [48] * 4 + [11]
@@ -300,15 +300,15 @@ def test_arrays_are_one_window():
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_evaluate_and_predict_are_those_of_arrays(form):
+def test_evaluate_and_predict_match_arrays(form):
     model = build(("accuracy", "auc"))
     model.fit(X, LABELS)
     assert model.evaluate(FORMS[form]()) == model.evaluate(X, LABELS)
-    if form not in ("list", "tuple", "one chunk", "lists of lists"):  # lists are arrays to predict
+    if form not in ("list", "tuple", "one chunk", "lists of lists"):  # predict takes lists as arrays
         np.testing.assert_array_equal(model.predict(FORMS[form]()), model.predict(X))
 
 
-def test_evaluate_in_smaller_windows_is_the_same_but_for_rounding(monkeypatch):
+def test_evaluate_in_smaller_windows_differs_only_by_rounding(monkeypatch):
     model = build(("accuracy",))
     model.fit(X, LABELS)
     whole = model.evaluate(np.tile(X, (10, 1)), np.tile(LABELS, 10))
@@ -319,19 +319,19 @@ def test_evaluate_in_smaller_windows_is_the_same_but_for_rounding(monkeypatch):
 
 
 @pytest.mark.parametrize("chunks", [[x for x, _ in CHUNKS], [(x,) for x, _ in CHUNKS], cut(X, LABELS, WEIGHT)])
-def test_predict_takes_chunks_with_and_without_targets(chunks):
+def test_predict_accepts_chunks_with_and_without_targets(chunks):
     model = build(input_size=FEATURES)
     np.testing.assert_array_equal(model.predict(iter(chunks)), model.predict(X))
 
 
-def test_predict_of_nothing_is_nothing():
+def test_predict_of_empty_source_is_empty():
     assert build(input_size=FEATURES).predict(iter([])).shape == (0, 3)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_validation_data_may_be_chunks(form):
     if form == "tuple":
-        return  # is (X, y), or (X, y, weights)
+        return  # means (X, y) or (X, y, weights)
     whole, streamed = build(), build()
     expected = whole.fit(X, LABELS, validation_data=(X, LABELS), batch_size=BATCH, epochs=2)
     chunks = FORMS[form]()
@@ -344,7 +344,7 @@ def test_validation_data_may_be_chunks(form):
     assert_same(streamed, whole)
 
 
-def test_callbacks_see_epochs_begin_before_their_data_are_read():
+def test_epoch_begins_before_its_data_are_read():
     events = []
 
     class Watcher(fastbp.Callback):
@@ -362,14 +362,14 @@ def test_callbacks_see_epochs_begin_before_their_data_are_read():
     build().fit(source, batch_size=BATCH, epochs=3, callbacks=[Watcher()])
     every = [f"chunk {place}" for place in range(len(CHUNKS))]
     expected = [every[0], "begin 0", *every[1:], "end 0", "begin 1", *every, "end 1", "begin 2", *every, "end 2"]
-    assert events == expected  # the first chunk is looked at before anything else
+    assert events == expected  # the first chunk is inspected before anything else
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_the_bar_counts_rows_until_their_number_is_known(capsys, known, tmp_path):
+def test_progress_bar_counts_rows_until_their_number_is_known(capsys, known, tmp_path):
     np.save(tmp_path / "X.npy", X)
     np.save(tmp_path / "y.npy", LABELS)
-    source = fastbp.sources.open(tmp_path / "X.npy", tmp_path / "y.npy") if known else Again()
+    source = fastbp.sources.open(tmp_path / "X.npy", tmp_path / "y.npy") if known else Loader()
     build().fit(source, batch_size=BATCH, epochs=2, shuffle_window=64, verbose=1)
     first, *_, last = capsys.readouterr().err.strip("\r\n").split("\r")
     assert ("rows" in first) == (not known)
@@ -390,12 +390,12 @@ NAN = X[:9].copy()
 NAN[7, 2] = np.nan
 BAD = {
     "NaN": ((NAN, LABELS[:9]), ValueError, r"X of chunk 4 must be finite, got nan at row 7, column 2"),
-    "a label too large": ((X[:3], [0, 1, 3]), ValueError, r"y of chunk 4 must hold class labels from 0 to 2.*row 2"),
-    "a width": ((X[:3, :2], [0, 1, 2]), ValueError, r"X of chunk 4 must have 5 columns"),
-    "a length": ((X[:3], [0, 1]), ValueError, r"y of chunk 4 must have one entry for each of the 3 rows"),
-    "text": ((X[:3], ["a", "b", "c"]), TypeError, r"y of chunk 4 must hold real numbers.*encode"),
+    "label too large": ((X[:3], [0, 1, 3]), ValueError, r"y of chunk 4 must hold class labels from 0 to 2.*row 2"),
+    "width": ((X[:3, :2], [0, 1, 2]), ValueError, r"X of chunk 4 must have 5 columns"),
+    "length": ((X[:3], [0, 1]), ValueError, r"y of chunk 4 must have one entry for each of the 3 rows"),
+    "strings": ((X[:3], ["a", "b", "c"]), TypeError, r"y of chunk 4 must hold real numbers.*encode"),
     "X alone": (X[:3], ValueError, r"chunks must be \(X, y\).*got a ndarray of chunk 4"),
-    "a dict": ({"X": X[:3]}, ValueError, r"chunks must be \(X, y\).* a dict"),
+    "dict": ({"X": X[:3]}, ValueError, r"chunks must be \(X, y\).* a dict"),
     "None": (None, ValueError, r"chunks must be \(X, y\).* a NoneType"),
     "weights": ((X[:3], [0, 1, 2], [1, 1, 1]), ValueError, "either all chunks or none must have weights"),
     "negative weights": ((X[:3], [0, 1, 2], [1, -1, 1]), ValueError, "sample_weight of chunk 4 must not be negative"),
@@ -404,7 +404,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_chunk_is_named_and_the_model_is_that_of_the_last_finished_step(case):
+def test_bad_chunk_is_named_and_the_last_step_kept(case):
     chunk, error, message = BAD[case]
     model, expected = build(), build()
     with pytest.raises(error, match=message):
@@ -417,16 +417,16 @@ def test_a_bad_chunk_is_named_and_the_model_is_that_of_the_last_finished_step(ca
     assert model._trainer.epoch == 0
 
 
-def test_a_bad_first_chunk_changes_nothing():
+def test_bad_first_chunk_changes_nothing():
     model = build()
     with pytest.raises(ValueError, match="of chunk 0"):
         model.fit([(NAN, LABELS[:9])])
     assert model._engine is None
 
 
-REFUSED = {
+INVALID = {
     "y": (lambda m: m.fit(CHUNKS, LABELS), r"X must be an array"),
-    "y beside a source": (lambda m: m.fit(Again(), LABELS), "y must be left out where X is a source"),
+    "y beside a source": (lambda m: m.fit(Loader(), LABELS), "y must be left out where X is a source"),
     "weights": (lambda m: m.fit(CHUNKS, sample_weight=WEIGHT), "sample_weight must be left out"),
     "split": (lambda m: m.fit(CHUNKS, validation_split=0.1), "validation_split=0.1 needs arrays.*pass validation_data"),
     "window of arrays": (lambda m: m.fit(X, LABELS, shuffle_window=5), "shuffle_window=5 is for sources"),
@@ -441,25 +441,25 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_is_refused(case):
-    call, message = REFUSED[case]
+@pytest.mark.parametrize("case", INVALID)
+def test_invalid_arguments_are_rejected(case):
+    call, message = INVALID[case]
     with pytest.raises(ValueError, match=message):
         call(build())
 
 
-def test_arrays_without_y_need_one():
+def test_arrays_need_y():
     with pytest.raises(TypeError, match="y must be an array of numbers, got None"):
         build().fit(X)
 
 
-def test_a_function_must_give_a_fresh_iterator():
+def test_function_must_return_a_fresh_iterator():
     chunks = iter(CHUNKS)
     with pytest.raises(ValueError, match="no chunks when it was read again"):
         build().fit(lambda: chunks, epochs=2)
 
 
-def test_what_a_source_raises_reaches_the_caller():
+def test_exception_of_a_source_reaches_the_caller():
     def source():
         yield CHUNKS[0]
         yield CHUNKS[3]
@@ -472,7 +472,7 @@ def test_what_a_source_raises_reaches_the_caller():
     assert any(entry.name == "source" for entry in caught.traceback)
 
 
-def test_divergence_ends_the_stream_too():
+def test_divergence_ends_the_stream():
     model = Sequential([Dense(3)])
     model.compile(fastbp.SGD(1e30), "mse")
     with pytest.warns(fastbp.DivergenceWarning):
@@ -480,10 +480,10 @@ def test_divergence_ends_the_stream_too():
     assert history.stopped == "diverged"
 
 
-# ---------------------------------------------------------------- the thread
+# ---------------------------------------------------------------- the prefetching thread
 
 
-def test_things_come_in_order_and_one_ahead():
+def test_items_arrive_in_order_and_one_ahead():
     made = []
 
     def items():
@@ -503,18 +503,18 @@ def endless():
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError])
-def test_an_error_in_a_callback_ends_the_thread(stop):
+def test_error_in_a_callback_ends_the_thread(stop):
     def raise_it():
         raise stop
 
     watcher = fastbp.Callback()
     watcher.on_slice_end = raise_it
     model = build()
-    with pytest.raises(stop):  # then no thread is left, see above
+    with pytest.raises(stop):  # the fixture above checks that no thread is left
         model.fit(endless, shuffle_window=4000, callbacks=[watcher])
 
 
-def test_a_thread_that_gets_no_memory_ends_the_fit():
+def test_thread_out_of_memory_ends_the_fit():
     def starved():
         yield CHUNKS[0]
         raise MemoryError("no memory for a chunk")
@@ -523,14 +523,14 @@ def test_a_thread_that_gets_no_memory_ends_the_fit():
         build().fit(starved, shuffle_window=64)
 
 
-def test_a_thread_that_never_begins_ends_the_fit(monkeypatch):
+def test_thread_that_never_starts_ends_the_fit(monkeypatch):
     monkeypatch.setattr(prefetch._thread, "start_new_thread", lambda function, arguments: 0)
     monkeypatch.setattr(prefetch, "START", 0.0)
     with pytest.raises(MemoryError, match="did not begin"):
         build().fit(lambda: iter(CHUNKS))
 
 
-def test_without_a_thread_chunks_are_read_when_they_are_needed(monkeypatch):
+def test_chunks_are_read_on_demand_without_a_thread(monkeypatch):
     def refused(function, arguments):
         raise RuntimeError("can't start new thread")
 
@@ -545,7 +545,7 @@ def test_without_a_thread_chunks_are_read_when_they_are_needed(monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*")
-def test_a_fit_that_goes_on_in_a_forked_child_says_that_its_thread_is_not_there():
+def test_fit_continued_in_a_forked_child_reports_its_missing_thread():
     class Fork(fastbp.Callback):
         child = None
 
@@ -553,19 +553,19 @@ def test_a_fit_that_goes_on_in_a_forked_child_says_that_its_thread_is_not_there(
             if self.child is None:
                 self.child = os.fork()
 
-    callback, told = Fork(), False
+    callback, reported = Fork(), False
     try:
         build().fit(lambda: (CHUNKS[0] for _ in range(40)), shuffle_window=len(CHUNKS[0][0]), callbacks=[callback])
     except RuntimeError as error:
-        told = "forked" in str(error)
+        reported = "forked" in str(error)
     finally:
         if callback.child == 0:
-            os._exit(0 if told else 1)
+            os._exit(0 if reported else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(callback.child, 0)[1]) == 0
 
 
 class Endless(Sequence):
-    """Says how long it is, and never raises IndexError."""
+    """Has a length, but indexing never raises IndexError."""
 
     def __init__(self, item, length=6):
         self.item, self.length = item, length
@@ -577,7 +577,7 @@ class Endless(Sequence):
         return self.item
 
 
-def test_a_sequence_is_read_as_far_as_it_says():
+def test_sequence_is_read_up_to_its_length():
     X = np.linspace(0, 1, 6 * CHUNKS[0][0].shape[1]).reshape(6, -1)
     row = X[0].tolist()
     model = build()
@@ -590,7 +590,7 @@ def test_a_sequence_is_read_as_far_as_it_says():
 
 @pytest.mark.timing
 @pytest.mark.jit
-def test_ctrl_c_leaves_the_weights_of_a_finished_step_and_no_thread():
+def test_ctrl_c_keeps_the_last_step_and_leaves_no_thread():
     model, replay = build(input_size=FEATURES), build()
     model.predict(X)
     timer = threading.Timer(0.4, lambda: os.kill(os.getpid(), signal.SIGINT))
@@ -607,15 +607,15 @@ def test_ctrl_c_leaves_the_weights_of_a_finished_step_and_no_thread():
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_time_limit_ends_an_endless_stream():
+def test_time_limit_ends_an_endless_stream():
     assert build().fit(endless, shuffle_window=4000, time_limit=0.2).stopped == "time_limit"
 
 
 @pytest.mark.jit
-def test_a_process_forked_from_within_trains_on_streams_too():
+def test_process_forked_during_fit_trains_on_streams():
     code = """
 import os, warnings, numpy as np, fastbp
-warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
+warnings.simplefilter("ignore", DeprecationWarning)  # about forking with threads
 X = np.ones((64, 3), np.float32)
 def build():
     model = fastbp.Sequential([fastbp.Dense(1)])
@@ -637,7 +637,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]))
     assert (done.stdout, done.stderr) == ("7\n", "")
 
 
-# ---------------------------------------------------------------- going on
+# ---------------------------------------------------------------- resuming
 
 
 class Crash(Exception):
@@ -656,9 +656,9 @@ class CrashAfter:
 
 @pytest.mark.parametrize("slices", [1, 4, 9, 14])
 @pytest.mark.parametrize("form", ["list", "iterable", "function"])
-def test_an_interrupted_fit_goes_on(monkeypatch, tmp_path, form, slices):
-    monkeypatch.setattr(training, "Pace", lambda flops: Steady())
-    options = {"batch_size": BATCH, "epochs": 4, "shuffle_window": 64, "validation_data": Again()}
+def test_interrupted_fit_resumes(monkeypatch, tmp_path, form, slices):
+    monkeypatch.setattr(training, "Pace", lambda flops: ConstantPace())
+    options = {"batch_size": BATCH, "epochs": 4, "shuffle_window": 64, "validation_data": Loader()}
     whole = build()
     expected = whole.fit(FORMS[form](), **options)
     path = tmp_path / "fit"
@@ -670,7 +670,7 @@ def test_an_interrupted_fit_goes_on(monkeypatch, tmp_path, form, slices):
     assert_same(resumed, whole)
 
 
-def test_another_fit_is_refused(tmp_path):
+def test_resuming_another_fit_is_rejected(tmp_path):
     np.save(tmp_path / "X.npy", X)
     np.save(tmp_path / "y.npy", LABELS)
     path, options = tmp_path / "fit", {"batch_size": BATCH, "shuffle_window": 64}
@@ -721,14 +721,14 @@ for data in ((source, None), (np.load(sys.argv[1] + "/X.npy", mmap_mode="r"), np
 
 
 @pytest.mark.jit
-def test_data_of_64_megabytes_train_within_8(tmp_path):
+def test_64_mb_of_data_train_within_8_mb(tmp_path):
     rows = 21_000
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, str(tmp_path), str(rows)],
         capture_output=True, text=True,
-        # glibc keeps an arena for every thread: another 4 MB that nobody uses
+        # glibc keeps an arena per thread: another 4 MB that nothing uses
         env={**os.environ, "PYTHONPATH": path, "MALLOC_ARENA_MAX": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -742,7 +742,7 @@ def test_data_of_64_megabytes_train_within_8(tmp_path):
 
 
 @pytest.mark.jit
-def test_the_benchmark_measures_and_describes(tmp_path):
+def test_benchmark_measures_and_prints_a_table(tmp_path):
     rows, forms = 1000, streaming.LARGE[::3]
     streaming.make_arrays(tmp_path, rows)
     turns = streaming.measure(forms, tmp_path, 1, 1)
@@ -753,7 +753,7 @@ def test_the_benchmark_measures_and_describes(tmp_path):
     assert "| 100% | 100% |" in lines[2]
 
 
-def test_all_forms_of_the_benchmark_hold_the_same_rows(tmp_path):
+def test_all_forms_of_the_benchmark_have_the_same_rows(tmp_path):
     streaming.make_arrays(tmp_path, 300)
     streaming.make_tables(tmp_path)
     images, labels = np.load(tmp_path / "X.npy"), np.load(tmp_path / "y.npy")
@@ -763,7 +763,7 @@ def test_all_forms_of_the_benchmark_hold_the_same_rows(tmp_path):
         np.testing.assert_allclose(x, images, atol=1 / 255 if "uint8" in form.title else 0)
 
 
-def test_the_benchmark_knows_its_goals():
+def test_benchmark_goals():
     fast, slow = (streaming.Turn(seconds, 1.0, 400_000_000) for seconds in (1.0, 1.2))
     large = fast._replace(anonymous=600_000_000)
     assert streaming.met([[large], [fast], [fast], [slow]])
@@ -771,10 +771,10 @@ def test_the_benchmark_knows_its_goals():
     assert not streaming.met([[fast], [large], [fast], [fast]])
 
 
-# ---------------------------------------------------------------- examples
+# ---------------------------------------------------------------- recognizing sources
 
 
-def test_feeds_are_named_as_they_are():
+def test_sources_are_recognized():
     assert isinstance(build().inputs.chunks(CHUNKS), Chunks)
     assert streams.is_source(io.StringIO("a"))
-    assert not streams.is_source(io.StringIO)  # a class makes nothing
+    assert not streams.is_source(io.StringIO)  # a class yields nothing

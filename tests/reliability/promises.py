@@ -32,22 +32,22 @@ CONTAINER, WRITING = "storage/test_container.py", "util/test_atomic_write.py"
 INPUTS = (
     promise(
         "NaN and infinities anywhere in X or y are refused; the message has the row and the column",
-        f"{ARRAYS}::test_one_bad_element_is_found_anywhere",
-        f"{ARRAYS}::test_bad_targets_say_what_came_and_what_to_do",
+        f"{ARRAYS}::test_non_finite_element_is_found_anywhere",
+        f"{ARRAYS}::test_bad_targets_error_gives_value_and_remedy",
     ),
     promise(
         "y or weights of another length than X are refused",
-        f"{ARRAYS}::test_bad_targets_say_what_came_and_what_to_do",
-        f"{ARRAYS}::test_bad_sample_weights_say_what_came",
+        f"{ARRAYS}::test_bad_targets_error_gives_value_and_remedy",
+        f"{ARRAYS}::test_bad_sample_weights_error_gives_value",
     ),
     promise(
         "X of one or three dimensions, scalars, empty and ragged lists are refused",
-        f"{ARRAYS}::test_bad_X_says_what_came_and_what_to_do",
+        f"{ARRAYS}::test_bad_X_error_gives_value_and_remedy",
     ),
     promise(
         "Strings, complex numbers and None are refused",
-        f"{ARRAYS}::test_bad_X_says_what_came_and_what_to_do",
-        "data/test_frames.py::test_what_holds_no_numbers_says_where_and_what_to_do",
+        f"{ARRAYS}::test_bad_X_error_gives_value_and_remedy",
+        "data/test_frames.py::test_non_numeric_data_error_gives_place_and_remedy",
     ),
     promise(
         "A call that is refused has changed nothing",
@@ -57,20 +57,20 @@ INPUTS = (
     promise(
         "A refusal comes at once, after one pass over the data at most, and takes no memory",
         f"{LIMITS}::test_a_refusal_takes_one_pass",
-        f"{ARRAYS}::test_looking_for_bad_elements_takes_no_memory",
+        f"{ARRAYS}::test_check_for_finite_numbers_needs_little_memory",
         figure="100 ms and one pass",
     ),
     promise(
         "Memory-mapped and chunked data are checked as their batches are read",
-        "data/test_streams.py::test_a_bad_chunk_is_named_and_the_model_is_that_of_the_last_finished_step",
-        "data/test_streams.py::test_a_bad_first_chunk_changes_nothing",
+        "data/test_streams.py::test_bad_chunk_is_named_and_the_last_step_kept",
+        "data/test_streams.py::test_bad_first_chunk_changes_nothing",
         f"{MODEL}::test_read_only_memory_mapped_X_trains",
     ),
     promise("No rows are refused", f"{MODEL}::test_no_rows_are_refused"),
     promise("One row and one column train", f"{LIMITS}::test_one_row_and_one_column_train"),
     promise(
         "Labels out of range, negative or fractional are refused; rows of fractions are probabilities",
-        f"{ARRAYS}::test_bad_targets_say_what_came_and_what_to_do",
+        f"{ARRAYS}::test_bad_targets_error_gives_value_and_remedy",
         f"{MODEL}::test_soft_labels_have_the_mean_loss_of_the_labels_they_mix",
     ),
     promise(
@@ -79,18 +79,18 @@ INPUTS = (
     ),
     promise(
         "Every number type gives the bits of a converted copy: float16 to float64, integers of any width, booleans",
-        f"{ARRAYS}::test_every_form_of_X_gives_the_bits_of_a_contiguous_copy",
+        f"{ARRAYS}::test_every_form_of_X_equals_a_contiguous_copy",
     ),
     promise(
         "Every memory layout gives the bits of a contiguous copy: C, Fortran, strided, reversed, broadcast, "
         "misaligned, big-endian, read-only",
-        f"{ARRAYS}::test_every_form_of_X_gives_the_bits_of_a_contiguous_copy",
-        f"{ARRAYS}::test_broadcast_rows_become_rows",
+        f"{ARRAYS}::test_every_form_of_X_equals_a_contiguous_copy",
+        f"{ARRAYS}::test_broadcast_rows_are_expanded",
         f"{MODEL}::test_the_form_of_X_changes_no_bit",
     ),
     promise(
         "Data frames and tensors give the bits of arrays",
-        "data/test_frames.py::test_every_form_trains_to_the_bits_of_arrays",
+        "data/test_frames.py::test_every_form_trains_to_the_same_bits_as_arrays",
     ),
     promise(
         "Batch sizes of zero, below zero or fractional are refused",
@@ -232,15 +232,15 @@ THREADS = (
     promise(
         "A process may fork before, during and after a fit; the child trains to the same bits",
         f"{ENGINE}::test_a_forked_child_trains_on_one_thread_with_the_same_bits",
-        "data/test_streams.py::test_a_process_forked_from_within_trains_on_streams_too",
+        "data/test_streams.py::test_process_forked_during_fit_trains_on_streams",
         "util/test_turns.py::test_a_process_forked_while_another_thread_fits_has_a_whole_model",
         "util/test_turns.py::test_processes_forked_while_another_thread_compiles_can_compile",
     ),
     promise(
         "Where the system gives no threads, one worker trains, with a warning; a source is read without a thread",
         "engine/test_thread_limits.py::test_without_threads_one_worker_trains",
-        "data/test_streams.py::test_without_a_thread_chunks_are_read_when_they_are_needed",
-        "data/test_streams.py::test_a_thread_that_gets_no_memory_ends_the_fit",
+        "data/test_streams.py::test_chunks_are_read_on_demand_without_a_thread",
+        "data/test_streams.py::test_thread_out_of_memory_ends_the_fit",
     ),
     promise(
         "multiprocessing (fork, forkserver, spawn) and joblib (loky, threading) work",
@@ -335,7 +335,7 @@ FILES = (
         "A resumed fit equals the uninterrupted one, bit for bit",
         f"{RESUME}::test_an_interrupted_fit_goes_on",
         f"{RESUME}::test_optimizers_go_on",
-        "data/test_csr.py::test_a_resumed_fit_has_the_bits_of_an_uninterrupted_one",
+        "data/test_csr.py::test_resumed_fit_has_the_bits_of_an_uninterrupted_one",
         f"{CHECKPOINT}::test_training_goes_on_bit_for_bit",
     ),
 )
@@ -415,16 +415,16 @@ MEMORY_TESTS, CSR = "reliability/test_memory.py", "data/test_csr.py"
 MEMORY = (
     promise(
         "Sparse matrices that point outside their arrays are refused, whatever scipy has noted of them",
-        f"{CSR}::test_matrices_that_point_outside_are_refused",
-        f"{CSR}::test_other_formats_that_point_outside_are_refused",
-        f"{CSR}::test_columns_out_of_order_or_twice_are_found_whatever_scipy_has_noted",
+        f"{CSR}::test_out_of_range_matrices_are_rejected",
+        f"{CSR}::test_out_of_range_matrices_of_other_formats_are_rejected",
+        f"{CSR}::test_unsorted_and_duplicate_columns_are_found_despite_scipy_flags",
     ),
     promise(
         "Labels, codes and columns changed during a fit end it with an error and the last finished step's weights",
         f"{MEMORY_TESTS}::test_labels_changed_in_mid_fit_end_it_with_the_weights_of_the_last_step",
         f"{MEMORY_TESTS}::test_codes_changed_in_mid_fit_end_it_with_the_weights_of_the_last_step",
         f"{MEMORY_TESTS}::test_held_out_labels_that_change_are_told_too",
-        f"{CSR}::test_columns_changed_in_mid_fit_end_it_with_the_weights_of_the_last_step",
+        f"{CSR}::test_columns_changed_during_fit_stop_it_at_the_last_step",
     ),
     promise(
         "NaN that come into X during a fit are divergence; weights stay finite",
