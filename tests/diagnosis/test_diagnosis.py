@@ -1,4 +1,4 @@
-"""`diagnose`, `check_gradients`, `find_learning_rate`: what they say of networks whose state is known."""
+"""`diagnose`, `check_gradients`, `find_learning_rate` on networks whose state is known."""
 
 import copy
 import dataclasses
@@ -51,7 +51,7 @@ def tool(request):
 
 
 @pytest.mark.jit
-def test_the_model_is_not_changed(tool):
+def test_model_is_not_changed(tool):
     model = classifier(Dense(16, "relu"))
     model.fit(X, Y, epochs=2)
     before = state_of(model)
@@ -63,7 +63,7 @@ def test_the_model_is_not_changed(tool):
 
 
 @pytest.mark.jit
-def test_a_model_that_is_not_built_stays_so(tool):
+def test_unbuilt_model_stays_unbuilt(tool):
     model = Sequential([Dense(5, "tanh"), Dense(10, "softmax")], seed=3)
     model.compile("sgd", "cross_entropy")
     first = str(tool(model, X, Y))
@@ -72,7 +72,7 @@ def test_a_model_that_is_not_built_stays_so(tool):
     assert str(tool(model, X, Y)) == first
 
 
-def test_bad_data_are_named(tool):
+def test_bad_data_are_rejected(tool):
     model = classifier(Dense(4))
     with pytest.raises(ValueError, match="X must have 64 columns"):
         tool(model, X[:, :3], Y)
@@ -80,12 +80,12 @@ def test_bad_data_are_named(tool):
         tool(model, X, Y[:5])
 
 
-def test_compile_comes_first(tool):
+def test_uncompiled_model_is_rejected(tool):
     with pytest.raises(RuntimeError, match="call compile first"):
         tool(Sequential([Dense(3)]), X, Y)
 
 
-def test_of_many_rows_some_evenly_spaced_are_looked_at():
+def test_evenly_spaced_rows_are_sampled():
     model = classifier()
     chosen, labels = inspection.some_rows(model, np.repeat(np.arange(100.0)[:, None], 64, axis=1), np.zeros(100), 12)
     np.testing.assert_array_equal(chosen[:, 0], np.arange(0, 100, 9))
@@ -94,8 +94,8 @@ def test_of_many_rows_some_evenly_spaced_are_looked_at():
         fastbp.diagnose(model, X, Y, rows=0)
 
 
-def test_weights_of_rows_are_those_of_loss_gradients_and_step():
-    """Rows of weight 0 count for none of these; that of the others may be any."""
+def test_sample_weights_apply_to_loss_gradients_and_updates():
+    """Rows of weight 0 do not count; the common weight of the others does not matter."""
     model = classifier(Dense(16, "tanh"), Dense(16, "relu"))
     weight = np.where(np.arange(200) % 2, 0.0, 3.0)
     found = fastbp.diagnose(model, X[:200], Y[:200], sample_weight=weight)
@@ -126,7 +126,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_nodes_of_every_kind_have_a_label_and_arrays(kind):
+def test_nodes_of_every_kind_have_labels_and_arrays(kind):
     layer, label, n_arrays = LAYERS[kind]
     below, node, above = inspection.nodes_of(Sequential([Dense(7, "selu"), layer, Dense(2)], input_size=3))
     assert (below.label, node.label, above.label) == ("Dense(7, selu)", label, "Dense(2, identity)")
@@ -141,13 +141,13 @@ DEEP = [
 
 
 @pytest.mark.jit
-def test_networks_of_all_kinds_are_looked_into():
+def test_networks_of_all_layer_kinds_are_supported():
     model = classifier(*DEEP, dtype="float64")
     assert fastbp.diagnose(model, X, Y).healthy
     checked = fastbp.check_gradients(model, X, Y, n=4)
     assert checked.ok, str(checked)
     engine = model._engine
-    for _ in range(2):  # the moving mean of the batch, and the variance but for that it is not the unbiased one
+    for _ in range(2):  # set the moving statistics to those of the batch, with the biased variance
         found = inspection.outputs(inspection.nodes_of(model), model.get_weights(), X[:256])
         names = [name.rpartition(".")[2] for name in checked_names(model)]
         moments = {"moving_mean": found[0].Z.mean(0), "moving_variance": found[0].Z.var(0)}
@@ -162,8 +162,8 @@ def checked_names(model):
     return [name for _, name, *_ in fastbp.layers.graph.parameters(model._blocks)]
 
 
-def test_outputs_of_every_kind(rng):
-    """Beside the formulas written out; a block whose sum skips over it, with a projection of its own."""
+def test_outputs_of_every_kind_match_the_formulas(rng):
+    """Compared with the formulas written out, including a residual block with a projection."""
     specs = [
         LayerSpec(5, "tanh"),  # 0
         LayerSpec(4, kind="dense"),  # 1
@@ -192,8 +192,8 @@ def test_outputs_of_every_kind(rng):
 
 @pytest.mark.jit
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_outputs_are_the_engine_s(dtype):
-    """Ten digits of float64's 16, five of float32's seven: what a sum over 64 rounded terms loses at most."""
+def test_outputs_match_the_engine(dtype):
+    """To 10 of the 16 digits of float64 and 5 of the 7 of float32: sums of 64 rounded terms lose no more."""
     model = classifier(Dense(16, "gelu"), fastbp.Activation("elu"), Dense(8, "sigmoid"), dtype=dtype)
     last = inspection.outputs(inspection.nodes_of(model), model.get_weights(), X.astype(dtype))[-1].A
     np.testing.assert_allclose(last, model.predict(X), rtol=1e-5 if dtype == "float32" else 1e-10)
@@ -209,7 +209,7 @@ def test_200_sigmoid_layers_vanish():
     fastbp.diagnose(model, X[:8], Y[:8])  # compiles
     began = time.perf_counter()
     found = fastbp.diagnose(model, X, Y)
-    assert time.perf_counter() - began < 5  # 0.1 s measured; a pass for every layer anew would take 100 times that
+    assert time.perf_counter() - began < 5  # 0.1 s measured; a separate pass per layer would take 100 times that
     assert found.verdict == "vanishing"
     assert not found.healthy
     assert found.rows == 256
@@ -220,10 +220,10 @@ def test_200_sigmoid_layers_vanish():
     assert "residual" in found.findings[0]
 
 
-ILL = {
+UNHEALTHY = {
     "vanishing: five sigmoid layers": ([Dense(64, "sigmoid")] * 5, "vanishing", {0}),
     "vanishing: small weights": ([Dense(64, "tanh", kernel_initializer=scaled(1e-4))] * 6, "vanishing", {2, 3, 4, 5}),
-    "vanishing: 30 ReLU layers by Glorot": ([Dense(64, "relu")] * 30, "vanishing", {0, 1, 2, 27, 28, 29}),
+    "vanishing: 30 ReLU layers, Glorot": ([Dense(64, "relu")] * 30, "vanishing", {0, 1, 2, 27, 28, 29}),
     "exploding: ReLU": ([Dense(64, "relu", kernel_initializer=scaled(20.0))] * 10, "exploding", {0, 7, 8, 9}),
     "exploding: overflow": ([Dense(64, kernel_initializer=scaled(1e18))] * 5, "exploding", {0, 4, 5}),
     "exploding: tanh": ([Dense(64, "tanh", kernel_initializer=scaled(40.0))] * 25, "exploding", {0, 1, 2}),
@@ -235,9 +235,9 @@ ILL = {
 
 
 @pytest.mark.jit
-@pytest.mark.parametrize("case", ILL)
-def test_ills_are_named_with_their_layers(case):
-    hidden, verdict, layers = ILL[case]
+@pytest.mark.parametrize("case", UNHEALTHY)
+def test_problems_are_named_with_their_layers(case):
+    hidden, verdict, layers = UNHEALTHY[case]
     found = fastbp.diagnose(classifier(*hidden), X, Y)
     assert found.verdict == verdict
     assert layers <= set(found.ill(verdict))
@@ -248,40 +248,40 @@ def test_ills_are_named_with_their_layers(case):
 HEALTHY = {
     "ReLU and tanh": [Dense(64, "relu"), Dense(32, "tanh")],
     "sigmoid": [Dense(32, "sigmoid")],
-    "gelu by He": [Dense(64, "gelu", kernel_initializer="he_normal")] * 4,
-    "20 ReLU layers by He": [Dense(128, "relu", kernel_initializer="he_normal")] * 20,
-    "selu": [Dense(64, "selu", kernel_initializer="lecun_normal")] * 10,
-    "none": [],
+    "GELU, He": [Dense(64, "gelu", kernel_initializer="he_normal")] * 4,
+    "20 ReLU layers, He": [Dense(128, "relu", kernel_initializer="he_normal")] * 20,
+    "SELU": [Dense(64, "selu", kernel_initializer="lecun_normal")] * 10,
+    "no hidden layer": [],
 }
 
 
 @pytest.mark.jit
 @pytest.mark.parametrize("case", HEALTHY)
 @pytest.mark.parametrize("epochs", [0, 40])
-def test_a_good_network_is_healthy_before_and_after_training(case, epochs):
+def test_good_network_is_healthy_before_and_after_training(case, epochs):
     model = classifier(*HEALTHY[case])
     if epochs:
         history = model.fit(X, Y, batch_size=64, epochs=epochs)
-        assert history.history["accuracy"][-1] > 0.9  # else nothing is said about good networks
+        assert history.history["accuracy"][-1] > 0.9  # otherwise it is not a good network
     found = fastbp.diagnose(model, X, Y)
     assert found.healthy, str(found)
     assert found.findings == ()
 
 
-def test_figures_by_hand():
+def test_measurements_match_values_by_hand():
     """One unit, y = 2 x, x of ±1: L = mean (2 x)^2 = 4, dL/dW = mean 2 (2 x) x = 4; the step makes W 2 - 0.1 · 4."""
     model = Sequential([Dense(1, use_bias=False)], input_size=1, dtype="float64")
     model.set_weights([[[2.0]]])
     model.compile(SGD(0.1), "mse")
     found = fastbp.diagnose(model, [[1.0], [-1.0]], [0.0, 0.0])
     layer = found.layers[0]
-    figures = [found.loss, layer.activation, layer.signal, layer.gradient, layer.passed_back, layer.update]
-    np.testing.assert_allclose(figures, [4, 2, 1, 4, 4, 0.2], rtol=1e-12)
+    measurements = [found.loss, layer.activation, layer.signal, layer.gradient, layer.passed_back, layer.update]
+    np.testing.assert_allclose(measurements, [4, 2, 1, 4, 4, 0.2], rtol=1e-12)
     assert math.isnan(layer.dead)
     assert math.isnan(layer.saturated)
 
 
-def test_penalties_do_not_hide_what_vanishes():
+def test_penalties_do_not_hide_vanishing_gradients():
     node = inspection.Node(0, "0", "Dense", LayerSpec(2, l1=0.5, l2=0.25), slice(0, 2))
     W, A = np.array([[1.0, -2.0]]), np.ones((3, 1))
     penalty = 0.5 * np.sign(W) + 0.5 * W
@@ -290,7 +290,7 @@ def test_penalties_do_not_hide_what_vanishes():
     assert layer.gradient == pytest.approx(1e-9, rel=1e-6)
 
 
-def test_outputs_that_the_loss_undoes_may_saturate():
+def test_saturated_output_is_healthy_with_cross_entropy_alone():
     y = (Y > 4).astype(float)
     for loss, healthy in (("binary_cross_entropy", True), ("mse", False)):
         model = Sequential([Dense(1, "sigmoid", bias_initializer=Constant(8.0))], input_size=64)
@@ -299,7 +299,7 @@ def test_outputs_that_the_loss_undoes_may_saturate():
 
 
 @pytest.mark.jit
-def test_a_large_update_and_a_bad_scale_are_noted():
+def test_large_update_and_bad_scale_are_reported():
     found = fastbp.diagnose(classifier(Dense(16, "relu"), optimizer=SGD(1e3)), X, Y)
     assert found.healthy
     assert "lower the learning rate" in found.findings[0]
@@ -307,7 +307,7 @@ def test_a_large_update_and_a_bad_scale_are_noted():
     assert any("standardize the features" in text for text in found.findings)
 
 
-def test_a_single_row_and_a_perfect_fit():
+def test_single_row_and_perfect_fit_are_healthy():
     assert fastbp.diagnose(classifier(Dense(16, "relu")), X[:1], Y[:1]).healthy
     model = Sequential([Dense(4), Dense(1)], input_size=2)
     model.set_weights([np.ones((2, 4)), np.zeros(4), np.ones((4, 1)), np.zeros(1)])
@@ -317,7 +317,7 @@ def test_a_single_row_and_a_perfect_fit():
 
 
 @pytest.mark.jit
-def test_the_table():
+def test_table_has_a_line_per_layer():
     text = str(fastbp.diagnose(classifier(Dense(64, "relu"), Dense(32, "tanh")), X, Y))
     lines = text.splitlines()
     assert lines[0].startswith("healthy: loss 2.")
@@ -332,7 +332,7 @@ def test_the_table():
 
 
 @pytest.mark.jit
-def test_the_table_of_equal_blocks_is_short():
+def test_table_of_equal_blocks_is_short():
     blocks = [fastbp.Residual([fastbp.LayerNorm(), Dense(8, "relu"), Dense(8)]) for _ in range(50)]
     lines = str(fastbp.diagnose(classifier(Dense(8), *blocks), X, Y)).splitlines()
     assert len(lines) < 30
@@ -342,7 +342,7 @@ def test_the_table_of_equal_blocks_is_short():
     assert lines[left_out].split()[1] == str(int(lines[left_out + 1].split()[0]) - 9)
 
 
-def test_names_of_layers():
+def test_layers_are_named_in_ranges():
     layers = [
         diagnosis.LayerDiagnosis(i, label, *[1.0] * 7)
         for i, label in enumerate(["Dense(4, relu)"] * 3 + ["Dense(2, tanh)"] + ["Dense(4, relu)"] * 2)
@@ -366,7 +366,7 @@ def test_names_of_layers():
         ([n * n for n in range(20)], "0–1, 4, 9, 16, 25, 36, 49, 64, …"),
     ],
 )
-def test_numbers_of_layers(numbers, text):
+def test_layer_numbers_are_abbreviated(numbers, text):
     assert diagnosis._numbers(numbers) == text
 
 
@@ -376,7 +376,7 @@ def test_numbers_of_layers(numbers, text):
 @pytest.mark.jit
 @pytest.mark.parametrize("name", [name for name in fastbp.activations.NAMES if name != "softmax"])
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
-def test_right_gradients_are_right(name, loss):
+def test_correct_gradients_pass(name, loss):
     model = Sequential([Dense(9, name), Dense(7, name), Dense(10, "softmax")], input_size=64)
     model.compile("adam", loss)
     y = Y if loss == "cross_entropy" else np.eye(10)[Y]
@@ -394,7 +394,7 @@ def test_wrong_gradients_are_found(monkeypatch):
 
     def wrong(self, *arguments, **options):
         loss, gradients = right(self, *arguments, **options)
-        gradients[2][3, 4] *= 1 + 1e-4  # more than the tolerance, less than anyone sees
+        gradients[2][3, 4] *= 1 + 1e-4  # above the tolerance, too little to notice
         return loss, gradients
 
     monkeypatch.setattr(type(model._engine), "gradients", wrong)
@@ -411,7 +411,7 @@ def test_wrong_gradients_are_found(monkeypatch):
 
 @pytest.mark.jit
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_gradients_that_are_no_numbers_are_wrong(monkeypatch, value):
+def test_non_finite_gradients_are_wrong(monkeypatch, value):
     model = classifier(Dense(8, "tanh"))
     right = type(model._engine).gradients
 
@@ -424,8 +424,8 @@ def test_gradients_that_are_no_numbers_are_wrong(monkeypatch, value):
     assert not fastbp.check_gradients(model, X, Y, n=2).ok
 
 
-def test_kinks_are_told_apart():
-    """All of z is 0, where a ReLU has no derivative; the gradient, that from the left, is no error."""
+def test_kinks_are_not_errors():
+    """All z are 0, where ReLU has no derivative; the gradient, which is the left derivative, is not an error."""
     model = Sequential([Dense(5, "relu"), Dense(1)], input_size=3)
     model.compile("sgd", "mse")
     found = fastbp.check_gradients(model, np.zeros((4, 3)), np.ones(4))
@@ -437,13 +437,13 @@ def test_kinks_are_told_apart():
 
 
 @pytest.mark.jit
-def test_a_deep_network_is_checked_as_far_as_rounding_allows():
+def test_deep_network_is_checked_as_far_as_rounding_allows():
     found = fastbp.check_gradients(classifier(*[Dense(8, "relu")] * 40), X, Y, n=2, rows=16)
     assert found.ok, str(found)
     assert "hidden by rounding" in str(found)
 
 
-def test_samples_of_arrays(rng):
+def test_sample_starts_with_the_largest_gradient(rng):
     dW = rng.normal(size=(6, 5))
     dW[2, 3] = 9.0
     places = gradient_check._sample(dW, 4, rng)
@@ -453,7 +453,7 @@ def test_samples_of_arrays(rng):
     assert len(gradient_check._sample(np.zeros(1 << 17), 5, rng)) == 5
 
 
-def test_what_has_no_gradient_is_left_out():
+def test_arrays_without_gradient_are_skipped():
     specs = [LayerSpec(4, trainable=False), LayerSpec(4, kind="batch_norm", values=(0.1, 1e-5)), LayerSpec(2)]
     found = gradient_check._trainable(inspection.nodes(specs))
     assert found == [(1, "1.gamma", 2), (1, "1.beta", 3), (2, "2.kernel", 6), (2, "2.bias", 7)]
@@ -465,7 +465,7 @@ def test_what_has_no_gradient_is_left_out():
 @pytest.mark.jit
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", SGD(0.1, momentum=0.9)])
 @pytest.mark.parametrize("batch_size", [32, 128])
-def test_the_suggested_rate_trains(optimizer, batch_size):
+def test_suggested_learning_rate_trains(optimizer, batch_size):
     model = classifier(Dense(64, "relu"), optimizer=optimizer)
     found = fastbp.find_learning_rate(model, X, Y, batch_size=batch_size)
     optimizer = dataclasses.replace(model.optimizer, learning_rate=found.suggestion)
@@ -476,7 +476,7 @@ def test_the_suggested_rate_trains(optimizer, batch_size):
 
 
 @pytest.mark.jit
-def test_the_search_is_what_it_says():
+def test_search_matches_manual_steps():
     """The same batches, rates and losses by hand."""
     model = classifier(Dense(8, "tanh"), optimizer="sgd")
     found = fastbp.find_learning_rate(model, X, Y, low=1e-4, high=0.1, steps=20, batch_size=512, seed=5)
@@ -494,8 +494,8 @@ def test_the_search_is_what_it_says():
 
 @pytest.mark.jit
 @pytest.mark.parametrize("seed", range(4))
-def test_batches_that_differ_do_not_mislead(seed, rng):
-    """At first the loss of 32 rows of 4 varies by a fifth from batch to batch, and no rate is yet felt."""
+def test_noisy_batches_do_not_mislead(seed, rng):
+    """At first the loss of 32 rows varies by a fifth between batches, and the learning rate has no effect yet."""
     features = rng.normal(size=(256, 4))
     model = Sequential([Dense(1)])
     model.compile("sgd", "mse")
@@ -504,14 +504,14 @@ def test_batches_that_differ_do_not_mislead(seed, rng):
 
 
 @pytest.mark.jit
-def test_a_search_in_vain_says_so():
+def test_fruitless_search_says_so():
     model = classifier(Dense(8, "relu"), optimizer="sgd")
     assert "hardly falls" in str(fastbp.find_learning_rate(model, X, Y, low=1e-9, high=1e-7))
     assert "hardly falls" not in str(fastbp.find_learning_rate(model, X, Y))
 
 
 @pytest.mark.jit
-def test_one_seed_gives_one_search():
+def test_search_is_determined_by_seed():
     model = classifier(Dense(8, "relu"))
     first, again, other = (fastbp.find_learning_rate(model, X, Y, steps=30, seed=seed) for seed in (1, 1, 2))
     assert first == again
@@ -520,7 +520,7 @@ def test_one_seed_gives_one_search():
 
 @pytest.mark.jit
 @pytest.mark.parametrize("high", [1e3, 1e30])
-def test_it_stops_where_training_diverges(high):
+def test_search_stops_where_training_diverges(high):
     model = Sequential([Dense(1)])
     model.compile("sgd", "mse")
     found = fastbp.find_learning_rate(model, X, X.sum(axis=1), high=high)
@@ -533,7 +533,7 @@ BAD_SEARCHES = {
     "low 0": ({"low": 0}, ValueError, "0 < low < high"),
     "low above high": ({"low": 1, "high": 0.1}, ValueError, "0 < low < high"),
     "high infinite": ({"high": math.inf}, ValueError, "0 < low < high"),
-    "high a text": ({"high": "1"}, TypeError, "high must be a number"),
+    "high a string": ({"high": "1"}, TypeError, "high must be a number"),
     "steps": ({"steps": 5}, ValueError, "steps must be at least 20"),
     "batch_size": ({"batch_size": 0}, ValueError, "batch_size"),
     "seed": ({"seed": -1}, ValueError, "seed"),
@@ -541,7 +541,7 @@ BAD_SEARCHES = {
 
 
 @pytest.mark.parametrize("case", BAD_SEARCHES)
-def test_searches_that_cannot_be_are_refused(case):
+def test_invalid_searches_are_rejected(case):
     options, error, text = BAD_SEARCHES[case]
     with pytest.raises(error) as caught:
         fastbp.find_learning_rate(classifier(), X, Y, **options)
@@ -549,7 +549,7 @@ def test_searches_that_cannot_be_are_refused(case):
 
 
 @pytest.mark.jit
-def test_a_loss_that_is_not_finite_from_the_start_is_an_error():
+def test_loss_that_is_never_finite_is_an_error():
     model = classifier(*[Dense(64, kernel_initializer=scaled(1e18))] * 5)
     with pytest.raises(ValueError, match=r"not finite from step 1 on.*fastbp\.diagnose"):
         fastbp.find_learning_rate(model, X, Y)
