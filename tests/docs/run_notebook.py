@@ -1,6 +1,6 @@
 """Execute a notebook in a kernel of this Python: ``python run_notebook.py NOTEBOOK RESULT FOLDER``.
 
-FOLDER becomes the kernel's working folder, and holds the kernel's description and all of Jupyter's own files.
+FOLDER gets the kernel's working folder, the kernel spec and all of Jupyter's own files.
 """
 
 import json
@@ -16,7 +16,7 @@ def main(notebook: str, result: str, folder: str) -> None:
     spec.parent.mkdir(parents=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     spec.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
-    os.environ["JUPYTER_PATH"] = str(own)  # looked into first: whatever kernels the user has are not asked for
+    os.environ["JUPYTER_PATH"] = str(own)  # searched first, so that the user's kernels are ignored
     for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
         os.environ[name] = str(own / name.lower())
     os.environ.pop("MPLBACKEND", None)  # the kernel chooses the one that draws into the notebook

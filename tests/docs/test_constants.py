@@ -1,4 +1,4 @@
-"""Numbers that the pages quote are those of the code: constants, counts, and the defaults in tables of calls."""
+"""Numbers quoted in the documentation match the code: constants, counts, and defaults in tables of calls."""
 
 import ast
 import inspect
@@ -36,7 +36,7 @@ def hashed_trainings():
     return 2 * len(bits.TASKS)  # with one thread and with two
 
 
-# page, the phrase with the number in parentheses, what the code says
+# page, phrase with the number in parentheses, value in the code
 QUOTED = [
     ("README.md", r"Dense, (\d+) activations", len(ACTIVATIONS)),
     ("README.md", r"(\w+) learning rate schedules", len(set(fastbp.schedules.__all__) - {"Schedule"})),
@@ -70,14 +70,14 @@ def number(text):
 
 
 @pytest.mark.parametrize(("page", "phrase", "value"), QUOTED, ids=[f"{page}: {phrase}" for page, phrase, _ in QUOTED])
-def test_a_number_that_is_quoted_is_that_of_the_code(page, phrase, value):
+def test_quoted_number_matches_the_code(page, phrase, value):
     found = re.findall(phrase, (ROOT / page).read_text(encoding="utf-8"))
-    assert found, f"{page} no longer says {phrase}: quote the phrase that it has now, or delete the line"
+    assert found, f"{page} no longer contains {phrase}: update the phrase or delete the line"
     assert {number(text) for text in found} == {float(value)}
 
 
 def calls():
-    """(page, line, call) for the first column of tables, where a class is shown with its defaults: `Adam(1e-3)`."""
+    """(page, call) for first columns of tables that show a class with its defaults, such as `Adam(1e-3)`."""
     for page in ("docs/training.md", "docs/columns.md"):
         for line in (ROOT / page).read_text(encoding="utf-8").splitlines():
             for text in re.findall(r"`([A-Z]\w+\([^`]*\))`", line.split(" | ")[0]) if line.startswith("| `") else ():
@@ -85,8 +85,8 @@ def calls():
 
 
 @pytest.mark.parametrize(("page", "text"), list(calls()))
-def test_the_arguments_of_a_call_in_a_table_are_the_defaults(page, text):
-    """Where they are numbers: other arguments are names for what must be given."""
+def test_calls_in_tables_show_the_defaults(page, text):
+    """Only numbers are compared: other arguments are placeholders for required ones."""
     call = ast.parse(text, mode="eval").body
     signature = inspect.signature(getattr(fastbp, call.func.id))
     given = signature.bind_partial(*call.args, **{keyword.arg: keyword.value for keyword in call.keywords}).arguments

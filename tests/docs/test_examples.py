@@ -1,4 +1,4 @@
-"""The scripts of docs/examples run as they stand and print what they promise."""
+"""The scripts in docs/examples run unmodified and print what they promise."""
 
 import os
 import re
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.jit
 
 
 def run(name: str, *arguments: str) -> str:
-    """What a script prints; a warning is an error there too."""
+    """The output of a script, run with warnings as errors."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments],
@@ -38,7 +38,7 @@ def test_digits():
     rate = float(re.search(r"learning rate of (\S+)", printed)[1])
     assert 1e-4 < rate < 1
     assert "the layers are healthy" in printed
-    # 98.0 % is the mean over splits of networks like it; 360 rows spread it by 0.7 %, and this is four times below
+    # over splits, such networks reach 98.0 % on average, with a standard deviation of 0.7 % on 360 rows: allow four
     assert float(re.search(r"test accuracy (\S+)%", printed)[1]) > 95
 
 
@@ -49,10 +49,10 @@ def test_spiral():
     assert len(picture) == 30
     assert {len(row) for row in picture} == {60}
     share = [sum(row.count(letter) for row in picture) / 1800 for letter in ".oX"]
-    assert min(share) > 0.2  # the arms are alike but for a turn by 120°
+    assert min(share) > 0.2  # the arms differ only by a rotation of 120°
 
 
-def test_the_picture_of_the_spiral(tmp_path):
+def test_spiral_writes_a_picture(tmp_path):
     pytest.importorskip("matplotlib")
     run("spiral.py", str(tmp_path / "spiral.png"))
     assert (tmp_path / "spiral.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
@@ -74,10 +74,10 @@ def test_tune():
     trials, pruned, epochs, most = map(int, re.findall(r"\d+", printed.splitlines()[0]))
     assert 0 < pruned < trials
     assert epochs < most
-    # as in test_digits; a trial picked by 360 rows may be somewhat less good than the mean
+    # as in test_digits; a trial chosen on 360 rows may be somewhat worse than the mean
     assert float(re.search(r"test accuracy (\S+)%", printed)[1]) > 94
 
 
-def test_each_script_is_run():
+def test_every_script_is_run():
     tested = Path(__file__).read_text()
     assert [path.name for path in EXAMPLES.glob("*.py") if f'run("{path.name}"' not in tested] == []

@@ -1,4 +1,4 @@
-"""The notebooks are stored with outputs, small and clean, and run from the first cell to the last as they stand."""
+"""Notebooks are stored with small, clean outputs and run unmodified from the first cell to the last."""
 
 import json
 import os
@@ -27,19 +27,19 @@ def code_cells(path):
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
 
 
-def kinds(cell):
-    """What a cell shows: texts, pictures, tables; not the lines that a fresh machine says once."""
+def kinds_of_output(cell):
+    """The kinds of output that a cell shows (text, images, tables), except the notices about compiling."""
     outputs = [output for output in cell.outputs if not is_notice(output.get("text", ""))]
     return {kind for output in outputs for kind in (output.get("data") or [output.get("name", "error")])}
 
 
 def is_notice(text):
-    """Whether all lines are those about compiling."""
+    """Whether all lines are notices about compiling."""
     return bool(text.strip()) and all(line.startswith(PREFIX) for line in text.strip().splitlines())
 
 
-def texts(cell):
-    """Source and written outputs, all but pictures."""
+def texts_of(cell):
+    """The source and all outputs except images."""
     yield cell.source
     for output in cell.outputs:
         yield output.get("text", "")
@@ -49,7 +49,7 @@ def texts(cell):
 
 
 def execute(path, tmp_path, data):
-    """The executed notebook's code cells; MNIST and Adult are looked for in the folder `data`, if any."""
+    """Code cells of the executed notebook; MNIST and Adult are read from the folder `data`, if given."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
     environment.pop("FASTBP_DATA", None)
     if data:
@@ -61,30 +61,30 @@ def execute(path, tmp_path, data):
     return code_cells(result)
 
 
-def check_run(path, tmp_path, data=None):
-    """It runs without warnings, and every cell shows what it shows as stored."""
+def assert_runs(path, tmp_path, data=None):
+    """It runs without warnings, and every cell shows the kinds of output that are stored."""
     for stored, cell in zip(code_cells(path), execute(path, tmp_path, data), strict=True):
-        assert "stderr" not in kinds(cell), cell.outputs
-        assert kinds(cell) == kinds(stored), cell.source
+        assert "stderr" not in kinds_of_output(cell), cell.outputs
+        assert kinds_of_output(cell) == kinds_of_output(stored), cell.source
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
-def test_is_stored_with_clean_outputs(path):
+def test_stored_outputs_are_clean(path):
     nbformat.validate(json.loads(path.read_text(encoding="utf-8")))
     assert path.stat().st_size < MOST_BYTES
     cells = code_cells(path)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    assert any("image/png" in kinds(cell) for cell in cells)
+    assert any("image/png" in kinds_of_output(cell) for cell in cells)
     for cell in cells:
-        assert PREFIX not in "".join(texts(cell))
-        assert not kinds(cell) & {"stderr", "error"}
+        assert PREFIX not in "".join(texts_of(cell))
+        assert not kinds_of_output(cell) & {"stderr", "error"}
         assert cell.source.count("\n") < MOST_LINES
-        for text in texts(cell):
+        for text in texts_of(cell):
             assert not re.search(r"/(home|root|tmp|Users|work|opt|mnt)/|Warning:", text), text
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
-def test_links_lead_somewhere(path):
+def test_links_resolve(path):
     for cell in nbformat.read(path, as_version=4).cells:
         links = re.findall(r"\]\((?!https?:)([^)#]+\.\w+)\)", cell.source) if cell.cell_type == "markdown" else []
         assert [link for link in links if not (path.parent / link).exists()] == []
@@ -95,16 +95,16 @@ def test_links_lead_somewhere(path):
     "path",
     [pytest.param(p, marks=[pytest.mark.slow] if p.name.startswith(SLOW) else [], id=p.stem) for p in NOTEBOOKS],
 )
-def test_runs_without_other_data(path, tmp_path):
-    check_run(path, tmp_path)
+def test_runs_without_external_data(path, tmp_path):
+    assert_runs(path, tmp_path)
 
 
 @pytest.mark.jit
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.name.startswith(("02", "05"))], ids=name_of)
-def test_runs_on_the_data_of_a_folder(path, tmp_path):
-    check_run(path, tmp_path, os.environ["FASTBP_DATA"])
+def test_runs_on_data_in_a_folder(path, tmp_path):
+    assert_runs(path, tmp_path, os.environ["FASTBP_DATA"])
 
 
 CELLS = (
@@ -120,8 +120,8 @@ history = model.fit(X, X[:, 0], epochs=5, validation_split=0.2)""",
 
 
 @pytest.mark.jit
-def test_a_fit_in_a_notebook_shows_a_bar(tmp_path):
-    """A widget where ipywidgets is installed, else tqdm's bar as text, without a word about what is missing."""
+def test_fit_in_a_notebook_shows_a_progress_bar(tmp_path):
+    """A widget if ipywidgets is installed, otherwise tqdm's bar as text, without a warning that it is missing."""
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in CELLS])
     path = tmp_path / "fit.ipynb"
     nbformat.write(book, path)
@@ -133,4 +133,4 @@ def test_a_fit_in_a_notebook_shows_a_bar(tmp_path):
         assert "val_mae=" in shown
     printed = "".join(output["text"] for output in lines.outputs).splitlines()
     assert [line.split(",")[0] for line in printed if line.startswith("epoch")] == ["epoch 1/2", "epoch 2/2"]
-    assert kinds(nothing) == set()
+    assert kinds_of_output(nothing) == set()

@@ -1,4 +1,4 @@
-"""The documentation site is built without a warning and shows all that is public; docstrings match signatures."""
+"""The documentation site builds without warnings and covers the public API; docstrings match signatures."""
 
 import importlib
 import inspect
@@ -18,16 +18,16 @@ from fastbp.cli.commands import make_parser
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-LEFT_OUT = ("_build", "notebooks", "jupyter_execute", "__pycache__")
+EXCLUDED = ("_build", "notebooks", "jupyter_execute", "__pycache__")
 
 pytestmark = pytest.mark.jit
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The folder of the pages, built from a copy: building writes beside its sources."""
+    """The folder of built pages; they are built from a copy, since Sphinx writes next to its sources."""
     copy = tmp_path_factory.mktemp("site")
-    shutil.copytree(DOCS, copy / "docs", ignore=shutil.ignore_patterns(*LEFT_OUT))
+    shutil.copytree(DOCS, copy / "docs", ignore=shutil.ignore_patterns(*EXCLUDED))
     if (ROOT / "notebooks").is_dir():
         shutil.copytree(ROOT / "notebooks", copy / "notebooks", ignore=shutil.ignore_patterns(".*", "__pycache__"))
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -40,7 +40,7 @@ def site(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_all_that_is_public_is_in_the_reference(site):
+def test_reference_covers_the_public_api(site):
     shown = "".join(page.read_text(encoding="utf-8") for page in (site / "reference").glob("*.html"))
     public = [name for name in fastbp.__all__ if callable(getattr(fastbp, name))]
     assert [name for name in public if f'id="fastbp.{name}"' not in shown] == []
@@ -52,7 +52,7 @@ def test_all_that_is_public_is_in_the_reference(site):
 
 
 @pytest.mark.slow
-def test_the_command_line_is_in_the_reference(site):
+def test_reference_covers_the_command_line(site):
     page = (site / "reference" / "command-line.html").read_text(encoding="utf-8")
     choices = next(a.choices for a in make_parser()._actions if isinstance(a.choices, dict))
     for name, parser in choices.items():
@@ -61,7 +61,7 @@ def test_the_command_line_is_in_the_reference(site):
 
 
 @pytest.mark.slow
-def test_the_site_fetches_nothing(site):
+def test_site_loads_nothing_external(site):
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         assert re.findall(r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(https?:[^"]*)"', text) == [], page.name
@@ -71,26 +71,26 @@ def public_objects():
     """(name, object) of the functions and classes in the reference; exceptions have no arguments of their own."""
     for module in ("", ".callbacks", ".estimators", ".exchange", ".kernels", ".optimizers", ".plots", ".sources"):
         found = importlib.import_module("fastbp" + module)
-        for name in set(found.__all__) - {"get"}:  # which modules keep for each other
+        for name in set(found.__all__) - {"get"}:  # internal: modules use it among themselves
             thing = getattr(found, name)
             is_error = isinstance(thing, type) and issubclass(thing, BaseException)
             if callable(thing) and not is_error and (getattr(thing, "__module__", None) or "").startswith("fastbp"):
                 yield f"{module[1:]}.{name}".lstrip("."), thing
 
 
-def named(parameters):
+def names_of(parameters):
     return {name.strip().lstrip("*") for each in parameters for name in each.name.split(",")}
 
 
 @pytest.mark.parametrize(("name", "thing"), [pytest.param(*each, id=each[0]) for each in sorted(public_objects())])
-def test_docstrings_describe_the_arguments_that_there_are(name, thing):
-    """All of them, in the sections of numpydoc; the fields of results, which users do not make, are attributes."""
-    doc = NumpyDocString(inspect.getdoc(thing))  # warns of sections it does not know
+def test_docstrings_describe_all_arguments(name, thing):
+    """In the sections of numpydoc; fields of results, which users do not construct, are attributes."""
+    doc = NumpyDocString(inspect.getdoc(thing))  # warns about unknown sections
     parameters = inspect.signature(thing).parameters
     assert not any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    arguments, described = set(parameters) - {"args"}, named(doc["Parameters"])
+    arguments, described = set(parameters) - {"args"}, names_of(doc["Parameters"])
     assert described - {"args"} <= arguments
-    assert arguments - described - (set() if described else named(doc["Attributes"])) == set()
+    assert arguments - described - (set() if described else names_of(doc["Attributes"])) == set()
 
 
 METHODS = [
@@ -100,12 +100,12 @@ METHODS = [
 
 
 @pytest.mark.parametrize(("name", "method"), [pytest.param(*each, id=each[0]) for each in METHODS])
-def test_methods_describe_all_their_arguments(name, method):
-    described = named(NumpyDocString(inspect.getdoc(method))["Parameters"])
+def test_methods_describe_all_arguments(name, method):
+    described = names_of(NumpyDocString(inspect.getdoc(method))["Parameters"])
     assert described == set(inspect.signature(method).parameters) - {"self"}
 
 
-def test_the_start_page_shows_how_to_begin_how_fast_it_is_and_a_picture():
+def test_start_page_shows_usage_speed_and_a_picture():
     page = (DOCS / "index.md").read_text(encoding="utf-8")
     table = page.split("<!-- generated: benchmarks.compare -->")[1].split("<!-- end")[0].strip()
     sections = re.findall("generated: (benchmarks.compare [a-z0-9]+)", compare.PAGE.read_text(encoding="utf-8"))
@@ -117,6 +117,6 @@ def test_the_start_page_shows_how_to_begin_how_fast_it_is_and_a_picture():
     assert places == sorted(places)
 
 
-def test_long_lines_of_code_break_instead_of_being_cut():
+def test_long_code_lines_wrap():
     style = (DOCS / "_static" / "fastbp.css").read_text(encoding="utf-8")
     assert re.search(r"div\.highlight pre {[^}]*white-space: pre-wrap", style)
