@@ -265,38 +265,38 @@ FILES = (
     promise(
         "Saving replaces the old file in one step, synced to the disk",
         f"{CHECKPOINT}::test_saving_leaves_one_file_and_follows_links",
-        f"{CHECKPOINT}::test_the_file_and_then_its_folder_are_synced",
-        f"{CHECKPOINT}::test_a_failure_leaves_the_old_file_and_no_other",
+        f"{CHECKPOINT}::test_file_and_then_its_folder_are_synced",
+        f"{CHECKPOINT}::test_failed_save_leaves_only_the_old_file",
     ),
     promise(
         "kill -9 at any moment leaves the old file or the new one, whole",
-        f"{CHECKPOINT}::test_kill_at_any_moment_leaves_a_whole_file",
+        f"{CHECKPOINT}::test_kill_at_any_moment_leaves_a_complete_file",
         f"{RESUME}::test_kill_at_random_moments",
     ),
     promise(
         "A full disk leaves the old file",
-        f"{CHECKPOINT}::test_a_full_disk_leaves_the_old_file",
+        f"{CHECKPOINT}::test_full_disk_leaves_the_old_file",
         f"{RESUME}::test_a_full_disk_leaves_the_last_good_file",
         f"{RESUME}::test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_the_last_good_one",
     ),
     promise(
         "Truncated, damaged and hostile files are refused with fastbp's own error",
-        f"{CHECKPOINT}::test_every_truncation_is_noticed",
-        f"{CHECKPOINT}::test_forged_headers_are_refused",
-        f"{CHECKPOINT}::test_forged_tensors_are_refused",
-        f"{CHECKPOINT}::test_forged_descriptions_are_refused",
+        f"{CHECKPOINT}::test_every_truncation_is_detected",
+        f"{CHECKPOINT}::test_forged_headers_are_rejected",
+        f"{CHECKPOINT}::test_forged_tensors_are_rejected",
+        f"{CHECKPOINT}::test_forged_descriptions_are_rejected",
         f"{RESUME}::test_forged_fits_are_refused",
     ),
     promise(
         "They are refused quickly and in little memory",
-        f"{CHECKPOINT}::test_false_header_lengths_are_refused",
-        f"{CHECKPOINT}::test_saving_and_loading_take_little_memory",
+        f"{CHECKPOINT}::test_wrong_header_lengths_are_rejected",
+        f"{CHECKPOINT}::test_saving_and_loading_need_little_memory",
         figure="1 s, twice the file's memory",
     ),
     promise(
         "A SHA-256 of header and tensors finds every flipped bit; a file of another writer loads with a warning",
-        f"{CHECKPOINT}::test_every_flipped_bit_is_noticed",
-        f"{CHECKPOINT}::test_a_file_of_another_writer_loads_with_a_warning",
+        f"{CHECKPOINT}::test_every_flipped_bit_is_detected",
+        f"{CHECKPOINT}::test_file_without_digest_loads_with_a_warning",
     ),
     promise(
         "30,000 damaged files, in all formats that are read, load as they were or are refused by name",
@@ -306,12 +306,12 @@ FILES = (
     ),
     promise(
         "Pipes, devices, doubled keys, deep nesting and 100,000 layers are refused at once; no memory is a MemoryError",
-        f"{CONTAINER}::test_a_pipe_is_refused_without_waiting",
-        f"{CONTAINER}::test_devices_and_sockets_are_refused",
-        f"{CONTAINER}::test_doubled_keys_are_refused",
-        f"{CONTAINER}::test_schedules_within_one_another_are_refused",
-        f"{CONTAINER}::test_100_000_layers_are_refused",
-        f"{CONTAINER}::test_no_memory_is_a_memory_error",
+        f"{CONTAINER}::test_pipe_is_rejected_without_blocking",
+        f"{CONTAINER}::test_devices_and_sockets_are_rejected",
+        f"{CONTAINER}::test_duplicate_keys_are_rejected",
+        f"{CONTAINER}::test_deeply_nested_schedules_are_rejected",
+        f"{CONTAINER}::test_100_000_layers_are_rejected",
+        f"{CONTAINER}::test_running_out_of_memory_is_a_memory_error",
     ),
     promise(
         "Every writer keeps modes and symbolic links, never replaces a device, and removes what killed processes left",
@@ -328,7 +328,7 @@ FILES = (
     ),
     promise(
         "No file is unpickled and none runs code",
-        "storage/test_pickles.py::test_a_file_cannot_ask_for_objects",
+        "storage/test_pickles.py::test_file_cannot_refer_to_objects",
         f"{LIMITS}::test_no_reader_unpickles",
     ),
     promise(
@@ -336,7 +336,7 @@ FILES = (
         f"{RESUME}::test_an_interrupted_fit_goes_on",
         f"{RESUME}::test_optimizers_go_on",
         "data/test_csr.py::test_resumed_fit_has_the_bits_of_an_uninterrupted_one",
-        f"{CHECKPOINT}::test_training_goes_on_bit_for_bit",
+        f"{CHECKPOINT}::test_training_continues_bit_for_bit",
     ),
 )
 

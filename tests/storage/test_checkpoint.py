@@ -1,4 +1,4 @@
-"""Models in files: what comes back, that no crash harms them, and that nothing evil gets in."""
+"""Models in files: round trips, crashes, and rejection of damaged and malicious files."""
 
 import dataclasses
 import errno
@@ -43,7 +43,7 @@ MODELS = {
         [fastbp.metrics.TopKAccuracy(2)],
         TARGETS,
     ),
-    "activations apart": (
+    "activation layers": (
         [
             Activation("tanh"),
             Dense(5, bias_initializer=fastbp.initializers.Constant(0.5)),
@@ -84,16 +84,16 @@ def saved(tmp_path):
     model.fit(X, y, batch_size=7)
     path = tmp_path / "model.safetensors"
     model.save(path)
-    fastbp.load(path)  # imports what it needs, which later is not counted as memory
+    fastbp.load(path)  # so that imports are not counted as memory later
     return model, path
 
 
-# ---------------------------------------------------------------- what comes back
+# ---------------------------------------------------------------- round trips
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", MODELS)
-def test_training_goes_on_bit_for_bit(tmp_path, case, dtype):
+def test_training_continues_bit_for_bit(tmp_path, case, dtype):
     model, y = build(case, dtype=dtype)
     model.fit(X, y, batch_size=7, epochs=2)
     model.save(tmp_path / "model")
@@ -107,7 +107,7 @@ def test_training_goes_on_bit_for_bit(tmp_path, case, dtype):
 
 
 @pytest.mark.parametrize("beta_1", [0.9, 0.5])
-def test_the_averages_of_adam_are_saved_without_their_factors(tmp_path, beta_1):
+def test_adam_moments_are_saved_without_their_factors(tmp_path, beta_1):
     model = Sequential([Dense(2)], seed=4, dtype="float64")
     model.compile(fastbp.Adam(beta_1=beta_1), "mse")
     gradient = model.gradients(X, X[:, :2])[0]
@@ -119,7 +119,7 @@ def test_the_averages_of_adam_are_saved_without_their_factors(tmp_path, beta_1):
     np.testing.assert_allclose(v, gradient**2, rtol=1e-12)
 
 
-def test_a_callback_may_save_and_its_file_resumes(tmp_path):
+def test_file_saved_by_a_callback_resumes(tmp_path):
     class Saver:
         def set_model(self, model):
             self.model = model
@@ -136,7 +136,7 @@ def test_a_callback_may_save_and_its_file_resumes(tmp_path):
         assert_alike(model, resumed)
 
 
-def test_a_model_never_compiled_comes_back(tmp_path):
+def test_uncompiled_model_round_trips(tmp_path):
     model = Sequential([Dense(3, "tanh")], input_size=2, seed=10**20)
     model.save(str(tmp_path / "model"))
     loaded = fastbp.load(os.fsencode(tmp_path / "model"))
@@ -146,7 +146,7 @@ def test_a_model_never_compiled_comes_back(tmp_path):
         loaded.fit([[1.0, 2]], [[1.0, 2, 3]])
 
 
-def test_a_file_says_which_versions_wrote_it_and_the_sum_covers_them(saved):
+def test_versions_in_a_file_are_covered_by_its_digest(saved):
     _, path = saved
     header = parts_of(path)[0]
     versions = json.loads(header["__metadata__"]["fastbp.versions"])
@@ -160,8 +160,8 @@ def test_a_file_says_which_versions_wrote_it_and_the_sum_covers_them(saved):
         fastbp.load(path)
 
 
-def test_a_file_without_versions_is_read(saved):
-    """Of the first release."""
+def test_file_without_versions_loads(saved):
+    """As written by the first release."""
     model, path = saved
     metadata = parts_of(path)[0]["__metadata__"]
     tensors = safetensors.numpy.load_file(path)
@@ -173,7 +173,7 @@ def test_a_file_without_versions_is_read(saved):
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """An initializer that is not fastbp's."""
+    """A custom initializer."""
 
     size: float
 
@@ -181,7 +181,7 @@ class Spread:
         return rng.normal(0, self.size, shape).astype(dtype)
 
 
-def test_an_initializer_of_ones_own_is_left_out(tmp_path):
+def test_custom_initializer_is_not_saved(tmp_path):
     model = Sequential([Dense(2, kernel_initializer=Spread(0.1))], input_size=3)
     model.save(tmp_path / "model")
     loaded = fastbp.load(tmp_path / "model")
@@ -189,7 +189,7 @@ def test_an_initializer_of_ones_own_is_left_out(tmp_path):
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
 
 
-def test_the_users_metadata_come_back(saved):
+def test_user_metadata_round_trip(saved):
     model, path = saved
     assert fastbp.load(path).metadata == {"note": "mine, ünïcode"}
     for bad, error in [({1: "a"}, TypeError), ({"a": 1}, TypeError), ({"fastbp.model": "{}"}, ValueError)]:
@@ -200,7 +200,7 @@ def test_the_users_metadata_come_back(saved):
         assert path.read_bytes() == before
 
 
-def test_any_safetensors_reader_reads_the_file(saved):
+def test_safetensors_reads_the_file(saved):
     model, path = saved
     tensors = safetensors.numpy.load_file(path)
     assert set(tensors) == {
@@ -210,7 +210,7 @@ def test_any_safetensors_reader_reads_the_file(saved):
     np.testing.assert_array_equal(tensors["optimizer.1.0.bias"], model._engine.get_state()[1][1])
 
 
-def test_a_learning_rate_that_is_a_function_is_saved_as_its_value(tmp_path):
+def test_learning_rate_function_is_saved_as_its_value(tmp_path):
     model, y = build("SGD")
     model.compile(fastbp.SGD(lambda steps: 0.1 / (1.0 + steps)), "mse")
     model.fit(X, y, batch_size=10)
@@ -220,7 +220,7 @@ def test_a_learning_rate_that_is_a_function_is_saved_as_its_value(tmp_path):
     assert fastbp.load(tmp_path / "model").optimizer.learning_rate == 0.025
 
 
-def test_an_initializer_of_ones_own_leaves_the_weights_that_it_made(tmp_path):
+def test_weights_of_a_custom_initializer_are_saved(tmp_path):
     model = Sequential([Dense(2, kernel_initializer=lambda rng, shape, dtype: np.full(shape, 7.0))], input_size=3)
     model.save(tmp_path / "model")
     loaded = fastbp.load(tmp_path / "model")
@@ -245,7 +245,7 @@ def test_saving_leaves_one_file_and_follows_links(saved, tmp_path):
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_failure_leaves_the_old_file_and_no_other(saved, tmp_path, monkeypatch, call):
+def test_failed_save_leaves_only_the_old_file(saved, tmp_path, monkeypatch, call):
     model, path = saved
     before = path.read_bytes()
 
@@ -263,7 +263,7 @@ def test_a_failure_leaves_the_old_file_and_no_other(saved, tmp_path, monkeypatch
     assert_alike(model, fastbp.load(path))
 
 
-def test_the_file_and_then_its_folder_are_synced(saved, monkeypatch):
+def test_file_and_then_its_folder_are_synced(saved, monkeypatch):
     model, path = saved
     events, fsync, replace = [], os.fsync, checkpoint.Path.replace
 
@@ -304,7 +304,7 @@ while True:
 """
 
 
-def test_a_full_disk_leaves_the_old_file(saved, tmp_path):
+def test_full_disk_leaves_the_old_file(saved, tmp_path):
     _, path = saved
     before = path.read_bytes()
     run = subprocess.run([sys.executable, "-c", FULL_DISK, path], capture_output=True, text=True, check=True)
@@ -313,7 +313,7 @@ def test_a_full_disk_leaves_the_old_file(saved, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_kill_at_any_moment_leaves_a_whole_file(saved):
+def test_kill_at_any_moment_leaves_a_complete_file(saved):
     model, path = saved
     for pause in (0.0, 0.003, 0.011, 0.03):
         process = subprocess.Popen([sys.executable, "-c", FOREVER, path], stdout=subprocess.PIPE)
@@ -325,7 +325,7 @@ def test_kill_at_any_moment_leaves_a_whole_file(saved):
         assert_alike(model, fastbp.load(path))
 
 
-# ---------------------------------------------------------------- damage and malice
+# ---------------------------------------------------------------- damaged and malicious files
 
 
 def write_raw(path, header, body, length=None):
@@ -353,7 +353,7 @@ def resigned(header, body):
 
 
 def forge(path, change):
-    """Change the description of the model in a file, and sign it anew."""
+    """Change the description of the model in a file, and recompute the digest."""
     header, body = parts_of(path)
     model = json.loads(header["__metadata__"]["fastbp.model"])
     change(model)
@@ -374,7 +374,7 @@ def assert_refused(path, text="", seconds=1.0):
     assert peak < 2 * path.stat().st_size + (2 << 20)
 
 
-def test_the_digest_is_of_all_that_matters(saved):
+def test_digest_covers_metadata_and_tensors(saved):
     _, path = saved
     header, body = parts_of(path)
     metadata = header["__metadata__"]
@@ -385,7 +385,7 @@ def test_the_digest_is_of_all_that_matters(saved):
     assert metadata["fastbp.sha256"] == sha.hexdigest()
 
 
-def test_every_flipped_bit_is_noticed(saved):
+def test_every_flipped_bit_is_detected(saved):
     _, path = saved
     raw = path.read_bytes()
     padding = range(raw.rindex(b"}", 0, 8 + struct.unpack("<Q", raw[:8])[0]) + 1, 8 + struct.unpack("<Q", raw[:8])[0])
@@ -394,12 +394,12 @@ def test_every_flipped_bit_is_noticed(saved):
         flipped[position] ^= 1 << position % 8
         path.write_bytes(flipped)
         if position in padding:
-            continue  # spaces behind the header say nothing
+            continue  # spaces after the header carry no data
         with pytest.raises(CheckpointError):
             fastbp.load(path)
 
 
-def test_every_truncation_is_noticed(saved):
+def test_every_truncation_is_detected(saved):
     _, path = saved
     raw = path.read_bytes()
     for length in [*range(0, len(raw), 7), len(raw) - 1]:
@@ -430,42 +430,42 @@ for _ in range(300):
 FORGED = {
     "units beyond memory": dense("units", 10**12),
     "units beyond int64": dense("units", 10**30),
-    "units a text": dense("units", "6"),
+    "units a string": dense("units", "6"),
     "units missing": lambda model: model["layers"][0]["config"].pop("units"),
     "units NaN": dense("units", float("nan")),
-    "a field too many": dense("colour", "red"),
+    "an extra field": dense("colour", "red"),
     "input_size": set_("input_size", 10**15),
     "input_size a list": set_("input_size", [3]),
     "another dtype": set_("dtype", "float64"),
-    "no dtype": set_("dtype", "float16"),
-    "a layer too many": lambda model: model["layers"].append(model["layers"][1]),
-    "a layer too few": lambda model: model["layers"].pop(),
+    "an invalid dtype": set_("dtype", "float16"),
+    "an extra layer": lambda model: model["layers"].append(model["layers"][1]),
+    "a missing layer": lambda model: model["layers"].pop(),
     "no layers": set_("layers", []),
-    "layers no list": set_("layers", 3),
-    "layers of texts": set_("layers", ["Dense"]),
-    "layers that nest": set_("layers", [DEEP]),
-    "a missing part": lambda model: model.pop("optimizer"),
+    "layers not a list": set_("layers", 3),
+    "layers of strings": set_("layers", ["Dense"]),
+    "nested layers": set_("layers", [DEEP]),
+    "a missing optimizer": lambda model: model.pop("optimizer"),
     "an optimizer with fewer states": set_("optimizer", {"class": "optimizers.SGD", "config": {"learning_rate": 0.1}}),
     "an optimizer out of range": set_("optimizer", {"class": "optimizers.Adam", "config": {"learning_rate": -1.0}}),
-    "an optimizer for a loss": lambda model: model.update(loss=model["optimizer"]),
-    "a loss for an optimizer": lambda model: model.update(optimizer=model["loss"]),
-    "a loss that does not fit": set_("loss", {"class": "losses.BinaryCrossEntropy", "config": {}}),
-    "metrics that do not exist": set_("metrics", [{"class": "metrics.Cost", "config": {}}]),
-    "steps": set_("step", -1),
-    "steps without end": set_("step", 10**40),
-    "epochs": set_("epoch", 0.5),
-    "seed": set_("seed", None),
+    "an optimizer as loss": lambda model: model.update(loss=model["optimizer"]),
+    "a loss as optimizer": lambda model: model.update(optimizer=model["loss"]),
+    "a mismatched loss": set_("loss", {"class": "losses.BinaryCrossEntropy", "config": {}}),
+    "unknown metrics": set_("metrics", [{"class": "metrics.Cost", "config": {}}]),
+    "negative steps": set_("step", -1),
+    "huge steps": set_("step", 10**40),
+    "fractional epochs": set_("epoch", 0.5),
+    "no seed": set_("seed", None),
     "code by module": layer("os.system"),
     "code by name": layer("layers.checked"),
     "code by an import": layer("layers.math"),
     "an abstract class": set_("optimizer", {"class": "optimizers.Optimizer", "config": {"learning_rate": 0.1}}),
     "no class": layer(None),
-    "a class from elsewhere": layer("layers.NamedTuple"),
+    "an imported class": layer("layers.NamedTuple"),
 }
 
 
 @pytest.mark.parametrize("case", FORGED)
-def test_forged_descriptions_are_refused(saved, case):
+def test_forged_descriptions_are_rejected(saved, case):
     _, path = saved
     forge(path, FORGED[case])
     assert_refused(path)
@@ -478,7 +478,7 @@ BODIES = {
         {k: v for k, v in header.items() if k != "optimizer.1.1.bias"},
         body[:-16],
     ),
-    "a strange tensor": lambda header, body: (
+    "an extra tensor": lambda header, body: (
         {**header, "x": {"dtype": "F32", "shape": [1], "data_offsets": [len(body), len(body) + 4]}},
         body + b"\0" * 4,
     ),
@@ -487,7 +487,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("case", BODIES)
-def test_forged_tensors_are_refused(saved, case):
+def test_forged_tensors_are_rejected(saved, case):
     _, path = saved
     header, body = BODIES[case](*parts_of(path))
     write_raw(path, resigned(header, body), body)
@@ -505,33 +505,33 @@ HEADERS = {
     "a shape beyond int64": kernel(shape=[10**30, 1]),
     "a negative shape": kernel(shape=[-3, -6]),
     "an unknown type": kernel(dtype="F31"),
-    "bytes for floats": kernel(dtype="I32"),
-    "bfloat": kernel(dtype="BF16", shape=[6, 6]),
+    "integers for floats": kernel(dtype="I32"),
+    "bfloat16": kernel(dtype="BF16", shape=[6, 6]),
     "a later version": lambda header: header["__metadata__"].update({"fastbp.format": "2"}),
-    "a version that is none": lambda header: header["__metadata__"].update({"fastbp.format": "one"}),
-    "no fastbp": lambda header: header.update(__metadata__={"format": "pt"}),
+    "an invalid version": lambda header: header["__metadata__"].update({"fastbp.format": "one"}),
+    "not fastbp": lambda header: header.update(__metadata__={"format": "pt"}),
     "no metadata": lambda header: header.pop("__metadata__"),
     "metadata of lists": lambda header: header.update(__metadata__={"fastbp.format": ["1"]}),
-    "no JSON inside": lambda header: header["__metadata__"].update({"fastbp.model": "{", "fastbp.sha256": None}),
+    "invalid JSON inside": lambda header: header["__metadata__"].update({"fastbp.model": "{", "fastbp.sha256": None}),
     "deep JSON inside": lambda header: header["__metadata__"].update({"fastbp.model": "[" * 10**6}),
 }
 
 
 @pytest.mark.parametrize("case", HEADERS)
-def test_forged_headers_are_refused(saved, case):
+def test_forged_headers_are_rejected(saved, case):
     _, path = saved
     header, body = parts_of(path)
     HEADERS[case](header)
     if case == "deep JSON inside":
         resigned(header, body)
-    if case == "no JSON inside":
+    if case == "invalid JSON inside":
         header["__metadata__"].pop("fastbp.sha256")
     write_raw(path, header, body)
     assert_refused(path, "version" if "version" in case else "")
 
 
 @pytest.mark.parametrize("length", [0, 1, 2**24 + 1, 2**31, 2**63, 2**64 - 1])
-def test_false_header_lengths_are_refused(saved, length):
+def test_wrong_header_lengths_are_rejected(saved, length):
     _, path = saved
     header, body = parts_of(path)
     write_raw(path, header, body, length)
@@ -552,7 +552,7 @@ RAW = {
 
 
 @pytest.mark.parametrize("case", RAW)
-def test_other_files_are_refused(tmp_path, case):
+def test_other_files_are_rejected(tmp_path, case):
     path = tmp_path / "model"
     path.write_bytes(RAW[case])
     if case == "many tensors":
@@ -562,14 +562,14 @@ def test_other_files_are_refused(tmp_path, case):
     assert_refused(path)
 
 
-def test_a_file_that_is_not_there_is_an_os_error(tmp_path):
+def test_missing_file_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         fastbp.load(tmp_path / "nothing")
     with pytest.raises(IsADirectoryError):
         fastbp.load(tmp_path)
 
 
-def test_a_file_of_another_writer_loads_with_a_warning(saved):
+def test_file_without_digest_loads_with_a_warning(saved):
     model, path = saved
     metadata = parts_of(path)[0]["__metadata__"]
     metadata.pop("fastbp.sha256")
@@ -580,7 +580,7 @@ def test_a_file_of_another_writer_loads_with_a_warning(saved):
     assert_alike(model, loaded)
 
 
-def test_saving_and_loading_take_little_memory(tmp_path):
+def test_saving_and_loading_need_little_memory(tmp_path):
     model = Sequential([Dense(1500), Dense(1500)], input_size=1500)
     model.compile("adam", "mse")
     path, size = tmp_path / "model", 3 * 4 * 2 * (1500 * 1500 + 1500)
@@ -589,4 +589,4 @@ def test_saving_and_loading_take_little_memory(tmp_path):
         call()
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert peak < 2.5 * size  # loading: the tensors, the arena of weights, the arena with the states
+        assert peak < 2.5 * size  # loading: the tensors, the parameter buffer, the buffer of optimizer states

@@ -1,4 +1,4 @@
-"""What reading a model file refuses at once, and what it does when the machine runs short."""
+"""Model files that are rejected at once, and reading when memory runs out."""
 
 import json
 import os
@@ -34,11 +34,11 @@ def parts(path):
     return raw[8 : 8 + length].decode(), raw[8 + length :]
 
 
-def put(path, text, body):
+def write_parts(path, text, body):
     path.write_bytes(struct.pack("<Q", len(text.encode())) + text.encode() + body)
 
 
-def with_description(path, change):
+def change_description(path, change):
     """Change the description of the model, and drop the digest."""
     text, body = parts(path)
     header = json.loads(text)
@@ -46,22 +46,22 @@ def with_description(path, change):
     changed = change(description)
     header["__metadata__"]["fastbp.model"] = changed if isinstance(changed, str) else json.dumps(description)
     del header["__metadata__"]["fastbp.sha256"]
-    put(path, json.dumps(header), body)
+    write_parts(path, json.dumps(header), body)
 
 
-def refused(path, message):
+def assert_rejected(path, message):
     with pytest.raises(CheckpointError, match=message) as caught:
         fastbp.load(path)
     assert len(str(caught.value).encode()) < 2000
     assert str(path) in str(caught.value) or "the file" in str(caught.value)
 
 
-# ---------------------------------------------------------------- what is no file
+# ---------------------------------------------------------------- not regular files
 
 
-def test_a_pipe_is_refused_without_waiting(tmp_path):
+def test_pipe_is_rejected_without_blocking(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    refused(tmp_path / "pipe", "must be a file, got a pipe")
+    assert_rejected(tmp_path / "pipe", "must be a file, got a pipe")
     model = Sequential([Dense(1)], input_size=1)
     model.compile("sgd", "mse")
     with pytest.raises(CheckpointError, match="got a pipe"):
@@ -72,32 +72,32 @@ def test_a_pipe_is_refused_without_waiting(tmp_path):
             fastbp.sources.open(tmp_path / name)
 
 
-def test_devices_and_sockets_are_refused(tmp_path, monkeypatch):
-    refused("/dev/zero", "must be a file, got a device")
+def test_devices_and_sockets_are_rejected(tmp_path, monkeypatch):
+    assert_rejected("/dev/zero", "must be a file, got a device")
     monkeypatch.chdir(tmp_path)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket")
-        refused("socket", "must be a file, got a socket")
+        assert_rejected("socket", "must be a file, got a socket")
 
 
-# ---------------------------------------------------------------- doubled, deep, many, long
+# ---------------------------------------------------------------- duplicate, deep, many, long
 
 
-def test_doubled_keys_are_refused(path):
+def test_duplicate_keys_are_rejected(path):
     text, body = parts(path)
     twice = text.replace('"0.bias":', '"0.kernel":', 1)
     assert twice != text
-    put(path, twice, body)
-    refused(path, "'0.kernel' occurs twice")
+    write_parts(path, twice, body)
+    assert_rejected(path, "'0.kernel' occurs twice")
 
 
-def test_doubled_keys_of_a_description_are_refused(path):
-    with_description(path, lambda model: json.dumps(model)[:-1] + ', "seed": 1}')
-    refused(path, "'seed' occurs twice")
+def test_duplicate_keys_in_a_description_are_rejected(path):
+    change_description(path, lambda model: json.dumps(model)[:-1] + ', "seed": 1}')
+    assert_rejected(path, "'seed' occurs twice")
 
 
 @pytest.mark.parametrize("n", [300, 5000])
-def test_schedules_within_one_another_are_refused(path, n):
+def test_deeply_nested_schedules_are_rejected(path, n):
     def nest(model):
         text = json.dumps(model)
         start = '{"class": "schedules.Warmup", "config": {"warmup_steps": 1, "schedule": '
@@ -105,18 +105,18 @@ def test_schedules_within_one_another_are_refused(path, n):
         text = json.dumps(model)
         return text.replace('"HERE"', start * n + "0.1" + "}}" * n)
 
-    with_description(path, nest)
-    refused(path, "nested 400 deep|recursion|damaged")
+    change_description(path, nest)
+    assert_rejected(path, "nested 400 deep|recursion|damaged")
 
 
-def test_100_000_layers_are_refused(path):
-    with_description(path, lambda model: model.update(layers=[LAYER] * 100_000))
-    refused(path, "describes 1000.. layers and other objects")
+def test_100_000_layers_are_rejected(path):
+    change_description(path, lambda model: model.update(layers=[LAYER] * 100_000))
+    assert_rejected(path, "describes 1000.. layers and other objects")
 
 
-def test_a_header_of_brackets_is_refused_unread(path):
-    put(path, '{"__metadata__":{}' + ',"a":[' + "[]," * 1_500_000 + "[]]}", b"")
-    refused(path, "lists and objects, more than")
+def test_header_of_brackets_is_rejected_before_parsing(path):
+    write_parts(path, '{"__metadata__":{}' + ',"a":[' + "[]," * 1_500_000 + "[]]}", b"")
+    assert_rejected(path, "lists and objects, more than")
 
 
 @pytest.mark.parametrize("place", ["layer", "class", "field", "dtype", "tensor"])
@@ -130,13 +130,13 @@ def test_messages_quote_little_of_a_file(path, place):
     }
     if place == "tensor":
         text, body = parts(path)
-        put(path, text.replace('"0.bias"', f'"{long}"'), body)
+        write_parts(path, text.replace('"0.bias"', f'"{long}"'), body)
     else:
-        with_description(path, changes[place])
-    refused(path, "the file|damaged")
+        change_description(path, changes[place])
+    assert_rejected(path, "the file|damaged")
 
 
-def test_what_could_not_be_read_is_not_written(tmp_path):
+def test_unreadable_models_are_not_written(tmp_path):
     model = Sequential([Dense(1)], input_size=1)
     rate = 0.1
     for _ in range(300):
@@ -149,7 +149,7 @@ def test_what_could_not_be_read_is_not_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_people_nest_is_written_and_read(tmp_path):
+def test_moderate_nesting_round_trips(tmp_path):
     layer, rate = Dense(2), 0.1
     for _ in range(100):
         layer, rate = Residual([layer]), schedules.Warmup(rate, 1)
@@ -173,24 +173,24 @@ CONTAINERS = {
     "bytes missing": ({"a": entry([2], 0, 8)}, bytes(4), "have 8 bytes, but the file has 4"),
     "a huge empty shape": ({"a": entry([1 << 62, 0, 1 << 62], 0, 0)}, b"", "damaged"),
     "too many axes": ({"a": entry([0] * 100, 0, 0)}, b"", "damaged"),
-    "a true shape": ({"a": entry([True], 0, 4)}, bytes(4), "sizes or offsets that are none"),
-    "a fraction": ({"a": entry([1.0], 0, 4)}, bytes(4), "sizes or offsets that are none"),
+    "a boolean size": ({"a": entry([True], 0, 4)}, bytes(4), "sizes or offsets that are none"),
+    "a float size": ({"a": entry([1.0], 0, 4)}, bytes(4), "sizes or offsets that are none"),
     "three offsets": ({"a": {**entry([1], 0, 4), "data_offsets": [0, 4, 8]}}, bytes(4), "damaged"),
-    "another field": ({"a": {**entry([1], 0, 4), "code": "x"}}, bytes(4), "or more than these"),
+    "an extra field": ({"a": {**entry([1], 0, 4), "code": "x"}}, bytes(4), "or more than these"),
     "a list of tensors": ([1, 2], b"", "damaged"),
     "a number": (7, b"", "damaged"),
 }
 
 
 @pytest.mark.parametrize("case", CONTAINERS)
-def test_headers_that_contradict_the_file_are_refused(tmp_path, case):
+def test_headers_that_contradict_the_file_are_rejected(tmp_path, case):
     header, body, message = CONTAINERS[case]
-    put(tmp_path / "file", json.dumps(header), body)
+    write_parts(tmp_path / "file", json.dumps(header), body)
     with pytest.raises(CheckpointError, match=message):
         container.read(str(tmp_path / "file"))
 
 
-def test_every_reader_agrees(tmp_path):
+def test_reader_agrees_with_safetensors(tmp_path):
     rng = np.random.default_rng(0)
     tensors = {
         "a": rng.normal(size=(3, 0)), "b": rng.normal(size=(2, 3)).astype(np.float32), "c": np.array(True),
@@ -206,7 +206,7 @@ def test_every_reader_agrees(tmp_path):
         np.testing.assert_array_equal(found[name], array)
 
 
-SHORT = """
+LOW_MEMORY = """
 import resource, sys, fastbp
 fastbp.load(sys.argv[2])
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
@@ -218,7 +218,7 @@ except MemoryError:
 """
 
 
-def test_only_brackets_outside_of_strings_are_nested():
+def test_only_brackets_outside_strings_count_as_nesting():
     deep = container.MOST_NESTED + 1
     text = "[" * deep + "]" * deep
     assert container.parsed(text) == json.loads(text)
@@ -228,8 +228,8 @@ def test_only_brackets_outside_of_strings_are_nested():
         assert container.parsed(json.dumps(value)) == value
 
 
-def test_no_memory_is_a_memory_error(path, tmp_path):
+def test_running_out_of_memory_is_a_memory_error(path, tmp_path):
     Sequential([Dense(3000)], input_size=3000).save(tmp_path / "big")
-    command = [sys.executable, "-c", SHORT, tmp_path / "big", path]
+    command = [sys.executable, "-c", LOW_MEMORY, tmp_path / "big", path]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert run.stdout == "MemoryError\n"

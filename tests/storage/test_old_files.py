@@ -1,10 +1,10 @@
-"""Files that earlier versions wrote are read, predict the same and go on training to the same.
+"""Files of earlier versions load, predict the same and continue training to the same results.
 
-The files are in `fixtures`, each beside what comes of it on three instruction sets. Where the instruction set, Numba
-and NumPy are those of a stored result, the bits must be equal. Elsewhere results may differ by rounding, and the stored
-ones show how much: the three round differently (fused multiply-adds or not, other reciprocals) at every operation. So
-the tolerance is 16 times the largest difference between any two of them, plus 64 roundings of the largest element in
-case they agree by chance. Any one of the three is within a tenth of the tolerance that the other two give.
+The files are in `fixtures`, each with its expected results on three instruction sets. If the instruction set, Numba and
+NumPy are those of a stored result, the bits must be equal. Otherwise results may differ by rounding, and the stored
+ones show by how much: the three round differently (fused multiply-adds or not, other reciprocals) at every operation.
+So the tolerance is 16 times the largest difference between any two of them, plus 64 roundings of the largest element
+in case they agree by chance. Each of the three is within a tenth of the tolerance that the other two give.
 """
 
 import json
@@ -29,18 +29,18 @@ MACHINE = fixtures.machine()
 
 
 class Expected:
-    """What should come of a file."""
+    """The expected results of a file."""
 
     def __init__(self, path):
-        with np.load(fixtures.expectation(path)) as file:
+        with np.load(fixtures.expected_path(path)) as file:
             arrays = dict(file.items())
         self.written_here = str(arrays.pop("writer")) == MACHINE
         self.machines = {isa: str(arrays[f"{isa}/machine"]) for isa in fixtures.INSTRUCTION_SETS}
         self.arrays = arrays
 
     def check(self, result):
-        """Raise AssertionError unless a result, of names and arrays, is this one."""
-        # The plain loops leave it to LLVM which multiply-adds to fuse: their bits follow how they are compiled.
+        """Raise AssertionError unless a result, arrays by name, equals this one."""
+        # The plain loops leave it to LLVM which multiply-adds to fuse: their bits depend on how they are compiled.
         here = [isa for isa, machine in self.machines.items() if machine == MACHINE and isa != "portable"]
         names = {key.partition("/")[2] for key in self.arrays} - {"machine"}
         assert result.keys() == names
@@ -59,12 +59,12 @@ class Expected:
 
 
 def description(path):
-    """What a file says of its model, but not what made it."""
+    """The description of the model in a file, without the versions that wrote it."""
     with safe_open(path, "numpy") as file:
         return json.loads(file.metadata()["fastbp.model"])
 
 
-def tensors_equal(first, second):
+def assert_same_tensors(first, second):
     first, second = load_file(first), load_file(second)
     assert first.keys() == second.keys()
     for name, tensor in first.items():
@@ -76,14 +76,14 @@ def load(path):
 
 
 def unpickled(name):
-    with warnings.catch_warnings():  # which say that another version wrote it
+    with warnings.catch_warnings():  # about the version that wrote it
         warnings.filterwarnings("ignore", ".*was pickled by fastbp", UserWarning)
         warnings.filterwarnings("ignore", "Trying to unpickle estimator", UserWarning)
         return pickle.loads((PICKLES / f"{name}.pickle").read_bytes())
 
 
 def test_every_file_belongs_to_a_case():
-    """A file that no test reads would be no promise."""
+    """A file that no test reads would promise nothing."""
     files = {path for path in FOLDER.glob("*/*") if path.suffix not in (".npz", ".pyc")}
     assert files == set(fixtures.all_files())
     assert sum(path.stat().st_size for path in FOLDER.glob("*/*.*")) < 2e6
@@ -93,34 +93,34 @@ def test_every_file_belongs_to_a_case():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_model_predicts_and_goes_on_training(name):
+def test_model_predicts_and_continues_training(name):
     path = MODELS / f"{name}.safetensors"
-    one, two = (CASES[name].goes_on(load(path), threads) for threads in (1, 2))
+    one, two = (CASES[name].continued(load(path), threads) for threads in (1, 2))
     Expected(path).check(one)
     for key, values in one.items():
         np.testing.assert_array_equal(values, two[key], key)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_model_is_what_the_code_at_hand_makes(tmp_path, name):
-    """Saved again it is the same; so is one that is trained anew, bit for bit on a machine like the file's."""
+def test_model_equals_that_of_the_current_code(tmp_path, name):
+    """Saving it again gives the same file; so does training anew, bit for bit on a machine like the writer's."""
     path = MODELS / f"{name}.safetensors"
     again, twin = tmp_path / "again.safetensors", tmp_path / "twin.safetensors"
     model, made = load(path), CASES[name].trained()
     assert model.layers == made.layers
     model.save(again)
     made.save(twin)
-    tensors_equal(path, again)
+    assert_same_tensors(path, again)
     assert description(again) == description(twin)
     assert model.metadata == made.metadata
     if Expected(path).written_here:
-        tensors_equal(path, twin)
+        assert_same_tensors(path, twin)
 
 
 @pytest.mark.parametrize("task", TABLES)
-def test_a_model_of_a_table_reads_raw_rows(task):
+def test_table_model_reads_raw_rows(task):
     path = MODELS / f"table_{task}.safetensors"
-    one, two = (fixtures.table_goes_on(fastbp.load(path), task, threads) for threads in (1, 2))
+    one, two = (fixtures.continued_table(fastbp.load(path), task, threads) for threads in (1, 2))
     Expected(path).check(one)
     for key, values in one.items():
         np.testing.assert_array_equal(values, two[key], key)
@@ -131,18 +131,18 @@ def test_a_model_of_a_table_reads_raw_rows(task):
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", FITS)
-def test_an_interrupted_fit_is_resumed(tmp_path, name, threads):
+def test_interrupted_fit_resumes(tmp_path, name, threads):
     path = FIT_FILES / f"{name}.fit"
     expected = Expected(path)
     resumed = FITS[name].run(shutil.copy(path, tmp_path), threads=threads)
     expected.check(resumed)
-    if expected.written_here:  # so it is a fit that was never interrupted
+    if expected.written_here:  # an uninterrupted fit gives the same
         expected.check(FITS[name].run(None, threads=threads))
 
 
 @pytest.mark.parametrize("name", FITS)
-def test_an_interrupted_fit_goes_on_with_its_backup(tmp_path, name):
-    """By the callback that wrote the file, and which goes on writing it."""
+def test_interrupted_fit_resumes_with_its_callback(tmp_path, name):
+    """By the callback that wrote the file and keeps writing it."""
     path = shutil.copy(FIT_FILES / f"{name}.fit", tmp_path)
     Expected(FIT_FILES / f"{name}.fit").check(FITS[name].run(None, fastbp.BackupAndRestore(path)))
 
@@ -151,22 +151,22 @@ def test_an_interrupted_fit_goes_on_with_its_backup(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", PICKLED_MODELS)
-def test_a_pickled_model_goes_on(name):
-    Expected(PICKLES / f"{name}.pickle").check(PICKLED_MODELS[name].goes_on(unpickled(name)))
+def test_pickled_model_continues_training(name):
+    Expected(PICKLES / f"{name}.pickle").check(PICKLED_MODELS[name].continued(unpickled(name)))
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_a_pickled_estimator_goes_on(name):
+def test_pickled_estimator_continues_training(name):
     estimator, path = unpickled(f"estimator_{name}"), PICKLES / f"estimator_{name}.pickle"
     parameters, made = estimator.get_params(), ESTIMATORS[name]().get_params()
-    watching = [[type(each) for each in params.pop("callbacks") or []] for params in (parameters, made)]
+    callback_types = [[type(each) for each in params.pop("callbacks") or []] for params in (parameters, made)]
     assert parameters == made
-    assert watching[0] == watching[1]
-    Expected(path).check(ESTIMATORS[name].goes_on(estimator))
+    assert callback_types[0] == callback_types[1]
+    Expected(path).check(ESTIMATORS[name].continued(estimator))
 
 
 @pytest.mark.parametrize("name", OBJECTS)
-def test_a_pickled_object_equals_one_made_now(name):
+def test_pickled_object_equals_a_new_one(name):
     assert unpickled(name) == OBJECTS[name]()
 
 
@@ -179,7 +179,7 @@ def test_pickled_histories_and_errors():
     assert (type(diverged), str(diverged)) == (fastbp.DivergenceWarning, "diverged")
 
 
-def test_pickled_findings():
+def test_pickled_diagnostics():
     diagnosis, check, search = map(unpickled, ("diagnosis", "gradient_check", "search"))
     now = [OTHERS[name]() for name in ("diagnosis", "gradient_check", "search")]
     assert [type(each) for each in (diagnosis, check, search)] == [type(each) for each in now]
@@ -190,7 +190,7 @@ def test_pickled_findings():
         assert str(each)
 
 
-def test_pickled_callbacks_watch_a_fit(tmp_path, monkeypatch):
+def test_pickled_callbacks_work_in_a_fit(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model, pickled = fixtures.small_model(), unpickled("callbacks")
     assert [type(each) for each in pickled] == [type(each) for each in OTHERS["callbacks"]()]
@@ -206,7 +206,7 @@ def test_pickled_callbacks_watch_a_fit(tmp_path, monkeypatch):
     assert (tmp_path / "run.fit").exists()
 
 
-def test_a_pickled_callback_keeps_what_it_knew():
+def test_pickled_callback_keeps_its_state():
     callback, now = unpickled("callback_used"), fixtures.used_callback()
     assert (callback.best_epoch, callback.wait) == (now.best_epoch, now.wait)
     for old, new in zip(callback.best_weights, now.best_weights, strict=True):
@@ -215,7 +215,7 @@ def test_a_pickled_callback_keeps_what_it_knew():
     model.fit(X, LABELS, epochs=1, callbacks=[callback])
 
 
-def test_pickled_state_of_the_kernels():
+def test_pickled_kernel_state_works():
     from fastbp import kernels
 
     state, now = unpickled("kernel_state"), fixtures.kernel_state()
@@ -225,7 +225,7 @@ def test_pickled_state_of_the_kernels():
     np.testing.assert_allclose(first, second, 1e-12)
 
 
-def test_pickled_data():
+def test_pickled_datasets_and_sources():
     table, split = unpickled("datasets")
     made = OTHERS["datasets"]()
     for old, new in zip((*table, *split), (*made[0], *made[1]), strict=True):

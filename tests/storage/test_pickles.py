@@ -1,4 +1,4 @@
-"""Pickles and copies: everything goes on as it would have, versions are told apart, what is missing is named."""
+"""Pickles and copies: training continues unchanged, versions are checked, missing parts are named."""
 
 import copy
 import dataclasses
@@ -39,7 +39,7 @@ def squash(z):
     return math.tanh(z)
 
 
-def squash_slope(z):
+def squash_derivative(z):
     return 1 - math.tanh(z) ** 2
 
 
@@ -47,17 +47,17 @@ def squared(a, y):
     return (a - y) ** 2
 
 
-def squared_slope(a, y):
+def squared_derivative(a, y):
     return 2 * (a - y)
 
 
-def falling(steps):
+def inverse_decay(steps):
     return 0.1 / (1 + steps)
 
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """An initializer of one's own."""
+    """A custom initializer."""
 
     size: float
 
@@ -73,12 +73,12 @@ MODELS = {
     "every layer": (EVERY_LAYER, "adam", "mse"),
     "states": (EVERY_LAYER, fastbp.AdamW(1e-2, use_ema=True, gradient_accumulation_steps=2, amsgrad=True), "huber"),
     "schedule": (EVERY_LAYER, fastbp.SGD(fastbp.Warmup(fastbp.CosineDecay(0.1, 30), 5), momentum=0.9), "mse"),
-    "own functions": (
-        [Dense(4, CustomActivation(squash, squash_slope)), Dense(2)], fastbp.SGD(falling),
-        CustomLoss(squared, squared_slope),
+    "custom functions": (
+        [Dense(4, CustomActivation(squash, squash_derivative)), Dense(2)], fastbp.SGD(inverse_decay),
+        CustomLoss(squared, squared_derivative),
     ),
-    "a function within": ([Dense(2)], fastbp.SGD(fastbp.Warmup(falling, 3)), "mse"),
-    "own initializer": ([Dense(4, kernel_initializer=Spread(0.5)), Dense(2)], "rmsprop", "mse"),
+    "function in a schedule": ([Dense(2)], fastbp.SGD(fastbp.Warmup(inverse_decay, 3)), "mse"),
+    "custom initializer": ([Dense(4, kernel_initializer=Spread(0.5)), Dense(2)], "rmsprop", "mse"),
 }  # fmt: skip
 
 
@@ -112,7 +112,7 @@ COPIES = {
 @pytest.mark.parametrize("case", MODELS)
 @pytest.mark.parametrize("how", ["deepcopy", "protocol 5"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_training_goes_on_bit_for_bit(case, how, dtype):
+def test_training_continues_bit_for_bit(case, how, dtype):
     model = build(case, dtype=dtype)
     model.fit(X, Y, batch_size=7, epochs=2)
     model.learning_rate *= 0.5
@@ -130,18 +130,18 @@ def test_training_goes_on_bit_for_bit(case, how, dtype):
 
 
 @pytest.mark.parametrize("how", COPIES)
-def test_every_way_of_copying(how):
+def test_every_copy_trains_the_same_and_independently(how):
     model = build("every layer")
     model.fit(X, Y, batch_size=7, epochs=2)
     other = COPIES[how](model)
     before = other.predict(X)
-    assert other.fit(X, Y).history == copy.deepcopy(model).fit(X, Y).history  # and the other is none of the model
+    assert other.fit(X, Y).history == copy.deepcopy(model).fit(X, Y).history  # the copy shares nothing with the model
     np.testing.assert_array_equal(model.predict(X), before)
 
 
 @pytest.mark.parametrize("case", MODELS)
 @pytest.mark.parametrize("compiled", [True, False])
-def test_a_model_that_has_no_weights_yet(case, compiled):
+def test_model_without_weights_round_trips(case, compiled):
     model = build(case) if compiled else Sequential(MODELS[case][0], seed=4)
     other = pickle.loads(pickle.dumps(model))
     assert other.input_size is None
@@ -150,7 +150,7 @@ def test_a_model_that_has_no_weights_yet(case, compiled):
     assert other.compiled is compiled
 
 
-def test_a_pickle_holds_plain_values_and_one_name_of_fastbp():
+def test_pickle_has_plain_values_and_one_name_of_fastbp():
     function, (state,) = build("states", input_size=3).__reduce__()
     assert function is sequential.restored
     assert state["versions"] == {
@@ -173,7 +173,7 @@ def lambdas():
     return model
 
 
-def test_cloudpickle_takes_functions_that_pickle_cannot():
+def test_cloudpickle_accepts_lambdas():
     model = lambdas()
     with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
         pickle.dumps(model)
@@ -196,21 +196,21 @@ sys.stdout.write(cloudpickle.dumps(model).hex())
 """
 
 
-def test_functions_of_a_script_travel_by_cloudpickle():
+def test_cloudpickle_carries_functions_of_a_script():
     model = pickle.loads(bytes.fromhex(run_python("-c", MAIN).stdout))
     assert model.predict([[2.0]]).item() == 8
 
 
 @pytest.fixture
 def module(monkeypatch):
-    """A module of the user's with the two functions of an activation."""
+    """A user's module with an activation function and its derivative."""
     result = types.ModuleType("mine")
     exec("def cube(z):\n    return z * z * z\ndef slope(z):\n    return 3 * z * z\n", vars(result))
     monkeypatch.setitem(sys.modules, "mine", result)
     return result
 
 
-def test_a_function_that_is_missing_is_named(module, monkeypatch):
+def test_missing_function_is_named(module, monkeypatch):
     model = Sequential([Dense(2, CustomActivation(module.cube, module.slope))], input_size=3)
     text = pickle.dumps(model)
     assert pickle.loads(text).layers[0].activation == model.layers[0].activation
@@ -224,7 +224,7 @@ def test_a_function_that_is_missing_is_named(module, monkeypatch):
         pickle.loads(text)
 
 
-def test_functions_that_cloudpickle_is_to_take_whole_are_in_the_pickle(module, monkeypatch):
+def test_functions_registered_by_value_are_in_the_pickle(module, monkeypatch):
     model = Sequential([Dense(2, CustomActivation(module.cube, module.slope))], input_size=3)
     cloudpickle.register_pickle_by_value(module)
     try:
@@ -236,14 +236,14 @@ def test_functions_that_cloudpickle_is_to_take_whole_are_in_the_pickle(module, m
     np.testing.assert_array_equal(pickle.loads(text).predict(X), expected)
 
 
-def changed(change):
+def pickled_with(change):
     function, (state,) = build("every layer", input_size=3).__reduce__()
     change(state)
     return pickle.dumps(Raw(function, state))
 
 
 class Raw:
-    """Pickled as a call of a function."""
+    """Pickled as a function call."""
 
     def __init__(self, function, state):
         self.call = function, (state,)
@@ -258,29 +258,29 @@ UNREADABLE = {
         r"of fastbp 9\.9, has the format 2, but this fastbp, 0\.1\.0, reads format 1: upgrade .*Sequential.save",
     ),
     "no format": (lambda s: s.clear(), "of fastbp an unknown version, has the format None"),
-    "a layer to come": (
+    "an unknown layer": (
         lambda s: s["model"]["layers"].append({"class": "layers.Spline", "config": {}}), "'layers.Spline', .* upgrade"),
-    "a tensor less": (lambda s: s["tensors"].pop("1.bias"), "lacks the tensor '1.bias'"),
+    "a missing tensor": (lambda s: s["tensors"].pop("1.bias"), "lacks the tensor '1.bias'"),
     "another shape": (lambda s: s["tensors"].update({"1.bias": np.zeros(9, "f4")}), r"'1.bias' is float32 \(9,\)"),
-    "no such object": (lambda s: s["model"]["optimizer"].update(object=5), "an invalid object"),
+    "an invalid object": (lambda s: s["model"]["optimizer"].update(object=5), "an invalid object"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", UNREADABLE)
-def test_a_pickle_that_cannot_be_read_says_why(case):
+def test_unreadable_pickle_says_why(case):
     change, text = UNREADABLE[case]
     with pytest.raises(CheckpointError, match=text):
-        pickle.loads(changed(change))
+        pickle.loads(pickled_with(change))
 
 
-def test_a_file_cannot_ask_for_objects(tmp_path):
-    """What stands for an object in a pickle is damage in a file."""
+def test_file_cannot_refer_to_objects(tmp_path):
+    """A reference to a pickled object counts as damage in a file."""
     with pytest.raises(CheckpointError):
         fastbp.storage.configs.from_config({"object": 0})
 
 
-def test_pickles_of_the_first_release_are_read():
-    """They held a Snapshot, and named the function that makes a model of it."""
+def test_pickles_of_the_first_release_load():
+    """They contain a Snapshot, and name the function that makes a model of it."""
     model = build("every layer")
     model.fit(X, Y)
     text = pickle.dumps(Raw(fastbp.Sequential.from_snapshot, model.snapshot()))
