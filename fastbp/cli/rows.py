@@ -21,7 +21,7 @@ def without_columns(data: Table | Split, dropped: Sequence[str], path: str) -> T
         raise ValueError(f"--drop needs columns with names, which {path} does not have: leave them out in the file")
     for name in dropped:
         if name not in names:
-            raise ValueError(f"--drop {name!r} is no feature column of {path}{did_you_mean(name, names)}")
+            raise ValueError(f"--drop {name!r} is not a feature column of {path}{did_you_mean(name, names)}")
     kept = [place for place, name in enumerate(names) if name not in dropped]
     if not kept:
         raise ValueError(f"--drop leaves no column of {path}: keep at least one")

@@ -53,10 +53,10 @@ def score_known(preprocessor: Preprocessor, outputs: Array, y: Array) -> str:
             known = np.array([str(label) in names for label in y.tolist()], bool)
         if not known.any():
             first = y[0] if len(y) else "no rows"
-            return f"not scored: the target has no class that was learned (got {first!r})"
+            return f"not scored: no class in the target was seen in training (got {first!r})"
         name, value = score(preprocessor, outputs[known], preprocessor.transform_target(y[known]))
         left_out = int(np.count_nonzero(~known))
-        note = f" on {known.sum():,} rows; {left_out:,} with classes that were not learned left out" * bool(left_out)
+        note = f" on {known.sum():,} rows; {left_out:,} with classes not seen in training left out" * bool(left_out)
         return f"{name} {value}{note}"
     except (ValueError, TypeError) as error:
         return f"not scored: {error}"

@@ -136,11 +136,11 @@ def _entries(header: dict[str, Any], n_bytes: int) -> list[Entry]:
 
 def _entry(name: str, value: dict[str, Any]) -> Entry:
     if value.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"the tensor {name[:50]!r} has no dtype, shape and data_offsets, or more than these")
+        raise ValueError(f"the tensor {name[:50]!r} must have dtype, shape and data_offsets, and nothing else")
     start, end = map(int, value["data_offsets"])
     numbers = [*value["shape"], *value["data_offsets"]]
     if not all(type(number) is int and 0 <= number < 1 << 63 for number in numbers):
-        raise ValueError(f"the tensor {name[:50]!r} has sizes or offsets that are none")
+        raise ValueError(f"the tensor {name[:50]!r} has sizes or offsets that are not counts")
     if value["dtype"] not in DTYPES:
         raise CheckpointError(f"it holds tensors of type {str(value['dtype'])[:20]}")
     return Entry(name, DTYPES[value["dtype"]], tuple(value["shape"]), start, end)

@@ -142,7 +142,7 @@ def test_dropped_column_is_not_a_feature(capsys):
 
 @pytest.mark.parametrize(
     ("drop", "text"),
-    [(["nme"], "'nme' is no feature column of classes.csv: did you mean 'name'?"), (["y"], "'y' is no feature"),
+    [(["nme"], "'nme' is not a feature column of classes.csv: did you mean 'name'?"), (["y"], "'y' is not a feature"),
      (["a", "b", "name"], "leaves no column")],
 )  # fmt: skip
 def test_invalid_drop_is_rejected(drop, text, capsys):
@@ -251,7 +251,7 @@ def test_numeric_class_names_are_scored(model, capsys):
 
 
 @pytest.mark.parametrize(
-    ("unknown", "expected"), [(N, "not scored: the target has no class that was learned"), (50, "150 rows; 50 with")]
+    ("unknown", "expected"), [(N, "not scored: no class in the target was seen in training"), (50, "150 rows; 50 with")]
 )
 def test_unknown_classes_do_not_prevent_predictions(model, folder, capsys, unknown, expected):
     write("new.csv", ["Z"] * unknown + list(model[unknown:]))

@@ -173,10 +173,10 @@ CONTAINERS = {
     "bytes missing": ({"a": entry([2], 0, 8)}, bytes(4), "have 8 bytes, but the file has 4"),
     "a huge empty shape": ({"a": entry([1 << 62, 0, 1 << 62], 0, 0)}, b"", "damaged"),
     "too many axes": ({"a": entry([0] * 100, 0, 0)}, b"", "damaged"),
-    "a boolean size": ({"a": entry([True], 0, 4)}, bytes(4), "sizes or offsets that are none"),
-    "a float size": ({"a": entry([1.0], 0, 4)}, bytes(4), "sizes or offsets that are none"),
+    "a boolean size": ({"a": entry([True], 0, 4)}, bytes(4), "sizes or offsets that are not counts"),
+    "a float size": ({"a": entry([1.0], 0, 4)}, bytes(4), "sizes or offsets that are not counts"),
     "three offsets": ({"a": {**entry([1], 0, 4), "data_offsets": [0, 4, 8]}}, bytes(4), "damaged"),
-    "an extra field": ({"a": {**entry([1], 0, 4), "code": "x"}}, bytes(4), "or more than these"),
+    "an extra field": ({"a": {**entry([1], 0, 4), "code": "x"}}, bytes(4), "and nothing else"),
     "a list of tensors": ([1, 2], b"", "damaged"),
     "a number": (7, b"", "damaged"),
 }
