@@ -15,7 +15,7 @@ QUICK = ["--epochs", "1", "--quiet"]
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """A working folder with tables of two years, and one of the same name in a folder."""
+    """A working folder with the tables of two years, and one of the same name in a subfolder."""
     monkeypatch.chdir(tmp_path)
     X = np.random.default_rng(0).normal(size=(40, 2))
     (tmp_path / "old").mkdir()
@@ -34,15 +34,15 @@ def train(name, *options):
     [("a.b.csv", "a.b"), ("x/a.csv.gz", "a"), ("a.b.csv.gz", "a.b"), ("digits", "digits"), ("a.npz", "a"),
      (".hidden.csv", ".hidden"), ("a.gz", "a"), ("2024.01.02.csv", "2024.01.02"), ("m.v1.safetensors", "m.v1")],
 )  # fmt: skip
-def test_names_without_ending(name, expected):
+def test_stem_drops_known_extensions(name, expected):
     assert stem(name) == expected
 
 
-def test_two_tables_have_two_models(folder):
+def test_two_tables_give_two_models(folder):
     assert train("sales.2023.csv") == train("sales.2024.csv") == 0
     assert {path.name for path in folder.glob("*.safetensors")} == {"sales.2023.safetensors", "sales.2024.safetensors"}
     assert main(["export", "sales.2023.safetensors", "--to", "numpy"]) == 0
-    assert (folder / "sales_2023.py").exists()  # can be imported
+    assert (folder / "sales_2023.py").exists()  # an importable name
 
 
 def test_training_again_replaces_the_model(folder):
@@ -50,7 +50,7 @@ def test_training_again_replaces_the_model(folder):
 
 
 @pytest.mark.parametrize("given", [True, False])
-def test_a_model_of_other_data_is_replaced_only_if_named(folder, capsys, given):
+def test_model_of_other_data_is_replaced_only_if_named(folder, capsys, given):
     assert train("sales.2023.csv") == 0
     before = (folder / "sales.2023.safetensors").read_bytes()
     options = ["-o", "sales.2023.safetensors"] if given else []
@@ -59,7 +59,7 @@ def test_a_model_of_other_data_is_replaced_only_if_named(folder, capsys, given):
     assert given or (folder / "sales.2023.safetensors").read_bytes() == before
 
 
-def test_a_model_of_ones_own_is_replaced_only_if_named(folder, capsys):
+def test_model_saved_by_a_user_is_replaced_only_if_named(folder, capsys):
     model = fastbp.Sequential([fastbp.Dense(1)], input_size=2)
     model.save("sales.2023.safetensors")
     assert train("sales.2023.csv") == 2
@@ -67,7 +67,7 @@ def test_a_model_of_ones_own_is_replaced_only_if_named(folder, capsys):
     assert train("sales.2023.csv", "-o", "sales.2023.safetensors") == 0
 
 
-def test_other_files_are_never_replaced_by_a_model(folder, capsys):
+def test_train_never_overwrites_other_files(folder, capsys):
     (folder / "notes.txt").write_text("important", encoding="utf-8")
     for name in ("notes.txt", "sales.2024.csv", "sales.2023.csv"):
         before = (folder / name).read_bytes()
@@ -79,11 +79,11 @@ def test_other_files_are_never_replaced_by_a_model(folder, capsys):
     fastbp.Sequential([fastbp.Dense(1)], input_size=2).save("cut")
     os.truncate("cut", os.path.getsize("cut") - 1)
     assert train("sales.2023.csv", "-o", "cut") == 2
-    (folder / "empty").touch()  # as mktemp makes it
+    (folder / "empty").touch()  # as mktemp creates it
     assert train("sales.2023.csv", "-o", "empty") == 0
 
 
-def test_the_data_are_never_replaced_by_what_is_made_of_them(folder, capsys):
+def test_predict_never_overwrites_its_data(folder, capsys):
     assert train("sales.2023.csv", "-o", "m.safetensors") == 0
     os.link("sales.2023.csv", "same.csv")
     before = (folder / "sales.2023.csv").read_bytes()
@@ -93,7 +93,7 @@ def test_the_data_are_never_replaced_by_what_is_made_of_them(folder, capsys):
     assert "it is the file to read" in capsys.readouterr().err
 
 
-def test_the_picture_and_the_model_are_two_files(folder, capsys):
+def test_plot_and_model_must_be_different_files(folder, capsys):
     pytest.importorskip("matplotlib")
     assert train("sales.2023.csv", "-o", "m.png", "--plot", "./m.png") == 2
     assert "must be two files" in capsys.readouterr().err
@@ -101,7 +101,7 @@ def test_the_picture_and_the_model_are_two_files(folder, capsys):
     assert not list(folder.glob("*.safetensors"))
 
 
-def test_an_export_replaces_a_file_only_if_named(folder, capsys):
+def test_export_replaces_a_file_only_if_named(folder, capsys):
     assert train("sales.2023.csv", "-o", "shop.safetensors") == 0
     (folder / "shop.py").write_text("import this\n", encoding="utf-8")
     assert main(["export", "shop.safetensors", "--to", "numpy"]) == 2

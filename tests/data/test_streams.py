@@ -426,7 +426,7 @@ def test_bad_first_chunk_changes_nothing():
 
 INVALID = {
     "y": (lambda m: m.fit(CHUNKS, LABELS), r"X must be an array"),
-    "y beside a source": (lambda m: m.fit(Loader(), LABELS), "y must be left out where X is a source"),
+    "y with a source": (lambda m: m.fit(Loader(), LABELS), "y must be left out where X is a source"),
     "weights": (lambda m: m.fit(CHUNKS, sample_weight=WEIGHT), "sample_weight must be left out"),
     "split": (lambda m: m.fit(CHUNKS, validation_split=0.1), "validation_split=0.1 needs arrays.*pass validation_data"),
     "window of arrays": (lambda m: m.fit(X, LABELS, shuffle_window=5), "shuffle_window=5 is for sources"),

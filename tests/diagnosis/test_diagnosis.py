@@ -484,7 +484,7 @@ def test_search_matches_manual_steps():
     shuffler, smoothed = fastbp.util.random_streams.Shuffler(5, len(X)), 0.0
     for step, rate in enumerate(found.rates):
         model.compile(SGD(rate), "cross_entropy")
-        rows = shuffler.order(step // 3)[512 * (step % 3) :][:512]  # 1797 rows: three whole batches an epoch
+        rows = shuffler.order(step // 3)[512 * (step % 3) :][:512]  # 1797 rows: three full batches per epoch
         loss = model.train_on_batch(X[rows], Y[rows])
         assert found.losses[step] == loss
         smoothed = 0.98 * smoothed + 0.02 * loss

@@ -103,7 +103,7 @@ def test_model_predicts_and_continues_training(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_model_equals_that_of_the_current_code(tmp_path, name):
-    """Saving it again gives the same file; so does training anew, bit for bit on a machine like the writer's."""
+    """Saving it again gives the same file; so does retraining, bit for bit on a machine like the writer's."""
     path = MODELS / f"{name}.safetensors"
     again, twin = tmp_path / "again.safetensors", tmp_path / "twin.safetensors"
     model, made = load(path), CASES[name].trained()
