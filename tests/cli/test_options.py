@@ -85,7 +85,7 @@ def test_without_arguments_commands_are_listed(capsys):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "gbk", "cp932", "cp1252", "utf-8"])
-def test_characters_outside_the_encoding_are_no_error(monkeypatch, encoding):
+def test_unencodable_characters_do_not_fail(monkeypatch, encoding):
     write("city.csv", ["\u00fc" if a > 0 else "\u5e02" for a in X[:, 0]], "a,b,\u57ce\u5e02,y")
     streams = [io.TextIOWrapper(io.BytesIO(), encoding) for _ in range(2)]
     for data in ("numbers.csv", "city.csv"):
