@@ -1,4 +1,4 @@
-"""Two commits in pairs: what counts as slower, and where each commit's code comes from."""
+"""Paired measurements of two commits: what counts as slower, and where the code comes from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROW = ROWS[0]
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """A repository with one commit, and a later change that is not committed."""
+    """A repository with one commit and an uncommitted change."""
     folder = tmp_path / "repository"
     folder.mkdir()
     name = ["-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
@@ -27,7 +27,7 @@ def repository(tmp_path, monkeypatch):
     return folder
 
 
-def test_a_commit_is_checked_out_and_the_working_tree_is_not(repository, tmp_path):
+def test_commit_is_checked_out_but_working_tree_used_in_place(repository, tmp_path):
     old, new = guard.check_out("HEAD", tmp_path / "old"), guard.working_tree(tmp_path / "new")
     assert (old.folder / "file.py").read_text(encoding="utf-8") == "committed"
     assert (new.folder / "file.py").read_text(encoding="utf-8") == "changed"
@@ -35,7 +35,7 @@ def test_a_commit_is_checked_out_and_the_working_tree_is_not(repository, tmp_pat
     assert old.cache.stat().st_mode & 0o077 == 0  # compiled code is kept in private folders only
 
 
-def test_an_unknown_commit_is_an_error(repository, tmp_path):
+def test_unknown_commit_is_an_error(repository, tmp_path):
     with pytest.raises(subprocess.CalledProcessError):
         guard.check_out("no-such-commit", tmp_path / "old")
 
@@ -49,7 +49,7 @@ def test_an_unknown_commit_is_an_error(repository, tmp_path):
         ([1.06, 1.04], True, 2),  # a slow spell
     ],
 )
-def test_a_row_is_slower_if_it_is_so_twice(monkeypatch, capsys, ratios, expected, measurements):
+def test_row_is_slower_only_if_measured_twice(monkeypatch, capsys, ratios, expected, measurements):
     rounds = []
 
     def pairs(row, old, new, plan):
@@ -64,14 +64,14 @@ def test_a_row_is_slower_if_it_is_so_twice(monkeypatch, capsys, ratios, expected
 
 
 @pytest.mark.parametrize(("ratio", "status"), [(1.0, 0), (1.2, 1)])
-def test_the_exit_code_says_whether_a_row_is_slower(repository, monkeypatch, capsys, ratio, status):
+def test_exit_code_says_whether_a_row_is_slower(repository, monkeypatch, capsys, ratio, status):
     monkeypatch.setattr(guard, "pairs", lambda row, old, new, plan: [(1.0, ratio)])
     assert guard.main(["HEAD", "--rows", "1"]) == status
     assert (ROW.title in capsys.readouterr().out.splitlines()[-1]) == bool(status)
 
 
 @pytest.mark.jit
-def test_the_working_tree_beside_itself(tmp_path):
+def test_working_tree_is_measured_against_itself(tmp_path):
     new = guard.working_tree(tmp_path / "new")
     found = guard.pairs(ROW, new, new, Plan(rounds=2, seconds=0.01, threads=1))
     assert len(found) == 2
