@@ -1,9 +1,9 @@
-"""What the tests of the engine share: networks and data of any shape, rows of optimizer scalars, and the error bound.
+"""Shared by the engine's tests: networks and data of any shape, optimizers, and the error bound.
 
-The bound is a running error analysis beside a computation in wider arithmetic. With u the unit roundoff, a product of
-k terms and a bias, rounded in any order, is off by at most (k + 1) u (|A||B| + |b|), doubled as a reserve; an error E
-of an operand is carried on by the absolute value of the other; a function carries E on by its Lipschitz constant and
-adds 4 u of its own result. Numbers below the smallest normal one, 2^-126 or 2^-1022, may be flushed to 0.
+The bound is a running error analysis alongside a computation in higher precision. With u the unit roundoff, a sum of
+k products and a bias, rounded in any order, is off by at most (k + 1) u (|A||B| + |b|), doubled for safety; the error E
+of one operand is scaled by the absolute value of the other; a function scales E by its Lipschitz constant and adds 4 u
+of its own result. Numbers below the smallest normal one, 2^-126 or 2^-1022, may be flushed to 0.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROOT = Path(__file__).absolute().parents[2]
 ALPHAS = {"leaky_relu": 0.01, "elu": 0.7, "celu": 0.6}
 UNIT = {"float32": 2.0**-24, "float64": 2.0**-53}
 SMALLEST = {"float32": 2.0**-126, "float64": 2.0**-1022}
-# Rule and decay -> optimizer. Rates large enough for ten steps to go somewhere.
+# Rule and decay -> optimizer. Learning rates are large enough for ten steps to make a difference.
 OPTIMIZERS = {
     "sgd": optimizers.SGD(0.1),
     "sgd decay": optimizers.SGD(0.1, weight_decay=0.1),
@@ -72,13 +72,13 @@ ADD: dict[str, Any] = {"kind": "add"}
 
 
 def embedding(inputs: int, *tables: tuple[int, int, int], **options: Any) -> LayerSpec:
-    """Tables of (column, codes, dimension) on so many inputs."""
+    """An embedding layer of `inputs` columns, with tables of (column, codes, dimension)."""
     units = inputs - len(tables) + sum(width for *_, width in tables)
     return LayerSpec(units, kind="embedding", use_bias=False, tables=tables, **options)
 
 
 def with_codes(X: Array, layers: Sequence[LayerSpec], seed: int = 5) -> Array:
-    """X with codes in the columns of a first embedding."""
+    """X with random codes in the columns that the first layer embeds, if any."""
     rng = np.random.default_rng(seed)
     for column, codes, _ in layers[0].tables:
         X[:, column] = rng.integers(0, codes, len(X))
@@ -89,11 +89,11 @@ def make_engine(
     inputs: int, layers: Sequence[LayerSpec], *, dtype: str = "float32", seed: int = 0, loss: str = "mse",
     optimizer: str = "sgd", kind: Callable[..., Engine] = Engine, update_spec: UpdateSpec | None = None,
 ) -> Engine:  # fmt: skip
-    """An engine with weights of size 1 / sqrt(inputs of the layer), so that signals keep their size."""
+    """An engine with weights of standard deviation 1 / sqrt(fan-in), so that activations keep their scale."""
     rng = np.random.default_rng(seed)
     engine = kind(inputs, layers, dtype=dtype, key=(seed, 7))
     weights = [rng.normal(0, W.shape[0] ** -0.5 if W.ndim == 2 else 0.3, W.shape) for W in engine.get_weights()]
-    if any(layer.kind == "batch_norm" for layer in layers):  # no variance is negative
+    if any(layer.kind == "batch_norm" for layer in layers):  # variances must not be negative
         weights = [np.abs(W) if W.ndim == 1 else W for W in weights]
     engine.set_weights([W.astype(dtype) for W in weights])
     options = {} if update_spec is None else {"update_spec": update_spec}
@@ -103,7 +103,7 @@ def make_engine(
 
 
 def make_data(rows: int, inputs: int, outputs: int, *, loss: str = "mse", dtype: str = "float32", seed: int = 1):
-    """X of size 1, and targets in [0, 1]: labels for cross-entropy."""
+    """Standard normal X, and targets in [0, 1], or labels for cross-entropy."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(rows, inputs)).astype(dtype)
     if loss == "cross_entropy":
@@ -115,7 +115,7 @@ def train(
     engine: Engine, X: Array, y: Array, optimizer: str, bounds: Sequence[int], *, order: Array | None = None,
     first: int = 0, **options,
 ) -> tuple[Report, Array]:  # fmt: skip
-    """Steps first, first + 1, ... on the rows between the bounds; the report and the losses."""
+    """Run steps first, first + 1, ... on the rows between the bounds; return the report and the losses."""
     steps = len(bounds) - 1
     losses = np.full(steps, -1.0)
     scalars = OPTIMIZERS[optimizer].scalars(np.arange(first, first + steps))
@@ -143,34 +143,34 @@ def assert_same_bits(got: Sequence[Array], expected: Sequence[Array]) -> None:
 
 # -- the bound -----------------------------------------------------------------------------------------------------
 class Constants(NamedTuple):
-    """Of an activation: the largest |f'|, the largest |f''| where it exists, and the jump of f' at 0."""
+    """The largest |f'| of an activation, the largest |f''| where it exists, and the jump of f' at 0."""
 
     slope: float
-    bend: float
+    curvature: float
     jump: float
 
 
 @cache
 def constants(name: str) -> Constants:
-    """From a grid of 2^-10; a derivative changes by less than 1 in 1,000 between its points."""
+    """Measured on a grid of spacing 2^-10, between whose points derivatives change by less than 0.1 %."""
     Z = np.arange(-12, 12, 2.0**-10)
     f = ACTIVATIONS[name]
     D = f.derivative(Z, f.f(Z, ALPHAS.get(name, 0.0)), ALPHAS.get(name, 0.0)).astype(float)
-    bends = np.abs(np.diff(D)) * 2.0**10
+    curvatures = np.abs(np.diff(D)) * 2.0**10
     kink = (Z[:-1] <= 0) & (Z[1:] >= 0)
     jump = float(np.abs(np.diff(D))[kink].max()) if name in ("relu", "leaky_relu", "elu", "selu") else 0.0
-    return Constants(1.001 * float(np.abs(D).max()), 1.001 * float(bends[~kink].max()), 1.001 * jump)
+    return Constants(1.001 * float(np.abs(D).max()), 1.001 * float(curvatures[~kink].max()), 1.001 * jump)
 
 
 class Bounded(NamedTuple):
-    """Values in wider arithmetic, and how far the engine may be from them."""
+    """Values in higher precision, and how far the engine may be from them."""
 
     value: Array
     error: Array
 
 
 class Wide:
-    """Forward, loss and backward in wider arithmetic, float64 or longdouble, with the bound of each result."""
+    """Forward, loss and backward in higher precision, float64 or longdouble, with a bound for each result."""
 
     def __init__(self, layers: Sequence[LayerSpec], weights: Sequence[Array], dtype: str):
         self.u, self.smallest = UNIT[dtype], SMALLEST[dtype]
@@ -182,7 +182,7 @@ class Wide:
             self.weights.append((W, next(rest).astype(self.wide) if layer.dense and layer.use_bias else self.wide(0)))
 
     def forward(self, X: Array, loss: str = "mse") -> Bounded:
-        """The outputs; keeps what backward needs. With a loss that works from logits, `self.Z` is what it sees."""
+        """The outputs; records what backward needs."""
         A, E = X.astype(self.wide), np.zeros(X.shape)
         self.tape = []
         for layer, (W, b) in zip(self.layers, self.weights, strict=True):
@@ -203,8 +203,8 @@ class Wide:
         return Bounded(A, constants(name).slope * Z.error + 4 * self.u * np.abs(A) + self.smallest)
 
     def softmax(self, Z: Bounded) -> Bounded:
-        """dp = p (dz - sum p dz), where z - max is rounded (u |z - max|), exp costs 2 u, the sum of n terms in 16
-        parts (n / 16 + 4) u, the division 1: twice that for second order. What underflows is lost."""
+        """dp = p (dz - sum p dz), where rounding z - max costs u |z - max|, exp 2 u, the sum of n terms in 16 partial
+        sums (n / 16 + 4) u, and the division u; doubled for second-order terms. Terms may underflow to 0."""
         V = Z.value - Z.value.max(axis=1, keepdims=True)
         P = np.exp(V)
         P /= P.sum(axis=1, keepdims=True)
@@ -212,21 +212,22 @@ class Wide:
         return Bounded(P, P * (E + (P * E).sum(axis=1, keepdims=True)) + self.smallest)
 
     def slopes(self, Z: Bounded, name: str) -> Bounded:
-        """f' and its error: by that of z, over a kink that z may lie on either side of, and 16 u of its own."""
+        """f' and its error: due to that of z, to a kink that z may lie on either side of, and 16 u of its own."""
         c = constants(name)
         D = ACTIVATIONS[name].derivative(Z.value, ACTIVATIONS[name].f(Z.value, ALPHAS.get(name, 0.0)),
                                          ALPHAS.get(name, 0.0)).astype(self.wide)  # fmt: skip
-        return Bounded(D, c.bend * Z.error + c.jump * (np.abs(Z.value) <= Z.error) + 16 * self.u * max(1.0, c.slope))
+        return Bounded(D, c.curvature * Z.error + c.jump * (np.abs(Z.value) <= Z.error)
+                       + 16 * self.u * max(1.0, c.slope))  # fmt: skip
 
     def product(self, A: Bounded, B: Bounded) -> Bounded:
-        """A B, both with errors."""
+        """A B, where both have errors."""
         k = A.value.shape[1]
         size_A, size_B = np.abs(A.value), np.abs(B.value)
         rounding = 2 * (k + 1) * self.u * ((size_A + A.error) @ (size_B + B.error)) + (k + 1) * self.smallest
         return Bounded(A.value @ B.value, rounding + A.error @ (size_B + B.error) + size_A @ B.error)
 
     def times(self, D: Bounded, F: Bounded) -> Bounded:
-        """D F, element by element."""
+        """D F, elementwise."""
         value = D.value * F.value
         error = np.abs(F.value) * D.error + (np.abs(D.value) + D.error) * F.error + 2 * self.u * np.abs(value)
         return Bounded(value, error + self.smallest)
@@ -254,7 +255,7 @@ class Wide:
         return total, found[::-1]
 
     def mse(self, y: Array, share: Array) -> tuple[Bounded, Bounded]:
-        """sum s (a - y)^2 / n; the derivative by a is rounded four times: difference, 1/n, product, s."""
+        """sum s (a - y)^2 / n; the derivative with respect to a is rounded four times: difference, 1/n, product, s."""
         (A, E), n = self.A, y.shape[1]
         T = A - y
         loss = float((share * T * T).sum() / n)
@@ -281,11 +282,11 @@ class Wide:
         logsum = top + np.log(np.exp(Z.value - top).sum(axis=1, keepdims=True))
         each = T * (logsum - Z.value)
         loss = float((share * each).sum())
-        # of logsum: the errors of z, the roundings of softmax's sum, of log and of the addition
+        # error of logsum: the errors of z, the roundings of softmax's sum, of the logarithm and of the addition
         spread = np.abs(Z.value - top)
-        own = (P.value * (Z.error + self.u * spread)).sum(axis=1, keepdims=True) + self.u * (
+        logsum_error = (P.value * (Z.error + self.u * spread)).sum(axis=1, keepdims=True) + self.u * (
             n / 16 + 8 + 4 * np.abs(top) + 4 * np.abs(logsum - top))
-        error = T * (own + Z.error + 2 * self.u * (np.abs(logsum) + np.abs(Z.value))) + (n + 4) * self.u * each
+        error = T * (logsum_error + Z.error + 2 * self.u * (np.abs(logsum) + np.abs(Z.value))) + (n + 4) * self.u * each
         mass = T.sum(axis=1, keepdims=True)
         D = Bounded(share * (P.value * mass - T),
                     share * (P.error * mass + (n / 4 + 6) * self.u * (P.value * mass + T)) + self.smallest)
@@ -307,7 +308,7 @@ class Wide:
 
 
 def excess(got: Array, expected: Bounded) -> float:
-    """The largest error as a multiple of its bound: at most 1 where the bound holds."""
+    """The largest error as a multiple of its bound: at most 1 if the bound holds."""
     error = np.abs(np.asarray(got).astype(np.asarray(expected.value).dtype) - expected.value)
     worst = float(np.max(error / expected.error, initial=0.0))
     return worst if worst == worst else np.inf
@@ -315,7 +316,7 @@ def excess(got: Array, expected: Bounded) -> float:
 
 # -- processes -----------------------------------------------------------------------------------------------------
 def run_python(*arguments: str, check: bool = True, **environment: str | None) -> subprocess.CompletedProcess:
-    """A fresh interpreter that finds the package and these modules; None removes a variable."""
+    """Run a new interpreter that can import the package and these tests; None unsets a variable."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     variables = {**os.environ, "PYTHONPATH": path, **environment}
     variables = {name: value for name, value in variables.items() if value is not None}
@@ -325,6 +326,6 @@ def run_python(*arguments: str, check: bool = True, **environment: str | None) -
 
 
 def run_threads(name: str) -> dict:
-    """A function of `threads` in a process that may start 16 threads, more than the cores of most machines."""
+    """Call a function of `threads` in a process that may start 16 threads, more than the usual number of cores."""
     done = run_python("-W", "error", "-m", "tests.engine.threads", name, NUMBA_NUM_THREADS="16", OMP_NUM_THREADS=None)
     return json.loads(done.stdout.splitlines()[-1])

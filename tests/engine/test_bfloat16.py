@@ -1,4 +1,4 @@
-"""Products on operands of bfloat16: close to float32, the same bits for any number of workers, all kinds of nodes."""
+"""bfloat16 operands: close to float32, bit-identical for any number of workers, with all kinds of nodes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fastbp.isa.targets import amx
 from fastbp.spec import LayerSpec
 
 ROOT = Path(__file__).parents[2]
-offers = bool(isa.table().bfloat16) and (isa.table().bfloat16 != "tiles" or amx.permitted())
+supported = bool(isa.table().bfloat16) and (isa.table().bfloat16 != "tiles" or amx.permitted())
 NETWORKS = {
     "relu": [LayerSpec(50, "relu"), LayerSpec(33, "relu"), LayerSpec(7, "softmax")],
     "gelu": [LayerSpec(40, "gelu"), LayerSpec(7, "softmax")],
@@ -28,7 +28,7 @@ NETWORKS = {
                  LayerSpec(37, "relu", kind="add", skip=0), LayerSpec(7, "softmax")],
     "layer norm": [LayerSpec(37, kind="layer_norm", values=(1e-5,)), LayerSpec(20, "tanh"), LayerSpec(7, "softmax")],
 }  # fmt: skip
-# Largest relative differences from float32 after a few small steps: 2^-8 an operand, and three products of 2^-16.
+# Largest relative differences from float32 after a few small steps: 2^-8 per operand, 2^-16 with three products.
 BOUNDS = {"bfloat16": 0.03, "bfloat16x3": 2e-4}
 
 
@@ -48,20 +48,20 @@ def trained(layers, compute, workers=1, rule="adam", batch=50):
     return losses, outputs, engine.get_weights()
 
 
-if offers:
+if supported:
 
     @pytest.mark.jit
     @pytest.mark.parametrize("compute", BOUNDS)
     @pytest.mark.parametrize("name", NETWORKS)
-    def test_training_is_close_to_that_of_float32(name, compute):
+    def test_training_is_close_to_float32(name, compute):
         losses, outputs, _ = trained(NETWORKS[name], compute)
         expected, probabilities, _ = trained(NETWORKS[name], "float32")
         assert np.abs(losses - expected).max() <= BOUNDS[compute] * np.abs(expected).max()
         assert np.abs(outputs - probabilities).max() <= BOUNDS[compute]
 
     @pytest.mark.jit
-    def test_bits_do_not_depend_on_the_number_of_workers():
-        """Enough of a network for two, in units of several panels, with a contraction that goes by in chunks."""
+    def test_two_workers_are_bit_identical_to_one():
+        """A network large enough for two workers, for work units of several panels, and for chunked contractions."""
         layers = [LayerSpec(300, "relu"), LayerSpec(1100, "relu"), LayerSpec(200, "relu"), LayerSpec(7, "softmax")]
         one, two = (trained(layers, "bfloat16", workers, batch=100) for workers in (1, 2))
         assert np.array_equal(one[0], two[0])
@@ -69,8 +69,8 @@ if offers:
             assert np.array_equal(a, b)
 
     @pytest.mark.jit
-    def test_gradients_are_those_of_float64_within_the_bound():
-        """Of a layer on top of rounded inputs: an operand is off by 2^-8 of itself, in x3 by 2^-16."""
+    def test_gradients_match_float64_within_the_bound():
+        """Operands are rounded to a relative error of 2^-8, with bfloat16x3 to 2^-16."""
         rng = np.random.default_rng(5)
         X, y = rng.normal(size=(70, 37)).astype(np.float32), rng.integers(0, 7, 70)
         layers = [LayerSpec(40, "tanh"), LayerSpec(7, "softmax")]
@@ -86,12 +86,12 @@ if offers:
         exact = found["float64", "float32"]
         for compute, unit in (("bfloat16", 2.0**-8), ("bfloat16x3", 2.0**-16)):
             for got, g in zip(found["float32", compute], exact, strict=True):
-                assert np.abs(got - g).max() <= 6 * unit * np.abs(g).max()  # two products and what lies between
+                assert np.abs(got - g).max() <= 6 * unit * np.abs(g).max()  # two products and what is between them
 
     @pytest.mark.jit
     @pytest.mark.parametrize("compute", BOUNDS)
-    def test_gradients_far_below_those_of_float16_need_no_scaling(compute):
-        """Outputs and errors of 1e-12: bfloat16 has float32's exponents, so nothing is lost but the rounding."""
+    def test_gradients_below_the_float16_range_need_no_loss_scaling(compute):
+        """Outputs and errors of 1e-12: bfloat16 has the exponent range of float32, so only rounding errors remain."""
         rng = np.random.default_rng(6)
         X, found = rng.normal(size=(50, 20)).astype(np.float32), []
         shapes = ((20, 12), (12,), (12, 3), (3,))
@@ -101,12 +101,12 @@ if offers:
             engine.set_weights([*weights[:2], *(w * np.float32(scale) for w in weights[2:])])
             engine.configure("mse", "sgd")
             found.append(engine.gradients(X, np.zeros((50, 3), np.float32))[1])
-        for i, power in enumerate((2, 2, 1, 1)):  # of the scale that each array's gradient has
+        for i, power in enumerate((2, 2, 1, 1)):  # powers of the scale in each array's gradient
             assert np.array_equal(found[0][i] * np.float32(2.0 ** (-40 * power)), found[1][i])
 
     @pytest.mark.jit
-    def test_many_steps_of_a_clipped_and_penalized_network():
-        """The update that needs the whole gradient rounds kernels, too."""
+    def test_penalized_network_with_max_norm_is_close_to_float32():
+        """The unfused update, which needs the whole gradient, also rounds kernels."""
         layers = [LayerSpec(40, "relu", l2=1e-3, max_norm=1.5), LayerSpec(7, "softmax")]
         outputs = [trained(layers, compute)[1] for compute in ("float32", "bfloat16x3")]
         assert np.abs(outputs[0] - outputs[1]).max() <= 1e-3
@@ -114,8 +114,8 @@ if offers:
     if isa.NAME == "amx":
 
         @pytest.mark.jit
-        def test_tiles_and_lines_have_the_same_bits():
-            """Whole trainings in processes of their own, where FASTBP_ISA says what products are made of."""
+        def test_amx_and_avx512_are_bit_identical():
+            """Training runs in separate processes, where FASTBP_ISA selects the instructions of the products."""
             script = (
                 "import hashlib; from tests.engine.test_bfloat16 import NETWORKS, trained\n"
                 "for name in ('relu', 'gelu', 'residual'):\n"
@@ -132,7 +132,7 @@ if offers:
             assert found[0] == found[1]
 
     @pytest.mark.jit
-    def test_a_row_alone_is_predicted_with_the_same_bits():
+    def test_prediction_of_a_single_row_is_bit_identical_to_the_batch():
         engine = Engine(37, NETWORKS["relu"], compute="bfloat16")
         rng = np.random.default_rng(4)
         engine.set_weights([rng.normal(size=w.shape).astype(np.float32) for w in engine.get_weights()])
@@ -145,7 +145,7 @@ if offers:
         assert np.array_equal(together, alone)
 
 
-def test_what_cannot_be_computed_is_said(monkeypatch):
+def test_unsupported_precision_is_refused_or_falls_back(monkeypatch):
     with pytest.raises(ValueError, match="compute must be one of"):
         precision.resolve("half", "float32")
     with pytest.raises(ValueError, match="rounds operands of float32"):

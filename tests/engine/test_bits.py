@@ -1,4 +1,4 @@
-"""The same bits, whatever the number of workers, the position of a row, the chunk and the slice."""
+"""Bit-identical results for any number of workers, row position, chunk size and division into slices."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def bits() -> dict:
 
 @pytest.mark.parametrize("workers", WORKERS)
 @pytest.mark.parametrize("name", CASES)
-def test_any_number_of_workers_gives_the_same_bits(name: str, workers: int, bits: dict) -> None:
-    """Of weights, states, losses, outputs in training, predictions, mean loss and gradients."""
+def test_any_number_of_workers_is_bit_identical_to_one(name: str, workers: int, bits: dict) -> None:
+    """For weights, states, losses, training outputs, predictions, mean loss and gradients."""
     found, alone = bits[f"{name} {workers}"], bits[f"{name} 1"]
     assert found["arrivals"] == [workers, workers, parallel.TOGETHER]
     assert found["report"] == [6, 0, -1]
     assert found["digest"] == alone["digest"]
 
 
-def test_digests_tell_networks_apart(bits: dict) -> None:
+def test_digests_differ_between_networks(bits: dict) -> None:
     assert len({found["digest"] for found in bits.values()}) == len(CASES)
 
 
@@ -50,16 +50,16 @@ def test_any_number_of_workers_drops_the_same_step() -> None:
     assert all(other == found["1"] for other in found.values())
 
 
-def test_workers_are_chosen_by_the_work() -> None:
-    """A step of microseconds is not shared, however many workers are allowed; a large one is, among those asked for."""
-    found = run_threads("chosen")
+def test_number_of_workers_depends_on_the_work() -> None:
+    """A step of microseconds runs on one worker however many are allowed; a large one on up to n_threads."""
+    found = run_threads("n_workers")
     assert [found[f"small {wanted}"] for wanted in (None, 2, 16)] == [1, 1, 1]
     assert found["wide 2"] == 2
     assert found["wide 16"] > 2
     assert 1 <= found["wide None"] <= 16
 
 
-# -- repetition and slices -----------------------------------------------------------------------------------------
+# -- reproducibility and slices -------------------------------------------------------------------------------------
 def fresh(name: str):
     inputs, layers, loss, optimizer, dtype, rows, *update_spec = CASES[name]
     engine = make_engine(inputs, layers, loss=loss, optimizer=optimizer, dtype=dtype,
@@ -69,7 +69,7 @@ def fresh(name: str):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_two_engines_give_the_same_bits(name: str) -> None:
+def test_two_engines_are_bit_identical(name: str) -> None:
     results = []
     for _ in range(2):
         engine, X, y, optimizer, rows = fresh(name)
@@ -80,29 +80,29 @@ def test_two_engines_give_the_same_bits(name: str) -> None:
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", CASES)
-def test_one_slice_is_many_slices(name: str, weighted: bool) -> None:
-    """Also where another engine takes over weights and states in between."""
+def test_several_slices_are_bit_identical_to_one(name: str, weighted: bool) -> None:
+    """Also if another engine takes over weights and states in between."""
     whole, X, y, optimizer, rows = fresh(name)
     order = np.random.default_rng(8).permutation(5 * rows)
     bounds = [0, rows, 2 * rows, 2 * rows + 1, 3 * rows, 5 * rows]
     options = {"sample_weight": np.random.default_rng(9).random(5 * rows).astype(X.dtype)} if weighted else {}
     report, losses = train(whole, X, y, optimizer, bounds, order=order, **options)
     assert report == Report(5, 0, -1)
-    begun = fresh(name)[0]
-    _, begun_losses = train(begun, X, y, optimizer, bounds[:3], order=order, **options)
+    first_part = fresh(name)[0]
+    _, first_losses = train(first_part, X, y, optimizer, bounds[:3], order=order, **options)
     resumed = fresh(name)[0]
-    resumed.set_weights(begun.get_weights())
-    resumed.set_state(begun.get_state())
-    resumed.steps_trained = begun.steps_trained
-    parts = [begun_losses]
+    resumed.set_weights(first_part.get_weights())
+    resumed.set_state(first_part.get_state())
+    resumed.steps_trained = first_part.steps_trained
+    parts = [first_losses]
     for step in (2, 3, 4):
         parts.append(train(resumed, X, y, optimizer, bounds[step : step + 2], order=order, first=step, **options)[1])
     assert_same_bits([*everything(resumed), np.concatenate(parts)], [*everything(whole), losses])
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_larger_batches_before_change_no_bit(name: str) -> None:
-    """A workspace kept from a larger batch holds its leftovers."""
+def test_earlier_larger_batches_change_no_bits(name: str) -> None:
+    """The workspace kept from a larger batch still holds its values."""
     engine, X, y, optimizer, rows = fresh(name)
     twin = fresh(name)[0]
     kept = engine.get_weights()
@@ -120,7 +120,7 @@ def test_larger_batches_before_change_no_bit(name: str) -> None:
 
 # -- rows ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", CASES)
-def test_a_row_alone_is_the_row_in_any_batch(name: str) -> None:
+def test_prediction_of_a_row_does_not_depend_on_its_batch(name: str) -> None:
     engine, X, _, _, _ = fresh(name)
     X = np.ascontiguousarray(np.resize(X, (50, X.shape[1])))
     whole = predict(engine, X)
@@ -132,7 +132,7 @@ def test_a_row_alone_is_the_row_in_any_batch(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_any_chunk_gives_the_same_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunk_size_changes_no_bits_of_predictions(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     engine, X, _, _, _ = fresh(name)
     X = np.ascontiguousarray(np.resize(X, (1100, X.shape[1])))
     whole = predict(engine, X)
@@ -141,7 +141,7 @@ def test_any_chunk_gives_the_same_bits(name: str, monkeypatch: pytest.MonkeyPatc
         assert_same_bits([predict(engine, X)], [whole])
 
 
-def test_any_chunk_evaluates_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunk_size_changes_evaluation_only_by_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     engine, X, y, _, _ = fresh("softmax")
     weight = np.random.default_rng(0).random(len(X)).astype("float32")
     loss = engine.evaluate(X, y, sample_weight=weight)
@@ -152,8 +152,8 @@ def test_any_chunk_evaluates_alike(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 15, 16, 17, 31])
-def test_a_row_of_weight_zero_leaves_no_trace(rows: int) -> None:
-    """Beside other rows that fill up the same panel, and with 0 / 0 among its own numbers."""
+def test_rows_of_weight_zero_have_no_effect(rows: int) -> None:
+    """Even if they share a panel with weighted rows and compute 0 / 0 themselves."""
     X, y = make_data(32, 12, 5)
     X[rows:] = 1e5
     weight = (np.arange(32) < rows).astype("float32")

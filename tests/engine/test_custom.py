@@ -1,5 +1,5 @@
-"""User-defined losses and activations: they train like the built-in ones they imitate, in files and copies, without
-recompiling the engine; and what is rejected.
+"""User-defined losses and activations: they train like the built-in ones they imitate, survive saving and copying, and
+do not recompile the engine; invalid ones are refused.
 """
 
 from __future__ import annotations
@@ -49,39 +49,39 @@ def leak_slope(z):
     return 1.0 if z > 0 else 0.25
 
 
-OWN_LOSS = CustomLoss(squared, squared_slope)
-OWN_TANH = CustomActivation(squash, squash_slope)
-OWN_LEAKY = CustomActivation(leak, leak_slope)
-OBJECTS = {"squared": OWN_LOSS, "squash": OWN_TANH, "leak": OWN_LEAKY}
+CUSTOM_LOSS = CustomLoss(squared, squared_slope)
+CUSTOM_TANH = CustomActivation(squash, squash_slope)
+CUSTOM_LEAKY = CustomActivation(leak, leak_slope)
+OBJECTS = {"squared": CUSTOM_LOSS, "squash": CUSTOM_TANH, "leak": CUSTOM_LEAKY}
 
 
-def network(own: bool, dtype: str = "float32", **options) -> Sequential:
-    first, second = (OWN_TANH, OWN_LEAKY) if own else ("tanh", LeakyReLU(0.25))
+def network(custom: bool, dtype: str = "float32", **options) -> Sequential:
+    first, second = (CUSTOM_TANH, CUSTOM_LEAKY) if custom else ("tanh", LeakyReLU(0.25))
     model = Sequential([Dense(20, first), Dense(18, second), Dense(2, first)], seed=4, dtype=dtype, **options)
-    model.compile("adam", OWN_LOSS if own else "mse", ["rmse"])
+    model.compile("adam", CUSTOM_LOSS if custom else "mse", ["rmse"])
     return model
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_training_is_that_of_the_built_in_equivalents(dtype: str) -> None:
-    own, built_in = network(True, dtype), network(False, dtype)
+def test_training_matches_built_in_equivalents(dtype: str) -> None:
+    custom, built_in = network(True, dtype), network(False, dtype)
     weight = np.arange(N) % 3 + 0.5
-    first = own.fit(X, Y, batch_size=11, epochs=3, sample_weight=weight).history
+    first = custom.fit(X, Y, batch_size=11, epochs=3, sample_weight=weight).history
     second = built_in.fit(X, Y, batch_size=11, epochs=3, sample_weight=weight).history
-    # 12 steps of Adam, which divides a gradient by its own size: see test_ten_steps_beside_pytorch
+    # 12 steps of Adam, which divides a gradient by its own magnitude: see test_ten_steps_match_pytorch
     limit = {"float32": 5e-4, "float64": 1e-11}[dtype]
     for name, values in second.items():
         np.testing.assert_allclose(first[name], values, rtol=limit)
-    for W, expected in zip(own.get_weights(), built_in.get_weights(), strict=True):
+    for W, expected in zip(custom.get_weights(), built_in.get_weights(), strict=True):
         np.testing.assert_allclose(W, expected, rtol=limit, atol=limit)
-    np.testing.assert_allclose(own.predict(X), built_in.predict(X), rtol=limit, atol=limit)
+    np.testing.assert_allclose(custom.predict(X), built_in.predict(X), rtol=limit, atol=limit)
 
 
 @pytest.mark.parametrize("kind", [Engine, ReferenceEngine])
 @pytest.mark.parametrize("last", ["identity", "softmax", "tanh"])
-def test_a_loss_is_fused_with_nothing(last: str, kind) -> None:
+def test_custom_loss_is_not_fused_with_the_last_activation(last: str, kind) -> None:
     gradients = []
-    for loss in (OWN_LOSS.rule, "mse"):
+    for loss in (CUSTOM_LOSS.rule, "mse"):
         engine = make_engine(3, [spec(4, "relu"), spec(2, last)], dtype="float64", kind=kind)
         engine.configure(loss, "sgd")
         gradients.append(engine.gradients(X.astype(float), Y.astype(float)))
@@ -91,12 +91,12 @@ def test_a_loss_is_fused_with_nothing(last: str, kind) -> None:
 
 
 @pytest.mark.parametrize("kind", [Engine, ReferenceEngine])
-def test_a_network_of_many_own_activations(kind) -> None:
-    """More than there are built-in ones: their places in the table do not overlap."""
+def test_network_of_many_custom_activations(kind) -> None:
+    """More than there are built-in ones: their entries in the table do not overlap."""
     factors = [0.5 + k / 20 for k in range(15)]
-    own = [CustomActivation(lambda z, f=f: f * z, lambda z, f=f: f + 0 * z, name=f"times {f:g}") for f in factors]
-    engine = kind(2, [LayerSpec(2, activation.rule, use_bias=False) for activation in own], dtype="float64")
-    engine.set_weights([np.eye(2) for _ in own])
+    custom = [CustomActivation(lambda z, f=f: f * z, lambda z, f=f: f + 0 * z, name=f"times {f:g}") for f in factors]
+    engine = kind(2, [LayerSpec(2, activation.rule, use_bias=False) for activation in custom], dtype="float64")
+    engine.set_weights([np.eye(2) for _ in custom])
     X = np.array([[1.0, -2.0]])
     out = np.empty((1, 2))
     engine.predict(X, out)
@@ -108,30 +108,30 @@ def test_a_network_of_many_own_activations(kind) -> None:
 
 
 @pytest.mark.jit
-def test_compiled_functions_are_taken_as_they_are() -> None:
+def test_compiled_functions_are_used_as_they_are() -> None:
     f, slope = numba.njit(squared), numba.njit(squared_slope)
     model = Sequential([Dense(2)], seed=4, dtype="float64")
     model.compile("sgd", CustomLoss(f, slope))
     other = Sequential([Dense(2)], seed=4, dtype="float64")
-    other.compile("sgd", OWN_LOSS)
+    other.compile("sgd", CUSTOM_LOSS)
     assert model.evaluate(X, Y) == other.evaluate(X, Y)
     assert f.signatures
 
 
 @pytest.mark.jit
-def test_threads_give_the_same_bits() -> None:
+def test_two_threads_are_bit_identical_to_one() -> None:
     wide = np.random.default_rng(0).normal(size=(600, 200)).astype(np.float32)
     results = []
     for n_threads in (1, 2):
-        model = Sequential([Dense(400, OWN_TANH), Dense(2, OWN_LEAKY)], seed=4)
-        model.compile("sgd", OWN_LOSS)
+        model = Sequential([Dense(400, CUSTOM_TANH), Dense(2, CUSTOM_LEAKY)], seed=4)
+        model.compile("sgd", CUSTOM_LOSS)
         model.fit(wide, wide[:, :2], batch_size=200, epochs=2, n_threads=n_threads)
         results.append(model.get_weights())
     for one, two in zip(*results, strict=True):
         np.testing.assert_array_equal(one, two)
 
 
-COUNT = """
+CACHE_SCRIPT = """
 from tests.engine import test_custom as t
 from fastbp.kernels import jit
 t.network(False).fit(t.X, t.Y)
@@ -143,15 +143,15 @@ print(before == sorted(p.name for p in jit.cache_dir().glob("*/*")), notice, jit
 
 
 @pytest.mark.jit
-def test_the_engine_is_not_compiled_again_and_nothing_is_added_to_its_cache() -> None:
-    network(True).fit(X, Y)  # so that the engine is on disk
-    assert run_python("-c", COUNT).stdout.split() == ["True", "False", "False"]
+def test_custom_functions_neither_recompile_the_engine_nor_grow_its_cache() -> None:
+    network(True).fit(X, Y)  # puts the compiled engine on disk
+    assert run_python("-c", CACHE_SCRIPT).stdout.split() == ["True", "False", "False"]
 
 
 # ---------------------------------------------------------------- files and copies
 
 
-def test_a_loaded_model_goes_on_with_its_own_functions(tmp_path) -> None:
+def test_loaded_model_resumes_with_custom_functions(tmp_path) -> None:
     model = network(True)
     model.fit(X, Y)
     model.save(tmp_path / "model")
@@ -161,69 +161,69 @@ def test_a_loaded_model_goes_on_with_its_own_functions(tmp_path) -> None:
 
 
 MISSING = {
-    "nothing": (None, "the CustomActivation 'squash', whose functions no file holds, and custom_objects holds nothing"),
-    "the loss": (
-        {"squash": OWN_TANH, "leak": OWN_LEAKY},
+    "none": (None, "the CustomActivation 'squash', whose functions no file holds, and custom_objects holds nothing"),
+    "no loss": (
+        {"squash": CUSTOM_TANH, "leak": CUSTOM_LEAKY},
         "CustomLoss 'squared'.*custom_objects holds 'squash', 'leak'",
     ),
-    "another kind": (OBJECTS | {"squared": OWN_TANH}, r"'squared'.*got CustomActivation\(.* for it"),
-    "a function": (OBJECTS | {"squash": squash}, "'squash'.*got <function squash at .* for it"),
+    "wrong class": (OBJECTS | {"squared": CUSTOM_TANH}, r"'squared'.*got CustomActivation\(.* for it"),
+    "plain function": (OBJECTS | {"squash": squash}, "'squash'.*got <function squash at .* for it"),
 }
 
 
 @pytest.mark.parametrize("case", MISSING)
-def test_what_is_missing_is_named(case: str, tmp_path) -> None:
+def test_missing_custom_object_is_named(case: str, tmp_path) -> None:
     model = network(True, input_size=3)
     model.save(tmp_path / "model")
-    objects, text = MISSING[case]
-    with pytest.raises(CheckpointError, match=text) as caught:
+    objects, message = MISSING[case]
+    with pytest.raises(CheckpointError, match=message) as caught:
         fastbp.load(tmp_path / "model", custom_objects=objects)
     assert "pass fastbp.load(path, custom_objects={" in str(caught.value)
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
-def test_copies_go_on_as_the_model_would(copied) -> None:
+def test_copies_train_like_the_model(copied) -> None:
     model = network(True)
     model.fit(X, Y)
     other = copied(model)
     assert model.fit(X, Y).history == other.fit(X, Y).history
 
 
-def test_the_plain_kernels_take_an_own_activation() -> None:
+def test_low_level_kernels_accept_custom_activations() -> None:
     W, b = np.ones((3, 2), np.float32), np.zeros(2, np.float32)
-    A = fastbp.kernels.dense_forward(X, W, b, OWN_TANH)
+    A = fastbp.kernels.dense_forward(X, W, b, CUSTOM_TANH)
     expected = fastbp.kernels.dense_forward(X, W, b, "tanh")
     np.testing.assert_allclose(A, expected, rtol=1e-6)
-    own = fastbp.kernels.dense_backward(Y, X, W, A, OWN_TANH, b)
-    for ours, theirs in zip(own, fastbp.kernels.dense_backward(Y, X, W, A, "tanh"), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=2e-5)  # sums of 40 float32 products
+    custom = fastbp.kernels.dense_backward(Y, X, W, A, CUSTOM_TANH, b)
+    for got, expected in zip(custom, fastbp.kernels.dense_backward(Y, X, W, A, "tanh"), strict=True):
+        np.testing.assert_allclose(got, expected, atol=2e-5)  # sums of 40 float32 products
     with pytest.raises(ValueError, match="b must be given for 'squash'"):
-        fastbp.kernels.dense_backward(Y, X, W, A, OWN_TANH)
+        fastbp.kernels.dense_backward(Y, X, W, A, CUSTOM_TANH)
 
 
-# ---------------------------------------------------------------- the check of the derivative
+# ---------------------------------------------------------------- derivative check
 
 
 ACCEPTED = {
     "smooth": (math.sin, math.cos),
-    "a kink": (abs, lambda z: math.copysign(1.0, z)),
-    "steps of one": (lambda z: z - math.floor(z), lambda z: 1.0),
-    "a logarithm": (math.log, lambda z: 1 / z),
-    "an overflow": (lambda z: math.exp(1000 * z), lambda z: 1000 * math.exp(1000 * z)),
+    "kink": (abs, lambda z: math.copysign(1.0, z)),
+    "jumps": (lambda z: z - math.floor(z), lambda z: 1.0),
+    "logarithm": (math.log, lambda z: 1 / z),
+    "overflow": (lambda z: math.exp(1000 * z), lambda z: 1000 * math.exp(1000 * z)),
 }
 
 
 @pytest.mark.parametrize("case", ACCEPTED)
-def test_kinks_jumps_and_poles_are_allowed(case: str) -> None:
+def test_kinks_jumps_and_poles_pass_the_check(case: str) -> None:
     function, derivative = ACCEPTED[case]
     assert CustomActivation(function, derivative, name="mine").name == "mine"
 
 
-def test_a_straight_through_derivative_needs_no_check() -> None:
+def test_straight_through_derivative_needs_check_false() -> None:
     with pytest.raises(ValueError, match=r"derivative must be that of 'round', .* check=False"):
         CustomActivation(round, lambda z: 1.0)
-    own = CustomActivation(lambda z: 1.0 if z > 0 else -1.0, lambda z: 1.0, name="binary", check=False)
-    model = Sequential([Dense(4, own), Dense(2)])
+    binary = CustomActivation(lambda z: 1.0 if z > 0 else -1.0, lambda z: 1.0, name="binary", check=False)
+    model = Sequential([Dense(4, binary), Dense(2)])
     model.compile("sgd", "mse")
     assert np.isfinite(model.train_on_batch(X, Y))
 
@@ -235,42 +235,42 @@ REFUSED = {
     "wrong below 0": (lambda: CustomActivation(leak, lambda z: 1.0), ValueError, "it is 1, where central differences"),
     "wrong sign": (lambda: CustomActivation(squash, lambda z: -squash_slope(z)), ValueError, "derivative must be that"),
     "nowhere finite": (lambda: CustomActivation(lambda z: math.nan, squash_slope), ValueError, "finite somewhere"),
-    "a loss's name": (lambda: CustomLoss(squared, squared_slope, name="mse"), ValueError, "built-in losses, got 'mse'"),
-    "an activation's": (lambda: CustomActivation(squash, squash_slope, name="tanh"), ValueError, "ions, got 'tanh'"),
-    "no name": (lambda: CustomLoss(squared, squared_slope, name=""), TypeError, "name must be a string"),
-    "a lambda": (lambda: CustomLoss(lambda a, y: a - y, lambda a, y: 1.0), ValueError, "got '<lambda>'"),
-    "a lambda too": (lambda: CustomActivation(lambda z: z, lambda z: 1.0), ValueError, "must have a name"),
-    "check": (lambda: CustomLoss(squared, squared_slope, check=1), TypeError, "check must be True or False"),
+    "name of mse": (lambda: CustomLoss(squared, squared_slope, name="mse"), ValueError, "built-in losses, got 'mse'"),
+    "name of tanh": (lambda: CustomActivation(squash, squash_slope, name="tanh"), ValueError, "ions, got 'tanh'"),
+    "empty name": (lambda: CustomLoss(squared, squared_slope, name=""), TypeError, "name must be a string"),
+    "lambda loss": (lambda: CustomLoss(lambda a, y: a - y, lambda a, y: 1.0), ValueError, "got '<lambda>'"),
+    "lambda activation": (lambda: CustomActivation(lambda z: z, lambda z: 1.0), ValueError, "must have a name"),
+    "check of 1": (lambda: CustomLoss(squared, squared_slope, check=1), TypeError, "check must be True or False"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_does_not_belong_together_is_refused(case: str) -> None:
-    make, error, text = REFUSED[case]
+def test_invalid_custom_functions_are_refused(case: str) -> None:
+    make, error, message = REFUSED[case]
     with pytest.raises(error) as caught:
         make()
-    assert text in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_the_worst_point_is_named() -> None:
+def test_wrong_derivative_error_names_the_worst_point() -> None:
     with pytest.raises(ValueError, match=r"at \(-4\.0129\) it is 0, where central differences give 48\.3101"):
         CustomActivation(lambda z: z**3, lambda z: 0.0, name="cube")
 
 
 @pytest.mark.jit
-def test_what_numba_cannot_compile_is_told() -> None:
+def test_function_that_numba_cannot_compile_is_refused() -> None:
     names = {1: "one"}
 
-    def strange(a, y):
+    def uncompilable(a, y):
         return (a - y) ** 2 + len(names.get(1, "")) * 0
 
     model = Sequential([Dense(2)])
-    model.compile("sgd", CustomLoss(strange, squared_slope))
+    model.compile("sgd", CustomLoss(uncompilable, squared_slope))
     with pytest.raises(TypeError, match="function and derivative of a custom loss must compile with Numba"):
         model.evaluate(X, Y)
 
 
-def test_own_objects_are_found_as_they_are() -> None:
-    assert losses.get(OWN_LOSS) is OWN_LOSS
-    assert activations.get(OWN_TANH) is OWN_TANH
-    assert "squash" in Sequential([Dense(2, OWN_TANH)], input_size=3).summary()
+def test_get_returns_custom_objects_unchanged() -> None:
+    assert losses.get(CUSTOM_LOSS) is CUSTOM_LOSS
+    assert activations.get(CUSTOM_TANH) is CUSTOM_TANH
+    assert "squash" in Sequential([Dense(2, CUSTOM_TANH)], input_size=3).summary()

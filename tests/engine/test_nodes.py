@@ -1,4 +1,4 @@
-"""Normalization, dropout, noise and residual sums in the compiled engine: beside the reference, and by differences."""
+"""Normalization, dropout, noise and residual sums in the compiled engine, against reference and central differences."""
 
 from __future__ import annotations
 
@@ -51,23 +51,23 @@ SMALL |= {
     "layer norm and softmax": Network(4, [spec(3), spec(3, "softmax", **LAYER_NORM)], "mse"),
     "scale and softmax": Network(4, [spec(3), spec(3, "softmax", **SCALE)], "cross_entropy"),
     "frozen scale": Network(4, [spec(4, **SCALE), spec(5), spec(5, "tanh", trainable=False, **SCALE), spec(3)]),
-    "scales of other rates": Network(4, [spec(4, multiplier=0.5, **SCALE), spec(5), spec(5, multiplier=2.0, **SCALE),
-                                         spec(3)]),
-    "a sum and sigmoid": Network(3, [spec(3), spec(3, "sigmoid", skip=-1, **ADD)], "binary_cross_entropy"),
-    "masks above softmax's logits": Network(4, [spec(5), spec(5, **DROPOUT), spec(5, **NOISE)], "cross_entropy"),
+    "scales with multipliers": Network(4, [spec(4, multiplier=0.5, **SCALE), spec(5), spec(5, multiplier=2.0, **SCALE),
+                                           spec(3)]),
+    "sum and sigmoid": Network(3, [spec(3), spec(3, "sigmoid", skip=-1, **ADD)], "binary_cross_entropy"),
+    "masks on softmax logits": Network(4, [spec(5), spec(5, **DROPOUT), spec(5, **NOISE)], "cross_entropy"),
     "one unit": Network(1, [spec(1, "tanh"), spec(1, **BATCH_NORM), spec(1), spec(1, **DROPOUT), spec(1, skip=1, **ADD),
                             spec(1, **LAYER_NORM), spec(1, **NOISE)]),
 }  # fmt: skip
 
 
 def block(first: int, width: int, norm: dict[str, Any], activation: str) -> list[LayerSpec]:
-    """A residual block as nodes first, first + 1, ..., on top of as many units."""
+    """A residual block as nodes first, first + 1, ..., on a layer of the same width."""
     return [spec(width, activation, **norm), spec(width // 2 + 1, activation), spec(width // 2 + 1, **DROPOUT),
             spec(width), spec(width, skip=first - 1, **ADD)]  # fmt: skip
 
 
 def projected(first: int, width: int, norm: dict[str, Any], activation: str) -> list[LayerSpec]:
-    """A residual block to another number of units, whose shortcut is a product: before the sum, read from below."""
+    """A residual block that changes the width: its shortcut is a projection of its input, just before the sum."""
     return [spec(width, use_bias=False), spec(width, activation, **norm), spec(width),
             spec(width, use_bias=False, below=first - 1),
             spec(width, activation, below=first + 2, skip=first + 3, **ADD)]  # fmt: skip
@@ -86,19 +86,19 @@ LARGE = {
                                    spec(1, **NOISE), spec(17)]),
     "noise first": Network(300, [spec(300, **NOISE), spec(130, "gelu"), spec(130, "silu", **BATCH_NORM), spec(17),
                                  spec(17, "softmax")], "cross_entropy"),
-    "norms on the input": Network(300, [spec(300, **BATCH_NORM), spec(300, "tanh", **LAYER_NORM), spec(130),
-                                        spec(130, "tanh", **BATCH_NORM)]),
+    "input normalized": Network(300, [spec(300, **BATCH_NORM), spec(300, "tanh", **LAYER_NORM), spec(130),
+                                      spec(130, "tanh", **BATCH_NORM)]),
     "scales": Network(17, [
         spec(17, **SCALE), spec(130, "tanh"), spec(130, "gelu", **SCALE), *block(3, 130, SCALE, "tanh"),
         *projected(8, 17, SCALE, "silu"), spec(300), spec(300, **DROPOUT), spec(300, **SCALE), spec(300, **SCALE)]),
-    "one unit between": Network(17, [spec(1, "tanh"), spec(1, **BATCH_NORM), spec(300, "tanh"), spec(300, **LAYER_NORM),
-                                     spec(1), spec(1, skip=1, **ADD)]),
+    "bottleneck": Network(17, [spec(1, "tanh"), spec(1, **BATCH_NORM), spec(300, "tanh"), spec(300, **LAYER_NORM),
+                               spec(1), spec(1, skip=1, **ADD)]),
 }  # fmt: skip
 
 
-# -- beside the reference ------------------------------------------------------------------------------------------
-# Lower ones than where networks are small: these would diverge.
-RATES = {"momentum": optimizers.SGD(0.01, momentum=0.9), "adam": optimizers.Adam(0.01)}
+# -- against the reference -----------------------------------------------------------------------------------------
+# With lower learning rates than in `cases`, at which the large networks would diverge.
+SLOW_OPTIMIZERS = {"momentum": optimizers.SGD(0.01, momentum=0.9), "adam": optimizers.Adam(0.01)}
 
 
 class Results(NamedTuple):
@@ -113,33 +113,33 @@ class Results(NamedTuple):
 
 
 def results(engine: Any, X: Array, y: Array, weight: Array, optimizer: str, rows: int) -> Results:
-    """Four steps on batches of `rows`, the last with two thirds of them; gradients before, predictions behind."""
+    """Four steps on batches of `rows`, the last of two thirds as many; gradients before them, predictions after."""
     X, weight = X.astype(engine.dtype), weight.astype(engine.dtype)
     y = y if y.dtype == np.int64 else y.astype(engine.dtype)
     loss, gradients = engine.gradients(X[:rows], y[:rows], sample_weight=weight[:rows])
     bounds = np.array([0, rows, 2 * rows, 3 * rows, len(X)])
     losses, outputs = np.zeros(4), np.zeros((len(X), engine.output_size), engine.dtype)
     order = np.random.default_rng(3).permutation(len(X))
-    scalars = RATES[optimizer].scalars(np.arange(4))
+    scalars = SLOW_OPTIMIZERS[optimizer].scalars(np.arange(4))
     report = engine.train(X, y, order, bounds, scalars, losses, sample_weight=weight, outputs=outputs)
     evaluated = engine.evaluate(X, y, sample_weight=weight)
     return Results(np.array([loss]), gradients, losses, outputs, engine.get_weights(), predict(engine, X),
                    np.array([evaluated]), report)  # fmt: skip
 
 
-def assert_close(got: list, expected: list, limit: float, what: str) -> None:
-    """Within limit, relative to an array's largest element and a tenth of the largest of all: what is 0 in exact
-    arithmetic, as the gradient of biases below a batch normalization is, has no size of its own."""
+def assert_close(got: list, expected: list, limit: float, label: str) -> None:
+    """Within limit, relative to an array's largest element or a tenth of the largest of all arrays: what is 0 in exact
+    arithmetic, such as the gradient of biases before a batch normalization, has no scale of its own."""
     assert [x is None for x in got] == [x is None for x in expected]
     pairs = [(a, b) for a, b in zip(got, expected, strict=True) if a is not None]
     largest = max((np.abs(b).max() for _, b in pairs), default=0.0)
     for i, (a, b) in enumerate(pairs):
         assert a.shape == b.shape
         size = max(np.abs(b).max(), 0.1 * largest)
-        np.testing.assert_allclose(a, b, rtol=0, atol=limit * size, err_msg=f"{what} {i}")
+        np.testing.assert_allclose(a, b, rtol=0, atol=limit * size, err_msg=f"{label} {i}")
 
 
-def assert_as_the_reference(network: Network, rows: int, dtype: str, optimizer: str, limit: float) -> None:
+def assert_matches_reference(network: Network, rows: int, dtype: str, optimizer: str, limit: float) -> None:
     inputs, layers, loss = network
     options = {"loss": loss, "optimizer": optimizer, "seed": 2}
     engine = make_engine(inputs, layers, dtype=dtype, **options)
@@ -156,43 +156,43 @@ def assert_as_the_reference(network: Network, rows: int, dtype: str, optimizer: 
         assert_close(*(value if isinstance(value, list) else [value] for value in values), limit, name)
 
 
-# Some 20 nodes and four steps, each of up to a few hundred roundings of values of order 1: 1e4 u, of which random signs
-# leave a hundredth; normalization by a few rows whose spread is small makes that ten times larger.
+# About 20 nodes and four steps of up to a few hundred roundings each on values of order 1: 1e4 u, a hundredth of that
+# with random signs; normalizing over a few rows with a small variance makes it ten times larger.
 LIMITS = {"float64": 1e3 * EPS / 2, "float32": 1e3 * 2.0**-24}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", SMALL)
-def test_small_networks_as_the_reference(name: str, dtype: str) -> None:
+def test_small_networks_match_the_reference(name: str, dtype: str) -> None:
     for rows in (7, 1, 17):
-        assert_as_the_reference(SMALL[name], rows, dtype, "momentum", LIMITS[dtype])
+        assert_matches_reference(SMALL[name], rows, dtype, "momentum", LIMITS[dtype])
 
 
-WITHOUT_ZEROS = [name for name, network in SMALL.items() if all(x.kind != "batch_norm" for x in network.layers)]
+NONZERO_GRADIENTS = [name for name, network in SMALL.items() if all(x.kind != "batch_norm" for x in network.layers)]
 
 
 @jit
-@pytest.mark.parametrize("name", WITHOUT_ZEROS)
-def test_adam_as_in_the_reference(name: str) -> None:
-    """It divides a gradient by its own size, so that there must not be any of 0; one of 1e-4 has an error 1e4 times
-    larger."""
-    assert_as_the_reference(SMALL[name], 7, "float64", "adam", 1e4 * LIMITS["float64"])
+@pytest.mark.parametrize("name", NONZERO_GRADIENTS)
+def test_adam_matches_the_reference(name: str) -> None:
+    """Adam divides a gradient by its own magnitude, so none may be 0; for one of 1e-4 the error grows by a factor of
+    1e4."""
+    assert_matches_reference(SMALL[name], 7, "float64", "adam", 1e4 * LIMITS["float64"])
 
 
 @jit
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rows", [1, 15, 16, 17, 130])
 @pytest.mark.parametrize("name", LARGE)
-def test_large_networks_as_the_reference(name: str, rows: int, dtype: str) -> None:
-    assert_as_the_reference(LARGE[name], rows, dtype, "momentum", LIMITS[dtype])
+def test_large_networks_match_the_reference(name: str, rows: int, dtype: str) -> None:
+    assert_matches_reference(LARGE[name], rows, dtype, "momentum", LIMITS[dtype])
 
 
-# -- derivatives by differences ------------------------------------------------------------------------------------
+# -- central differences -------------------------------------------------------------------------------------------
 @jit
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
 @pytest.mark.parametrize("name", [*FOUR_INPUTS, "penalties"])
-def test_gradients_are_central_differences(name: str, loss: str) -> None:
-    """Of the loss that a step of rate 0 reports, whose masks are those that gradients looks at."""
+def test_gradients_match_central_differences(name: str, loss: str) -> None:
+    """Of the loss that a step with learning rate 0 reports, which uses the same masks as gradients()."""
     layers = FOUR_INPUTS.get(name, PENALIZED)
     engine = make_engine(4, layers, dtype="float64", loss=loss, seed=3)
     X, y = make_data(7, 4, 3, loss=loss, dtype="float64")
@@ -207,7 +207,7 @@ def test_gradients_are_central_differences(name: str, loss: str) -> None:
         return float(losses[0])
 
     total, gradients = engine.gradients(X, y, sample_weight=weight)
-    assert total == pytest.approx(loss_at(), rel=20 * EPS)  # weights are added up in another order
+    assert total == pytest.approx(loss_at(), rel=20 * EPS)  # weights are summed in another order
     for W, dW in zip(weights, gradients, strict=True):
         for i in np.ndindex(W.shape):
             kept_weight, ends = W[i], []
@@ -215,15 +215,15 @@ def test_gradients_are_central_differences(name: str, loss: str) -> None:
             for W[i] in (kept_weight + h, kept_weight - h):
                 ends.append(loss_at())
             W[i] = kept_weight
-            # As in test_engine_accuracy, with the third derivatives of some more layers.
+            # As in test_accuracy, with larger third derivatives for more layers.
             difference = (ends[0] - ends[1]) / (2 * h)
             assert abs((0 if dW is None else dW[i]) - difference) <= 300 * EPS ** (2 / 3)
 
 
 # -- masks ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_masks_are_those_of_the_reference(dtype: str) -> None:
-    """Of any node, row, unit and step: dropout to the bit."""
+def test_masks_match_the_reference(dtype: str) -> None:
+    """For any node, row, unit and step; dropout is bit-identical."""
     layers = [spec(37, **DROPOUT), spec(37, **NOISE), spec(37, **DROPOUT), spec(37, use_bias=False)]
     X, outputs = np.ones((35, 37), dtype), np.zeros((35, 37), dtype)
     for node, kind in ((0, "dropout"), (1, "noise"), (2, "dropout")):
@@ -241,14 +241,14 @@ def test_masks_are_those_of_the_reference(dtype: str) -> None:
                 assert 0.5 < (expected > 0).mean() < 0.9
             else:
                 expected = 1 + 0.5 * normal(draw, node, (35, 37), "float64")
-                # a dozen roundings of numbers up to 3, each carried on by a derivative of order 1
+                # a dozen roundings of numbers up to 3, each propagated by a derivative of order 1
                 np.testing.assert_allclose(outputs, expected, rtol=0, atol=30 * np.finfo(dtype).eps)
     predictions = predict(engine, X)
     np.testing.assert_array_equal(predictions, X)
     assert engine.evaluate(X, X) == 0
 
 
-def test_masks_differ_by_key() -> None:
+def test_masks_differ_between_keys() -> None:
     outputs = []
     for key in ((0, 0), (1, 0), (0, 1)):
         engine = Engine(20, [spec(20, **DROPOUT), spec(20)], key=key)
@@ -261,26 +261,26 @@ def test_masks_differ_by_key() -> None:
 
 # -- moving statistics ---------------------------------------------------------------------------------------------
 NORMALIZED = [spec(19, "tanh"), spec(19, "relu", **BATCH_NORM), spec(3)]
-MEAN, VARIANCE = 4, 5  # their places among the weights
+MEAN, VARIANCE = 4, 5  # indices among the weights
 
 
 def normalized_inputs(engine: Engine, X: Array) -> Array:
-    """What the batch normalization of NORMALIZED reads."""
+    """The inputs of the batch normalization in NORMALIZED."""
     W, b = (array.astype("float64") for array in engine.get_weights()[:2])
     return np.tanh(X.astype("float64") @ W + b)
 
 
 @pytest.mark.parametrize("update_spec", [None, UpdateSpec(clipnorm=1.0)])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_statistics_move_by_completed_steps_alone(dtype: str, update_spec: UpdateSpec | None) -> None:
+def test_moving_statistics_change_only_in_completed_steps(dtype: str, update_spec: UpdateSpec | None) -> None:
     engine = make_engine(7, NORMALIZED, dtype=dtype, update_spec=update_spec)
     X, y = make_data(23, 7, 3, dtype=dtype)
     before, steps = everything(engine), engine.steps_trained
     engine.gradients(X, y)
     engine.evaluate(X, y)
     predict(engine, X)
-    spoilt = np.full_like(y, np.inf)
-    report, _ = train(engine, X, spoilt, "sgd", [0, 23])
+    infinite = np.full_like(y, np.inf)
+    report, _ = train(engine, X, infinite, "sgd", [0, 23])
     assert report == Report(0, 1, -1)
     assert engine.steps_trained == steps
     assert_same_bits(everything(engine), before)
@@ -292,12 +292,12 @@ def test_statistics_move_by_completed_steps_alone(dtype: str, update_spec: Updat
     expected = [0.9 * before[MEAN] + 0.1 * A.mean(0), 0.9 * before[VARIANCE] + 0.1 * A.var(0, ddof=1)]
     for array, moved in zip(after[MEAN : VARIANCE + 1], expected, strict=True):
         assert array.dtype == engine.dtype
-        # values of order 1 from products of 7 terms and a tanh, and a sum of 10
+        # values of order 1: sums of 7 products, a tanh, and a sum of 10
         np.testing.assert_allclose(array, moved, rtol=0, atol=30 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_variance_stays_where_there_is_one_row(dtype: str) -> None:
+def test_moving_variance_ignores_batches_of_one_row(dtype: str) -> None:
     engine = make_engine(7, NORMALIZED, dtype=dtype)
     X, y = make_data(1, 7, 3, dtype=dtype)
     before, A = engine.get_weights(), normalized_inputs(engine, X)
@@ -307,7 +307,7 @@ def test_the_variance_stays_where_there_is_one_row(dtype: str) -> None:
     np.testing.assert_allclose(after[MEAN], 0.9 * before[MEAN] + 0.1 * A[0], rtol=0, atol=20 * np.finfo(dtype).eps)
 
 
-def test_a_statistic_that_is_not_finite_stays_out() -> None:
+def test_non_finite_statistics_are_ignored() -> None:
     engine = make_engine(4, [spec(4, **BATCH_NORM), spec(3)])
     X, y = make_data(7, 4, 3)
     X[:, 1] *= 1e30  # whose squares overflow
@@ -320,12 +320,12 @@ def test_a_statistic_that_is_not_finite_stays_out() -> None:
     assert (np.delete(moved_variance, 1) != np.delete(variance, 1)).all()
 
 
-# -- nodes with a rate of their own, and without one -----------------------------------------------------------------
+# -- learning rate multipliers and frozen nodes ---------------------------------------------------------------------
 FROZEN = [
     spec(19, "tanh"), spec(18, trainable=False), spec(18, trainable=False, **BATCH_NORM), spec(18, "relu"),
     spec(18, trainable=False, **LAYER_NORM), spec(18, trainable=False, **SCALE), spec(3),
 ]  # fmt: skip
-STILL = [2, 3, 4, 5, 10, 11, 12]  # the places of what does not learn; 6 and 7 are moving statistics
+FROZEN_WEIGHTS = [2, 3, 4, 5, 10, 11, 12]  # indices of frozen weights; 6 and 7 are moving statistics
 UPDATE_SPECS = {
     "fused": None, "clipped": UpdateSpec(clipvalue=0.1, clipnorm=0.5), "global": UpdateSpec(global_clipnorm=0.1),
     "accumulated": UpdateSpec(accumulation=2), "averaged": UpdateSpec(ema_momentum=0.9),
@@ -334,20 +334,20 @@ UPDATE_SPECS = {
 
 @pytest.mark.parametrize("optimizer", ["sgd decay", "adamw"])
 @pytest.mark.parametrize("update_spec", UPDATE_SPECS)
-def test_what_is_frozen_keeps_its_bits(update_spec: str, optimizer: str) -> None:
-    """Statistics move nevertheless."""
+def test_frozen_weights_keep_their_bits(update_spec: str, optimizer: str) -> None:
+    """Moving statistics are updated all the same."""
     engine = make_engine(7, FROZEN, optimizer=optimizer, update_spec=UPDATE_SPECS[update_spec])
     X, y = make_data(40, 7, 3)
     before = engine.get_weights()
     assert train(engine, X, y, optimizer, [0, 20, 40])[0] == Report(2, 0, -1)
     after = engine.get_weights()
-    assert_same_bits([after[i] for i in STILL], [before[i] for i in STILL])
-    assert all((after[i] != before[i]).any() for i in range(len(after)) if i not in STILL)
+    assert_same_bits([after[i] for i in FROZEN_WEIGHTS], [before[i] for i in FROZEN_WEIGHTS])
+    assert all((after[i] != before[i]).any() for i in range(len(after)) if i not in FROZEN_WEIGHTS)
 
 
 @pytest.mark.parametrize("update_spec", [None, UpdateSpec(clipvalue=1e6)])
-def test_a_multiplier_scales_the_step(update_spec: UpdateSpec | None) -> None:
-    """Of all arrays; to four roundings of the weight, whose size is about 1, and some of the step."""
+def test_multiplier_scales_the_step(update_spec: UpdateSpec | None) -> None:
+    """For every array, up to four roundings of a weight of about 1 and a few of the step."""
     layers = [spec(19, "tanh"), spec(19, **BATCH_NORM), spec(19, **LAYER_NORM), spec(19, **SCALE), spec(3)]
     X, y = make_data(20, 7, 3)
     steps = []
@@ -357,8 +357,8 @@ def test_a_multiplier_scales_the_step(update_spec: UpdateSpec | None) -> None:
         before = engine.get_weights()
         train(engine, X, y, "sgd", [0, 20])
         steps.append([b - a for a, b in zip(before, engine.get_weights(), strict=True)])
-    for factor, places in zip((0.5, 2, 3, 1.5, 0), ((0, 1), (2, 3), (6, 7), (8,), (9, 10)), strict=True):
-        for i in places:
-            plain, own = steps[0][i], steps[1][i]
-            np.testing.assert_allclose(own, factor * plain, rtol=0, atol=8 * np.finfo("float32").eps)
+    for factor, indices in zip((0.5, 2, 3, 1.5, 0), ((0, 1), (2, 3), (6, 7), (8,), (9, 10)), strict=True):
+        for i in indices:
+            plain, scaled_step = steps[0][i], steps[1][i]
+            np.testing.assert_allclose(scaled_step, factor * plain, rtol=0, atol=8 * np.finfo("float32").eps)
             assert (plain != 0).any()

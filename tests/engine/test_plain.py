@@ -1,4 +1,4 @@
-"""The plain kernels: every activation and shape against float64 within the bound, every rule, every bad argument."""
+"""The low-level kernels: every activation and shape against float64 within the bound, every rule, invalid arguments."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ each_activation = pytest.mark.parametrize("name", NAMES)
 
 
 class Layer(NamedTuple):
-    """Arguments of a dense layer, and what float64 makes of them."""
+    """Arguments of a dense layer, and its results in float64."""
 
     X: Any
     W: Any
@@ -60,7 +60,7 @@ class Layer(NamedTuple):
         return self.X @ self.W + self.b
 
     def Z_error(self):
-        """2 (k + 1) u (|X| |W| + |b|), twice where the reference has no more digits."""
+        """2 (k + 1) u (|X| |W| + |b|), doubled if the reference has the same precision."""
         u = np.finfo(self.X.dtype).eps / 2
         factor = 2 * (self.X.shape[1] + 1) * u * (2 if self.X.dtype == np.float64 else 1)
         return factor * (np.abs(self.X).astype(float) @ np.abs(self.W) + np.abs(self.b))
@@ -73,14 +73,14 @@ def forward(name, Z):
 @pytest.mark.parametrize("shape", SHAPES)
 @each_activation
 @each_dtype
-def test_forward_keeps_the_bound(rng, dtype, name, shape):
+def test_forward_is_within_the_bound(rng, dtype, name, shape):
     layer = Layer.random(rng, shape, dtype)
     A = kernels.dense_forward(layer.X, layer.W, layer.b, name)
     expected = forward(name, layer.wide().Z())
     assert A.dtype == dtype
     tiny, u = np.finfo(dtype).tiny, np.finfo(dtype).eps / 2
     error = layer.Z_error()
-    if name == "softmax":  # every logit's error moves a probability p by 2 p times the largest of them, then the sum
+    if name == "softmax":  # errors of logits change a probability p by up to 2 p times the largest; then the sum
         error = 2 * error.max(axis=1, keepdims=True) * expected + (shape[2] + 4) * u * expected
     bound = LARGEST_SLOPE.get(name, 1) * error + 8 * u * np.abs(expected) + (shape[1] + 1) * tiny
     assert (np.abs(A - expected) <= bound).all()
@@ -89,7 +89,7 @@ def test_forward_keeps_the_bound(rng, dtype, name, shape):
 @pytest.mark.parametrize("shape", SHAPES)
 @each_activation
 @each_dtype
-def test_backward_keeps_the_bound(rng, dtype, name, shape):
+def test_backward_is_within_the_bound(rng, dtype, name, shape):
     layer = Layer.random(rng, shape, dtype)
     A = kernels.dense_forward(layer.X, layer.W, layer.b, name)
     dX, dW, db = kernels.dense_backward(layer.dA, layer.X, layer.W, A, name, layer.b)
@@ -101,27 +101,27 @@ def test_backward_keeps_the_bound(rng, dtype, name, shape):
     else:
         slope = ACTIVATIONS[name].derivative(wide.Z(), A, activations.DEFAULT_ALPHA[name])
         dZ = wide.dA * slope
-        # of f'(a): a few u and, where it is no function of A or the reference uses Z, what Z and A are off by
+        # error of f': a few u and, if it is not a function of A or the reference uses Z, those of Z and A
         error = np.abs(wide.dA) * (8 * u + 2 * layer.Z_error() + 8 * u * np.abs(A))
     rows, outputs = shape[0], shape[2]
-    for got, left, right, k, spread in (
+    for got, left, right, k, propagated in (
         (dX, dZ, wide.W.T, outputs, error @ np.abs(wide.W.T)),
         (dW, wide.X.T, dZ, rows, np.abs(wide.X.T) @ error),
         (db[None], np.ones((1, rows)), dZ, rows, np.ones((1, rows)) @ error),
     ):
         expected = left @ right
-        bound = 2 * k * u * (np.abs(left) @ np.abs(right)) + spread + 4 * u * np.abs(expected)
+        bound = 2 * k * u * (np.abs(left) @ np.abs(right)) + propagated + 4 * u * np.abs(expected)
         assert got.dtype == dtype
         assert (np.abs(got - expected) <= bound + (k + 1) * np.finfo(dtype).tiny).all()
 
 
-def test_an_alpha_of_ones_own(rng):
+def test_custom_alpha_is_used(rng):
     layer = Layer.random(rng, (5, 4, 3), "float64")
     A = kernels.dense_forward(*layer[:3], fastbp.LeakyReLU(0.3))
     np.testing.assert_allclose(A, np.where(layer.Z() > 0, layer.Z(), 0.3 * layer.Z()), rtol=1e-14)
 
 
-def test_no_biases(rng):
+def test_biases_are_optional(rng):
     layer = Layer.random(rng, (5, 4, 3), "float64")
     A = kernels.dense_forward(layer.X, layer.W, None, "tanh")
     np.testing.assert_allclose(A, np.tanh(layer.X @ layer.W), rtol=1e-14)
@@ -131,7 +131,7 @@ def test_no_biases(rng):
         np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-14)
 
 
-def test_no_rows(rng):
+def test_no_rows_give_empty_outputs_and_zero_gradients(rng):
     layer = Layer.random(rng, (0, 4, 3), "float32")
     assert kernels.dense_forward(*layer[:3], "relu").shape == (0, 3)
     dX, dW, db = kernels.dense_backward(layer.dA, layer.X, layer.W, layer.dA, "relu")
@@ -140,7 +140,7 @@ def test_no_rows(rng):
     assert not db.any()
 
 
-def test_out_is_filled_and_a_row_alone_is_the_same_bits(rng):
+def test_out_is_filled_and_single_rows_are_bit_identical(rng):
     layer = Layer.random(rng, (40, 30, 20), "float32")
     out = np.empty((40, 20), np.float32)
     assert kernels.dense_forward(*layer[:3], "gelu", out) is out
@@ -149,7 +149,7 @@ def test_out_is_filled_and_a_row_alone_is_the_same_bits(rng):
         np.testing.assert_array_equal(alone[0], out[row])
 
 
-def test_two_layers_of_the_same_shape_do_not_mix(rng):
+def test_layers_of_the_same_shape_do_not_interfere(rng):
     one, two = (Layer.random(rng, (3, 4, 2), "float64") for _ in range(2))
     A = [kernels.dense_forward(*layer[:3], "relu") for layer in (one, two)]
     np.testing.assert_array_equal(kernels.dense_forward(*one[:3], "relu"), A[0])
@@ -160,7 +160,7 @@ def test_two_layers_of_the_same_shape_do_not_mix(rng):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=[f"{type(o).__name__}{i}" for i, o in enumerate(OPTIMIZERS)])
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (16,), (37, 11), (5, 3, 40)])
 @each_dtype
-def test_update_takes_the_references_steps(rng, dtype, shape, optimizer):
+def test_update_matches_the_reference(rng, dtype, shape, optimizer):
     W = rng.uniform(-1, 1, shape).astype(dtype)
     state = kernels.init_state(optimizer, W)
     W64 = W.astype(np.float64).reshape(-1)
@@ -174,7 +174,7 @@ def test_update_takes_the_references_steps(rng, dtype, shape, optimizer):
     np.testing.assert_allclose(W.reshape(-1), W64, rtol=0, atol=40 * np.finfo(dtype).eps)
 
 
-def test_update_keeps_what_would_not_be_finite(rng):
+def test_update_skips_elements_that_would_not_be_finite(rng):
     W = rng.random(40).astype(np.float32)
     grad, before = np.ones_like(W), W.copy()
     grad[7], grad[20] = np.nan, np.inf
@@ -208,13 +208,13 @@ BAD_FORWARD = [
 
 
 @pytest.mark.parametrize(("arguments", "error", "message"), BAD_FORWARD)
-def test_bad_arguments_of_forward(arguments, error, message):
+def test_invalid_forward_arguments_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         kernels.dense_forward(*arguments)
 
 
 @pytest.mark.parametrize("name", KEEPS_SLOPES)
-def test_slopes_that_need_the_biases(name):
+def test_backward_refuses_missing_biases_if_slopes_need_them(name):
     with pytest.raises(ValueError, match=f"b must be given for '{name}'.*None came: pass the biases"):
         kernels.dense_backward(A32, ONE, W32, A32, name)
 
@@ -226,7 +226,7 @@ def test_slopes_that_need_the_biases(name):
         (A32, A32.T.copy(), r"A must have shape \(2, 4\), but \(4, 2\) came"),
     ],
 )
-def test_bad_arguments_of_backward(dA, A, message):
+def test_invalid_backward_arguments_are_refused(dA, A, message):
     with pytest.raises(ValueError, match=message):
         kernels.dense_backward(dA, ONE, W32, A, "relu")
 
@@ -244,15 +244,15 @@ BAD_UPDATE = [
 
 
 @pytest.mark.parametrize(("arguments", "error", "message"), BAD_UPDATE)
-def test_bad_arguments_of_update(arguments, error, message):
+def test_invalid_update_arguments_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         kernels.update(*arguments)
     assert (W32 == 1).all()
 
 
-def test_importing_the_package_is_cheap():
+def test_import_does_not_load_numba():
     code = "import sys, fastbp.kernels; sys.exit('numba' in sys.modules)"
-    variables = {**os.environ, "FASTBP_ISA": ""}  # which would have to reach Numba at import
+    variables = {**os.environ, "FASTBP_ISA": ""}  # a value would have to reach Numba at import
     assert subprocess.run([sys.executable, "-c", code], env=variables, check=False).returncode == 0
     with pytest.raises(AttributeError, match="no attribute 'convolution'"):
         kernels.convolution  # noqa: B018

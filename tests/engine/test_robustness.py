@@ -1,4 +1,4 @@
-"""What the engine survives: denormals, divergence, other threads, forks, more workers than cores."""
+"""Robustness of the engine: denormals, divergence, threads, forks, more workers than cores, memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.engine.cases import (
 
 jit = pytest.mark.jit
 X86_LINUX = platform.machine() in ("x86_64", "AMD64") and sys.platform == "linux"
-DENORMAL = np.float32(5.6e-45)  # 0.9 of it rounds to itself: where Adam's first state gets stuck
+DENORMAL = np.float32(5.6e-45)  # 0.9 times this rounds to itself, so Adam's first moment gets stuck
 
 
 # -- denormals -----------------------------------------------------------------------------------------------------
@@ -48,8 +48,8 @@ def with_denormal_states(engine) -> None:
 
 @pytest.mark.timing
 @jit
-def test_a_dead_unit_costs_no_more_than_a_live_one() -> None:
-    """Denormal states of Adam, inputs and weights: microcode takes some 150 cycles for each that is not flushed."""
+def test_dead_units_cost_no_more_than_live_ones() -> None:
+    """Denormals in Adam's states, inputs and weights: microcode takes some 150 cycles for each one not flushed."""
     live, X, y = network()
     dead, X_dead, _ = network()
     with_denormal_states(dead)
@@ -64,14 +64,14 @@ def test_a_dead_unit_costs_no_more_than_a_live_one() -> None:
             start = time.perf_counter()
             train(engine, inputs, y, "adam", [0, 128], n_threads=1)
             seconds[name].append(time.perf_counter() - start)
-    # the same work on the same code: 1.5 leaves room for neighbours, microcode would cost ten times as much
+    # same work, same code: 1.5 allows for other load, microcode would take ten times as long
     assert statistics.median(seconds["dead"]) <= 1.5 * statistics.median(seconds["live"])
 
 
 @jit
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64", "aarch64", "arm64"), reason="no control word known")
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64", "aarch64", "arm64"), reason="unknown control word")
 def test_denormals_are_flushed() -> None:
-    """A gradient of 0 lets Adam's first state fade to 0 and no further than the smallest normal number."""
+    """Without gradients Adam's first moment decays to 0, never to a denormal number."""
     engine, X, y = network(32)
     with_denormal_states(engine)
     X[:, 16:] = 0
@@ -83,7 +83,7 @@ def test_denormals_are_flushed() -> None:
 
 
 def control_word() -> int:
-    """MXCSR without its flags, by the C library: rounding, traps, flush-to-zero, denormals-are-zero."""
+    """MXCSR without its exception flags, from the C library: rounding, traps, flush-to-zero, denormals-are-zero."""
     environment = (ctypes.c_uint32 * 8)()
     assert ctypes.CDLL("libm.so.6").fegetenv(environment) == 0
     return environment[7] & 0xFFC0
@@ -92,7 +92,7 @@ def control_word() -> int:
 @jit
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.skipif(not X86_LINUX, reason="fegetenv's layout is that of x86-64 Linux")
-def test_the_callers_control_word_is_unchanged(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_word_of_the_caller_is_unchanged(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "WORTH_SHARING", 1)
     before = control_word()
     tiny, tiny_32 = np.full(64, 1e-310), np.full(64, 1e-40, "float32")
@@ -116,7 +116,7 @@ def test_the_callers_control_word_is_unchanged(workers: int, monkeypatch: pytest
 # -- divergence ----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("bad", [1e30, np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_step_whose_loss_is_not_finite_is_dropped_whole(optimizer: str, bad: float) -> None:
+def test_step_with_non_finite_loss_is_dropped_entirely(optimizer: str, bad: float) -> None:
     engine, twin = (make_engine(4, [spec(17, "relu"), spec(3)], optimizer=optimizer) for _ in range(2))
     X, y = make_data(12, 4, 3)
     train(twin, X, y, optimizer, [0, 3, 6])
@@ -127,7 +127,7 @@ def test_a_step_whose_loss_is_not_finite_is_dropped_whole(optimizer: str, bad: f
     assert not np.isfinite(losses[2])
     assert losses[3] == -1
     assert_same_bits(everything(engine), everything(twin))
-    # and the engine goes on with other data
+    # and the engine can train on other data
     assert train(engine, X, y, optimizer, [0, 3])[0] == Report(1, 0, -1)
 
 
@@ -135,7 +135,7 @@ MOMENTA = ("sgd", "momentum", "nesterov")  # whose steps are multiples of the gr
 
 
 def overflowing(optimizer: str):
-    """A network, and scalars whose rate makes some updates overflow and others not."""
+    """A network, its data, and scalars for tests to set so that updates overflow."""
     engine = make_engine(6, [spec(20, "tanh"), spec(5)], optimizer=optimizer)
     X, y = make_data(9, 6, 5)
     scalars = OPTIMIZERS[optimizer].scalars(np.arange(1))
@@ -143,9 +143,9 @@ def overflowing(optimizer: str):
 
 
 @pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if name.split()[0] in MOMENTA])
-def test_an_update_that_would_overflow_keeps_those_elements(optimizer: str) -> None:
+def test_elements_whose_update_would_overflow_are_kept(optimizer: str) -> None:
     engine, X, y, scalars = overflowing(optimizer)
-    y *= np.float32(1e4)  # gradients above 1, so that the rate itself is a float32
+    y *= np.float32(1e4)  # gradients above 1, so that the learning rate fits in float32
     _, gradients = engine.gradients(X, y)
     before = [W.astype(float) for W in engine.get_weights()]
     old_states = everything(engine)[len(before) :]
@@ -171,7 +171,7 @@ def test_an_update_that_would_overflow_keeps_those_elements(optimizer: str) -> N
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_an_infinite_rate_changes_nothing(optimizer: str) -> None:
+def test_infinite_learning_rate_changes_no_weights(optimizer: str) -> None:
     engine, X, y, scalars = overflowing(optimizer)
     scalars[0, 0] = np.inf
     before = engine.get_weights()
@@ -182,14 +182,14 @@ def test_an_infinite_rate_changes_nothing(optimizer: str) -> None:
 
 
 @pytest.mark.parametrize("layer", [0, 1])
-def test_the_layer_at_fault_is_named(layer: int) -> None:
+def test_report_names_the_diverging_layer(layer: int) -> None:
     engine = make_engine(6, [spec(20, "tanh"), spec(5)])
     X, y = make_data(9, 6, 5)
     W0, b0, W1, b1 = engine.get_weights()
-    if layer == 0:  # hidden units of 0 have a gradient above of 0, and below of the size of X
+    if layer == 0:  # hidden units of 0: gradients of 0 in the upper layer, of the order of X in the lower
         W0[:], b0[:], b1[:], X = 0, 0, 0, X * np.float32(1e20)
         rate = 1e25
-    else:  # no delta passes weights of 0
+    else:  # weights of 0 propagate no gradient
         W1[:], rate = 0, 1e39
     engine.set_weights([W0, b0, W1, b1])
     scalars = np.zeros((2, 8))
@@ -200,8 +200,8 @@ def test_the_layer_at_fault_is_named(layer: int) -> None:
 
 
 @pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if "decay" in name or name == "adamw"])
-def test_decay_that_outgrows_the_weights_leaves_them_finite(optimizer: str) -> None:
-    """|1 - rate decay| > 1 multiplies weights whose gradients are small or 0, until they overflow."""
+def test_excessive_decay_leaves_weights_finite(optimizer: str) -> None:
+    """|1 - learning rate x decay| > 1 multiplies weights with small or zero gradients until they overflow."""
     engine = make_engine(6, [spec(20, "tanh"), spec(5, "softmax")], loss="cross_entropy", optimizer=optimizer)
     X, y = make_data(9, 6, 5, loss="cross_entropy")
     X[:, 0] = 0
@@ -213,8 +213,8 @@ def test_decay_that_outgrows_the_weights_leaves_them_finite(optimizer: str) -> N
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_steps_on_huge_gradients_are_the_rules_own(rule: str) -> None:
-    """Squares above the limit up to which nothing can overflow: the checked path, with the same numbers."""
+def test_steps_on_huge_gradients_follow_the_rule(rule: str) -> None:
+    """Squares above the limit below which nothing can overflow take the checked path, with the same results."""
     optimizer = next(name for name, each in OPTIMIZERS.items() if each.rule == rule)
     engine = make_engine(6, [spec(20, "tanh"), spec(5)], optimizer=optimizer)
     X, y = make_data(9, 6, 5)
@@ -245,26 +245,26 @@ def test_predictions_from_eight_threads_while_another_trains(monkeypatch: pytest
             steps[0] += 2
 
     def predict_often(seed: int) -> bool:
-        rng, right = np.random.default_rng(seed), True
+        rng, correct = np.random.default_rng(seed), True
         for _ in range(20):
             start = int(rng.integers(0, 590))
             rows = slice(start, start + int(rng.integers(1, 600 - start)))
             workers = int(rng.integers(1, 3))
-            right &= bool((predict(engine, X[rows], n_threads=workers) == expected[rows]).all())
-        return right
+            correct &= bool((predict(engine, X[rows], n_threads=workers) == expected[rows]).all())
+        return correct
 
     trainer = threading.Thread(target=keep_training)
     trainer.start()
     with ThreadPoolExecutor(8) as pool:
-        right = list(pool.map(predict_often, range(8)))
+        correct = list(pool.map(predict_often, range(8)))
     stop.set()
     trainer.join(60)
-    assert right == [True] * 8
+    assert correct == [True] * 8
     assert steps[0] > 0
 
 
 @jit
-def test_engines_train_in_2_and_8_threads_at_once() -> None:
+def test_engines_train_concurrently_in_2_and_8_threads() -> None:
     found = run_threads("trainers")
     assert found["2"] == [found["expected"]] * 4
     assert found["8"] == [found["expected"]] * 16
@@ -293,7 +293,7 @@ if pid == 0:
 assert os.waitpid(pid, 0)[1] == 0
 assert open(sys.argv[1], "rb").read() == result
 """
-BUSY = """
+TRAIN_IN_BACKGROUND = """
 import threading
 stop = threading.Event()
 def keep_training():
@@ -308,26 +308,26 @@ thread.start()
 
 @jit
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="no fork")
-@pytest.mark.parametrize("busy", [False, True], ids=["idle", "while a slice runs"])
-def test_a_forked_child_trains_on_one_thread_with_the_same_bits(busy: bool, tmp_path) -> None:
-    script = FORK.format(before=BUSY if busy else "", after="stop.set(); thread.join()" if busy else "")
-    # Python 3.12 and later warn of any fork beside threads; OpenMP's are always there
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "during training"])
+def test_forked_child_trains_on_one_thread_with_identical_bits(busy: bool, tmp_path) -> None:
+    script = FORK.format(before=TRAIN_IN_BACKGROUND if busy else "", after="stop.set(); thread.join()" if busy else "")
+    # Python 3.12 and later warn about forking while threads run; OpenMP's always do
     run_python("-W", "error", "-W", "ignore:.*fork.*:DeprecationWarning", "-c", script, str(tmp_path / "bits"),
                NUMBA_NUM_THREADS="2")  # fmt: skip
 
 
 @pytest.mark.timing
 @jit
-def test_16_workers_on_fewer_cores_take_at_most_three_times_as_long_as_2() -> None:
+def test_16_workers_on_fewer_cores_are_at_most_three_times_slower_than_2() -> None:
     ratios: list[float] = []
-    while not ratios or (ratios[-1] > 3 and len(ratios) < 3):  # what else the machine does may spoil a run
-        seconds = run_threads("crowd")
+    while not ratios or (ratios[-1] > 3 and len(ratios) < 3):  # other load on the machine may spoil a run
+        seconds = run_threads("oversubscribed")
         ratios.append(statistics.median(seconds["16"]) / statistics.median(seconds["2"]))
     assert min(ratios) <= 3, ratios
 
 
 @jit
-def test_more_threads_than_numba_may_start_are_capped_with_a_warning() -> None:
+def test_threads_beyond_the_numba_limit_are_capped_with_a_warning() -> None:
     script = """
 import numpy as np, pytest
 from tests.engine.cases import make_data, make_engine, spec, train
@@ -342,8 +342,8 @@ assert engine._training.workers == 2
 
 # -- memory --------------------------------------------------------------------------------------------------------
 @jit
-def test_a_contiguous_x_is_not_copied() -> None:
-    """200 MB of X: training on batches of it, predicting all of it and evaluating all of it take a hundredth."""
+def test_contiguous_X_is_not_copied() -> None:
+    """Training on, predicting from and evaluating an X of 200 MB allocates less than 8 MB."""
     X = np.zeros((500_000, 100), "float32")
     y = np.zeros((500_000, 1), "float32")
     engine, out = make_engine(100, [spec(8, "relu"), spec(1)]), np.empty((500_000, 1), "float32")
@@ -361,12 +361,12 @@ def test_a_contiguous_x_is_not_copied() -> None:
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-        # predict lists its rows, 8 bytes each, and the bounds of its chunks
+        # predict allocates row indices, 8 bytes each, and bounds of chunks
         assert peak < 8e6, name
 
 
 @jit
-def test_a_thousand_calls_do_not_grow_the_process() -> None:
+def test_a_thousand_calls_do_not_leak_memory() -> None:
     engine, X, y = network(32)
 
     def calls(count: int) -> None:
@@ -386,5 +386,5 @@ def test_a_thousand_calls_do_not_grow_the_process() -> None:
             sizes.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
-    grown = min(np.diff(sizes))  # the interpreter's table of strings, some 4 MB, may double in one of them
+    grown = min(np.diff(sizes))  # the interpreter's table of strings, some 4 MB, may double in one
     assert grown < 200_000, grown  # the largest workspace of all calls is kept: 32 + 128 + 10 lines for 128 rows, 90 kB

@@ -1,4 +1,4 @@
-"""Where the system gives no threads: one worker and a warning, never a process that ends or hangs."""
+"""If the system refuses threads, one worker trains, with a warning; the process neither crashes nor hangs."""
 
 import os
 import subprocess
@@ -8,13 +8,13 @@ import pytest
 
 from fastbp.engine import threads
 
-pytestmark = [pytest.mark.jit, pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")]
+pytestmark = [pytest.mark.jit, pytest.mark.skipif(sys.platform != "linux", reason="sets limits as on Linux")]
 
-# Everything is imported first: another user may not be able to read it. That user has no other processes, so that one
-# thread is all it may have.
+# Everything is imported first, since the other user may not be able to read it. That user has no other processes, so
+# the limit leaves it one thread.
 SCRIPT = """
 import os, resource, sys, warnings
-os.sched_setaffinity(0, range(os.cpu_count()))  # also where the test has a core to itself
+os.sched_setaffinity(0, range(os.cpu_count()))  # even if the test is pinned to one core
 import numpy as np, fastbp
 from fastbp.engine import engine
 from fastbp.kernels import entries, jit
@@ -48,23 +48,23 @@ BEFORE = {
 
 @pytest.mark.parametrize("layer", ["default", "workqueue"])
 @pytest.mark.parametrize("before", BEFORE)
-def test_without_threads_one_worker_trains(before, layer):
+def test_one_worker_trains_if_the_system_refuses_threads(before, layer):
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(before=BEFORE[before])], capture_output=True, text=True, timeout=300,
         env={**os.environ, "NUMBA_NUM_THREADS": "2", "NUMBA_THREADING_LAYER": layer},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    same, used, *told = done.stdout.strip().split("|")
+    same, used, *messages = done.stdout.strip().split("|")
     assert same == "True"
     # Numba's own threads are started when compiled code is loaded, OpenMP's by the first parallel slice.
     if before == "after one worker" and used != "workqueue":
-        assert len(told) == 1
-        assert "training goes on with one worker" in told[0]
+        assert len(messages) == 1
+        assert "training goes on with one worker" in messages[0]
     else:
-        assert told == []
+        assert messages == []
 
 
-NOTHING = """
+NO_THREADS = """
 import numpy as np, warnings
 from fastbp.engine import engine, threads
 from fastbp.kernels import jit
@@ -82,25 +82,25 @@ print(jit.threads_are_launched(), [str(w.message)[:10] for w in caught])
 
 
 @pytest.mark.parametrize("layer", ["default", "workqueue"])
-def test_where_no_thread_can_be_started_none_is(layer):
+def test_no_thread_is_started_after_a_failed_probe(layer):
     done = subprocess.run(
-        [sys.executable, "-c", NOTHING], capture_output=True, text=True, timeout=300, check=True,
+        [sys.executable, "-c", NO_THREADS], capture_output=True, text=True, timeout=300, check=True,
         env={**os.environ, "NUMBA_NUM_THREADS": "2", "NUMBA_THREADING_LAYER": layer},
     )  # fmt: skip
     assert done.stdout.strip() == "False ['the system']"
 
 
-def test_threads_that_were_tried_are_gone():
+def test_probe_threads_have_ended():
     before = threads._tasks()
     assert threads.can_start(8)
     assert threads._tasks() <= before
 
 
-def test_the_system_is_asked_once(monkeypatch):
-    asked = []
-    monkeypatch.setattr(threads, "can_start", lambda workers: asked.append(workers) or False)
+def test_system_is_probed_once(monkeypatch):
+    probes = []
+    monkeypatch.setattr(threads, "can_start", lambda workers: probes.append(workers) or False)
     own = threads.Threads()
     with pytest.warns(RuntimeWarning, match="one worker"):
         assert own.startable(2) == 1
     assert own.startable(2) == own.startable(3) == 1
-    assert len(asked) == 1
+    assert len(probes) == 1

@@ -1,4 +1,4 @@
-"""AMX's tiles in a process that has other uses for them, other threads, signals, children, or no permission."""
+"""AMX tiles alongside other users of AMX, threads, signals and forked children, and without permission."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ if isa.table().bfloat16 == "tiles" and amx.permitted():
         end_tiles(table, saved, 0)
 
     @pytest.mark.jit
-    def test_the_configuration_that_was_there_comes_back():
+    def test_previous_tile_configuration_is_restored():
         table = entries.addresses_with_bfloat16()
         outer, inner, again = np.zeros((3, 8), np.int64)
         begin(table, outer)
@@ -68,7 +68,7 @@ if isa.table().bfloat16 == "tiles" and amx.permitted():
         end(table, again)
 
     @pytest.mark.jit
-    def test_a_thousand_turns_with_torch_in_one_process():
+    def test_alternating_with_torch_a_thousand_times_changes_no_results():
         torch = pytest.importorskip("torch")
         torch.manual_seed(0)
         a, b = torch.randn(96, 160).to(torch.bfloat16), torch.randn(160, 64).to(torch.bfloat16)
@@ -84,9 +84,9 @@ if isa.table().bfloat16 == "tiles" and amx.permitted():
             assert np.array_equal(out, first)
 
     @pytest.mark.jit
-    def test_signals_and_other_threads_change_no_bit():
-        expected, heard, others = trained(NETWORKS["relu"], "bfloat16"), [], []
-        before = signal.signal(signal.SIGALRM, lambda *_: heard.append(1))
+    def test_signals_and_other_threads_change_no_bits():
+        expected, alarms, others = trained(NETWORKS["relu"], "bfloat16"), [], []
+        before = signal.signal(signal.SIGALRM, lambda *_: alarms.append(1))
         signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
         try:
             threads = [threading.Thread(target=lambda: others.append(trained(NETWORKS["relu"], "bfloat16")))
@@ -99,14 +99,14 @@ if isa.table().bfloat16 == "tiles" and amx.permitted():
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
-        assert heard
+        assert alarms
         for other in found + others:
             for a, b in zip(expected[2], other[2], strict=True):
                 assert np.array_equal(a, b)
 
     @pytest.mark.jit
-    def test_a_forked_child_has_the_same_bits():
-        """In a process without other threads."""
+    def test_forked_child_is_bit_identical():
+        """In a process that has no other threads."""
         script = (
             "import os, sys, hashlib; from tests.engine.test_bfloat16 import NETWORKS, trained\n"
             "def bits(): return b''.join(w.tobytes() for w in trained(NETWORKS['relu'], 'bfloat16')[2])\n"
@@ -119,7 +119,7 @@ if isa.table().bfloat16 == "tiles" and amx.permitted():
         assert done.stdout.split()[-1] == "0"
 
     @pytest.mark.jit
-    def test_denied_tiles_are_float32_with_one_warning():
+    def test_denied_tiles_fall_back_to_float32_with_one_warning():
         done = subprocess.run([sys.executable, "-c", DENIED], cwd=ROOT, capture_output=True, text=True, check=True,
                               env={**os.environ, "PYTHONFAULTHANDLER": ""})  # fmt: skip
         count, _, messages = done.stdout.strip().partition(" ")
@@ -128,14 +128,14 @@ if isa.table().bfloat16 == "tiles" and amx.permitted():
 
 
 @pytest.mark.jit
-def test_layers_of_one_unit_and_batches_of_one_row():
-    """The smallest of everything, where nearly all of each block is padding."""
+def test_layers_of_one_unit_and_batches_of_one_row_are_close_to_float32():
+    """The smallest possible sizes, where nearly all of each block is padding."""
     if not isa.table().bfloat16 or (isa.table().bfloat16 == "tiles" and not amx.permitted()):
         return
     for compute, tolerance in (("bfloat16", 0.02), ("bfloat16x3", 1e-5)):
         results = []
-        for how in ("float32", compute):
-            engine = Engine(1, [LayerSpec(1, "tanh"), LayerSpec(1)], compute=how)
+        for precision in ("float32", compute):
+            engine = Engine(1, [LayerSpec(1, "tanh"), LayerSpec(1)], compute=precision)
             engine.set_weights([np.full(w.shape, 0.7, np.float32) for w in engine.get_weights()])
             engine.configure("mse", "sgd")
             X, y, losses = np.array([[0.3]], np.float32), np.array([[1.0]], np.float32), np.zeros(3)

@@ -1,4 +1,4 @@
-"""What the compiled engine does around its update rules, beside the reference: alone, all at once, in any network."""
+"""Clipping, penalties, accumulation and averaging in the compiled engine, alone and combined, against the reference."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RULES = {
     "lamb": optimizers.LAMB(0.01, epsilon=1e-3, weight_decay=0.1),
     "muon": optimizers.Muon(0.01),
 }
-# Two layers, whose options are those of a case, among others.
+# Two layers in each take the options of a case.
 NETWORKS: dict[str, list[LayerSpec]] = {
     "plain": [spec(6, "tanh"), spec(3)],
     "all nodes": [
@@ -36,7 +36,7 @@ NETWORKS: dict[str, list[LayerSpec]] = {
 PLACES = {"plain": (0, 1), "all nodes": (1, 6)}
 INPUTS = {"plain": 4, "all nodes": 37}
 BOUNDS = np.array([0, 20, 40, 57, 58, 75, 90, 110, 130, 140])
-FIRST = 5  # steps of the first of two calls, so that one ends between two updates
+FIRST = 5  # steps of the first of two calls, so that it ends between two updates
 
 
 def make_engines(name: str, case: str, rule: str, dtype: str) -> list[Any]:
@@ -61,33 +61,33 @@ def make_engines(name: str, case: str, rule: str, dtype: str) -> list[Any]:
 @pytest.mark.parametrize("rule", ["sgd", "adam"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("layers", ["plain", "all nodes"])
-def test_losses_include_the_penalty_of_the_decay(layers: str, dtype: str, rule: str) -> None:
+def test_losses_include_the_decay_penalty(layers: str, dtype: str, rule: str) -> None:
     engines, update_spec = make_engines(layers, "nothing", rule, dtype), UpdateSpec(decay_kernels_only=True)
     X, y = make_data(140, INPUTS[layers], NETWORKS[layers][-1].units)
     found = []
     for engine in engines:
-        own, answers = X.astype(engine.dtype), y.astype(engine.dtype)
+        features, targets = X.astype(engine.dtype), y.astype(engine.dtype)
         weights = engine.get_weights()
-        for part in (0.0, 1.0, 3.0):
-            engine.configure("mse", RULES[rule].rule, update_spec=update_spec._replace(reported_decay=part))
+        for factor in (0.0, 1.0, 3.0):
+            engine.configure("mse", RULES[rule].rule, update_spec=update_spec._replace(reported_decay=factor))
             engine.reset_state(RULES[rule].n_states)
             engine.set_weights(weights)
             engine.steps_trained = 0
             scalars, losses = RULES[rule].scalars(np.arange(len(BOUNDS) - 1)).copy(), np.zeros(len(BOUNDS) - 1)
             scalars[:, 1] = np.linspace(0.1, 0.3, len(scalars))
-            engine.train(own, answers, np.arange(140), BOUNDS, scalars, losses)
+            engine.train(features, targets, np.arange(140), BOUNDS, scalars, losses)
             found.append(losses)
-    exact, reference = found[:3], found[3:]
-    for ours, theirs in zip(exact, reference, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=LIMITS[dtype])
-    extra = exact[1] - exact[0]  # the weights do not depend on what is reported
-    np.testing.assert_allclose(exact[2] - exact[0], 3 * extra, rtol=LIMITS[dtype])
+    got, reference = found[:3], found[3:]
+    for losses, expected in zip(got, reference, strict=True):
+        np.testing.assert_allclose(losses, expected, rtol=LIMITS[dtype])
+    extra = got[1] - got[0]  # the weights do not depend on what is reported
+    np.testing.assert_allclose(got[2] - got[0], 3 * extra, rtol=LIMITS[dtype])
     assert extra.min() > 0.01
 
 
 def slices(engine: Any, X: Array, y: Array, rule: str) -> tuple[list[Array], list[Array]]:
-    """Losses, weights, average, and the loss and gradient after nine steps in two calls; what is accumulated between
-    them, beside penalties, which are added when it is used."""
+    """Losses, average, loss and gradients after nine steps in two calls, and weights; and the gradients accumulated
+    between the calls, without the penalties, which are added when they are applied."""
     X, y = X.astype(engine.dtype), y.astype(engine.dtype)
     order, update_spec = np.random.default_rng(1).integers(0, len(X), BOUNDS[-1]), engine_update_spec(engine)
     n, found = update_spec.accumulation, []
@@ -110,7 +110,7 @@ def engine_update_spec(engine: Any) -> UpdateSpec:
     return engine._update_spec if isinstance(engine, Engine) else engine._updates.update_spec
 
 
-def assert_as_the_reference(name: str, case: str, rule: str, dtype: str, limit: float) -> None:
+def assert_matches_reference(name: str, case: str, rule: str, dtype: str, limit: float) -> None:
     engines = make_engines(name, case, rule, dtype)
     X, y = make_data(50, INPUTS[name], NETWORKS[name][-1].units, dtype=dtype)
     (got, between), (expected, expected_between) = (slices(engine, X, y, rule) for engine in engines)
@@ -120,28 +120,28 @@ def assert_as_the_reference(name: str, case: str, rule: str, dtype: str, limit: 
         np.testing.assert_allclose(a, b, rtol=limit, atol=limit, err_msg=f"array {i}")
 
 
-# Nine steps, of a hundred roundings each, of numbers of order 1, one on a single row; a bound that is met, or a
-# division by the size of a gradient plus 1e-3, enlarges them up to a thousand times.
+# Nine steps of a hundred roundings each on numbers of order 1, one of them on one row; an active bound, or dividing by
+# the magnitude of a gradient plus 1e-3, magnifies them up to a thousand times.
 LIMITS = {"float64": 1e-11, "float32": 2e-3}
 
 
 @pytest.mark.parametrize("rule", ["sgd", "adamw", "lamb", "muon"])
 @pytest.mark.parametrize("case", CASES)
-def test_plain_networks_as_the_reference(case: str, rule: str) -> None:
-    assert_as_the_reference("plain", case, rule, "float32", LIMITS["float32"])
+def test_plain_networks_match_the_reference(case: str, rule: str) -> None:
+    assert_matches_reference("plain", case, rule, "float32", LIMITS["float32"])
 
 
 @jit
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("case", CASES)
-def test_in_double_precision(case: str, rule: str, name: str) -> None:
-    assert_as_the_reference(name, case, rule, "float64", LIMITS["float64"])
+def test_float64_matches_the_reference(case: str, rule: str, name: str) -> None:
+    assert_matches_reference(name, case, rule, "float64", LIMITS["float64"])
 
 
-def test_lamb_without_epsilon_where_gradients_are_zero() -> None:
-    """An input that is always 0 has gradients of 0, which without epsilon are divided by 0; the ratio of norms and all
-    other weights know nothing of it."""
+def test_lamb_without_epsilon_handles_zero_gradients() -> None:
+    """An input that is always 0 has zero gradients, which without epsilon are divided by 0; the trust ratio and all
+    other weights are unaffected."""
     X, y = make_data(20, 4, 3)
     X[:, 2] = 0
     found = []
@@ -162,8 +162,8 @@ def test_lamb_without_epsilon_where_gradients_are_zero() -> None:
 @pytest.mark.parametrize(
     "update_spec", [UpdateSpec(global_clipnorm=0.1), UpdateSpec(clipnorm=0.1, global_clipnorm=0.1)]
 )
-def test_a_norm_that_is_not_finite_changes_no_bit(update_spec: UpdateSpec) -> None:
-    """Of finite losses: an input of weight 0 whose products overflow. Arrays whose own gradient is finite stay, too."""
+def test_non_finite_gradient_norm_changes_no_bits(update_spec: UpdateSpec) -> None:
+    """With finite losses, if inputs of weight 0 overflow in products; arrays with finite gradients are kept as well."""
     engine = Engine(4, [spec(6, "tanh"), spec(3)])
     rng = np.random.default_rng(0)
     weights = [rng.normal(size=W.shape).astype("float32") for W in engine.get_weights()]

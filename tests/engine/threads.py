@@ -1,6 +1,6 @@
-"""What must run in a process that may start 16 threads: `python -m tests.engine.threads NAME` prints one line of JSON.
+"""Functions that need a process with 16 threads: `python -m tests.engine.threads NAME` prints one line of JSON.
 
-Numba starts at most NUMBA_NUM_THREADS threads, a number fixed at its import, so the tests set it for a child.
+Numba starts at most NUMBA_NUM_THREADS threads, a limit fixed when it is imported, so the tests set it for a child.
 """
 
 from __future__ import annotations
@@ -39,33 +39,34 @@ BLOCK = [spec(70, "relu"), spec(70, **BATCH_NORM), spec(70, **DROPOUT), spec(70)
 PROJECTED = [spec(33, "tanh"), spec(33, **LAYER_NORM), spec(50), spec(50, use_bias=False, below=5),
              spec(50, skip=8, **ADD)]  # fmt: skip
 RESIDUAL = [spec(70, "silu"), *BLOCK, *PROJECTED, spec(50, **NOISE), spec(7, "softmax")]
-REGULAR = [spec(90, "relu", l1=1e-4, l2=1e-3, max_norm=1.5), spec(90, "gelu", **BATCH_NORM), spec(9, multiplier=0.5)]
-# name -> inputs, layers, loss, optimizer, dtype, rows in a batch[, update_spec]. More units of work than workers,
-# fewer, and one.
+REGULARIZED = [spec(90, "relu", l1=1e-4, l2=1e-3, max_norm=1.5), spec(90, "gelu", **BATCH_NORM),
+               spec(9, multiplier=0.5)]  # fmt: skip
+# name -> inputs, layers, loss, optimizer, dtype, batch size[, update_spec]. There are more units of work than workers,
+# fewer, and just one.
 CASES = {
     "small": (10, [spec(5, "tanh"), spec(1)], "mse", "sgd", "float32", 3),
     "softmax": (64, [spec(100, "relu"), spec(10, "softmax")], "cross_entropy", "adam", "float32", 64),
     "deep": (70, [spec(129, "gelu"), spec(65, "elu"), spec(65, "mish", kind="activation"), spec(33, "sigmoid")],
              "binary_cross_entropy", "nesterov decay", "float32", 50),
-    "alone": (40, [spec(40, "tanh", kind="activation"), spec(90, "silu", use_bias=False), spec(7, "softmax")],
+    "activation": (40, [spec(40, "tanh", kind="activation"), spec(90, "silu", use_bias=False), spec(7, "softmax")],
               "mse", "adamw", "float32", 33),
     "wide": (784, [spec(600, "relu"), spec(300, "leaky_relu"), spec(10)],
              "cross_entropy", "adam decay", "float32", 257),
     "residual": (40, RESIDUAL, "cross_entropy", "adam", "float32", 50),
     "clipped": (40, RESIDUAL, "cross_entropy", "adamw", "float64", 37, UpdateSpec(global_clipnorm=0.1)),
-    "clipped, wide": (300, [spec(200, "relu"), spec(200, "tanh"), spec(10)],  # units of work end within runs of lines
+    "clipped, wide": (300, [spec(200, "relu"), spec(200, "tanh"), spec(10)],  # work units end within runs of lines
                       "cross_entropy", "adam", "float32", 70, UpdateSpec(clipnorm=0.1, global_clipnorm=0.1)),
-    "regular": (60, REGULAR, "mse", "momentum", "float32", 48,
-                UpdateSpec(clipvalue=0.5, clipnorm=0.2, accumulation=2, ema_momentum=0.9, decay_kernels_only=True)),
+    "regularized": (60, REGULARIZED, "mse", "momentum", "float32", 48,
+                    UpdateSpec(clipvalue=0.5, clipnorm=0.2, accumulation=2, ema_momentum=0.9, decay_kernels_only=True)),
     "scale": (90, [spec(90, **SCALE), spec(70, "relu"), spec(70, "gelu", **SCALE), spec(9), spec(9, **SCALE)], "mse",
               "adamw", "float32", 40),
     "embedding": (9, [embedding(9, (0, 5, 2), (4, 3000, 3), (7, 40, 17)), spec(33, "tanh"), spec(3)], "mse", "adamw",
                   "float32", 40),
     "embedding, clipped": (3, [embedding(3, (1, 2000, 20), l2=1e-4), spec(9, "relu"), spec(3)], "mse", "adam decay",
                            "float64", 40, UpdateSpec(clipnorm=0.1, accumulation=2)),
-    "reported": (64, [spec(100, "relu"), spec(40, "tanh"), spec(10, "softmax")], "cross_entropy", "adam decay",
-                 "float32", 64, UpdateSpec(decay_kernels_only=True, reported_decay=1.0)),
-    "double": (50, [spec(77, "selu"), spec(9, "softplus")], "mse", "momentum", "float64", 40),
+    "reported decay": (64, [spec(100, "relu"), spec(40, "tanh"), spec(10, "softmax")], "cross_entropy", "adam decay",
+                       "float32", 64, UpdateSpec(decay_kernels_only=True, reported_decay=1.0)),
+    "float64": (50, [spec(77, "selu"), spec(9, "softplus")], "mse", "momentum", "float64", 40),
 }  # fmt: skip
 
 
@@ -74,7 +75,7 @@ def digest(arrays: list[np.ndarray]) -> str:
 
 
 class Arrivals:
-    """How many workers the last slice of an engine wanted, how many arrived, and whether they worked together."""
+    """How many workers an engine's last slice asked for, how many arrived, and whether they worked together."""
 
     def __init__(self, engine: Engine):
         space = engine._training
@@ -82,7 +83,7 @@ class Arrivals:
 
 
 def trained(name: str, workers: int, bounds: list[int] | None = None) -> tuple[Engine, list, np.ndarray, list]:
-    """A network after six steps on batches of three sizes, with sample weights: engine, report, losses, arrivals."""
+    """A network after six steps on batches of three sizes with sample weights: engine, report, digest, arrivals."""
     inputs, layers, loss, optimizer, dtype, rows, *update_spec = CASES[name]
     engine = make_engine(inputs, layers, loss=loss, optimizer=optimizer, dtype=dtype,
                          update_spec=next(iter(update_spec), None))  # fmt: skip
@@ -104,7 +105,7 @@ def trained(name: str, workers: int, bounds: list[int] | None = None) -> tuple[E
 
 def bits() -> dict:
     """Digests of weights, states, losses, outputs, predictions and gradients by case and number of workers."""
-    engine_module.WORTH_SHARING = 1  # several workers for the smallest network
+    engine_module.WORTH_SHARING = 1  # several workers even for the smallest network
     found = {}
     for name in CASES:
         for workers in WORKERS:
@@ -113,8 +114,8 @@ def bits() -> dict:
     return found
 
 
-def chosen() -> dict:
-    """The engine's choice of workers for a step of a small and of a large network, by what n_threads asks for."""
+def n_workers() -> dict:
+    """The number of workers chosen for a step of a small and of a large network, by n_threads."""
     found = {}
     for name in ("small", "wide"):
         inputs, layers, loss, optimizer, dtype, rows, *_ = CASES[name]
@@ -127,7 +128,7 @@ def chosen() -> dict:
 
 
 def divergence() -> dict:
-    """A loss and an update that are not finite, by number of workers: the report, and the bits of all that is kept."""
+    """A loss that is not finite, by number of workers: the report, and a digest of weights, states and losses."""
     engine_module.WORTH_SHARING = 1
     found = {}
     for workers in WORKERS:
@@ -139,8 +140,8 @@ def divergence() -> dict:
     return found
 
 
-def crowd() -> dict:
-    """Seconds of a slice on 2 workers and on 16, in turn, whatever the number of cores."""
+def oversubscribed() -> dict:
+    """Seconds for a slice on 2 workers and on 16, alternating, regardless of the number of cores."""
     engine = make_engine(256, [spec(256, "relu"), spec(256, "relu"), spec(10)])
     X, y = make_data(1280, 256, 10)
     bounds, seconds = list(range(0, 1281, 128)), {2: [], 16: []}
@@ -157,7 +158,7 @@ def crowd() -> dict:
 
 
 def trainers() -> dict:
-    """2 and 8 Python threads, each with an engine of its own and several workers."""
+    """Digests from 2 and 8 Python threads, each with its own engine and several workers."""
     engine_module.WORTH_SHARING = 1
     found = {"expected": trained("softmax", 1)[2]}
     for count in (2, 8):
@@ -167,4 +168,4 @@ def trainers() -> dict:
 
 
 if __name__ == "__main__":
-    print(json.dumps({f.__name__: f for f in (bits, chosen, divergence, crowd, trainers)}[sys.argv[1]]()))
+    print(json.dumps({f.__name__: f for f in (bits, n_workers, divergence, oversubscribed, trainers)}[sys.argv[1]]()))

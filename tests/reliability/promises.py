@@ -103,7 +103,7 @@ INPUTS = (
     promise(
         "The last batch may have any size from one row",
         f"{LIMITS}::test_the_last_batch_may_have_any_size",
-        "engine/test_bits.py::test_a_row_alone_is_the_row_in_any_batch",
+        "engine/test_bits.py::test_prediction_of_a_row_does_not_depend_on_its_batch",
     ),
     promise(
         "Learning rates below zero, NaN or infinite are refused; zero is allowed",
@@ -122,8 +122,8 @@ INPUTS = (
     ),
     promise(
         "Layers of every width work",
-        f"{ACCURACY}::test_predictions_are_within_the_bound_at_every_width_and_batch",
-        f"{ACCURACY}::test_gradients_are_within_the_bound_at_every_width_and_batch",
+        f"{ACCURACY}::test_predictions_are_within_the_bound_at_every_width_and_batch_size",
+        f"{ACCURACY}::test_gradients_are_within_the_bound_at_every_width_and_batch_size",
         f"{ACCURACY}::test_wide_layers_are_within_the_bound",
         figure="1 to 70, 127 to 129, 4,095 to 4,097 units",
     ),
@@ -140,20 +140,20 @@ INPUTS = (
 NUMERICS = (
     promise(
         "A step whose loss is not finite is dropped whole",
-        f"{ENGINE}::test_a_step_whose_loss_is_not_finite_is_dropped_whole",
+        f"{ENGINE}::test_step_with_non_finite_loss_is_dropped_entirely",
         "engine/test_bits.py::test_any_number_of_workers_drops_the_same_step",
     ),
     promise(
         "An update stores only finite weights and states",
-        f"{ENGINE}::test_an_update_that_would_overflow_keeps_those_elements",
-        f"{ENGINE}::test_decay_that_outgrows_the_weights_leaves_them_finite",
+        f"{ENGINE}::test_elements_whose_update_would_overflow_are_kept",
+        f"{ENGINE}::test_excessive_decay_leaves_weights_finite",
         "isa/test_optimizers.py::test_spoilt_gradients_change_no_bit_of_other_weights",
     ),
     promise(
         "`fit` stops with a `DivergenceWarning` that names the step and the layer, with finite weights",
         f"{FIT}::test_divergence_stops_with_a_warning_and_finite_weights",
         f"{FIT}::test_divergence_names_the_layer_whose_weights_would_not_be_finite",
-        f"{ENGINE}::test_the_layer_at_fault_is_named",
+        f"{ENGINE}::test_report_names_the_diverging_layer",
     ),
     promise("The estimators report divergence as scikit-learn does", "estimators/test_extras.py::test_divergence"),
     promise(
@@ -164,7 +164,7 @@ NUMERICS = (
     ),
     promise(
         "Every gradient is that of central differences in float64",
-        f"{ACCURACY}::test_gradients_are_central_differences",
+        f"{ACCURACY}::test_gradients_match_central_differences",
         "losses/test_losses.py::test_gradients_are_central_differences",
         "reference/test_network.py::test_gradients_by_central_differences",
         "layers/test_embedding.py::test_the_reference_has_the_gradients_of_differences",
@@ -182,21 +182,21 @@ THREADS = (
     promise(
         "products of bfloat16 have the same bits for any number of workers, in AMX's tiles and in AVX-512's lines, "
         "among signals and other threads, and in forked children",
-        "engine/test_bfloat16.py::test_bits_do_not_depend_on_the_number_of_workers",
-        "engine/test_bfloat16.py::test_tiles_and_lines_have_the_same_bits",
-        "engine/test_tiles.py::test_signals_and_other_threads_change_no_bit",
-        "engine/test_tiles.py::test_a_forked_child_has_the_same_bits",
+        "engine/test_bfloat16.py::test_two_workers_are_bit_identical_to_one",
+        "engine/test_bfloat16.py::test_amx_and_avx512_are_bit_identical",
+        "engine/test_tiles.py::test_signals_and_other_threads_change_no_bits",
+        "engine/test_tiles.py::test_forked_child_is_bit_identical",
     ),
     promise(
         "a library beside fastbp that uses AMX keeps its results; where the system denies tiles, products are float32, "
         "with one warning",
-        "engine/test_tiles.py::test_the_configuration_that_was_there_comes_back",
-        "engine/test_tiles.py::test_a_thousand_turns_with_torch_in_one_process",
-        "engine/test_tiles.py::test_denied_tiles_are_float32_with_one_warning",
+        "engine/test_tiles.py::test_previous_tile_configuration_is_restored",
+        "engine/test_tiles.py::test_alternating_with_torch_a_thousand_times_changes_no_results",
+        "engine/test_tiles.py::test_denied_tiles_fall_back_to_float32_with_one_warning",
     ),
     promise(
         "Many Python threads may fit models at once; each gets the bits it would get alone",
-        f"{ENGINE}::test_engines_train_in_2_and_8_threads_at_once",
+        f"{ENGINE}::test_engines_train_concurrently_in_2_and_8_threads",
         f"{FIT}::test_threads_that_fit_at_once_get_what_each_would_alone",
         f"{LIMITS}::test_32_threads_fit_at_once",
         figure="2, 8 and 32 threads",
@@ -225,22 +225,22 @@ THREADS = (
     ),
     promise(
         "More workers than cores slow training down, never stop it",
-        f"{ENGINE}::test_16_workers_on_fewer_cores_take_at_most_three_times_as_long_as_2",
-        f"{ENGINE}::test_more_threads_than_numba_may_start_are_capped_with_a_warning",
+        f"{ENGINE}::test_16_workers_on_fewer_cores_are_at_most_three_times_slower_than_2",
+        f"{ENGINE}::test_threads_beyond_the_numba_limit_are_capped_with_a_warning",
         figure="at most 3 times",
     ),
     promise(
         "A process may fork before, during and after a fit; the child trains to the same bits",
-        f"{ENGINE}::test_a_forked_child_trains_on_one_thread_with_the_same_bits",
-        "data/test_streams.py::test_process_forked_during_fit_trains_on_streams",
+        f"{ENGINE}::test_forked_child_trains_on_one_thread_with_identical_bits",
+        "data/test_streams.py::test_a_process_forked_from_within_trains_on_streams_too",
         "util/test_turns.py::test_a_process_forked_while_another_thread_fits_has_a_whole_model",
         "util/test_turns.py::test_processes_forked_while_another_thread_compiles_can_compile",
     ),
     promise(
         "Where the system gives no threads, one worker trains, with a warning; a source is read without a thread",
-        "engine/test_thread_limits.py::test_without_threads_one_worker_trains",
-        "data/test_streams.py::test_chunks_are_read_on_demand_without_a_thread",
-        "data/test_streams.py::test_thread_out_of_memory_ends_the_fit",
+        "engine/test_thread_limits.py::test_one_worker_trains_if_the_system_refuses_threads",
+        "data/test_streams.py::test_without_a_thread_chunks_are_read_when_they_are_needed",
+        "data/test_streams.py::test_a_thread_that_gets_no_memory_ends_the_fit",
     ),
     promise(
         "multiprocessing (fork, forkserver, spawn) and joblib (loky, threading) work",
