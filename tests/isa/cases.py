@@ -1,8 +1,8 @@
-"""Calls of microkernels with what they must answer: one table of cases for every instruction set and for the twins.
+"""Microkernel calls and their expected results: one table of cases for every instruction set and for the twins.
 
-A case is a microkernel, its arguments and a check of the results. `run_and_check(machine, cases)` hands the cases to a
-machine (emitted code here, the twins as Python, Arm code in an emulator), then compares bit by bit everything that must
-not have been written, and then checks the results against wider arithmetic, within bounds derived at each check.
+A case is a microkernel, its arguments and a check of the results. `run_and_check(machine, cases)` runs the cases on a
+machine (emitted code here, the twins as Python, Arm code in an emulator), compares bit by bit everything that must not
+be written, and checks the results against a computation in higher precision, within bounds derived at each check.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GUARD = 2  # lines around every operand
 
 
 def unit(dtype) -> float:
-    """u of design's bounds: half the spacing at 1."""
+    """The unit roundoff u: half the spacing at 1."""
     return float(np.finfo(dtype).eps) / 2
 
 
@@ -33,9 +33,9 @@ def lanes_of(dtype) -> int:
 
 
 class Operand:
-    """`size` elements in a 64-byte aligned array of NaN, so that a stray read spoils a result; `shift` unaligns them.
+    """`size` elements in a 64-byte aligned array of NaN, so stray reads corrupt results; `shift` misaligns them.
 
-    `written` says which of them the microkernel may change.
+    `written` marks those that the microkernel may change.
     """
 
     def __init__(self, dtype, size: int, values=None, shift: int = 0):
@@ -45,7 +45,7 @@ class Operand:
         raw = np.zeros(total * dtype.itemsize + 64, np.uint8)
         start = -raw.ctypes.data % 64
         self.array = raw[start : start + total * dtype.itemsize].view(dtype)
-        stray = {"f": np.nan, "i": -(10 ** (2 * dtype.itemsize - 1)), "u": 0x7FC1}  # the last: NaN as a bfloat16
+        stray = {"f": np.nan, "i": -(10 ** (2 * dtype.itemsize - 1)), "u": 0x7FC1}  # the last is a bfloat16 NaN
         self.array[:] = stray[dtype.kind]
         self.offset = GUARD * lanes + shift
         self.values = self.array[self.offset : self.offset + size]
@@ -63,11 +63,11 @@ class Operand:
         width = np.dtype(f"u{self.array.itemsize}")
         changed = self.array.view(width) != self.before.view(width)
         changed[self.offset : self.offset + self.values.size] &= ~self.written
-        assert not changed.any(), f"wrote at {np.flatnonzero(changed)[:8] - self.offset}, of {self.values.size}"
+        assert not changed.any(), f"wrote at {np.flatnonzero(changed)[:8] - self.offset} of {self.values.size} elements"
 
 
-def whole(operand: Operand) -> Operand:
-    """May be written everywhere."""
+def writable(operand: Operand) -> Operand:
+    """Mark every element as one that may be written."""
     operand.written[:] = True
     return operand
 
@@ -80,7 +80,7 @@ class Case(NamedTuple):
     label: str = ""
 
     def family(self) -> tuple[str, list[int]]:
-        """The function and the code that kernels call it by."""
+        """The function that kernels call, and the code they pass to it."""
         for family, members in FAMILIES.items():
             if self.name.startswith(family + "_"):
                 return family, [members.index(self.name.removeprefix(family + "_"))]
@@ -111,7 +111,7 @@ def run_and_check(machine: Callable[[list[Case]], None], cases) -> None:
 
 
 def assert_within(got, exact, bound) -> None:
-    """|got - exact| <= bound, elementwise; what is below the smallest normal number may be flushed to 0."""
+    """|got - exact| <= bound, elementwise; numbers below the smallest normal one may be flushed to 0."""
     with np.errstate(invalid="ignore"):
         error = np.abs(np.asarray(got).astype(np.asarray(exact).dtype) - exact)
     error = np.where(got == exact, 0, error)  # infinities
@@ -130,7 +130,7 @@ def assert_bits(got, expected) -> None:
 
 
 def same_bits(operand: Operand, expected) -> Callable[[], None]:
-    """Of all of the operand that is expected."""
+    """A check that the operand starts with the expected bits."""
     return lambda: assert_bits(operand.values[: expected.size], np.ravel(expected))
 
 

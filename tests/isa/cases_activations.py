@@ -1,4 +1,4 @@
-"""Cases of activations and slopes over runs of lines, beside the scalar twins. See cases."""
+"""Cases of activations and slopes over runs of lines, against the scalar twins. See cases."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .cases import (
     Operand,
     assert_within,
     normal_lines,
-    whole,
     wide,
     within,
+    writable,
 )
 
 ALPHA = {"leaky_relu": 0.01, "elu": 1.3, "celu": 0.8}
@@ -49,7 +49,7 @@ def activations(dtype: str) -> Iterator[Case]:
             with np.errstate(invalid="ignore"):
                 bound = 4 * eps * (2 * np.abs(f) + np.nan_to_num(np.abs(np.ravel(wide(z)) * df)))
             Z = Operand(dtype, z.size, z)
-            A, slopes = whole(Z if in_place else Operand(dtype, z.size)), Operand(dtype, z.size)
+            A, slopes = writable(Z if in_place else Operand(dtype, z.size)), Operand(dtype, z.size)
             slopes.written[:] = pair
 
             def check(A=A, slopes=slopes, f=f, bound=bound, df=df, pair=pair):
@@ -74,7 +74,7 @@ def slopes(dtype: str) -> Iterator[Case]:
             else:
                 p = float(alpha[0])
                 df = pointwise(lambda a, c=code, p=p: twins.slope_from_output(c, a, p), known)
-            A, D = Operand(dtype, known.size, known), whole(Operand(dtype, d.size, d))
+            A, D = Operand(dtype, known.size, known), writable(Operand(dtype, d.size, d))
             exact = np.ravel(wide(d)) * df
             bound = 4 * eps * np.maximum(np.abs(df), 1) * np.abs(np.ravel(wide(d)))
             arguments = [n, A, D, Operand(dtype, 1, alpha, shift=1)]

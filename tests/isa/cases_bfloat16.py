@@ -1,4 +1,4 @@
-"""Cases of products of bfloat16 and of rounding: every microkernel against its twin, bit by bit. See cases."""
+"""Cases of bfloat16 products and of rounding: every microkernel against its twin, bit by bit. See cases."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from fastbp.isa.codes import (
 )
 from fastbp.isa.microkernels import twin
 
-from .cases import Case, Operand, assert_bits, whole
+from .cases import Case, Operand, assert_bits, writable
 
-LOW = 4096  # words to what rounding left
+LOW = 4096  # words from a rounded part to its remainder
 SPECIAL = np.array([0, 1e-40, -1e-40, np.inf, -np.inf, 3.4e38, 3.396177e38, 3.39618e38, 1.00390625, 1.01171875,
                     -1.00390625, 1e-38, 1.1754943e-38, 2, -3, 0.1], np.float32)  # fmt: skip
 
@@ -33,13 +33,13 @@ def words(rng: np.random.Generator, n: int) -> Operand:
 
 
 def blank(dtype, n: int) -> Operand:
-    operand = whole(Operand(dtype, n))
+    operand = writable(Operand(dtype, n))
     operand.values[:] = 0
     return operand
 
 
-def against_twin(name: str, arguments: list, label: str) -> Case:
-    """The same call of the twin on copies, made when the case is checked."""
+def twin_case(name: str, arguments: list, label: str) -> Case:
+    """A case whose check calls the twin on copies of the operands."""
     copies = []
     for argument in arguments:
         if isinstance(argument, Operand):
@@ -52,9 +52,9 @@ def against_twin(name: str, arguments: list, label: str) -> Case:
         flat = [x for a in copies for x in ((a.array, a.offset) if isinstance(a, Operand) else (a,))]
         with np.errstate(all="ignore"):
             twin(name)(None, *flat)
-        for got, wanted in zip(arguments, copies, strict=True):
+        for got, expected in zip(arguments, copies, strict=True):
             if isinstance(got, Operand) and got.written.any():
-                assert_bits(got.values, wanted.values)
+                assert_bits(got.values, expected.values)
 
     return Case(name, "float32", arguments, check, label)
 
@@ -65,11 +65,11 @@ def products() -> Iterator[Case]:
             for low in (0, LOW):
                 for start, streamed in ((ZERO, STREAM_A), (ACCUMULATE, STREAM_B)):
                     rng = np.random.default_rng([rows, columns, low, start])
-                    A, B, C = words(rng, 2 * LOW), words(rng, 2 * LOW), whole(Operand(np.float32, 1024))
+                    A, B, C = words(rng, 2 * LOW), words(rng, 2 * LOW), writable(Operand(np.float32, 1024))
                     C.values[:] = rng.normal(size=1024)
                     arguments = [rows, columns, 3, A, 1536, 512, B, 1536, 512, low, low, C, 512, start, streamed, A,
                                  512, 1]
-                    yield against_twin("products", arguments, f"{rows}x{columns} low={low} start={start}")
+                    yield twin_case("products", arguments, f"{rows}x{columns} low={low} start={start}")
 
 
 def outputs() -> Iterator[Case]:
@@ -84,7 +84,7 @@ def outputs() -> Iterator[Case]:
                     bias = Operand(np.float32, 16, rng.normal(size=16) * (n > 1))
                     arguments = [n, columns, count, C, 512, bias, n % 2, post, blank(np.float32, 1024), 512, n % 2,
                                  blank(np.uint16, 2 * LOW), 1024, pairs, blank(np.uint16, 2 * LOW), halves, low]
-                    yield against_twin("finish_outputs", arguments, f"{n} units, {columns} panels, {count} rows")
+                    yield twin_case("finish_outputs", arguments, f"{n} units, {columns} panels, {count} rows")
 
 
 def deltas() -> Iterator[Case]:
@@ -95,7 +95,7 @@ def deltas() -> Iterator[Case]:
                 E, K = Operand(np.float32, 512, rng.normal(size=512)), words(rng, 1024)
                 arguments = [n, columns, 12 + columns, E, 256, K, 512, masked, blank(np.uint16, 2 * LOW), 1024, pairs,
                              blank(np.uint16, 2 * LOW), halves, low]
-                yield against_twin("finish_deltas", arguments, f"{n} units, {columns} panels")
+                yield twin_case("finish_deltas", arguments, f"{n} units, {columns} panels")
 
 
 def kernels() -> Iterator[Case]:
@@ -105,7 +105,7 @@ def kernels() -> Iterator[Case]:
                 W = Operand(np.float32, 1024, np.random.default_rng([columns, n]).normal(size=1024))
                 arguments = [n, columns, W, 512, blank(np.uint16, 2 * LOW), 1024, blank(np.uint16, 2 * LOW), 1024,
                              halves, low]
-                yield against_twin("round_kernel", arguments, f"{n} lines, {columns} panels")
+                yield twin_case("round_kernel", arguments, f"{n} lines, {columns} panels")
 
 
 TABLES = (products, outputs, deltas, kernels)

@@ -1,4 +1,4 @@
-"""Cases of dropout and noise; the bounds are those of `Rounded`. See cases."""
+"""Cases of dropout and noise; the bounds come from `Rounded`. See cases."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from .cases import (
     assert_bits,
     lanes_of,
     unit,
-    whole,
+    writable,
 )
 from .cases_normalization import SIZES, assert_near, one, random
 from .rounded import Rounded
 
-# Row, step, node and key: small, large, and beyond the words that they are kept in.
+# Row, step, node and key: small, large, and larger than one 32-bit word.
 DRAWS = [(0, 0, 0, (0, 0)), (16, 7, 3, (3, 4)), (496, 2**32 - 1, 200, (2**32 - 1, 2**31)),
          (32, 2**32 + 5, 1, (2**31 - 1, 2**32 - 2)), (0, 2**47 + 2**31, 65535, (123, 456))]  # fmt: skip
 
 
 def words_of(n: int, row: int, step: int, node: int, key: tuple[int, int], L: int) -> np.ndarray:
-    """The reference's random words of a panel's units and rows."""
+    """The reference's random words for the units and rows of a panel."""
     return random_words(Draw(key, step), node, (row + L, n))[row:].T
 
 
 def dropouts(dtype: str) -> Iterator[Case]:
-    """Bit for bit what the reference keeps."""
+    """Bit-identical to the reference."""
     L, kind = lanes_of(dtype), np.dtype(dtype).type
     for n in SIZES:
         for i, (row, step, node, key) in enumerate(DRAWS):
             rate = (0.0, 0.3, 0.5, 0.9, 1 - 2.0**-32)[(i + n) % 5]
             threshold, scale, a = int(rate * 2**32), kind(1 / (1 - rate)), random(dtype, n, L)
             factors = np.where(words_of(n, row, step, node, key, L) < threshold, kind(0), scale)
-            A, Z, F = Operand(dtype, a.size, a), whole(Operand(dtype, a.size)), whole(Operand(dtype, a.size))
+            A, Z, F = Operand(dtype, a.size, a), writable(Operand(dtype, a.size)), writable(Operand(dtype, a.size))
 
             def check(Z=Z, F=F, factors=factors, a=a):
                 assert_bits(F.lines(), factors)
@@ -56,9 +56,9 @@ def polynomial(t: Rounded, coefficients) -> Rounded:
 
 
 def normals(words: np.ndarray, dtype: str) -> Rounded:
-    """sqrt(2) erfinv by both polynomials; where w may be on either side of 5, the bound reaches from one to the other.
+    """sqrt(2) erfinv by both polynomials; where w may be on either side of 5, the bound covers both.
 
-    For the rest `reference.random.normal`, word by word, in wider arithmetic.
+    Otherwise `reference.random.normal`, step by step, in higher precision.
     """
     nearer = np.where(words < 2**31, words, ~words)
     u = unit(dtype)
@@ -79,17 +79,17 @@ def normals(words: np.ndarray, dtype: str) -> Rounded:
 
 
 def noises(dtype: str) -> Iterator[Case]:
-    """a + sigma n, which one multiply-add rounds once."""
+    """a + sigma n, rounded once by a multiply-add."""
     L = lanes_of(dtype)
     for n in SIZES:
         for i, (row, step, node, key) in enumerate(DRAWS):
             a, deviation = random(dtype, n, L), np.array([(0.5, 3.0)[i % 2]], dtype)
-            A, Z = Operand(dtype, a.size, a), whole(Operand(dtype, a.size))
+            A, Z = Operand(dtype, a.size, a), writable(Operand(dtype, a.size))
             words = words_of(n, row, step, node, key, L)
 
             def check(a=a, Z=Z, words=words, deviation=deviation, dtype=dtype):
-                random_part = Rounded.exactly(deviation) * normals(words, dtype)
-                assert_near(Z.lines(), Rounded.exactly(a) + random_part)
+                random_part = Rounded.exact(deviation) * normals(words, dtype)
+                assert_near(Z.lines(), Rounded.exact(a) + random_part)
 
             arguments = [n, row, step, node, Operand(np.int64, 2, key, shift=1), A, Z, one(dtype, deviation[0])]
             yield Case("noise", dtype, arguments, check, f"{n} units, draw {i}")

@@ -1,7 +1,7 @@
-"""Cases of the losses over a panel, beside the reference's formulas in wider arithmetic. See cases.
+"""Cases of the losses over a panel, against the reference's formulas in higher precision. See cases.
 
 The bounds follow each value and slope through its operations, u for every rounding, 4 u for an exponential, a logarithm
-or a hyperbolic tangent, and leave room for second order.
+or a hyperbolic tangent, and leave room for second-order terms.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from fastbp.isa.codes import CATEGORICAL
 from fastbp.isa.codes import LOSSES as CODES
 from fastbp.reference import LOSSES
 
-from .cases import Case, Operand, assert_within, lanes_of, unit, whole, wide
+from .cases import Case, Operand, assert_within, lanes_of, unit, wide, writable
 
 LINES = (1, 2, 3, 8, 10, 16, 17, 33)
 
 
 class Panel(NamedTuple):
-    """Exact operands, a row per line, and what the bounds need."""
+    """Exact operands, one row per line, and what the bounds need."""
 
     z: Any
     t: Any
@@ -29,7 +29,7 @@ class Panel(NamedTuple):
     parameters: tuple[float, ...]
 
 
-Bounds = tuple[Any, Any]  # of the values and slopes, line by line, as factors of the row's share
+Bounds = tuple[Any, Any]  # of values and slopes, line by line, relative to the row's share
 
 
 # -- bounds --------------------------------------------------------------------------------------------------------
@@ -75,7 +75,7 @@ def quantile(c: Panel) -> Bounds:
 
 
 def gaussian_nll(c: Panel) -> Bounds:
-    """exp(-s/2) of an argument rounded once is off by (|s| / 2 + 4) u, and with it r."""
+    """exp(-s/2) of an argument rounded once is off by (|s| / 2 + 4) u, and so is r."""
     half = len(c.z) // 2
     s = np.maximum(c.z[half:], c.parameters[0])
     narrow, k = np.exp(-s / 2), np.abs(s) / 2 + 6
@@ -86,24 +86,24 @@ def gaussian_nll(c: Panel) -> Bounds:
 
 
 def binary(c: Panel) -> tuple[Any, Any]:
-    """Of softplus(z) - t z with targets that smoothing has rounded twice; and softplus(z) - t z itself."""
+    """The error of softplus(z) - t z for targets rounded twice by smoothing, and softplus(z) - t z itself."""
     soft, positive = np.log1p(np.exp(-np.abs(c.z))), np.maximum(c.z, 0)
     return c.u * (9 * soft + 3 * positive + 6 * np.abs(c.z * c.t)), positive - c.t * c.z + soft
 
 
-def moved(c: Panel, smoothing: float, classes: int) -> Panel:
+def smoothed(c: Panel, smoothing: float, classes: int) -> Panel:
     return c._replace(t=c.t * (1 - smoothing) + smoothing / classes)
 
 
 def binary_cross_entropy(c: Panel) -> Bounds:
-    c = moved(c, c.parameters[0], 2)
+    c = smoothed(c, c.parameters[0], 2)
     return binary(c)[0] + 3 * c.u * binary(c)[1], c.u * (8 / (1 + np.exp(-c.z)) + 6 * c.t)
 
 
 def binary_focal(c: Panel) -> Bounds:
-    """1 - t of a smoothed target t is off by 2 u, relative to itself by 2 u / (1 - t); q^gamma multiplies that."""
+    """1 - t of a smoothed target t has an error of 2 u, relatively 2 u / (1 - t); q^gamma magnifies it."""
     gamma, smoothing, positive, negative = c.parameters
-    c = moved(c, smoothing, 2)
+    c = smoothed(c, smoothing, 2)
     p, rest = 1 / (1 + np.exp(-c.z)), 1 / (1 + np.exp(c.z))
     q = np.maximum(c.t * rest + (1 - c.t) * p, np.finfo(c.z.dtype).tiny)
     of_t = 4 / np.maximum(np.minimum(c.t, 1 - c.t), 1e-2 if smoothing else 1)
@@ -116,7 +116,7 @@ def binary_focal(c: Panel) -> Bounds:
 
 
 def log_sums(c: Panel) -> tuple[Any, Any, Any]:
-    """log sum exp(z), l = -log p, and the error of l: logsum comes rounded, the difference is rounded."""
+    """log sum exp(z), l = -log p, and the error of l: both logsum and the difference are rounded."""
     top = c.z.max(0)
     logsum = top + np.log(np.exp(c.z - top).sum(0))
     loss = logsum - c.z
@@ -124,7 +124,7 @@ def log_sums(c: Panel) -> tuple[Any, Any, Any]:
 
 
 def cross_entropy(c: Panel) -> Bounds:
-    c = moved(c, c.parameters[0], len(c.z))
+    c = smoothed(c, c.parameters[0], len(c.z))
     _, loss, of_loss = log_sums(c)
     p, total = np.exp(-loss), c.t.sum(0)
     return c.t * (of_loss + 6 * c.u * loss), c.u * ((len(c.z) + 8) * p * total + 6 * c.t)
@@ -137,9 +137,9 @@ def kl_divergence(c: Panel) -> Bounds:
 
 
 def categorical_focal(c: Panel) -> Bounds:
-    """An error d of l is one of p d of q = 1 - p; where l is small itself, (q + d)^gamma bounds what becomes of it."""
+    """An error d in l is an error p d in q = 1 - p; where l itself is small, (q + d)^gamma bounds its effect."""
     gamma, smoothing, *alpha = c.parameters
-    c = moved(c, smoothing, len(c.z))
+    c = smoothed(c, smoothing, len(c.z))
     _, loss, d = log_sums(c)
     p, q = np.exp(-loss), np.maximum(-np.expm1(-loss), np.finfo(c.z.dtype).tiny)
     scale = np.reshape(alpha, (-1, 1)) * c.t
@@ -165,7 +165,7 @@ BOUNDS: dict[str, Callable[[Panel], Bounds]] = {
         binary_focal, cross_entropy, kl_divergence, categorical_focal, categorical_hinge,
     )
 }  # fmt: skip
-# Parameters to try, with what they stand for.
+# Parameters to try, by loss.
 PARAMETERS: dict[str, list[tuple[float, ...]]] = {
     "huber": [(1.0,), (0.3,)],
     "quantile": [(0.5,), (0.1, 0.5, 0.8)],
@@ -180,7 +180,7 @@ PARAMETERS: dict[str, list[tuple[float, ...]]] = {
 
 # -- operands ------------------------------------------------------------------------------------------------------
 def widths(name: str, parameters: tuple[float, ...], n: int) -> tuple[int, int]:
-    """Lines of z and of targets, about n."""
+    """The numbers of lines of z and of targets, about n."""
     if name == "quantile":
         return n * len(parameters), n
     return (2 * n, n) if name == "gaussian_nll" else (n, n)
@@ -209,7 +209,7 @@ def targets(name: str, rng: np.random.Generator, dtype: str, shape: tuple[int, i
 
 
 def loss_case(name: str, z: np.ndarray, t: np.ndarray, weights: np.ndarray, parameters, label: str) -> Case:
-    """One panel: the row losses, the slopes times the rows' weights, and nothing else written."""
+    """One panel: row losses, slopes times sample weights, and nothing else written."""
     dtype, lanes, u = z.dtype.name, z.shape[1], unit(z.dtype)
     given = np.array([len(parameters), *parameters], dtype)
     exact_parameters = tuple(float(p) for p in given[1:])
@@ -232,7 +232,7 @@ def loss_case(name: str, z: np.ndarray, t: np.ndarray, weights: np.ndarray, para
     assert np.isfinite(exact_d).all()
 
     Z, T = Operand(dtype, z.size, z), Operand(dtype, t.size, t)
-    D, row_losses = whole(Operand(dtype, z.size, d.astype(dtype))), whole(Operand(dtype, lanes))
+    D, row_losses = writable(Operand(dtype, z.size, d.astype(dtype))), writable(Operand(dtype, lanes))
     W, E = Operand(dtype, lanes, weights), Operand(dtype, lanes, extra.astype(dtype))
 
     def check():
@@ -257,7 +257,7 @@ def cases_of(name: str, dtype: str, lines=LINES) -> Iterator[Case]:
 
 
 def extremes_of(name: str, dtype: str) -> Iterator[Case]:
-    """Outputs of +-10^4, 0 and what lies between, beside one another in every order; targets hard and soft."""
+    """Outputs of +-10^4, 0 and values between them, in random order, with hard and soft targets."""
     lanes = lanes_of(dtype)
     for parameters in PARAMETERS.get(name, [()]):
         for n in (2, 3, 5):
@@ -268,7 +268,7 @@ def extremes_of(name: str, dtype: str) -> Iterator[Case]:
                 z = np.abs(z)
             if name == "poisson_log":
                 z = np.minimum(z, 30)
-            if name == "gaussian_nll":  # exp(10^4) of a variance is a number no more
+            if name == "gaussian_nll":  # a precision of exp(10^4) overflows
                 z[n_t:] = np.abs(z[n_t:])
             for hard in (True, False):
                 t = targets(name, rng, dtype, (n_t, lanes), hard)
@@ -276,7 +276,7 @@ def extremes_of(name: str, dtype: str) -> Iterator[Case]:
 
 
 def impossible(dtype: str) -> Iterator[Case]:
-    """A logit of -inf where the target is 0 costs nothing; rows without any target cost nothing."""
+    """A logit of -inf whose target is 0 adds nothing to the loss; rows without a target have zero loss."""
     lanes = lanes_of(dtype)
     rng = np.random.default_rng(32)
     for name in ("cross_entropy", "kl_divergence"):
@@ -286,8 +286,8 @@ def impossible(dtype: str) -> Iterator[Case]:
             t = targets(name, rng, dtype, (n, lanes), hard=True)
             weights = np.ones((1, lanes), dtype)
             yield loss_case(name, z, np.zeros_like(t), weights, parameters, f"n={n} no target")
-            spoilt = np.where(t == 0, np.array(-1e30, dtype), z)
-            case = loss_case(name, spoilt, t, weights, parameters, f"n={n} impossible")
+            lowest = np.where(t == 0, np.array(-1e30, dtype), z)
+            case = loss_case(name, lowest, t, weights, parameters, f"n={n} impossible")
             Z = case.operands()[0]
             Z.values[np.ravel(t) == 0] = -np.inf
             yield case

@@ -1,4 +1,4 @@
-"""Cases of batch and layer normalization; the bounds are those of `Rounded`. See cases."""
+"""Cases of batch and layer normalization; the bounds come from `Rounded`. See cases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .cases import (
     Operand,
     assert_within,
     lanes_of,
-    whole,
+    writable,
 )
 from .rounded import Rounded
 
@@ -22,20 +22,20 @@ EPSILON = 1e-5
 
 
 def levels(terms: int, L: int) -> float:
-    """Additions that a term passes through on its way into L partial sums and their tree."""
+    """Additions that a term passes through in L partial sums and their reduction tree."""
     return -(-terms // L) + np.log2(L)
 
 
 class Panels:
-    """Rows of a batch by features in panels, `apart` lines further apart than they must be; NaN in lanes without."""
+    """Rows of a batch by features in panels, with `gap` lines between panels; NaN in lanes without a row."""
 
-    def __init__(self, dtype: str, n: int, batch: int, rows: np.ndarray | None = None, apart: int = 0):
+    def __init__(self, dtype: str, n: int, batch: int, rows: np.ndarray | None = None, gap: int = 0):
         self.L, self.n, self.batch = lanes_of(dtype), n, batch
-        self.panels, self.pitch = -(-batch // self.L), (n + apart) * self.L
+        self.panels, self.pitch = -(-batch // self.L), (n + gap) * self.L
         self.operand = Operand(dtype, (self.panels - 1) * self.pitch + n * self.L)
         if rows is None:
             for panel in self.each(self.operand.written):
-                panel[:] = True  # what is written for lanes without a row is of no use to anyone
+                panel[:] = True  # lanes without a row may be overwritten
             return
         for q, panel in enumerate(self.each(self.operand.values)):
             here = rows[q * self.L : (q + 1) * self.L]
@@ -50,7 +50,7 @@ class Panels:
 
 
 class Runs:
-    """Numbers by feature, gamma and beta for example, `pitch` apart; NaN between them."""
+    """Values per feature, such as gamma and beta, `pitch` apart; NaN between them."""
 
     def __init__(self, dtype: str, n: int, count: int, values: np.ndarray | None = None):
         self.n, self.count, self.pitch = n, count, n + 3
@@ -77,8 +77,8 @@ def random(dtype: str, *shape: int, seed: int = 0) -> np.ndarray:
 
 
 def normalized(X: np.ndarray, axis: int, gamma: np.ndarray) -> list[Rounded]:
-    """x_hat, gamma x_hat + beta, mean, variance and 1 / root, with statistics along an axis."""
-    x, g, number = Rounded.exactly(X), Rounded.exactly(gamma), X.shape[axis]
+    """x_hat, gamma x_hat + beta, mean, variance and 1 / sqrt(variance + epsilon), with statistics along an axis."""
+    x, g, number = Rounded.exact(X), Rounded.exact(gamma), X.shape[axis]
     additions = levels(number, lanes_of(X.dtype))
 
     def mean_of(values: Rounded) -> Rounded:
@@ -89,8 +89,8 @@ def normalized(X: np.ndarray, axis: int, gamma: np.ndarray) -> list[Rounded]:
     centred = x - mean
     variance = mean_of(centred * centred)
     inverse = x.constant(1) / (variance + x.constant(EPSILON)).sqrt()
-    known = centred * inverse
-    return [known, known * g[0] + g[1], mean, variance, inverse]
+    x_hat = centred * inverse
+    return [x_hat, x_hat * g[0] + g[1], mean, variance, inverse]
 
 
 def assert_near(got: np.ndarray, expected: Rounded) -> None:
@@ -98,11 +98,11 @@ def assert_near(got: np.ndarray, expected: Rounded) -> None:
 
 
 def batch_norms(dtype: str, pairs=ALL_PAIRS) -> Iterator[Case]:
-    """Also far from 0, where the variance would be lost in a difference of squares."""
+    """Also for means far from 0, where a difference of squares would lose the variance."""
     for n, batch in pairs:
         X = random(dtype, batch, n) + np.dtype(dtype).type(100 if n == 17 else 0)
         gamma = random(dtype, 2, n, seed=1)
-        A, (Z, F) = Panels(dtype, n, batch, X, apart=3), (Panels(dtype, n, batch, apart=1) for _ in range(2))
+        A, (Z, F) = Panels(dtype, n, batch, X, gap=3), (Panels(dtype, n, batch, gap=1) for _ in range(2))
         G, S = Runs(dtype, n, 2, gamma), Runs(dtype, n, 3)
 
         def check(X=X, gamma=gamma, Z=Z, F=F, S=S):
@@ -125,22 +125,22 @@ def batch_norm_predictions(dtype: str) -> Iterator[Case]:
         A, Z, G = Panels(dtype, n, L, X), Panels(dtype, n, L), Runs(dtype, n, 4, gamma)
 
         def check(X=X, gamma=gamma, Z=Z):
-            x, g = Rounded.exactly(X), Rounded.exactly(gamma)
-            known = (x - g[2]) * (x.constant(1) / (g[3] + x.constant(EPSILON)).sqrt())
-            assert_near(Z.rows(), known * g[0] + g[1])
+            x, g = Rounded.exact(X), Rounded.exact(gamma)
+            x_hat = (x - g[2]) * (x.constant(1) / (g[3] + x.constant(EPSILON)).sqrt())
+            assert_near(Z.rows(), x_hat * g[0] + g[1])
 
         arguments = [n, A.operand, Z.operand, G.operand, G.pitch, one(dtype, EPSILON)]
         yield Case("batch_norm_predict", dtype, arguments, check, f"{n} features")
 
 
-def all_gains(dtype: str, pairs=ALL_PAIRS) -> Iterator[Case]:
+def gains(dtype: str, pairs=ALL_PAIRS) -> Iterator[Case]:
     for n, batch in pairs:
-        delta, known = (random(dtype, batch, n, seed=seed) for seed in (2, 3))
-        D, F = Panels(dtype, n, batch, delta, apart=1), Panels(dtype, n, batch, known, apart=2)
+        delta, x_hat = (random(dtype, batch, n, seed=seed) for seed in (2, 3))
+        D, F = Panels(dtype, n, batch, delta, gap=1), Panels(dtype, n, batch, x_hat, gap=2)
         G = Runs(dtype, n, 2)
 
-        def check(delta=delta, known=known, G=G, batch=batch):
-            d, f, additions = Rounded.exactly(delta), Rounded.exactly(known), levels(batch, lanes_of(delta.dtype))
+        def check(delta=delta, x_hat=x_hat, G=G, batch=batch):
+            d, f, additions = Rounded.exact(delta), Rounded.exact(x_hat), levels(batch, lanes_of(delta.dtype))
             for got, expected in zip(G.read(), (d * f, d), strict=True):
                 assert_near(got, expected.sum(0, additions))
 
@@ -149,16 +149,16 @@ def all_gains(dtype: str, pairs=ALL_PAIRS) -> Iterator[Case]:
 
 
 def batch_norm_backwards(dtype: str, pairs=ALL_PAIRS) -> Iterator[Case]:
-    """Of given sums."""
+    """With given sums."""
     for n, batch in pairs:
-        delta, known = (random(dtype, batch, n, seed=seed) for seed in (2, 3))
+        delta, x_hat = (random(dtype, batch, n, seed=seed) for seed in (2, 3))
         gamma, inverse, sums = (random(dtype, rows, n, seed=rows) for rows in (1, 1, 2))
-        D, F = Panels(dtype, n, batch, delta, apart=1), Panels(dtype, n, batch, known, apart=2)
-        E, G = Panels(dtype, n, batch, apart=3), Runs(dtype, n, 2, sums)
+        D, F = Panels(dtype, n, batch, delta, gap=1), Panels(dtype, n, batch, x_hat, gap=2)
+        E, G = Panels(dtype, n, batch, gap=3), Runs(dtype, n, 2, sums)
         P, S = Runs(dtype, n, 1, gamma), Runs(dtype, n, 1, inverse)
 
-        def check(delta=delta, known=known, gamma=gamma, inverse=inverse, sums=sums, E=E, batch=batch):
-            d, f, g, s, t = (Rounded.exactly(x) for x in (delta, known, gamma, inverse, sums))
+        def check(delta=delta, x_hat=x_hat, gamma=gamma, inverse=inverse, sums=sums, E=E, batch=batch):
+            d, f, g, s, t = (Rounded.exact(x) for x in (delta, x_hat, gamma, inverse, sums))
             share = d.constant(1) / d.constant(batch)
             assert_near(E.rows(), g[0] * s[0] * (d - t[1] * share - f * (t[0] * share)))
 
@@ -172,7 +172,7 @@ def layer_norms(dtype: str) -> Iterator[Case]:
     for n in SIZES:
         X, gamma = random(dtype, L, n) + np.dtype(dtype).type(100 if n == 17 else 0), random(dtype, 2, n, seed=1)
         A, Z, F = Panels(dtype, n, L, X), Panels(dtype, n, L), Panels(dtype, n, L)
-        G, inverse = Runs(dtype, n, 2, gamma), whole(Operand(dtype, L))
+        G, inverse = Runs(dtype, n, 2, gamma), writable(Operand(dtype, L))
 
         def check(X=X, gamma=gamma, Z=Z, F=F, inverse=inverse):
             *outputs, _, _, factor = normalized(X, 1, gamma)
@@ -187,12 +187,12 @@ def layer_norms(dtype: str) -> Iterator[Case]:
 def layer_norm_backwards(dtype: str) -> Iterator[Case]:
     L = lanes_of(dtype)
     for n in SIZES:
-        delta, known = (random(dtype, L, n, seed=seed) for seed in (2, 3))
+        delta, x_hat = (random(dtype, L, n, seed=seed) for seed in (2, 3))
         gamma, inverse = random(dtype, 1, n, seed=1), random(dtype, L, seed=4)
-        D, F, E = Panels(dtype, n, L, delta), Panels(dtype, n, L, known), Panels(dtype, n, L)
+        D, F, E = Panels(dtype, n, L, delta), Panels(dtype, n, L, x_hat), Panels(dtype, n, L)
 
-        def check(delta=delta, known=known, gamma=gamma, inverse=inverse, E=E, n=n):
-            d, f, g, s = (Rounded.exactly(x) for x in (delta, known, gamma, inverse[:, np.newaxis]))
+        def check(delta=delta, x_hat=x_hat, gamma=gamma, inverse=inverse, E=E, n=n):
+            d, f, g, s = (Rounded.exact(x) for x in (delta, x_hat, gamma, inverse[:, np.newaxis]))
             d, additions, share = d * g[0], levels(n, lanes_of(delta.dtype)), d.constant(1) / d.constant(n)
             mean, slant = ((x.sum(1, additions) * share)[:, np.newaxis] for x in (d, d * f))
             assert_near(E.rows(), s * (d - mean - f * slant))
@@ -201,5 +201,5 @@ def layer_norm_backwards(dtype: str) -> Iterator[Case]:
         yield Case("layer_norm_backward", dtype, arguments, check, f"{n} features")
 
 
-BY_PAIRS = (batch_norms, all_gains, batch_norm_backwards)
+BY_PAIRS = (batch_norms, gains, batch_norm_backwards)
 NORMALIZATION = (*BY_PAIRS, batch_norm_predictions, layer_norms, layer_norm_backwards)

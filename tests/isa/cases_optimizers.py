@@ -1,4 +1,4 @@
-"""Cases of the update rules, beside the published formulas in wider arithmetic. See cases."""
+"""Cases of the update rules, against the published formulas in higher precision. See cases."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .cases import (
     lanes_of,
     normal_lines,
     unit,
-    whole,
     wide,
+    writable,
 )
 
 SCALARS = {
@@ -31,13 +31,13 @@ SCALARS = {
     "lion": (0.999, 0.9, 0.1, 0.99, 0.01, 0.03),
 }  # fmt: skip
 SAFE = {"float32": 1e32, "float64": 1e290}
-# Of each rule's states: any number, or no less than 0.
+# The states of each rule: a holds any numbers, n none below 0.
 KINDS = {"momentum": "a", "nesterov": "a", "rmsprop": "n", "rmsprop_momentum": "na", "rmsprop_centered": "naa",
          "adagrad": "n", "adadelta": "nn", "lion": "a", "amsgrad": "ann", "sgd": ""}  # fmt: skip
 
 
 class Exact:
-    """A number in wider arithmetic and its bound: every product and every sum rounds once, by u of its size."""
+    """A number in higher precision and its bound: every product and every sum rounds once, by u of its magnitude."""
 
     def __init__(self, value, u: float, error=0.0):
         self.value, self.u, self.error = value, u, error
@@ -54,8 +54,8 @@ class Exact:
         return Exact(value, self.u, error + self.u * abs(value))
 
     def over_root(self, square: Exact, epsilon: float) -> Exact:
-        """self / (sqrt(square) + epsilon): the root halves a relative error; 2 ULP, 4 u, for root, sum and quotient by
-        estimates; one product."""
+        """self / (sqrt(square) + epsilon): the root halves a relative error; root, sum and quotient by estimates cost
+        2 ULP or 4 u, and one product."""
         bottom = np.sqrt(square.value) + epsilon
         relative = square.error / (2 * square.value) + 6 * self.u
         return Exact(self.value / bottom, self.u, self.error / bottom + abs(self.value / bottom) * relative)
@@ -112,25 +112,25 @@ def exact_rmsprop(rule: str, g: Exact, w: Exact, old: list[Exact], s, tiny: Exac
 
 
 def exact_lion(g: Exact, w: Exact, m: Exact, s) -> list[Exact]:
-    """An average that may be rounded to the other side of 0 makes a step of the other sign."""
+    """An average that rounds to the other side of 0 flips the sign of the step."""
     average = g * s[2] + m * s[1]
     either = (abs(average.value) <= average.error) & (average.value != 0)
     return [w * s[0] + Exact(-s[5] * np.sign(average.value), g.u, 2 * s[5] * either), g * s[4] + m * s[3]]
 
 
-def update_case(rule: str, g: np.ndarray, w: np.ndarray, states: list[np.ndarray], label: str, apart: int = 0) -> Case:
-    """g, w and states: (columns, lines, L); in memory columns lie `apart` lines further apart than they must."""
+def update_case(rule: str, g: np.ndarray, w: np.ndarray, states: list[np.ndarray], label: str, gap: int = 0) -> Case:
+    """g, w and states: (columns, lines, L); in memory `gap` lines lie between columns."""
     dtype, (columns, rows, L) = w.dtype.name, w.shape
     scalars = np.full(N_SCALARS, np.nan, dtype)
     scalars[: len(SCALARS[rule])], scalars[LIMIT] = SCALARS[rule], SAFE[dtype]
-    G, pitch = Operand(dtype, columns * (rows + apart) * L), (rows + apart) * L
-    G.values.reshape(columns, rows + apart, L)[:, :rows] = g
+    G, pitch = Operand(dtype, columns * (rows + gap) * L), (rows + gap) * L
+    G.values.reshape(columns, rows + gap, L)[:, :rows] = g
     old = np.stack([w, *states])
     W = Operand(dtype, len(old) * columns * pitch)
-    runs = W.values.reshape(len(old), columns, rows + apart, L)[:, :, :rows]
+    runs = W.values.reshape(len(old), columns, rows + gap, L)[:, :, :rows]
     runs[:] = old
-    W.written.reshape(len(old), columns, rows + apart, L)[:, :, :rows] = True
-    flag = whole(Operand(np.int64, 1, [0]))
+    W.written.reshape(len(old), columns, rows + gap, L)[:, :, :rows] = True
+    flag = writable(Operand(np.int64, 1, [0]))
 
     def check():
         with np.errstate(all="ignore"):
@@ -151,32 +151,32 @@ def random_update(rule: str, dtype: str, columns: int, rows: int):
     g, w, *states = (normal_lines(rng, dtype, columns * rows).reshape(columns, rows, L) for _ in range(5))
     kinds = KINDS.get(rule, "an")
     states = [x**2 if kind == "n" else x for x, kind in zip(states, kinds, strict=False)]
-    if rule == "rmsprop_centered":  # the mean of squares is more than the square of the mean
+    if rule == "rmsprop_centered":  # the mean of squares exceeds the square of the mean
         states[0] += states[2] ** 2 + np.array(0.1, dtype)
     return g, w, states
 
 
 def updates(dtype: str, longest: int = 1000) -> Iterator[Case]:
     for rule in UPDATE_RULES:
-        for columns, rows, apart in ((1, 1, 0), (1, 3, 1), (2, 8, 0), (3, 16, 2), (1, longest, 0)):
+        for columns, rows, gap in ((1, 1, 0), (1, 3, 1), (2, 8, 0), (3, 16, 2), (1, longest, 0)):
             g, w, states = random_update(rule, dtype, columns, rows)
-            yield update_case(rule, g, w, states, f"{columns} runs of {rows} lines", apart)
-            dead = [np.zeros_like(x) for x in (g, *states)]
-            yield update_case(rule, dead[0], w, dead[1:], f"{columns} runs of {rows} lines, no gradient", apart)
+            yield update_case(rule, g, w, states, f"{columns} runs of {rows} lines", gap)
+            zeros = [np.zeros_like(x) for x in (g, *states)]
+            yield update_case(rule, zeros[0], w, zeros[1:], f"{columns} runs of {rows} lines, no gradient", gap)
 
 
-def spoilt_updates(dtype: str) -> Iterator[Case]:
-    """Gradients that are not finite, or whose squares are not: in some lanes only, which alone keep what they had."""
+def non_finite_updates(dtype: str) -> Iterator[Case]:
+    """Non-finite gradients, or gradients with non-finite squares, in some lanes, which alone keep their values."""
     rng, big = np.random.default_rng(11), {"float32": 1e30, "float64": 1e300}[dtype]
     for rule in UPDATE_RULES:
         for name, value in {"nan": np.nan, "inf": np.inf, "-inf": -np.inf, "huge": big}.items():
             g, w, states = random_update(rule, dtype, 2, 5)
             g[rng.uniform(size=g.shape) < 0.1] = value
-            yield update_case(rule, g, w, states, name, apart=1)
+            yield update_case(rule, g, w, states, name, gap=1)
         g, w, states = random_update(rule, dtype, 1, 3)
         w[0, 1, 2] = np.inf
         g[0, 0, 0] = big
-        yield update_case(rule, g, w, states, "a weight that was not finite before")
+        yield update_case(rule, g, w, states, "a weight that is not finite")
 
 
-OPTIMIZERS = (updates, spoilt_updates)
+OPTIMIZERS = (updates, non_finite_updates)

@@ -1,4 +1,4 @@
-"""Cases of transposes, and of rows into panels and back. See cases."""
+"""Cases of transposing, and of gathering rows into panels and scattering them back. See cases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .cases import (
     assert_bits,
     lanes_of,
     same_bits,
-    whole,
+    writable,
 )
 
 
@@ -21,11 +21,11 @@ def transposes(dtype: str) -> Iterator[Case]:
     sizes = [(rows, columns) for columns in (L, 1) for rows in range(L + 1)]
     for rows, columns in [*sizes, (L, 2), (3, 100)]:
         source = rng.normal(size=(L, L)).astype(dtype)
-        S, T = Operand(dtype, L * L, source), whole(Operand(dtype, L * L))
-        S.lines()[rows:] = np.nan  # not to be read
+        S, T = Operand(dtype, L * L, source), writable(Operand(dtype, L * L))
+        S.lines()[rows:] = np.nan  # must not be read
         kept = np.where(np.arange(L)[:, None] < rows, source, np.dtype(dtype).type(0))
 
-        kept = np.ascontiguousarray(kept.T)[:columns]  # the rest is as it comes
+        kept = np.ascontiguousarray(kept.T)[:columns]  # the rest may hold anything
 
         def check(T=T, kept=kept):
             assert_bits(T.lines()[: len(kept)], kept)
@@ -34,7 +34,7 @@ def transposes(dtype: str) -> Iterator[Case]:
 
 
 def gathers(dtype: str, features=range(1, 41)) -> Iterator[Case]:
-    """Rows at any alignment; there are no indices of lanes without a row. What pads the panel may be overwritten."""
+    """Rows at any alignment; lanes without a row have no index. The padding of the panel may be overwritten."""
     rng, L = np.random.default_rng(2), lanes_of(dtype)
     for width in features:
         for count in range(1, L + 1):
@@ -42,7 +42,7 @@ def gathers(dtype: str, features=range(1, 41)) -> Iterator[Case]:
             X = Operand(dtype, 20 * pitch, rng.normal(size=20 * pitch), shift=1 + count % 5)
             rows = rng.integers(0, 20, count)
             indices = Operand(np.int64, count, rows, shift=count % 3)
-            panel = whole(Operand(dtype, -(-width // L) * L * L))
+            panel = writable(Operand(dtype, -(-width // L) * L * L))
             expected = np.zeros((width, L), dtype)
             expected[:, :count] = X.values.reshape(20, pitch)[rows, :width].T
             arguments = [width, count, X, pitch, indices, panel]

@@ -13,16 +13,16 @@ from .cases import (
     lanes_of,
     normal_lines,
     unit,
-    whole,
     wide,
     within,
+    writable,
 )
 
 LINES = (1, 2, 3, 8, 10, 16, 17, 33, 100)
 
 
 def sum_error(n: int, dtype: str) -> float:
-    """Relative error of the sum of n positive terms by L partial sums and their tree: one rounding per level."""
+    """Relative error of the sum of n positive terms in L partial sums and their tree: one rounding per level."""
     L = lanes_of(dtype)
     return (-(-n // L) + np.log2(L)) * unit(dtype)
 
@@ -35,11 +35,11 @@ def exact_softmax(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def softmax_case(z: np.ndarray, label: str, in_place: bool = False) -> Case:
-    """p_i: exp of a rounded difference x_i, |x_i| u, is within 2 ULP, 4 u; so is every term of the sum; a division."""
+    """p_i: |x_i| u for the rounded difference x_i, 2 ULP or 4 u for its exp, as in all terms of the sum; a division."""
     dtype, n, u = z.dtype.name, len(z), unit(z.dtype)
     Z = Operand(dtype, z.size, z)
-    P = whole(Z if in_place else Operand(dtype, z.size))
-    logsum = whole(Operand(dtype, z.shape[1]))
+    P = writable(Z if in_place else Operand(dtype, z.size))
+    logsum = writable(Operand(dtype, z.shape[1]))
     p, total = exact_softmax(z)
     x = np.abs(wide(z) - wide(z).max(0))
     terms = np.where(p > 0, x, 0) * u + 4 * u
@@ -67,12 +67,12 @@ def softmaxes(dtype: str) -> Iterator[Case]:
 
 
 def softmax_slopes(dtype: str) -> Iterator[Case]:
-    """d <- p (d - s), s = sum of d p: s is off by (terms of a chain + 2) u times the sum of |d p|."""
+    """d <- p (d - s), s = sum of d p: s is off by (additions per term + 2) u times the sum of |d p|."""
     rng, u = np.random.default_rng(5), unit(dtype)
     for n in LINES:
         p = exact_softmax(normal_lines(rng, dtype, n))[0].astype(dtype)
         d = normal_lines(rng, dtype, n, 10)
-        P, D = Operand(dtype, p.size, p), whole(Operand(dtype, d.size, d))
+        P, D = Operand(dtype, p.size, p), writable(Operand(dtype, d.size, d))
         p, d = wide(p), wide(d)
         exact = p * (d - (d * p).sum(0))
         of_sum = (sum_error(n, dtype) + 2 * u) * np.abs(d * p).sum(0)

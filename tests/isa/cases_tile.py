@@ -1,4 +1,4 @@
-"""Cases of the register tile: products, from whose parts the tiles of all sizes are taken. See cases."""
+"""Cases of the register tile: tiles of all sizes, taken from parts of one product. See cases."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .cases import (
 
 
 class Product:
-    """One product of `rows` x k by k x `columns` lines, from whose parts the tiles of all sizes are taken."""
+    """One product of `rows` x k by k x `columns` lines; tiles of all sizes are parts of it."""
 
     def __init__(self, dtype: str, k: int, rows: int, columns: int, seed: int = 0):
         rng = np.random.default_rng([seed, k])
@@ -30,11 +30,11 @@ class Product:
         self.C = rng.normal(size=(columns, rows, self.L)).astype(dtype)
         self.bias_rows = rng.normal(size=rows).astype(dtype)
         self.bias_columns = rng.normal(size=(columns, self.L)).astype(dtype)
-        self.answers: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}  # by start and post
-        self.bits: dict[tuple[int, int], np.ndarray] = {}  # what the first, largest tile gave
+        self.results: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}  # by start and post
+        self.bits: dict[tuple[int, int], np.ndarray] = {}  # from the first, largest tile
 
     def part(self, first: int, last: int) -> Product:
-        """The product of steps first ... last-1 alone."""
+        """The product of steps first to last - 1 only."""
         part = Product(self.dtype.name, last - first, self.rows, self.columns)
         part.A, part.B = self.A[:, first:last], self.B[:, first:last]
         return part
@@ -51,17 +51,17 @@ class Product:
     def exact(self, start: int, post: int) -> tuple[np.ndarray, np.ndarray]:
         """The result and its bound: 2 (k + 1) u (|A||B| + |start|) + 4 u |result|; ReLU does not enlarge errors."""
         key = start, post
-        if key in self.answers:
-            return self.answers[key]
+        if key in self.results:
+            return self.results[key]
         A, B, begin = wide(self.A)[None], wide(self.B), wide(self.begin(start))
         result = A @ B + begin
         u = unit(self.dtype)
         bound = 2 * (self.k + 1) * u * (np.abs(A) @ np.abs(B) + np.abs(begin)) + 4 * u * np.abs(result)
-        self.answers[key] = np.maximum(result, 0) if post == APPLY_RELU else result, bound
-        return self.answers[key]
+        self.results[key] = np.maximum(result, 0) if post == APPLY_RELU else result, bound
+        return self.results[key]
 
     def scalars(self, form: str, first: int, rows: int) -> tuple[Operand, list[int]]:
-        """A in the layout of the form, NaN in whatever belongs to other rows or columns of k; and its pitch."""
+        """A in the layout of the form, NaN where other rows and steps of k would be; and its pitch."""
         k, L = self.k, self.L
         if form == "across":
             A = Operand(self.dtype, max(k, 1) * L)
@@ -74,21 +74,21 @@ class Product:
             blocks[n // L, :rows, n % L] = self.A[first : first + rows, n]
         return A, [pitch]
 
-    def tile(self, form: str, rows: int, columns: int, start: int, post: int, apart: int = 1) -> Case:
-        """The lower right `rows` x `columns` lines; `apart` lines lie between columns of B and of C."""
+    def tile(self, form: str, rows: int, columns: int, start: int, post: int, gap: int = 1) -> Case:
+        """The lower right `rows` x `columns` lines; `gap` lines lie between columns of B and of C."""
         k, L, i, j = self.k, self.L, self.rows - rows, self.columns - columns
         A, apitch = self.scalars(form, i, rows)
-        B = Operand(self.dtype, columns * (k + apart) * L)
-        B.values.reshape(columns, k + apart, L)[:, :k] = self.B[j:]
-        C = Operand(self.dtype, columns * (rows + apart) * L)
-        cells = C.values.reshape(columns, rows + apart, L)
+        B = Operand(self.dtype, columns * (k + gap) * L)
+        B.values.reshape(columns, k + gap, L)[:, :k] = self.B[j:]
+        C = Operand(self.dtype, columns * (rows + gap) * L)
+        cells = C.values.reshape(columns, rows + gap, L)
         C.written.reshape(cells.shape)[:, :rows] = True
         if start == ACCUMULATE:
             cells[:, :rows] = self.C[j:, i:]
         bias = Operand(self.dtype, self.bias_rows[i:].size, self.bias_rows[i:], shift=1)
         if start == BIAS_COLUMNS:
             bias = Operand(self.dtype, columns * L, self.bias_columns[j:])
-        operands = [rows, columns, k, A, *apitch, B, (k + apart) * L, C, (rows + apart) * L, start, bias, post]
+        operands = [rows, columns, k, A, *apitch, B, (k + gap) * L, C, (rows + gap) * L, start, bias, post]
         if form == "along":  # weights and two states to prefetch
             operands += [Operand(self.dtype, 3 * 64 * L), 16 * L, 64 * L, 3, 2 * L, rows // 2]
             operands += [Operand(self.dtype, 64 * L)]
@@ -110,10 +110,10 @@ class Product:
 
 
 def tiles(table, dtype: str, k: int) -> Iterator[Case]:
-    """Every size, form, start and end of the product of k steps; all agree to the bit."""
+    """Every size, form, start and post-operation for a product of k steps; all are bit-identical."""
     product = Product(dtype, k, table.tallest(1), table.columns)
     for start in (ZERO, ACCUMULATE, BIAS_ROWS, BIAS_COLUMNS):
         for post in (KEEP, APPLY_RELU):
             for rows, columns in table.sizes:
                 for form in ("across", "along") if rows <= product.L else ("along",):  # across: rows of one panel
-                    yield product.tile(form, rows, columns, start, post, apart=(rows + columns) % 3)
+                    yield product.tile(form, rows, columns, start, post, gap=(rows + columns) % 3)

@@ -28,7 +28,7 @@ int main(int argc, char **argv) {
   fastbp_fill_f32(addresses[0]);
   fastbp_fill_f64(addresses[1]);
   for (int64_t *call = words + 2; calls--; call += 3 + 2 * call[2]) {
-    int64_t argument[20] = {0}; /* a microkernel that takes fewer leaves the others alone */
+    int64_t argument[20] = {0}; /* a microkernel that takes fewer ignores the rest */
     if (call[2] > 20) return 5;
     for (int64_t i = 0; i < call[2]; i++)
       argument[i] = call[4 + 2 * i] + (call[3 + 2 * i] ? (int64_t)image : 0);

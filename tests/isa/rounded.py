@@ -1,7 +1,7 @@
-"""Arithmetic in a wider type beside a bound of what rounding may have done: a running error analysis.
+"""Arithmetic in a wider type with a bound on rounding errors: a running error analysis.
 
-Every result is rounded by u of its size; the errors of operands are carried on by the derivative, and by what of them
-is of second order. A multiply-add rounds once where the analysis counts two roundings, so its bound holds for either.
+Every result is rounded by u of its magnitude; errors of operands are propagated by the derivatives, with second-order
+terms. A multiply-add rounds once where the analysis counts two roundings, so the bound holds for both.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from .cases import unit, wide
 
 
 class Rounded:
-    """Values in wider arithmetic, how far the computed ones may be from them, and the unit roundoff u of these."""
+    """Values in higher precision, bounds on the errors of the computed ones, and the unit roundoff u of the latter."""
 
     def __init__(self, value, error, u: float):
         self.value, self.u = value, u
         self.error = error + u * (np.abs(value) + error)
 
     @classmethod
-    def exactly(cls, values: np.ndarray) -> Rounded:
-        """Operands: no error."""
+    def exact(cls, values: np.ndarray) -> Rounded:
+        """Operands, which have no error."""
         result = cls(wide(values), 0.0, unit(values.dtype))
         result.error = np.zeros_like(result.value)
         return result
@@ -29,7 +29,7 @@ class Rounded:
         return Rounded(value, error, self.u)
 
     def constant(self, value: float) -> Rounded:
-        """A number that the type may not hold."""
+        """A number that the type may not represent exactly."""
         return self.like(self.value.dtype.type(value))
 
     def __getitem__(self, index) -> Rounded:
@@ -63,13 +63,13 @@ class Rounded:
         return self.like(root, np.where(root > 0, np.minimum(self.error / safe, np.sqrt(self.error)), self.error**0.5))
 
     def log(self) -> Rounded:
-        """An argument of relative error r gives r / (1 - r); the function is right to 2 ULP, 4 u."""
+        """An argument of relative error r gives r / (1 - r); the function is accurate to 2 ULP or 4 u."""
         relative = self.error / self.value
         value = np.log(self.value)
         return self.like(value, relative / (1 - relative) + 3 * self.u * np.abs(value))
 
     def sum(self, axis: int, roundings: float) -> Rounded:
-        """A sum in which no term passes more than so many additions."""
+        """A sum in which no term passes through more than `roundings` additions."""
         total, size = self.value.sum(axis), (np.abs(self.value) + self.error).sum(axis)
         result = self.like(total)
         result.error = self.error.sum(axis) + roundings * self.u / (1 - roundings * self.u) * size

@@ -1,4 +1,4 @@
-"""The tables of cases of all microkernels but the tile and the losses, which take more than a dtype."""
+"""The tables of cases of all microkernels except the tile and the losses, which take more than a dtype."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The activations: every one x dtype, emitted and twin, against its formula, and at the edges."""
+"""Every activation x dtype, emitted code and twins: against its formula, and edge cases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def cubic_sigmoid(z):
 
 
 LEAK, ELU_SCALE, CELU_SCALE = 0.01, 1.3, 0.8  # alpha of leaky_relu, elu and celu in these tests
-FORMS = {
+FORMULAS = {
     "identity": lambda z: z,
     "relu": lambda z: np.maximum(z, 0),
     "leaky_relu": lambda z: np.where(z > 0, z, LEAK * z),
@@ -53,10 +53,10 @@ LIMITS = {
 HIGH = {"sigmoid": 1, "tanh": 1, "softsign": 1, "relu6": 6}
 
 
-def slope_of(form, z):
+def slope_of(formula, z):
     """Central differences with the step that balances rounding and truncation."""
     h = np.cbrt(np.finfo(np.float64).eps) * np.maximum(1, np.abs(z))
-    return (form(z + h) - form(z - h)) / (2 * h)
+    return (formula(z + h) - formula(z - h)) / (2 * h)
 
 
 def emitted(name, z):
@@ -80,30 +80,30 @@ def plain(name, z):
     return a, pairs[:, 1]
 
 
-TWINS = [pytest.param(emitted, marks=jit, id="lines"), pytest.param(plain, id="portable")]
+MACHINES = [pytest.param(emitted, marks=jit, id="emitted"), pytest.param(plain, id="plain")]
 
 
 @pytest.mark.parametrize("dtype", DTYPES.values())
-@pytest.mark.parametrize("machine", TWINS)
-@pytest.mark.parametrize("name", FORMS)
-def test_activation_is_its_formula(name, machine, dtype):
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("name", FORMULAS)
+def test_activation_matches_its_formula(name, machine, dtype):
     """|error| <= 2 eps (2 |f| + |z f'|): two roundings of the result and one of an argument."""
     rng = np.random.default_rng(3)
     z = np.concatenate([rng.uniform(-12, 12, 500), rng.choice([-1, 1], 300) * 10.0 ** rng.uniform(-6, 1, 300)])
     z = z.astype(dtype)
     wide = z.astype(np.float64)
-    form, eps = FORMS[name], np.finfo(dtype).eps
+    formula, eps = FORMULAS[name], np.finfo(dtype).eps
     a, slope = machine(name, z)
-    f, df = form(wide), slope_of(form, wide)
+    f, df = formula(wide), slope_of(formula, wide)
     assert np.all(np.abs(a - f) <= 2 * eps * (2 * np.abs(f) + np.abs(wide * df) + 1e-10))
-    away = np.abs(wide) > 1e-4  # from the kinks
+    away = np.abs(wide) > 1e-4  # away from kinks
     np.testing.assert_allclose(slope[away], df[away], rtol=8 * eps, atol=8 * eps + 1e-8)
 
 
 @pytest.mark.parametrize("dtype", DTYPES.values())
-@pytest.mark.parametrize("machine", TWINS)
-@pytest.mark.parametrize("name", FORMS)
-def test_activation_at_the_edges(name, machine, dtype):
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("name", FORMULAS)
+def test_activation_at_edge_cases(name, machine, dtype):
     low, slope_low, slope_high = LIMITS[name]
     high = HIGH.get(name, INF)
     big = np.finfo(dtype).max
@@ -114,7 +114,7 @@ def test_activation_at_the_edges(name, machine, dtype):
     np.testing.assert_allclose(a[:3], [low, high, NAN], rtol=rtol)
     np.testing.assert_allclose(slope[[0, 5]], slope_low, rtol=rtol, atol=rtol)
     np.testing.assert_allclose(slope[[1, 6]], slope_high, rtol=rtol)
-    np.testing.assert_allclose(a[3:5], FORMS[name](np.zeros(2)), rtol=rtol)
+    np.testing.assert_allclose(a[3:5], FORMULAS[name](np.zeros(2)), rtol=rtol)
     kinks = np.array([-3, 3, 0, 6], dtype)  # of hard_swish and relu6, as in PyTorch
     if name == "hard_swish":
         np.testing.assert_array_equal(machine(name, kinks[:2])[1], [0, 1])
@@ -126,7 +126,7 @@ def test_activation_at_the_edges(name, machine, dtype):
 
 
 def test_codes_are_stable():
-    """Those that keep their slopes stand behind those whose slope is a function of the output."""
+    """Activations that store their slopes follow those whose slope is a function of the output."""
     order = ["identity", "relu", "leaky_relu", "sigmoid", "tanh", "elu", "selu", "softplus"]
     order += ["softsign", "relu6", "celu", "gelu", "gelu_tanh", "silu", "mish", "hard_swish", "softmax"]
     assert [*FROM_OUTPUT, *WITH_SLOPE] == order[:-1]
@@ -135,7 +135,7 @@ def test_codes_are_stable():
 
 @jit
 @pytest.mark.parametrize("dtype", DTYPES.values())
-def test_portable_twin_compiles_to_the_same(dtype):
+def test_compiled_twin_matches_python(dtype):
     activate, slope, pair = map(
         njit(error_model="numpy"),
         (twins.activation, twins.slope_from_output, twins.activation_and_slope),

@@ -1,4 +1,4 @@
-"""Operands of bfloat16: the emitted code and the twins agree to the bit; rounding and sums within their bounds."""
+"""bfloat16 operands: emitted code and twins are bit-identical; rounding and sums are within their bounds."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .cases import Operand, run_and_check
 from .cases_bfloat16 import TABLES, words
 from .machines import harness
 
-offers = bool(isa.table().bfloat16) and (isa.table().bfloat16 != "tiles" or amx.permitted())
+supported = bool(isa.table().bfloat16) and (isa.table().bfloat16 != "tiles" or amx.permitted())
 
 
 def emitted(cases):
-    """As in machines, on tiles where there are any; the control word is the workers'."""
+    """As in machines, on AMX tiles if there are any, with the control word that workers set."""
     table = entries.addresses_with_bfloat16()
 
     @jit.kernel
@@ -40,15 +40,15 @@ def emitted(cases):
             end(table, saved.array, saved.offset)
 
 
-if offers:
+if supported:
 
     @pytest.mark.jit
     @pytest.mark.parametrize("cases", TABLES, ids=lambda cases: cases.__name__)
-    def test_emitted_code_has_the_bits_of_the_twins(cases):
+    def test_emitted_code_is_bit_identical_to_the_twins(cases):
         run_and_check(emitted, cases())
 
 
-def test_rounding_is_to_the_nearest_and_to_even():
+def test_rounding_is_to_nearest_even():
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(size=2000), 10.0 ** rng.uniform(-37, 38, 2000)]).astype(np.float32)
     for value in values.tolist():
@@ -58,7 +58,7 @@ def test_rounding_is_to_the_nearest_and_to_even():
         0x3F80, 0x3F82, 0x8000, 0x7F80, 0x7F80]  # fmt: skip
 
 
-def test_a_product_is_that_of_the_rounded_operands():
+def test_product_matches_that_of_the_rounded_operands():
     """16 x 16 sums of 96 products within (96 + 3) u of exact ones."""
     from fastbp.isa.twins.products import products
 

@@ -1,4 +1,4 @@
-"""The contract: one emitter and one twin for every row, in files of equal names and with its arguments."""
+"""The contract: one emitter and one twin for every row, in files of the same name, with the row's arguments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def files(package) -> set[str]:
     return {path.stem for path in Path(package.__path__[0]).glob("*.py")} - {"__init__"}
 
 
-def test_emitters_and_twins_lie_in_files_of_equal_names():
+def test_emitters_and_twins_are_in_files_of_the_same_name():
     assert files(emitters) - NO_MICROKERNELS == files(twins) == {*ROWS, "threads"}
 
 
@@ -39,24 +39,24 @@ def test_every_row_has_an_emitter_and_a_twin(name):
 
 
 @pytest.mark.parametrize("name", CONTRACT)
-def test_a_twin_takes_what_the_contract_says(name):
+def test_twin_takes_the_arguments_of_the_contract(name):
     before = [] if name in THREADS else ["table", "code"] if name in FAMILIES else ["table"]
     assert [*inspect.signature(twin(name)).parameters] == before + parameters(name)
 
 
 @pytest.mark.parametrize("name", THREADS)
-def test_what_is_inlined_takes_as_many_values(name):
+def test_inlined_emitter_takes_as_many_values_as_the_contract(name):
     assert len(inspect.signature(getattr(threads, name)).parameters) == 1 + len(CONTRACT[name])
 
 
-def test_all_of_a_row_is_understood():
+def test_every_argument_of_a_row_is_parsed():
     for rows in (*ROWS.values(), THREADS):
         for name, row in rows.items():
             assert len(CONTRACT[name]) == len(row.split())
 
 
-def test_codes_are_positions():
-    """A member's slot is that of its family and its code."""
+def test_slots_of_a_family_are_ordered_by_code():
+    """A member's slot is the first slot of its family plus its code."""
     codes = {"update": RULE_CODES, "activate": ACTIVATIONS, "slope": ACTIVATIONS, "loss": LOSSES}
     for family, known in codes.items():
         first = SLOTS[f"{family}_{FAMILIES[family][0]}"]
@@ -68,7 +68,7 @@ def test_codes_are_positions():
 @pytest.mark.parametrize(
     ("module", "codes"), [(twin_activations, ACTIVATIONS), (twin_losses, LOSSES), (twin_optimizers, RULE_CODES)]
 )
-def test_constants_are_the_codes(module, codes):
+def test_constants_of_twins_equal_the_codes(module, codes):
     assert {name: getattr(module, name.upper()) for name in codes} == codes
     assert sorted(codes.values()) == list(range(len(codes)))
 
@@ -83,7 +83,7 @@ def test_every_member_of_a_family_is_emitted():
 
 
 def test_only_emitters_import_a_compiler():
-    """At the head of a file: `import fastbp` must stay cheap."""
+    """At module level: `import fastbp` must stay cheap."""
     root = Path(isa.__path__[0])
     for path in root.rglob("*.py"):
         imported = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]

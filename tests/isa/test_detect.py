@@ -1,4 +1,4 @@
-"""The choice of an instruction set: by the processor, by name, and the two ways to get it wrong."""
+"""The choice of an instruction set: by processor, by name, and the errors for unknown and unsupported names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ALL = {*avx512.TABLE.features, *avx2.TABLE.features}
 
 @pytest.fixture
 def processor(monkeypatch):
-    """Sets what the machine is and has."""
+    """Sets the architecture and the features of the machine."""
 
     def pretend(machine: str, features: set[str]) -> None:
         monkeypatch.setattr(detect.platform, "machine", lambda: machine)
@@ -33,19 +33,19 @@ def processor(monkeypatch):
         ("riscv64", set(), "portable"),
     ],
 )
-@pytest.mark.parametrize("asked", [None, "", "  "])
-def test_the_best_that_is_there(processor, machine, features, best, asked):
+@pytest.mark.parametrize("requested", [None, "", "  "])
+def test_best_available_instruction_set_is_chosen(processor, machine, features, best, requested):
     processor(machine, features)
-    assert detect.choose(asked) == best
+    assert detect.choose(requested) == best
 
 
-@pytest.mark.parametrize("asked", ["avx2", " AVX2 ", "portable", "Portable"])
-def test_what_is_asked_for(processor, asked):
+@pytest.mark.parametrize("requested", ["avx2", " AVX2 ", "portable", "Portable"])
+def test_requested_instruction_set_is_chosen(processor, requested):
     processor("x86_64", ALL)
-    assert detect.choose(asked) == asked.strip().lower()
+    assert detect.choose(requested) == requested.strip().lower()
 
 
-def test_an_unknown_name_is_an_error_that_lists_the_known(processor):
+def test_unknown_name_error_lists_the_valid_names(processor):
     processor("x86_64", ALL)
     with pytest.raises(ValueError) as error:
         detect.choose("sse9")
@@ -54,7 +54,7 @@ def test_an_unknown_name_is_an_error_that_lists_the_known(processor):
 
 
 @pytest.mark.parametrize(
-    ("machine", "features", "asked", "offered"),
+    ("machine", "features", "requested", "offered"),
     [
         ("x86_64", {"avx2", "fma"}, "avx512", "avx2, portable"),
         ("x86_64", ALL, "neon", "avx512, avx2, portable"),
@@ -62,11 +62,11 @@ def test_an_unknown_name_is_an_error_that_lists_the_known(processor):
         ("aarch64", set(), "avx2", "neon, portable"),
     ],
 )
-def test_what_the_processor_lacks_is_an_error_that_says_what_it_has(processor, machine, features, asked, offered):
+def test_unsupported_name_error_lists_the_supported_ones(processor, machine, features, requested, offered):
     processor(machine, features)
     with pytest.raises(RuntimeError) as error:
-        detect.choose(asked)
-    rule = f"FASTBP_ISA={asked} is not offered by this processor, which has: {offered}."
+        detect.choose(requested)
+    rule = f"FASTBP_ISA={requested} is not offered by this processor, which has: {offered}."
     assert str(error.value) == f"{rule} Unset it to choose by itself."
 
 
@@ -77,10 +77,10 @@ def test_every_choice_has_a_table(name):
     assert table.sizes[-1] == (1, 1)
     assert len(set(table.sizes)) == len(table.sizes)
     assert all(rows * columns <= table.sums for rows, columns in table.sizes)
-    assert table.columns < 8  # a tile is found by 8 rows + columns
+    assert table.columns < 8  # tiles are indexed by 8 rows + columns
 
 
-def test_this_machine():
+def test_detection_on_this_machine():
     assert isa.NAME in detect.CHOICES
     assert detect.usable_cores() >= 1
     first, second = detect.cache_sizes()

@@ -1,4 +1,4 @@
-"""The losses over a panel, the emitted code and the twin, beside the reference's formulas in wider arithmetic."""
+"""The losses over a panel, emitted code and twins, against the reference's formulas in higher precision."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .machines import each_dtype, each_machine, emitted
 @pytest.mark.parametrize("name", losses.BOUNDS)
 @each_dtype
 @each_machine
-def test_losses(machine, dtype, name):
+def test_losses_match_the_reference(machine, dtype, name):
     run_and_check(machine, losses.cases_of(name, dtype, losses.LINES if machine is emitted else (1, 2, 17)))
 
 
 @pytest.mark.parametrize("name", losses.BOUNDS)
 @each_dtype
 @each_machine
-def test_losses_of_extreme_outputs(machine, dtype, name):
+def test_losses_of_extreme_outputs_match_the_reference(machine, dtype, name):
     run_and_check(machine, losses.extremes_of(name, dtype))

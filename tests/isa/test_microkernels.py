@@ -1,4 +1,4 @@
-"""Every microkernel x dtype x size: the emitted code and the plain-loop twins, against wider arithmetic."""
+"""Every microkernel x dtype x size: emitted code and plain-loop twins, against higher precision."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .tables import SHORTER, TABLES
 @pytest.mark.parametrize("cases", TABLES, ids=lambda cases: f"{cases.__module__.rpartition('_')[2]}-{cases.__name__}")
 @each_dtype
 @each_machine
-def test_every_case(machine, dtype, cases):
+def test_results_are_as_expected(machine, dtype, cases):
     run_and_check(machine, cases(dtype, **(SHORTER.get(cases, {}) if machine is plain else {})))
 
 
@@ -44,16 +44,16 @@ def test_every_microkernel_has_a_case():
 
 @pytest.mark.jit
 @each_dtype
-def test_nothing_is_read_or_written_behind_the_operands(dtype):
-    """Operands that end where a page ends, with nothing mapped behind it: in a process of its own, for it may crash."""
-    command = [sys.executable, "-c", f"import {__name__} as t; t.touch_every_end({dtype!r})"]
+def test_nothing_is_accessed_past_the_end_of_operands(dtype):
+    """Operands end right before an unreadable page; in a separate process, since it may crash."""
+    command = [sys.executable, "-c", f"import {__name__} as t; t.access_ends_of_pages({dtype!r})"]
     root = Path(__file__).parents[__name__.count(".")]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.returncode}: {done.stdout}{done.stderr}"
 
 
-def at_the_end_of_a_page(operand):
-    """The operand moved to the end of a page; what follows cannot be read."""
+def move_to_the_end_of_a_page(operand):
+    """Move the operand to the end of a page, before one that cannot be read."""
     import ctypes
     import mmap
 
@@ -68,11 +68,11 @@ def at_the_end_of_a_page(operand):
     operand.array, operand.offset, operand.values = array, 0, array
 
 
-def touch_every_end(dtype: str) -> None:
+def access_ends_of_pages(dtype: str) -> None:
     cases = [*gathers(dtype, (1, 15, 17)), *scatters(dtype, (1, 15, 17)), *transposes(dtype)]
     for k in (0, 1, 3, 17):
         product = Product(dtype, k, 2, 1)
-        cases += [product.tile(form, 2, 1, ZERO, KEEP, apart=0) for form in ("across", "along")]
+        cases += [product.tile(form, 2, 1, ZERO, KEEP, gap=0) for form in ("across", "along")]
     pairs = [(17, 31), (1, 1), (33, 16)]
     for table in NORMALIZATION:
         cases += table(dtype, pairs) if table in BY_PAIRS else table(dtype)
@@ -80,5 +80,5 @@ def touch_every_end(dtype: str) -> None:
     for case in cases:
         print(case.name, case.label, flush=True)
         for operand in case.operands():
-            at_the_end_of_a_page(operand)
+            move_to_the_end_of_a_page(operand)
         emitted([case])

@@ -31,7 +31,7 @@ STEPS = (0, 1, 2, 3, 4, 5, 15, 16, 17, 31, 33, 100)
 
 
 def object_code(bits: int) -> bytes:
-    """`void fastbp_fill_f32(int64_t *addresses)`, or f64, with all microkernels behind it, for Arm."""
+    """Arm code of `void fastbp_fill_f32(int64_t *addresses)`, or f64, and of all microkernels."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     target = llvm.Target.from_triple("aarch64-unknown-linux-gnu")
@@ -81,7 +81,7 @@ def words_of(cases: list[Case]) -> tuple[np.ndarray, list[np.ndarray], int]:
 
 @pytest.fixture
 def emulated(driver, tmp_path):
-    """All cases in one run of the emulator."""
+    """Runs all cases in one run of the emulator."""
 
     def run(cases: list[Case]) -> None:
         words, arrays, size = words_of(cases)
@@ -102,7 +102,7 @@ def emulated(driver, tmp_path):
 
 @pytest.mark.parametrize("k", STEPS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_tile(emulated, dtype, k):
+def test_results_of_tiles_are_as_expected(emulated, dtype, k):
     run_and_check(emulated, tiles(neon.TABLE, dtype, k))
 
 
@@ -114,5 +114,5 @@ def every_loss(dtype):
 
 @pytest.mark.parametrize("cases", [every_loss, *TABLES], ids=lambda cases: cases.__name__)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_everything_else(emulated, dtype, cases):
+def test_results_of_other_microkernels_are_as_expected(emulated, dtype, cases):
     run_and_check(emulated, cases(dtype))

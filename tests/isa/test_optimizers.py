@@ -1,4 +1,4 @@
-"""Update rules beyond the cases of `cases_optimizers`."""
+"""Properties of update rules that `cases_optimizers` does not cover."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .machines import each_dtype, each_machine
 @pytest.mark.parametrize("rule", UPDATE_RULES)
 @each_dtype
 @each_machine
-def test_spoilt_gradients_change_no_bit_of_other_weights(machine, dtype, rule):
+def test_nan_gradient_changes_no_bits_of_other_weights(machine, dtype, rule):
     g, w, states = random_update(rule, dtype, 1, 6)
-    spoilt = g.copy()
-    spoilt[0, 2, 3] = np.nan
-    cases = [update_case(rule, gradient, w, states, "") for gradient in (g, spoilt)]
+    with_nan = g.copy()
+    with_nan[0, 2, 3] = np.nan
+    cases = [update_case(rule, gradient, w, states, "") for gradient in (g, with_nan)]
     machine(cases)
     clean, other = (case.operands()[1].values for case in cases)
     here = np.arange(clean.size) % w.size != 2 * lanes_of(dtype) + 3

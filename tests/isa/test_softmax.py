@@ -1,4 +1,4 @@
-"""Softmax beyond the cases of `cases_softmax`."""
+"""Properties of softmax that `cases_softmax` does not cover."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .machines import each_dtype, each_machine
 
 @each_dtype
 @each_machine
-def test_a_lane_knows_nothing_of_its_neighbours(machine, dtype):
-    """Spoiling the last lane changes no bit of the others."""
+def test_lanes_are_independent(machine, dtype):
+    """NaN in the last lane changes no bits of the others."""
     rng = np.random.default_rng(20)
     z = normal_lines(rng, dtype, 20)
-    spoilt = z.copy()
-    spoilt[:, -1] = np.nan
-    cases = [softmax_case(z, "clean"), softmax_case(np.nan_to_num(spoilt), "spoilt")]
+    with_nan = z.copy()
+    with_nan[:, -1] = np.nan
+    cases = [softmax_case(z, "clean"), softmax_case(np.nan_to_num(with_nan), "with NaN")]
     cases[1].operands()[0].lines()[:, -1] = np.nan
     machine(cases)
     for clean, other in zip(cases[0].operands()[1:], cases[1].operands()[1:], strict=True):

@@ -1,4 +1,4 @@
-"""The register tile: every size, start and end, the emitted code and its twin, against wider arithmetic."""
+"""The register tile: every size, start and post-operation, emitted code and twins, against higher precision."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SMALL = isa.table()._replace(sums=4, columns=2)
 @pytest.mark.jit
 @pytest.mark.parametrize("k", STEPS)
 @each_dtype
-def test_every_tile_keeps_the_bound_and_gives_the_same_bits(dtype, k):
+def test_tiles_are_within_the_bound_and_bit_identical(dtype, k):
     run_and_check(emitted, tiles(isa.table(), dtype, k))
 
 
 @pytest.mark.parametrize("k", [0, 1, 7, 8, 17])
 @each_dtype
-def test_tiles_of_the_twins(dtype, k):
+def test_twin_tiles_are_within_the_bound_and_bit_identical(dtype, k):
     run_and_check(plain, tiles(SMALL, dtype, k))
 
 
@@ -33,7 +33,7 @@ def test_tiles_of_the_twins(dtype, k):
 @pytest.mark.parametrize("form", ["across", "along"])
 @each_dtype
 @each_machine
-def test_a_product_in_blocks_is_the_same_bits(machine, dtype, form, first):
+def test_product_in_blocks_is_bit_identical(machine, dtype, form, first):
     k, rows, columns = 33, 1, 1
     product = Product(dtype, k, rows, columns)
     begin, rest = product.part(0, first), product.part(first, k)
@@ -45,7 +45,7 @@ def test_a_product_in_blocks_is_the_same_bits(machine, dtype, form, first):
 
 @each_dtype
 @each_machine
-def test_relu_keeps_nan(machine, dtype):
+def test_relu_propagates_nan(machine, dtype):
     product = Product(dtype, 3, 1, 1)
     product.B[0, 1, 2] = np.nan
     case = product.tile("across", 1, 1, ZERO, APPLY_RELU)

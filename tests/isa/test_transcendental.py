@@ -1,4 +1,4 @@
-"""The vector functions: every one x dtype, against wider arithmetic, and at the edges."""
+"""Every vector function x dtype: against higher precision, and edge cases."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .vectors import DTYPES, INF, NAN, WIDE, evaluate
 jit = pytest.mark.jit
 
 
-def alone(function):
+def without_alpha(function):
     return lambda x, v, alpha: function(x, v)
 
 
 NAMES = ("exp", "exp_bounded", "expm1", "expm1_bounded", "log", "log1p", "tanh", "sigmoid", "softplus", "erf", "sqrt")
-FUNCTIONS = {name: alone(getattr(transcendental, name)) for name in NAMES}
+FUNCTIONS = {name: without_alpha(getattr(transcendental, name)) for name in NAMES}
 # Where the interesting arguments lie, per dtype.
 RANGES = {
     "exp": {"float32": (-88, 89), "float64": (-709, 710)},
@@ -55,7 +55,7 @@ def ulps(got, exact):
         nearest = exact.astype(dtype)
         same = (got == nearest) | (np.isnan(got) & np.isnan(nearest))
         flushed = (np.abs(exact) < limits.smallest_normal) & (np.abs(got) < limits.smallest_normal)
-        top = np.isinf(nearest) | np.isinf(got)  # an overflow may be missed by its last place only
+        top = np.isinf(nearest) | np.isinf(got)  # an overflow may be missed only by the last place
         error = np.abs(got.astype(exact.dtype) - exact) / np.spacing(np.abs(nearest)).astype(exact.dtype)
         near_top = np.abs(np.where(np.isinf(got), nearest, got)) >= limits.max * (1 - 4 * limits.eps)
     return np.where(same | flushed, 0, np.where(top, np.where(near_top, 1, INF), np.where(np.isnan(error), INF, error)))
@@ -110,7 +110,7 @@ EDGES = {
 @jit
 @pytest.mark.parametrize("dtype", DTYPES.values())
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_edges(name, dtype):
+def test_edge_cases(name, dtype):
     got, _ = evaluate(FUNCTIONS[name], np.array([-INF, -1.0, -0.0, 0.0, INF], dtype))
     for value, expected in zip(got, EDGES[name], strict=True):
         if expected is not None:
@@ -124,7 +124,7 @@ def test_edges(name, dtype):
 
 @jit
 @pytest.mark.parametrize("dtype", DTYPES.values())
-def test_exp_fades_and_overflows_where_it_should(dtype):
+def test_exp_underflows_and_overflows_at_the_limits(dtype):
     limits = np.finfo(dtype)
     low, high = math.log(limits.smallest_normal), math.log(limits.max)
     z = np.array([low * 1.0001, 2 * low, limits.min, high * 0.9999, high * 1.0001, 2 * high, limits.max], dtype)
@@ -137,7 +137,7 @@ def test_exp_fades_and_overflows_where_it_should(dtype):
 @jit
 @pytest.mark.parametrize("dtype", DTYPES.values())
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_contraction_changes_no_bit(name, dtype):
+def test_contraction_changes_no_bits(name, dtype):
     z = arguments(name, dtype, 2000)
     plain, _ = evaluate(FUNCTIONS[name], z, fastmath=frozenset({"nsz"}))
     np.testing.assert_array_equal(evaluate(FUNCTIONS[name], z)[0], plain)

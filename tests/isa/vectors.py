@@ -1,4 +1,4 @@
-"""Emitters of vector functions as functions of arrays, and the exact functions in wider arithmetic."""
+"""Emitters of vector functions called on arrays, and the exact functions in higher precision."""
 
 from __future__ import annotations
 
