@@ -1,4 +1,4 @@
-"""Compiled code on disk: found again, shared by racing processes, never trusted blindly, never in the way."""
+"""The cache of compiled code: reused, safe under races, verified before use, and optional."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.engine.cases import make_data, make_engine, run_python, spec, train
 
 pytestmark = pytest.mark.jit
 
-# Trains and predicts on one worker and on two; tells what was compiled, how long it took, and the result.
+# FIRST_FIT trains on one worker and on two; it prints what was compiled, the warnings and the result.
 PRELUDE = """
 import json, os, sys, time, warnings
 import numpy as np
@@ -45,7 +45,7 @@ print(json.dumps({"passes": len(passes.buffer),
                   "warnings": [[w.category.__name__, str(w.message)] for w in caught],
                   "result": float(losses[0])}))
 """
-# One small entry, through the same door as the engine's, with a result that tells whether its code is whole.
+# One small entry, compiled and cached like the engine's, whose result shows whether its code is intact.
 ENTRY = '''
 import json, sys, warnings
 from numba import types
@@ -70,13 +70,13 @@ if __name__ == "__main__":
 
 
 def report(*arguments: str, **environment: str | None) -> dict:
-    """What a fresh process prints, JSON."""
+    """The JSON that a new process prints."""
     return json.loads(run_python(*arguments, NUMBA_NUM_THREADS="2", **environment).stdout.splitlines()[-1])
 
 
 @pytest.fixture
 def private() -> Iterator[Path]:
-    """A fresh folder beside the cache in use."""
+    """A new folder next to the cache in use."""
     folder = jit.cache_dir()
     assert folder is not None
     fresh = Path(tempfile.mkdtemp(prefix="tests-", dir=folder.parents[1]))
@@ -86,7 +86,7 @@ def private() -> Iterator[Path]:
 
 @pytest.fixture
 def entry(tmp_path: Path) -> str:
-    """A module of its own with one small entry; Numba's cache wants a file."""
+    """A module with one small entry; Numba's cache needs a file."""
     script = tmp_path / "entry.py"
     script.write_text(ENTRY)
     return str(script)
@@ -100,8 +100,8 @@ def files(folder: Path) -> dict[str, tuple[int, int]]:
 EXPECTED = [0, 285]  # sum of squares below 0 and below 10
 
 
-# -- found again ---------------------------------------------------------------------------------------------------
-def test_a_second_process_compiles_nothing_and_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+# -- reuse ---------------------------------------------------------------------------------------------------------
+def test_second_process_compiles_and_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "WORTH_SHARING", 1)
     engine = make_engine(10, [spec(16, "tanh"), spec(3)])
     X, y = make_data(32, 10, 3)
@@ -117,7 +117,7 @@ def test_a_second_process_compiles_nothing_and_writes_nothing(monkeypatch: pytes
         assert found["warnings"] == []
         if files(folder) == before:
             break
-    else:  # the first of these may have met tests that compile something else beside this one
+    else:  # tests running in parallel may have compiled something during the first of these
         pytest.fail("every one of five processes wrote to the cache")
 
 
@@ -144,7 +144,7 @@ print(json.dumps(counts))
     assert counts == counts[:1] * 40
 
 
-def test_the_cache_does_not_grow(entry: str, private: Path) -> None:
+def test_cache_does_not_grow(entry: str, private: Path) -> None:
     assert report(entry, FASTBP_CACHE_DIR=str(private))["passes"] > 0
     before = files(private)
     assert before
@@ -153,13 +153,13 @@ def test_the_cache_does_not_grow(entry: str, private: Path) -> None:
     assert files(private) == before
 
 
-def test_the_folder_is_private(entry: str, private: Path) -> None:
+def test_cache_folder_is_private(entry: str, private: Path) -> None:
     report(entry, FASTBP_CACHE_DIR=str(private))
     (folder,) = (private / "fastbp").iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_folders_long_unused_are_removed(entry: str, private: Path) -> None:
+def test_folders_unused_for_60_days_are_removed(entry: str, private: Path) -> None:
     old, recent = private / "fastbp" / "old", private / "fastbp" / "recent"
     for folder, days in ((old, 61), (recent, 59)):
         folder.mkdir(parents=True)
@@ -172,7 +172,7 @@ def test_folders_long_unused_are_removed(entry: str, private: Path) -> None:
 
 # -- racing --------------------------------------------------------------------------------------------------------
 def test_processes_racing_for_one_entry_all_succeed(entry: str, private: Path) -> None:
-    """Six at once, from nothing."""
+    """Six at once, with an empty cache."""
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda _: report(entry, FASTBP_CACHE_DIR=str(private)), range(6)))
     assert [(each["result"], each["warnings"]) for each in found] == [(EXPECTED, [])] * 6
@@ -180,7 +180,7 @@ def test_processes_racing_for_one_entry_all_succeed(entry: str, private: Path) -
 
 
 @pytest.mark.slow
-def test_processes_that_compile_the_engine_at_once_all_succeed(private: Path) -> None:
+def test_processes_compiling_the_engine_at_once_all_succeed(private: Path) -> None:
     with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(lambda _: report("-c", FIRST_FIT, FASTBP_CACHE_DIR=str(private)), range(3)))
     assert any(each["passes"] > 0 for each in found)
@@ -190,17 +190,17 @@ def test_processes_that_compile_the_engine_at_once_all_succeed(private: Path) ->
     assert {each["result"] for each in [*found, later]} == {later["result"]}
 
 
-# -- nowhere to write ----------------------------------------------------------------------------------------------
-NOWHERE = {
-    "no folder can be made": {"FASTBP_CACHE_DIR": "/dev/null/cache"},
-    "a file system of the kernel": {"FASTBP_CACHE_DIR": "/proc"},
+# -- unwritable caches ---------------------------------------------------------------------------------------------
+UNWRITABLE = {
+    "no folder can be created": {"FASTBP_CACHE_DIR": "/dev/null/cache"},
+    "kernel file system": {"FASTBP_CACHE_DIR": "/proc"},
     "no home": {"FASTBP_CACHE_DIR": None, "XDG_CACHE_HOME": None, "HOME": "/dev/null"},
 }
 
 
-@pytest.mark.parametrize("where", NOWHERE)
-def test_without_a_cache_it_works_with_one_warning(where: str, entry: str) -> None:
-    found = report(entry, **NOWHERE[where])
+@pytest.mark.parametrize("where", UNWRITABLE)
+def test_unwritable_cache_costs_one_warning(where: str, entry: str) -> None:
+    found = report(entry, **UNWRITABLE[where])
     assert found["result"] == EXPECTED
     assert found["passes"] > 0
     ((category, message),) = found["warnings"]
@@ -208,7 +208,7 @@ def test_without_a_cache_it_works_with_one_warning(where: str, entry: str) -> No
     assert "FASTBP_CACHE_DIR" in message
 
 
-def test_a_folder_that_everyone_may_write_to_is_refused(entry: str, private: Path) -> None:
+def test_world_writable_folder_is_refused(entry: str, private: Path) -> None:
     shared = private / "shared"
     shared.mkdir()
     shared.chmod(0o777)
@@ -223,14 +223,14 @@ def test_a_folder_that_everyone_may_write_to_is_refused(entry: str, private: Pat
 STICKY = 0o1777
 
 
-def test_a_folder_of_ones_own_in_a_sticky_one_is_accepted(private: Path) -> None:
-    """As below /tmp."""
+def test_own_folder_in_a_sticky_folder_is_accepted(private: Path) -> None:
+    """As in /tmp."""
     sticky = private / "sticky"
     own = sticky / "mine"
     own.mkdir(parents=True, mode=0o700)
     sticky.chmod(STICKY)
     assert jit._private(own)
-    assert jit._private(sticky)  # what is made in it is our own
+    assert jit._private(sticky)  # what we create in it is ours
     own.chmod(0o777)
     assert not jit._private(own)
     own.chmod(0o700)
@@ -238,7 +238,7 @@ def test_a_folder_of_ones_own_in_a_sticky_one_is_accepted(private: Path) -> None
     assert not jit._private(own)
 
 
-def test_another_users_folder_in_a_sticky_one_is_refused(private: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_of_another_user_in_a_sticky_folder_is_refused(private: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sticky = private / "sticky"
     (sticky / "theirs" / "within").mkdir(parents=True, mode=0o700)
     sticky.chmod(STICKY)
@@ -251,7 +251,7 @@ def test_another_users_folder_in_a_sticky_one_is_refused(private: Path, monkeypa
     assert not jit._private(sticky / "theirs")
 
 
-def test_what_killed_processes_left_is_removed(entry: str, private: Path) -> None:
+def test_leftovers_of_killed_processes_are_removed(entry: str, private: Path) -> None:
     report(entry, FASTBP_CACHE_DIR=str(private))
     (folder,) = (private / "fastbp").iterdir()
     (inner,) = (path for path in folder.iterdir() if path.is_dir())
@@ -277,7 +277,7 @@ tempfile.TemporaryFile, tempfile.NamedTemporaryFile = map(refuse, (tempfile.Temp
 """
 
 
-def test_an_empty_folder_that_is_read_only_costs_one_warning(tmp_path: Path, private: Path) -> None:
+def test_empty_read_only_folder_costs_one_warning(tmp_path: Path, private: Path) -> None:
     script = tmp_path / "entry.py"
     script.write_text(READ_ONLY + ENTRY)
     found = report(str(script), FASTBP_CACHE_DIR=str(private))
@@ -285,9 +285,9 @@ def test_an_empty_folder_that_is_read_only_costs_one_warning(tmp_path: Path, pri
     assert [category for category, _ in found["warnings"]] == ["RuntimeWarning"]
 
 
-@pytest.mark.parametrize("filled_by", [ENTRY, ENTRY.replace("i * i", "i")], ids=["this entry", "another"])
-def test_a_full_folder_that_is_read_only_is_read(filled_by: str, tmp_path: Path, private: Path) -> None:
-    """What is missing is compiled, in silence; nothing is left behind."""
+@pytest.mark.parametrize("filled_by", [ENTRY, ENTRY.replace("i * i", "i")], ids=["same entry", "other entry"])
+def test_filled_read_only_folder_is_used(filled_by: str, tmp_path: Path, private: Path) -> None:
+    """Missing code is compiled without a warning; nothing is left behind."""
     script, temporary = tmp_path / "entry.py", tmp_path / "temporary"
     temporary.mkdir()
     prelude = f"if os.environ['WRITABLE'] == 'no':{READ_ONLY}".replace("\n", "\n    ")
@@ -305,7 +305,7 @@ def test_a_full_folder_that_is_read_only_is_read(filled_by: str, tmp_path: Path,
 
 
 @pytest.mark.slow
-def test_the_engine_works_without_a_cache() -> None:
+def test_engine_works_without_a_cache() -> None:
     found = report("-c", FIRST_FIT, FASTBP_CACHE_DIR="/dev/null/cache")
     assert len(found["warnings"]) == 1
     assert found["passes"] > 0
@@ -318,9 +318,9 @@ llvmlite.binding.get_host_cpu_name = lambda: "x86-64-v3"
 """
 
 
-@pytest.mark.skipif(isa.NAME not in ("avx2", "avx512", "amx"), reason="plain loops are compiled for the host alone")
+@pytest.mark.skipif(isa.NAME not in ("avx2", "avx512", "amx"), reason="plain loops are compiled for the host only")
 @pytest.mark.parametrize("name", [isa.NAME, None])
-def test_code_for_a_named_instruction_set_is_valid_on_any_processor_that_has_it(
+def test_code_for_a_named_instruction_set_is_reused_on_other_processors(
     name: str | None, tmp_path: Path, private: Path
 ) -> None:
     script = tmp_path / "entry.py"
@@ -333,8 +333,8 @@ def test_code_for_a_named_instruction_set_is_valid_on_any_processor_that_has_it(
     assert (found["passes"] == 0) == (name is not None)
 
 
-# -- side by side ---------------------------------------------------------------------------------------------------
-def test_shares_of_entries_cost_about_the_same() -> None:
+# -- parallel compilation --------------------------------------------------------------------------------------------
+def test_entries_are_divided_into_shares_of_similar_cost() -> None:
     names = [(name, "float32") for name in warm_up.COSTS]
     for cores in (1, 2, 4, 64):
         shares = warm_up.shared_out(names, cores)
@@ -345,7 +345,7 @@ def test_shares_of_entries_cost_about_the_same() -> None:
 
 
 def test_entries_compiled_by_another_process_are_loaded(private: Path) -> None:
-    """And one that cannot be started costs nothing but time."""
+    """If that process cannot be started, this only takes longer."""
     script = PRELUDE + """
 from fastbp.kernels import entries, jit, warm_up
 warm_up.usable_cores = lambda: 2
@@ -370,13 +370,13 @@ DAMAGE = {
     "garbage": lambda data: np.random.default_rng(0).bytes(len(data)),
     "zeros in the middle": lambda data: data[: len(data) // 3] + bytes(len(data) // 3) + data[len(data) // 3 * 2 :],
 }
-# What a damaged index may not be told by: its entries are not found, so the code is compiled and stored again.
-SILENT = {(".nbi", "zeros in the middle")}
+# Damage to an index that may go unnoticed: its entries are not found, so the code is compiled and stored again.
+UNNOTICED = {(".nbi", "zeros in the middle")}
 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """An entry and a folder in which it is kept."""
+    """An entry, and a folder with its compiled code."""
     script = tmp_path_factory.mktemp("stored") / "entry.py"
     script.write_text(ENTRY)
     folder = jit.cache_dir()
@@ -389,7 +389,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
-def test_a_damaged_file_costs_one_warning(suffix: str, damage: str, stored: tuple[str, Path], private: Path) -> None:
+def test_damaged_file_costs_one_warning(suffix: str, damage: str, stored: tuple[str, Path], private: Path) -> None:
     script, folder = stored
     shutil.copytree(folder, private, dirs_exist_ok=True)  # with the times that Numba compares
     (path,) = private.rglob(f"*{suffix}")
@@ -397,12 +397,12 @@ def test_a_damaged_file_costs_one_warning(suffix: str, damage: str, stored: tupl
     found = report(script, FASTBP_CACHE_DIR=str(private))
     assert found["result"] == EXPECTED
     warned = [category for category, _ in found["warnings"]]
-    assert warned == ["RuntimeWarning"] or (not warned and (suffix, damage) in SILENT)
+    assert warned == ["RuntimeWarning"] or (not warned and (suffix, damage) in UNNOTICED)
     assert found["passes"] > 0
 
 
-def test_a_damaged_cache_heals(entry: str, private: Path) -> None:
-    """The process that finds the damage clears the folder, the next one stores the code, the one after finds it."""
+def test_damaged_cache_is_repaired(entry: str, private: Path) -> None:
+    """The process that finds the damage clears the folder, the next stores the code, the one after that loads it."""
     report(entry, FASTBP_CACHE_DIR=str(private))
     (path,) = private.rglob("*.nbc")
     path.write_bytes(b"")
@@ -411,7 +411,7 @@ def test_a_damaged_cache_heals(entry: str, private: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
-def test_a_flipped_bit_costs_one_warning(place: float, stored: tuple[str, Path], private: Path) -> None:
+def test_flipped_bit_costs_one_warning(place: float, stored: tuple[str, Path], private: Path) -> None:
     script, folder = stored
     shutil.copytree(folder, private, dirs_exist_ok=True)
     (path,) = private.rglob("*.nbc")
@@ -426,8 +426,8 @@ def test_a_flipped_bit_costs_one_warning(place: float, stored: tuple[str, Path],
     assert report(script, FASTBP_CACHE_DIR=str(private)) == {"passes": 0, "result": EXPECTED, "warnings": []}
 
 
-@pytest.mark.parametrize("lines", [None, "", "0" * 64 + "  {name}\n"], ids=["no file", "no line", "another's line too"])
-def test_code_is_damaged_only_if_no_digest_fits(lines: str | None, stored: tuple[str, Path], private: Path) -> None:
+@pytest.mark.parametrize("lines", [None, "", "0" * 64 + "  {name}\n"], ids=["no file", "no line", "other line too"])
+def test_code_is_rejected_only_if_no_digest_matches(lines: str | None, stored: tuple[str, Path], private: Path) -> None:
     """A process may be stopped before it adds its line, and two that race add one each."""
     script, folder = stored
     shutil.copytree(folder, private, dirs_exist_ok=True)
@@ -454,12 +454,12 @@ print(json.dumps([len(passes.buffer), time.process_time() - start]))
 """
     found = [json.loads(run_python("-W", "error", "-c", script).stdout) for _ in range(5)]
     assert [passes for passes, _ in found] == [0] * 5
-    # processor time, which neighbours cannot take
+    # CPU time, which other processes do not affect
     assert statistics.median(seconds for _, seconds in found) < 0.2
 
 
 @pytest.mark.parametrize("module", ["fastbp", "fastbp.isa", "fastbp.engine.engine"])
-def test_an_unknown_instruction_set_is_an_error_at_import(module: str) -> None:
+def test_unknown_instruction_set_fails_at_import(module: str) -> None:
     done = run_python("-c", f"import {module}", check=False, FASTBP_ISA="sse9")
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
@@ -467,14 +467,14 @@ def test_an_unknown_instruction_set_is_an_error_at_import(module: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["neon", "avx512"])
-def test_an_instruction_set_the_processor_lacks_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_instruction_set_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isa.detect, "host_features", lambda: {"avx2", "fma"})
     monkeypatch.setattr(isa.detect.platform, "machine", lambda: "x86_64")
     with pytest.raises(RuntimeError, match=rf"FASTBP_ISA={name} .* which has: avx2, portable"):
         isa.detect.choose(name)
 
 
-def test_an_instruction_set_asked_for_holds_though_others_compile_before_the_first_fit() -> None:
+def test_requested_instruction_set_is_used_even_if_numba_compiled_earlier() -> None:
     script = """
 import fastbp
 import numba
@@ -490,15 +490,15 @@ print(isa.NAME, isa.table().cpu, cpu_target.target_context.codegen().magic_tuple
     assert target == cpu or not foreign
 
 
-def test_an_instruction_set_chosen_after_numba_compiled_is_an_error() -> None:
-    """On any processor: the host is said to be another one than asked for."""
+def test_instruction_set_chosen_after_numba_compiled_is_refused() -> None:
+    """On any processor, since the script pretends that the host differs from the request."""
     script = """
 import os
 import numba
 numba.njit(lambda x: x + 1)(1)
 from fastbp.isa.targets import detect
 detect.choose = lambda requested=None: "other" if requested is None else requested
-# Only now: on a machine whose best is AVX2, importing fastbp would find nothing wrong.
+# Set only now: on a machine whose best is AVX2, importing fastbp would not fail.
 os.environ["FASTBP_ISA"] = "avx2"
 from fastbp.engine import engine
 """
@@ -510,6 +510,6 @@ from fastbp.engine import engine
 
 
 def test_fresh_processes_import_this_package() -> None:
-    """And not another one, installed elsewhere."""
+    """And not another copy installed elsewhere."""
     done = run_python("-c", "import fastbp; print(fastbp.__file__)")
     assert Path(done.stdout.strip()).samefile(isa.__path__[0] + "/../__init__.py")

@@ -219,7 +219,7 @@ THREADS = (
     promise(
         "Processes and threads may race for the first compilation",
         f"{CACHE}::test_processes_racing_for_one_entry_all_succeed",
-        f"{CACHE}::test_processes_that_compile_the_engine_at_once_all_succeed",
+        f"{CACHE}::test_processes_compiling_the_engine_at_once_all_succeed",
         f"{LIMITS}::test_eight_threads_race_for_the_first_compilation",
         figure="8 threads, 10 processes",
     ),
@@ -343,16 +343,16 @@ FILES = (
 COMPILED_CODE = (
     promise(
         "Read-only installations, no HOME, and a damaged or foreign cache work, with one warning",
-        f"{CACHE}::test_without_a_cache_it_works_with_one_warning",
-        f"{CACHE}::test_a_full_folder_that_is_read_only_is_read",
-        f"{CACHE}::test_a_damaged_file_costs_one_warning",
-        f"{CACHE}::test_a_damaged_cache_heals",
+        f"{CACHE}::test_unwritable_cache_costs_one_warning",
+        f"{CACHE}::test_filled_read_only_folder_is_used",
+        f"{CACHE}::test_damaged_file_costs_one_warning",
+        f"{CACHE}::test_damaged_cache_is_repaired",
     ),
     promise(
         "A second process compiles nothing, and the cache stops growing",
-        f"{CACHE}::test_a_second_process_compiles_nothing_and_writes_nothing",
+        f"{CACHE}::test_second_process_compiles_and_writes_nothing",
         f"{CACHE}::test_many_architectures_compile_no_more_than_one",
-        f"{CACHE}::test_the_cache_does_not_grow",
+        f"{CACHE}::test_cache_does_not_grow",
     ),
 )
 
@@ -367,7 +367,7 @@ RESOURCES = (
     promise(
         "`import fastbp` compiles nothing; the first fit says that it compiles",
         f"{CACHE}::test_import_compiles_nothing_and_is_quick",
-        "kernels/test_jit_notice.py::test_compiling_is_announced_once",
+        "kernels/test_jit_notice.py::test_compilation_is_announced_once",
     ),
 )
 
