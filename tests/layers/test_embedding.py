@@ -1,5 +1,5 @@
-"""Embedded columns: the engine against the reference, the reference against finite differences, both against PyTorch;
-models.
+"""Column embeddings: the engine against the reference, the reference against finite differences, training against
+PyTorch, and models.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from tests.engine.cases import (
 from tests.reference.test_functions import EPS, central_differences
 
 DTYPES = ["float64", "float32"]
-# Codes in the first, the last and all columns; tables of one code, of less than a line and of several units; what reads
-# an embedding in other ways than a Dense.
+# Codes in the first, the last and all columns; tables of one code, of less than a line and of several work units; nodes
+# other than Dense that read an embedding.
 NETWORKS = {
     "some": (4, [embedding(4, (1, 5, 3), (2, 30, 4)), spec(9, "tanh"), spec(3)]),
     "first and last": (4, [embedding(4, (0, 1, 1), (3, 2, 9)), spec(9, "tanh"), spec(3)]),
@@ -45,7 +45,7 @@ NETWORKS = {
     "activated": (3, [embedding(3, (2, 6, 4)), spec(6, "silu", kind="activation"), spec(3)]),
     "normalized": (3, [embedding(3, (0, 6, 4)), spec(6, "relu", **BATCH_NORM), spec(3)]),
     "scaled": (3, [embedding(3, (0, 6, 4)), spec(6, "relu", **SCALE), spec(3)]),
-    "dropped": (3, [embedding(3, (0, 6, 4)), spec(6, **DROPOUT), spec(3)]),
+    "dropout": (3, [embedding(3, (0, 6, 4)), spec(6, **DROPOUT), spec(3)]),
     "residual": (3, [embedding(3, (0, 6, 4)), spec(6, "tanh"), spec(6, skip=0, **ADD), spec(3)]),
     "penalized": (3, [embedding(3, (0, 6, 4), (1, 9, 2), l1=0.01, l2=0.02), spec(9, "tanh"), spec(3)]),
 }
@@ -58,13 +58,13 @@ def make(name: str, dtype: str, rows: int = 37, **options):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_reference_has_the_gradients_of_differences(name: str) -> None:
+def test_reference_gradients_match_central_differences(name: str) -> None:
     engine, X, y = make(name, "float64", kind=ReferenceEngine)
 
     def loss_of() -> float:
         return float(engine.gradients(X, y)[0])
 
-    if name == "large":  # of 9,000 weights those that occur, and some others
+    if name == "large":  # of 9,000 weights only those in use, and some others
         X[:, 1] %= 3
         engine.set_weights([W * (np.arange(len(W)) < 5)[:, np.newaxis] if len(W) == 3000 else W
                             for W in engine.get_weights()])  # fmt: skip
@@ -75,14 +75,14 @@ def test_the_reference_has_the_gradients_of_differences(name: str) -> None:
         return
     _, gradients = engine.gradients(X, y)
     for dW, expected in zip(gradients, central_differences(engine, loss_of), strict=True):
-        # the tolerance of test_reference_nodes, of the same losses
+        # as in tests/reference/test_network.py, for the same losses
         np.testing.assert_allclose(0 if dW is None else dW, expected, rtol=0, atol=300 * EPS ** (2 / 3))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_engine_is_the_reference(name: str, dtype: str) -> None:
-    """Predictions, gradients and five steps; nothing but roundings of sums of up to 300 terms of order 1 apart."""
+def test_engine_matches_the_reference(name: str, dtype: str) -> None:
+    """Predictions, gradients and five steps, up to the rounding of sums of up to 300 terms of order 1."""
     results = []
     for kind in (Engine, ReferenceEngine):
         engine, X, y = make(name, dtype, kind=kind)
@@ -96,9 +96,9 @@ def test_the_engine_is_the_reference(name: str, dtype: str) -> None:
 
 
 UPDATE_SPECS = {
-    "clipped": UpdateSpec(clipvalue=0.1, clipnorm=0.05), "together": UpdateSpec(global_clipnorm=0.1),
+    "clipped": UpdateSpec(clipvalue=0.1, clipnorm=0.05), "clipped together": UpdateSpec(global_clipnorm=0.1),
     "accumulated": UpdateSpec(accumulation=2), "averaged": UpdateSpec(ema_momentum=0.9),
-    "kernels alone": UpdateSpec(decay_kernels_only=True),
+    "decay of kernels only": UpdateSpec(decay_kernels_only=True),
 }  # fmt: skip
 
 
@@ -106,8 +106,8 @@ UPDATE_SPECS = {
     ("optimizer", "update_spec"),
     [(name, None) for name in OPTIMIZERS] + [("adamw", name) for name in UPDATE_SPECS] + [("sgd decay", "clipped")],
 )
-def test_any_rule_and_treatment_moves_tables_as_the_reference_does(optimizer: str, update_spec: str | None) -> None:
-    """Six steps in float64: quotients of small gradients and their roots magnify roundings most."""
+def test_every_rule_and_update_spec_matches_the_reference(optimizer: str, update_spec: str | None) -> None:
+    """Six steps in float64: quotients of small gradients and their roots magnify rounding most."""
     results = []
     for kind in (Engine, ReferenceEngine):
         chosen = {} if update_spec is None else {"update_spec": UPDATE_SPECS[update_spec]}
@@ -120,7 +120,7 @@ def test_any_rule_and_treatment_moves_tables_as_the_reference_does(optimizer: st
 
 
 @pytest.mark.parametrize("optimizer", [fastbp.LAMB(0.01), fastbp.Muon(0.01)])
-def test_rules_that_look_at_whole_arrays(optimizer) -> None:
+def test_whole_array_rules_match_the_reference(optimizer) -> None:
     """LAMB in the engine, with norms of each table; Muon, which leaves tables to AdamW."""
     results = []
     for kind in (Engine, ReferenceEngine):
@@ -134,7 +134,7 @@ def test_rules_that_look_at_whole_arrays(optimizer) -> None:
         np.testing.assert_allclose(got, expected, rtol=1e-7, atol=1e-7)
 
 
-def test_states_go_in_and_out() -> None:
+def test_weights_and_states_round_trip() -> None:
     engine, X, y = make("some", "float32", optimizer="adam")
     train(engine, X, y, "adam", [0, 20, 37])
     other = make("some", "float32", optimizer="adam")[0]
@@ -144,8 +144,8 @@ def test_states_go_in_and_out() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adamw"])
-def test_a_spoilt_step_leaves_no_trace(optimizer: str) -> None:
-    """A loss that is not finite, and derivatives that are not: of a table only what stays finite moves."""
+def test_non_finite_steps_leave_finite_weights_and_states(optimizer: str) -> None:
+    """A non-finite loss changes nothing; of non-finite gradients, only table entries that stay finite are updated."""
     engine, X, y = make("some", "float32", optimizer=optimizer)
     before = everything(engine)
     assert train(engine, X, np.full_like(y, np.nan), optimizer, [0, 37])[0] == Report(0, 1, -1)
@@ -161,7 +161,7 @@ def test_a_spoilt_step_leaves_no_trace(optimizer: str) -> None:
 # ---------------------------------------------------------------- PyTorch
 
 
-class Peer(torch.nn.Module):
+class TorchModel(torch.nn.Module):
     """Two tables and a hidden layer."""
 
     def __init__(self, weights) -> None:
@@ -190,8 +190,8 @@ class Peer(torch.nn.Module):
     ],
     ids=["momentum", "adamw"],
 )
-def test_training_is_that_of_pytorch(ours, theirs) -> None:
-    """Every weight of every table after 50 steps in float64, to some roundings of each step."""
+def test_training_matches_pytorch(ours, theirs) -> None:
+    """All weights after 50 steps in float64, up to a few roundings per step."""
     inputs, layers = NETWORKS["some"]
     X = with_codes(np.random.default_rng(0).normal(size=(200, inputs)), layers)
     y = np.random.default_rng(1).integers(0, 3, 200)
@@ -200,7 +200,7 @@ def test_training_is_that_of_pytorch(ours, theirs) -> None:
         input_size=inputs, dtype="float64",
     )  # fmt: skip
     model.compile(ours, "cross_entropy")
-    peer = Peer(model.get_weights())
+    peer = TorchModel(model.get_weights())
     optimizer = theirs(peer.parameters())
     for step in range(50):
         batch = np.arange(20 * step, 20 * step + 20) % 200
@@ -216,7 +216,7 @@ def test_training_is_that_of_pytorch(ours, theirs) -> None:
 # ---------------------------------------------------------------- the layer
 
 
-def test_what_the_layer_is_made_of() -> None:
+def test_columns_cardinalities_and_dimensions_of_the_layer() -> None:
     layer = fastbp.ColumnEmbedding({7: 20, 2: 3}, [8, 4])
     assert (layer.columns, layer.cardinalities, layer.dimensions) == ((2, 7), (3, 20), (4, 8))
     assert layer == fastbp.ColumnEmbedding([20, 3], [8, 4], [7, 2])
@@ -224,7 +224,7 @@ def test_what_the_layer_is_made_of() -> None:
     assert fastbp.ColumnEmbedding(np.array([9, 9])).columns == (0, 1)
 
 
-def test_the_default_dimension_is_that_of_fastai() -> None:
+def test_default_dimension_matches_fastai() -> None:
     sizes = [1, 2, 10, 100, 10_000, 1_000_000]
     assert fastbp.ColumnEmbedding(sizes).dimensions == tuple(min(600, round(1.6 * n**0.56)) for n in sizes)
     assert fastbp.ColumnEmbedding(sizes).dimensions == (2, 2, 6, 21, 278, 600)
@@ -245,12 +245,12 @@ def test_the_default_dimension_is_that_of_fastai() -> None:
         (([(1 << 24) + 1],), ValueError, "merge rare categories"),
     ],
 )
-def test_layers_that_cannot_be(arguments, error, message: str) -> None:
+def test_invalid_arguments_are_refused(arguments, error, message: str) -> None:
     with pytest.raises(error, match=message):
         fastbp.ColumnEmbedding(*arguments)
 
 
-def test_it_must_come_first_and_find_its_columns() -> None:
+def test_embedding_must_be_first_and_find_its_columns() -> None:
     with pytest.raises(ValueError, match="must be the first layer"):
         fastbp.Sequential([fastbp.Dense(3), fastbp.ColumnEmbedding([3]), fastbp.Dense(1)])
     with pytest.raises(ValueError, match="must be the first layer"):
@@ -280,28 +280,28 @@ def make_model(*between, dtype: str = "float32", **options) -> fastbp.Sequential
     return model
 
 
-def test_a_table_learns_what_tells_categories_apart() -> None:
+def test_tables_learn_to_distinguish_categories() -> None:
     X, y = make_rows()
     model = make_model()
     model.fit(X, y, epochs=40, batch_size=16)
     assert model.evaluate(X, y)["accuracy"] == 1.0
 
 
-def test_files_and_resuming(tmp_path) -> None:
+def test_loaded_model_resumes_bit_for_bit(tmp_path) -> None:
     X, y = make_rows()
-    whole, begun = make_model(), make_model()
+    whole, first_part = make_model(), make_model()
     whole.fit(X, y, epochs=2, batch_size=32)
     whole.fit(X, y, epochs=2, batch_size=32)
-    begun.fit(X, y, epochs=2, batch_size=32)
-    begun.save(tmp_path / "model.safetensors")
+    first_part.fit(X, y, epochs=2, batch_size=32)
+    first_part.save(tmp_path / "model.safetensors")
     loaded = fastbp.load(tmp_path / "model.safetensors")
-    assert loaded.layers == begun.layers
-    assert_same_bits([loaded.predict(X)], [begun.predict(X)])
+    assert loaded.layers == first_part.layers
+    assert_same_bits([loaded.predict(X)], [first_part.predict(X)])
     loaded.fit(X, y, epochs=2, batch_size=32)
     assert_same_bits(loaded.get_weights(), whole.get_weights())
 
 
-def test_weights_and_summary() -> None:
+def test_weights_round_trip_and_summary_shows_dimensions() -> None:
     model = make_model()
     assert [W.shape for W in model.get_weights()[:3]] == [(5, 4), (40, 13), (19, 8)]
     weights = [np.full_like(W, number) for number, W in enumerate(model.get_weights())]
@@ -313,7 +313,7 @@ def test_weights_and_summary() -> None:
     assert "ColumnEmbedding(4, 13)  (n, ?)" in fastbp.Sequential(LAYERS).summary()
 
 
-def test_frozen_scaled_and_penalized_tables() -> None:
+def test_tables_can_be_frozen_scaled_and_penalized() -> None:
     X, y = make_rows()
     first = make_model().get_weights()[0]
     steps, frozen, half = {}, {"trainable": False}, {"learning_rate_multiplier": 0.5}
@@ -330,7 +330,7 @@ def test_frozen_scaled_and_penalized_tables() -> None:
     assert penalized - plain == pytest.approx(expected, rel=1e-4)
 
 
-def test_only_rows_of_codes_that_occur_move_without_memory_or_decay() -> None:
+def test_plain_sgd_updates_only_rows_of_codes_in_the_batch() -> None:
     X, y = make_rows()
     X[:, 3] %= 7
     model = make_model()
@@ -341,7 +341,7 @@ def test_only_rows_of_codes_that_occur_move_without_memory_or_decay() -> None:
     assert changed.nonzero()[0].tolist() == list(range(7))
 
 
-def test_the_tools_look_at_embeddings_too() -> None:
+def test_diagnostics_and_folding_support_embeddings() -> None:
     X, y = make_rows()
     model = make_model(fastbp.BatchNorm(), embeddings_regularizer="l2")
     check = fastbp.check_gradients(model, X, y, n=4)
@@ -356,7 +356,7 @@ def test_the_tools_look_at_embeddings_too() -> None:
     np.testing.assert_allclose(folded.predict(X), model.predict(X), rtol=0, atol=1e-5)
 
 
-def test_sparse_rows_and_rows_with_their_zeros_train_alike() -> None:
+def test_sparse_and_dense_rows_train_alike() -> None:
     X, y = make_rows()
     X[::2, 1] = X[::3, 0] = 0
     dense, sparse = make_model(), make_model()
@@ -366,10 +366,10 @@ def test_sparse_rows_and_rows_with_their_zeros_train_alike() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "shown"), [(-1, "-1"), (40, "40"), (2.5, "2.5"), (-0.5, "-0.5"), (1e30, "1e+30")]
+    ("code", "printed"), [(-1, "-1"), (40, "40"), (2.5, "2.5"), (-0.5, "-0.5"), (1e30, "1e+30")]
 )  # fmt: skip
-@pytest.mark.parametrize("form", [np.asarray, scipy.sparse.csr_array])
-def test_what_is_no_code_is_refused_before_anything_changes(form, code: float, shown: str) -> None:
+@pytest.mark.parametrize("container", [np.asarray, scipy.sparse.csr_array])
+def test_invalid_codes_are_refused_before_anything_changes(container, code: float, printed: str) -> None:
     X, y = make_rows()
     model = make_model()
     model.fit(X, y)
@@ -377,24 +377,25 @@ def test_what_is_no_code_is_refused_before_anything_changes(form, code: float, s
     bad = X.copy()
     bad[11, 3] = code
     calls = (
-        lambda: model.fit(form(bad), y), lambda: model.predict(form(bad)), lambda: model.evaluate(form(bad), y),
-        lambda: model.train_on_batch(form(bad), y), lambda: model.gradients(form(bad), y),
-        lambda: model.fit(X, y, validation_data=(form(bad), y)),
+        lambda: model.fit(container(bad), y), lambda: model.predict(container(bad)),
+        lambda: model.evaluate(container(bad), y), lambda: model.train_on_batch(container(bad), y),
+        lambda: model.gradients(container(bad), y),
+        lambda: model.fit(X, y, validation_data=(container(bad), y)),
     )  # fmt: skip
     for call in calls:
         with pytest.raises(ValueError, match=r"codes from 0 to 39 in column 3.*, got \S+ at row 11: number") as caught:
             call()
-        assert f"got {shown} at" in str(caught.value)
+        assert f"got {printed} at" in str(caught.value)
     assert_same_bits(everything(model._engine), before)
 
 
-def test_codes_are_not_blended() -> None:
+def test_mixup_of_codes_is_refused() -> None:
     X, y = make_rows()
     with pytest.raises(ValueError, match="ColumnEmbedding reads codes"):
         make_model().fit(X, y, mixup=0.2)
 
 
-def test_float32_tells_all_codes_apart() -> None:
-    """The largest table there may be has 2^24 codes, each of which float32 has exactly."""
+def test_float32_distinguishes_all_codes() -> None:
+    """The largest allowed table has 2^24 codes, all of which float32 represents exactly."""
     assert len({np.float32((1 << 24) - i) for i in range(1, 100)}) == 99
     assert math.floor(np.float32((1 << 24) - 1)) == (1 << 24) - 1

@@ -38,7 +38,7 @@ LABELS = np.arange(N) % 4
 
 
 class Reference(ReferenceEngine):
-    """With the names of the compiled engine's methods, which make their change aside; this one makes it in place."""
+    """Has the methods of the compiled engine, which change a copy first; this class changes itself in place."""
 
     def configured(self, loss, rule, n_states, **options):
         self.configure(loss, rule, **options)
@@ -63,11 +63,11 @@ class Reference(ReferenceEngine):
 
 @pytest.fixture(autouse=True)
 def engine(monkeypatch):
-    """The reference engine in the compiled one's place: the layers are looked at here, not the kernels."""
+    """Replaces the compiled engine by the reference, since these tests are about layers, not kernels."""
     monkeypatch.setattr("fastbp.engine.engine.Engine", Reference)
 
 
-def everything():
+def layers_of_all_kinds():
     return [
         GaussianNoise(0.1),
         Dense(6, use_bias=False, kernel_initializer="he_normal"),
@@ -82,7 +82,7 @@ def everything():
 
 
 def trained(epochs=2, **options):
-    model = Sequential(everything(), **options)
+    model = Sequential(layers_of_all_kinds(), **options)
     model.compile(SGD(0.1, momentum=0.9), "cross_entropy", ["accuracy"])
     if epochs:
         model.fit(X, LABELS, batch_size=6, epochs=epochs)
@@ -105,7 +105,7 @@ def assert_same(first, second):
 
 BN, LN = {"kind": "batch_norm", "values": (0.1, 1e-5)}, {"kind": "layer_norm", "values": (1e-5,)}
 GRAPHS = {  # the layers, on 3 inputs: the labels, the specs, the names of the weights
-    "an activation becomes part of what computes": (
+    "activations are fused into the layer before": (
         [Dense(5), Activation("relu"), BatchNorm(), Activation("tanh"), LayerNorm(), Activation("elu"),
          Activation("relu"), Scale(), Activation("gelu")],
         ["Dense(5, relu)", "BatchNorm(tanh)", "LayerNorm(elu)", "Activation(relu)", "Scale(gelu)"],
@@ -113,7 +113,7 @@ GRAPHS = {  # the layers, on 3 inputs: the labels, the specs, the names of the w
          LayerSpec(5, "relu", use_bias=False, kind="activation"), LayerSpec(5, "gelu", kind="scale")],
         "0.kernel 0.bias 1.gamma 1.beta 1.moving_mean 1.moving_variance 2.gamma 2.beta 4.scale",
     ),
-    "but not of dropout, noise or what is outside of its block": (
+    "but not into dropout, noise or layers outside their block": (
         [Dense(5), Dropout(0.5), Activation("relu"), GaussianNoise(0.1), Activation("relu"), Dense(4),
          Residual([Activation("tanh")])],
         ["Dense(5, identity)", "Dropout(0.5)", "Activation(relu)", "GaussianNoise(0.1)", "Activation(relu)",
@@ -124,13 +124,13 @@ GRAPHS = {  # the layers, on 3 inputs: the labels, the specs, the names of the w
          LayerSpec(4, "tanh", use_bias=False, kind="activation"), LayerSpec(4, kind="add", skip=5)],
         "0.kernel 0.bias 5.kernel 5.bias",
     ),
-    "a block on the input, an activation of the sum": (
+    "block on the input, activation of the sum": (
         [Residual([Dense(7), Dense(3)]), Activation("relu")],
         ["Dense(7, identity)", "Dense(3, identity)", "Residual(relu)"],
         [LayerSpec(7), LayerSpec(3), LayerSpec(3, "relu", kind="add", skip=-1)],
         "0.0.kernel 0.0.bias 0.1.kernel 0.1.bias",
     ),
-    "a projection, of the input and of a node": (
+    "projections of the input and of a node": (
         [Residual([Dense(7)]), Residual([LayerNorm(), Dense(2, "relu"), Dense(4)]), Dense(1)],
         ["Dense(7, identity)", "Projection(7)", "Residual", "LayerNorm", "Dense(2, relu)", "Dense(4, identity)",
          "Projection(4)", "Residual", "Dense(1, identity)"],
@@ -140,7 +140,7 @@ GRAPHS = {  # the layers, on 3 inputs: the labels, the specs, the names of the w
         "0.0.kernel 0.0.bias 0.projection.kernel 1.0.gamma 1.0.beta 1.1.kernel 1.1.bias 1.2.kernel 1.2.bias "
         "1.projection.kernel 2.kernel 2.bias",
     ),
-    "a block first in a block": (
+    "block first in a block": (
         [Dense(4), Residual([Residual([Dense(4)]), Activation("relu"), Dropout(0.1)]), Dense(2)],
         ["Dense(4, identity)", "Dense(4, identity)", "Residual(relu)", "Dropout(0.1)", "Residual",
          "Dense(2, identity)"],
@@ -148,7 +148,7 @@ GRAPHS = {  # the layers, on 3 inputs: the labels, the specs, the names of the w
          LayerSpec(4, kind="dropout", values=(0.1,)), LayerSpec(4, kind="add", skip=0), LayerSpec(2)],
         "0.kernel 0.bias 1.0.0.kernel 1.0.0.bias 2.kernel 2.bias",
     ),
-    "what a layer says of its training": (
+    "training options of layers": (
         [Dense(4, kernel_regularizer=L1L2(0.1, 0.2), trainable=False), BatchNorm(0.3, 0.01, trainable=False),
          Dense(4, kernel_regularizer="l2", kernel_constraint=MaxNorm(5), learning_rate_multiplier=3),
          LayerNorm(0.5, learning_rate_multiplier=0), Scale(trainable=False, learning_rate_multiplier=2)],
@@ -164,7 +164,7 @@ GRAPHS = {  # the layers, on 3 inputs: the labels, the specs, the names of the w
 
 
 @pytest.mark.parametrize("case", GRAPHS)
-def test_layers_make_a_graph(case):
+def test_layers_build_the_expected_graph(case):
     layers, labels, specs, names = GRAPHS[case]
     blocks = network.blocks_of(layers, 3)
     assert [block.label for block in blocks] == labels
@@ -178,7 +178,7 @@ def test_layers_make_a_graph(case):
     assert unknown[-1].activation == blocks[-1].activation
 
 
-def test_weights_start_where_they_should():
+def test_initial_weights_are_as_expected():
     model = Sequential([BatchNorm(), LayerNorm(), Scale(), Residual([Dense(5)])], input_size=3)
     gamma, beta, mean, variance, scale, shift, factors, kernel, bias, projection = model.get_weights()
     for ones in (gamma, variance, scale, factors):
@@ -192,58 +192,58 @@ def test_weights_start_where_they_should():
     assert (kernel != projection).any()
 
 
-def test_the_key_of_the_masks_comes_from_the_seed():
+def test_mask_key_is_derived_from_the_seed():
     expected = np.random.SeedSequence([5, 2]).generate_state(2, np.uint32)
     assert seeds.mask_key(5) == tuple(expected.tolist())
     assert Sequential([Dense(1)], input_size=1, seed=5)._engine.key == seeds.mask_key(5)
 
 
-NOTHING = "at least one layer"
+NO_LAYERS = "at least one layer"
 BAD_LAYERS = {
     "dropout 1": (lambda: Dropout(1), ValueError, "rate must be at least 0 and below 1, got 1"),
     "dropout negative": (lambda: Dropout(-0.1), ValueError, "such as 0.5"),
     "dropout NaN": (lambda: Dropout(float("nan")), ValueError, "rate"),
-    "dropout a text": (lambda: Dropout("0.5"), TypeError, "rate must be a number"),
-    "dropout a flag": (lambda: Dropout(True), TypeError, "rate must be a number"),
+    "dropout string": (lambda: Dropout("0.5"), TypeError, "rate must be a number"),
+    "dropout bool": (lambda: Dropout(True), TypeError, "rate must be a number"),
     "stddev negative": (lambda: GaussianNoise(-1), ValueError, "stddev must be at least 0 and finite"),
     "stddev infinite": (lambda: GaussianNoise(np.inf), ValueError, "stddev"),
     "momentum": (lambda: BatchNorm(1.1), ValueError, "momentum must be at least 0 and at most 1"),
     "epsilon": (lambda: BatchNorm(epsilon=0), ValueError, "epsilon must be at least 1e-30"),
-    "epsilon of rows": (lambda: LayerNorm(-1e-5), ValueError, "epsilon"),
+    "layer norm epsilon": (lambda: LayerNorm(-1e-5), ValueError, "epsilon"),
     "trainable": (lambda: LayerNorm(trainable=1), TypeError, "trainable must be True or False"),
     "trainable scale": (lambda: Scale(trainable="no"), TypeError, "trainable must be True or False"),
     "multiplier of a scale": (lambda: Scale(learning_rate_multiplier=-1), ValueError, "trainable=False"),
     "multiplier": (lambda: Dense(3, learning_rate_multiplier=-1), ValueError, "trainable=False"),
     "regularizer": (lambda: Dense(3, kernel_regularizer="l3"), ValueError, "one of l1, l2, got 'l3'"),
-    "regularizer uncalled": (lambda: Dense(3, kernel_regularizer=L2), TypeError, "such as L2(1e-4)"),
+    "regularizer class": (lambda: Dense(3, kernel_regularizer=L2), TypeError, "such as L2(1e-4)"),
     "penalty negative": (lambda: L1(-0.1), ValueError, "l1 must be at least 0"),
     "constraint": (lambda: Dense(3, kernel_constraint=3), TypeError, "None or MaxNorm(…)"),
-    "bound 0": (lambda: MaxNorm(0), ValueError, "max_value must be above 0"),
-    "block of nothing": (lambda: Residual([]), ValueError, NOTHING),
-    "block of no list": (lambda: Residual(Dense(3)), TypeError, "must be a list"),
+    "max_value 0": (lambda: MaxNorm(0), ValueError, "max_value must be above 0"),
+    "empty block": (lambda: Residual([]), ValueError, NO_LAYERS),
+    "block not a list": (lambda: Residual(Dense(3)), TypeError, "must be a list"),
     "block of a class": (lambda: Residual([Dense(3), BatchNorm]), TypeError, "write BatchNorm(…)"),
     "block of a number": (lambda: Residual([3]), TypeError, "layers[0] is 3"),
-    "nothing dense": (lambda: Sequential([BatchNorm(), Residual([LayerNorm()])]), ValueError, "at least one Dense"),
-    "softmax below": (lambda: Sequential([Dense(3, "softmax"), Dropout(0.1)]), ValueError, "last layer"),
+    "no Dense": (lambda: Sequential([BatchNorm(), Residual([LayerNorm()])]), ValueError, "at least one Dense"),
+    "softmax not last": (lambda: Sequential([Dense(3, "softmax"), Dropout(0.1)]), ValueError, "last layer"),
     "softmax in a block": (lambda: Sequential([Residual([Dense(3, "softmax")])]), ValueError, "Dense(3, softmax)"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_LAYERS)
-def test_what_is_no_layer_is_refused(case):
-    make, error, text = BAD_LAYERS[case]
+def test_invalid_layers_are_refused(case):
+    make, error, message = BAD_LAYERS[case]
     with pytest.raises(error) as caught:
         make()
-    assert text in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_regularizer_by_name_has_keras_default():
+def test_regularizer_by_name_has_the_keras_default():
     assert regularizers.get("l1") == L1() == L1L2(l1=0.01)
     assert regularizers.get("l2") == L2() == L1L2(l2=0.01)
 
 
-def test_summary_indents_what_is_within_blocks():
-    model = Sequential(everything())
+def test_summary_indents_layers_within_blocks():
+    model = Sequential(layers_of_all_kinds())
     assert model.summary().splitlines()[-1].split() == ["total", "?"]
     model.predict(X)
     table = """\
@@ -273,7 +273,7 @@ non-trainable                               42"""
 # ---------------------------------------------------------------- weights, gradients, training
 
 
-def test_gradients_are_those_of_the_next_step_and_none_for_statistics():
+def test_gradients_use_the_masks_of_the_next_step_and_are_none_for_statistics():
     model = trained(dtype="float64")
     model.compile(SGD(0.0), "cross_entropy")
     names = [parameter.name for parameter in network.parameters(model._blocks)]
@@ -285,29 +285,29 @@ def test_gradients_are_those_of_the_next_step_and_none_for_statistics():
         assert dW is None or dW.shape == W.shape
     loss = model._engine.gradients(X.astype(np.float64), LABELS)[0]
     assert model.train_on_batch(X, LABELS) == loss
-    assert (model.gradients(X, LABELS)[0] != gradients[0]).any()  # the masks of another step
+    assert (model.gradients(X, LABELS)[0] != gradients[0]).any()  # with the masks of the next step
 
 
 BAD_WEIGHTS = {
     "too few": (lambda weights: weights[:-1], "arrays, got"),
-    "another shape": (lambda weights: [weights[0].T, *weights[1:]], "1.kernel"),
-    "a negative variance": (lambda weights: [*weights[:4], -weights[4], *weights[5:]], "2.moving_variance must not be"),
+    "wrong shape": (lambda weights: [weights[0].T, *weights[1:]], "1.kernel"),
+    "negative variance": (lambda weights: [*weights[:4], -weights[4], *weights[5:]], "2.moving_variance must not be"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_WEIGHTS)
-def test_weights_that_do_not_fit_are_refused(case):
-    spoil, text = BAD_WEIGHTS[case]
+def test_invalid_weights_are_refused(case):
+    corrupt, message = BAD_WEIGHTS[case]
     model = trained(1)
     before = state_of(model)
-    with pytest.raises(ValueError, match=text):
-        model.set_weights(spoil(model.get_weights()))
+    with pytest.raises(ValueError, match=message):
+        model.set_weights(corrupt(model.get_weights()))
     assert_same(state_of(model), before)
     model.set_weights(model.get_weights())
     assert_same(state_of(model), before)
 
 
-def test_two_fits_of_an_epoch_are_one_of_two_and_another_seed_is_another_run():
+def test_two_fits_of_one_epoch_equal_one_of_two_and_seeds_differ():
     whole, parts = trained(2), trained(1)
     parts.fit(X, LABELS, batch_size=6)
     assert_same(state_of(whole), state_of(parts))
@@ -315,7 +315,7 @@ def test_two_fits_of_an_epoch_are_one_of_two_and_another_seed_is_another_run():
     assert (trained(2, seed=1).get_weights()[0] != whole.get_weights()[0]).any()
 
 
-def test_compiling_again_goes_on_with_the_masks_and_keeps_the_statistics():
+def test_recompiling_keeps_the_mask_counter_and_the_statistics():
     model = trained()
     kept = model.get_weights()
     model.compile("sgd", "cross_entropy")
@@ -323,15 +323,15 @@ def test_compiling_again_goes_on_with_the_masks_and_keeps_the_statistics():
     assert_same(model.get_weights(), kept)
 
 
-def test_predictions_have_no_randomness_and_depend_on_no_other_row():
+def test_predictions_are_deterministic_and_independent_of_other_rows():
     model = trained(dtype="float64")
     whole = model.predict(X)
     np.testing.assert_array_equal(whole, model.predict(X))
-    for row in range(N):  # NumPy's products may sum in another order for one row
+    for row in range(N):  # NumPy may sum products in another order for a single row
         np.testing.assert_allclose(model.predict(X[row : row + 1]), whole[row : row + 1], rtol=1e-12)
 
 
-def test_a_residual_network_trains_as_pytorch_does():
+def test_residual_network_matches_pytorch():
     layers = [Dense(6), BatchNorm(), Activation("relu"), Residual([Dense(5, "tanh"), LayerNorm(), Dense(8)]), Dense(4)]
     model = Sequential(layers, input_size=3, dtype="float64")
     model.compile(SGD(0.1), "cross_entropy")
@@ -358,7 +358,7 @@ def test_a_residual_network_trains_as_pytorch_does():
         loss = torch.nn.functional.cross_entropy(outputs(x), y)
         loss.backward()
         optimizer.step()
-        # Five steps of some 200 roundings on values of order 1.
+        # Five steps of some 200 roundings each on values of order 1.
         assert model.train_on_batch(X, LABELS) == pytest.approx(loss.item(), rel=1e-12)
     for ours, theirs in zip(model.get_weights(), weights, strict=True):
         np.testing.assert_allclose(ours, theirs.detach().numpy().T, rtol=1e-11, atol=1e-12)
@@ -369,7 +369,7 @@ def test_a_residual_network_trains_as_pytorch_does():
 # ---------------------------------------------------------------- files and copies
 
 
-def saved(model, tmp_path):
+def saved_and_loaded(model, tmp_path):
     model.save(tmp_path / "model")
     return fastbp.load(tmp_path / "model")
 
@@ -377,14 +377,14 @@ def saved(model, tmp_path):
 COPIES = {
     "deepcopy": lambda model, _: copy.deepcopy(model),
     "pickle": lambda model, _: pickle.loads(pickle.dumps(model)),
-    "file": saved,
+    "file": saved_and_loaded,
 }
 
 
-@pytest.mark.parametrize("way", COPIES)
-def test_a_copy_goes_on_as_the_model_would(way, tmp_path):
+@pytest.mark.parametrize("method", COPIES)
+def test_copies_train_like_the_model(method, tmp_path):
     model = trained()
-    other = COPIES[way](model, tmp_path)
+    other = COPIES[method](model, tmp_path)
     assert other.layers == model.layers
     assert other.summary() == model.summary()
     assert_same(state_of(model), state_of(other))
@@ -392,7 +392,7 @@ def test_a_copy_goes_on_as_the_model_would(way, tmp_path):
     assert_same(state_of(model), state_of(other))
 
 
-def test_tensors_in_files_are_named_by_layers(tmp_path):
+def test_tensors_in_files_are_named_after_layers(tmp_path):
     trained().save(tmp_path / "model")
     contents, _ = checkpoint.read(tmp_path / "model")
     names = {"1.kernel", "2.moving_mean", "3.0.gamma", "4.1.0.beta", "4.3.scale", "4.projection.kernel"}
@@ -402,8 +402,8 @@ def test_tensors_in_files_are_named_by_layers(tmp_path):
     assert contents.model["steps_trained"] == 8
 
 
-def test_a_file_of_an_earlier_version_loads(tmp_path):
-    """It has neither a counter for masks nor fields for what Dense has since got."""
+def test_file_of_an_earlier_version_loads(tmp_path):
+    """It has neither a mask counter nor fields for arguments that Dense has gained since."""
     model = Sequential([Dense(5), Activation("relu"), Dense(4, "softmax")])
     model.compile("adam", "cross_entropy")
     model.fit(X, LABELS, batch_size=6)
@@ -424,33 +424,33 @@ def residual(contents):
     return contents.model["layers"][4]["config"]["layers"]
 
 
-SPOILT = {
-    "a negative variance": lambda c: c.tensors["2.moving_variance"].__imul__(-1),
-    "a variance too few": lambda c: c.tensors.pop("2.moving_variance"),
-    "a kernel of another shape": lambda c: c.tensors.update({"5.projection.kernel": np.zeros((2, 2), np.float32)}),
-    "an empty block": lambda c: residual(c).clear(),
-    "a block of text": lambda c: c.model["layers"][4]["config"].update(layers="Dense"),
-    "a block of numbers": lambda c: residual(c).append(3),
-    "a block that holds a function": lambda c: residual(c).append({"class": "layers.checked", "config": {}}),
-    "a dropout of 1": lambda c: residual(c)[2]["config"].update(rate=1),
-    "another layer": lambda c: residual(c).append({"class": "layers.Dense", "config": {"units": 6}}),
-    "a counter": lambda c: c.model.update(steps_trained=-1),
-    "a counter too large": lambda c: c.model.update(steps_trained=1 << 63),
+CORRUPTIONS = {
+    "negative variance": lambda c: c.tensors["2.moving_variance"].__imul__(-1),
+    "missing variance": lambda c: c.tensors.pop("2.moving_variance"),
+    "wrong kernel shape": lambda c: c.tensors.update({"5.projection.kernel": np.zeros((2, 2), np.float32)}),
+    "empty block": lambda c: residual(c).clear(),
+    "block is a string": lambda c: c.model["layers"][4]["config"].update(layers="Dense"),
+    "block holds a number": lambda c: residual(c).append(3),
+    "block holds a function": lambda c: residual(c).append({"class": "layers.checked", "config": {}}),
+    "dropout 1": lambda c: residual(c)[2]["config"].update(rate=1),
+    "extra layer": lambda c: residual(c).append({"class": "layers.Dense", "config": {"units": 6}}),
+    "negative counter": lambda c: c.model.update(steps_trained=-1),
+    "counter too large": lambda c: c.model.update(steps_trained=1 << 63),
 }
 
 
-@pytest.mark.parametrize("case", SPOILT)
-def test_a_file_that_cannot_be_is_refused(case, tmp_path):
+@pytest.mark.parametrize("case", CORRUPTIONS)
+def test_corrupt_files_are_refused(case, tmp_path):
     trained(1).save(tmp_path / "model")
     contents, _ = checkpoint.read(tmp_path / "model")
-    SPOILT[case](contents)
-    checkpoint.write(tmp_path / "spoilt", contents)
+    CORRUPTIONS[case](contents)
+    checkpoint.write(tmp_path / "corrupt", contents)
     with pytest.raises(fastbp.CheckpointError):
-        fastbp.load(tmp_path / "spoilt")
+        fastbp.load(tmp_path / "corrupt")
 
 
 @pytest.mark.parametrize("depth", [300, 5000])
-def test_a_file_of_blocks_in_blocks_without_end_is_refused(depth, tmp_path):
+def test_files_with_deeply_nested_blocks_are_refused(depth, tmp_path):
     trained(1).save(tmp_path / "model")
     contents, _ = checkpoint.read(tmp_path / "model")
     deep = {"class": "layers.Dense", "config": {"units": 3}}
@@ -462,7 +462,7 @@ def test_a_file_of_blocks_in_blocks_without_end_is_refused(depth, tmp_path):
 
 
 @pytest.mark.parametrize(("node", "label"), [(2, "BatchNorm(relu)"), (4, "Dense(8, gelu)"), (13, "Projection(5)")])
-def test_a_warning_names_the_operation_that_diverged(node, label):
+def test_divergence_warning_names_the_layer(node, label):
     trainer = trained(0, input_size=3)._trainer
     with pytest.warns(fastbp.DivergenceWarning) as caught:
         trainer.warn(Report(1, 2, node), stacklevel=1)
@@ -485,23 +485,23 @@ def with_random_weights(layers, dtype="float64", seed=0):
     return model
 
 
-FOLDED = {  # the layers, and those of the copy
+FOLDED = {  # the layers of the model and of the folded copy
     "after": ([Dense(5, use_bias=False), BatchNorm(), Activation("relu"), Dense(2)],
               [Dense(5), Activation("relu"), Dense(2)]),
     "before": ([BatchNorm(), Dense(5, "tanh"), Dense(2)], [Dense(5, "tanh"), Dense(2)]),
     "both sides": ([Dense(5, "relu"), BatchNorm(), Dense(4), BatchNorm(), BatchNorm()], [Dense(5, "relu"), Dense(4)]),
-    "a run of them": ([BatchNorm(), BatchNorm(), Dense(5, "relu")], [Dense(5, "relu")]),
-    "an activation between": ([Dense(5, "relu"), BatchNorm(), Activation("tanh"), Dense(2)],
-                              [Dense(5, "relu"), BatchNorm(), Activation("tanh"), Dense(2)]),
+    "consecutive": ([BatchNorm(), BatchNorm(), Dense(5, "relu")], [Dense(5, "relu")]),
+    "activation between": ([Dense(5, "relu"), BatchNorm(), Activation("tanh"), Dense(2)],
+                           [Dense(5, "relu"), BatchNorm(), Activation("tanh"), Dense(2)]),
     "nothing to fold": ([Dense(5), LayerNorm(), Dense(2)], [Dense(5), LayerNorm(), Dense(2)]),
-    "scales stay": ([Dense(5), Scale(), BatchNorm()], [Dense(5), Scale(), BatchNorm()]),
+    "scales are kept": ([Dense(5), Scale(), BatchNorm()], [Dense(5), Scale(), BatchNorm()]),
     "within blocks": (
         [Dense(5), Residual([BatchNorm(), Dense(7), Activation("relu"), Dense(5), BatchNorm()]), BatchNorm(),
          Residual([Dropout(0.1), BatchNorm()]), Residual([Residual([Dense(4), BatchNorm()]), LayerNorm()]), Dense(1)],
         [Dense(5), Residual([Dense(7), Activation("relu"), Dense(5)]), BatchNorm(),
          Residual([Dropout(0.1), BatchNorm()]), Residual([Residual([Dense(4)]), LayerNorm()]), Dense(1)],
     ),
-    "arguments stay, but those on the kernel": (
+    "arguments are kept except those of the kernel": (
         [Dense(5, kernel_initializer="zeros", kernel_regularizer="l2", kernel_constraint=MaxNorm(), trainable=False),
          BatchNorm(), Dropout(0.5), Dense(2, kernel_regularizer="l2")],
         [Dense(5, kernel_initializer="zeros", trainable=False), Dropout(0.5), Dense(2, kernel_regularizer="l2")],
@@ -510,7 +510,7 @@ FOLDED = {  # the layers, and those of the copy
 
 
 @pytest.mark.parametrize("case", FOLDED)
-def test_folding_leaves_out_batch_norms_and_keeps_the_predictions(case):
+def test_folding_removes_batch_norms_and_keeps_predictions(case):
     layers, expected = FOLDED[case]
     model = with_random_weights(layers)
     model.metadata["note"] = "mine"
@@ -518,14 +518,14 @@ def test_folding_leaves_out_batch_norms_and_keeps_the_predictions(case):
     folded = fastbp.fold(model)
     assert folded.layers == tuple(expected)
     assert folded.metadata == {"note": "mine"}
-    # Some 60 roundings of values of order 1 to 10 in either network.
+    # Some 60 roundings of values of order 1 to 10 in each network.
     np.testing.assert_allclose(folded.predict(X), model.predict(X), rtol=1e-12, atol=1e-12)
     assert_same(model.get_weights(), before)
     assert fastbp.fold(folded).layers == folded.layers
 
 
 @pytest.mark.parametrize("after", [True, False])
-def test_folded_predictions_are_within_their_bound(after):
+def test_predictions_of_a_folded_model_are_within_the_bound(after):
     layers = [Dense(40), BatchNorm()] if after else [BatchNorm(), Dense(40)]
     model = Sequential(layers, input_size=30)
     rng = np.random.default_rng(3)
@@ -538,8 +538,8 @@ def test_folded_predictions_are_within_their_bound(after):
     )
     s, k, u = gamma / np.sqrt(variance + 1e-5), 30, 2.0**-24
     size = np.abs(rows.astype(np.float64))
-    # A sum of k products and a bias rounds by at most (k + 1) u of the sum of their sizes; the difference from the
-    # mean, its two factors and the shift by 6 u of what goes through them; folded weights by another u.
+    # A sum of k products and a bias rounds by at most (k + 1) u times the sum of their magnitudes; subtracting the
+    # mean, two factors and the shift by 6 u times the values passing through; folded weights by another u.
     if after:
         through = (size @ np.abs(W) + np.abs(b) + np.abs(mean)) * np.abs(s) + np.abs(beta)
         inside = size @ np.abs(W * s) + np.abs(b * s + beta - s * mean)
@@ -550,7 +550,7 @@ def test_folded_predictions_are_within_their_bound(after):
     assert (np.abs(folded.predict(rows).astype(np.float64) - outputs) <= bound).all()
 
 
-def test_what_would_not_be_finite_stays():
+def test_batch_norm_is_kept_if_folding_would_overflow():
     model = with_random_weights([Dense(4), BatchNorm(), Dense(2)], "float32")
     weights = model.get_weights()
     for W, size in zip(weights, (1e30, 1, 1e30, 1, 1, 1, 1e30, 1), strict=True):  # kernel, bias, gamma, …
@@ -559,7 +559,7 @@ def test_what_would_not_be_finite_stays():
     assert fastbp.fold(model).layers == (Dense(4), BatchNorm(), Dense(2))
 
 
-def test_a_folded_model_is_compiled_as_the_model_was():
+def test_folded_model_is_compiled_like_the_model():
     model = Sequential([Dense(5, use_bias=False), BatchNorm(), Activation("relu"), Dense(4, "softmax")])
     model.compile("sgd", "cross_entropy", ["accuracy"])
     model.fit(X, LABELS, batch_size=5, epochs=3)
@@ -571,9 +571,9 @@ def test_a_folded_model_is_compiled_as_the_model_was():
 
 
 @pytest.mark.parametrize(
-    ("thing", "error", "text"),
+    ("model", "error", "message"),
     [(3, TypeError, "takes a Sequential"), (Sequential([Dense(1)]), ValueError, "input_size=")],
 )
-def test_what_cannot_be_folded_is_refused(thing, error, text):
-    with pytest.raises(error, match=text):
-        fastbp.fold(thing)
+def test_folding_refuses_unsupported_arguments(model, error, message):
+    with pytest.raises(error, match=message):
+        fastbp.fold(model)

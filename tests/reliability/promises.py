@@ -113,7 +113,7 @@ INPUTS = (
     promise(
         "Momentum 1 and dropout 1 are refused",
         "optimizers/test_optimizers.py::test_values_out_of_range",
-        "layers/test_layers.py::test_what_is_no_layer_is_refused",
+        "layers/test_layers.py::test_invalid_layers_are_refused",
     ),
     promise(
         "An unknown name is refused with the valid ones",
@@ -167,7 +167,7 @@ NUMERICS = (
         f"{ACCURACY}::test_gradients_match_central_differences",
         "losses/test_losses.py::test_gradients_are_central_differences",
         "reference/test_network.py::test_gradients_by_central_differences",
-        "layers/test_embedding.py::test_the_reference_has_the_gradients_of_differences",
+        "layers/test_embedding.py::test_reference_gradients_match_central_differences",
     ),
     promise(
         "Every optimizer follows its reference and PyTorch",
