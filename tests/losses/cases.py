@@ -1,8 +1,8 @@
-"""Every loss with parameters other than its defaults, a last activation, targets, and PyTorch's or Keras's formula.
+"""Every loss, also with non-default parameters: a last activation, targets, and PyTorch's or Keras's formula.
 
-`formula(a, y, loss)` is the mean over the rows of a batch in PyTorch, of what the last layer computes before an
-activation that the loss is fused with; y are the targets as the user gives them, labels as int64. Where PyTorch has no
-such loss, it is the formula of Keras 3, `keras/src/losses/losses.py`, written down with PyTorch.
+`formula(a, y, loss)` is the mean loss of a batch in PyTorch, given the outputs of the last layer, before the activation
+if the loss is fused with it; y are the targets as the user gives them, labels as int64. Where PyTorch has no such loss,
+it is the formula of Keras 3, `keras/src/losses/losses.py`, written in PyTorch.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def distributions(rng, rows):
     return rng.dirichlet(np.ones(OUTPUTS), rows)
 
 
-def bits(rng, rows):
+def binary(rng, rows):
     return rng.integers(0, 2, (rows, OUTPUTS)).astype(float)
 
 
 def signs(rng, rows):
-    return 2 * bits(rng, rows) - 1
+    return 2 * binary(rng, rows) - 1
 
 
 def counts(rng, rows):
@@ -59,7 +59,7 @@ def rows_of(y: Tensor, like: Tensor) -> Tensor:
 
 
 def pinball(a: Tensor, y: Tensor, loss: losses.Quantile) -> Tensor:
-    """Koenker and Bassett's, column j q + i being quantile i of target j."""
+    """The loss of Koenker and Bassett; column j q + i is quantile i of target j."""
     columns = []
     for j in range(y.shape[1]):
         for i, tau in enumerate(loss.parameters):
@@ -74,7 +74,7 @@ def gaussian(a: Tensor, y: Tensor, loss: losses.GaussianNLL) -> Tensor:
 
 
 def hinge(a: Tensor, y: Tensor, loss: losses.Hinge) -> Tensor:
-    signs = 2 * y - 1 if bool((y >= 0).all()) else y  # Keras converts 0 and 1 so
+    signs = 2 * y - 1 if bool((y >= 0).all()) else y  # as Keras converts 0 and 1
     return torch.clamp(1 - signs * a, min=0).mean()
 
 
@@ -133,30 +133,30 @@ CASES: dict[str, LossCase] = {
     "median": LossCase(losses.Quantile(), "identity", numbers(), pinball),
     "quantiles": LossCase(losses.Quantile((0.1, 0.5, 0.8)), "identity", numbers(2), pinball),
     "poisson": LossCase(losses.Poisson(), "softplus", counts, poisson),
-    "poisson of logs": LossCase(losses.Poisson(log_input=True), "identity", counts, poisson),
+    "poisson log_input": LossCase(losses.Poisson(log_input=True), "identity", counts, poisson),
     "gaussian_nll": LossCase(losses.GaussianNLL(), "identity", numbers(3), gaussian),
     "gaussian_nll full": LossCase(losses.GaussianNLL(full=True, epsilon=1e-3), "identity", numbers(3), gaussian),
     "hinge": LossCase(losses.Hinge(), "tanh", signs, hinge),
-    "hinge of bits": LossCase(losses.Hinge(), "identity", bits, hinge),
+    "hinge of 0 and 1": LossCase(losses.Hinge(), "identity", binary, hinge),
     "categorical_hinge": LossCase(losses.CategoricalHinge(), "identity", labels, categorical_hinge),
-    "categorical_hinge of rows": LossCase(losses.CategoricalHinge(), "softmax", distributions, categorical_hinge),
+    "categorical_hinge soft": LossCase(losses.CategoricalHinge(), "softmax", distributions, categorical_hinge),
     "cross_entropy": LossCase(losses.CrossEntropy(), "softmax", labels, cross_entropy),
-    "cross_entropy of rows": LossCase(losses.CrossEntropy(), "identity", distributions, cross_entropy),
+    "cross_entropy soft": LossCase(losses.CrossEntropy(), "identity", distributions, cross_entropy),
     "cross_entropy smoothed": LossCase(losses.CrossEntropy(0.1), "softmax", labels, cross_entropy),
-    "cross_entropy of rows smoothed": LossCase(losses.CrossEntropy(0.1), "softmax", distributions, cross_entropy),
-    "binary_cross_entropy": LossCase(losses.BinaryCrossEntropy(), "sigmoid", bits, binary_cross_entropy),
-    "binary_cross_entropy smoothed": LossCase(losses.BinaryCrossEntropy(0.2), "identity", bits, binary_cross_entropy),
-    "binary_focal": LossCase(losses.BinaryFocal(), "sigmoid", bits, binary_focal),
+    "cross_entropy soft smoothed": LossCase(losses.CrossEntropy(0.1), "softmax", distributions, cross_entropy),
+    "binary_cross_entropy": LossCase(losses.BinaryCrossEntropy(), "sigmoid", binary, binary_cross_entropy),
+    "binary_cross_entropy smoothed": LossCase(losses.BinaryCrossEntropy(0.2), "identity", binary, binary_cross_entropy),
+    "binary_focal": LossCase(losses.BinaryFocal(), "sigmoid", binary, binary_focal),
     "binary_focal balanced": LossCase(
-        losses.BinaryFocal(1.5, 0.3, apply_class_balancing=True, label_smoothing=0.1), "identity", bits, binary_focal
+        losses.BinaryFocal(1.5, 0.3, apply_class_balancing=True, label_smoothing=0.1), "identity", binary, binary_focal
     ),
     "categorical_focal": LossCase(losses.CategoricalFocal(), "softmax", labels, categorical_focal),
     "categorical_focal per class": LossCase(
         losses.CategoricalFocal(1.5, PER_CLASS, 0.1), "identity", distributions, categorical_focal
     ),
     "kl_divergence": LossCase(losses.KLDivergence(), "softmax", distributions, divergence),
-    "kl_divergence of labels": LossCase(losses.KLDivergence(), "identity", labels, divergence),
-    "own": LossCase(
+    "kl_divergence labels": LossCase(losses.KLDivergence(), "identity", labels, divergence),
+    "custom": LossCase(
         fastbp.CustomLoss(lambda a, y: (a - y) ** 4, lambda a, y: 4 * (a - y) ** 3, name="fourth"),
         "tanh",
         numbers(),
@@ -172,6 +172,6 @@ LAST: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def torch_loss(case: LossCase, Z: Tensor, y: Tensor) -> Tensor:
-    """The loss of what the last layer computes before its activation."""
+    """The loss as a function of what the last layer computes before its activation."""
     fused = case.last in (losses.LAST_ACTIVATIONS[case.loss.name] or ())
     return case.formula(Z if fused else LAST[case.last](Z), y, case.loss)

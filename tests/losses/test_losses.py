@@ -1,5 +1,5 @@
 """Every loss in both engines and in `Sequential`: values and gradients against the formulas of PyTorch and Keras,
-gradients against finite differences, weights, labels and rows, extreme outputs, and rejected targets.
+gradients against finite differences, weights, labels and one-hot rows, extreme outputs, and invalid targets.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ each_engine = pytest.mark.parametrize("kind", [pytest.param(Engine, marks=jit, i
 
 
 def rows_of(case: LossCase, rows: int = N, dtype: str = "float64"):
-    """X, and y as the engine takes it."""
+    """X, y, and y as the engine takes it."""
     rng = np.random.default_rng(6)
     X, y = rng.normal(size=(rows, 4)).astype(dtype), case.targets(rng, rows)
     return X, y, targets.targets(y, rows, OUTPUTS, case.loss, np.dtype(dtype))
@@ -47,13 +47,13 @@ def torch_gradients(case: LossCase, weights, X, y) -> tuple[float, list[np.ndarr
 
 @each_engine
 @each_case
-def test_values_and_gradients_are_those_of_the_formula(name: str, kind) -> None:
+def test_values_and_gradients_match_the_formula(name: str, kind) -> None:
     case = CASES[name]
     X, y, given = rows_of(case)
     engine = engine_of(case, kind)
     expected, expected_gradients = torch_gradients(case, engine.get_weights(), X, y)
     total, gradients = engine.gradients(X, given)
-    # two layers of sums of 5, 37 rows, an exponential and a logarithm, all of order 1; the formulas' 1 - p cancels
+    # two layers of sums of 5, 37 rows, an exponential and a logarithm, all of order 1; 1 - p in the formulas cancels
     assert total == pytest.approx(expected, rel=400 * EPS)
     assert engine.evaluate(X, given) == pytest.approx(expected, rel=400 * EPS)
     for dW, expected_dW in zip(gradients, expected_gradients, strict=True):
@@ -62,8 +62,8 @@ def test_values_and_gradients_are_those_of_the_formula(name: str, kind) -> None:
 
 @each_engine
 @each_case
-def test_gradients_are_central_differences(name: str, kind) -> None:
-    """As in test_engine_accuracy, whose tolerance this is; fourth powers have larger third derivatives."""
+def test_gradients_match_central_differences(name: str, kind) -> None:
+    """As in tests/engine/test_accuracy.py; the tolerance allows for the larger third derivatives of fourth powers."""
     case = CASES[name]
     X, _, y = rows_of(case, 7)
     engine = engine_of(case, kind)
@@ -76,8 +76,8 @@ def test_gradients_are_central_differences(name: str, kind) -> None:
 
 @jit
 @each_case
-def test_float32_is_float64_to_rounding(name: str) -> None:
-    """test_isa_microkernels has a derived bound for each element of a loss; here it comes through two layers."""
+def test_float32_matches_float64_up_to_rounding(name: str) -> None:
+    """tests/isa has derived bounds for each element of a loss; here errors also pass through two layers."""
     case = CASES[name]
     X, _, y = rows_of(case, dtype="float32")
     narrow, wide = engine_of(case, dtype="float32"), engine_of(case, ReferenceEngine)
@@ -86,7 +86,7 @@ def test_float32_is_float64_to_rounding(name: str) -> None:
     total, gradients = narrow.gradients(X, y, sample_weight=weight)
     wide_y = y if y.ndim == 1 else y.astype("float64")
     expected, expected_gradients = wide.gradients(X.astype("float64"), wide_y, sample_weight=weight.astype("float64"))
-    # sums of 5, 6 and 37 products of order 1, each with as many roundings, and slopes of at most about 20
+    # sums of 5, 6 and 37 products of order 1, with one rounding each, and slopes of at most about 20
     assert total == pytest.approx(expected, rel=100 * 2.0**-24)
     for dW, expected_dW in zip(gradients, expected_gradients, strict=True):
         np.testing.assert_allclose(dW, expected_dW, rtol=0, atol=400 * 2.0**-24)
@@ -94,7 +94,7 @@ def test_float32_is_float64_to_rounding(name: str) -> None:
 
 @each_engine
 @each_case
-def test_whole_weights_count_rows(name: str, kind) -> None:
+def test_integer_sample_weights_equal_repeated_rows(name: str, kind) -> None:
     case = CASES[name]
     X, _, y = rows_of(case)
     weight = np.random.default_rng(1).integers(0, 4, N)
@@ -108,7 +108,7 @@ def test_whole_weights_count_rows(name: str, kind) -> None:
 
 @each_engine
 @pytest.mark.parametrize("name", [name for name in CASES if CASES[name].loss.targets == "classes"])
-def test_labels_are_one_hot_rows(name: str, kind) -> None:
+def test_labels_equal_one_hot_rows(name: str, kind) -> None:
     case = CASES[name]
     X, labels = rows_of(case)[0], np.arange(N) % OUTPUTS
     engine = engine_of(case, kind)
@@ -123,12 +123,12 @@ def test_labels_are_one_hot_rows(name: str, kind) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @each_case
 def test_extreme_outputs_give_finite_losses_and_gradients(name: str, dtype: str, kind) -> None:
-    """Outputs of +-10^4 (before the last activation), of every sign beside every other."""
+    """Outputs of +-10^4 before the last activation, with all signs in one row."""
     case = CASES[name]
     engine = make_engine(1, [spec(OUTPUTS, case.last)], dtype=dtype, kind=kind)
     engine.configure(case.loss.rule, "sgd", loss_parameters=case.loss.parameters)
     pattern = np.array([[1e4, -1e4, 0.0, 1e4, -1e4, 1e-4]], dtype)
-    if case.loss.name == "gaussian_nll":  # log-variances that have a variance
+    if case.loss.name == "gaussian_nll":  # no log-variances whose variance is 0
         pattern[0, 3:] = [1e4, 0, 50]
     if case.loss.rule == "poisson_log":  # a rate of exp(10^4) is infinite
         pattern = np.minimum(pattern, 80)
@@ -142,8 +142,8 @@ def test_extreme_outputs_give_finite_losses_and_gradients(name: str, dtype: str,
         assert np.isfinite(engine.evaluate(X, y))
 
 
-def test_small_variances_count_as_epsilon_but_can_grow() -> None:
-    """As PyTorch's, where exp(-10^4) is 0: a mean that is right, and one that is not."""
+def test_small_variances_are_raised_to_epsilon_but_can_grow() -> None:
+    """As in PyTorch, where exp(-10^4) is 0: with a mean that is right and one that is wrong."""
     A = np.array([[1.0, -1e4], [2.0, -1e4]])
     losses_, D = LOSSES["gaussian_nll"].f(A, np.array([[1.0], [1.0]]), *losses.GaussianNLL(epsilon=1e-2).parameters)
     a = torch.tensor(A, requires_grad=True)
@@ -173,8 +173,8 @@ def test_fit_lowers_every_loss(name: str) -> None:
 
 
 @jit
-def test_other_parameters_compile_nothing(capfd) -> None:
-    """And change the loss, in the workspaces that a model already has."""
+def test_changed_parameters_compile_nothing(capfd) -> None:
+    """And they change the loss, in the workspaces that the model already has."""
     X = np.random.default_rng(0).normal(size=(N, 3)).astype("float32")
     model = Sequential([Dense(2)])
     values = []
@@ -190,7 +190,7 @@ def test_other_parameters_compile_nothing(capfd) -> None:
 QUANTILES = (0.1, 0.5, 0.9)
 
 
-def test_quantiles_are_found_where_they_are_said_to_be() -> None:
+def test_fitted_quantiles_match_the_data() -> None:
     """Constants fitted to two columns: each output becomes a quantile of its column."""
     rng = np.random.default_rng(4)
     y = np.column_stack([rng.normal(size=2000), 10 + 3 * rng.normal(size=2000)])
@@ -204,7 +204,7 @@ def test_quantiles_are_found_where_they_are_said_to_be() -> None:
     assert model.evaluate(np.zeros((2000, 1)), y)["mae"] == pytest.approx(np.abs(y - medians).mean(), rel=1e-5)
 
 
-def test_gaussian_means_and_variances_are_found() -> None:
+def test_fitted_means_and_variances_match_the_data() -> None:
     rng = np.random.default_rng(4)
     y = np.column_stack([rng.normal(size=2000), 2 + 0.5 * rng.normal(size=2000)])
     model = Sequential([Dense(4, kernel_initializer="zeros")])
@@ -217,7 +217,7 @@ def test_gaussian_means_and_variances_are_found() -> None:
     assert model.evaluate(np.zeros((2000, 1)), y)["rmse"] == pytest.approx(rmse, rel=1e-5)
 
 
-def test_hinge_counts_what_is_on_the_right_side_of_0() -> None:
+def test_hinge_accuracy_uses_the_sign_of_outputs() -> None:
     X = np.array([[-2.0], [-0.1], [0.3], [2.0]])
     model = Sequential([Dense(1, kernel_initializer=lambda rng, shape, dtype: np.ones(shape))])
     model.compile("sgd", "hinge", ["accuracy"])
@@ -229,7 +229,7 @@ CLASSES = ["hinge", "binary_focal", "binary_cross_entropy", "categorical_hinge",
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_class_weights_are_sample_weights(name: str) -> None:
+def test_class_weights_equal_sample_weights(name: str) -> None:
     outputs = 1 if losses.get(name).targets != "classes" else 2
     X, y = np.random.default_rng(3).normal(size=(N, 3)), np.arange(N) % 2
     model = Sequential([Dense(outputs)], dtype="float64")
@@ -240,14 +240,14 @@ def test_class_weights_are_sample_weights(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in losses.NAMES if losses.get(name).targets in ("numbers", "counts")])
-def test_losses_of_numbers_have_no_classes(name: str) -> None:
+def test_regression_losses_refuse_class_weights(name: str) -> None:
     with pytest.raises(ValueError, match=f"class_weight needs one class per row, which {name} with"):
         sample_weights.class_weights({0: 1.0}, np.ones((4, 2)), 2, name)
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "mae", "auc"])
 @pytest.mark.parametrize("loss", ["categorical_focal", "binary_focal", "kl_divergence"])
-def test_metrics_of_logits_are_those_of_probabilities(loss: str, metric: str) -> None:
+def test_metrics_of_logits_equal_those_of_probabilities(loss: str, metric: str) -> None:
     X = np.random.default_rng(3).normal(size=(N, 3))
     y = np.eye(3)[np.arange(N) % 3]
     values = []
@@ -258,43 +258,43 @@ def test_metrics_of_logits_are_those_of_probabilities(loss: str, metric: str) ->
     assert values[0] == pytest.approx(values[1], rel=1e-12)
 
 
-# ---------------------------------------------------------------- refusals
+# ---------------------------------------------------------------- invalid arguments
 
 BAD_Y = {
-    "counts": ("poisson", 1, [1, -2], "y must not be negative for poisson, got -2.0 at row 1"),
-    "a third class": ("hinge", 1, [1, 2], "y must be -1 or 1, or else 0 or 1, for hinge, got 2.0 at row 1"),
+    "negative count": ("poisson", 1, [1, -2], "y must not be negative for poisson, got -2.0 at row 1"),
+    "third class": ("hinge", 1, [1, 2], "y must be -1 or 1, or else 0 or 1, for hinge, got 2.0 at row 1"),
     "0 beside -1": ("hinge", 1, [-1, 0], "got 0.0 at row 1, column 0 besides -1"),
-    "probabilities": ("binary_focal", 1, [1, 1.5], "y must lie in [0, 1] for binary_focal, got 1.5 at row 1"),
-    "rows": ("kl_divergence", 2, [[1, 0], [1, 1]], "y must have rows that sum to 1 for kl_divergence, but row 1"),
-    "labels": ("categorical_hinge", 2, [0, 2], "y must hold class labels from 0 to 1"),
-    "focal labels": ("categorical_focal", 2, [0, 0.5], "y must hold integer class labels"),
-    "columns of quantiles": (losses.Quantile((0.1, 0.9)), 4, np.ones((2, 4)), "y must have shape (2, 2)"),
-    "columns of means": ("gaussian_nll", 2, np.ones((2, 2)), "give the last Dense 2 units per target"),
+    "above 1": ("binary_focal", 1, [1, 1.5], "y must lie in [0, 1] for binary_focal, got 1.5 at row 1"),
+    "row sums": ("kl_divergence", 2, [[1, 0], [1, 1]], "y must have rows that sum to 1 for kl_divergence, but row 1"),
+    "label out of range": ("categorical_hinge", 2, [0, 2], "y must hold class labels from 0 to 1"),
+    "fractional label": ("categorical_focal", 2, [0, 0.5], "y must hold integer class labels"),
+    "columns for quantiles": (losses.Quantile((0.1, 0.9)), 4, np.ones((2, 4)), "y must have shape (2, 2)"),
+    "columns for means": ("gaussian_nll", 2, np.ones((2, 2)), "give the last Dense 2 units per target"),
     "NaN": ("mae", 1, [1, np.nan], "y must be finite, got nan"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_Y)
-def test_bad_targets_say_what_came_and_what_to_do(case: str) -> None:
-    loss, outputs, y, text = BAD_Y[case]
+def test_invalid_targets_are_refused_with_value_and_remedy(case: str) -> None:
+    loss, outputs, y, message = BAD_Y[case]
     with pytest.raises(ValueError) as caught:
         targets.targets(y, 2, outputs, loss, np.dtype("float32"))
-    assert text in str(caught.value)
+    assert message in str(caught.value)
 
 
 GOOD_Y = {
-    "bits become signs": ("hinge", 1, [1, 0], [[1], [-1]]),
-    "signs stay": ("hinge", 2, [[1, -1], [-1, -1]], [[1, -1], [-1, -1]]),
-    "ones alone": ("hinge", 1, [1, 1], [[1], [1]]),
-    "a column for two outputs": ("gaussian_nll", 2, [3, 4], [[3], [4]]),
-    "a column for three quantiles": (losses.Quantile(QUANTILES), 3, [3, 4], [[3], [4]]),
+    "0 and 1 become signs": ("hinge", 1, [1, 0], [[1], [-1]]),
+    "signs are kept": ("hinge", 2, [[1, -1], [-1, -1]], [[1, -1], [-1, -1]]),
+    "only ones": ("hinge", 1, [1, 1], [[1], [1]]),
+    "one column for two outputs": ("gaussian_nll", 2, [3, 4], [[3], [4]]),
+    "one column for three quantiles": (losses.Quantile(QUANTILES), 3, [3, 4], [[3], [4]]),
     "labels": ("categorical_focal", 3, [2, 0], [2, 0]),
     "one-hot rows": ("kl_divergence", 2, [[0, 1], [1, 0]], [1, 0]),
 }
 
 
 @pytest.mark.parametrize("case", GOOD_Y)
-def test_targets_reach_the_engine_as_the_loss_takes_them(case: str) -> None:
+def test_targets_are_converted_for_the_loss(case: str) -> None:
     loss, outputs, y, expected = GOOD_Y[case]
     np.testing.assert_array_equal(targets.targets(y, 2, outputs, loss, np.dtype("float32")), expected)
 
@@ -303,16 +303,16 @@ BAD_PARAMETERS = {
     "delta 0": (lambda: losses.Huber(0), ValueError, "delta must be finite and above 0, got 0"),
     "delta infinite": (lambda: losses.Huber(np.inf), ValueError, "delta must be finite"),
     "delta NaN": (lambda: losses.Huber(np.nan), ValueError, "delta must be finite"),
-    "delta text": (lambda: losses.Huber("1"), TypeError, "delta must be a number, got '1'"),
+    "delta string": (lambda: losses.Huber("1"), TypeError, "delta must be a number, got '1'"),
     "quantile 1": (lambda: losses.Quantile((0.5, 1)), ValueError, "quantiles must be finite and above 0 and below 1"),
     "no quantiles": (lambda: losses.Quantile(()), ValueError, "quantiles must be one number or several"),
-    "quantiles text": (lambda: losses.Quantile("0.5"), TypeError, "quantiles must be a number"),
+    "quantiles string": (lambda: losses.Quantile("0.5"), TypeError, "quantiles must be a number"),
     "log_input": (lambda: losses.Poisson(log_input=1), TypeError, "log_input must be True or False"),
     "epsilon": (lambda: losses.GaussianNLL(epsilon=0), ValueError, "epsilon must be finite and above 0"),
     "full": (lambda: losses.GaussianNLL(full="yes"), TypeError, "full must be"),
     "smoothing 1": (lambda: losses.CrossEntropy(1.0), ValueError, "label_smoothing must be finite"),
     "smoothing": (lambda: losses.BinaryCrossEntropy(label_smoothing=-0.1), ValueError, "at least 0"),
-    "smoothing flag": (lambda: losses.BinaryCrossEntropy(label_smoothing=True), TypeError, "label_smoothing"),
+    "smoothing bool": (lambda: losses.BinaryCrossEntropy(label_smoothing=True), TypeError, "label_smoothing"),
     "gamma": (lambda: losses.BinaryFocal(gamma=-1), ValueError, "gamma must be finite and at least 0"),
     "alpha": (lambda: losses.BinaryFocal(alpha=2), ValueError, "at most 1"),
     "alpha of classes": (lambda: losses.CategoricalFocal(alpha=[1, -1]), ValueError, "alpha must be"),
@@ -320,11 +320,11 @@ BAD_PARAMETERS = {
 
 
 @pytest.mark.parametrize("case", BAD_PARAMETERS)
-def test_bad_parameters_are_refused(case: str) -> None:
-    make, error, text = BAD_PARAMETERS[case]
+def test_invalid_parameters_are_refused(case: str) -> None:
+    make, error, message = BAD_PARAMETERS[case]
     with pytest.raises(error) as caught:
         make()
-    assert text in str(caught.value)
+    assert message in str(caught.value)
 
 
 BAD_OUTPUTS = {
@@ -337,19 +337,19 @@ BAD_OUTPUTS = {
 
 
 @pytest.mark.parametrize("case", BAD_OUTPUTS)
-def test_compile_refuses_outputs_that_do_not_fit(case: str) -> None:
-    loss, last, outputs, text = BAD_OUTPUTS[case]
+def test_compile_refuses_outputs_that_do_not_fit_the_loss(case: str) -> None:
+    loss, last, outputs, message = BAD_OUTPUTS[case]
     model = Sequential([Dense(outputs, last)])
     with pytest.raises(ValueError) as caught:
         model.compile("sgd", loss)
-    assert text in str(caught.value)
+    assert message in str(caught.value)
 
 
 # ---------------------------------------------------------------- files
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "own"])
-def test_a_loaded_model_goes_on_with_its_loss(name: str, tmp_path) -> None:
+@pytest.mark.parametrize("name", [name for name in CASES if name != "custom"])
+def test_loaded_model_resumes_with_its_loss(name: str, tmp_path) -> None:
     case = CASES[name]
     X, y, _ = rows_of(case)
     model = Sequential([Dense(OUTPUTS, case.last)])
@@ -363,6 +363,6 @@ def test_a_loaded_model_goes_on_with_its_loss(name: str, tmp_path) -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_every_name_has_a_case() -> None:
+def test_every_loss_has_a_case() -> None:
     assert {case.loss.name for case in CASES.values()} == {*losses.NAMES, "custom"}
     assert {case.loss.rule for case in CASES.values() if isinstance(case.loss.rule, str)} == set(LOSSES)
