@@ -1,4 +1,4 @@
-"""Optimizers as descriptions: scalars by step, ranges, names."""
+"""Optimizer objects: scalars per step, valid ranges, names."""
 
 
 import numpy as np
@@ -13,8 +13,8 @@ from fastbp.spec import UpdateSpec
 
 MOMENTUM, NESTEROV = SGD(0.1, momentum=0.9), SGD(0.1, momentum=0.9, nesterov=True)
 OBJECTS = [SGD(), MOMENTUM, NESTEROV, Adam(), Adam(weight_decay=0.1), AdamW()]
-# object, rule, states
-EVERY = [
+# object, rule, number of states
+OPTIMIZERS = [
     (SGD(), "sgd", 0), (MOMENTUM, "momentum", 1), (NESTEROV, "nesterov", 1), (Adam(), "adam", 2), (AdamW(), "adamw", 2),
     (Adam(amsgrad=True), "amsgrad", 3), (AdamW(amsgrad=True), "amsgrad", 3), (NAdam(), "nadam", 2),
     (RMSprop(), "rmsprop", 1), (RMSprop(momentum=0.9), "rmsprop_momentum", 2),
@@ -23,33 +23,33 @@ EVERY = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("optimizer", [each for each, _, _ in EVERY], ids=repr)
+@pytest.mark.parametrize("optimizer", [each for each, _, _ in OPTIMIZERS], ids=repr)
 @pytest.mark.parametrize("n", [1, 2, 300])
 def test_scalars_are_rows_the_engine_can_read(optimizer, n):
     table = optimizer.scalars(np.arange(5, 5 + n))
     assert table.shape == (n, optimizers.N_SCALARS)
     assert table.dtype == np.float64
-    assert table.strides == (0, 8) or table.flags.c_contiguous  # one row for all steps, or a row each
+    assert table.strides == (0, 8) or table.flags.c_contiguous  # one row for all steps, or one per step
     assert (table[:, 0] == optimizer.learning_rate).all()
     assert (table[:, 1] == optimizer.weight_decay).all()
 
 
-def test_corrections_of_adam_by_step():
+def test_adam_bias_corrections_per_step():
     steps = np.array([0, 9, 10**7])
     table = Adam(beta_1=0.9, beta_2=0.999).scalars(steps)
     for row, t in zip(table, steps + 1, strict=True):
-        np.testing.assert_allclose(row[5:7], [1 - 0.9**t, 1 - 0.999**t], rtol=1e-13)  # of 1 - beta: some ulp
+        np.testing.assert_allclose(row[5:7], [1 - 0.9**t, 1 - 0.999**t], rtol=1e-13)  # 1 - beta is off by some ulp
 
 
-def test_a_schedule_gives_a_rate_a_step():
+def test_schedule_gives_a_learning_rate_per_step():
     table = SGD(lambda steps: 0.1 / (1 + steps)).scalars(np.arange(3))
     np.testing.assert_allclose(table[:, 0], [0.1, 0.05, 0.1 / 3])
 
 
-@pytest.mark.parametrize("rates", [[1.0], [np.nan] * 3, [-1.0] * 3, "abc"])
-def test_a_schedule_that_gives_no_rates(rates):
+@pytest.mark.parametrize("values", [[1.0], [np.nan] * 3, [-1.0] * 3, "abc"])
+def test_schedule_with_invalid_learning_rates_is_refused(values):
     with pytest.raises(ValueError, match=r"learning_rate|could not convert"):
-        SGD(lambda steps: rates).scalars(np.arange(3))
+        SGD(lambda steps: values).scalars(np.arange(3))
 
 
 BAD = [
@@ -98,29 +98,29 @@ BAD = [
 
 
 @pytest.mark.parametrize(("make", "error", "message"), BAD)
-def test_values_out_of_range(make, error, message):
+def test_invalid_arguments_are_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
 
 
-def test_names_and_objects():
+def test_get_accepts_names_and_objects():
     names = ["sgd", "adam", "adamw", "nadam", "rmsprop", "adagrad", "adadelta", "lion", "lamb", "muon"]
     assert [optimizers.get(name).rule for name in optimizers.NAMES] == names
     assert optimizers.get(OBJECTS[1]) is OBJECTS[1]
-    assert all(getattr(fastbp, type(each).__name__) is type(each) for each, _, _ in EVERY)
+    assert all(getattr(fastbp, type(each).__name__) is type(each) for each, _, _ in OPTIMIZERS)
     assert SGD(0.0).learning_rate == 0  # warm-up, frozen layers
 
 
-@pytest.mark.parametrize(("optimizer", "rule", "n_states"), EVERY, ids=repr)
-def test_rules_are_those_of_the_engines(optimizer, rule, n_states):
+@pytest.mark.parametrize(("optimizer", "rule", "n_states"), OPTIMIZERS, ids=repr)
+def test_rules_and_state_counts_match_the_engines(optimizer, rule, n_states):
     assert (optimizer.rule, optimizer.n_states) == (rule, n_states)
     assert rule in RULES or rule in ("lamb", "muon")
     assert rule not in COMPILED or COMPILED[rule].n_states == n_states
     assert set(COMPILED) - {"adam_decay"} == set(RULES)
 
 
-def test_every_optimizer_takes_the_same_update_spec():
-    for kind in {type(each) for each, _, _ in EVERY}:
+def test_every_optimizer_takes_the_arguments_of_the_update_spec():
+    for kind in {type(each) for each, _, _ in OPTIMIZERS}:
         assert kind().update_spec == UpdateSpec()
         assert kind(clipvalue=0.5).update_spec == UpdateSpec(clipvalue=0.5)
         assert kind(clipnorm=2).update_spec == UpdateSpec(clipnorm=2.0)
@@ -131,15 +131,15 @@ def test_every_optimizer_takes_the_same_update_spec():
         assert kind(weight_decay=0.3).weight_decay == 0.3
 
 
-def test_representations_leave_out_what_is_as_usual():
+def test_repr_omits_default_update_spec():
     assert repr(SGD(0.1)) == "SGD(learning_rate=0.1, momentum=0.0, nesterov=False, weight_decay=0.0)"
     assert repr(Lion(clipnorm=1.0)).endswith("beta_2=0.99, weight_decay=0.0, clipnorm=1.0)")
 
 
 @pytest.mark.parametrize("momentum_decay", [0.0, 4e-3, 1.0, 1000.0])
 @pytest.mark.parametrize("beta_1", [0.0, 0.5, 0.9, 0.999])
-def test_nadams_product_without_the_steps_before(beta_1, momentum_decay):
-    """Column 5, (1 - mu_t) / (1 - p_t), and 7, mu_(t+1) / (1 - p_(t+1)), of any update alone."""
+def test_nadam_momentum_product_needs_no_earlier_steps(beta_1, momentum_decay):
+    """Columns 5, (1 - mu_t) / (1 - p_t), and 7, mu_(t+1) / (1 - p_(t+1)), of any single step."""
     t = np.arange(1, 3002)
     mu = beta_1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
     p = np.cumprod(mu)

@@ -1,5 +1,5 @@
-"""Every update rule over 1,000 steps: both engines against PyTorch, or the published rule where it has none; the array
-kernel against the engine bit by bit, and float32 against float64.
+"""Every update rule over 1,000 steps: both engines against PyTorch, or the published rule where it has none; the
+low-level update against the engine bit by bit, and float32 against float64.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Parameters = list[torch.nn.Parameter]
 
 
 class Published(torch.optim.Optimizer):
-    """A rule that PyTorch lacks, written down plainly; rule(W, g, state, t) gives the new W, t = 1, 2, ..."""
+    """A published rule that PyTorch lacks; rule(W, g, state, t) returns the new W, t = 1, 2, ..."""
 
     def __init__(self, parameters: Parameters, rule: Callable[..., torch.Tensor]) -> None:
         super().__init__(parameters, {})
@@ -76,7 +76,7 @@ def orthogonal(U):  # type: ignore[no-untyped-def]
 
 
 def muon(rate: float, ratio: float, decay: float) -> Callable[[Parameters], Published]:
-    """For the network of LAYERS, whose one hidden kernel is the third array, stored (in, out)."""
+    """For the network of LAYERS, whose only hidden kernel is the third array, stored as (in, out)."""
 
     def make(parameters: Parameters) -> Published:
         def rule(W, g, state, t):  # type: ignore[no-untyped-def]
@@ -92,9 +92,9 @@ def muon(rate: float, ratio: float, decay: float) -> Callable[[Parameters], Publ
     return make
 
 
-# Rates at which 1,000 steps on noisy targets neither diverge nor settle, where a gradient would be rounding alone.
-Twin = tuple[optimizers.Optimizer, Callable[[Parameters], torch.optim.Optimizer]]
-ELEMENTWISE: dict[str, Twin] = {
+# With learning rates at which 1,000 steps on noisy targets neither diverge nor converge to gradients of pure rounding.
+RuleAndPeer = tuple[optimizers.Optimizer, Callable[[Parameters], torch.optim.Optimizer]]
+ELEMENTWISE: dict[str, RuleAndPeer] = {
     "sgd": (optimizers.SGD(0.02, weight_decay=0.01), lambda p: torch.optim.SGD(p, 0.02, weight_decay=0.01)),
     "momentum": (optimizers.SGD(0.01, momentum=0.9), lambda p: torch.optim.SGD(p, 0.01, 0.9)),
     "nesterov": (
@@ -148,7 +148,7 @@ ELEMENTWISE: dict[str, Twin] = {
     "lion": (optimizers.Lion(), lion(1e-4, 0.9, 0.99, 0.0)),
     "lion decay": (optimizers.Lion(1e-3, 0.8, 0.95, weight_decay=0.1), lion(1e-3, 0.8, 0.95, 0.1)),
 }
-WHOLE_ARRAYS: dict[str, Twin] = {
+WHOLE_ARRAYS: dict[str, RuleAndPeer] = {
     "lamb": (optimizers.LAMB(weight_decay=0.0), lamb(1e-3, 0.0)),
     "lamb decay": (optimizers.LAMB(weight_decay=0.1), lamb(1e-3, 0.1)),
     "muon": (optimizers.Muon(weight_decay=0.0), muon(1e-3, 1.0, 0.0)),
@@ -157,8 +157,8 @@ WHOLE_ARRAYS: dict[str, Twin] = {
 
 
 @pytest.fixture(autouse=True)
-def _all_of_pytorch_in_float64():  # type: ignore[no-untyped-def]
-    """NAdam's product of mu is of the default dtype."""
+def _torch_defaults_to_float64():  # type: ignore[no-untyped-def]
+    """NAdam keeps its product of mu in the default dtype."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield
@@ -166,7 +166,7 @@ def _all_of_pytorch_in_float64():  # type: ignore[no-untyped-def]
 
 
 def make_batches() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """X, y, and 1,000 batches of 8 rows: the targets are noise, so that no gradient ever vanishes."""
+    """X, y, and 1,000 batches of 8 rows: the targets are noise, so that gradients never vanish."""
     rng = np.random.default_rng(5)
     X, y = rng.normal(size=(64, 5)), rng.normal(size=(64, 3))
     return X, y, rng.integers(0, 64, 8 * STEPS), np.arange(0, 8 * STEPS + 1, 8)
@@ -196,50 +196,50 @@ def make_engine(kind: Any, optimizer: optimizers.Optimizer, layers: list[LayerSp
     return engine
 
 
-def assert_beside_torch(kinds: list[Any], optimizer: optimizers.Optimizer, make: Any) -> None:
+def assert_matches_torch(kinds: list[Any], optimizer: optimizers.Optimizer, make: Any) -> None:
     X, y, order, bounds = make_batches()
     expected = torch_weights(make_engine(kinds[0], optimizer).get_weights(), make)
     for kind in kinds:
         engine = make_engine(kind, optimizer)
         report = engine.train(X, y, order, bounds, optimizer.scalars(np.arange(STEPS)), np.empty(STEPS))
         assert report == Report(STEPS, 0, -1)
-        # A step rounds some 100 numbers of order 1: 1e-14 after 1,000 steps of random signs, which a training that
-        # contracts does not enlarge; a rule that divides a gradient by its own size may do so where that is small.
+        # A step rounds some 100 numbers of order 1: with random signs 1e-14 after 1,000 steps, which contracting
+        # training does not magnify; a rule that divides a gradient by its own magnitude may do so where that is small.
         for W, expected_W in zip(engine.get_weights(), expected, strict=True):
             np.testing.assert_allclose(W, expected_W, rtol=1e-12, atol=1e-12 * np.abs(expected_W).max())
 
 
 @jit
 @pytest.mark.parametrize("name", ELEMENTWISE)
-def test_a_thousand_steps_of_both_engines_beside_pytorch(name: str) -> None:
-    assert_beside_torch([ReferenceEngine, Engine], *ELEMENTWISE[name])
+def test_1000_steps_of_both_engines_match_pytorch(name: str) -> None:
+    assert_matches_torch([ReferenceEngine, Engine], *ELEMENTWISE[name])
 
 
 @jit
 @pytest.mark.parametrize("name", WHOLE_ARRAYS)
-def test_a_thousand_steps_of_rules_for_whole_arrays(name: str) -> None:
-    assert_beside_torch([ReferenceEngine, Engine], *WHOLE_ARRAYS[name])
+def test_1000_steps_of_whole_array_rules_match_the_published_rules(name: str) -> None:
+    assert_matches_torch([ReferenceEngine, Engine], *WHOLE_ARRAYS[name])
 
 
 @jit
 @pytest.mark.parametrize("name", WHOLE_ARRAYS)
-def test_a_thousand_steps_of_rules_for_whole_arrays_in_float32(name: str) -> None:
-    """Whole trainings of the compiled engine, in float32 beside float64."""
+def test_1000_steps_of_whole_array_rules_in_float32_match_float64(name: str) -> None:
+    """Training runs of the compiled engine, float32 against float64."""
     (X, y, order, bounds), optimizer, ends = make_batches(), WHOLE_ARRAYS[name][0], []
     for dtype in ("float32", "float64"):
         engine = make_engine(Engine, optimizer, dtype=dtype)
         rows = (X.astype(dtype), y.astype(dtype))
         engine.train(*rows, order, bounds, optimizer.scalars(np.arange(STEPS)), np.empty(STEPS))
         ends.append(engine.get_weights())
-    # 1,000 steps that round weights of order 1 a few times each, to both sides: 1000^0.5 4 u = 8e-6, enlarged where
-    # Adam's ratio has small gradients in it, and muon's five rounds small singular values, up to ten times.
+    # 1,000 steps that round weights of order 1 a few times each, with random signs: 1000^0.5 4 u = 8e-6, magnified up
+    # to ten times by small gradients in Adam's ratio and small singular values in Muon's five iterations.
     for narrow, wide in zip(*ends, strict=True):
         np.testing.assert_allclose(narrow, wide, rtol=0, atol=1e-4 * np.abs(wide).max())
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (12, 30), (30, 12)])
-def test_muon_beside_pytorchs_own(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyTorch's for the hidden kernel, kept from rounding to bfloat16, and its AdamW for the others."""
+def test_muon_matches_pytorch(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's Muon for the hidden kernel, without its rounding to bfloat16, and its AdamW for the other arrays."""
     monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.clone)
     rng, steps = np.random.default_rng(2), 100
     optimizer = optimizers.Muon(0.02, adam_lr_ratio=0.1)
@@ -249,54 +249,54 @@ def test_muon_beside_pytorchs_own(shape: tuple[int, int], monkeypatch: pytest.Mo
     engine.configure("mse", "muon")
     engine.reset_state(2)
     parameters = [torch.nn.Parameter(torch.tensor(W.T.copy())) for W in weights]
-    twins = [torch.optim.Muon([parameters[1]], 0.02), torch.optim.AdamW([*parameters[:1], *parameters[2:]], 0.002)]
-    twins[1].param_groups[0]["weight_decay"] = 0.1
+    peers = [torch.optim.Muon([parameters[1]], 0.02), torch.optim.AdamW([*parameters[:1], *parameters[2:]], 0.002)]
+    peers[1].param_groups[0]["weight_decay"] = 0.1
     X, y = rng.normal(size=(20, 4)), rng.normal(size=(20, 2))
     for step in range(steps):
         for W, dW in zip(parameters, engine.gradients(X, y)[1], strict=True):
             W.grad = torch.tensor(dW.T.copy())
-        for twin in twins:
-            twin.step()
+        for peer in peers:
+            peer.step()
         engine.train(X, y, np.arange(20), np.array([0, 20]), optimizer.scalars(np.array([step])), np.empty(1))
-    # 15 products of 30 terms a step, whose errors the rounds enlarge by 3.4445^5 = 500 where singular values are small
+    # 15 products of 30 terms per step; the iterations magnify errors by 3.4445^5 = 500 for small singular values
     for W, expected in zip(engine.get_weights(), parameters, strict=True):
         np.testing.assert_allclose(W, expected.detach().numpy().T, rtol=1e-10, atol=1e-10)
 
 
 # -- float32 -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ELEMENTWISE)
-def test_a_thousand_steps_in_float32(name: str) -> None:
-    """The plain kernel beside the reference in float64, on the same float32 gradients."""
+def test_1000_steps_in_float32_match_float64(name: str) -> None:
+    """The low-level update against the reference in float64, on the same float32 gradients."""
     optimizer, rng = ELEMENTWISE[name][0], np.random.default_rng(7)
     W = rng.normal(size=300).astype("float32")
     state, wide = kernels.init_state(optimizer, W), W.astype(float)
     states, rows = [np.zeros(300) for _ in state.arrays], optimizer.scalars(np.arange(STEPS)).tolist()
-    travelled, largest = np.zeros(300), np.abs(wide)
+    distance, largest = np.zeros(300), np.abs(wide)
     for row in rows:
         g = rng.normal(1, 1, 300).astype("float32")
         before = wide.copy()
         reference_update(optimizer.rule, wide, g.astype(float), states, row, np.empty(300))
         assert kernels.update(optimizer, W, g, state)
-        travelled, largest = travelled + np.abs(wide - before), np.maximum(largest, np.abs(wide))
-    # A step is rounded 16 times in all at most (its states too, whose errors fade), and each time the weight twice, by
-    # 1 - rate decay and by the step: 16 u of the way and 2,000 u |W|, for all may be to one side. Differences of
-    # squares, v - a^2 > v / 10, enlarge the steps' errors ten times.
+        distance, largest = distance + np.abs(wide - before), np.maximum(largest, np.abs(wide))
+    # A step is rounded at most 16 times (including its states, whose errors decay), and the weight twice per step, by
+    # 1 - learning rate x decay and by the step: 16 u of the distance and 2,000 u |W|, since all may have one sign.
+    # Differences of squares, v - a^2 > v / 10, magnify the steps' errors ten times.
     u, factor = 2.0**-24, 10 if "centered" in name else 1
-    assert (np.abs(W - wide) <= 16 * factor * u * travelled + 2 * STEPS * u * largest).all()
+    assert (np.abs(W - wide) <= 16 * factor * u * distance + 2 * STEPS * u * largest).all()
 
 
-# -- the plain kernel and the engine -------------------------------------------------------------------------------
+# -- the low-level update and the engine ----------------------------------------------------------------------------
 @jit
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", CASES)
-def test_the_fused_update_is_the_unfused_one_bit_for_bit(name: str, dtype: str) -> None:
-    """train, which never writes a gradient down, beside gradients and kernels.update.
+def test_fused_update_is_bit_identical_to_unfused(name: str, dtype: str) -> None:
+    """train, which never stores a gradient, against gradients followed by kernels.update.
 
-    But for the plain-loop twins: they are compiled into each of their callers, where LLVM chooses which multiplication
-    it joins with an addition.
+    Except for the plain-loop twins: they are inlined into each of their callers, where LLVM chooses which
+    multiplications to fuse with an addition.
     """
 
-    def assert_alike(got: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    def assert_match(got: list[np.ndarray], expected: list[np.ndarray]) -> None:
         if not PORTABLE:
             assert_same_bits(got, expected)
         for a, b in zip(got, expected, strict=True):
@@ -311,32 +311,32 @@ def test_the_fused_update_is_the_unfused_one_bit_for_bit(name: str, dtype: str) 
         for W, dW, state in zip(weights, gradients, states, strict=True):
             kernels.update(CASES[name], W, np.ascontiguousarray(dW), state)
         train(engine, X, y, name, [0, 20], first=step)
-        assert_alike(engine.get_weights(), weights)
+        assert_match(engine.get_weights(), weights)
     for index, arrays in enumerate(engine.get_state()):
-        assert_alike(arrays, [state.arrays[index] for state in states])
+        assert_match(arrays, [state.arrays[index] for state in states])
 
 
 @pytest.mark.parametrize("optimizer", [optimizers.LAMB(), "muon"])
-def test_the_plain_kernel_leaves_rules_for_whole_layers_alone(optimizer: Any) -> None:
+def test_low_level_update_refuses_whole_layer_rules(optimizer: Any) -> None:
     W = np.ones((2, 2))
     with pytest.raises(ValueError, match=r"weight by weight, but '(lamb|muon)'.*came: train a fastbp.Sequential"):
         kernels.update(optimizer, W, W.copy(), kernels.State())
 
 
 # -- zero gradients ------------------------------------------------------------------------------------------------
-SMALL = {"epsilon": 0.0}
+NO_EPSILON = {"epsilon": 0.0}
 ZERO = [
     *(optimizer for name, optimizer in CASES.items() if "decay" not in name and name != "adamw"),
-    *(kind(**SMALL) for kind in (optimizers.Adam, optimizers.NAdam, optimizers.RMSprop, optimizers.Adagrad)),
-    optimizers.Adam(amsgrad=True, **SMALL),
-    optimizers.RMSprop(centered=True, **SMALL),
-    optimizers.Adadelta(**SMALL),
+    *(kind(**NO_EPSILON) for kind in (optimizers.Adam, optimizers.NAdam, optimizers.RMSprop, optimizers.Adagrad)),
+    optimizers.Adam(amsgrad=True, **NO_EPSILON),
+    optimizers.RMSprop(centered=True, **NO_EPSILON),
+    optimizers.Adadelta(**NO_EPSILON),
 ]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("optimizer", ZERO, ids=repr)
-def test_gradients_of_zero_change_no_weight(optimizer: optimizers.Optimizer, dtype: str) -> None:
+def test_zero_gradients_change_no_weights(optimizer: optimizers.Optimizer, dtype: str) -> None:
     W = np.random.default_rng(3).normal(size=50).astype(dtype)
     before, state = W.copy(), kernels.init_state(optimizer, W)
     for _ in range(3):

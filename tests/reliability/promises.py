@@ -107,17 +107,17 @@ INPUTS = (
     ),
     promise(
         "Learning rates below zero, NaN or infinite are refused; zero is allowed",
-        "optimizers/test_optimizers.py::test_values_out_of_range",
+        "optimizers/test_optimizers.py::test_invalid_arguments_are_refused",
         f"{LIMITS}::test_a_learning_rate_of_zero_changes_no_weight",
     ),
     promise(
         "Momentum 1 and dropout 1 are refused",
-        "optimizers/test_optimizers.py::test_values_out_of_range",
+        "optimizers/test_optimizers.py::test_invalid_arguments_are_refused",
         "layers/test_layers.py::test_invalid_layers_are_refused",
     ),
     promise(
         "An unknown name is refused with the valid ones",
-        "optimizers/test_optimizers.py::test_names_and_objects",
+        "optimizers/test_optimizers.py::test_get_accepts_names_and_objects",
         f"{MODEL}::test_what_is_no_network_is_refused",
     ),
     promise(
@@ -171,9 +171,9 @@ NUMERICS = (
     ),
     promise(
         "Every optimizer follows its reference and PyTorch",
-        "optimizers/test_rules.py::test_a_thousand_steps_of_both_engines_beside_pytorch",
-        "optimizers/test_rules.py::test_a_thousand_steps_in_float32",
-        "optimizers/test_rules.py::test_a_thousand_steps_of_rules_for_whole_arrays",
+        "optimizers/test_rules.py::test_1000_steps_of_both_engines_match_pytorch",
+        "optimizers/test_rules.py::test_1000_steps_in_float32_match_float64",
+        "optimizers/test_rules.py::test_1000_steps_of_whole_array_rules_match_the_published_rules",
         figure="1,000 steps",
     ),
 )
