@@ -60,9 +60,9 @@ class Threads:
             return wanted
         if not getattr(self.started, "warned", False):
             self.started.warned = True
-            warnings.warn("the system gives this process too few threads, so training goes on with one worker: raise "
-                          "the limit (ulimit -u, or the container's pids), or pass n_threads=1", RuntimeWarning,
-                          stacklevel=4)
+            warnings.warn("the system allows this process too few threads, so training continues with one worker: "
+                          "raise the limit (ulimit -u, or the container's pids limit), or pass n_threads=1",
+                          RuntimeWarning, stacklevel=4)
         return 1
 
     def _can_start(self, wanted: int) -> bool:

@@ -87,6 +87,6 @@ def _custom(name: Any, kind: type, custom: Mapping[str, Any]) -> Any:
     given = ", ".join(map(repr, custom)) or "nothing"
     got = f"got {found!r} for it" if name in custom else f"custom_objects holds {given}"
     raise CheckpointError(
-        f"the model uses the {kind.__name__} {str(name)[:100]!r}, whose functions no file holds, and {got}: "
+        f"the model uses the {kind.__name__} {str(name)[:100]!r}, whose functions are not saved in files, and {got}: "
         f"pass fastbp.load(path, custom_objects={{{str(name)[:100]!r}: {kind.__name__}(function, derivative)}})"
     )

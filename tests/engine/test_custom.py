@@ -161,7 +161,10 @@ def test_loaded_model_resumes_with_custom_functions(tmp_path) -> None:
 
 
 MISSING = {
-    "none": (None, "the CustomActivation 'squash', whose functions no file holds, and custom_objects holds nothing"),
+    "none": (
+        None,
+        "the CustomActivation 'squash', whose functions are not saved in files, and custom_objects holds nothing",
+    ),
     "no loss": (
         {"squash": CUSTOM_TANH, "leak": CUSTOM_LEAKY},
         "CustomLoss 'squared'.*custom_objects holds 'squash', 'leak'",

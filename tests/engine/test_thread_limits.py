@@ -59,7 +59,7 @@ def test_one_worker_trains_if_the_system_refuses_threads(before, layer):
     # Numba's own threads are started when compiled code is loaded, OpenMP's by the first parallel slice.
     if before == "after one worker" and used != "workqueue":
         assert len(messages) == 1
-        assert "training goes on with one worker" in messages[0]
+        assert "training continues with one worker" in messages[0]
     else:
         assert messages == []
 

@@ -50,7 +50,7 @@ def test_unknown_name_error_lists_the_valid_names(processor):
     with pytest.raises(ValueError) as error:
         detect.choose("sse9")
     known = "FASTBP_ISA must be one of portable, avx2, avx512, amx, neon; got 'sse9'."
-    assert str(error.value) == f"{known} Unset it to choose by itself."
+    assert str(error.value) == f"{known} Unset it to choose automatically."
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_unsupported_name_error_lists_the_supported_ones(processor, machine, fea
     processor(machine, features)
     with pytest.raises(RuntimeError) as error:
         detect.choose(requested)
-    rule = f"FASTBP_ISA={requested} is not offered by this processor, which has: {offered}."
-    assert str(error.value) == f"{rule} Unset it to choose by itself."
+    rule = f"FASTBP_ISA={requested} is not supported by this processor, which supports: {offered}."
+    assert str(error.value) == f"{rule} Unset it to choose automatically."
 
 
 @pytest.mark.parametrize("name", detect.CHOICES)

@@ -470,7 +470,7 @@ def test_unknown_instruction_set_fails_at_import(module: str) -> None:
 def test_unsupported_instruction_set_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isa.detect, "host_features", lambda: {"avx2", "fma"})
     monkeypatch.setattr(isa.detect.platform, "machine", lambda: "x86_64")
-    with pytest.raises(RuntimeError, match=rf"FASTBP_ISA={name} .* which has: avx2, portable"):
+    with pytest.raises(RuntimeError, match=rf"FASTBP_ISA={name} .* which supports: avx2, portable"):
         isa.detect.choose(name)
 
 

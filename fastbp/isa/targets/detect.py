@@ -34,12 +34,12 @@ def choose(requested: str | None = None) -> str:
     requested = (requested or "").strip().lower()
     if requested and requested not in CHOICES:
         raise ValueError(
-            f"FASTBP_ISA must be one of {', '.join(CHOICES)}; got {requested!r}. Unset it to choose by itself."
+            f"FASTBP_ISA must be one of {', '.join(CHOICES)}; got {requested!r}. Unset it to choose automatically."
         )
     possible = [name for name in reversed(CHOICES) if offered(TARGETS[name])]
     if requested and requested not in possible:
-        raise RuntimeError(f"FASTBP_ISA={requested} is not offered by this processor, which has: "
-                           f"{', '.join(possible)}. Unset it to choose by itself.")
+        raise RuntimeError(f"FASTBP_ISA={requested} is not supported by this processor, which supports: "
+                           f"{', '.join(possible)}. Unset it to choose automatically.")
     return requested or possible[0]
 
 
