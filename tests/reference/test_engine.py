@@ -69,7 +69,7 @@ def test_weights_are_copies() -> None:
 @pytest.mark.parametrize(
     ("loss", "last"), [("mse", "relu"), ("cross_entropy", "softmax"), ("cross_entropy", "identity")]
 )
-def test_training_reports_the_outputs_and_losses_from_before_each_update(loss: str, last: str) -> None:
+def test_training_reports_outputs_and_losses_before_each_update(loss: str, last: str) -> None:
     engine, twin = make_engine(loss, last=last), make_engine(loss, last=last)
     X, y = make_data()
     if loss == "cross_entropy":
@@ -85,7 +85,7 @@ def test_training_reports_the_outputs_and_losses_from_before_each_update(loss: s
         train(twin, X[rows], y[rows], [0.1], [0, len(X[rows])])
 
 
-def test_predict_and_evaluate_go_through_large_inputs_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predict_and_evaluate_process_large_inputs_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = make_data(50)
     weight = np.random.default_rng(4).random(50)
     engine, out, chunked = make_engine(), np.empty((50, 3)), np.empty((50, 3))
@@ -93,11 +93,11 @@ def test_predict_and_evaluate_go_through_large_inputs_in_chunks(monkeypatch: pyt
     loss = engine.evaluate(X, y, sample_weight=weight)
     monkeypatch.setattr("fastbp.reference.engine.CHUNK", 7)
     assert engine.evaluate(X, y, sample_weight=weight, outputs=chunked) == pytest.approx(loss, rel=1e-14)
-    np.testing.assert_allclose(chunked, out, rtol=1e-13)  # BLAS may add in another order
+    np.testing.assert_allclose(chunked, out, rtol=1e-13)  # BLAS may sum in a different order
     assert loss == pytest.approx(weight @ np.square(out - y).mean(axis=1) / weight.sum(), rel=1e-14)
 
 
-def test_whole_sample_weights_count_rows() -> None:
+def test_integer_sample_weights_equal_repeated_rows() -> None:
     X, y = make_data()
     weight = np.array([0, 1, 2, 3] * 3)
     engine = make_engine()
@@ -108,7 +108,7 @@ def test_whole_sample_weights_count_rows() -> None:
         np.testing.assert_allclose(dW, expected_dW, rtol=1e-13, atol=1e-15)  # sums of 18 products of order 1
 
 
-def test_a_batch_of_no_weight_has_loss_and_gradient_0() -> None:
+def test_batch_of_zero_weight_has_zero_loss_and_gradient() -> None:
     X, y = make_data()
     loss, gradient = make_engine().gradients(X, y, sample_weight=np.zeros(12))
     assert loss == 0
@@ -116,11 +116,11 @@ def test_a_batch_of_no_weight_has_loss_and_gradient_0() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_step_whose_loss_is_not_finite_is_dropped_whole(rule: str) -> None:
+def test_step_with_non_finite_loss_is_skipped(rule: str) -> None:
     X, y = make_data()
     engine, twin = make_engine(rule=rule), make_engine(rule=rule)
     train(twin, X, y, ROWS[rule], [0, 3, 6])
-    X[7] = 1e300  # its squared error overflows, in the third step
+    X[7] = 1e300  # its squared error overflows in the third step
     report, losses = train(engine, X, y, ROWS[rule], [0, 3, 6, 9, 12])
     assert report == Report(2, 1, -1)
     assert np.isfinite(losses[:2]).all()
@@ -134,7 +134,7 @@ def test_a_step_whose_loss_is_not_finite_is_dropped_whole(rule: str) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_weights_whose_update_is_not_finite_keep_their_values(rule: str) -> None:
+def test_weights_with_a_non_finite_update_keep_their_values(rule: str) -> None:
     engine = make_engine(rule=rule, dtype="float32")
     X, y = make_data(3, "float32")
     before = engine.get_weights()
@@ -148,14 +148,14 @@ def test_weights_whose_update_is_not_finite_keep_their_values(rule: str) -> None
     assert all(np.isfinite(v).all() for state in engine.get_state() for v in state)
 
 
-def test_large_but_harmless_rates_are_not_taken_for_divergence() -> None:
+def test_large_harmless_learning_rate_is_not_divergence() -> None:
     engine = make_engine(dtype="float32")
     X, y = make_data(3, "float32")
     report, _ = train(engine, X, y, [1e19], [0, 3])
     assert report == Report(1, 0, -1)
 
 
-def test_adam_with_epsilon_0_leaves_dead_weights_alone() -> None:
+def test_adam_with_zero_epsilon_leaves_dead_weights_unchanged() -> None:
     engine = make_engine(rule="adam")
     X, y = make_data()
     X[:, 0] = 0  # so the first row of the first kernel has a gradient of 0
@@ -167,7 +167,7 @@ def test_adam_with_epsilon_0_leaves_dead_weights_alone() -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
 @pytest.mark.parametrize("rule", RULES)
-def test_every_dtype_trains_in_its_own_arithmetic(dtype: str, rule: str) -> None:
+def test_every_dtype_trains_in_its_own_precision(dtype: str, rule: str) -> None:
     engine = make_engine(rule=rule, dtype=dtype)
     X, y = make_data(12, dtype)
     row = [0.01, *ROWS[rule][1:]]
@@ -178,7 +178,7 @@ def test_every_dtype_trains_in_its_own_arithmetic(dtype: str, rule: str) -> None
     assert all(W.dtype == dtype for W in (*engine.get_weights(), *engine.gradients(X, y)[1]))
 
 
-def test_inputs_are_left_alone() -> None:
+def test_inputs_are_not_modified() -> None:
     engine = make_engine()
     X, y = make_data()
     kept = X.copy(), y.copy()

@@ -1,4 +1,4 @@
-"""The reference trainer: gradients against central differences; activations, losses and whole steps against PyTorch."""
+"""The reference trainer: gradients match central differences; activations, losses and steps match PyTorch."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,8 +12,8 @@ from fastbp.spec import LayerSpec, Report
 
 EPS = 2.0**-52
 ALPHAS = {"leaky_relu": 0.01, "elu": 0.7, "celu": 0.5}  # PyTorch rounds 1 / alpha of celu to float32
-# Every activation under every loss; then as the last layer, which decides what the loss works from.
-BASIC = ("mse", "cross_entropy", "binary_cross_entropy")  # the others: test_losses
+# Every activation with every loss; then as the last layer, which determines what the loss is computed from.
+BASIC = ("mse", "cross_entropy", "binary_cross_entropy")  # test_losses covers the others
 HIDDEN = [(name, loss, None) for name in ACTIVATIONS for loss in BASIC]
 LAST = [("tanh", "mse", name) for name in [*ACTIVATIONS, "softmax"]]
 FUSED = [("tanh", loss, name) for loss in BASIC for name in LOSSES[loss].fused]
@@ -61,14 +61,14 @@ def assert_gradients_match(engine: ReferenceEngine, X, y, sample_weight=None) ->
     loss, gradient = engine.gradients(X, y, sample_weight=sample_weight)
     assert loss == pytest.approx(engine.evaluate(X, y, sample_weight=sample_weight), rel=20 * EPS)
     expected = central_differences(engine, lambda: engine.evaluate(X, y, sample_weight=sample_weight))
-    # Truncation h^2 L'''/6 and rounding eps L/h are both eps^(2/3) = 4e-11 times constants of the net's size: L of
+    # Truncation h^2 L'''/6 and rounding eps L/h are both eps^(2/3) = 4e-11 times problem-dependent constants: L of
     # order 1, third derivatives of order 100 with inputs and weights of order 1. The seeds keep |z| > h at kinks.
     for dW, expected_dW in zip(gradient, expected, strict=True):
         np.testing.assert_allclose(dW, expected_dW, rtol=0, atol=100 * EPS ** (2 / 3))
 
 
 @pytest.mark.parametrize(("hidden", "loss", "last"), HIDDEN + LAST + FUSED)
-def test_gradients_by_central_differences(hidden: str, loss: str, last: str | None) -> None:
+def test_gradients_match_central_differences(hidden: str, loss: str, last: str | None) -> None:
     engine = make_engine([spec(5, hidden), spec(4, hidden), spec(3, last or (*LOSSES[loss].fused, "tanh")[0])])
     engine.configure(loss, "sgd")
     X, y = make_data(loss)
@@ -77,7 +77,7 @@ def test_gradients_by_central_differences(hidden: str, loss: str, last: str | No
 
 
 @pytest.mark.parametrize("loss", BASIC)
-def test_gradients_of_activations_standing_alone_and_layers_without_bias(loss: str) -> None:
+def test_gradients_of_standalone_activations_and_layers_without_bias(loss: str) -> None:
     last = (*LOSSES[loss].fused, "softmax")[0]
     layers = [
         spec(4, "tanh", kind="activation"),
@@ -116,7 +116,7 @@ TORCH_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activations_and_derivatives_beside_pytorch(name: str) -> None:
+def test_activations_and_derivatives_match_pytorch(name: str) -> None:
     Z = np.concatenate([np.linspace(-30, 30, 1201), [-1e4, -100.0, 100.0, 1e4]])
     z = torch.tensor(Z, requires_grad=True)
     a = TORCH_ACTIVATIONS[name](z)
@@ -132,7 +132,7 @@ def test_activations_and_derivatives_beside_pytorch(name: str) -> None:
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
-def test_activations_keep_the_dtype_and_never_warn(name: str, dtype: str) -> None:
+def test_activations_keep_the_dtype_and_do_not_warn(name: str, dtype: str) -> None:
     Z = np.array([-30, -1, -0.0, 0, 1e-3, 1, 30], dtype)
     A = ACTIVATIONS[name].f(Z, ALPHAS.get(name, 0.0))
     D = ACTIVATIONS[name].derivative(Z, A, ALPHAS.get(name, 0.0))
@@ -142,7 +142,7 @@ def test_activations_keep_the_dtype_and_never_warn(name: str, dtype: str) -> Non
     assert np.isfinite(D).all()
 
 
-def test_normal_tail_does_not_cancel() -> None:
+def test_gelu_tail_does_not_suffer_cancellation() -> None:
     # Phi(-10) to 17 digits, DLMF 7.12.1; (1 + erf) / 2 would give 0
     A = ACTIVATIONS["gelu"].f(np.array([-10.0]), 0.0)
     assert A[0] / -10 == pytest.approx(7.6198530241605261e-24, rel=1e-13)  # error of z^2/2: 50 eps, times 2 for safety
@@ -152,7 +152,7 @@ EXTREME = np.array([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4], [1e4, 1e4, 1e4], [30.0
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_losses_from_extreme_logits_beside_pytorch(dtype: str) -> None:
+def test_losses_of_extreme_logits_match_pytorch(dtype: str) -> None:
     Z = EXTREME.astype(dtype)
     z = torch.tensor(Z, requires_grad=True)
     eps = float(np.finfo(dtype).eps)
@@ -203,7 +203,7 @@ OPTIMIZERS: dict[str, tuple[str, int, list[float], Callable[[Parameters], torch.
 
 
 def scalars_of(row: list[float], steps: int, *, first: int = 0) -> np.ndarray:
-    """Rows as an optimizer makes them: lr, decay, then momentum, first; or beta_1, beta_2, epsilon, 1 - beta^t."""
+    """Rows as an optimizer produces them: lr, decay, then momentum, first; or beta_1, beta_2, epsilon, 1 - beta^t."""
     scalars = np.zeros((steps, 8))
     scalars[:, : len(row)] = row
     t = np.arange(first, first + steps) + 1
@@ -215,7 +215,7 @@ def scalars_of(row: list[float], steps: int, *, first: int = 0) -> np.ndarray:
 
 
 def torch_steps(engine: ReferenceEngine, X, y, batches, make_optimizer) -> tuple[list[float], list[np.ndarray]]:  # type: ignore[no-untyped-def]
-    """The losses and final weights of a tanh, softmax network trained by PyTorch from the engine's weights."""
+    """Losses and final weights of a tanh and softmax network that PyTorch trains from the engine's weights."""
     weights = [torch.nn.Parameter(torch.tensor(W)) for W in engine.get_weights()]
     optimizer, losses = make_optimizer(weights), []
     for batch in batches:
@@ -231,7 +231,7 @@ def torch_steps(engine: ReferenceEngine, X, y, batches, make_optimizer) -> tuple
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_whole_steps_beside_pytorch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_optimizer_steps_match_pytorch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastbp.reference.optimizers.BLOCK", 11)  # several blocks and a shorter last one
     rule, n_states, row, make_optimizer = OPTIMIZERS[name]
     engine = make_engine([spec(6, "tanh"), spec(5, "tanh"), spec(3, "softmax")])
@@ -245,15 +245,15 @@ def test_whole_steps_beside_pytorch(name: str, monkeypatch: pytest.MonkeyPatch) 
     losses = np.empty(10)
     report = engine.train(X, y, order, bounds, scalars_of(row, 10), losses)
     assert report == Report(10, 0, -1)
-    # Ten steps, each of some 100 roundings on values of order 1. Adam divides a gradient by its own size, so that of a
-    # gradient of 1e-4 the error grows 1e4 times: hence 1e-11 and not 1e-13.
+    # Ten steps, each with about 100 roundings of values of order 1. Adam divides a gradient by its own magnitude, so
+    # the error of a 1e-4 gradient grows 1e4 times: hence 1e-11, not 1e-13.
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-11)
     for W, expected in zip(engine.get_weights(), expected_weights, strict=True):
         np.testing.assert_allclose(W, expected, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_stopping_and_going_on_gives_the_same_bits(name: str) -> None:
+def test_resumed_training_is_bit_identical(name: str) -> None:
     rule, n_states, row, _ = OPTIMIZERS[name]
     X, y = make_data("mse", rows=30)
     order, scalars, losses = np.arange(30), scalars_of(row, 6), np.empty(6)
@@ -264,15 +264,15 @@ def test_stopping_and_going_on_gives_the_same_bits(name: str) -> None:
         engine.reset_state(n_states)
         return engine
 
-    whole, begun, resumed = fresh(), fresh(), fresh()
+    uninterrupted, stopped, resumed = fresh(), fresh(), fresh()
     bounds = np.arange(0, 31, 5)
-    whole.train(X, y, order, bounds, scalars, losses)
-    begun.train(X, y, order, bounds[:4], scalars[:3], losses[:3])
-    resumed.set_weights(begun.get_weights())
-    resumed.set_state(begun.get_state())
+    uninterrupted.train(X, y, order, bounds, scalars, losses)
+    stopped.train(X, y, order, bounds[:4], scalars[:3], losses[:3])
+    resumed.set_weights(stopped.get_weights())
+    resumed.set_state(stopped.get_state())
     resumed.train(X, y, order, bounds[3:], scalars[3:], losses[3:])
-    for W, expected in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+    for W, expected in zip(resumed.get_weights(), uninterrupted.get_weights(), strict=True):
         np.testing.assert_array_equal(W, expected)
-    for state, expected_state in zip(resumed.get_state(), whole.get_state(), strict=True):
+    for state, expected_state in zip(resumed.get_state(), uninterrupted.get_state(), strict=True):
         for v, expected in zip(state, expected_state, strict=True):
             np.testing.assert_array_equal(v, expected)

@@ -1,4 +1,4 @@
-"""Normalization, dropout, noise and residual sums in the reference trainer: derivatives, PyTorch, random masks."""
+"""Normalization, dropout, noise and residual sums in the reference trainer: gradients, PyTorch, random masks."""
 
 import numpy as np
 import pytest
@@ -22,14 +22,14 @@ def node(units: int, options: dict, activation: str = "identity", **more) -> Lay
     return LayerSpec(units, activation, **options, **more)
 
 
-# Four inputs, three outputs; the node at work reads what weights made, so that its derivative matters.
+# Four inputs, three outputs; the node under test follows layers with weights, so that its derivative matters.
 NETWORKS: dict[str, list[LayerSpec]] = {
     name: [LayerSpec(5, "tanh"), node(5, options), LayerSpec(3)] for name, options in KINDS.items()
 }
 NETWORKS |= {f"{name} on the input": [node(4, options), LayerSpec(3)] for name, options in KINDS.items()}
 NETWORKS |= {f"{name} last": [LayerSpec(3), node(3, options)] for name, options in KINDS.items()}
 NETWORKS |= {
-    f"{name} activated": [LayerSpec(5), node(5, options, "silu"), LayerSpec(3)]
+    f"{name} with activation": [LayerSpec(5), node(5, options, "silu"), LayerSpec(3)]
     for name, options in (("batch_norm", BATCH_NORM), ("layer_norm", LAYER_NORM), ("scale", SCALE))
 }
 NETWORKS |= {
@@ -38,30 +38,30 @@ NETWORKS |= {
     for name, options in KINDS.items()
 }  # fmt: skip
 NETWORKS |= {
-    "a block on the input": [LayerSpec(4, "tanh"), node(4, {"kind": "add"}, "softplus", skip=-1), LayerSpec(3)],
-    "a block of no weights": [LayerSpec(5), node(5, DROPOUT), node(5, {"kind": "add"}, skip=0), LayerSpec(3)],
-    "blocks in a block": [
+    "block on the input": [LayerSpec(4, "tanh"), node(4, {"kind": "add"}, "softplus", skip=-1), LayerSpec(3)],
+    "block without weights": [LayerSpec(5), node(5, DROPOUT), node(5, {"kind": "add"}, skip=0), LayerSpec(3)],
+    "nested blocks": [
         LayerSpec(5),
         *(LayerSpec(5, "tanh"), LayerSpec(5), node(5, {"kind": "add"}, "gelu", skip=1)),
         *(node(5, LAYER_NORM, "tanh"), node(5, {"kind": "add"}, "tanh", skip=0)),
         LayerSpec(3),
     ],
-    "a projection": [
+    "projection": [
         *(LayerSpec(5, "tanh"), LayerSpec(2, "tanh"), LayerSpec(6)),
         *(LayerSpec(6, use_bias=False, below=0), node(6, {"kind": "add"}, "tanh", below=2, skip=3)),
         LayerSpec(3),
     ],
-    "a projection of the input": [
+    "projection of the input": [
         *(LayerSpec(6), LayerSpec(6, use_bias=False, below=-1)),
         *(node(6, {"kind": "add"}, "tanh", below=0, skip=1), LayerSpec(3)),
     ],
-    "one output read by four": [
+    "one output with four readers": [
         LayerSpec(3, "tanh"),
         *(LayerSpec(3, "tanh"), node(3, {"kind": "add"}, skip=0), node(3, {"kind": "add"}, skip=0)),
         node(3, {"kind": "add"}, below=0, skip=0),
         node(3, {"kind": "add"}, skip=3),
     ],
-    "the input added alone": [LayerSpec(4), node(4, {"kind": "add"}, below=-1, skip=-1), LayerSpec(3)],
+    "input added to itself": [LayerSpec(4), node(4, {"kind": "add"}, below=-1, skip=-1), LayerSpec(3)],
 }
 
 
@@ -78,7 +78,7 @@ def make_engine(specs: list[LayerSpec], *, seed: int = 0, dtype: str = "float64"
 
 
 def statistics_of(engine: ReferenceEngine) -> list[tuple[int, np.ndarray]]:
-    """The places of moving statistics in get_weights(), and the statistics."""
+    """The indices of moving statistics in get_weights(), and the statistics."""
     result: list[tuple[int, np.ndarray]] = []
     place = 0
     for spec in (layer.spec for layer in engine._layers):
@@ -89,11 +89,11 @@ def statistics_of(engine: ReferenceEngine) -> list[tuple[int, np.ndarray]]:
     return result
 
 
-def train(engine: ReferenceEngine, X, y, *, steps: int = 1, rate: float = 0.0, batches=None) -> np.ndarray:
-    """The losses of steps on all rows, or on batches of them."""
+def train(engine: ReferenceEngine, X, y, *, steps: int = 1, learning_rate: float = 0.0, batches=None) -> np.ndarray:
+    """The losses of steps on all rows, or on the given batches."""
     batches = [np.arange(len(X))] * steps if batches is None else batches
     scalars, losses = np.zeros((len(batches), 8)), np.empty(len(batches))
-    scalars[:, 0] = rate
+    scalars[:, 0] = learning_rate
     bounds = np.cumsum([0, *map(len, batches)])
     assert engine.train(X, y, np.concatenate(batches), bounds, scalars, losses) == Report(len(batches), 0, -1)
     return losses
@@ -101,8 +101,8 @@ def train(engine: ReferenceEngine, X, y, *, steps: int = 1, rate: float = 0.0, b
 
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
 @pytest.mark.parametrize("case", NETWORKS)
-def test_gradients_by_central_differences(case: str, loss: str) -> None:
-    """Of the loss that a step of learning rate 0 reports, which has the masks of the step that gradients looks at."""
+def test_gradients_match_central_differences(case: str, loss: str) -> None:
+    """The loss is that of a step with learning rate 0, which uses the same masks as `gradients`."""
     engine = make_engine(NETWORKS[case], loss=loss)
     X, y = make_data(loss)
     step = engine.steps_trained = 2**32 + 5
@@ -118,29 +118,29 @@ def test_gradients_by_central_differences(case: str, loss: str) -> None:
         np.testing.assert_array_equal(array, kept_array)
     assert value == loss_of()
     for dW, expected in zip(gradients, central_differences(engine, loss_of), strict=True):
-        # As in test_reference, with the third derivatives of some more layers.
+        # As in test_functions, with the third derivatives of a few more layers.
         np.testing.assert_allclose(0 if dW is None else dW, expected, rtol=0, atol=300 * EPS ** (2 / 3))
 
 
-def test_a_derivative_reaches_no_node_below_which_there_are_no_weights() -> None:
+def test_backward_skips_nodes_with_no_weights_below() -> None:
     engine = make_engine([node(4, DROPOUT), node(4, NOISE), LayerSpec(4), node(4, {"kind": "add"}, skip=1)])
     assert [layer.passes for layer in engine._layers] == [(False, False)] * 3 + [(True, False)]
 
 
-# ---------------------------------------------------------------- beside PyTorch
+# ---------------------------------------------------------------- agreement with PyTorch
 
 TORCH = {"batch_norm": torch.nn.BatchNorm1d, "layer_norm": torch.nn.LayerNorm, "scale": torch_layers.Scale}
 
 
 @pytest.mark.parametrize("kind", TORCH)
-def test_normalization_trains_and_predicts_as_pytorch(kind: str) -> None:
+def test_normalization_trains_and_predicts_like_pytorch(kind: str) -> None:
     engine = make_engine([LayerSpec(5), node(5, KINDS[kind], "tanh"), LayerSpec(3)])
     W, b, *own, V, c = engine.get_weights()
     norm = TORCH[kind](5, dtype=torch.float64)
     model = torch.nn.Sequential(
         *(torch.nn.Linear(4, 5, dtype=torch.float64), norm, torch.nn.Tanh(), torch.nn.Linear(5, 3, dtype=torch.float64))
     )
-    theirs = [*norm.parameters(), *norm.buffers()][: len(own)]  # PyTorch counts batches, too
+    theirs = [*norm.parameters(), *norm.buffers()][: len(own)]  # PyTorch counts batches as well
     places = [model[0].weight, model[0].bias, *theirs, model[3].weight, model[3].bias]
     with torch.no_grad():
         for place, array in zip(places, [W.T, b, *own, V.T, c], strict=True):
@@ -156,9 +156,9 @@ def test_normalization_trains_and_predicts_as_pytorch(kind: str) -> None:
         loss.backward()
         optimizer.step()
         expected.append(loss.item())
-    # Four steps of some 100 roundings on values of order 1; two rows whose units differ by d have X_hat accurate to
+    # Four steps of about 100 roundings of values of order 1; for two rows that differ by d, X_hat is accurate to
     # eps / d, and d is above 1e-2 here.
-    np.testing.assert_allclose(train(engine, X, Y, rate=0.1, batches=batches), expected, rtol=1e-12)
+    np.testing.assert_allclose(train(engine, X, Y, learning_rate=0.1, batches=batches), expected, rtol=1e-12)
     for ours, place in zip(engine.get_weights(), places, strict=True):
         theirs = place.detach().numpy()
         np.testing.assert_allclose(ours, theirs.T, rtol=1e-11, atol=1e-12)
@@ -170,7 +170,7 @@ def test_normalization_trains_and_predicts_as_pytorch(kind: str) -> None:
     assert engine.evaluate(X, Y) == pytest.approx(expected_loss, rel=1e-11)
 
 
-def test_the_moving_statistics_of_a_single_row_and_of_a_dropped_step() -> None:
+def test_moving_statistics_after_a_single_row_and_a_skipped_step() -> None:
     engine = make_engine([node(4, BATCH_NORM), LayerSpec(3)])
     X, y = make_data("mse")
     (_, mean), (_, variance) = statistics_of(engine)
@@ -186,7 +186,7 @@ def test_the_moving_statistics_of_a_single_row_and_of_a_dropped_step() -> None:
         np.testing.assert_array_equal(array, kept_array)
 
 
-def test_a_moving_statistic_stays_finite() -> None:
+def test_moving_statistics_stay_finite() -> None:
     engine = make_engine([node(4, BATCH_NORM), LayerSpec(3)], dtype="float32")
     X, y = (array.astype(np.float32) for array in make_data("mse"))
     X[:, 1] *= 1e30  # whose squares overflow; the normalized values are 0
@@ -198,7 +198,7 @@ def test_a_moving_statistic_stays_finite() -> None:
     assert after[0] != before[0]
 
 
-def test_states_and_gradients_leave_the_statistics_out() -> None:
+def test_states_and_gradients_exclude_moving_statistics() -> None:
     engine = make_engine([LayerSpec(5), node(5, BATCH_NORM), LayerSpec(3)], rule="momentum")
     assert [W.shape for W in engine.get_weights()] == [(4, 5), (5,), (5,), (5,), (5,), (5,), (5, 3), (3,)]
     _, gradients = engine.gradients(*make_data("mse"))
@@ -225,12 +225,12 @@ KNOWN = {  # Random123 1.09, kat_vectors, philox4x32 10
 
 
 @pytest.mark.parametrize("case", KNOWN)
-def test_philox_gives_the_published_words(case: str) -> None:
+def test_philox_matches_published_vectors(case: str) -> None:
     counter, key, expected = KNOWN[case]
     assert tuple(int(word) for word in philox(counter, key)) == expected  # type: ignore[arg-type]
 
 
-def test_a_number_depends_on_its_row_unit_step_and_node_alone() -> None:
+def test_random_words_depend_only_on_row_unit_step_and_node() -> None:
     draw = Draw((5, 6), 7 + (9 << 32))
     words = random_words(draw, 3, (5, 11))
     for row, unit in np.ndindex(words.shape):
@@ -241,7 +241,7 @@ def test_a_number_depends_on_its_row_unit_step_and_node_alone() -> None:
         assert (other != words).all()
 
 
-def test_dropout_keeps_at_its_rate() -> None:
+def test_dropout_keeps_the_expected_fraction() -> None:
     n = 10**6
     for rate in (0.0, 0.1, 0.5, 0.9):
         share = dropout_mask(Draw((1, 2), 3), 0, (1000, 1000), rate).mean()
@@ -249,7 +249,7 @@ def test_dropout_keeps_at_its_rate() -> None:
     assert (~dropout_mask(Draw((1, 2), 3), 0, (10, 10), 1 - 2.0**-33)).all()
 
 
-def test_dropout_divides_what_it_keeps_and_rests_in_predict() -> None:
+def test_dropout_rescales_kept_units_and_is_off_in_predict() -> None:
     engine = make_engine([node(4, DROPOUT), LayerSpec(4, use_bias=False)])
     engine.set_weights([np.eye(4)])
     X, outputs = np.ones((7, 4)), np.empty((7, 4))
@@ -264,18 +264,18 @@ def test_dropout_divides_what_it_keeps_and_rests_in_predict() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_noise_has_the_moments_of_the_normal_distribution(dtype: str) -> None:
+def test_noise_has_the_moments_of_a_normal_distribution(dtype: str) -> None:
     n = normal(Draw((1, 2), 3), 0, (1000, 1000), dtype)
     assert n.dtype == dtype
     n = n.astype(np.float64)
-    for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):  # of n^power, whose mean is moment
+    for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):  # of n^power, with mean moment
         assert abs((n**power).mean() - moment) <= 4 * np.sqrt(variance / n.size)
     columns = np.corrcoef(n[:, :8].T) - np.eye(8)
-    assert np.abs(columns).max() <= 4.5 / np.sqrt(1000)  # of 28 numbers, standard deviation 1 / sqrt(1000)
+    assert np.abs(columns).max() <= 4.5 / np.sqrt(1000)  # 28 correlations of standard deviation 1 / sqrt(1000)
 
 
 @pytest.mark.parametrize(("dtype", "rounding"), [("float32", 4e-7), ("float64", 0.0)])
-def test_noise_is_the_inverse_of_the_distribution_and_always_finite(
+def test_noise_matches_the_inverse_normal_cdf_and_is_finite(
     dtype: str, rounding: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     r = np.concatenate([np.arange(200), np.arange(0, 2**31, 2**20), 2**31 - np.arange(1, 100)])
@@ -283,7 +283,7 @@ def test_noise_is_the_inverse_of_the_distribution_and_always_finite(
     monkeypatch.setattr("fastbp.reference.random.random_words", lambda *_: r[np.newaxis])
     n = normal(Draw((0, 0), 0), 0, (1, len(r)), dtype)[0]
     expected = torch.special.ndtri(torch.tensor((r + 0.5) * 2.0**-32)).numpy()
-    # Giles gives 3.5e-7 for erfinv where float32 has numbers below 1; beyond them, which 2^32 numbers reach, 4e-4.
+    # Giles' erfinv is accurate to 3.5e-7 where float32 resolves its argument, and to 4e-4 in the tails beyond.
     within = np.abs(expected) < 5
     np.testing.assert_allclose(n[within], expected[within], rtol=3.5e-7 + rounding, atol=rounding)
     np.testing.assert_allclose(n[~within], expected[~within], rtol=5e-4)
@@ -306,40 +306,40 @@ MIXED = [
 ]  # fmt: skip
 
 
-def test_training_is_the_same_in_one_call_or_several() -> None:
+def test_training_in_one_call_equals_several_calls() -> None:
     X, y = make_data("cross_entropy", rows=30)
     batches = np.split(np.random.default_rng(1).permutation(30), 6)
-    whole, begun = (make_engine(MIXED, loss="cross_entropy") for _ in range(2))
-    losses = train(whole, X, y, rate=0.1, batches=batches)
-    first = train(begun, X, y, rate=0.1, batches=batches[:2])
+    whole, stopped = (make_engine(MIXED, loss="cross_entropy") for _ in range(2))
+    losses = train(whole, X, y, learning_rate=0.1, batches=batches)
+    first = train(stopped, X, y, learning_rate=0.1, batches=batches[:2])
     resumed = make_engine(MIXED, loss="cross_entropy", seed=1)
-    resumed.set_weights(begun.get_weights())
-    resumed.steps_trained = begun.steps_trained
-    np.testing.assert_array_equal(losses, [*first, *train(resumed, X, y, rate=0.1, batches=batches[2:])])
+    resumed.set_weights(stopped.get_weights())
+    resumed.steps_trained = stopped.steps_trained
+    np.testing.assert_array_equal(losses, [*first, *train(resumed, X, y, learning_rate=0.1, batches=batches[2:])])
     assert whole.steps_trained == resumed.steps_trained == 6
     for W, expected in zip(resumed.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(W, expected)
     other = make_engine(MIXED, loss="cross_entropy")
     other.key = (3, 5)
-    assert (train(other, X, y, rate=0.1, batches=batches) != losses).all()
+    assert (train(other, X, y, learning_rate=0.1, batches=batches) != losses).all()
 
 
-def test_predict_in_chunks_gives_what_rows_alone_give(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunked_predict_equals_a_single_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = make_engine(MIXED)
     X, _ = make_data("mse", rows=20)
     whole, apart = np.empty((20, 3)), np.empty((20, 3))
     engine.predict(X, whole)
     monkeypatch.setattr("fastbp.reference.engine.CHUNK", 3)
     engine.predict(X, apart)
-    # NumPy's products may sum otherwise for another number of rows.
+    # NumPy may sum products in a different order for another number of rows.
     np.testing.assert_allclose(apart, whole, rtol=1e-13, atol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_everything_is_in_the_dtype_of_the_engine(dtype: str) -> None:
+def test_weights_and_gradients_have_the_dtype_of_the_engine(dtype: str) -> None:
     engine = make_engine([*MIXED[:-1], LayerSpec(3)], dtype=dtype)
     X, y = (array.astype(dtype) for array in make_data("mse"))
-    train(engine, X, y, rate=0.1)
+    train(engine, X, y, learning_rate=0.1)
     assert {W.dtype for W in engine.get_weights()} == {np.dtype(dtype)}
     _, gradients = engine.gradients(X, y)
     assert {dW.dtype for dW in gradients if dW is not None} == {np.dtype(dtype)}

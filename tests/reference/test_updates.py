@@ -1,5 +1,5 @@
 """The update spec in the reference trainer against PyTorch: penalties, accumulation, clipping, learning rates and decay
-per layer, norm constraints, averages; one at a time and all together.
+per layer, norm constraints, weight averages; one at a time and all together.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from fastbp.reference.layerwise import norm
 from fastbp.spec import LayerSpec, Report, UpdateSpec
 
 BATCH, ROWS = 5, 40
-NOTHING: dict[str, Any] = {}
-# name -> options of the two layers, the update_spec
+NO_OPTIONS: dict[str, Any] = {}
+# name -> options of the two layers, update spec
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
-    "nothing": (NOTHING, NOTHING, {}),
-    "clipvalue": (NOTHING, NOTHING, {"clipvalue": 0.05}),
-    "clipnorm": (NOTHING, NOTHING, {"clipnorm": 0.1}),
-    "global_clipnorm": (NOTHING, NOTHING, {"global_clipnorm": 0.2}),
-    "norms that are not reached": (NOTHING, NOTHING, {"clipnorm": 1e3, "global_clipnorm": 1e3, "clipvalue": 1e3}),
-    "accumulation": (NOTHING, NOTHING, {"accumulation": 3}),
-    "average": (NOTHING, NOTHING, {"ema_momentum": 0.8}),
-    "decay of kernels": (NOTHING, NOTHING, {"decay_kernels_only": True}),
+    "default": (NO_OPTIONS, NO_OPTIONS, {}),
+    "clipvalue": (NO_OPTIONS, NO_OPTIONS, {"clipvalue": 0.05}),
+    "clipnorm": (NO_OPTIONS, NO_OPTIONS, {"clipnorm": 0.1}),
+    "global_clipnorm": (NO_OPTIONS, NO_OPTIONS, {"global_clipnorm": 0.2}),
+    "limits above all norms": (NO_OPTIONS, NO_OPTIONS, {"clipnorm": 1e3, "global_clipnorm": 1e3, "clipvalue": 1e3}),
+    "accumulation": (NO_OPTIONS, NO_OPTIONS, {"accumulation": 3}),
+    "average": (NO_OPTIONS, NO_OPTIONS, {"ema_momentum": 0.8}),
+    "decay of kernels only": (NO_OPTIONS, NO_OPTIONS, {"decay_kernels_only": True}),
     "multipliers": ({"multiplier": 0.3}, {"multiplier": 2.0}, {}),
-    "a multiplier of 0": (NOTHING, {"multiplier": 0.0}, {}),
-    "lower layer frozen": ({"trainable": False}, NOTHING, {"global_clipnorm": 0.2}),
-    "upper layer frozen": (NOTHING, {"trainable": False}, {"ema_momentum": 0.5}),
-    "l1": ({"l1": 0.03}, NOTHING, {}),
-    "l2": (NOTHING, {"l2": 0.03}, {}),
+    "zero multiplier": (NO_OPTIONS, {"multiplier": 0.0}, {}),
+    "lower layer frozen": ({"trainable": False}, NO_OPTIONS, {"global_clipnorm": 0.2}),
+    "upper layer frozen": (NO_OPTIONS, {"trainable": False}, {"ema_momentum": 0.5}),
+    "l1": ({"l1": 0.03}, NO_OPTIONS, {}),
+    "l2": (NO_OPTIONS, {"l2": 0.03}, {}),
     "max_norm": ({"max_norm": 0.9}, {"max_norm": 2.0}, {}),
-    "everything": (
+    "all options": (
         {"l1": 0.01, "l2": 0.02, "max_norm": 0.9, "multiplier": 0.5},
         {"l2": 0.03, "multiplier": 1.5},
         {"clipvalue": 0.1, "clipnorm": 0.2, "global_clipnorm": 0.25, "accumulation": 2, "ema_momentum": 0.9,
          "decay_kernels_only": True},
     ),
 }  # fmt: skip
-RULES_BESIDE_TORCH = {
+RULES_IN_TORCH = {
     "sgd": (optimizers.SGD(0.2, weight_decay=0.1), lambda p: torch.optim.SGD(p, 0.2, weight_decay=0.1)),
     "momentum": (optimizers.SGD(0.1, momentum=0.9), lambda p: torch.optim.SGD(p, 0.1, 0.9)),
     "adamw": (optimizers.AdamW(0.02, weight_decay=0.1), lambda p: torch.optim.AdamW(p, 0.02, weight_decay=0.1)),
@@ -70,7 +70,7 @@ def make_data(dtype: str = "float64") -> tuple[np.ndarray, np.ndarray]:
 
 
 def train(engine: ReferenceEngine, optimizer: optimizers.Optimizer, steps: int, first: int = 0) -> np.ndarray:
-    """Steps first, first + 1, ... on batches of the data in turn; their losses."""
+    """Run steps first, first + 1, ... on successive batches and return their losses."""
     X, y = make_data(engine.dtype.name)
     order = np.arange(BATCH * first, BATCH * (first + steps)) % ROWS
     updates = np.arange(first, first + steps) // engine._updates.update_spec.accumulation
@@ -80,7 +80,7 @@ def train(engine: ReferenceEngine, optimizer: optimizers.Optimizer, steps: int, 
 
 
 class TorchTwin:
-    """The same network, its penalties and its update_spec, in PyTorch's own words."""
+    """The same network, penalties and update spec, written with PyTorch's own functions."""
 
     def __init__(self, weights: list[np.ndarray], specs: list[LayerSpec], update_spec: UpdateSpec, make: Any) -> None:
         self.W = [torch.nn.Parameter(torch.tensor(W)) for W in weights]
@@ -138,17 +138,17 @@ class TorchTwin:
         self.updates += 1
 
 
-@pytest.mark.parametrize("rule", RULES_BESIDE_TORCH)
+@pytest.mark.parametrize("rule", RULES_IN_TORCH)
 @pytest.mark.parametrize("case", CASES)
-def test_treatments_beside_pytorch(case: str, rule: str) -> None:
+def test_update_specs_match_pytorch(case: str, rule: str) -> None:
     lower, upper, options = CASES[case]
     specs, update_spec = make_specs(lower, upper), UpdateSpec(**options)
-    optimizer, make = RULES_BESIDE_TORCH[rule]
+    optimizer, make = RULES_IN_TORCH[rule]
     engine = make_engine(specs, optimizer, update_spec)
     twin = TorchTwin(engine.get_weights(), specs, update_spec, make)
     losses = train(engine, optimizer, 60)
     twin.steps(60)
-    # some 100 roundings a step on values of order 1; Adam's and RMSprop's steps enlarge those of small gradients
+    # about 100 roundings per step of values of order 1; Adam and RMSprop amplify those of small gradients
     np.testing.assert_allclose(losses, twin.losses, rtol=1e-10)
     for W, expected in zip(engine.get_weights(), twin.W, strict=True):
         np.testing.assert_allclose(W, expected.detach().numpy(), rtol=1e-10, atol=1e-10)
@@ -157,7 +157,7 @@ def test_treatments_beside_pytorch(case: str, rule: str) -> None:
             np.testing.assert_allclose(average, expected_average.numpy(), rtol=1e-10, atol=1e-10)
 
 
-def test_penalties_are_part_of_the_loss_and_of_its_gradient() -> None:
+def test_penalties_are_part_of_the_loss_and_its_gradient() -> None:
     specs = make_specs({"l1": 0.3, "l2": 0.2}, {"l2": 0.5, "trainable": False})
     engine, X, y = make_engine(specs, optimizers.SGD(), UpdateSpec()), *make_data()
     bare = make_engine(make_specs({}, {}), optimizers.SGD(), UpdateSpec())
@@ -166,15 +166,15 @@ def test_penalties_are_part_of_the_loss_and_of_its_gradient() -> None:
     loss, gradient = engine.gradients(X, y)
     assert loss == pytest.approx(bare.gradients(X, y)[0] + penalty, rel=1e-14)
     assert engine.evaluate(X, y) == pytest.approx(loss, rel=1e-14)
-    twin = TorchTwin(engine.get_weights(), specs, UpdateSpec(), RULES_BESIDE_TORCH["sgd"][1])
+    twin = TorchTwin(engine.get_weights(), specs, UpdateSpec(), RULES_IN_TORCH["sgd"][1])
     twin.loss(X, y).backward()
     for dW, W in zip(gradient, twin.W, strict=True):
         np.testing.assert_allclose(dW, W.grad.numpy(), rtol=1e-12, atol=1e-14)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("rule", [*RULES, "lamb", "muon"])
-def test_frozen_layers_keep_every_bit_whatever_the_rule(rule: str) -> None:
-    optimizer = next(each for each in EVERY if each.rule == rule)
+def test_frozen_layers_stay_bit_identical_with_every_rule(rule: str) -> None:
+    optimizer = next(each for each in ALL_OPTIMIZERS if each.rule == rule)
     specs = [LayerSpec(6, "tanh", trainable=False), LayerSpec(5, "tanh"), LayerSpec(3, trainable=False, max_norm=0.1)]
     engine = make_engine(specs, optimizer, UpdateSpec(clipnorm=0.1, ema_momentum=0.9))
     before = engine.get_weights()
@@ -185,7 +185,7 @@ def test_frozen_layers_keep_every_bit_whatever_the_rule(rule: str) -> None:
         assert all((state[i] == 0).all() for i in (0, 1, 4, 5))
 
 
-EVERY = [
+ALL_OPTIMIZERS = [
     optimizers.SGD(0.1), optimizers.SGD(0.1, momentum=0.9), optimizers.SGD(0.1, momentum=0.9, nesterov=True),
     optimizers.Adam(), optimizers.AdamW(), optimizers.Adam(amsgrad=True), optimizers.NAdam(), optimizers.RMSprop(),
     optimizers.RMSprop(momentum=0.9), optimizers.RMSprop(centered=True), optimizers.Adagrad(), optimizers.Adadelta(),
@@ -193,26 +193,26 @@ EVERY = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("optimizer", EVERY, ids=repr)
-def test_going_on_amid_an_accumulation_gives_the_same_bits(optimizer: optimizers.Optimizer) -> None:
+@pytest.mark.parametrize("optimizer", ALL_OPTIMIZERS, ids=repr)
+def test_resuming_during_accumulation_is_bit_identical(optimizer: optimizers.Optimizer) -> None:
     specs, update_spec = make_specs({"l2": 0.01}, {"max_norm": 1.0}), UpdateSpec(accumulation=3, ema_momentum=0.9)
-    whole, begun, resumed = (make_engine(specs, optimizer, update_spec) for _ in range(3))
-    train(whole, optimizer, 11)
-    train(begun, optimizer, 7)
-    assert begun.steps_since_compile == 7
-    resumed.set_weights(begun.get_weights())
-    resumed.set_state(begun.get_state())
+    full, stopped, resumed = (make_engine(specs, optimizer, update_spec) for _ in range(3))
+    train(full, optimizer, 11)
+    train(stopped, optimizer, 7)
+    assert stopped.steps_since_compile == 7
+    resumed.set_weights(stopped.get_weights())
+    resumed.set_state(stopped.get_state())
     resumed.steps_since_compile = 7
     train(resumed, optimizer, 4, first=7)
-    assert len(whole.get_state()) == optimizer.n_states + 2
+    assert len(full.get_state()) == optimizer.n_states + 2
     for state, expected in zip(
-        [resumed.get_weights(), *resumed.get_state()], [whole.get_weights(), *whole.get_state()], strict=True
+        [resumed.get_weights(), *resumed.get_state()], [full.get_weights(), *full.get_state()], strict=True
     ):
         for W, expected_W in zip(state, expected, strict=True):
             np.testing.assert_array_equal(W, expected_W)
 
 
-def test_accumulated_batches_are_one_batch() -> None:
+def test_accumulated_batches_equal_one_large_batch() -> None:
     optimizer = optimizers.Adam(0.01)
     engine = make_engine(make_specs({}, {}), optimizer, UpdateSpec(accumulation=ROWS // BATCH))
     twin, (X, y) = make_engine(make_specs({}, {}), optimizer, UpdateSpec()), make_data()
@@ -223,9 +223,9 @@ def test_accumulated_batches_are_one_batch() -> None:
         np.testing.assert_allclose(W, expected, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("optimizer", EVERY, ids=repr)
-def test_what_is_not_finite_changes_nothing(optimizer: optimizers.Optimizer) -> None:
-    """A gradient that overflows in the lower kernel, through clipping, accumulation and averages."""
+@pytest.mark.parametrize("optimizer", ALL_OPTIMIZERS, ids=repr)
+def test_overflowing_gradient_leaves_weights_and_states_finite(optimizer: optimizers.Optimizer) -> None:
+    """The gradient overflows in the lower kernel, with clipping, accumulation and averages."""
     for options in ({"clipvalue": 1.0}, {"clipnorm": 1.0}, {"global_clipnorm": 1.0}, {"accumulation": 2}):
         update_spec = UpdateSpec(**options, ema_momentum=0.9)  # type: ignore[arg-type]
         engine = make_engine(make_specs({"max_norm": 2.0}, {}), optimizer, update_spec, "float32")
@@ -240,7 +240,7 @@ def test_what_is_not_finite_changes_nothing(optimizer: optimizers.Optimizer) -> 
         assert all(np.isfinite(v).all() for v in arrays)
 
 
-def test_a_gradient_that_is_no_number_is_not_accumulated() -> None:
+def test_overflowing_gradient_is_not_accumulated() -> None:
     engine = make_engine(make_specs({}, {}), optimizers.SGD(), UpdateSpec(accumulation=2), "float32")
     total = [np.full(W.shape, 1e38, "float32") for W in engine.get_weights()]
     engine.set_state([total])
@@ -256,10 +256,10 @@ def test_a_gradient_that_is_no_number_is_not_accumulated() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
-def test_norms_neither_overflow_nor_vanish(dtype: str) -> None:
+def test_norms_neither_overflow_nor_underflow(dtype: str) -> None:
     largest = np.finfo(dtype).max / 4
     assert norm(np.array([3, 4], dtype)) == pytest.approx(5, rel=1e-15)
-    if dtype != "longdouble":  # whose range float has not
+    if dtype != "longdouble":  # whose range exceeds that of float
         assert norm(np.array([largest, largest], dtype)) == pytest.approx(float(largest) * 2**0.5, rel=1e-3)
         small = np.array([np.finfo(dtype).tiny] * 4, dtype)
         assert norm(small) == pytest.approx(2 * float(small[0]), rel=1e-3)

@@ -164,10 +164,10 @@ NUMERICS = (
     ),
     promise(
         "Every gradient is that of central differences in float64",
-        f"{ACCURACY}::test_gradients_match_central_differences",
-        "losses/test_losses.py::test_gradients_match_central_differences",
-        "reference/test_network.py::test_gradients_by_central_differences",
-        "layers/test_embedding.py::test_reference_gradients_match_central_differences",
+        f"{ACCURACY}::test_gradients_are_central_differences",
+        "losses/test_losses.py::test_gradients_are_central_differences",
+        "reference/test_network.py::test_gradients_match_central_differences",
+        "layers/test_embedding.py::test_the_reference_has_the_gradients_of_differences",
     ),
     promise(
         "Every optimizer follows its reference and PyTorch",
