@@ -1,4 +1,4 @@
-"""scikit-learn's own checks of estimators, over both of them in several configurations."""
+"""scikit-learn's estimator checks, run on both estimators in several configurations."""
 
 import unittest
 
@@ -9,21 +9,21 @@ from fastbp import MLPClassifier, MLPRegressor
 
 pytestmark = [
     pytest.mark.jit,
-    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),  # the checks' few iterations
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),  # the checks use few iterations
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning"),
 ]
 
-NOT_FOR_THESE = ("SCIPY_ARRAY_API is not set", "does not have a decision_function")
-# What fails here fails with scikit-learn's MLP of the same parameters, too, where it has them.
+NOT_APPLICABLE = ("SCIPY_ARRAY_API is not set", "does not have a decision_function")
+# Checks that fail here also fail for scikit-learn's MLP with the same parameters, where it has them.
 WEIGHTS = dict.fromkeys(
     ("check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data"),
-    "rows are counted, whatever they weigh: in the rate, in batch statistics and masks, and in what is held out",
+    "rows count regardless of weight: in the learning rate, batch statistics, masks and the held-out rows",
 )
 EARLY = WEIGHTS | dict.fromkeys(
     ("check_fit_score_takes_y", "check_n_features_in_after_fitting", "check_estimators_partial_fit_n_features"),
-    "partial_fit with early_stopping=True is an error, as scikit-learn's own tests want it",
+    "partial_fit with early_stopping=True is an error, as scikit-learn's own tests require",
 )
-# The estimator, and what is expected to fail.
+# The estimator and the checks that are expected to fail.
 CASES = [
     (MLPClassifier(max_iter=50), {}),
     (MLPRegressor(max_iter=100), {}),
@@ -43,14 +43,14 @@ CASES = [
 
 
 def expected_failures(estimator):
-    """By the parameters, since the checks ask with estimators of their own."""
+    """Look them up by parameters, since the checks pass estimators of their own."""
     return next(failures for known, failures in CASES if str(known) == str(estimator))
 
 
 @parametrize_with_checks([estimator for estimator, _ in CASES], expected_failed_checks=expected_failures)
-def test_checks_of_scikit_learn(estimator, check):
+def test_scikit_learn_checks(estimator, check):
     try:
         check(estimator)
-    except unittest.SkipTest as reason:  # of a check that cannot be run on any estimator like this one
-        if not any(known in str(reason) for known in NOT_FOR_THESE):
+    except unittest.SkipTest as reason:  # the check does not apply to such estimators
+        if not any(known in str(reason) for known in NOT_APPLICABLE):
             raise

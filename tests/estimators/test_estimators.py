@@ -1,4 +1,4 @@
-"""The scikit-learn estimators beside scikit-learn's MLP, whose weights they have, and what they add."""
+"""The estimators train to the same weights as scikit-learn's MLP with the same parameters."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ WEIGHTS = np.random.default_rng(0).uniform(0.1, 2, 400)
 DATA = {
     "classes": (X_DIGITS, Y_DIGITS),
     "two classes": (X_DIGITS[BINARY], Y_DIGITS[BINARY]),
-    "texts": (X_DIGITS, np.array([f"digit {y}" for y in Y_DIGITS])),
+    "strings": (X_DIGITS, np.array([f"digit {y}" for y in Y_DIGITS])),
     "multilabel": (X_MANY, Y_MANY),
-    "number": (X_REAL, Y_REAL),
-    "numbers": (X_REAL, Y_THREE),
+    "regression": (X_REAL, Y_REAL),
+    "multioutput regression": (X_REAL, Y_THREE),
     "counts": (X_REAL, COUNTS),
     "sparse": (sparse.csr_matrix(np.where(X_DIGITS > 0.5, X_DIGITS, 0)), Y_DIGITS),
 }
 SGD = {"solver": "sgd", "learning_rate_init": 0.1}
-# Data, parameters, and whether rows have weights.
-SAME = {
+# Dataset, parameters, and whether sample weights are passed.
+CASES = {
     "adam": ("classes", {}, False),
     "sgd": ("classes", SGD, False),
     "without momentum": ("classes", SGD | {"momentum": 0}, False),
@@ -55,55 +55,55 @@ SAME = {
     "logistic": ("classes", {"activation": "logistic"}, False),
     "linear": ("classes", {"activation": "identity", "hidden_layer_sizes": ()}, False),
     "early stopping": ("classes", {"early_stopping": True, "n_iter_no_change": 3, "max_iter": 60}, False),
-    "weighted stopping": ("classes", {"early_stopping": True, "n_iter_no_change": 3, "max_iter": 60}, True),
+    "weighted early stopping": ("classes", {"early_stopping": True, "n_iter_no_change": 3, "max_iter": 60}, True),
     "two classes": ("two classes", {"early_stopping": True, "n_iter_no_change": 2, "alpha": 1.0}, False),
-    "texts": ("texts", {}, False),
+    "strings": ("strings", {}, False),
     "multilabel": ("multilabel", {"alpha": 0.1, "early_stopping": True}, False),
     "multilabel sgd": ("multilabel", SGD | {"learning_rate_init": 0.01, "alpha": 0.1}, False),
     "sparse": ("sparse", {"alpha": 0.1}, False),
-    "number": ("number", {"alpha": 1.0}, False),
-    "number sgd": ("number", SGD | {"learning_rate_init": 0.01, "alpha": 0.3}, True),
-    "numbers": ("numbers", {"alpha": 1.0, "early_stopping": True}, False),
-    "numbers sgd": ("numbers", SGD | {"learning_rate_init": 0.01, "alpha": 0.3}, False),
+    "regression": ("regression", {"alpha": 1.0}, False),
+    "regression sgd": ("regression", SGD | {"learning_rate_init": 0.01, "alpha": 0.3}, True),
+    "multioutput regression": ("multioutput regression", {"alpha": 1.0, "early_stopping": True}, False),
+    "multioutput regression sgd": ("multioutput regression", SGD | {"learning_rate_init": 0.01, "alpha": 0.3}, False),
     "counts": ("counts", {"loss": "poisson", "alpha": 0.1, "batch_size": 77}, True),
     "lbfgs": ("classes", {"solver": "lbfgs", "alpha": 0.1}, True),
-    "lbfgs number": ("number", {"solver": "lbfgs"}, False),
+    "lbfgs regression": ("regression", {"solver": "lbfgs"}, False),
     "lbfgs counts": ("counts", {"solver": "lbfgs", "loss": "poisson"}, True),
 }  # fmt: skip
 
 
 def estimators(data: str, **parameters: Any) -> tuple[Any, Any]:
-    """scikit-learn's and fastbp's of the same parameters."""
-    name = "MLPRegressor" if data in ("number", "numbers", "counts") else "MLPClassifier"
+    """scikit-learn's and fastbp's estimator with the same parameters."""
+    name = "MLPRegressor" if data in ("regression", "multioutput regression", "counts") else "MLPClassifier"
     parameters = {"random_state": 3, "max_iter": 12} | parameters
     return getattr(neural_network, name)(**parameters), getattr(fastbp, name)(**parameters)
 
 
-def known(parameters: dict[str, Any], weighted: bool) -> bool:
-    """Whether the installed scikit-learn has these: since 1.7 it takes weights and has Poisson's loss."""
+def supported(parameters: dict[str, Any], weighted: bool) -> bool:
+    """Whether the installed scikit-learn supports these: sample weights and the Poisson loss came with 1.7."""
     theirs = neural_network.MLPRegressor
     weights = "sample_weight" in inspect.signature(theirs.fit).parameters
     return (weights or not weighted) and ("loss" not in parameters or "loss" in theirs().get_params())
 
 
 def distance(one: Any, other: Any) -> float:
-    """The largest difference between weights."""
+    """The largest absolute difference between the weights."""
     pairs = zip(one.coefs_ + one.intercepts_, other.coefs_ + other.intercepts_, strict=True)
     return max(float(np.abs(a - b).max()) for a, b in pairs)
 
 
-# ---------------------------------------------------------------- as scikit-learn's
+# ---------------------------------------------------------------- agreement with scikit-learn
 
 
-@pytest.mark.parametrize("case", [name for name, (_, given, weighted) in SAME.items() if known(given, weighted)])
-def test_training_gives_the_weights_of_scikit_learn(case: str) -> None:
-    data, parameters, weighted = SAME[case]
+@pytest.mark.parametrize("case", [name for name, (_, given, weighted) in CASES.items() if supported(given, weighted)])
+def test_training_gives_the_same_weights_as_scikit_learn(case: str) -> None:
+    data, parameters, weighted = CASES[case]
     X, y = DATA[data]
     fit = {"sample_weight": WEIGHTS[: X.shape[0]]} if weighted else {}
     theirs, ours = estimators(data, **parameters)
     theirs.fit(X, y, **fit)
     ours.fit(X, y, **fit)
-    # Every step multiplies a rounding error by a factor near 1; L-BFGS's line searches enlarge it more.
+    # Every step multiplies a rounding error by a factor near 1; L-BFGS's line searches amplify it more.
     limit = 1e-8 if parameters.get("solver") == "lbfgs" else 1e-10
     assert distance(theirs, ours) < limit
     for name in ("n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_"):
@@ -114,21 +114,24 @@ def test_training_gives_the_weights_of_scikit_learn(case: str) -> None:
         assert ours.best_loss_ == pytest.approx(theirs.best_loss_)
         assert ours.validation_scores_ == pytest.approx(theirs.validation_scores_)
         assert ours.best_validation_score_ == pytest.approx(theirs.best_validation_score_)
-    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-7) if "number" in data or data == "counts" \
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-7) \
+        if "regression" in data or data == "counts" \
         else np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
     if hasattr(theirs, "predict_proba"):
         np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=1e-7, atol=1e-12)
 
 
-@pytest.mark.parametrize("data", ["classes", "two classes", "multilabel", "number", "numbers"])
+@pytest.mark.parametrize("data", ["classes", "two classes", "multilabel", "regression", "multioutput regression"])
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
-def test_partial_fit_and_warm_start_go_on_as_scikit_learns(data: str, solver: str) -> None:
+def test_partial_fit_and_warm_start_match_scikit_learn(data: str, solver: str) -> None:
     X, y = DATA[data]
     pair = estimators(data, solver=solver, warm_start=True, momentum=0.8)
     more = {"classes": np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y)}
     for estimator in pair:
         for part in (slice(0, 50), slice(50, 100), slice(0, 30)):
-            estimator.partial_fit(X[part], y[part], **(more if data not in ("number", "numbers") else {}))
+            estimator.partial_fit(
+                X[part], y[part], **(more if data not in ("regression", "multioutput regression") else {})
+            )
         estimator.fit(X, y)
         estimator.set_params(learning_rate_init=0.01).fit(X, y)
         estimator.partial_fit(X, y)

@@ -1,4 +1,4 @@
-"""scikit-learn's own tests of its MLP, from the installed package, with fastbp's estimators in their place."""
+"""scikit-learn's own MLP tests, from the installed package, run on fastbp's estimators."""
 
 import importlib
 
@@ -8,19 +8,19 @@ from fastbp import MLPClassifier, MLPRegressor
 
 pytestmark = [pytest.mark.jit, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
-# Tests that look at private parts, and why they cannot run.
+# Tests that use private attributes, and why they cannot run.
 PRIVATE = {
     "test_gradient": "calls _loss_grad_lbfgs with arrays for activations and deltas",
 }
-OWN = {"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRegressor}
+OURS = {"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRegressor}
 
 
 def _module():
-    """scikit-learn's module of tests, its estimators replaced, also where they are parameters of tests."""
+    """scikit-learn's test module with its estimators replaced, including those in parametrize marks."""
     module = importlib.import_module("sklearn.neural_network.tests.test_mlp")
-    theirs = {getattr(module, name): own for name, own in OWN.items() if hasattr(module, name)}
-    for name, own in OWN.items():
-        setattr(module, name, own)
+    theirs = {getattr(module, name): ours for name, ours in OURS.items() if hasattr(module, name)}
+    for name, ours in OURS.items():
+        setattr(module, name, ours)
     for function in vars(module).values():
         for mark in getattr(function, "pytestmark", []):
             if mark.name == "parametrize":
@@ -38,7 +38,7 @@ globals().update(
 )
 
 
-def test_only_what_is_private_is_left_out():
+def test_only_private_tests_are_left_out():
     module = _module()
     assert set(PRIVATE) <= set(vars(module))
     assert module.MLPClassifier is MLPClassifier
@@ -50,5 +50,5 @@ def test_only_what_is_private_is_left_out():
 
 @pytest.fixture
 def global_random_seed():
-    """scikit-learn's conftest has it."""
+    """As in scikit-learn's conftest."""
     return 42

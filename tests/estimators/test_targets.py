@@ -1,4 +1,4 @@
-"""Targets, weights and widths that do not fit the fitted network are refused, and a refused call changes nothing."""
+"""Targets, weights and widths that do not match the network are refused, and a refused call changes nothing."""
 
 import re
 
@@ -25,14 +25,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 
 
 def state_of(estimator):
-    """What a refused call must leave alone."""
+    """What a refused call must leave unchanged."""
     names = [name for name in vars(estimator) if name.endswith("_") and name != "model_"]
     weights = [] if "model_" not in vars(estimator) else estimator.model_.get_weights()
     return {name: repr(getattr(estimator, name)) for name in names}, [W.tobytes() for W in weights]
 
 
-# first y, y of the second call: of another width, layout or type
-MISFITS = {
+# the first y, and the y of the second call, which differs in width, layout or type
+MISMATCHES = {
     "one label after two columns": (MLPClassifier, PAIRS, LABELS),
     "one column after two": (MLPClassifier, PAIRS, LABELS[:, None]),
     "three columns after two": (MLPClassifier, PAIRS, TRIPLES),
@@ -40,32 +40,32 @@ MISFITS = {
     "two columns after labels": (MLPClassifier, LABELS, PAIRS),
     "three columns after three classes": (MLPClassifier, LABELS + PAIRS[:, 1], TRIPLES),
     "strings after numbers": (MLPClassifier, LABELS, LABELS.astype(str)),
-    "strings of objects after numbers": (MLPClassifier, LABELS, LABELS.astype(str).astype(object)),
+    "object strings after numbers": (MLPClassifier, LABELS, LABELS.astype(str).astype(object)),
     "numbers after strings": (MLPClassifier, LABELS.astype(str), LABELS),
-    "an unknown class": (MLPClassifier, LABELS, LABELS + 1),
+    "unknown class": (MLPClassifier, LABELS, LABELS + 1),
     "two targets after one": (MLPRegressor, X[:, 0], X[:, :2]),
     "one target after two": (MLPRegressor, X[:, :2], X[:, 0]),
     "three targets after two": (MLPRegressor, X[:, :2], X[:, :3]),
-    "strings after quantities": (MLPRegressor, X[:, 0], LABELS.astype(str)),
+    "strings after real numbers": (MLPRegressor, X[:, 0], LABELS.astype(str)),
 }
 
 
 ENTRIES = {
     "partial_fit": lambda estimator, first, second: estimator.partial_fit(X, second),
     "warm start": lambda estimator, first, second: estimator.set_params(warm_start=True).fit(X, second),
-    "warm start of lbfgs": lambda estimator, first, second: (
+    "lbfgs warm start": lambda estimator, first, second: (
         estimator.set_params(warm_start=True, solver="lbfgs").fit(X, second)
     ),
     "y_val": lambda estimator, first, second: estimator.fit(X, first, X_val=X, y_val=second),
-    "y_val of partial_fit": lambda estimator, first, second: estimator.partial_fit(X, first, X_val=X, y_val=second),
+    "partial_fit y_val": lambda estimator, first, second: estimator.partial_fit(X, first, X_val=X, y_val=second),
 }
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-@pytest.mark.parametrize("case", MISFITS)
+@pytest.mark.parametrize("case", MISMATCHES)
 @pytest.mark.filterwarnings("ignore:A column-vector y")
-def test_a_misfit_is_refused_before_anything_is_touched(case, entry):
-    kind, first, second = MISFITS[case]
+def test_mismatched_y_is_refused_and_changes_nothing(case, entry):
+    kind, first, second = MISMATCHES[case]
     estimator = kind(**FAST).fit(X, first)
     before = state_of(estimator)
     with pytest.raises((ValueError, TypeError), match=r"\by(_val)?\b"):
@@ -74,12 +74,12 @@ def test_a_misfit_is_refused_before_anything_is_touched(case, entry):
     assert estimator.predict(X).shape == (first.reshape(len(X), -1).squeeze().shape)
 
 
-def test_columns_must_be_as_many_as_the_classes():
+def test_number_of_columns_must_match_the_classes():
     with pytest.raises(ValueError, match=re.escape("must have 3 columns of 0 and 1, one for each class, got shape")):
         MLPClassifier(**FAST).partial_fit(X, PAIRS, classes=[0, 1, 2])
 
 
-def test_a_refused_first_call_leaves_an_unfitted_estimator():
+def test_refused_first_call_leaves_the_estimator_unfitted():
     for call in (
         lambda e: e.partial_fit(X, LABELS + 1, classes=[0, 1]),
         lambda e: e.fit(X, LABELS, X_val=X[:, :2], y_val=LABELS),
@@ -92,7 +92,7 @@ def test_a_refused_first_call_leaves_an_unfitted_estimator():
         assert not [name for name in vars(estimator) if name.endswith("_")]
 
 
-def test_numbers_that_float32_cannot_hold_are_refused():
+def test_values_too_large_for_float32_are_refused():
     narrow, y = X.astype(np.float32), X[:, 0] * 1e300
     for solver in ("adam", "lbfgs"):
         with pytest.raises(ValueError, match=r"y must be finite, .* too large for float32"):
@@ -104,26 +104,26 @@ def test_numbers_that_float32_cannot_hold_are_refused():
 
 @pytest.mark.parametrize("y", [LABELS.astype(str), LABELS.astype(str).astype(object), pd.Series(list("ab") * 60),
                                np.array(["2020-01-01"] * 120, "datetime64[D]")])  # fmt: skip
-def test_regressor_says_that_y_holds_no_numbers(y):
+def test_regressor_refuses_non_numeric_y(y):
     for fit in (MLPRegressor(**FAST).fit, MLPRegressor(**FAST).partial_fit):
         with pytest.raises(TypeError, match="y must hold numbers for MLPRegressor, got"):
             fit(X, y)
 
 
-def test_regressor_scores_numbers_only():
+def test_regressor_score_refuses_strings():
     fitted = MLPRegressor(**FAST).fit(X, X[:, 0])
     with pytest.raises(TypeError, match="y must hold numbers for MLPRegressor, got the string '0'"):
         fitted.score(X, np.full(120, "0"))
     assert fitted.score(X, X[:, 0], np.ones(120)) == pytest.approx(fitted.score(X, X[:, 0]))
 
 
-def test_integers_that_no_float_holds():
+def test_integers_too_large_for_float64_are_refused():
     with pytest.raises(ValueError, match="y must hold numbers that fit in float64"):
         MLPRegressor(**FAST).fit(X, [10**400] * 120)
 
 
 def test_masked_values_are_refused():
-    """scikit-learn ignores the mask, and learns from what is behind it."""
+    """scikit-learn ignores the mask and learns from the values behind it."""
     masked = np.ma.masked_array(LABELS, mask=LABELS == 1)
     rows = np.ma.masked_array(X, mask=X > 2)
     for kind in (MLPClassifier, MLPRegressor):
@@ -148,7 +148,7 @@ def test_bad_sample_weights_are_refused(kind, weight):
             call()
 
 
-# ---------------------------------------------------------------- another loss
+# ---------------------------------------------------------------- changing the loss
 
 
 def test_predictions_follow_the_loss_of_the_last_fit():
@@ -164,18 +164,18 @@ def test_predictions_follow_the_loss_of_the_last_fit():
     np.testing.assert_allclose(regressor.predict(X), np.exp(regressor.model_.predict(X)[:, 0]))
 
 
-# ---------------------------------------------------------------- widths and weights
+# ---------------------------------------------------------------- layer sizes and class weights
 
 
 @pytest.mark.parametrize("sizes", [(64.7,), [True], (8, 4.0), 8.5, np.array([3.5]), (np.float64(3),), ("8",)])
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-def test_fractions_of_units_are_refused(kind, sizes):
+def test_non_integer_layer_sizes_are_refused(kind, sizes):
     with pytest.raises((TypeError, ValueError), match="hidden_layer_sizes"):
         kind(sizes, max_iter=1).fit(X, LABELS) if kind is MLPClassifier else kind("huber", sizes).fit(X, LABELS)
 
 
 @pytest.mark.parametrize("sizes", [[], 8, (8, 4), np.array([8, 4]), (np.int32(3),)])
-def test_counts_of_units_are_accepted(sizes):
+def test_integer_layer_sizes_are_accepted(sizes):
     hidden = np.atleast_1d(np.array(sizes, int)).tolist()
     fitted = MLPClassifier(sizes, max_iter=1).fit(X, LABELS)
     assert [W.shape[1] for W in fitted.coefs_] == [*hidden, 1]
@@ -193,7 +193,7 @@ def test_bad_class_weights_are_refused(weight):
     (LABELS.astype(str), {"0": 2}), (LABELS + PAIRS[:, 1], "balanced"),
     (TRIPLES, "balanced"), (TRIPLES, [{0: 1, 1: 2}, {1: 3}, {0: 0.5}]),
 ])  # fmt: skip
-def test_class_weights_are_scikit_learns(y, weight):
+def test_class_weights_match_scikit_learn(y, weight):
     columns = y.reshape(len(y), -1)
     classes = [np.unique(column) for column in columns.T]
     found = class_weights.of_rows(class_weights.tables(weight, columns, classes), columns)
@@ -203,14 +203,14 @@ def test_class_weights_are_scikit_learns(y, weight):
     np.testing.assert_allclose(found, expected, rtol=1e-15)
 
 
-def test_class_weights_of_a_batch_without_the_class():
+def test_class_weight_for_a_class_missing_from_the_batch():
     estimator = MLPClassifier(**FAST, class_weight={0: 2.0})
     estimator.partial_fit(X[LABELS == 1], LABELS[LABELS == 1], classes=[0, 1])
     assert estimator.t_ == (LABELS == 1).sum()
 
 
-def test_class_weight_weighs_given_and_held_out_rows_alike():
-    """Both ways the curve is that of rows weighted by hand."""
+def test_class_weight_applies_to_given_and_held_out_validation_rows():
+    """The validation curve is that of rows weighted by hand."""
     rows, y = make_classification(600, 8, n_informative=5, weights=[0.9], random_state=0)
     train, held = train_test_split(np.arange(600), random_state=0, test_size=0.1, stratify=np.where(y, "True", "False"))
     common = {"hidden_layer_sizes": (8,), "max_iter": 3, "random_state": 0, "early_stopping": True}
@@ -231,7 +231,7 @@ def test_class_weight_weighs_given_and_held_out_rows_alike():
 
 @pytest.mark.parametrize("scoring", [make_scorer(max_error, greater_is_better=False),
                                      lambda estimator, X, y: estimator.score(X, y)])  # fmt: skip
-def test_scoring_that_takes_no_weights(scoring):
+def test_scorer_without_sample_weight_warns(scoring):
     estimator = MLPRegressor(**FAST, early_stopping=True, scoring=scoring)
     with pytest.warns(UserWarning, match="takes no sample_weight: validation scores are not weighted"):
         estimator.fit(X, X[:, 0], np.ones(len(X)))
@@ -251,7 +251,7 @@ THREE = LABELS + PAIRS[:, 1]
     ("categorical_hinge", LABELS, (120,)), ("categorical_hinge", LABELS.astype(str), (120,)),
     ("categorical_hinge", THREE, (120, 3)),
 ])  # fmt: skip
-def test_decision_function(loss, y, shape):
+def test_predict_follows_decision_function(loss, y, shape):
     estimator = MLPClassifier(**FAST, loss=loss)
     assert hasattr(estimator, "decision_function")
     assert not hasattr(estimator, "predict_proba")
@@ -266,7 +266,7 @@ def test_decision_function(loss, y, shape):
         np.testing.assert_array_equal(predicted, estimator.classes_[(margins > 0).astype(int)])
 
 
-def test_decision_function_serves_scorers():
+def test_scorers_can_use_decision_function():
     estimator = MLPClassifier(**FAST, loss="hinge", early_stopping=True, scoring="roc_auc").fit(X, LABELS)
     assert 0 <= estimator.best_validation_score_ <= 1
 

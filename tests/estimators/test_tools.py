@@ -1,4 +1,4 @@
-"""The estimators in scikit-learn's tools: pipelines, searches, processes and threads of joblib, metadata routing."""
+"""The estimators in scikit-learn's tools: pipelines, searches, joblib processes and threads, metadata routing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.estimators.test_estimators import DATA
 pytestmark = [pytest.mark.jit, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
 
 X, Y = DATA["classes"]
-X_REAL, Y_REAL = DATA["number"]
+X_REAL, Y_REAL = DATA["regression"]
 
 
 def classifier(**parameters: Any) -> MLPClassifier:
@@ -43,7 +43,7 @@ def test_grid_search_in_processes() -> None:
 
 
 def threads_used() -> tuple[int | None, int]:
-    """What an estimator would ask for here, and what the engine would start."""
+    """The threads that an estimator would request here, and those that the engine would start."""
     from fastbp.engine.threads import THREADS
 
     wanted = MLPClassifier()._threads()
@@ -63,7 +63,7 @@ def test_workers_share_the_cores(backend: str) -> None:
     assert threads_used()[0] is None
 
 
-def test_many_threads_fit_and_predict_at_once() -> None:
+def test_many_threads_fit_and_predict_concurrently() -> None:
     expected = classifier().fit(X, Y)
     found: list[Any] = [None] * 8
 
@@ -79,7 +79,7 @@ def test_many_threads_fit_and_predict_at_once() -> None:
     assert all(np.array_equal(proba, expected.predict_proba(X)) for proba in found)
 
 
-def test_pipelines_and_columns() -> None:
+def test_pipeline_with_column_transformer() -> None:
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"size": rng.normal(size=300), "kind": rng.choice(["a", "b", "c"], 300)})
     y = (table["size"] + (table["kind"] == "a") > 0).map({True: "yes", False: "no"})
@@ -103,17 +103,17 @@ def test_meta_estimators() -> None:
     assert stack.fit(X, Y).score(X, Y) > 0.9
     calibrated = CalibratedClassifierCV(classifier(), cv=2).fit(X, Y)
     np.testing.assert_allclose(calibrated.predict_proba(X).sum(axis=1), 1)
-    own = MLPRegressor(hidden_layer_sizes=(20,), solver="lbfgs", random_state=0)
-    scores = cross_validate(own, X_REAL, Y_REAL, cv=2)
+    mlp = MLPRegressor(hidden_layer_sizes=(20,), solver="lbfgs", random_state=0)
+    scores = cross_validate(mlp, X_REAL, Y_REAL, cv=2)
     assert scores["test_score"].min() > 0.8
     voting = VotingRegressor([(name, MLPRegressor(hidden_layer_sizes=(5,), max_iter=5)) for name in ("one", "other")])
     assert voting.fit(X_REAL, Y_REAL).predict(X_REAL).shape == Y_REAL.shape
 
 
-def test_metadata_are_routed() -> None:
+def test_metadata_routing() -> None:
     with sklearn.config_context(enable_metadata_routing=True):
-        own = classifier().set_fit_request(sample_weight=True, X_val=True, y_val=True)
-        pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), own)
+        mlp = classifier().set_fit_request(sample_weight=True, X_val=True, y_val=True)
+        pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), mlp)
         pipeline.set_params(transform_input=["X_val"])
         pipeline.fit(X[:300], Y[:300], sample_weight=np.ones(300), X_val=X[300:], y_val=Y[300:])
         assert len(pipeline[-1].validation_scores_) == 20
@@ -129,16 +129,16 @@ def run(code: str) -> str:
     return done.stdout
 
 
-def test_scikit_learn_is_imported_when_it_is_needed() -> None:
+def test_scikit_learn_is_imported_lazily() -> None:
     assert run("import sys, fastbp; print('sklearn' in sys.modules, 'scipy' in sys.modules)").split() == ["False"] * 2
 
 
-def test_without_scikit_learn_the_message_names_the_command() -> None:
+def test_missing_scikit_learn_names_the_pip_command() -> None:
     code = "import sys; sys.modules['sklearn'] = None; import fastbp\n"
     code += "try: fastbp.MLPRegressor\nexcept ImportError as error: print(error)"
     assert 'pip install "fastbp[sklearn]"' in run(code)
 
 
-def test_names_are_found() -> None:
+def test_estimators_are_attributes_of_the_package() -> None:
     assert fastbp.MLPClassifier is MLPClassifier
     assert not hasattr(fastbp, "MLPClusterer")

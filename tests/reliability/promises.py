@@ -75,7 +75,7 @@ INPUTS = (
     ),
     promise(
         "One class alone is an error of the classifier, as in scikit-learn, not of the model",
-        "estimators/test_extras.py::test_one_class_as_in_scikit_learn",
+        "estimators/test_extras.py::test_single_class_is_learned_as_in_scikit_learn",
     ),
     promise(
         "Every number type gives the bits of a converted copy: float16 to float64, integers of any width, booleans",
@@ -155,7 +155,10 @@ NUMERICS = (
         f"{FIT}::test_divergence_names_the_layer_whose_weights_would_not_be_finite",
         f"{ENGINE}::test_report_names_the_diverging_layer",
     ),
-    promise("The estimators report divergence as scikit-learn does", "estimators/test_extras.py::test_divergence"),
+    promise(
+        "The estimators report divergence as scikit-learn does",
+        "estimators/test_extras.py::test_divergence_is_reported_as_in_scikit_learn",
+    ),
     promise(
         "Logits of ±10⁴ and probabilities of 0 and 1 give finite losses and gradients; denormals cost nothing",
         "losses/test_losses.py::test_extreme_outputs_give_finite_losses_and_gradients",
