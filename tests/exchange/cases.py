@@ -1,8 +1,9 @@
-"""What the tests of the exchange share: networks of every layer and activation, and how far two programs may differ.
+"""Shared by the exchange tests: networks with every layer and activation, and how far two programs may differ.
 
-The bound is engine_cases', for parts of a model: a running error analysis beside a computation in wider arithmetic,
-with u the unit roundoff. Ours and theirs must both be within it of what is exact. Where a tool's own functions are
-less exact than 4 u of the result, its tests pass `own`: the further error of an activation, in units of u.
+The bound is that of tests/engine/cases.py for parts of a model: a running error analysis alongside a computation in
+wider arithmetic, with u the unit roundoff. Our outputs and theirs must both be within it of the exact ones. Where a
+tool's own functions are less accurate than 4 u of the result, its tests pass `extra`: the additional error of an
+activation, in units of u.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ RECTIFIERS = {"leaky_relu 0.3": LeakyReLU(0.3), "elu 0.7": ELU(0.7), "elu 1.5": 
 CASES: dict[str, list[Any]] = {
     **{f"Dense {name}": [Dense(7, name)] for name in activations.NAMES},
     **{f"Activation {name}": [Dense(7), Activation(f), Dense(3)] for name, f in RECTIFIERS.items()},
-    **{f"first {name}": [Activation(name), Dense(5)] for name in activations.NAMES if name != "softmax"},
+    **{f"leading {name}": [Activation(name), Dense(5)] for name in activations.NAMES if name != "softmax"},
     "two activations": [Dense(7, "relu"), Activation("tanh"), Activation("tanh"), Dense(3)],
     "no bias": [Dense(7, "tanh", use_bias=False), Dense(2, use_bias=False)],
     "BatchNorm": [BatchNorm(0.3, 1e-3), Dense(4), BatchNorm(), Activation("relu"), BatchNorm(trainable=False)],
@@ -46,11 +47,11 @@ CASES: dict[str, list[Any]] = {
     "GaussianNoise": [GaussianNoise(0.5), Dense(7, "relu"), GaussianNoise(0.1), Dense(3)],
     "Residual": [Dense(7), Residual([Dense(7, "relu")]), Activation("relu"), Residual([Dense(5), Dense(7)])],
     "projection": [Residual([Dense(9, "tanh")]), Residual([Dense(4)]), Dense(2, "softmax")],
-    "first Residual": [Residual([LayerNorm(), Dense(INPUTS, "silu")])],
-    "within": [Residual([Dense(8), Residual([Residual([Dense(8, "elu"), Dense(5)]), Dropout(0.1)]), Dense(3)])],
-    "Residual of no weights": [Dense(4), Residual([Activation("tanh"), Dropout(0.3)]), Residual([Dropout(0.1)])],
-    "held": [Dense(5, "tanh", trainable=False), BatchNorm(trainable=False), Dense(2)],
-    "one by one": [Dense(1), Activation("sigmoid")],
+    "leading Residual": [Residual([LayerNorm(), Dense(INPUTS, "silu")])],
+    "nested blocks": [Residual([Dense(8), Residual([Residual([Dense(8, "elu"), Dense(5)]), Dropout(0.1)]), Dense(3)])],
+    "Residual without weights": [Dense(4), Residual([Activation("tanh"), Dropout(0.3)]), Residual([Dropout(0.1)])],
+    "frozen": [Dense(5, "tanh", trainable=False), BatchNorm(trainable=False), Dense(2)],
+    "single unit": [Dense(1), Activation("sigmoid")],
     "deep": [
         GaussianNoise(0.1), Dense(16, use_bias=False), BatchNorm(), Activation("relu"),
         *[Residual([LayerNorm(), Dense(16, name), Dropout(0.1), Dense(16)]) for name in ("gelu", "silu", "mish")],
@@ -61,30 +62,30 @@ CASES: dict[str, list[Any]] = {
 
 
 def make(case: str, dtype: str = "float32") -> Sequential:
-    """The network of a case with weights of size 1 / sqrt(inputs), biases, statistics and all."""
+    """The network of a case, with random weights of size 1 / sqrt(inputs), biases and statistics."""
     model = Sequential(CASES[case], input_size=INPUTS, dtype=dtype, seed=3)
     rng = np.random.default_rng(5)
     weights = [rng.normal(0, W.shape[0] ** -0.5 if W.ndim == 2 else 0.5, W.shape) for W in model.get_weights()]
-    if any("BatchNorm" in repr(layer) for layer in CASES[case]):  # no variance is negative
+    if any("BatchNorm" in repr(layer) for layer in CASES[case]):  # variances must not be negative
         weights = [np.abs(W) + 0.1 if W.ndim == 1 else W for W in weights]
     model.set_weights(weights)
     return model
 
 
 def rows(dtype: str = "float32", n: int = N) -> Array:
-    """Of size 3: far enough from 0 for the ends of curves."""
+    """Rows with standard deviation 3: far enough from 0 for the tails of activations."""
     return np.random.default_rng(6).normal(0, 3, (n, INPUTS)).astype(dtype)
 
 
 class Exact:
-    """A model in wider arithmetic, and the bound of what float32 or float64 makes of it."""
+    """A model in wider arithmetic, and the error bound of its outputs in float32 or float64."""
 
-    def __init__(self, dtype: str, own: dict[str, float] | None = None):
-        self.u, self.smallest, self.own = UNIT[dtype], SMALLEST[dtype], own or {}
+    def __init__(self, dtype: str, extra: dict[str, float] | None = None):
+        self.u, self.smallest, self.extra = UNIT[dtype], SMALLEST[dtype], extra or {}
         self.wide = np.float64 if dtype == "float32" else np.longdouble
 
     def outputs(self, model: Sequential, X: Array) -> Bounded:
-        """Of a model for rows."""
+        """The outputs of a model for rows."""
         return self.layers(parts_of(model, "the test"), Bounded(X.astype(self.wide), np.zeros(X.shape)))
 
     def layers(self, parts: Iterable[Part], A: Bounded) -> Bounded:
@@ -115,20 +116,20 @@ class Exact:
 
     def activate(self, Z: Bounded, part: Part) -> Bounded:
         name, alpha = activation_of(part).name, activation_of(part).alpha
-        further = self.own.get(name, 0.0) * self.u * np.maximum(1, np.abs(Z.value))
+        added = self.extra.get(name, 0.0) * self.u * np.maximum(1, np.abs(Z.value))
         if name == "softmax":
-            return self.softmax(Z, further)
+            return self.softmax(Z, added)
         f = ACTIVATIONS[name]
         A, grid = f.f(Z.value, alpha), np.arange(-12, 12, 2.0**-8)
-        slope = 1.01 * np.abs(f.derivative(grid, f.f(grid, alpha), alpha)).max()  # off the grid it is 1 % more at most
-        return Bounded(A, slope * Z.error + 4 * self.u * np.abs(A) + further + self.smallest)
+        slope = 1.01 * np.abs(f.derivative(grid, f.f(grid, alpha), alpha)).max()  # at most 1 % more between grid points
+        return Bounded(A, slope * Z.error + 4 * self.u * np.abs(A) + added + self.smallest)
 
-    def softmax(self, Z: Bounded, further: Array) -> Bounded:
-        """dp = p (dz - sum p dz); see engine_cases."""
+    def softmax(self, Z: Bounded, added: Array) -> Bounded:
+        """dp = p (dz - sum p dz); see tests/engine/cases.py."""
         V = Z.value - Z.value.max(axis=1, keepdims=True)
         P = np.exp(V)
         P /= P.sum(axis=1, keepdims=True)
-        E = 2 * Z.error + 2 * self.u * (np.abs(V) + 8 + V.shape[1]) + further
+        E = 2 * Z.error + 2 * self.u * (np.abs(V) + 8 + V.shape[1]) + added
         return Bounded(P, P * (E + (P * E).sum(axis=1, keepdims=True)) + self.smallest)
 
     def batch_norm(self, A: Bounded, epsilon: float, *weights: Array) -> Bounded:
@@ -139,8 +140,8 @@ class Exact:
         return Bounded((A.value - mean) * s + beta, np.abs(s) * A.error + 8 * self.u * size)
 
     def layer_norm(self, A: Bounded, epsilon: float, gamma: Array, beta: Array) -> Bounded:
-        """Each quantity's error from those it is made of; sums of n terms in any order, the variance as mean(d^2) or
-        as mean(x^2) - mean^2. Twice that for second order."""
+        """Each quantity's error follows from those of its terms; sums of n terms in any order, the variance as
+        mean(d^2) or as mean(x^2) - mean^2. Doubled to cover the second order."""
         n, u, X = A.value.shape[1], self.u, A.value
 
         def mean(T: Array) -> Array:
@@ -157,16 +158,16 @@ class Exact:
         return Bounded(gamma * hat + beta, 2 * error)
 
 
-def assert_alike(model: Sequential, X: Array, theirs: Any, dtype: str, own: dict[str, float] | None = None) -> None:
-    """Our outputs for X are within the bound, and theirs are, with what their activations' own errors add to it."""
+def assert_close(model: Sequential, X: Array, theirs: Any, dtype: str, extra: dict[str, float] | None = None) -> None:
+    """Our outputs for X are within the bound, and theirs within the bound plus their activations' extra error."""
     theirs = np.asarray(theirs)
     assert theirs.shape == (len(X), model.output_size)
     assert excess(model.predict(X), Exact(dtype).outputs(model, X)) <= 1
-    assert excess(theirs, Exact(dtype, own).outputs(model, X)) <= 1
+    assert excess(theirs, Exact(dtype, extra).outputs(model, X)) <= 1
 
 
 def assert_same_weights(model: Sequential, other: Sequential) -> None:
-    """Bit for bit, of the same dtype."""
+    """Bit-identical, with the same dtype."""
     for W, again in zip(model.get_weights(), other.get_weights(), strict=True):
         assert W.dtype == again.dtype
         np.testing.assert_array_equal(W, again)

@@ -1,4 +1,4 @@
-"""Every weight of a foreign network is read as it acts, or the network is refused."""
+"""Every weight of a foreign network is converted with its full effect, or the network is refused."""
 
 import os
 
@@ -20,8 +20,8 @@ X = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:__array__ implementation:DeprecationWarning")
 
 
-def same(model, module):
-    """Whether the converted model computes what the module does."""
+def assert_same_outputs(model, module):
+    """The converted model computes the same outputs as the module."""
     with torch.no_grad():
         np.testing.assert_allclose(model.predict(X), module.eval()(torch.from_numpy(X)).numpy(), rtol=1e-5, atol=1e-6)
 
@@ -40,12 +40,12 @@ TENSORS = {
     "expanded": lambda: (torch.ones(1, 3).expand(2, 3), np.ones((2, 3))),
     "sparse": lambda: (torch.eye(2, 3).to_sparse(), np.eye(2, 3)),
     "bfloat16": lambda: (torch.eye(2, 3, dtype=torch.bfloat16), np.eye(2, 3)),
-    "needs a gradient": lambda: (nn.Parameter(torch.eye(2, 3)), np.eye(2, 3)),
+    "requires a gradient": lambda: (nn.Parameter(torch.eye(2, 3)), np.eye(2, 3)),
 }
 
 
 @pytest.mark.parametrize("case", TENSORS)
-def test_tensors_are_read_as_what_they_stand_for(case):
+def test_tensors_are_read_by_value(case):
     tensor, expected = TENSORS[case]()
     np.testing.assert_array_equal(as_floats(tensor), expected)
     model = Sequential([Dense(2, use_bias=False)], input_size=3)
@@ -53,20 +53,20 @@ def test_tensors_are_read_as_what_they_stand_for(case):
     np.testing.assert_array_equal(model.get_weights()[0], expected.T)
 
 
-@pytest.mark.parametrize("case", ["complex", "conjugate", "meta", "complex array", "texts"])
-def test_other_tensors_are_refused(case):
+@pytest.mark.parametrize("case", ["complex", "conjugate", "meta", "complex array", "strings"])
+def test_tensors_without_real_values_are_refused(case):
     tensor = {
         "complex": complex_numbers(),
         "conjugate": complex_numbers().conj(),
         "meta": torch.empty(2, 3, device="meta"),
         "complex array": np.ones((2, 3), complex),
-        "texts": np.array([["a"]]),
+        "strings": np.array([["a"]]),
     }[case]
     with pytest.raises(ExchangeError, match="weights must be real numbers"):
         as_floats(tensor)
 
 
-def test_long_messages_are_cut():
+def test_long_messages_are_truncated():
     model = Sequential([Dense(2)], input_size=3)
     with pytest.raises(ExchangeError) as caught:
         load_state_dict(model, {f"layer.{i}.weight": np.zeros(1) for i in range(10_000)})
@@ -76,9 +76,9 @@ def test_long_messages_are_cut():
 # ---------------------------------------------------------------- PyTorch
 
 
-def quantized():
+def namesake():
     class Linear(nn.Linear):
-        """A namesake that computes something else."""
+        """A class of the same name that computes something else."""
 
         def forward(self, A):
             return super().forward(A) * 2
@@ -93,13 +93,13 @@ def hooked(kind):
     return module
 
 
-def inside():
+def with_inner_hook():
     module = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
     module.register_forward_hook(lambda module, inputs, output: output * 2)
     return nn.Sequential(module, nn.Linear(2, 2))
 
 
-class Unused(nn.Module):
+class UnusedLayer(nn.Module):
     def __init__(self):
         super().__init__()
         self.head, self.other = nn.Linear(3, 2), nn.Linear(3, 5)
@@ -108,7 +108,7 @@ class Unused(nn.Module):
         return self.head(A)
 
 
-class Own(nn.Module):
+class UnusedParameter(nn.Module):
     def __init__(self):
         super().__init__()
         self.head, self.temperature = nn.Linear(3, 2), nn.Parameter(torch.ones(()))
@@ -135,43 +135,43 @@ TORCH = {
     "pruned": (
         lambda: prune.l1_unstructured(nn.Linear(3, 2), "weight", amount=2), "prune.remove",
     ),
-    "a hook": (lambda: hooked("register_forward_hook"), "forward hook"),
-    "a hook before": (lambda: hooked("register_forward_pre_hook"), "forward hook"),
-    "a hook inside": (inside, "forward hook"),
-    "a namesake": (quantized, "is Linear"),
-    "an unused layer": (Unused, "'other.weight' has none"),
-    "an unused parameter": (Own, "'temperature' has none"),
-    "a buffer of one's own": (with_buffer, "'mask' has none"),
+    "forward hook": (lambda: hooked("register_forward_hook"), "forward hook"),
+    "forward pre-hook": (lambda: hooked("register_forward_pre_hook"), "forward hook"),
+    "hook of an inner module": (with_inner_hook, "forward hook"),
+    "class of the same name": (namesake, "is Linear"),
+    "unused layer": (UnusedLayer, "'other.weight' has none"),
+    "unused parameter": (UnusedParameter, "'temperature' has none"),
+    "custom buffer": (with_buffer, "'mask' has none"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", TORCH)
-@pytest.mark.parametrize("within", [False, True])
-def test_modules_that_are_not_what_they_seem_are_refused(case, within):
+@pytest.mark.parametrize("nested", [False, True])
+def test_modified_modules_are_refused(case, nested):
     make, message = TORCH[case]
     module = make()
     with pytest.raises(ExchangeError, match=message):
-        from_torch(nn.Sequential(module) if within else module)
+        from_torch(nn.Sequential(module) if nested else module)
 
 
-def test_what_the_message_says_helps():
+def test_suggested_remedies_work():
     module = nn.Sequential(nn.utils.weight_norm(nn.Linear(3, 2)), nn.ReLU(), nn.Linear(2, 1))
     with torch.no_grad():
         module[0].weight_g.mul_(3)
     nn.utils.remove_weight_norm(module[0])
-    same(from_torch(module), module)
+    assert_same_outputs(from_torch(module), module)
     module = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)))
     nn.utils.parametrize.remove_parametrizations(module[0], "weight")
-    same(from_torch(module), module)
+    assert_same_outputs(from_torch(module), module)
 
 
 @pytest.mark.parametrize("wrap", [False, True])
-def test_whole_modules_are_read(wrap):
+def test_supported_modules_are_read(wrap):
     module = nn.Sequential(
         nn.BatchNorm1d(3), nn.Linear(3, 4), nn.ReLU(), nn.BatchNorm1d(4, affine=False), nn.Dropout(0.1),
         nn.LayerNorm(4), nn.Linear(4, 2, bias=False),
     ).eval()  # fmt: skip
-    same(from_torch(nn.Sequential(module) if wrap else module), module)
+    assert_same_outputs(from_torch(nn.Sequential(module) if wrap else module), module)
 
 
 # ---------------------------------------------------------------- Keras
@@ -192,7 +192,7 @@ def filled(model):
     return model
 
 
-def test_lora_is_part_of_the_kernel():
+def test_lora_is_merged_into_the_kernel():
     layer = keras.layers.Dense(4, "tanh")
     theirs = network(layer, keras.layers.Dense(2))
     layer.enable_lora(2, lora_alpha=3)
@@ -221,7 +221,7 @@ def test_weights_outside_the_graph_are_refused():
         from_keras(Model())
 
 
-def test_weights_of_ones_own_are_refused():
+def test_extra_weights_are_refused():
     layer = keras.layers.Dense(2)
     theirs = network(layer)
     layer._tracker.unlock()
@@ -239,10 +239,10 @@ def adapted():
 SCALED = {
     "Rescaling": lambda: [keras.layers.Rescaling(1 / 255)],
     "Rescaling with an offset": lambda: [keras.layers.Rescaling(2.0, offset=-1.0)],
-    "Rescaling of each feature": lambda: [keras.layers.Rescaling([1.0, 2.0, 3.0], offset=[0.1, 0.2, 0.3])],
+    "Rescaling per feature": lambda: [keras.layers.Rescaling([1.0, 2.0, 3.0], offset=[0.1, 0.2, 0.3])],
     "Normalization": lambda: [keras.layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[4.0, 0.25, 0.0])],
     "inverse Normalization": lambda: [keras.layers.Normalization(mean=1.0, variance=4.0, invert=True)],
-    "one mean": lambda: [keras.layers.Normalization(axis=None, mean=0.5, variance=2.0)],
+    "scalar mean": lambda: [keras.layers.Normalization(axis=None, mean=0.5, variance=2.0)],
     "adapted": lambda: [adapted()],
     "both": lambda: [keras.layers.Rescaling(0.5), adapted()],
 }
@@ -255,7 +255,7 @@ def test_normalization_and_rescaling_are_read(case, bias):
     theirs = network(*SCALED[case](), dense, keras.layers.Dense(2))
     for layer in theirs.layers[-2:]:
         layer.set_weights([np.random.default_rng(2).normal(size=W.shape) for W in layer.get_weights()])
-    scale = 1 if "Normalization" not in case else 1e-3  # a variance of 0 is one of 1e-14
+    scale = 1 if "Normalization" not in case else 1e-3  # a variance of 0 becomes 1e-14
     rows = X * scale
     ours = from_keras(theirs)
     np.testing.assert_allclose(ours.predict(rows), outputs(theirs, rows), rtol=1e-3, atol=2e-3)
@@ -263,7 +263,7 @@ def test_normalization_and_rescaling_are_read(case, bias):
     assert not ours.layers[0].trainable
 
 
-def test_images_are_scaled_before_they_are_flattened():
+def test_rescaling_before_flatten_is_read():
     theirs = network(keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(2), shape=(2, 2, 1))
     images = np.random.default_rng(3).integers(0, 256, (5, 2, 2, 1)).astype(np.float32)
     expected = outputs(theirs, images)
@@ -271,13 +271,13 @@ def test_images_are_scaled_before_they_are_flattened():
 
 
 REFUSED = {
-    "a mean without a Dense": (lambda: [keras.layers.Dense(3), adapted(), keras.layers.Activation("tanh")], "no Dense"),
-    "a mean at the end": (lambda: [keras.layers.Dense(3), keras.layers.Rescaling(1.0, 1.0)], "no Dense"),
+    "shift without Dense": (lambda: [keras.layers.Dense(3), adapted(), keras.layers.Activation("tanh")], "no Dense"),
+    "shift at the end": (lambda: [keras.layers.Dense(3), keras.layers.Rescaling(1.0, 1.0)], "no Dense"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_scaled_is_refused(case):
+def test_shifts_without_a_following_dense_are_refused(case):
     make, message = REFUSED[case]
     with pytest.raises(ExchangeError, match=message):
         from_keras(network(*make()))

@@ -1,4 +1,4 @@
-"""Keras 3, over PyTorch: models that compute what ours do, there, back, and through its own files."""
+"""Keras 3 on PyTorch: models compute the same outputs, in both directions and through .keras files."""
 
 import os
 import sys
@@ -23,27 +23,27 @@ from fastbp import (
     exchange,
 )
 from fastbp.exchange import ExchangeError, keras_models
-from tests.exchange.cases import CASES, INPUTS, assert_alike, assert_same_weights, make, rows
+from tests.exchange.cases import CASES, INPUTS, assert_close, assert_same_weights, make, rows
 
 keras = pytest.importorskip("keras")
 layers, ops = keras.layers, keras.ops
 
-# Keras computes products of float64 in float32, but for the backend TensorFlow: its outputs have the bound of float32.
-# Of its functions, which are PyTorch's, some are composed, and softplus is z above 20.
-OWN = dict.fromkeys(("softplus", "mish", "gelu", "gelu_tanh", "selu", "softmax", "silu"), 4.0)
-CANONICAL = {  # an Activation above a Dense that has none becomes one with it: other layers, the same function
-    "two activations", "Activation leaky_relu 0.3", "Activation elu 0.7", "Activation elu 1.5", "one by one",
-    "first identity", "Activation celu 0.5",
+# Keras multiplies float64 in float32, except with the TensorFlow backend: its outputs get the bound of float32.
+# Its functions are PyTorch's; some are composed of others, and softplus is z above 20.
+EXTRA = dict.fromkeys(("softplus", "mish", "gelu", "gelu_tanh", "selu", "softmax", "silu"), 4.0)
+CANONICAL = {  # an Activation after a Dense without one is merged into it: different layers, the same function
+    "two activations", "Activation leaky_relu 0.3", "Activation elu 0.7", "Activation elu 1.5", "single unit",
+    "leading identity", "Activation celu 0.5",
 }  # fmt: skip
 
 
 def outputs(model, X):
-    return model(X).detach().numpy()  # PyTorch underneath
+    return model(X).detach().numpy()  # a PyTorch tensor
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", CASES)
-def test_there_and_back(case, dtype):
+def test_round_trip(case, dtype):
     model = make(case, dtype)
     X = rows("float32").astype(dtype)
     theirs = exchange.to_keras(model)
@@ -54,18 +54,18 @@ def test_there_and_back(case, dtype):
     if case not in CANONICAL:
         assert repr(again) == repr(model)
     if dtype == "float32":
-        assert_alike(model, X, outputs(theirs, X), dtype, OWN)
+        assert_close(model, X, outputs(theirs, X), dtype, EXTRA)
     else:
-        weights = [W.astype("float32").astype("float64") for W in model.get_weights()]  # as it takes them
+        weights = [W.astype("float32").astype("float64") for W in model.get_weights()]  # as Keras uses them
         model.set_weights(weights)
         short = Sequential(model.layers, input_size=INPUTS)
         short.set_weights(weights)
-        assert_alike(short, X.astype("float32"), outputs(exchange.to_keras(model), X), "float32", OWN)
+        assert_close(short, X.astype("float32"), outputs(exchange.to_keras(model), X), "float32", EXTRA)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in Keras, where it saves
-@pytest.mark.parametrize("case", ["deep", "within", "Dense gelu_tanh", "Activation elu 0.7", "held"])
-def test_through_a_file_of_keras(case, tmp_path):
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # raised by Keras on save
+@pytest.mark.parametrize("case", ["deep", "nested blocks", "Dense gelu_tanh", "Activation elu 0.7", "frozen"])
+def test_round_trip_through_a_keras_file(case, tmp_path):
     model, X = make(case), rows()
     theirs = exchange.to_keras(model)
     theirs.save(tmp_path / "model.keras")
@@ -74,7 +74,7 @@ def test_through_a_file_of_keras(case, tmp_path):
     assert_same_weights(exchange.from_keras(loaded), model)
 
 
-def test_arguments_go_along():
+def test_layer_arguments_are_converted():
     dense = Dense(3, kernel_regularizer=fastbp.L1L2(0.125, 0.5), kernel_constraint=fastbp.MaxNorm(1.5), trainable=False)
     model = Sequential([BatchNorm(0.25, 1e-3), dense, LayerNorm(1e-4), Dense(1, kernel_regularizer="l1")], input_size=2)
     theirs = exchange.to_keras(model)
@@ -92,7 +92,7 @@ def test_arguments_go_along():
     )
 
 
-def test_a_converted_model_is_trained_on():
+def test_converted_model_can_be_trained():
     model = exchange.to_keras(make("Residual"))
     model.compile("adam", "mse")
     X = rows()
@@ -101,11 +101,11 @@ def test_a_converted_model_is_trained_on():
     assert model.evaluate(X, X[:, :1] * np.ones((1, 7)), verbose=0) < before
 
 
-# ---------------------------------------------------------------- models that are not ours
+# ---------------------------------------------------------------- models made with Keras
 
 
 def functional():
-    """A projection, a block without one, a sum as an operator, a model within, activations in every form."""
+    """Blocks with and without a projection, a sum by operator, a nested model, activations in every form."""
     x = keras.Input((2, 3))
     h = layers.Flatten()(x)
     h = keras.Sequential([layers.Dense(8, "swish"), layers.BatchNormalization(momentum=0.9)])(h)
@@ -117,11 +117,11 @@ def functional():
     return keras.Model(x, layers.Softmax()(layers.Dense(3)(layers.Identity()(h))))
 
 
-def test_a_model_of_ones_own_is_read():
+def test_functional_model_is_read():
     keras.utils.set_random_seed(0)
     theirs = functional()
     model, X = exchange.from_keras(theirs), rows()
-    assert_alike(model, X, outputs(theirs, X.reshape(-1, 2, 3)), "float32", OWN)
+    assert_close(model, X, outputs(theirs, X.reshape(-1, 2, 3)), "float32", EXTRA)
     kinds = [type(layer).__name__ for layer in model.layers]
     assert kinds == ["Dense", "BatchNorm", "Residual", "Residual", "Activation", "GaussianNoise", "Activation", "Dense"]
     assert model.layers[1] == BatchNorm(0.1, 1e-3)
@@ -133,18 +133,18 @@ def test_a_model_of_ones_own_is_read():
 
 READ = {
     "relu": (lambda: layers.ReLU(), [Activation("relu")]),
-    "operation": (lambda: layers.Activation("mish"), [Activation("mish")]),
+    "mish": (lambda: layers.Activation("mish"), [Activation("mish")]),
     "linear": (lambda: layers.Activation("linear"), []),
     "gelu": (lambda: layers.Activation("gelu"), [Activation("gelu")]),
-    "leaky": (lambda: layers.Activation("leaky_relu"), [Activation(fastbp.LeakyReLU(0.2))]),
+    "leaky relu": (lambda: layers.Activation("leaky_relu"), [Activation(fastbp.LeakyReLU(0.2))]),
     "celu": (lambda: layers.Activation("celu"), [Activation(fastbp.CELU(1.0))]),
     "hard swish": (lambda: layers.Activation("hard_swish"), [Activation("hard_swish")]),
     "elu": (lambda: layers.ELU(alpha=0.25), [Activation(fastbp.ELU(0.25))]),
     "dropout": (lambda: layers.Dropout(0.25), [Dropout(0.25)]),
     "noise": (lambda: layers.GaussianNoise(0.25), [GaussianNoise(0.25)]),
     "scale": (lambda: layers.EinsumDense("ab,b->ab", 3, activation="tanh"), [Scale(), Activation("tanh")]),
-    "held scale": (lambda: layers.EinsumDense("ab,b->ab", 3, trainable=False), [Scale(trainable=False)]),
-    "held": (lambda: layers.LayerNormalization(trainable=False), [LayerNorm(1e-3, trainable=False)]),
+    "frozen scale": (lambda: layers.EinsumDense("ab,b->ab", 3, trainable=False), [Scale(trainable=False)]),
+    "frozen": (lambda: layers.LayerNormalization(trainable=False), [LayerNorm(1e-3, trainable=False)]),
     "no affine weights": (
         lambda: layers.BatchNormalization(center=False, scale=False, trainable=False),
         [BatchNorm(0.01, 1e-3, trainable=False)],
@@ -164,20 +164,20 @@ def test_layers_are_read(case):
 
 WARNED = {
     "no gamma": (lambda: layers.BatchNormalization(scale=False), "has no gamma or no beta"),
-    "a penalty": (lambda: layers.Dense(3, bias_regularizer="l2"), "has a bias_regularizer, which fastbp does not have"),
+    "bias l2": (lambda: layers.Dense(3, bias_regularizer="l2"), "has a bias_regularizer, which fastbp does not have"),
 }
 
 
 @pytest.mark.parametrize("case", WARNED)
-def test_what_training_would_change_is_told(case):
-    layer, text = WARNED[case]
+def test_differences_in_training_warn(case):
+    layer, message = WARNED[case]
     theirs = keras.Sequential([keras.Input((3,)), layer(), layers.Dense(2)])
-    with pytest.warns(UserWarning, match=text):
+    with pytest.warns(UserWarning, match=message):
         model = exchange.from_keras(theirs)
-    assert_alike(model, rows()[:, :3], outputs(theirs, rows()[:, :3]), "float32")
+    assert_close(model, rows()[:, :3], outputs(theirs, rows()[:, :3]), "float32")
 
 
-# ---------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------- refused models
 
 
 def chain(*chosen, shape=(4,)):
@@ -206,37 +206,37 @@ REFUSED = {
     "not built": (lambda: keras.Sequential([layers.Dense(2)]), "takes a built model with one input and one output"),
     "two inputs": (two_inputs, "has 2 and 1"),
     "two outputs": (graph(lambda x: [layers.Dense(2)(x), layers.Dense(2)(x)]), "has 1 and 2"),
-    "a matrix": (chain(lambda: layers.Dense(3), shape=(4, 5)), r"takes shape \(4, 5\): start with a Flatten"),
-    "a layer": (chain(lambda: layers.UnitNormalization()), "reads Dense, .* but 'unit_norm.*' is UnitNorm"),
-    "a function": (chain(lambda: layers.Dense(3, activation=lambda x: x * 2)), "has the activation '<lambda>'"),
-    "an activation": (chain(lambda: layers.Dense(3, activation="hard_sigmoid")), "activation 'hard_sigmoid'.*one of"),
-    "an operation": (graph(lambda x: layers.Dense(2)(ops.exp(x))), "is Exp"),
-    "a bounded relu": (chain(lambda: layers.ReLU(max_value=6)), "max_value=6"),
-    "a product": (chain(lambda: layers.EinsumDense("ab,bc->ac", 3)), "computes 'ab,bc->ac', .* or a Dense"),
-    "a scale with a bias": (chain(lambda: layers.EinsumDense("ab,b->ab", 4, bias_axes="b")), "without bias_axes"),
-    "a scale with a penalty": (
+    "matrix input": (chain(lambda: layers.Dense(3), shape=(4, 5)), r"takes shape \(4, 5\): start with a Flatten"),
+    "layer": (chain(lambda: layers.UnitNormalization()), "reads Dense, .* but 'unit_norm.*' is UnitNorm"),
+    "custom activation": (chain(lambda: layers.Dense(3, activation=lambda x: x * 2)), "has the activation '<lambda>'"),
+    "activation": (chain(lambda: layers.Dense(3, activation="hard_sigmoid")), "activation 'hard_sigmoid'.*one of"),
+    "operation": (graph(lambda x: layers.Dense(2)(ops.exp(x))), "is Exp"),
+    "bounded relu": (chain(lambda: layers.ReLU(max_value=6)), "max_value=6"),
+    "matrix product": (chain(lambda: layers.EinsumDense("ab,bc->ac", 3)), "computes 'ab,bc->ac', .* or a Dense"),
+    "scale with a bias": (chain(lambda: layers.EinsumDense("ab,b->ab", 4, bias_axes="b")), "without bias_axes"),
+    "scale with a penalty": (
         chain(lambda: layers.EinsumDense("ab,b->ab", 4, kernel_regularizer="l2")), "has a regularizer or a constraint"
     ),
-    "a penalty": (
+    "penalty": (
         chain(lambda: layers.Dense(3, kernel_regularizer=keras.regularizers.OrthogonalRegularizer())), "OrthogonalRegu"
     ),
-    "a bound": (chain(lambda: layers.Dense(3, kernel_constraint="non_neg")), "kernel_constraint NonNeg"),
+    "constraint": (chain(lambda: layers.Dense(3, kernel_constraint="non_neg")), "kernel_constraint NonNeg"),
     "shared weights": (graph(shared), "is called more than once"),
-    "product": (graph(lambda x: layers.Multiply()([layers.Dense(4)(x), x])), "is Multiply"),
-    "three": (graph(lambda x: layers.Add()([layers.Dense(4)(x), x, x])), "two inputs"),
-    "two layers": (graph(lambda x: layers.Add()([layers.Dense(4)(x), layers.Dense(4)(x)])), r"a sum must be X \+ F"),
+    "Multiply": (graph(lambda x: layers.Multiply()([layers.Dense(4)(x), x])), "is Multiply"),
+    "sum of three": (graph(lambda x: layers.Add()([layers.Dense(4)(x), x, x])), "two inputs"),
+    "two branches": (graph(lambda x: layers.Add()([layers.Dense(4)(x), layers.Dense(4)(x)])), r"a sum must be X \+ F"),
     "noise shape": (chain(lambda: layers.Dropout(0.5, noise_shape=(None, 1))), "noise_shape"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_fastbp_has_not_is_refused(case):
-    theirs, text = REFUSED[case]
-    with pytest.raises(ExchangeError, match=text):
+def test_unsupported_models_are_refused(case):
+    theirs, message = REFUSED[case]
+    with pytest.raises(ExchangeError, match=message):
         exchange.from_keras(theirs())
 
 
-def test_other_mistakes(monkeypatch):
+def test_invalid_calls_are_refused(monkeypatch):
     own = CustomActivation(lambda z: z * z, lambda z: 2 * z, name="square")
     with pytest.raises(ExchangeError, match=r"Keras does not support custom functions, but layer 0"):
         exchange.to_keras(Sequential([Dense(5, own)], input_size=3))
@@ -250,4 +250,4 @@ def test_other_mistakes(monkeypatch):
     monkeypatch.setitem(sys.modules, "keras", None)
     for call in (exchange.to_keras, exchange.from_keras):
         with pytest.raises(ImportError, match=r'needs keras, which is missing: pip install "fastbp\[keras\]"'):
-            call(make("held"))
+            call(make("frozen"))

@@ -1,4 +1,4 @@
-"""Modules of NumPy alone: they compute what models do, where fastbp is not to be had."""
+"""Exported NumPy modules compute the same outputs as the models, on machines without fastbp."""
 
 import json
 import os
@@ -12,10 +12,10 @@ import pytest
 import fastbp
 from fastbp import CustomActivation, Dense, Sequential, exchange
 from fastbp.exchange import ExchangeError, activations, numpy_module
-from tests.exchange.cases import CASES, INPUTS, assert_alike, make, rows
+from tests.exchange.cases import CASES, INPUTS, assert_close, make, rows
 
-# NumPy's exp, tanh and log1p are good to an ulp or so; what is made of several of them, to some.
-OWN = dict.fromkeys(("sigmoid", "silu", "gelu_tanh", "mish", "softplus", "selu", "softmax"), 4.0)
+# NumPy's exp, tanh and log1p are accurate to about one ulp; functions composed of several, to a few.
+EXTRA = dict.fromkeys(("sigmoid", "silu", "gelu_tanh", "mish", "softplus", "selu", "softmax"), 4.0)
 
 
 @pytest.fixture
@@ -25,29 +25,29 @@ def path(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", CASES)
-def test_a_module_computes_what_the_model_does(case, dtype, path):
+def test_outputs_match_the_model(case, dtype, path):
     model, X = make(case, dtype), rows(dtype)
     exchange.to_numpy(model, path)
     outputs = runpy.run_path(path)["predict"](X)
     assert outputs.dtype == dtype
-    assert_alike(model, X, outputs, dtype, OWN)
+    assert_close(model, X, outputs, dtype, EXTRA)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", [name for name in fastbp.activations.NAMES if name != "softmax"])
-def test_the_ends_of_curves_are_finite_and_right(name, dtype, path):
+def test_activation_tails_are_finite_and_accurate(name, dtype, path):
     model = Sequential([fastbp.Activation(name), Dense(1, use_bias=False)], input_size=1, dtype=dtype)
     model.set_weights([[[1.0]]])
     X = np.array([[-1e4], [-800.0], [-90.0], [-30.0], [-1e-3], [0.0], [1e-3], [30.0], [90.0], [800.0], [1e4]], dtype)
     exchange.to_numpy(model, path)
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         outputs = runpy.run_path(path)["predict"](X)
-    # what is below the smallest normal number, the engine flushes to 0; z rounded puts exp(-z^2 / 2) off by z^2 u
+    # the engine flushes subnormal numbers to 0; rounding z changes exp(-z^2 / 2) by z^2 u of its value
     tiny = np.finfo(dtype).tiny * 1e5
     np.testing.assert_allclose(outputs, model.predict(X), rtol=1000 * np.finfo(dtype).eps, atol=tiny)
 
 
-ALONE = """
+STANDALONE = """
 import sys
 assert sys.path.pop(0) == ""
 sys.path.insert(0, sys.argv[1])
@@ -60,7 +60,7 @@ print(net.METADATA, net.predict.__doc__)
 
 
 @pytest.mark.parametrize("inside", [True, False, None])
-def test_a_module_needs_numpy_alone(inside, path, tmp_path, monkeypatch):
+def test_module_needs_only_numpy(inside, path, tmp_path, monkeypatch):
     model, X = make("deep"), rows()
     model.metadata = {"note": 'a "quoted" ünïcode\n\\line {brace}'}
     monkeypatch.setattr(numpy_module, "INSIDE", 100)
@@ -69,16 +69,16 @@ def test_a_module_needs_numpy_alone(inside, path, tmp_path, monkeypatch):
     np.save(tmp_path / "X.npy", X)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", ALONE, str(tmp_path)], cwd=tmp_path, env=environment, check=False,
+        [sys.executable, "-W", "error", "-c", STANDALONE, str(tmp_path)], cwd=tmp_path, env=environment, check=False,
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(repr(model.metadata))
     assert f"The outputs (n, 5) for X (n, {INPUTS})" in done.stdout
-    assert_alike(model, X, np.load(tmp_path / "outputs.npy"), "float32", OWN)
+    assert_close(model, X, np.load(tmp_path / "outputs.npy"), "float32", EXTRA)
 
 
-def test_only_what_is_used_is_in_the_module(path):
+def test_module_contains_only_the_functions_it_uses(path):
     exchange.to_numpy(make("Dense relu"), path)
     text = path.read_text(encoding="utf-8")
     assert "def relu(Z):" in text
@@ -86,7 +86,7 @@ def test_only_what_is_used_is_in_the_module(path):
     assert "import math" not in text
     assert f"A network of fastbp {fastbp.__version__}" in text
     assert "Dense(7, relu)" in text
-    exchange.to_numpy(make("Dense mish"), path)  # which calls another
+    exchange.to_numpy(make("Dense mish"), path)  # which calls softplus
     assert "def softplus(Z):" in path.read_text(encoding="utf-8")
 
 
@@ -97,14 +97,14 @@ def test_every_activation_has_a_function():
     assert all(hasattr(activations, name) for name in names if name)
 
 
-def test_every_layer_has_a_translation():
+def test_every_layer_has_all_converters():
     every = {getattr(fastbp.layers, name) for name in fastbp.layers.__all__}
     assert set(numpy_module.LAYERS) == every
     for row in numpy_module.LAYERS.values():
         assert all((row.onnx, row.numpy, row.to_torch, row.to_keras))
 
 
-def test_another_file_beside_a_module_is_refused(path, tmp_path):
+def test_npz_file_of_another_module_is_refused(path, tmp_path):
     exchange.to_numpy(make("Residual"), path, inside=False)
     first = path.read_text(encoding="utf-8")
     exchange.to_numpy(make("deep"), path, inside=False)
@@ -114,24 +114,24 @@ def test_another_file_beside_a_module_is_refused(path, tmp_path):
 
 
 @pytest.mark.parametrize("X", [np.zeros(INPUTS), np.zeros((2, INPUTS + 1)), np.zeros((1, 2, 3)), [["a"] * INPUTS], 3])
-def test_a_module_says_what_it_wants(X, path):
+def test_module_refuses_wrong_inputs(X, path):
     exchange.to_numpy(make("no bias"), path)
     with pytest.raises(ValueError, match=r"X must be numbers of the shape \(n, 6\), got .*: reshape it"):
         runpy.run_path(path)["predict"](X)
 
 
-PREPARED = {  # as `fastbp train` writes them: numbers by means and deviations, or by one divisor
+PREPARED = {  # as `fastbp train` writes them: scaled by means and standard deviations, or by one divisor
     "labels": {"shift": [5.0, 5.0, 5.0], "scale": [1.0, 10.0, 100.0], "columns": ["a", "b", "c"],
                "classes": ["it's", 'a "b"'], "y_shift": [], "y_scale": []},
-    "numbers": {"shift": [0.0], "scale": [255.0], "columns": [], "classes": [3, 7], "y_shift": [], "y_scale": []},
+    "integers": {"shift": [0.0], "scale": [255.0], "columns": [], "classes": [3, 7], "y_shift": [], "y_scale": []},
     "targets": {"shift": [5.0, 5.0, 5.0], "scale": [1.0, 10.0, 100.0], "columns": ["a", "b", "c"], "classes": [],
                 "y_shift": [1.0, -20.0], "y_scale": [3.0, 0.5]},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", PREPARED)
-def test_what_a_preparation_adds(kind, path):
-    """From the data's own units to labels or targets."""
+def test_preparation_adds_predict_raw(kind, path):
+    """From raw values to labels or targets."""
     X, content = np.random.default_rng(0).normal(5, [1.0, 10.0, 100.0], (60, 3)), PREPARED[kind]
     model = Sequential([Dense(8, "tanh"), Dense(2, "softmax" if content["classes"] else "identity")], input_size=3)
     model.metadata["fastbp.preparation"] = json.dumps(content)
@@ -144,7 +144,7 @@ def test_what_a_preparation_adds(kind, path):
         assert len(set(expected.tolist())) == 2
     else:
         expected = outputs * content["y_scale"] + content["y_shift"]
-        np.testing.assert_allclose(module["predict_raw"](X), expected, rtol=1e-5, atol=1e-5)  # some 10 u
+        np.testing.assert_allclose(module["predict_raw"](X), expected, rtol=1e-5, atol=1e-5)  # about 10 u
     assert module["COLUMNS"] == tuple(content["columns"])
     assert "predict_raw(X)" in module["__doc__"]
 
@@ -164,7 +164,7 @@ TABLE = {
     "gain": [100, 102, 98, 110],
     "more": [0, 0, 0, 0],
 }
-FEATURES = [  # age, its gap; Private, State-gov, missing, others; 1, 2.5, True; gain; the code of place
+FEATURES = [  # age, age missing; Private, State-gov, missing, other; 1, 2.5, True; gain; code of place
     [1.0, 0, 1, 0, 0, 0, 1, 0, 0, 0.0, 3],
     [-0.2, 1, 0, 0, 1, 0, 0, 1, 0, 1.0, 2],
     [-0.2, 1, 0, 1, 0, 0, 0, 0, 1, -1.0, 1],
@@ -184,8 +184,8 @@ LABELS = {"classes": ["<=50K", ">50K"], "shift": [], "scale": [], "flat": True}
 
 @pytest.mark.parametrize("units", [1, 2])
 @pytest.mark.parametrize("clip", [False, True])
-def test_columns_of_a_table_become_features(clip, units, path):
-    """As dict and as rows; missing values, categories never seen, numbers as texts."""
+def test_table_columns_become_features(clip, units, path):
+    """As dict and as rows, with missing values, unseen categories and numbers as strings."""
     model = table_model(LABELS, clip, units)
     exchange.to_numpy(model, path)
     module, features = runpy.run_path(path), np.array(FEATURES, np.float32)
@@ -205,16 +205,16 @@ def test_columns_of_a_table_become_features(clip, units, path):
 
 
 @pytest.mark.parametrize("flat", [True, False])
-def test_quantities_go_back_into_their_units(flat, path):
+def test_regression_outputs_are_in_original_units(flat, path):
     model = table_model({"classes": [], "shift": [100.0], "scale": [8.0], "flat": flat}, units=1)
     exchange.to_numpy(model, path)
     expected = model.predict(FEATURES) * 8.0 + 100
     found = runpy.run_path(path)["predict_raw"](TABLE)
     assert found.shape == ((4,) if flat else (4, 1))
-    np.testing.assert_allclose(found.reshape(4, 1), expected, rtol=1e-5)  # some 10 u of 100
+    np.testing.assert_allclose(found.reshape(4, 1), expected, rtol=1e-5)  # about 10 u of 100
 
 
-def test_metadata_that_cannot_be_read_are_named(path):
+def test_unreadable_metadata_is_refused(path):
     model = table_model(LABELS, version=7)
     with pytest.raises(ExchangeError, match=r"preprocessor' have the version 7, but this fastbp knows 1: upgrade"):
         exchange.to_numpy(model, path)
@@ -225,28 +225,28 @@ def test_metadata_that_cannot_be_read_are_named(path):
     assert not path.exists()
 
 
-def own():
+def square():
     return CustomActivation(lambda z: z * z, lambda z: 2 * z, name="square")
 
 
 REFUSED = {
-    "a custom activation": (lambda p: exchange.to_numpy(Sequential([Dense(3, own())], input_size=2), p), "'square'"),
-    "no weights yet": (lambda p: exchange.to_numpy(Sequential([Dense(3)]), p), "to_numpy needs the weights"),
-    "no module": (lambda p: exchange.to_numpy(make("held"), p.with_name("net.npz")), "must name a module.*'net.npz'"),
-    "no name": (lambda p: exchange.to_numpy(make("held"), p.with_name("my-net.py")), "such as net.py, got 'my-net.py'"),
-    "a keyword": (lambda p: exchange.to_numpy(make("held"), p.with_name("class.py")), "such as net.py, got 'class.py'"),
+    "custom activation": (lambda p: exchange.to_numpy(Sequential([Dense(3, square())], input_size=2), p), "'square'"),
+    "no weights": (lambda p: exchange.to_numpy(Sequential([Dense(3)]), p), "to_numpy needs the weights"),
+    "suffix": (lambda p: exchange.to_numpy(make("frozen"), p.with_name("net.npz")), "must name a module.*'net.npz'"),
+    "dash": (lambda p: exchange.to_numpy(make("frozen"), p.with_name("my-net.py")), "such as net.py, got 'my-net.py'"),
+    "keyword": (lambda p: exchange.to_numpy(make("frozen"), p.with_name("class.py")), "such as net.py, got 'class.py'"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_written_is_refused(case, path, tmp_path):
-    call, text = REFUSED[case]
-    with pytest.raises(ValueError, match=text):
+def test_invalid_exports_are_refused(case, path, tmp_path):
+    call, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
         call(path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_layer_that_the_table_lacks_is_named(monkeypatch, path):
+def test_unsupported_layer_is_named(monkeypatch, path):
     monkeypatch.delitem(numpy_module.LAYERS, fastbp.BatchNorm)
     with pytest.raises(ExchangeError, match=r"a module of NumPy must be given .* got layer 0, BatchNorm\(6\)"):
         exchange.to_numpy(make("BatchNorm"), path)

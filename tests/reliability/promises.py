@@ -325,9 +325,9 @@ FILES = (
     ),
     promise(
         "Every weight of a PyTorch or Keras network is read as it acts, or the network is refused",
-        "exchange/test_complete.py::test_modules_that_are_not_what_they_seem_are_refused",
+        "exchange/test_complete.py::test_modified_modules_are_refused",
         "exchange/test_complete.py::test_weights_outside_the_graph_are_refused",
-        "exchange/test_complete.py::test_lora_is_part_of_the_kernel",
+        "exchange/test_complete.py::test_lora_is_merged_into_the_kernel",
     ),
     promise(
         "No file is unpickled and none runs code",
