@@ -1,4 +1,4 @@
-"""Depth: what lets 200 layers learn, what does not, and how a network that explodes is found out and cured."""
+"""Depth: what lets 200 layers learn, what does not, and how an exploding network is diagnosed and fixed."""
 
 import math
 import warnings
@@ -9,7 +9,7 @@ import fastbp
 from fastbp import SGD, Adam, BatchNorm, CosineDecay, Dense, LayerNorm, Residual, Sequential
 from fastbp.datasets import load_named
 
-DIGITS = load_named("digits")  # a fifth is held out
+DIGITS = load_named("digits")  # 20 % are held out
 X, X_TEST = DIGITS.x_train / DIGITS.scale, DIGITS.x_test / DIGITS.scale
 WIDTH, DEPTH = 64, 200
 EPOCHS, BATCH_SIZE = 12, 32
@@ -54,11 +54,11 @@ def test_200_layers_learn_with_residual_blocks_and_normalization(norm):
     assert diagnose(model).healthy
 
 
-def test_200_plain_sigmoid_layers_learn_nothing_and_are_called_vanishing():
+def test_200_sigmoid_layers_learn_nothing_and_are_diagnosed_as_vanishing():
     model = compiled([Dense(WIDTH, "sigmoid")] * (DEPTH - 1), adam())
     before = diagnose(model)
     history = fit(model)
-    # guessing, with the classes' shares at best; all ten are about as frequent
+    # chance level: all ten classes are about equally frequent
     assert accuracy(model) < 0.15
     assert history.history["loss"][-1] == pytest.approx(math.log(10), abs=0.01)
     for found in (before, diagnose(model)):
@@ -69,12 +69,12 @@ def test_200_plain_sigmoid_layers_learn_nothing_and_are_called_vanishing():
 
 
 def growing():
-    """Without normalization, F(X) is as large as X, and each of 30 blocks makes A = X + F(X) larger by sqrt 2."""
+    """Without normalization, F(X) is as large as X, and each of 30 blocks scales A = X + F(X) by sqrt 2."""
     return [Dense(WIDTH), *[Residual([relu()]) for _ in range(30)]]
 
 
 @pytest.mark.parametrize("learning_rate", [1.0, 0.01])
-def test_a_network_set_to_explode_is_called_exploding_and_diverges(learning_rate):
+def test_exploding_network_is_diagnosed_and_diverges(learning_rate):
     model = compiled(growing(), SGD(learning_rate))
     found = diagnose(model)
     assert found.verdict == "exploding"
@@ -86,7 +86,7 @@ def test_a_network_set_to_explode_is_called_exploding_and_diverges(learning_rate
     assert diagnose(model).verdict == "exploding"
 
 
-def test_clipping_by_the_global_norm_cures_what_explodes():
+def test_clipping_by_global_norm_stabilizes_an_exploding_network():
     model = compiled(growing(), SGD(CosineDecay(1.0, STEPS), global_clipnorm=1.0))
     assert diagnose(model).verdict == "exploding"
     with warnings.catch_warnings(action="error", category=fastbp.DivergenceWarning):

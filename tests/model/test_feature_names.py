@@ -1,4 +1,4 @@
-"""The columns of frames are compared by name with those that a model was trained on."""
+"""Data frame columns are compared by name with those that a model was trained on."""
 
 import pickle
 
@@ -39,21 +39,21 @@ ENTRIES = {
     "gradients": lambda model, frame: model.gradients(frame, Y),
     "source": lambda model, frame: model.fit(iter([(frame, Y)])),
     "validation source": lambda model, frame: model.fit(FRAME, Y, validation_data=iter([(frame, Y)])),
-    "predict a source": lambda model, frame: model.predict(iter([frame])),
-    "evaluate a source": lambda model, frame: model.evaluate(iter([(frame, Y)])),
+    "predict from a source": lambda model, frame: model.predict(iter([frame])),
+    "evaluate on a source": lambda model, frame: model.evaluate(iter([(frame, Y)])),
     "diagnose": lambda model, frame: fastbp.diagnose(model, frame, Y),
 }
 OTHERS = {
-    "another order": (["age", "size", "price"], "but has another order"),
-    "a column missing": (["size", "age"], "must have .* columns|lacks 'price'"),
-    "a column renamed": (["size", "age", "cost"], "but lacks 'price' and has 'cost' in addition"),
+    "reordered columns": (["age", "size", "price"], "but has another order"),
+    "missing column": (["size", "age"], "must have .* columns|lacks 'price'"),
+    "renamed column": (["size", "age", "cost"], "but lacks 'price' and has 'cost' in addition"),
 }
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
 @pytest.mark.parametrize("library", FRAMES)
 @pytest.mark.parametrize("case", OTHERS)
-def test_other_columns_are_refused(case, library, entry):
+def test_mismatched_columns_are_refused(case, library, entry):
     names, message = OTHERS[case]
     model = build()
     model.fit(FRAME, Y)
@@ -68,7 +68,7 @@ def test_other_columns_are_refused(case, library, entry):
     lambda model: model.fit(FRAME, Y), lambda model: model.train_on_batch(FRAME, Y),
     lambda model: model.fit([(FRAME, Y), (FRAME, Y)]), lambda model: model.fit(lambda: iter([(FRAME, Y)])),
 ])  # fmt: skip
-def test_names_are_learnt_from_what_trains_first(first):
+def test_names_come_from_the_first_training_data(first):
     model = build()
     model.evaluate(FRAME[["age", "size", "price"]], Y)
     assert model.feature_names is None
@@ -76,15 +76,15 @@ def test_names_are_learnt_from_what_trains_first(first):
     assert model.feature_names == ("size", "age", "price")
 
 
-def test_validation_and_chunks_are_compared_with_the_first_frame():
-    turned = FRAME[["price", "age", "size"]]
-    for call in (lambda m: m.fit(FRAME, Y, validation_data=(turned, Y)), lambda m: m.fit([(FRAME, Y), (turned, Y)]),
-                 lambda m: m.fit([(FRAME, Y)], validation_data=[(turned, Y)])):  # fmt: skip
+def test_validation_and_chunks_must_match_the_first_frame():
+    permuted = FRAME[["price", "age", "size"]]
+    for call in (lambda m: m.fit(FRAME, Y, validation_data=(permuted, Y)), lambda m: m.fit([(FRAME, Y), (permuted, Y)]),
+                 lambda m: m.fit([(FRAME, Y)], validation_data=[(permuted, Y)])):  # fmt: skip
         with pytest.raises(ValueError, match="the same order, but has another order"):
             call(build())
 
 
-def test_arrays_and_numbered_columns_go_by_position():
+def test_arrays_and_numbered_columns_match_by_position():
     model = build()
     model.fit(FRAME, Y)
     expected = model.predict(X)
@@ -97,7 +97,7 @@ def test_arrays_and_numbered_columns_go_by_position():
     unnamed.predict(FRAME)
 
 
-def test_names_are_kept(tmp_path):
+def test_names_survive_compile_save_pickle_and_fold(tmp_path):
     model = build()
     model.fit(FRAME, Y)
     model.save(tmp_path / "m.safetensors")
@@ -115,7 +115,7 @@ def test_names_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize("names", ["abc", ["a", "b"], ["a", "b", 3], {"a": 1}])
-def test_a_file_with_other_names_is_refused(names):
+def test_files_with_invalid_names_are_refused(names):
     contents = to_contents(build_fitted().snapshot())
     contents.model["feature_names"] = names
     with pytest.raises(fastbp.CheckpointError, match="feature names"):
@@ -128,20 +128,20 @@ def build_fitted():
     return model
 
 
-def test_the_model_of_an_estimator_has_its_names():
+def test_estimator_model_has_the_feature_names():
     estimator = MLPRegressor(hidden_layer_sizes=(4,), solver="lbfgs", max_iter=1000, random_state=0).fit(FRAME, Y)
     assert estimator.model_.feature_names == ("size", "age", "price")
     with pytest.raises(ValueError, match="another order"):
         estimator.model_.predict(FRAME[NAMES[::-1]])
 
 
-# ---------------------------------------------------------------- outputs that are constant
+# ---------------------------------------------------------------- layer sizes
 
 
 @pytest.mark.parametrize(("last", "loss"), [
     ("softmax", "mse"), ("softmax", "cross_entropy"), ("identity", "cross_entropy"), ("identity", "categorical_hinge"),
 ])  # fmt: skip
-def test_a_softmax_of_one_unit_is_told(last, loss):
+def test_softmax_of_one_unit_warns(last, loss):
     model = Sequential([Dense(1, last)])
     with pytest.warns(UserWarning, match="a softmax of one unit is always 1"):
         model.compile("adam", loss)
@@ -150,6 +150,6 @@ def test_a_softmax_of_one_unit_is_told(last, loss):
 @pytest.mark.parametrize("make", [lambda: Dense(64.7), lambda: Dense(True), lambda: Dense(np.float64(3)),
                                   lambda: Sequential([Dense(1)], input_size=3.5),
                                   lambda: fastbp.ColumnEmbedding({0: (3, 2.5)})])  # fmt: skip
-def test_fractions_of_units_are_refused(make):
+def test_non_integer_units_are_refused(make):
     with pytest.raises((TypeError, ValueError), match="must be"):
         make()

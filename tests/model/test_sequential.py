@@ -1,4 +1,4 @@
-"""`Sequential`: what it is made of, what it refuses, and that a refusal changes nothing."""
+"""`Sequential`: its layers, the calls that it refuses, and that a refused call changes nothing."""
 
 import copy
 import itertools
@@ -29,7 +29,7 @@ def classifier(**options):
 
 
 def state_of(model):
-    """All that training changes."""
+    """Everything that training changes."""
     trainer = model._trainer
     if model._engine is None:
         return None
@@ -46,7 +46,7 @@ def assert_same(first, second):
 # ---------------------------------------------------------------- layers
 
 
-def test_dense_without_activation_and_the_one_above_become_one_block():
+def test_dense_and_a_following_activation_become_one_block():
     merged = network.blocks_of(network.checked([Dense(5), Activation("relu"), Dense(2), Activation("softmax")]))
     assert [block.label for block in merged] == ["Dense(5, relu)", "Dense(2, softmax)"]
     apart = network.blocks_of(
@@ -63,21 +63,21 @@ def test_dense_without_activation_and_the_one_above_become_one_block():
 
 
 @pytest.mark.parametrize("name", activations.NAMES)
-def test_an_activation_above_a_dense_gives_the_bits_of_one_within(name):
-    within = Sequential([Dense(7, name)] if name == "softmax" else [Dense(7, name), Dense(2)])
-    above = Sequential([Dense(7), Activation(name)] + ([] if name == "softmax" else [Dense(2)]))
-    np.testing.assert_array_equal(within.predict(X), above.predict(X))
+def test_separate_activation_is_bit_identical_to_one_in_dense(name):
+    inside = Sequential([Dense(7, name)] if name == "softmax" else [Dense(7, name), Dense(2)])
+    after = Sequential([Dense(7), Activation(name)] + ([] if name == "softmax" else [Dense(2)]))
+    np.testing.assert_array_equal(inside.predict(X), after.predict(X))
 
 
 BAD_LAYERS = {
-    "no list": (lambda: Sequential(Dense(3)), TypeError, "list"),
+    "not a list": (lambda: Sequential(Dense(3)), TypeError, "list"),
     "a number": (lambda: Sequential(3), TypeError, "list"),
     "empty": (lambda: Sequential([]), ValueError, "at least one Dense"),
-    "nothing dense": (lambda: Sequential([Activation("relu")]), ValueError, "at least one Dense"),
+    "no Dense layer": (lambda: Sequential([Activation("relu")]), ValueError, "at least one Dense"),
     "a class": (lambda: Sequential([Dense]), TypeError, "Dense(…)"),
     "a string": (lambda: Sequential(["dense"]), TypeError, "layers[0]"),
-    "softmax within": (lambda: Sequential([Dense(3, "softmax"), Dense(2)]), ValueError, "last layer"),
-    "softmax below an activation": (lambda: Sequential([Dense(3, "softmax"), Activation("relu")]), ValueError, "last"),
+    "softmax before Dense": (lambda: Sequential([Dense(3, "softmax"), Dense(2)]), ValueError, "last layer"),
+    "softmax before activation": (lambda: Sequential([Dense(3, "softmax"), Activation("relu")]), ValueError, "last"),
     "units 0": (lambda: Dense(0), ValueError, "units"),
     "units negative": (lambda: Dense(-3), ValueError, "units"),
     "units fractional": (lambda: Dense(2.5), TypeError, "units"),
@@ -97,11 +97,11 @@ BAD_LAYERS = {
 
 
 @pytest.mark.parametrize("case", BAD_LAYERS)
-def test_what_is_no_network_is_refused(case):
-    make, error, text = BAD_LAYERS[case]
+def test_invalid_networks_are_refused(case):
+    make, error, message = BAD_LAYERS[case]
     with pytest.raises(error) as caught:
         make()
-    assert text in str(caught.value)
+    assert message in str(caught.value)
 
 
 # ---------------------------------------------------------------- weights
@@ -110,7 +110,7 @@ def test_what_is_no_network_is_refused(case):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("inputs", "units"), [(1, 1), (1, 16), (3, 8), (3, 16), (3, 17)])
 def test_weights_and_gradients_are_copies(inputs, units, dtype):
-    """Also where a kernel lies in memory as it is returned: one line, or a panel of just its width."""
+    """Even where a kernel is stored in the layout that is returned: one line, or a panel of exactly its width."""
     model = Sequential([Dense(units)], input_size=inputs, dtype=dtype)
     model.compile("adam", "mse")
     rows = (np.ones((2, inputs)), np.ones((2, units)))
@@ -124,7 +124,7 @@ def test_weights_and_gradients_are_copies(inputs, units, dtype):
     assert_same(model.get_weights(), kept)
 
 
-def test_each_layer_draws_from_a_stream_of_its_own():
+def test_each_layer_draws_from_its_own_stream():
     small = Sequential([Dense(5), Dense(2)], input_size=3, seed=7).get_weights()
     large = Sequential([Dense(5), Dense(9), Dense(2)], input_size=3, seed=7).get_weights()
     other = Sequential([Dense(5), Dense(2)], input_size=3, seed=8).get_weights()
@@ -134,7 +134,7 @@ def test_each_layer_draws_from_a_stream_of_its_own():
     assert (square[0] != square[2]).all()
 
 
-def test_initial_weights_are_those_of_the_documented_stream():
+def test_initial_weights_follow_the_documented_stream():
     W, b = Sequential([Dense(5)], input_size=3, seed=9).get_weights()
     stream = np.random.Generator(np.random.PCG64(np.random.SeedSequence(9, spawn_key=(0, 0))))
     np.testing.assert_array_equal(W, fastbp.initializers.GlorotUniform()(stream, (3, 5), "float32"))
@@ -154,7 +154,7 @@ def test_weights_have_the_shapes_and_dtype_of_the_layers(dtype):
     assert_same(model.get_weights(), replaced)
 
 
-def test_initializers_of_ones_own():
+def test_custom_initializers():
     model = Sequential([Dense(2, kernel_initializer=lambda rng, shape, dtype: np.ones(shape))], input_size=3)
     np.testing.assert_array_equal(model.get_weights()[0], np.ones((3, 2)))
     wrong = Sequential([Dense(2, kernel_initializer=lambda rng, shape, dtype: np.ones(3))])
@@ -163,7 +163,7 @@ def test_initializers_of_ones_own():
     assert wrong.input_size is None
 
 
-# ---------------------------------------------------------------- refusals
+# ---------------------------------------------------------------- refused calls
 
 
 GOOD = {"X": X, "y": LABELS}
@@ -180,7 +180,7 @@ BAD_FIT = {
     "epochs": ({"epochs": 0}, ValueError, "epochs"),
     "epochs fractional": ({"epochs": 1.5}, TypeError, "epochs"),
     "validation_data": ({"validation_data": X}, ValueError, "validation_data"),
-    "validation_data of one": ({"validation_data": (X,)}, ValueError, "validation_data"),
+    "validation_data without y": ({"validation_data": (X,)}, ValueError, "validation_data"),
     "validation X": ({"validation_data": (NAN, LABELS)}, ValueError, "validation X"),
     "validation y": ({"validation_data": (X, -LABELS)}, ValueError, "validation y"),
     "validation width": ({"validation_data": (X[:, :2], LABELS)}, ValueError, "validation X"),
@@ -191,9 +191,9 @@ BAD_FIT = {
     "both weights zero": ({"class_weight": {0: 0, 1: 0, 2: 0, 3: 0}}, ValueError, "class_weight"),
     "shuffle": ({"shuffle": "yes"}, TypeError, "shuffle"),
     "callbacks": ({"callbacks": [print]}, TypeError, "callbacks[0]"),
-    "callbacks no list": ({"callbacks": 3}, TypeError, "callbacks"),
+    "callbacks not a list": ({"callbacks": 3}, TypeError, "callbacks"),
     "verbose": ({"verbose": -1}, ValueError, "verbose"),
-    "verbose text": ({"verbose": "yes"}, ValueError, "verbose"),
+    "verbose string": ({"verbose": "yes"}, ValueError, "verbose"),
     "n_threads 0": ({"n_threads": 0}, ValueError, "n_threads"),
     "n_threads fractional": ({"n_threads": 1.5}, TypeError, "n_threads"),
 }
@@ -201,17 +201,17 @@ BAD_FIT = {
 
 @pytest.mark.parametrize("built", [True, False], ids=["built", "not built"])
 @pytest.mark.parametrize("case", BAD_FIT)
-def test_fit_refuses_before_anything_changed(case, built):
-    options, error, text = BAD_FIT[case]
+def test_refused_fit_changes_nothing(case, built):
+    options, error, message = BAD_FIT[case]
     if case == "X's width" and not built:
-        options, text = {**options, "X": X[:, 0]}, "two dimensions"
+        options, message = {**options, "X": X[:, 0]}, "two dimensions"
     model = classifier()
     if built:
         model.fit(X, LABELS, batch_size=5)
     before = state_of(model)
     with pytest.raises(error) as caught:
         model.fit(**{**GOOD, **options})
-    assert text in str(caught.value)
+    assert message in str(caught.value)
     assert_same(before, state_of(model))
     assert (model.input_size is None) != built
 
@@ -220,7 +220,7 @@ BAD_CALLS = {
     "train_on_batch X": (lambda m: m.train_on_batch(NAN, LABELS), ValueError, "X must be finite, got nan"),
     "train_on_batch y": (lambda m: m.train_on_batch(X, LABELS * 9), ValueError, "y must hold class labels"),
     "train_on_batch weight": (lambda m: m.train_on_batch(X, LABELS, sample_weight=[1]), ValueError, "sample_weight"),
-    "train_on_batch one row flat": (lambda m: m.train_on_batch(X[0], LABELS[:1]), ValueError, "reshape(1, -1)"),
+    "train_on_batch one-dimensional row": (lambda m: m.train_on_batch(X[0], LABELS[:1]), ValueError, "reshape(1, -1)"),
     "evaluate X": (lambda m: m.evaluate(NAN, LABELS), ValueError, "X must be finite, got nan"),
     "evaluate y": (lambda m: m.evaluate(X, LABELS[1:]), ValueError, "y must have"),
     "evaluate threads": (lambda m: m.evaluate(X, LABELS, n_threads=0), ValueError, "n_threads"),
@@ -238,7 +238,7 @@ BAD_CALLS = {
     ),
     "set_weights string": (lambda m: m.set_weights("weights"), TypeError, "list of arrays"),
     "set_weights None": (lambda m: m.set_weights(None), TypeError, "list of arrays"),
-    "set_weights an array": (lambda m: m.set_weights([["a"]] * 4), TypeError, "weights[0]"),
+    "set_weights array of strings": (lambda m: m.set_weights([["a"]] * 4), TypeError, "weights[0]"),
     "compile without loss": (lambda m: m.compile("sgd"), TypeError, "loss"),
     "compile loss": (lambda m: m.compile("sgd", "hinges"), ValueError, "cross_entropy"),
     "compile loss for outputs": (lambda m: m.compile("sgd", fastbp.Quantile((0.1, 0.5, 0.9))), ValueError, "3 outputs"),
@@ -250,14 +250,14 @@ BAD_CALLS = {
 
 
 @pytest.mark.parametrize("case", BAD_CALLS)
-def test_calls_refuse_before_anything_changed(case):
-    call, error, text = BAD_CALLS[case]
+def test_refused_calls_change_nothing(case):
+    call, error, message = BAD_CALLS[case]
     model = classifier()
     model.fit(X, LABELS, batch_size=5)
     before, recipe = state_of(model), model._arguments
     with pytest.raises(error) as caught:
         call(model)
-    assert text in str(caught.value)
+    assert message in str(caught.value)
     assert_same(before, state_of(model))
     assert model._arguments is recipe
 
@@ -291,7 +291,7 @@ def test_weights_need_an_input_size(call):
         call(Sequential([Dense(4)]))
 
 
-# ---------------------------------------------------------------- numbers
+# ---------------------------------------------------------------- numerical results
 
 
 def reference_of(model, specs, loss="mse", rule="sgd"):
@@ -327,7 +327,7 @@ NETWORKS = {
         "mse",
         X[:, :2],
     ),
-    "slope of one's own": (
+    "custom slope": (
         [Dense(5, fastbp.LeakyReLU(0.3)), Dense(1)],
         [LayerSpec(5, "leaky_relu", 0.3), LayerSpec(1)],
         "mse",
@@ -338,7 +338,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize("weight", [None, np.arange(N)], ids=["plain", "weighted"])
 @pytest.mark.parametrize("case", NETWORKS)
-def test_outputs_loss_and_gradients_are_those_of_the_reference(case, weight):
+def test_outputs_loss_and_gradients_match_the_reference(case, weight):
     network, specs, loss, y = NETWORKS[case]
     model = Sequential(network, dtype="float64")
     model.compile("sgd", loss)
@@ -346,7 +346,7 @@ def test_outputs_loss_and_gradients_are_those_of_the_reference(case, weight):
     reference = reference_of(model, specs, loss)
     expected = np.empty_like(outputs)
     reference.predict(X.astype(np.float64), expected)
-    # float64 sums of at most 5 products, an activation of 2 ULP and another such layer: within 100 units of rounding.
+    # float64 sums of at most 5 products, an activation of 2 ULP and another such layer: within 100 unit roundoffs.
     close = {"rtol": 100 * 2**-53, "atol": 100 * 2**-53}
     np.testing.assert_allclose(outputs, expected, **close)
     target = y if loss == "cross_entropy" else np.asarray(y, np.float64).reshape(N, -1)
@@ -354,19 +354,19 @@ def test_outputs_loss_and_gradients_are_those_of_the_reference(case, weight):
     value, gradients = reference.gradients(X.astype(np.float64), target, sample_weight=w)
     before = state_of(model)
     for ours, theirs in zip(model.gradients(X, y, sample_weight=weight), gradients, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)  # sums of 20 rows, and cancellation in them
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)  # sums over 20 rows, with cancellation
     assert model.evaluate(X, y, sample_weight=weight)["loss"] == pytest.approx(value, rel=1e-13)
     assert_same(before, state_of(model))
     assert model.train_on_batch(X, y, sample_weight=weight) == pytest.approx(value, rel=1e-13)
 
 
 @pytest.mark.parametrize("form", ["rows", "integers", "soft"])
-def test_one_hot_rows_train_as_their_labels(form):
+def test_one_hot_rows_train_like_labels(form):
     by_label, by_row = classifier(), classifier()
     one_hot = np.eye(4)[LABELS]
     if form == "integers":
         one_hot = one_hot.astype(np.int8)
-    elif form == "soft":  # a hair from one-hot, so these go the way of probabilities
+    elif form == "soft":  # almost one-hot, so these are treated as probabilities
         one_hot = one_hot * (1 - 1e-6) + (1 - one_hot) * 1e-6 / 3
     first = by_label.fit(X, LABELS, epochs=3, batch_size=5).history
     second = by_row.fit(X, one_hot, epochs=3, batch_size=5).history
@@ -378,7 +378,7 @@ def test_one_hot_rows_train_as_their_labels(form):
         assert first["accuracy"] == second["accuracy"]
 
 
-def test_soft_labels_have_the_mean_loss_of_the_labels_they_mix():
+def test_soft_labels_have_the_weighted_mean_loss_of_their_labels():
     model = classifier(dtype="float64")
     soft = np.random.default_rng(1).dirichlet(np.ones(4), N)
     by_label = [model.evaluate(X, np.full(N, k), sample_weight=soft[:, k])["loss"] * soft[:, k].sum() for k in range(4)]
@@ -390,7 +390,7 @@ def test_soft_labels_have_the_mean_loss_of_the_labels_they_mix():
 
 
 @pytest.mark.parametrize("order", [lambda a: a, np.asfortranarray, lambda a: a.astype(">f4"), lambda a: a.tolist()])
-def test_the_form_of_X_changes_no_bit(order):
+def test_layout_of_X_does_not_change_results(order):
     first, second = classifier(), classifier()
     first.fit(X, LABELS, batch_size=6, epochs=2)
     second.fit(order(X), LABELS.tolist(), batch_size=6, epochs=2)
@@ -399,7 +399,7 @@ def test_the_form_of_X_changes_no_bit(order):
     assert first.evaluate(X, LABELS) == second.evaluate(order(X), LABELS)
 
 
-def test_predict_in_chunks_gives_the_same_bits(monkeypatch):
+def test_chunked_predict_is_bit_identical(monkeypatch):
     model = classifier()
     wide = np.random.default_rng(2).normal(size=(3000, 3)).astype(np.float32)
     whole, losses = model.predict(wide), model.evaluate(wide, np.arange(3000) % 4)
@@ -408,7 +408,7 @@ def test_predict_in_chunks_gives_the_same_bits(monkeypatch):
     np.testing.assert_array_equal(model.predict(wide), whole)
     chunked = model.evaluate(wide, np.arange(3000) % 4)
     assert chunked["accuracy"] == losses["accuracy"]
-    assert chunked["loss"] == pytest.approx(losses["loss"], rel=2**-20)  # float32 sums of a few rows, cut elsewhere
+    assert chunked["loss"] == pytest.approx(losses["loss"], rel=2**-20)  # float32 sums over chunks of other sizes
 
 
 def test_read_only_memory_mapped_X_trains(tmp_path):
@@ -424,7 +424,7 @@ def test_read_only_memory_mapped_X_trains(tmp_path):
 # ---------------------------------------------------------------- compile, copies, threads, import
 
 
-def test_compiling_again_keeps_the_weights_and_starts_the_optimizer_anew():
+def test_recompiling_keeps_the_weights_and_resets_the_optimizer():
     model, fresh = classifier(), classifier()
     model.fit(X, LABELS, batch_size=5)
     fresh.fit(X, LABELS, batch_size=5)
@@ -437,7 +437,7 @@ def test_compiling_again_keeps_the_weights_and_starts_the_optimizer_anew():
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, copy.copy, lambda m: pickle.loads(pickle.dumps(m))])
 @pytest.mark.parametrize("fitted", [True, False])
-def test_a_copy_goes_on_as_the_model_would(copied, fitted):
+def test_copies_continue_training_identically(copied, fitted):
     model = classifier(seed=3)
     model.metadata["note"] = "mine"
     if fitted:
@@ -452,14 +452,14 @@ def test_a_copy_goes_on_as_the_model_would(copied, fitted):
     assert (state_of(other)[0] != state_of(model)[0]).any()
 
 
-def test_many_threads_may_ask_a_model_that_none_has_built():
+def test_many_threads_may_predict_with_an_unbuilt_model():
     model, outputs, start = classifier(), [None] * 16, threading.Barrier(16)
 
-    def ask(place):
+    def predict(place):
         start.wait()
         outputs[place] = model.predict(X)
 
-    threads = [threading.Thread(target=ask, args=(i,)) for i in range(16)]
+    threads = [threading.Thread(target=predict, args=(i,)) for i in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -468,7 +468,7 @@ def test_many_threads_may_ask_a_model_that_none_has_built():
         np.testing.assert_array_equal(output, classifier().predict(X))
 
 
-def test_summary_of_a_network_whose_input_size_is_not_known():
+def test_summary_with_unknown_input_size():
     model = Sequential([Activation("tanh"), Dense(5), Dense(2, use_bias=False)])
     assert [" ".join(line.split()) for line in model.summary().splitlines()[1:]] == [
         "Activation(tanh) (n, ?) 0",
@@ -480,14 +480,14 @@ def test_summary_of_a_network_whose_input_size_is_not_known():
     assert model.summary().splitlines()[-1].split() == ["total", str(3 * 5 + 5 + 10)]
 
 
-def test_a_model_shows_itself_as_its_summary():
+def test_repr_is_the_summary():
     model = Sequential([Dense(5, "relu"), Dense(2)], input_size=3)
     assert repr(model) == str(model) == model.summary()
     model.compile("sgd", "mse")
     assert repr(model) == model.summary()
 
 
-ON_NO_ROWS = {
+EMPTY_CALLS = {
     "fit": lambda model: model.fit(X[:0], X[:0]),
     "validation": lambda model: model.fit(X, X, validation_data=(X[:0], X[:0])),
     "train_on_batch": lambda model: model.train_on_batch(X[:0], X[:0]),
@@ -497,16 +497,16 @@ ON_NO_ROWS = {
 }
 
 
-@pytest.mark.parametrize("call", ON_NO_ROWS)
-def test_no_rows_are_refused(call):
-    """The engine does not check for them."""
+@pytest.mark.parametrize("call", EMPTY_CALLS)
+def test_empty_data_is_refused(call):
+    """The engine does not check for empty data."""
     model = Sequential([Dense(3)])
     model.compile("sgd", "mse")
     with pytest.raises(ValueError, match=r"X must have at least one row and one column, got shape \(0, 3\)"):
-        ON_NO_ROWS[call](model)
+        EMPTY_CALLS[call](model)
 
 
-def test_import_loads_nothing_that_is_not_needed():
+def test_import_loads_no_optional_packages():
     program = "import sys, fastbp; print(' '.join(m for m in sys.modules if '.' not in m))"
     env = {name: value for name, value in os.environ.items() if name != "FASTBP_ISA"}  # which loads Numba
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=env)
@@ -515,18 +515,18 @@ def test_import_loads_nothing_that_is_not_needed():
 
 
 @pytest.mark.parametrize("name", ["datasets.load_digits", "kernels.__name__", "reference.ReferenceEngine"])
-def test_submodules_come_when_asked_for(name):
+def test_submodules_are_loaded_on_access(name):
     program = f"import fastbp; fastbp.{name}"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_an_unknown_attribute_is_named():
+def test_unknown_attribute_is_named():
     with pytest.raises(AttributeError, match="'fastbp' has no attribute 'Densse'"):
         fastbp.Densse  # noqa: B018
 
 
 class Idle:
-    """An engine that does nothing, to time what stands around it."""
+    """An engine that does nothing, to time the code around it."""
 
     input_size, output_size, n_parameters, dtype, steps_trained = 10, 1, 61, np.dtype("float32"), 0
 
@@ -544,7 +544,7 @@ class Idle:
 @pytest.mark.timing
 @pytest.mark.jit
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_a_row_at_a_time_costs_a_few_microseconds_besides_the_engine(optimizer):
+def test_overhead_per_single_row_call_is_a_few_microseconds(optimizer):
     model = Sequential([Dense(5, "tanh"), Dense(1)], input_size=10)
     model.compile(optimizer, "mse")
     model._engine = model._trainer.engine = Idle()

@@ -51,8 +51,8 @@ INPUTS = (
     ),
     promise(
         "A call that is refused has changed nothing",
-        f"{MODEL}::test_fit_refuses_before_anything_changed",
-        f"{MODEL}::test_calls_refuse_before_anything_changed",
+        f"{MODEL}::test_refused_fit_changes_nothing",
+        f"{MODEL}::test_refused_calls_change_nothing",
     ),
     promise(
         "A refusal comes at once, after one pass over the data at most, and takes no memory",
@@ -66,12 +66,12 @@ INPUTS = (
         "data/test_streams.py::test_bad_first_chunk_changes_nothing",
         f"{MODEL}::test_read_only_memory_mapped_X_trains",
     ),
-    promise("No rows are refused", f"{MODEL}::test_no_rows_are_refused"),
+    promise("No rows are refused", f"{MODEL}::test_empty_data_is_refused"),
     promise("One row and one column train", f"{LIMITS}::test_one_row_and_one_column_train"),
     promise(
         "Labels out of range, negative or fractional are refused; rows of fractions are probabilities",
-        f"{ARRAYS}::test_bad_targets_error_gives_value_and_remedy",
-        f"{MODEL}::test_soft_labels_have_the_mean_loss_of_the_labels_they_mix",
+        f"{ARRAYS}::test_bad_targets_say_what_came_and_what_to_do",
+        f"{MODEL}::test_soft_labels_have_the_weighted_mean_loss_of_their_labels",
     ),
     promise(
         "One class alone is an error of the classifier, as in scikit-learn, not of the model",
@@ -84,9 +84,9 @@ INPUTS = (
     promise(
         "Every memory layout gives the bits of a contiguous copy: C, Fortran, strided, reversed, broadcast, "
         "misaligned, big-endian, read-only",
-        f"{ARRAYS}::test_every_form_of_X_equals_a_contiguous_copy",
-        f"{ARRAYS}::test_broadcast_rows_are_expanded",
-        f"{MODEL}::test_the_form_of_X_changes_no_bit",
+        f"{ARRAYS}::test_every_form_of_X_gives_the_bits_of_a_contiguous_copy",
+        f"{ARRAYS}::test_broadcast_rows_become_rows",
+        f"{MODEL}::test_layout_of_X_does_not_change_results",
     ),
     promise(
         "Data frames and tensors give the bits of arrays",
@@ -94,7 +94,7 @@ INPUTS = (
     ),
     promise(
         "Batch sizes of zero, below zero or fractional are refused",
-        f"{MODEL}::test_fit_refuses_before_anything_changed",
+        f"{MODEL}::test_refused_fit_changes_nothing",
     ),
     promise(
         "A batch size above the number of rows is clipped, with a warning if it was given",
@@ -117,8 +117,8 @@ INPUTS = (
     ),
     promise(
         "An unknown name is refused with the valid ones",
-        "optimizers/test_optimizers.py::test_get_accepts_names_and_objects",
-        f"{MODEL}::test_what_is_no_network_is_refused",
+        "optimizers/test_optimizers.py::test_names_and_objects",
+        f"{MODEL}::test_invalid_networks_are_refused",
     ),
     promise(
         "Layers of every width work",
@@ -216,7 +216,7 @@ THREADS = (
     promise(
         "Predictions from many threads, also while the model trains",
         f"{ENGINE}::test_predictions_from_eight_threads_while_another_trains",
-        f"{MODEL}::test_many_threads_may_ask_a_model_that_none_has_built",
+        f"{MODEL}::test_many_threads_may_predict_with_an_unbuilt_model",
         figure="8 threads",
     ),
     promise(
