@@ -1,4 +1,4 @@
-"""Pictures: what is drawn, that files are written and nothing else is touched, what is said without matplotlib."""
+"""Plots: what is drawn and written, no change of global state, and the message without matplotlib."""
 
 import builtins
 import itertools
@@ -29,7 +29,7 @@ NAN = float("nan")
 
 
 def diagnosis(n, verdict="vanishing"):
-    """One of n layers, in which gradients fade and end in 0, and the last of which has no units to count."""
+    """A diagnosis of n layers whose gradients vanish, down to exactly 0; the last has no units to count."""
     layers = [
         LayerDiagnosis(
             i, "Dense(4, tanh)", 0.5, 0.1, 10.0 ** (i - n) if i else 0.0, 10.0 ** (i - n), NAN, 0.25, 1e-3,
@@ -48,7 +48,7 @@ def search():
 
 
 def health(layers=4, epochs=(0, 1, 2), verdict="vanishing"):
-    """A GradientHealth that saw gradients fade towards the input, an exact 0, and at last nothing finite."""
+    """A GradientHealth that recorded vanishing gradients, an exact 0, and finally a value that is not finite."""
     seen = fastbp.GradientHealth(np.eye(2), [0.0, 1.0])
     seen.layers, seen.epochs = [f"Dense({i + 1}, tanh)" for i in range(layers)], list(epochs)
     figures = np.tile(10.0 ** np.arange(-layers, 0), (4, 1))
@@ -82,7 +82,7 @@ FILES = [(what, "png") for what in DRAWN] + [(what, end) for what in ("history",
 
 
 @pytest.mark.parametrize(("what", "ending"), FILES)
-def test_a_path_gets_a_file(what, ending, tmp_path):
+def test_path_writes_a_file(what, ending, tmp_path):
     path = tmp_path / f"picture.{ending}"
     assert DRAWN[what](path if ending == "png" else str(path)) is None
     assert path.read_bytes().startswith(STARTS[ending])
@@ -90,7 +90,7 @@ def test_a_path_gets_a_file(what, ending, tmp_path):
 
 
 @pytest.mark.parametrize("what", CURVES)
-def test_without_a_path_there_is_a_figure_with_labels(what):
+def test_without_a_path_a_labelled_figure_is_returned(what):
     figure = DRAWN[what]()
     assert figure.axes[-1].get_xlabel()
     for axis in figure.axes:
@@ -98,7 +98,7 @@ def test_without_a_path_there_is_a_figure_with_labels(what):
         assert axis.get_legend().get_texts()
 
 
-def test_history_draws_what_it_was_given():
+def test_history_draws_the_given_values():
     loss, accuracy = plots.plot_history(HISTORY).axes
     assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("loss", "accuracy")
     assert (loss.get_yscale(), accuracy.get_yscale()) == ("log", "linear")  # from 2.1 to 0.1; from 0.2 to 0.9
@@ -111,7 +111,7 @@ def test_history_draws_what_it_was_given():
         assert [text.get_text() for text in axis.get_legend().get_texts()] == [f"training {name}", f"validation {name}"]
 
 
-def test_history_of_a_fit():
+def test_history_of_a_fit_is_drawn():
     model = fastbp.Sequential([fastbp.Dense(1)])
     model.compile("sgd", "mse", ["mae"])
     history = model.fit([[0.0], [1.0]], [1.0, 3.0], epochs=2)
@@ -129,19 +129,19 @@ def test_history_of_a_fit():
         {"mae": [1.0, 2.0]},
     ],
 )
-def test_histories_with_little_to_show(columns):
+def test_short_and_non_finite_histories_are_drawn(columns):
     figure = plots.plot_history(columns)
     figure.canvas.draw()
     assert figure.axes[0].get_yscale() == "linear"
 
 
 @pytest.mark.parametrize(("history", "error"), [(3, TypeError), ({}, ValueError), ({"loss": []}, ValueError)])
-def test_what_is_no_history_is_refused(history, error):
+def test_invalid_histories_are_refused(history, error):
     with pytest.raises(error, match="history must"):
         plots.plot_history(history)
 
 
-def test_a_diagnosis_marks_verdicts_and_zeros():
+def test_diagnosis_marks_verdicts_and_zeros():
     norms, shares, updates = diagnosis(6).plot().axes
     assert norms.get_yscale() == updates.get_yscale() == "log"
     assert norms.get_ylim()[0] < 1e-5
@@ -154,19 +154,19 @@ def test_a_diagnosis_marks_verdicts_and_zeros():
     assert [text.get_text() for text in shares.get_legend().get_texts()] == ["saturated units"]
 
 
-def test_nothing_finite_can_be_drawn():
+def test_diagnosis_without_finite_values_is_drawn():
     layer = LayerDiagnosis(0, "Dense(1, identity)", NAN, NAN, float("inf"), NAN, NAN, NAN, NAN, "exploding", "")
     Diagnosis(NAN, 1, (layer,), "exploding", ()).plot().canvas.draw()
 
 
-def test_the_suggested_rate_is_marked():
+def test_suggested_learning_rate_is_marked():
     (axis,) = search().plot().axes
     assert axis.get_xscale() == "log"
     texts = [text.get_text() for text in axis.get_legend().get_texts()]
     assert texts[2:] == ["1.0e-03: steepest descent, suggested", "2.0e-02: a tenth of the minimum"]
 
 
-def test_a_flat_search_suggests_nothing():
+def test_flat_search_suggests_nothing():
     losses = tuple(2 + 0.1 * np.cos(np.arange(50)))
     flat = RateSearch(tuple(np.geomspace(1e-7, 10, 50)), losses, losses, 1e-3, 2e-2, True)
     (axis,) = flat.plot().axes
@@ -177,7 +177,7 @@ def test_a_flat_search_suggests_nothing():
 
 
 @pytest.mark.parametrize("columns", [HISTORY, {"loss": np.geomspace(1, 1e-3, 12_000).tolist()}])
-def test_legends_hide_no_curve(columns):
+def test_legends_do_not_cover_curves(columns):
     figure = plots.plot_history(columns, title="digits: MSE")
     figure.canvas.draw()
     assert figure.get_suptitle() == "digits: MSE"
@@ -189,7 +189,7 @@ def test_legends_hide_no_curve(columns):
     assert axis.get_legend().get_window_extent().y1 <= axis.get_window_extent().y0
 
 
-def test_thousands_are_separated():
+def test_axis_labels_have_thousands_separators():
     figure = plots.plot_history({"loss": np.linspace(2, 1, 12_000).tolist()})
     figure.canvas.draw()
     labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
@@ -201,44 +201,44 @@ def test_thousands_are_separated():
     assert "\N{MINUS SIGN}200,000" in [label.get_text() for label in figure.axes[0].get_yticklabels()]
 
 
-def test_layers_that_are_alike_have_names_that_differ():
+def test_identical_layers_get_distinct_names():
     seen = health(layers=3)
     seen.layers = ["Dense(8, tanh)", "Dense(8, tanh)", "Dense(1, identity)"]
     names = [text.get_text() for text in plots.plot_gradient_health(seen).axes[0].get_legend().get_texts()]
     assert names == ["Dense(1, identity)", "1: Dense(8, tanh)", "0: Dense(8, tanh)"]
 
 
-def test_the_learning_rate_has_a_panel_of_its_own():
+def test_learning_rate_has_its_own_panel():
     columns = HISTORY | {"learning_rate": [1e-2, 1e-3, 1e-4]}
     _, accuracy, rate = plots.plot_history(columns).axes
     assert (rate.get_ylabel(), rate.get_yscale(), len(accuracy.lines)) == ("learning rate", "log", 2)
 
 
-# ---------------------------------------------------------------- outcomes
+# ---------------------------------------------------------------- predictions and weights
 
 
-def texts(axis):
-    """What the cells of a matrix say, by row and column."""
+def cells(axis):
+    """The texts of the cells of a matrix, by row and column."""
     return {(round(t.get_position()[1]), round(t.get_position()[0])): t.get_text() for t in axis.texts}
 
 
-def test_a_confusion_matrix_holds_counts_and_shares():
+def test_confusion_matrix_shows_counts_and_percentages():
     truth, predicted = [0, 0, 0, 0, 1, 1, 2], [0, 0, 0, 2, 1, 0, 2]
     matrix, scale = plots.plot_confusion_matrix(truth, predicted, class_names=["ash", "oak", "yew", "fir"]).axes
-    assert texts(matrix) == {
+    assert cells(matrix) == {
         (0, 0): "3\n75.0 %", (0, 2): "1\n25.0 %", (1, 0): "1\n50.0 %", (1, 1): "1\n50.0 %", (2, 2): "1\n100.0 %",
     }  # fmt: skip
     shares = matrix.images[0].get_array()
     np.testing.assert_array_equal(shares[:3], [[0.75, 0, 0.25, 0], [0.5, 0.5, 0, 0], [0, 0, 1, 0]])
-    assert shares.mask[3].all()  # no fir was there
+    assert shares.mask[3].all()  # there is no fir in the data
     assert [label.get_text() for label in matrix.get_xticklabels()] == ["ash", "oak", "yew", "fir"]
     assert (matrix.get_xlabel(), matrix.get_ylabel(), scale.get_ylabel()) == ("predicted", "true", "share of the class")
     assert matrix.get_title() == "accuracy 71.4 % of 7 rows"
 
 
-PREDICTED = {  # the same predictions in the forms in which they come
+PREDICTED = {  # the same predictions in every accepted form
     "labels": ([0, 1, 1], [0, 1, 0], None),
-    "texts": (["no", "yes", "yes"], ["no", "yes", "no"], None),
+    "strings": (["no", "yes", "yes"], ["no", "yes", "no"], None),
     "outputs": ([0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], None),
     "one output": ([0, 1, 1], [[0.1], [0.8], [0.4]], None),
     "booleans": ([False, True, True], [False, True, False], ["no", "yes"]),
@@ -246,22 +246,22 @@ PREDICTED = {  # the same predictions in the forms in which they come
 
 
 @pytest.mark.parametrize("form", PREDICTED)
-def test_predictions_come_as_labels_or_outputs(form):
+def test_predictions_may_be_labels_or_outputs(form):
     truth, predicted, names = PREDICTED[form]
     matrix = plots.plot_confusion_matrix(truth, predicted, class_names=names).axes[0]
-    assert texts(matrix) == {(0, 0): "1\n100.0 %", (1, 0): "1\n50.0 %", (1, 1): "1\n50.0 %"}
+    assert cells(matrix) == {(0, 0): "1\n100.0 %", (1, 0): "1\n50.0 %", (1, 1): "1\n50.0 %"}
 
 
-def test_agrees_with_scikit_learn():
+def test_confusion_matrix_matches_scikit_learn():
     confusion_matrix = pytest.importorskip("sklearn.metrics").confusion_matrix
     truth, predicted = np.random.default_rng(1).integers(0, 26, size=(2, 500))
-    counted = {place: int(text) for place, text in texts(plots.plot_confusion_matrix(truth, predicted).axes[0]).items()}
+    counted = {place: int(text) for place, text in cells(plots.plot_confusion_matrix(truth, predicted).axes[0]).items()}
     expected = confusion_matrix(truth, predicted)
     assert counted == {place: n for place, n in np.ndenumerate(expected) if n}
 
 
 @pytest.mark.parametrize("names", [["a"] * 31, ["a long name of a class"] * 12, [f"c{i}" for i in range(250)]])
-def test_names_of_classes_do_not_overlap(names):
+def test_class_names_do_not_overlap(names):
     classes = np.arange(len(names))
     figure = plots.plot_confusion_matrix(classes, classes, class_names=names)
     figure.set_dpi(150)
@@ -272,7 +272,7 @@ def test_names_of_classes_do_not_overlap(names):
     assert labels[0].get_fontsize() >= 4.5
 
 
-def test_predictions_are_drawn_over_the_truth():
+def test_predictions_are_drawn_against_true_values():
     y = np.array([[1.0, 10.0], [2.0, 20.0], [4.0, 30.0]])
     first, second = plots.plot_predictions(y, y + np.array([0.5, 0.0]), names=["width", "height"]).axes
     np.testing.assert_array_equal(first.collections[0].get_offsets(), np.column_stack([y[:, 0], y[:, 0] + 0.5]))
@@ -282,7 +282,7 @@ def test_predictions_are_drawn_over_the_truth():
     assert first.get_xlim() == first.get_ylim()
 
 
-def test_weights_are_images_in_the_order_of_units():
+def test_weights_are_drawn_as_one_image_per_unit():
     *units, scale = plots.plot_weights(KERNEL, shape=(3, 4), most=4).axes
     assert scale.get_ylabel() == "weight"
     for number, axis in enumerate(units):
@@ -292,7 +292,7 @@ def test_weights_are_images_in_the_order_of_units():
     assert -low == high
 
 
-def test_speeds_are_ratios_round_by_round():
+def test_speed_ratios_are_computed_per_round():
     (axis,) = plots.plot_speed(TIMES).axes
     spread, median = axis.lines[1], axis.lines[2]
     np.testing.assert_allclose(spread.get_xdata(), [10, 15], rtol=1e-12)
@@ -301,37 +301,37 @@ def test_speeds_are_ratios_round_by_round():
     assert {text.get_text() for text in axis.texts} == {"fastbp", "2 µs", "300 ms"}
 
 
-WRONG = {
-    "lengths": (lambda: plots.plot_confusion_matrix([0, 1], [0]), "and y_pred labels"),
+INVALID = {
+    "unequal lengths": (lambda: plots.plot_confusion_matrix([0, 1], [0]), "and y_pred labels"),
     "no rows": (lambda: plots.plot_confusion_matrix([], []), "shapes"),
     "too few names": (lambda: plots.plot_confusion_matrix([0, 2], [0, 1], class_names=["a", "b"]), "0 to 1"),
-    "shapes": (lambda: plots.plot_predictions([1.0, 2.0], [1.0]), r"shapes \(2,\) and \(1,\)"),
-    "nothing": (lambda: plots.plot_predictions([], []), "equal shapes"),
+    "unequal shapes": (lambda: plots.plot_predictions([1.0, 2.0], [1.0]), r"shapes \(2,\) and \(1,\)"),
+    "empty": (lambda: plots.plot_predictions([], []), "equal shapes"),
     "not finite": (lambda: plots.plot_predictions([1.0, NAN], [1.0, 2.0]), "finite"),
-    "names of outputs": (lambda: plots.plot_predictions([1.0], [1.0], names=["a", "b"]), "each of 1 outputs"),
-    "no square": (lambda: plots.plot_weights(KERNEL), "12 inputs must make images .* no square"),
-    "another shape": (lambda: plots.plot_weights(KERNEL, shape=(2, 5)), "12 inputs"),
-    "no kernel": (lambda: plots.plot_weights([1.0, 2.0]), "inputs, units"),
+    "too many names": (lambda: plots.plot_predictions([1.0], [1.0], names=["a", "b"]), "each of 1 outputs"),
+    "not square": (lambda: plots.plot_weights(KERNEL), "12 inputs must make images .* no square"),
+    "wrong shape": (lambda: plots.plot_weights(KERNEL, shape=(2, 5)), "12 inputs"),
+    "not a kernel": (lambda: plots.plot_weights([1.0, 2.0]), "inputs, units"),
     "not built": (lambda: plots.plot_weights(fastbp.Sequential([fastbp.Dense(1)])), "not known yet"),
-    "no base": (lambda: plots.plot_speed({"a": {"NumPy": [1.0]}}), "must include 'fastbp'"),
+    "no fastbp": (lambda: plots.plot_speed({"a": {"NumPy": [1.0]}}), "must include 'fastbp'"),
     "no task": (lambda: plots.plot_speed({}), "at least one task"),
     "rounds": (lambda: plots.plot_speed({"a": {"NumPy": [1.0], "fastbp": [1.0, 2.0]}}), "equal numbers of rounds"),
-    "no time": (lambda: plots.plot_speed({"a": {"NumPy": [0.0], "fastbp": [1.0]}}), "positive"),
-    "no look": (lambda: plots.plot_gradient_health(fastbp.GradientHealth([[1.0]], [1.0])), "at least one record"),
+    "zero time": (lambda: plots.plot_speed({"a": {"NumPy": [0.0], "fastbp": [1.0]}}), "positive"),
+    "no record": (lambda: plots.plot_gradient_health(fastbp.GradientHealth([[1.0]], [1.0])), "at least one record"),
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_what_cannot_be_drawn_is_refused(case):
-    draw, text = WRONG[case]
-    with pytest.raises(ValueError, match=text):
+@pytest.mark.parametrize("case", INVALID)
+def test_invalid_arguments_are_refused(case):
+    draw, message = INVALID[case]
+    with pytest.raises(ValueError, match=message):
         draw()
 
 
 # ---------------------------------------------------------------- gradient health
 
 
-def test_gradient_health_shows_lines_zeros_and_what_is_not_finite():
+def test_gradient_health_marks_zeros_and_non_finite_values():
     gradients, updates, verdicts = plots.plot_gradient_health(health()).axes
     assert gradients.get_yscale() == updates.get_yscale() == "log"
     lines = [line for line in gradients.lines if line.get_marker() == "o"]
@@ -348,18 +348,18 @@ def test_gradient_health_shows_lines_zeros_and_what_is_not_finite():
     ("options", "axes"),
     [({"verdict": "healthy"}, 2), ({"epochs": (0,)}, 3), ({"layers": 30}, 4), ({"epochs": (0, 5, 50)}, 3)],
 )
-def test_gradient_health_of_other_trainings(options, axes):
+def test_gradient_health_number_of_panels(options, axes):
     figure = health(**options).plot()
     figure.canvas.draw()
     assert len(figure.axes) == axes
 
 
-# ---------------------------------------------------------------- from the command line
+# ---------------------------------------------------------------- command line
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty working folder with a file of two classes, and one of numbers."""
+    """A working folder with one file for classification and one for regression."""
     monkeypatch.chdir(tmp_path)
     X = np.random.default_rng(0).normal(size=(60, 3))
     np.savez("numbers.npz", X=X, y=1000 + 10 * X[:, 0])
@@ -373,7 +373,7 @@ def train(*arguments):
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
-def test_training_draws_its_curves_and_a_confusion_matrix(folder, capsys, monkeypatch, loss):
+def test_train_draws_curves_and_a_confusion_matrix(folder, capsys, monkeypatch, loss):
     figures = []
     monkeypatch.setattr(report, "done", lambda figure, path: figures.append(figure))
     assert train("flowers.csv", "--target", "kind", "--loss", loss) == 0
@@ -388,7 +388,7 @@ def test_training_draws_its_curves_and_a_confusion_matrix(folder, capsys, monkey
     assert [label.get_text() for label in matrix.get_xticklabels()] == ["iris", "rose"]
 
 
-def test_training_on_numbers_draws_predictions_in_their_own_unit(folder, monkeypatch):
+def test_train_draws_regression_predictions_in_original_units(folder, monkeypatch):
     figures = []
     monkeypatch.setattr(report, "done", lambda figure, path: figures.append(figure))
     assert train("numbers.npz") == 0
@@ -398,7 +398,7 @@ def test_training_on_numbers_draws_predictions_in_their_own_unit(folder, monkeyp
     assert len(truth) == 12
 
 
-def test_the_picture_changes_no_bit_of_the_model(folder):
+def test_plotting_does_not_change_the_model(folder):
     assert train("flowers.csv", "--target", "kind", "--output", "with") == 0
     assert (folder / "run.png").read_bytes().startswith(STARTS["png"])
     options = ["--layers", "4", "--epochs", "3", "--quiet", "--output", "without"]
@@ -406,7 +406,7 @@ def test_the_picture_changes_no_bit_of_the_model(folder):
     assert (folder / "with").read_bytes() == (folder / "without").read_bytes()
 
 
-def test_a_training_that_ended_within_its_first_epoch_has_no_curves():
+def test_run_without_a_finished_epoch_has_no_curves():
     picture = report.TrainingPicture(np.eye(2), np.eye(2), np.arange(2), ["a", "b"])
     matrix, _ = picture.draw(np.eye(2), np.arange(2)).axes
     assert matrix.get_title() == "accuracy 100.0 % of 2 rows"
@@ -414,7 +414,7 @@ def test_a_training_that_ended_within_its_first_epoch_has_no_curves():
 
 @pytest.mark.parametrize("command", [["train", "digits"], ["bench"]])
 @pytest.mark.parametrize("name", ["picture.doc", "picture"])
-def test_a_picture_that_cannot_be_is_refused_before_any_work(folder, capsys, command, name):
+def test_unsupported_plot_file_is_refused_before_any_work(folder, capsys, command, name):
     assert main([*command, "--plot", name]) == 2
     assert f"cannot draw {name}: the file extension must be one of" in capsys.readouterr().err
     assert len(list(folder.iterdir())) == 2
@@ -429,11 +429,11 @@ def test_bench_draws_its_ratios(folder, capsys, monkeypatch):
     assert (folder / "bench.svg").read_bytes().startswith(STARTS["svg"])
 
 
-# ---------------------------------------------------------------- what all keep to
+# ---------------------------------------------------------------- common to all plots
 
 
-def test_nothing_global_is_touched():
-    """No pyplot, no backend, no figure kept, no setting changed."""
+def test_plots_change_no_global_state():
+    """No pyplot, no backend, no registered figure, no changed setting."""
     program = (
         "import warnings, matplotlib.figure, fastbp; warnings.simplefilter('error');"
         "before = matplotlib.rcParams.copy();"
@@ -444,17 +444,17 @@ def test_nothing_global_is_touched():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_notebooks_show_a_figure_by_itself():
+def test_notebooks_display_figures():
     assert plots.plot_history(HISTORY)._repr_png_().startswith(STARTS["png"])
 
 
-def test_import_stays_light():
+def test_import_does_not_load_matplotlib():
     program = "import sys, fastbp; assert not {'matplotlib', 'numba'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, env={"PATH": "", "PYTHONPATH": ":".join(sys.path)})
 
 
 @pytest.mark.parametrize("what", DRAWN)
-def test_without_matplotlib_the_remedy_is_named(what, monkeypatch):
+def test_missing_matplotlib_names_the_pip_command(what, monkeypatch):
     real = builtins.__import__
 
     def missing(name, *arguments, **options):
