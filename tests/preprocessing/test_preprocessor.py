@@ -1,4 +1,4 @@
-"""Preprocessor: every form of a table, every kind of column, targets, files, and every message of an error."""
+"""Preprocessor: every form of a table, every kind of column, targets, files, and every error message."""
 
 import json
 import sys
@@ -46,10 +46,10 @@ def csv_table(tmp_path) -> columns.Columns:
 
 FORMS = {
     "dict of lists": lambda _: ROWS,
-    "dict of objects": lambda _: {name: objects(values) for name, values in ROWS.items()},
+    "dict of object arrays": lambda _: {name: objects(values) for name, values in ROWS.items()},
     "dict of arrays": lambda _: ROWS | {"age": np.array([39, 50, NAN, 53, 28, 39]), "zip": np.array(ROWS["zip"], "u1")},
-    "dict of texts": lambda _: {k: ["" if v is None else str(v) for v in values] for k, values in ROWS.items()},
-    "other columns, another order": lambda _: {"id": range(6)} | dict(reversed(ROWS.items())),
+    "dict of strings": lambda _: {k: ["" if v is None else str(v) for v in values] for k, values in ROWS.items()},
+    "extra columns, different order": lambda _: {"id": range(6)} | dict(reversed(ROWS.items())),
     "pandas": lambda _: pd.DataFrame(ROWS),
     "pandas nullable": lambda _: pd.DataFrame(ROWS).convert_dtypes(),
     "pandas categories": lambda _: pd.DataFrame(ROWS).astype({"work": "category", "zip": "category"}),
@@ -59,33 +59,33 @@ FORMS = {
     "narwhals": lambda _: narwhals.from_native(pl.DataFrame(ROWS)),
     "csv": csv_table,
     "rows": lambda _: [list(row) for row in zip(*ROWS.values(), strict=True)],
-    "array of objects": lambda _: np.array(list(zip(*ROWS.values(), strict=True)), object),
+    "object array": lambda _: np.array(list(zip(*ROWS.values(), strict=True)), object),
 }
 
 
 @pytest.mark.parametrize("encoding", ["one_hot", "codes", "auto"])
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_a_table_gives_the_same_features(form: str, encoding: str, tmp_path) -> None:
-    if form == "other columns, another order":
-        learnt = Preprocessor(encoding=encoding, categorical=["zip"], most_one_hot=2).fit(ROWS, LABELS)
+def test_every_table_format_gives_the_same_features(form: str, encoding: str, tmp_path) -> None:
+    if form == "extra columns, different order":
+        fitted = Preprocessor(encoding=encoding, categorical=["zip"], most_one_hot=2).fit(ROWS, LABELS)
     else:
-        chosen = [4] if form in ("rows", "array of objects") else ["zip"]
-        learnt = Preprocessor(encoding=encoding, categorical=chosen, most_one_hot=2).fit(FORMS[form](tmp_path), LABELS)
+        chosen = [4] if form in ("rows", "object array") else ["zip"]
+        fitted = Preprocessor(encoding=encoding, categorical=chosen, most_one_hot=2).fit(FORMS[form](tmp_path), LABELS)
     expected = Preprocessor(encoding=encoding, categorical=["zip"], most_one_hot=2).fit(ROWS)
-    np.testing.assert_array_equal(learnt.transform(FORMS[form](tmp_path)), expected.transform(ROWS))
-    assert learnt.transform(FORMS[form](tmp_path)).dtype == np.float32
+    np.testing.assert_array_equal(fitted.transform(FORMS[form](tmp_path)), expected.transform(ROWS))
+    assert fitted.transform(FORMS[form](tmp_path)).dtype == np.float32
 
 
-def test_what_becomes_of_columns() -> None:
-    learnt = Preprocessor(categorical="zip").fit(ROWS)
-    assert learnt.feature_names == (
+def test_features_of_each_kind_of_column() -> None:
+    fitted = Preprocessor(categorical="zip").fit(ROWS)
+    assert fitted.feature_names == (
         "age", "age missing", "wage", "wage missing", "work=Private", "work=State", "work missing", "member=False",
         "member=True", "member missing", "zip=12", "zip=5", "zip=7",
     )  # fmt: skip
-    X = learnt.transform(ROWS)
+    X = fitted.transform(ROWS)
     present = np.array([39, 50, 53, 28, 39])
     mean, deviation = present.mean(), present.std()
-    filled = np.array([39, 50, 39, 53, 28, 39])  # by the median
+    filled = np.array([39, 50, 39, 53, 28, 39])  # with the median
     np.testing.assert_allclose(X[:, 0], (filled - mean) / deviation, rtol=1e-6)
     assert X[:, 1].tolist() == [0, 0, 1, 0, 0, 0]
     assert X[:, 4:7].tolist() == [[1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1], [1, 0, 0]]
@@ -99,25 +99,25 @@ def test_what_becomes_of_columns() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["one_hot", "codes"])
-def test_rare_and_new_categories(encoding: str) -> None:
+def test_rare_and_unseen_categories(encoding: str) -> None:
     train = {"a": ["x", "x", "y", "y", "z", "?"], "b": ["u", "u", "u", "v", "v", "v"]}
-    learnt = Preprocessor(encoding=encoding, min_frequency=2).fit(train)
-    X = learnt.transform({"a": ["z", "new", None, "x"], "b": ["w", None, "u", "v"]})
+    fitted = Preprocessor(encoding=encoding, min_frequency=2).fit(train)
+    X = fitted.transform({"a": ["z", "new", None, "x"], "b": ["w", None, "u", "v"]})
     if encoding == "codes":
         assert X.tolist() == [[0, 0], [0, 1], [1, 2], [2, 3]]
     else:
-        assert learnt.feature_names == ("a=x", "a=y", "a missing", "a other", "b=u", "b=v")
+        assert fitted.feature_names == ("a=x", "a=y", "a missing", "a other", "b=u", "b=v")
         assert X.tolist() == [[0, 0, 0, 1, 0, 0], [0, 0, 0, 1, 0, 0], [0, 0, 1, 0, 1, 0], [1, 0, 0, 0, 0, 1]]
 
 
-def test_codes_are_what_an_embedding_takes() -> None:
-    learnt = Preprocessor(encoding="codes", categorical=["zip", "age"]).fit(ROWS, LABELS)
-    layers = [fastbp.ColumnEmbedding(learnt.cardinalities), fastbp.Dense(learnt.n_outputs, "softmax")]
+def test_codes_fit_an_embedding() -> None:
+    fitted = Preprocessor(encoding="codes", categorical=["zip", "age"]).fit(ROWS, LABELS)
+    layers = [fastbp.ColumnEmbedding(fitted.cardinalities), fastbp.Dense(fitted.n_outputs, "softmax")]
     model = fastbp.Sequential(layers)
     model.compile("adam", "cross_entropy")
-    model.fit(learnt.transform(ROWS), learnt.transform_target(LABELS), batch_size=3, epochs=2)
+    model.fit(fitted.transform(ROWS), fitted.transform_target(LABELS), batch_size=3, epochs=2)
     new = {name: [None, "new"] for name in ("work", "member", "zip", "age")} | {"wage": [None, 3]}
-    assert set(learnt.inverse_target(model.predict(learnt.transform(new)))) <= {"no", "yes"}
+    assert set(fitted.inverse_target(model.predict(fitted.transform(new)))) <= {"no", "yes"}
 
 
 # ---------------------------------------------------------------- numbers
@@ -127,7 +127,7 @@ def make_numbers(rows: int = 501, columns: int = 4) -> np.ndarray:
     return np.random.default_rng(0).normal(7, 3, (rows, columns)) ** 3
 
 
-def test_scaling_is_that_of_scikit_learn() -> None:
+def test_scaling_matches_scikit_learn() -> None:
     X = make_numbers()
     np.testing.assert_allclose(Preprocessor().fit_transform(X), StandardScaler().fit_transform(X), rtol=1e-6, atol=1e-7)
     robust = Preprocessor(scaling="robust").fit_transform(X)
@@ -135,17 +135,17 @@ def test_scaling_is_that_of_scikit_learn() -> None:
     assert (Preprocessor(scaling="none").fit_transform(X) == X.astype("float32")).all()
 
 
-def test_one_hot_is_that_of_scikit_learn() -> None:
+def test_one_hot_matches_scikit_learn() -> None:
     X = np.random.default_rng(0).choice(["a", "b", "c"], (50, 3)).astype(object)
     np.testing.assert_array_equal(Preprocessor().fit_transform(X), OneHotEncoder().fit_transform(X).toarray())
 
 
 def test_clipping_is_smooth() -> None:
     X = np.array([[-1e300], [-1.0], [0.0], [0.5], [3.0], [1e300]])
-    learnt = Preprocessor(scaling="none", clip=True).fit(X)
+    fitted = Preprocessor(scaling="none", clip=True).fit(X)
     with np.errstate(over="ignore"):
         expected = np.where(np.abs(X) > 1e100, 3 * np.sign(X), X / np.sqrt(1 + (X / 3) ** 2))
-    np.testing.assert_allclose(learnt.transform(X), expected, rtol=1e-7)
+    np.testing.assert_allclose(fitted.transform(X), expected, rtol=1e-7)
 
 
 @pytest.mark.parametrize("scaling", ["standard", "robust"])
@@ -154,38 +154,38 @@ def test_constant_columns_become_zero(scaling: str) -> None:
     np.testing.assert_allclose(Preprocessor(scaling=scaling).fit_transform(X), 0, atol=1e-15)
 
 
-def test_robust_scaling_where_the_quartiles_are_equal() -> None:
-    """By half the range."""
+def test_robust_scaling_with_equal_quartiles() -> None:
+    """Scales by half the range."""
     X = np.array([[0.0]] * 9 + [[10.0]])
     assert Preprocessor(scaling="robust").fit_transform(X).ravel().tolist() == [0.0] * 9 + [2.0]
 
 
-def test_a_fixed_scale() -> None:
+def test_fixed_scale() -> None:
     X = np.array([[0, 128, 255]] * 2, np.uint8)
-    learnt = Preprocessor(scaling=255).fit(X)
-    np.testing.assert_array_equal(learnt.transform(np.array([[255, 0, 51]])), np.float32([[1, 0, 0.2]]))
-    np.testing.assert_array_equal(learnt.transform([[NAN, 255, 0]]), np.float32([[0, 1, 0]]))
+    fitted = Preprocessor(scaling=255).fit(X)
+    np.testing.assert_array_equal(fitted.transform(np.array([[255, 0, 51]])), np.float32([[1, 0, 0.2]]))
+    np.testing.assert_array_equal(fitted.transform([[NAN, 255, 0]]), np.float32([[0, 1, 0]]))
 
 
-def test_gaps_are_filled_with_the_median_of_the_training_rows() -> None:
+def test_missing_values_are_filled_with_the_training_median() -> None:
     X = np.array([[1.0, 5.0], [2.0, NAN], [30.0, 7.0]])
-    learnt = Preprocessor(scaling="none").fit(X)
-    assert learnt.feature_names == ("x0", "x1", "x1 missing")
-    assert learnt.transform([[NAN, NAN]]).tolist() == [[2, 6, 1]]
+    fitted = Preprocessor(scaling="none").fit(X)
+    assert fitted.feature_names == ("x0", "x1", "x1 missing")
+    assert fitted.transform([[NAN, NAN]]).tolist() == [[2, 6, 1]]
     without = Preprocessor(scaling="none", missing_indicator=False).fit(X)
     assert without.transform([[NAN, NAN]]).tolist() == [[2, 6]]
 
 
-def test_a_column_without_a_value_is_left_out_for_good() -> None:
+def test_column_without_values_is_left_out_permanently() -> None:
     with pytest.warns(UserWarning, match="column 'a' is left out: it has no value in the training rows"):
-        learnt = Preprocessor(scaling="none").fit({"a": [None, "?"], "b": [1.0, 2.0]})
-    assert learnt.feature_names == learnt.columns == ("b",)
+        fitted = Preprocessor(scaling="none").fit({"a": [None, "?"], "b": [1.0, 2.0]})
+    assert fitted.feature_names == fitted.columns == ("b",)
     for later in ([None, 5e9], ["abc", None], [True, {}]):
-        assert learnt.transform({"a": objects(later), "b": [1.0, 2.0]}).tolist() == [[1], [2]]
-    assert learnt.transform({"b": [3.0]}).tolist() == [[3]]
+        assert fitted.transform({"a": objects(later), "b": [1.0, 2.0]}).tolist() == [[1], [2]]
+    assert fitted.transform({"b": [3.0]}).tolist() == [[3]]
 
 
-def test_an_array_is_its_columns_one_by_one() -> None:
+def test_array_equals_its_separate_columns() -> None:
     X = make_numbers(1000, 7)
     X[5, 3] = X[7, 5] = NAN
     whole = Preprocessor().fit(X)
@@ -193,15 +193,15 @@ def test_an_array_is_its_columns_one_by_one() -> None:
     for other in (X, X.astype("float32"), np.asfortranarray(X), X[::-1][:30]):
         named = {f"x{i}": column for i, column in enumerate(np.asarray(other).T)}
         np.testing.assert_array_equal(whole.transform(other), whole.transform(named))
-        # sums of 1,000 numbers, added in another order
+        # sums of 1,000 numbers, added in a different order
         np.testing.assert_allclose(single.transform(named), whole.transform(other), rtol=1e-6, atol=1e-6)
 
 
-def test_some_columns_of_an_array_chosen_as_categories() -> None:
+def test_array_columns_can_be_categorical() -> None:
     X = np.array([[1.0, 2.0, 3.0], [2.0, 2.0, 5.0], [4.0, NAN, 3.0]])
-    learnt = Preprocessor(categorical=[1, 2], scaling="none").fit(X)
-    assert learnt.feature_names == ("x0", "x1=2", "x1 missing", "x2=3", "x2=5")
-    assert learnt.transform(X).tolist() == [[1, 1, 0, 1, 0], [2, 1, 0, 0, 1], [4, 0, 1, 1, 0]]
+    fitted = Preprocessor(categorical=[1, 2], scaling="none").fit(X)
+    assert fitted.feature_names == ("x0", "x1=2", "x1 missing", "x2=3", "x2=5")
+    assert fitted.transform(X).tolist() == [[1, 1, 0, 1, 0], [2, 1, 0, 0, 1], [4, 0, 1, 1, 0]]
 
 
 @pytest.mark.parametrize(
@@ -212,11 +212,11 @@ def test_some_columns_of_an_array_chosen_as_categories() -> None:
         ("0", False), ("nano", False), ("-", False),
     ],
 )  # fmt: skip
-def test_what_is_missing(value, missing: bool) -> None:
+def test_is_missing(value, missing: bool) -> None:
     assert is_missing(value) is missing
 
 
-def test_a_category_is_the_same_however_it_came() -> None:
+def test_categories_do_not_depend_on_the_value_type() -> None:
     assert categories_of(objects([3, 3.0, "3", np.int8(3), True, np.True_])) == ["3", "3", "3", "3", "True", "True"]
     assert categories_of(np.array([3, 4], "i2")) == ["3", "4"]
     assert categories_of(np.array([True, False])) == ["True", "False"]
@@ -242,7 +242,7 @@ def test_a_category_is_the_same_however_it_came() -> None:
     ],
     ids=str,
 )
-def test_classes_there_and_back(labels, classes) -> None:
+def test_classes_round_trip(labels, classes) -> None:
     p = Preprocessor().fit([[0.0], [1.0], [2.0]], labels)
     assert p.classes == classes
     assert p.n_outputs == 2
@@ -252,7 +252,7 @@ def test_classes_there_and_back(labels, classes) -> None:
     assert p.inverse_target(np.array([[0.7], [0.2], [0.5]])).tolist() == [classes[i] for i in (1, 0, 1)]
 
 
-def test_classes_in_an_order_of_ones_own() -> None:
+def test_classes_in_a_given_order() -> None:
     p = Preprocessor(classes=["low", "high", "never"]).fit([[0], [1]], ["high", "low"])
     assert p.transform_target(["never", "low"]).tolist() == [2, 0]
     assert p.n_outputs == 3
@@ -261,7 +261,7 @@ def test_classes_in_an_order_of_ones_own() -> None:
 
 
 @pytest.mark.parametrize("shape", [(20,), (20, 2), (20, 1)])
-def test_quantities_there_and_back(shape) -> None:
+def test_regression_targets_round_trip(shape) -> None:
     y = np.random.default_rng(0).normal(1e5, 1e4, shape)
     p = Preprocessor().fit(np.zeros((20, 1)), y)
     assert p.classes == ()
@@ -269,7 +269,7 @@ def test_quantities_there_and_back(shape) -> None:
     assert scaled.shape == (20, p.n_outputs)
     np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(p.target_scale, y.reshape(20, -1).std(axis=0))
-    # float32 of numbers of order 1 around 1e5
+    # float32 values of order 1, shifted by 1e5
     np.testing.assert_allclose(p.inverse_target(scaled), y[:, 0] if shape == (20, 1) else y, rtol=1e-6)
 
 
@@ -284,14 +284,14 @@ def test_quantities_there_and_back(shape) -> None:
         (np.array([True]), "classification"),
     ],
 )
-def test_the_task_is_guessed(y, task: str) -> None:
+def test_task_is_inferred(y, task: str) -> None:
     assert guess_task(y) == task
 
 
-# ---------------------------------------------------------------- immutable, and in files
+# ---------------------------------------------------------------- immutability and files
 
 
-def test_what_was_learnt_cannot_change() -> None:
+def test_fitted_preprocessor_is_immutable() -> None:
     assert str(Preprocessor()) == repr(Preprocessor())
     p = Preprocessor().fit(ROWS, LABELS)
     with pytest.raises(AttributeError):
@@ -304,25 +304,25 @@ def test_what_was_learnt_cannot_change() -> None:
         Preprocessor().fit(ROWS).transform_target(LABELS)
 
 
-LEARNT = {
+FITTED = {
     "classes": lambda: Preprocessor(categorical="zip", min_frequency=2, clip=True).fit(ROWS, LABELS),
     "codes": lambda: Preprocessor(encoding="codes", scaling="robust").fit(ROWS, [7, 3, 7, 3, 1, 1]),
-    "an array": lambda: Preprocessor(scaling=16).fit(make_numbers(6), make_numbers(6)),
+    "array": lambda: Preprocessor(scaling=16).fit(make_numbers(6), make_numbers(6)),
     "no targets": lambda: Preprocessor().fit(ROWS),
     "booleans": lambda: Preprocessor().fit(ROWS, [True, False] * 3),
 }
 
 
-@pytest.mark.parametrize("name", LEARNT)
-def test_it_travels_with_the_model(name: str, tmp_path) -> None:
-    p = LEARNT[name]()
+@pytest.mark.parametrize("name", FITTED)
+def test_round_trip_through_a_model_file(name: str, tmp_path) -> None:
+    p = FITTED[name]()
     model = fastbp.Sequential([fastbp.Dense(2)], input_size=len(p.feature_names))
     assert Preprocessor.of(model) is None
     model.metadata |= p.to_metadata()
     model.save(tmp_path / "model.safetensors")
     loaded = Preprocessor.of(fastbp.load(tmp_path / "model.safetensors"))
     assert loaded == p
-    X = make_numbers(6) if name == "an array" else ROWS
+    X = make_numbers(6) if name == "array" else ROWS
     np.testing.assert_array_equal(loaded.transform(X), p.transform(X))
 
 
@@ -336,7 +336,7 @@ OLD = {"shift": [1.0, 2.0, 3.0], "scale": [2.0, 2.0, 4.0], "columns": ["a", "b",
        "y_shift": [], "y_scale": []}  # fmt: skip
 
 
-def test_files_of_version_0_1() -> None:
+def test_files_of_version_0_1_are_read() -> None:
     old = of_metadata(json.dumps(OLD), "fastbp.preparation")
     assert old is not None
     assert old.columns == ("a", "b", "c")
@@ -358,13 +358,13 @@ def test_files_of_version_0_1() -> None:
     ],
     ids=range(9),
 )  # fmt: skip
-def test_damaged_metadata(text: str, key: str) -> None:
+def test_damaged_metadata_is_refused(text: str, key: str) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         of_metadata(text, key)
 
 
-def spoilt(**changes) -> str:
-    content = json.loads(LEARNT["classes"]().to_metadata()["fastbp.preprocessor"])
+def tampered(**changes) -> str:
+    content = json.loads(FITTED["classes"]().to_metadata()["fastbp.preprocessor"])
     return json.dumps(content | changes)
 
 
@@ -382,17 +382,17 @@ def spoilt(**changes) -> str:
     ],
     ids=range(16),
 )  # fmt: skip
-def test_hostile_metadata(changes) -> None:
+def test_tampered_metadata_is_refused(changes) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
-        of_metadata(spoilt(**changes))
+        of_metadata(tampered(**changes))
 
 
-def test_a_later_version() -> None:
+def test_later_version_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot be read: the version is 9, and this fastbp reads 1"):
-        of_metadata(spoilt(version=9))
+        of_metadata(tampered(version=9))
 
 
-def test_the_table_of_what_was_guessed() -> None:
+def test_str_shows_a_table_of_columns() -> None:
     text = str(Preprocessor(categorical="zip", min_frequency=2, encoding="auto", most_one_hot=1).fit(ROWS))
     assert text.splitlines()[0].split() == ["column", "kind", "becomes", "missing"]
     assert "age     number                     (x - 41.8) / 8.931, and whether it is missing   16.7 %\n" in text
@@ -416,7 +416,7 @@ def test_the_table_of_what_was_guessed() -> None:
         ({"categorical": [1.5]}, TypeError, "names or numbers of columns, got 1.5"),
     ],
 )
-def test_options_that_cannot_be(options, error, message: str) -> None:
+def test_invalid_options_are_refused(options, error, message: str) -> None:
     with pytest.raises(error, match=message):
         Preprocessor(**options)
 
@@ -449,7 +449,7 @@ def test_options_that_cannot_be(options, error, message: str) -> None:
     ],
     ids=range(22),
 )
-def test_tables_that_cannot_be(X, error, message: str) -> None:
+def test_invalid_tables_are_refused(X, error, message: str) -> None:
     with pytest.raises(error, match=message), np.errstate(all="ignore"):
         Preprocessor().fit(X)
 
@@ -463,21 +463,21 @@ def test_tables_that_cannot_be(X, error, message: str) -> None:
         (np.zeros((2, 3)), "the 5 columns of the training data, got 3: pass a table with their names, or these"),
     ],
 )
-def test_rows_that_do_not_fit_what_was_learnt(X, message: str) -> None:
+def test_transform_refuses_mismatched_tables(X, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Preprocessor().fit(ROWS).transform(X)
 
 
-def test_rows_of_an_array_that_do_not_fit() -> None:
-    learnt = Preprocessor().fit(np.eye(3))
+def test_transform_refuses_mismatched_arrays() -> None:
+    fitted = Preprocessor().fit(np.eye(3))
     with pytest.raises(ValueError, match="the 3 columns of the training data, got 2: pass these in the same order"):
-        learnt.transform(np.zeros((2, 2)))
+        fitted.transform(np.zeros((2, 2)))
     with pytest.raises(ValueError, match="column 2 must be finite, got inf at row 1"):
-        learnt.transform([[0, 0, 0], [0, 0, np.inf]])
+        fitted.transform([[0, 0, 0], [0, 0, np.inf]])
 
 
 @pytest.mark.parametrize("key", ["pay", 5, -1])
-def test_categorical_names_what_there_is(key) -> None:
+def test_unknown_categorical_columns_are_refused(key) -> None:
     with pytest.raises(ValueError, match=f"categorical has {key!r}, which is not a column of X: these are age, wage"):
         Preprocessor(categorical=key).fit(ROWS)
 
@@ -499,12 +499,12 @@ def test_categorical_names_what_there_is(key) -> None:
         (np.zeros((6, 1, 1)), {}, ValueError, r"shape \(rows,\) or \(rows, targets\)"),
     ],
 )
-def test_targets_that_cannot_be(y, options, error, message: str) -> None:
+def test_invalid_targets_are_refused(y, options, error, message: str) -> None:
     with pytest.raises(error, match=message):
         Preprocessor(**options).fit(ROWS, y)
 
 
-def test_targets_and_outputs_that_do_not_fit() -> None:
+def test_mismatched_targets_and_outputs_are_refused() -> None:
     p = Preprocessor().fit(ROWS, LABELS)
     with pytest.raises(ValueError, match="y must hold classes of the training data, no, yes, got 'maybe' at row 1"):
         p.transform_target(["no", "maybe"])
@@ -517,7 +517,7 @@ def test_targets_and_outputs_that_do_not_fit() -> None:
         q.transform_target(["a"])
 
 
-def test_a_dataframe_without_narwhals_says_what_to_install(monkeypatch) -> None:
+def test_missing_narwhals_names_the_pip_command(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "narwhals", None)
     with pytest.raises(ImportError, match=r'pip install "fastbp\[dataframe\]"'):
         Preprocessor().fit(pd.DataFrame(ROWS))

@@ -1,4 +1,4 @@
-"""The Preprocessor as a step of scikit-learn's pipelines, and tables it takes from there."""
+"""The Preprocessor as a step of scikit-learn pipelines, and the tables that it gets there."""
 
 import pickle
 
@@ -30,7 +30,7 @@ def pipeline(**options):
     return make_pipeline(Preprocessor(**options), MLPClassifier((4,), max_iter=3, random_state=0))
 
 
-def test_a_pipeline_is_fitted_predicts_and_is_fitted_again():
+def test_pipeline_fits_predicts_and_refits():
     pipe = pipeline().fit(FRAME, LABELS)
     by_hand = Preprocessor().fit(FRAME, LABELS)
     np.testing.assert_array_equal(pipe[0].transform(FRAME), by_hand.transform(FRAME))
@@ -46,18 +46,18 @@ def test_a_pipeline_is_fitted_predicts_and_is_fitted_again():
     assert pipe.n_features_in_ == 3
 
 
-def test_a_pipeline_survives_a_pickle_and_a_clone():
+def test_pipeline_can_be_pickled_and_cloned():
     pipe = pipeline(scaling="robust", categorical=["work"]).fit(FRAME, LABELS)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(pipe)).predict(FRAME), pipe.predict(FRAME))
     fresh = clone(pipe)
     assert fresh[0].get_params() == pipe[0].get_params()
-    assert fresh[0].classes is None  # learnt, not given
+    assert fresh[0].classes is None  # learned, not given
     with pytest.raises(NotFittedError):
         check_is_fitted(fresh[0])
     check_is_fitted(pipe[0])
 
 
-def test_searches_set_the_options_and_fold_by_fold_learn_the_rest():
+def test_searches_set_options_and_refit_per_fold():
     search = GridSearchCV(pipeline(), {"preprocessor__scaling": ["standard", "robust"], "preprocessor__clip": [True]},
                           cv=3, error_score="raise").fit(FRAME, LABELS)  # fmt: skip
     assert search.best_estimator_[0].clip is True
@@ -66,7 +66,7 @@ def test_searches_set_the_options_and_fold_by_fold_learn_the_rest():
     assert np.isfinite(scores).all()
 
 
-def test_in_a_column_transformer():
+def test_column_transformer():
     columns = ColumnTransformer([("numbers", Preprocessor(), ["age", "hours"]), ("one", Preprocessor(), "work")])
     features = columns.fit_transform(FRAME, LABELS)
     expected = Preprocessor().fit_transform(FRAME)
@@ -96,9 +96,9 @@ def test_set_output(library, kind):
         p.set_output(transform="arrow")
 
 
-def test_options_are_set_and_checked():
+def test_set_params_validates_options():
     p = Preprocessor(scaling="robust").fit(FRAME, LABELS)
-    assert p.set_params(scaling="robust").feature_names  # the same: what was learnt stays
+    assert p.set_params(scaling="robust").feature_names  # unchanged, so it stays fitted
     with pytest.raises(ValueError, match="got 'scalling': did you mean 'scaling'"):
         p.set_params(scalling="none")
     with pytest.raises(ValueError, match="scaling must be one of"):
@@ -109,7 +109,7 @@ def test_options_are_set_and_checked():
     assert p.fit(FRAME, LABELS) == Preprocessor(scaling="none").fit(FRAME, LABELS)
 
 
-def test_a_fit_that_fails_leaves_what_was_learnt():
+def test_failed_fit_keeps_the_previous_fit():
     p = Preprocessor().fit(FRAME, LABELS)
     before = p.transform(FRAME)
     with pytest.raises(ValueError, match="target for each row"):
@@ -118,7 +118,7 @@ def test_a_fit_that_fails_leaves_what_was_learnt():
     assert p.classes == ("no", "yes")
 
 
-def test_classes_are_learnt_anew_unless_given():
+def test_classes_are_relearned_unless_given():
     p = Preprocessor().fit(FRAME, LABELS).fit(FRAME, WORK)
     assert p.classes == ("Private", "Self", "State-gov")
     given = Preprocessor(classes=["yes", "no"])
@@ -127,7 +127,7 @@ def test_classes_are_learnt_anew_unless_given():
 
 
 @pytest.mark.parametrize("names", [[0, 1, 2], [10, 11, 12], [2, 0, 1], ["a", 1, 2]])
-def test_frames_whose_columns_are_numbered(names):
+def test_frames_with_integer_column_names(names):
     X = np.arange(9.0).reshape(3, 3)
     frame = pd.DataFrame(X, columns=names)
     p = Preprocessor()
@@ -136,7 +136,7 @@ def test_frames_whose_columns_are_numbered(names):
 
 
 @pytest.mark.parametrize("make", [pd.Series, lambda values, name=None: pl.Series(name or "", values)])
-def test_a_series_is_a_table_of_one_column(make):
+def test_series_is_a_table_of_one_column(make):
     values = [1.0, 2.0, 6.0]
     p = Preprocessor().fit(make(values, name="size"))
     assert p.columns == ("size",)
@@ -145,7 +145,7 @@ def test_a_series_is_a_table_of_one_column(make):
     assert Preprocessor().fit_transform(make(["a", "b", "a"], name="kind")).shape == (3, 2)
 
 
-def test_the_model_of_a_pipeline_takes_the_preprocessor_along(tmp_path):
+def test_pipeline_model_can_store_the_preprocessor(tmp_path):
     pipe = pipeline().fit(FRAME, LABELS)
     model = pipe[-1].model_
     model.metadata |= pipe[0].to_metadata()
