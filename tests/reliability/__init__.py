@@ -1,1 +1,1 @@
-"""What fastbp survives: `promises` names the tests of each promise; ``python -m tests.reliability`` writes the page."""
+"""Reliability: `promises` names the tests of each promise; ``python -m tests.reliability`` writes the page."""

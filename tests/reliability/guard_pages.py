@@ -1,9 +1,9 @@
-"""Every array that enters the engine between two unreadable pages; in a process of its own, which a stray access ends.
+"""Place every array that enters the engine between two unreadable pages; a stray access kills the process.
 
     python -m tests.reliability.guard_pages end|start
 
-`end`: each array ends where an unreadable page begins, as closely as its alignment allows; `start`: it begins right
-behind one. What trains here has all kinds of layers, dense and sparse rows, embeddings, odd sizes, both types.
+`end`: each array ends where an unreadable page begins, as closely as its alignment allows; `start`: each begins right
+after one. The trainings cover all kinds of layers, dense and sparse rows, embeddings, odd sizes and both dtypes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ UNREADABLE, READABLE = 0, mmap.PROT_READ | mmap.PROT_WRITE
 
 
 class Guarded:
-    """Room of so many bytes between two unreadable pages, freed with the last array in it."""
+    """A buffer of the given size between two unreadable pages, freed with the last array that uses it."""
 
     def __init__(self, size: int, at_end: bool, alignment: int) -> None:
         page = mmap.PAGESIZE
@@ -57,7 +57,7 @@ def guarded(array: Array, at_end: bool) -> Array:
 
 
 def guard_the_engine(at_end: bool) -> None:
-    """What the engine makes for itself is guarded, too, and whatever is passed to a run is copied there and back."""
+    """Guard what the engine allocates itself as well, and copy whatever is passed to a run there and back."""
 
     def aligned(n: int, dtype: Any) -> Array:
         return empty(n, dtype, at_end, LINE)
@@ -85,16 +85,16 @@ def guard_the_engine(at_end: bool) -> None:
     workspace.Workspace.run = guarded_run  # type: ignore[method-assign]
 
 
-# ---------------------------------------------------------------- what is run
+# ---------------------------------------------------------------- trainings
 
 D = fastbp.Dense
 LOSSES = ("mse", "cross_entropy", "quantile", "gaussian_nll", "hinge")
 NETWORKS: dict[str, list[Any]] = {
     "plain": [D(17, "relu"), D(33, "tanh")],
-    "nothing hidden": [],
+    "no hidden layer": [],
     "wide": [D(300, "gelu"), D(65, "silu")],
     "normalized": [D(19, use_bias=False), fastbp.BatchNorm(), fastbp.Activation("relu"), fastbp.LayerNorm()],
-    "batches first": [fastbp.BatchNorm(), D(7, "elu")],
+    "batch norm first": [fastbp.BatchNorm(), D(7, "elu")],
     "random": [fastbp.Dropout(0.3), D(21, "elu"), fastbp.GaussianNoise(0.1), fastbp.Scale()],
     "residual": [D(21, "relu"), fastbp.Residual([D(30, "relu"), D(21)]), fastbp.Residual([D(5, "tanh")])],
     "penalized": [D(13, "softplus", kernel_regularizer=fastbp.L1L2(0.01, 0.01), kernel_constraint=fastbp.MaxNorm(1.0))],
@@ -111,7 +111,7 @@ OPTIMIZERS = (
 
 
 def last_of(loss: str) -> tuple[Any, Any, int]:
-    """The last layer for a loss, the loss, and columns of its targets; 0 for labels."""
+    """The last layer for a loss, the loss, and the number of target columns; 0 for labels."""
     return {
         "mse": (D(3), "mse", 3),
         "cross_entropy": (D(5, "softmax"), "cross_entropy", 0),
@@ -122,7 +122,7 @@ def last_of(loss: str) -> tuple[Any, Any, int]:
 
 
 def cases() -> Iterator[tuple[str, list[Any], Any, str, str, int, int, bool]]:
-    """Networks in turn with optimizers, losses, types, rows and columns: each meets each of the others' kinds."""
+    """Combine each network with different optimizers, losses, dtypes, numbers of rows and columns."""
     for number, (name, layers) in enumerate(NETWORKS.items()):
         for turn in range(6):
             optimizer, loss = OPTIMIZERS[(number + turn) % len(OPTIMIZERS)], LOSSES[(number + turn) % len(LOSSES)]
@@ -134,7 +134,7 @@ def cases() -> Iterator[tuple[str, list[Any], Any, str, str, int, int, bool]]:
 
 def train(layers: list[Any], optimizer: Any, loss: str, dtype: str, rows: int, columns: int, sparse: bool,
           at_end: bool) -> None:
-    """Training, predictions, evaluation, gradients; every array of the caller's between unreadable pages."""
+    """Train, predict, evaluate and get gradients, with all of the caller's arrays between unreadable pages."""
     rng = np.random.default_rng(0)
     last, chosen, targets = last_of(loss)
     X = rng.normal(size=(rows, columns)) * (rng.random((rows, columns)) < 0.5)
@@ -178,10 +178,10 @@ def plain_kernels(dtype: str, rows: int, inputs: int, outputs: int, at_end: bool
 
 def main(where: str) -> None:
     faulthandler.enable()
-    if where in ("behind", "before"):  # what must end the process
-        array = empty(100, "float32", where == "behind")
+    if where in ("after", "before"):  # an access that must kill the process
+        array = empty(100, "float32", where == "after")
         place = array.ctypes.data
-        ctypes.c_float.from_address(place + array.nbytes if where == "behind" else place - 4).value = 1.0
+        ctypes.c_float.from_address(place + array.nbytes if where == "after" else place - 4).value = 1.0
         print("nothing happened")
         return
     at_end = where == "end"

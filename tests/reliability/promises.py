@@ -56,8 +56,8 @@ INPUTS = (
     ),
     promise(
         "A refusal comes at once, after one pass over the data at most, and takes no memory",
-        f"{LIMITS}::test_a_refusal_takes_one_pass",
-        f"{ARRAYS}::test_check_for_finite_numbers_needs_little_memory",
+        f"{LIMITS}::test_refusing_data_takes_one_pass",
+        f"{ARRAYS}::test_looking_for_bad_elements_takes_no_memory",
         figure="100 ms and one pass",
     ),
     promise(
@@ -102,13 +102,13 @@ INPUTS = (
     ),
     promise(
         "The last batch may have any size from one row",
-        f"{LIMITS}::test_the_last_batch_may_have_any_size",
-        "engine/test_bits.py::test_prediction_of_a_row_does_not_depend_on_its_batch",
+        f"{LIMITS}::test_last_batch_may_have_any_size",
+        "engine/test_bits.py::test_a_row_alone_is_the_row_in_any_batch",
     ),
     promise(
         "Learning rates below zero, NaN or infinite are refused; zero is allowed",
-        "optimizers/test_optimizers.py::test_invalid_arguments_are_refused",
-        f"{LIMITS}::test_a_learning_rate_of_zero_changes_no_weight",
+        "optimizers/test_optimizers.py::test_values_out_of_range",
+        f"{LIMITS}::test_zero_learning_rate_changes_no_weight",
     ),
     promise(
         "Momentum 1 and dropout 1 are refused",
@@ -129,12 +129,12 @@ INPUTS = (
     ),
     promise(
         "Networks without a hidden layer and of 200 layers train",
-        f"{LIMITS}::test_no_hidden_layer",
+        f"{LIMITS}::test_network_without_hidden_layer_trains",
         "model/test_deep.py::test_200_layers_learn_with_residual_blocks_and_normalization",
         figure="0 and 200 hidden layers",
     ),
-    promise("A million input features train", f"{LIMITS}::test_a_million_features", figure="10⁶ features"),
-    promise("Arrays past 2³¹ bytes are used whole", f"{LIMITS}::test_an_array_past_2_31_bytes", figure="2.2 GB"),
+    promise("A million input features train", f"{LIMITS}::test_a_million_features_train", figure="10⁶ features"),
+    promise("Arrays past 2³¹ bytes are used whole", f"{LIMITS}::test_array_larger_than_2_31_bytes", figure="2.2 GB"),
 )
 
 NUMERICS = (
@@ -201,16 +201,16 @@ THREADS = (
         "Many Python threads may fit models at once; each gets the bits it would get alone",
         f"{ENGINE}::test_engines_train_concurrently_in_2_and_8_threads",
         f"{FIT}::test_threads_that_fit_at_once_get_what_each_would_alone",
-        f"{LIMITS}::test_32_threads_fit_at_once",
+        f"{LIMITS}::test_32_threads_fit_concurrently",
         figure="2, 8 and 32 threads",
     ),
     promise(
         "Threads that train, compile or change one model or estimator take turns; none waits for ever",
-        "util/test_turns.py::test_fits_of_one_model_come_one_after_the_other",
-        "util/test_turns.py::test_beside_a_fit",
+        "util/test_turns.py::test_fits_of_one_model_run_one_after_another",
+        "util/test_turns.py::test_calls_during_a_fit",
         "util/test_turns.py::test_threads_that_train_one_estimator_take_turns",
-        "util/test_turns.py::test_two_fits_that_would_wait_for_each_other_raise",
-        "util/test_turns.py::test_ctrl_c_is_heard_while_waiting",
+        "util/test_turns.py::test_deadlock_of_two_fits_raises",
+        "util/test_turns.py::test_ctrl_c_interrupts_waiting",
         figure="2, 8 and 32 threads",
     ),
     promise(
@@ -236,8 +236,8 @@ THREADS = (
         "A process may fork before, during and after a fit; the child trains to the same bits",
         f"{ENGINE}::test_forked_child_trains_on_one_thread_with_identical_bits",
         "data/test_streams.py::test_a_process_forked_from_within_trains_on_streams_too",
-        "util/test_turns.py::test_a_process_forked_while_another_thread_fits_has_a_whole_model",
-        "util/test_turns.py::test_processes_forked_while_another_thread_compiles_can_compile",
+        "util/test_turns.py::test_process_forked_during_a_fit_has_a_consistent_model",
+        "util/test_turns.py::test_process_forked_during_compilation_can_compile",
     ),
     promise(
         "Where the system gives no threads, one worker trains, with a warning; a source is read without a thread",
@@ -247,7 +247,7 @@ THREADS = (
     ),
     promise(
         "multiprocessing (fork, forkserver, spawn) and joblib (loky, threading) work",
-        f"{LIMITS}::test_processes_of_every_start_method",
+        f"{LIMITS}::test_every_process_start_method",
         "estimators/test_tools.py::test_grid_search_in_processes",
         "estimators/test_tools.py::test_workers_share_the_cores",
     ),
@@ -303,7 +303,7 @@ FILES = (
     ),
     promise(
         "30,000 damaged files, in all formats that are read, load as they were or are refused by name",
-        "reliability/test_damaged_files.py::test_damaged_files_load_as_they_were_or_are_refused",
+        "reliability/test_damaged_files.py::test_damaged_files_load_unchanged_or_are_refused",
         "reliability/test_damaged_files.py::test_30_000_damaged_files",
         figure="messages of at most 2 kB",
     ),
@@ -319,9 +319,9 @@ FILES = (
     promise(
         "Every writer keeps modes and symbolic links, never replaces a device, and removes what killed processes left",
         f"{WRITING}::test_every_writer_keeps_modes_links_and_devices",
-        f"{WRITING}::test_the_mode_of_a_replaced_file_is_kept",
-        f"{WRITING}::test_a_character_device_stays_one",
-        f"{WRITING}::test_leftovers_of_killed_processes_are_removed_and_living_ones_stay",
+        f"{WRITING}::test_mode_of_a_replaced_file_is_kept",
+        f"{WRITING}::test_character_device_is_kept",
+        f"{WRITING}::test_only_leftovers_of_killed_processes_are_removed",
     ),
     promise(
         "Every weight of a PyTorch or Keras network is read as it acts, or the network is refused",
@@ -424,36 +424,36 @@ MEMORY = (
     ),
     promise(
         "Labels, codes and columns changed during a fit end it with an error and the last finished step's weights",
-        f"{MEMORY_TESTS}::test_labels_changed_in_mid_fit_end_it_with_the_weights_of_the_last_step",
-        f"{MEMORY_TESTS}::test_codes_changed_in_mid_fit_end_it_with_the_weights_of_the_last_step",
-        f"{MEMORY_TESTS}::test_held_out_labels_that_change_are_told_too",
-        f"{CSR}::test_columns_changed_during_fit_stop_it_at_the_last_step",
+        f"{MEMORY_TESTS}::test_labels_changed_during_fit_raise_and_leave_finite_weights",
+        f"{MEMORY_TESTS}::test_codes_changed_during_fit_raise_and_keep_the_last_step",
+        f"{MEMORY_TESTS}::test_changed_validation_labels_raise",
+        f"{CSR}::test_columns_changed_in_mid_fit_end_it_with_the_weights_of_the_last_step",
     ),
     promise(
         "NaN that come into X during a fit are divergence; weights stay finite",
-        f"{MEMORY_TESTS}::test_nan_in_mid_fit_is_divergence_and_weights_stay_finite",
+        f"{MEMORY_TESTS}::test_nan_during_fit_is_divergence_with_finite_weights",
     ),
     promise(
         "Compiled code stays within its arrays: training between unreadable pages, and with its bounds asserted",
         "reliability/test_guard_pages.py::test_training_between_unreadable_pages",
-        "reliability/test_guard_pages.py::test_a_stray_access_is_seen",
-        "reliability/test_bounds.py::test_what_lies_outside_is_found",
+        "reliability/test_guard_pages.py::test_stray_access_is_detected",
+        "reliability/test_bounds.py::test_out_of_bounds_arguments_are_detected",
         figure="114 trainings, every kind of layer",
     ),
     promise(
         "Lack of memory or Ctrl-C in compile, set_weights, resume or building leaves the old model or the new one",
-        f"{MEMORY_TESTS}::test_an_error_in_the_middle_leaves_the_old_model_or_the_new_one",
-        f"{MEMORY_TESTS}::test_an_error_while_building_leaves_a_model_that_can_be_built",
-        f"{MEMORY_TESTS}::test_an_error_while_resuming_leaves_the_old_model_or_the_saved_one",
-        f"{MEMORY_TESTS}::test_statistics_are_renewed_aside",
+        f"{MEMORY_TESTS}::test_error_during_a_change_leaves_the_old_or_the_new_model",
+        f"{MEMORY_TESTS}::test_error_during_build_leaves_a_buildable_model",
+        f"{MEMORY_TESTS}::test_error_during_resume_leaves_the_old_or_the_saved_model",
+        f"{MEMORY_TESTS}::test_error_during_renewal_leaves_old_or_new_statistics",
     ),
     promise(
         "Callbacks may predict, evaluate, save, set weights and take steps; to fit or compile the model is refused",
         f"{MEMORY_TESTS}::test_callbacks_may_not_fit_or_compile",
-        f"{MEMORY_TESTS}::test_callbacks_may_look_and_save",
-        f"{MEMORY_TESTS}::test_weights_set_in_mid_fit_are_trained_on_with_the_states_there_are",
-        f"{MEMORY_TESTS}::test_steps_of_a_callback_come_in_between",
-        f"{MEMORY_TESTS}::test_estimators_refuse_to_be_fitted_by_their_callbacks",
+        f"{MEMORY_TESTS}::test_callbacks_may_evaluate_and_save",
+        f"{MEMORY_TESTS}::test_weights_set_during_fit_keep_the_optimizer_states",
+        f"{MEMORY_TESTS}::test_callbacks_may_take_training_steps",
+        f"{MEMORY_TESTS}::test_estimator_callbacks_may_not_fit_it",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""With FASTBP_CHECK=1 every call of compiled code is preceded by assertions: what they find."""
+"""The assertions that precede every call of compiled code with FASTBP_CHECK=1."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ X, Y = RNG.normal(size=(50, 9)).astype("f4"), RNG.normal(size=(50, 2)).astype("f
 
 
 def prepared(layers: list[Any], optimizer: str = "adam") -> Workspace:
-    """A workspace that has made a step, and still points to all of its arrays."""
+    """A workspace that has made a step and still points to all of its arrays."""
     model = fastbp.Sequential([*layers, fastbp.Dense(2)])
     model.compile(optimizer, "mse")
     model.train_on_batch(X, Y)
@@ -50,22 +50,22 @@ def shorter(name: str, by: int = 1) -> Callable[[Workspace], None]:
     return lambda space: space.point(name, space._arrays[name][:-by])
 
 
-SPOILS: dict[str, tuple[Callable[[Workspace], Any], str]] = {
-    "another address": (lambda s: word("M", s.context[WORD["M"]] + 64)(s), "M points elsewhere"),
-    "another length": (word("n_y", 10**6), "y points elsewhere"),
+CORRUPTIONS: dict[str, tuple[Callable[[Workspace], Any], str]] = {
+    "wrong address": (lambda s: word("M", s.context[WORD["M"]] + 64)(s), "M points elsewhere"),
+    "wrong length": (word("n_y", 10**6), "y points elsewhere"),
     "order": (lambda s: s.point("order", np.array([50])), "order ends before"),
     "rows": (lambda s: s.point("order", np.arange(1, 51)), "rows 1 50"),
     "negative rows": (lambda s: s.point("order", np.arange(-1, 49)), "rows -1"),
     "bounds": (lambda s: s.point("bounds", np.array([0, 51])), "batches of 51"),
-    "bounds that fall": (lambda s: s.point("bounds", np.array([0, -1])), "batches of -1"),
+    "decreasing bounds": (lambda s: s.point("bounds", np.array([0, -1])), "batches of -1"),
     "steps": (word("n_steps", 2), "bounds of 2 steps"),
     "targets": (shorter("y"), "targets of 50 rows"),
     "wide targets": (lambda s: s.point("y", np.zeros((50, 3), "f4")), "targets"),
-    "type of targets": (lambda s: s.point("y", Y.astype("f8")), "y is of float64"),
+    "dtype of targets": (lambda s: s.point("y", Y.astype("f8")), "y is of float64"),
     "strides": (lambda s: s.point("y", np.zeros((50, 4), "f4")[:, ::2]), "strides"),
     "losses": (lambda s: s.point("losses", np.zeros(0)), "losses of 1"),
     "scalars": (lambda s: s.point("scalars", np.zeros((1, 7))), "scalars"),
-    "weights of rows": (lambda s: s.point("weight", np.zeros(3, "f4")), "weights of 50 rows"),
+    "sample weights": (lambda s: s.point("weight", np.zeros(3, "f4")), "weights of 50 rows"),
     "outputs": (lambda s: s.point("outputs", np.zeros((49, 2), "f4")), "outputs"),
     "workspace": (shorter("M", 16), "groups of worker 0"),
     "sync": (shorter("sync", 8), "sync of 1 workers"),
@@ -83,17 +83,17 @@ SPOILS: dict[str, tuple[Callable[[Workspace], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", SPOILS)
-def test_what_lies_outside_is_found(what: str) -> None:
-    spoil, message = SPOILS[what]
+@pytest.mark.parametrize("what", CORRUPTIONS)
+def test_out_of_bounds_arguments_are_detected(what: str) -> None:
+    corrupt, message = CORRUPTIONS[what]
     space = prepared([fastbp.Dense(17, "tanh")])
     check(space)
-    spoil(space)
+    corrupt(space)
     with pytest.raises(AssertionError, match=f"out of bounds: .*{message}"):
         check(space)
 
 
-def test_plain_arrays_walk_together() -> None:
+def test_plain_arrays_must_have_equal_sizes() -> None:
     bounds.same_size({"grad": np.zeros(3)}, 3)
     with pytest.raises(AssertionError, match="grad"):
         bounds.same_size({"grad": np.zeros(2)}, 3)

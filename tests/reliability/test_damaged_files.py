@@ -1,7 +1,7 @@
-"""Damaged files: each loads as it was, or is refused by a ValueError that names it; never another error or a crash.
+"""Damaged files load unchanged or are refused by a ValueError that names them; never another error or a crash.
 
-Damage: flipped bits, bytes written over, truncation, swapped, repeated and removed blocks, other headers. Formats
-without checksums may load with other numbers; that is no error of the reader, which must only not fail in its own way.
+Damage: flipped bits, overwritten bytes, truncation, swapped, repeated and removed blocks, changed headers. Formats
+without checksums may load with other numbers; that is no fault of the reader, which only must not fail otherwise.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fastbp.callbacks import BackupAndRestore
 from fastbp.storage.errors import CheckpointError
 
 ROWS, COLUMNS = 60, 4
-TOTAL, FEW = 30_000, 25  # files in the long test, and of each kind in the short one
+TOTAL, FEW = 30_000, 25  # files in the long test, and per kind in the short one
 X = np.random.default_rng(0).normal(size=(ROWS, COLUMNS)).astype(np.float32)
 Y = np.arange(ROWS) % 3
 
@@ -109,7 +109,7 @@ KINDS = {
     "images.idx.gz": (idx, lambda path: [datasets.read_idx(path)]),
     "state.pt": (pt, load_pt),
 }
-SIGNED = ("model.safetensors", "run.fit")  # what loads is what was saved
+SIGNED = ("model.safetensors", "run.fit")  # with a checksum: what loads is what was saved
 
 
 # ---------------------------------------------------------------- damage
@@ -128,8 +128,8 @@ def overwritten(raw, rng):
     return raw
 
 
-def in_front(raw, rng):
-    """Damage within the first bytes, where headers are."""
+def at_start(raw, rng):
+    """Damage the first bytes, where headers are."""
     raw[int(rng.integers(min(64, len(raw))))] = int(rng.integers(256))
     return raw
 
@@ -161,12 +161,12 @@ def zeroed(raw, rng):
     return raw
 
 
-DAMAGE = (flipped, overwritten, in_front, truncated, swapped, repeated, removed, zeroed)
+DAMAGE = (flipped, overwritten, at_start, truncated, swapped, repeated, removed, zeroed)
 VALUES = (None, True, -1, 0, 1, 3, 2**31, 2**63, 2**70, 1e300, "", "F32", "x" * 1000, [], [0], [[0]], {}, {"class": ""})
 
 
-def other_header(raw, rng):
-    """A safetensors file with a value of its header, or of a description in it, replaced; without a digest."""
+def changed_header(raw, rng):
+    """A safetensors file with a value of its header, or of a description in it, replaced, and without a digest."""
     length = struct.unpack("<Q", raw[:8])[0]
     header = json.loads(bytes(raw[8 : 8 + length]))
     metadata = header["__metadata__"]
@@ -201,7 +201,7 @@ def changed(value, rng):
 
 
 def damages(kind):
-    return (*DAMAGE, other_header, other_header, other_header) if kind in SIGNED else DAMAGE
+    return (*DAMAGE, changed_header, changed_header, changed_header) if kind in SIGNED else DAMAGE
 
 
 # ---------------------------------------------------------------- tests
@@ -223,7 +223,7 @@ def try_damage(kind, path, expected, raw, seed):
     except Exception as error:
         raise AssertionError(where) from error
     else:
-        if kind in SIGNED and damage is not other_header:
+        if kind in SIGNED and damage is not changed_header:
             for a, b in zip(found, expected, strict=True):
                 np.testing.assert_array_equal(a, b, err_msg=where)
 
@@ -241,7 +241,7 @@ def check(kind, folder, seeds):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_damaged_files_load_as_they_were_or_are_refused(kind, tmp_path):
+def test_damaged_files_load_unchanged_or_are_refused(kind, tmp_path):
     check(kind, tmp_path, range(FEW))
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and kill -9 at random moments, many times: the weights of a finished step, and files that are whole."""
+"""Ctrl-C and kill -9 at random moments, many times, leave the weights of a finished step and intact files."""
 
 import os
 import random
@@ -33,7 +33,7 @@ def weights_of(model):
 
 
 def replayed(model, steps):
-    """Another model after so many steps of the same fit, one batch at a time where an epoch was interrupted."""
+    """A second model after the same number of steps, one batch at a time in the interrupted epoch."""
     epochs, rest = divmod(steps, -(-ROWS // BATCH))
     if epochs:
         model.fit(X, Y, batch_size=BATCH, epochs=epochs, verbose=0)
@@ -46,7 +46,7 @@ def replayed(model, steps):
 
 def test_120_interrupts_leave_the_weights_of_a_finished_step():
     draws = random.Random(0)
-    replayed(make(), 8)  # imports and loads what is compiled
+    replayed(make(), 8)  # imports and loads compiled code
     for _ in range(120):
         model = make()
         timer = threading.Timer(draws.random() * 0.25, os.kill, (os.getpid(), signal.SIGINT))
@@ -67,7 +67,7 @@ for k in range(10**9):
 """
 
 
-def test_100_kills_in_save_leave_a_whole_file(tmp_path):
+def test_100_kills_during_save_leave_an_intact_file(tmp_path):
     draws, path, model = random.Random(0), tmp_path / "model.safetensors", make()
     model.fit(X, Y, verbose=0)
     model.save(path)
@@ -79,7 +79,7 @@ def test_100_kills_in_save_leave_a_whole_file(tmp_path):
         process.communicate()
         assert weights_of(fastbp.load(path)) == weights_of(model)
     model.save(path)
-    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]  # a save removes what killed ones left
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]  # a save removes what killed ones left behind
 
 
 COMPILES = """
@@ -92,8 +92,8 @@ print("fitted", flush=True)
 """
 
 
-def test_100_kills_in_compile_leave_a_cache_that_works(tmp_path):
-    """Each goes on from what the one before left behind, and is killed with its group of compiling processes."""
+def test_100_kills_during_compilation_leave_a_working_cache(tmp_path):
+    """Each run starts from what the previous one left behind, and is killed with its compiler processes."""
     draws, cache = random.Random(0), tmp_path / "cache"
     cache.mkdir(mode=0o700)
     environment = {**os.environ, "FASTBP_CACHE_DIR": str(cache)}

@@ -1,4 +1,4 @@
-"""Promises that no other test keeps: sizes at the limits, memory, many threads, every way to start a process."""
+"""Promises not tested elsewhere: extreme sizes, memory, many threads, every way to start a process."""
 
 import ast
 import contextlib
@@ -38,7 +38,7 @@ def weights_of(model):
     return np.concatenate([array.ravel() for array in model.get_weights()])
 
 
-def trained_in_a_process(seed):
+def trained_weights(seed):
     """The weights after a fit, as bytes."""
     model = regression(9, seed=seed)
     model.fit(*data(seed=seed), epochs=2, verbose=0)
@@ -55,7 +55,7 @@ def test_one_row_and_one_column_train():
     assert model.evaluate([[1.0]], [2.0])["loss"] < before
 
 
-def test_the_last_batch_may_have_any_size():
+def test_last_batch_may_have_any_size():
     X, y = data(rows=70)
     for rows in range(33, 66):
         once, twice = regression(7), regression(7)
@@ -65,7 +65,7 @@ def test_the_last_batch_may_have_any_size():
         np.testing.assert_array_equal(weights_of(once), weights_of(twice))
 
 
-def test_a_learning_rate_of_zero_changes_no_weight():
+def test_zero_learning_rate_changes_no_weight():
     X, y = data()
     for optimizer in (fastbp.SGD(0.0), fastbp.Adam(0.0), fastbp.RMSprop(0.0)):
         model = Sequential([Dense(3, "relu"), Dense(1)], input_size=5)
@@ -75,7 +75,7 @@ def test_a_learning_rate_of_zero_changes_no_weight():
         np.testing.assert_array_equal(weights_of(model), before)
 
 
-def test_no_hidden_layer():
+def test_network_without_hidden_layer_trains():
     X, y = data(rows=200)
     model = regression()
     model.compile(fastbp.SGD(0.1), "mse")
@@ -87,7 +87,7 @@ def test_no_hidden_layer():
 
 @pytest.mark.parametrize("units", [4095, 4096, 4097])
 @jit
-def test_widths_about_a_page(units):
+def test_widths_near_4096_train(units):
     X, y = data(rows=32)
     model = regression(units)
     losses = model.fit(X, y, batch_size=16, epochs=5, verbose=0).history["loss"]
@@ -99,7 +99,7 @@ def test_widths_about_a_page(units):
 
 
 @jit
-def test_a_million_features():
+def test_a_million_features_train():
     features = 10**6
     X = np.zeros((4, features), np.float32)
     X[np.arange(4), [0, 1, features // 2, features - 1]] = 1
@@ -112,8 +112,8 @@ def test_a_million_features():
 
 @jit
 @pytest.mark.slow
-def test_an_array_past_2_31_bytes():
-    """Its pages are zeros that take no memory until they are written: only the last rows are."""
+def test_array_larger_than_2_31_bytes():
+    """Zero pages take no memory until they are written, and only the last rows are."""
     rows, columns = (1 << 20) + 64, 512
     X = np.zeros((rows, columns), np.float32)
     X[-3:] = np.random.default_rng(0).normal(size=(3, columns))
@@ -125,22 +125,22 @@ def test_an_array_past_2_31_bytes():
     assert model.evaluate(X, predicted)["loss"] == 0
 
 
-# ---------------------------------------------------------------- refusals and memory
+# ---------------------------------------------------------------- refused data and memory
 
 
 @pytest.mark.timing
-def test_a_refusal_takes_one_pass():
+def test_refusing_data_takes_one_pass():
     X, y = np.zeros((200_000, 100), np.float32), np.zeros(200_000)
     X[-1, -1] = np.nan
     model = regression(3, input_size=100)
     start = time.perf_counter()
     np.isfinite(X).all()
-    a_pass = time.perf_counter() - start
+    one_pass = time.perf_counter() - start
     for call in (lambda: model.fit(X, y, verbose=0), lambda: model.predict(X), lambda: model.evaluate(X, y)):
         start = time.perf_counter()
         with pytest.raises(ValueError, match="row 199999, column 99"):
             call()
-        assert time.perf_counter() - start < 0.1 + 3 * a_pass  # a refused X is read again to find the place
+        assert time.perf_counter() - start < 0.1 + 3 * one_pass  # a refused X is read again to locate the element
 
 
 MEMORY = """
@@ -174,10 +174,10 @@ def test_memory_of_a_fit(update, arrays):
 
 
 @jit
-def test_32_threads_fit_at_once():
-    alone = [trained_in_a_process(seed) for seed in range(4)]
+def test_32_threads_fit_concurrently():
+    alone = [trained_weights(seed) for seed in range(4)]
     with ThreadPoolExecutor(32) as pool:
-        together = list(pool.map(trained_in_a_process, [k % 4 for k in range(64)]))
+        together = list(pool.map(trained_weights, [k % 4 for k in range(64)]))
     assert together == [alone[k % 4] for k in range(64)]
 
 
@@ -209,11 +209,11 @@ def test_eight_threads_race_for_the_first_compilation(tmp_path):
 
 @jit
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
-@pytest.mark.filterwarnings("ignore:.*fork.*")  # Python 3.12 and JAX warn of forks beside threads
-def test_processes_of_every_start_method(method):
-    expected = [trained_in_a_process(seed) for seed in range(2)]
+@pytest.mark.filterwarnings("ignore:.*fork.*")  # Python 3.12 and JAX warn about forks with running threads
+def test_every_process_start_method(method):
+    expected = [trained_weights(seed) for seed in range(2)]
     with ProcessPoolExecutor(2, multiprocessing.get_context(method)) as pool:
-        assert list(pool.map(trained_in_a_process, range(2))) == expected
+        assert list(pool.map(trained_weights, range(2))) == expected
 
 
 @jit
@@ -234,7 +234,7 @@ def test_ctrl_c_during_the_first_compilation(tmp_path):
     assert process.stdout.readline() == "ready\n"
     time.sleep(1.5)  # into the compilation
     out = err = ""
-    for wait in (60, 60, 120):  # Python loses one that comes while it runs a destructor
+    for wait in (60, 60, 120):  # Python loses a signal that arrives during a destructor
         process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             out, err = process.communicate(timeout=wait)
@@ -252,7 +252,7 @@ UNPICKLING = {"pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.load",
 
 
 def test_no_reader_unpickles():
-    """Nothing in the package unpickles or runs what a file says; `torch.load` and `numpy.load` are told not to."""
+    """Nothing in the package unpickles or executes a file's content; `torch.load` and `numpy.load` are restricted."""
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call):

@@ -1,4 +1,4 @@
-"""Networks drawn at random, trained in float64 beside PyTorch: the same weights after a few steps."""
+"""Random networks trained in float64 alongside PyTorch: the same outputs after a few steps."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ OPTIMIZERS = {
     "Adagrad": (lambda: fastbp.Adagrad(0.05), lambda p: torch.optim.Adagrad(p, 0.05)),
     "Adadelta": (lambda: fastbp.Adadelta(1.0), lambda p: torch.optim.Adadelta(p, 1.0)),
 }
-# By name: the last activation and PyTorch's loss, of logits where it is a softmax or a sigmoid.
+# By name: the last activation and PyTorch's loss, which takes logits for softmax and sigmoid.
 LOSSES = {
     "cross_entropy": ("softmax", nn.functional.cross_entropy),
     "binary_cross_entropy": ("sigmoid", nn.functional.binary_cross_entropy_with_logits),
@@ -37,7 +37,7 @@ LOSSES = {
 
 
 def hidden_layers(rng, depth):
-    """Some layers with weights, none of which is wide."""
+    """A few narrow layers with weights."""
     layers = []
     for _ in range(depth):
         units, name = int(rng.integers(1, 40)), str(rng.choice(HIDDEN))
@@ -58,7 +58,7 @@ def hidden_layers(rng, depth):
 
 
 def make(seed):
-    """A model, its data, the loss and the optimizer by name."""
+    """A model, its data, and the names of its loss and optimizer."""
     rng = np.random.default_rng(seed)
     loss, optimizer = str(rng.choice(list(LOSSES))), str(rng.choice(list(OPTIMIZERS)))
     inputs, outputs, rows = int(rng.integers(1, 30)), int(rng.integers(2, 12)), int(rng.integers(9, 70))
@@ -74,7 +74,7 @@ def make(seed):
     return model, X, y, loss, optimizer
 
 
-def assert_trains_as_pytorch(seed):
+def assert_trains_like_pytorch(seed):
     model, X, y, loss, optimizer = make(seed)
     module = exchange.to_torch(model).double().train()
     steps = OPTIMIZERS[optimizer][1]([p for p in module.parameters() if p.requires_grad])
@@ -90,18 +90,18 @@ def assert_trains_as_pytorch(seed):
         assert found == pytest.approx(expected.item(), rel=1e-7, abs=1e-12), (seed, loss, optimizer, model)
     with torch.no_grad():
         outputs = module.eval()(torch.from_numpy(X)).numpy()
-    # Rounding, 1e-16 of a gradient, is divided by roots of small squares in adaptive rules and by deviations in norms.
+    # Rounding, 1e-16 of a gradient, is amplified by small square roots in adaptive rules and small deviations in norms.
     np.testing.assert_allclose(model.predict(X), outputs, rtol=1e-6, atol=1e-7, err_msg=f"{seed} {loss} {optimizer}")
 
 
 @pytest.mark.jit
 @pytest.mark.parametrize("seed", range(20))
-def test_random_networks_train_as_pytorch(seed):
-    assert_trains_as_pytorch(seed)
+def test_random_networks_train_like_pytorch(seed):
+    assert_trains_like_pytorch(seed)
 
 
 @pytest.mark.jit
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(1000, 1300))
-def test_three_hundred_random_networks_train_as_pytorch(seed):
-    assert_trains_as_pytorch(seed)
+def test_300_random_networks_train_like_pytorch(seed):
+    assert_trains_like_pytorch(seed)

@@ -1,4 +1,4 @@
-"""Storms: threads on one model, and forks beside them, for a minute each."""
+"""Stress tests: threads on one model, and forks alongside them, for a minute each."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ import numpy as np
 import pytest
 
 import fastbp
-from tests.util.test_turns import BESIDE, Busy, X, Y, build, fork, in_child, run_all
+from tests.util.test_turns import CALLS, TrainingThread, X, Y, build, in_child, needs_fork, run_all
 
 pytestmark = [pytest.mark.soak, pytest.mark.jit]
 SECONDS = 60
 
 
-def until_the_end(work) -> None:
+def repeat(work) -> None:
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         work()
 
 
 @pytest.mark.parametrize("n", [2, 8, 32])
-def test_threads_do_anything_to_one_model(n, tmp_path):
-    model, names = build(), [name for name in BESIDE if not name.startswith("compile")]
+def test_threads_call_everything_on_one_model(n, tmp_path):
+    model, names = build(), [name for name in CALLS if not name.startswith("compile")]
 
     def work(seed):
         rng = random.Random(seed)
-        until_the_end(lambda: BESIDE[rng.choice(names)](model, tmp_path))
+        repeat(lambda: CALLS[rng.choice(names)](model, tmp_path))
 
     assert not run_all(*[lambda seed=seed: work(seed) for seed in range(n)])
     assert all(np.isfinite(W).all() for W in model.get_weights())
 
 
-@fork
+@needs_fork
 def test_forks_while_threads_train_and_copy():
     model, other, stop = build(), build(), threading.Event()
 
@@ -55,15 +55,15 @@ def test_forks_while_threads_train_and_copy():
     thread = threading.Thread(target=keep_copying, daemon=True)
     thread.start()
     try:
-        with Busy(model):
-            until_the_end(lambda: child_is_fine(use))
+        with TrainingThread(model):
+            repeat(lambda: assert_child_succeeds(use))
     finally:
         stop.set()
         thread.join(60)
     assert not thread.is_alive()
 
 
-def child_is_fine(use) -> None:
+def assert_child_succeeds(use) -> None:
     assert in_child(use) == 0
 
 
@@ -76,9 +76,9 @@ def fitted(seed: int) -> list:
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 @pytest.mark.filterwarnings("ignore:.*fork.*")
-def test_pools_beside_a_thread_that_trains(method):
+def test_process_pools_during_training(method):
     expected, model = [fitted(seed) for seed in range(4)], build()
-    with Busy(model):
+    with TrainingThread(model):
         for _ in range(5):
             with ProcessPoolExecutor(4, multiprocessing.get_context(method)) as pool:
                 for one, two in zip(pool.map(fitted, range(4)), expected, strict=True):
@@ -87,10 +87,10 @@ def test_pools_beside_a_thread_that_trains(method):
 
 
 @pytest.mark.parametrize("backend", ["loky", "threading"])
-def test_joblib_beside_a_thread_that_trains(backend):
+def test_joblib_during_training(backend):
     joblib = pytest.importorskip("joblib")
     expected, model = [fitted(seed) for seed in range(4)], build()
-    with Busy(model):
+    with TrainingThread(model):
         for _ in range(5):
             found = joblib.Parallel(4, backend=backend)(joblib.delayed(fitted)(seed) for seed in range(4))
             for one, two in zip(found, expected, strict=True):

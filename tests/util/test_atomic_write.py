@@ -1,4 +1,4 @@
-"""What a file is written over: files, links, devices, pipes, and what killed processes left."""
+"""Atomic writes over files, links, devices and pipes, and what killed processes leave behind."""
 
 import errno
 import os
@@ -34,7 +34,7 @@ def mode(path):
 
 
 @pytest.mark.parametrize("bits", [0o600, 0o640, 0o644, 0o664, 0o444, 0o755])
-def test_the_mode_of_a_replaced_file_is_kept(tmp_path, bits):
+def test_mode_of_a_replaced_file_is_kept(tmp_path, bits):
     path = tmp_path / "file"
     path.write_bytes(b"old")
     path.chmod(bits)
@@ -52,14 +52,14 @@ def test_new_files_follow_the_umask(tmp_path, mask):
     assert mode(tmp_path / "file") == 0o666 & ~mask
 
 
-def test_a_private_file_is_private_while_it_is_written(tmp_path):
+def test_private_file_stays_private_while_written(tmp_path):
     path = tmp_path / "file"
     path.touch(0o600)
     with atomic_write(path) as file:
         assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == 0o600
 
 
-def test_links_stay_and_their_targets_are_replaced(tmp_path):
+def test_links_are_kept_and_their_targets_replaced(tmp_path):
     (tmp_path / "there").mkdir()
     target, first, second = tmp_path / "there/file", tmp_path / "first", tmp_path / "second"
     second.symlink_to("there/file")
@@ -72,7 +72,7 @@ def test_links_stay_and_their_targets_are_replaced(tmp_path):
     assert [path.name for path in target.parent.iterdir()] == ["file"]
 
 
-def test_links_in_a_circle_are_refused(tmp_path):
+def test_circular_links_are_refused(tmp_path):
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OSError, match="circle"):
@@ -81,7 +81,7 @@ def test_links_in_a_circle_are_refused(tmp_path):
 
 @pytest.mark.parametrize("length", [1, 230, 244, 245, 250, 255])
 @pytest.mark.parametrize("letter", ["x", "ü"])
-def test_names_of_any_length_a_folder_holds(tmp_path, length, letter):
+def test_names_of_any_valid_length(tmp_path, length, letter):
     name = (letter * length).encode()[:length].decode(errors="ignore").ljust(length, "y")
     if len(name.encode()) > length:
         name = name.rstrip("y")
@@ -90,14 +90,14 @@ def test_names_of_any_length_a_folder_holds(tmp_path, length, letter):
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, b"new")]
 
 
-def test_names_that_are_not_utf_8(tmp_path):
+def test_non_utf_8_names(tmp_path):
     name = os.fsencode(tmp_path) + b"/caf\xe9"
     write(name)
     assert os.listdir(os.fsencode(tmp_path)) == [b"caf\xe9"]
 
 
 @pytest.mark.parametrize("length", [256, 5000])
-def test_errors_name_what_the_user_gave(tmp_path, length, monkeypatch):
+def test_errors_name_the_given_path(tmp_path, length, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"cannot write runs/m: there is no folder runs: create it") as caught:
         write("runs/m")
@@ -113,10 +113,10 @@ def test_errors_name_what_the_user_gave(tmp_path, length, monkeypatch):
     assert os.listdir() == ["link"]
 
 
-# ---------------------------------------------------------------- what is no file
+# ---------------------------------------------------------------- special files
 
 
-def test_a_character_device_stays_one(tmp_path):
+def test_character_device_is_kept(tmp_path):
     null = tmp_path / "null"
     try:
         os.mknod(null, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
@@ -127,12 +127,12 @@ def test_a_character_device_stays_one(tmp_path):
     assert stat.S_ISCHR(os.stat(null).st_mode)
 
 
-def test_a_full_device_is_an_error():
+def test_full_device_raises():
     with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
         write("/dev/full")
 
 
-def test_a_fifo_is_written_to(tmp_path):
+def test_fifo_is_written_to(tmp_path):
     pipe, got = tmp_path / "pipe", []
     os.mkfifo(pipe)
     with pytest.raises(OSError, match="no process reads this pipe"):
@@ -169,7 +169,7 @@ def test_sockets_are_refused(tmp_path, monkeypatch):
         assert stat.S_ISSOCK(os.stat("socket").st_mode)
 
 
-# ---------------------------------------------------------------- what killed processes left
+# ---------------------------------------------------------------- leftovers of killed processes
 
 KILLED = """
 import os, signal, sys
@@ -185,7 +185,7 @@ with atomic_write(sys.argv[1]) as file:
 """
 
 
-def test_leftovers_of_killed_processes_are_removed_and_living_ones_stay(tmp_path):
+def test_only_leftovers_of_killed_processes_are_removed(tmp_path):
     for name in ("model", "model", "other", "x" * 250):
         run = subprocess.run([sys.executable, "-c", KILLED, tmp_path / name], check=False)
         assert run.returncode == -signal.SIGKILL
@@ -206,7 +206,7 @@ def test_leftovers_of_killed_processes_are_removed_and_living_ones_stay(tmp_path
     assert (tmp_path / "living").read_bytes() == b"half"
 
 
-def test_many_threads_write_one_file(tmp_path):
+def test_many_threads_may_write_one_file(tmp_path):
     errors = []
 
     def run(data):
@@ -226,8 +226,8 @@ def test_many_threads_write_one_file(tmp_path):
     assert len(set((tmp_path / "file").read_bytes())) == 1
 
 
-def test_a_file_taken_for_a_leftover_is_made_anew(tmp_path, monkeypatch):
-    """Between the creation of a temporary file and its lock another process may remove it."""
+def test_temporary_file_removed_by_another_process_is_recreated(tmp_path, monkeypatch):
+    """Another process may remove a temporary file between its creation and its lock."""
     real, taken = writing.fcntl.flock, []
 
     def flock(handle, operation):
@@ -287,7 +287,7 @@ WRITERS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in Keras, where it saves
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # raised by Keras on save
 @pytest.mark.parametrize("name", WRITERS)
 def test_every_writer_keeps_modes_links_and_devices(name, model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -302,7 +302,7 @@ def test_every_writer_keeps_modes_links_and_devices(name, model, tmp_path, monke
         assert target.stat().st_size
     assert mode(target) == 0o600
     assert os.listdir(tmp_path / "there") == [name]
-    if name == "m.fit":  # resumes from what it writes
+    if name == "m.fit":  # it would resume from the file
         return
     os.unlink(link)
     os.symlink("/dev/null", link)
@@ -311,7 +311,7 @@ def test_every_writer_keeps_modes_links_and_devices(name, model, tmp_path, monke
     assert link.is_symlink()
 
 
-def test_csv_logger_on_a_device_and_behind_half_a_line(model, tmp_path):
+def test_csv_logger_on_a_device_and_after_an_incomplete_line(model, tmp_path):
     fit(model, CSVLogger("/dev/null"))
     path = tmp_path / "log.csv"
     path.write_text("epoch,loss\n0,0.5\n1,0.")
@@ -323,7 +323,7 @@ def test_csv_logger_on_a_device_and_behind_half_a_line(model, tmp_path):
     assert mode(path) == 0o600
 
 
-def test_a_model_is_read_from_what_it_was_written_to(model, tmp_path):
+def test_model_with_a_long_file_name_can_be_loaded(model, tmp_path):
     path = tmp_path / ("x" * 243 + ".safetensors")
     model.save(path)
     np.testing.assert_array_equal(fastbp.load(path).get_weights()[0], model.get_weights()[0])

@@ -1,4 +1,4 @@
-"""Messages on streams of all kinds."""
+"""Messages on all kinds of streams."""
 
 import io
 import sys
@@ -18,26 +18,26 @@ from fastbp.util.console import Tolerant, encodable, replacing, say
         ("no such encoding", "R2 0.9, -5 %, \\u57ce\\u5e02, \\xe9"),
     ],
 )
-def test_what_an_encoding_lacks_is_replaced(encoding, text):
+def test_unencodable_characters_are_replaced(encoding, text):
     assert encodable("R² 0.9, –5 %, 城市, é", encoding) == text
 
 
-def test_different_names_stay_different():
+def test_distinct_names_stay_distinct():
     assert len({encodable(name, "ascii") for name in ("城", "市", "é", "è")}) == 4
 
 
-def test_a_line_goes_to_standard_error(capsys):
+def test_say_writes_to_standard_error(capsys):
     say("hello")
     assert capsys.readouterr() == ("", "hello\n")
 
 
-def test_without_standard_error_nothing_goes_to_standard_output(monkeypatch, capsys):
+def test_say_without_standard_error_prints_nothing(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stderr", None)
     say("hello")
     assert capsys.readouterr().out == ""
 
 
-def test_streams_replace_while_it_lasts(monkeypatch):
+def test_replacing_is_limited_to_its_context(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), "ascii")
     monkeypatch.setattr(sys, "stdout", stream)
     with replacing():
@@ -47,7 +47,7 @@ def test_streams_replace_while_it_lasts(monkeypatch):
         stream.write("R²")
 
 
-def test_other_attributes_are_the_streams_own():
+def test_other_attributes_come_from_the_stream():
     stream = io.TextIOWrapper(io.BytesIO(), "ascii")
     assert Tolerant(stream).encoding == "ascii"
     assert not hasattr(Tolerant(None), "fileno")

@@ -1,4 +1,4 @@
-"""What notebooks show: well-formed, escaped, without colours; the same figures as the plain texts."""
+"""HTML for notebooks: well-formed, escaped, without colours, with the same values as the plain text."""
 
 import xml.etree.ElementTree as ElementTree
 
@@ -52,31 +52,31 @@ SHOWN = {
     "empty history": lambda: history(0),
     "diagnosis": diagnosis,
     "gradient check": check,
-    "rate search": search,
+    "learning rate search": search,
 }
 
 
 def cells(shown):
-    """The texts of the table, row by row."""
+    """The cell texts of the table, row by row."""
     tree = ElementTree.fromstring(shown._repr_html_())
     return [[cell.text or "" for cell in row] for row in tree.iter("tr")]
 
 
 @pytest.mark.parametrize("what", SHOWN)
-def test_well_formed_and_without_colours(what):
+def test_html_is_well_formed_and_has_no_colours(what):
     shown = SHOWN[what]()
     text = shown._repr_html_()
-    tree = ElementTree.fromstring(text)  # what is not escaped is no XML
+    tree = ElementTree.fromstring(text)  # unescaped text would not parse
     tags = {"div", "p", "strong", "table", "thead", "tbody", "tr", "th", "td"}
     assert {element.tag for element in tree.iter()} <= tags
     assert not any(word in text for word in ("background", "script", "class="))
-    assert text.count("color") == text.count("color: inherit") == 1  # where a page has no doctype tables do not
+    assert text.count("color") == text.count("color: inherit") == 1  # without a doctype, tables do not inherit it
     rows = list(tree.iter("tr"))
     assert {len(row) for row in rows} == {len(rows[0])}
     assert "<" not in repr(shown).partition(" object at ")[0] or what in ("diagnosis", "history", "long history")
 
 
-def test_a_model_shows_its_summary():
+def test_model_shows_its_summary():
     built = model()
     lines = [[part for part in line.split("  ") if part.strip()] for line in built.summary().splitlines()]
     flat = [[part.strip() for part in line] for line in lines]
@@ -88,7 +88,7 @@ def test_a_model_shows_its_summary():
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 9, 10, 11, 500])
-def test_a_history_shows_epochs_evenly_spaced(epochs):
+def test_history_shows_evenly_spaced_epochs(epochs):
     header, *rows = cells(history(epochs))
     assert header == ["epoch", "loss", "<b>"]
     numbers = [int(row[0]) for row in rows]
@@ -100,20 +100,20 @@ def test_a_history_shows_epochs_evenly_spaced(epochs):
     assert "stopped: early_stopping" in history(epochs, "early_stopping")._repr_html_()
 
 
-def test_what_a_fit_returns_can_be_shown():
+def test_returned_history_can_be_shown():
     built = model()
     returned = built.fit(np.eye(3), np.ones(3), epochs=2, validation_split=0.4)
     assert cells(returned)[0] == ["epoch", "loss", "val_loss"]
 
 
 @pytest.mark.parametrize("shown", [diagnosis(), check()], ids=["diagnosis", "gradient check"])
-def test_tables_hold_what_the_texts_hold(shown):
+def test_tables_match_the_plain_text(shown):
     text, tree = str(shown), ElementTree.fromstring(shown._repr_html_())
     for piece in tree.itertext():
         if piece.strip():
             assert piece.strip() in text
 
 
-def test_a_search_tells_the_rate_to_begin_with():
+def test_search_shows_the_suggested_learning_rate():
     assert ["suggestion", "1.0e-02"] in cells(search())
     assert str(search()) in "".join(ElementTree.fromstring(search()._repr_html_()).itertext())

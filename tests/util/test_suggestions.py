@@ -1,4 +1,4 @@
-"""Which name is meant: names of other libraries, other spellings, slips; and what is not meant."""
+"""Suggested names: for names of other libraries, other spellings and typos; and none for other names."""
 
 import pytest
 
@@ -6,7 +6,7 @@ import fastbp
 from fastbp import activations, initializers, losses, metrics, optimizers
 from fastbp.util.arguments import suggestions
 
-MEANT = {
+EXPECTED = {
     activations.NAMES: {
         "Relu": ["relu"], "LeakyReLU": ["leaky_relu"], "leakyrelu": ["leaky_relu"], "swish": ["silu"], "SiLU": ["silu"],
         "linear": ["identity"], "logistic": ["sigmoid"], "sig": ["sigmoid"], "tahn": ["tanh"], "GELU": ["gelu"],
@@ -30,9 +30,9 @@ MEANT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("valid", "name"), [(valid, name) for valid, names in MEANT.items() for name in names])
-def test_the_name_that_is_meant(valid, name):
-    assert suggestions(name, valid) == MEANT[valid][name]
+@pytest.mark.parametrize(("valid", "name"), [(valid, name) for valid, names in EXPECTED.items() for name in names])
+def test_suggestions(valid, name):
+    assert suggestions(name, valid) == EXPECTED[valid][name]
 
 
 CALLS = {
@@ -48,18 +48,18 @@ CALLS = {
         "compile has no argument 'criterion': did you mean 'loss'",
     ),
     "batch hook": (lambda: fastbp.LambdaCallback(on_batch_end=print), "'on_batch_end', which is never called"),
-    "no hook": (lambda: fastbp.LambdaCallback(on_epoch_edn=print), "'on_epoch_end'"),
+    "misspelled hook": (lambda: fastbp.LambdaCallback(on_epoch_edn=print), "'on_epoch_end'"),
 }
 
 
 @pytest.mark.parametrize("case", CALLS)
-def test_constructors_name_the_argument_that_is_meant(case):
-    call, text = CALLS[case]
-    with pytest.raises(TypeError, match=text):
+def test_constructors_suggest_the_argument(case):
+    call, message = CALLS[case]
+    with pytest.raises(TypeError, match=message):
         call()
 
 
-def test_other_errors_of_constructors_stay():
+def test_other_constructor_errors_are_unchanged():
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'units'"):
         fastbp.Dense()
     with pytest.raises(TypeError, match="learning_rate must be"):
@@ -67,7 +67,7 @@ def test_other_errors_of_constructors_stay():
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"),
+    ("name", "expected"),
     [
         ("Linear", "Dense"),
         ("BatchNormalization", "BatchNorm"),
@@ -76,7 +76,7 @@ def test_other_errors_of_constructors_stay():
         ("MLP", "Sequential"),
     ],
 )
-def test_the_package_names_what_is_meant(name, meant):
-    with pytest.raises(AttributeError, match=f"no attribute '{name}': did you mean '{meant}'"):
+def test_package_suggests_the_attribute(name, expected):
+    with pytest.raises(AttributeError, match=f"no attribute '{name}': did you mean '{expected}'"):
         getattr(fastbp, name)
     assert not hasattr(fastbp, "__path_to_nowhere__")

@@ -1,4 +1,4 @@
-"""Threads that train one model take turns, none waits for ever, and a fork finds a whole model."""
+"""Threads that train one model take turns, none waits forever, and a fork gets a consistent model."""
 
 import copy
 import os
@@ -19,7 +19,7 @@ from fastbp.util.turns import Turns
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2000, 12)).astype(np.float32)
 Y = RNG.integers(0, 3, 2000)
-SECONDS = 120  # of a thread that does not end
+SECONDS = 120  # before a thread counts as hanging
 
 
 def build():
@@ -29,7 +29,7 @@ def build():
 
 
 def run_all(*functions):
-    """Run these at once, each in a thread; the errors of all."""
+    """Run the functions concurrently, each in a thread, and return their errors."""
     errors = []
 
     def run(function):
@@ -53,9 +53,9 @@ def assert_same(one, two):
 
 
 def in_child(work):
-    """What a forked child returns for work(): its exit status, 9 for an exception."""
+    """The exit status of a forked child that runs work(); 9 for an exception."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of forks beside threads: those are what is tested
+        warnings.simplefilter("ignore")  # about forks with running threads, which are tested here
         child = os.fork()
     if child == 0:
         try:
@@ -67,12 +67,12 @@ def in_child(work):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 
 
 # -- turns -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("n", [2, 8, 32])
-def test_fits_of_one_model_come_one_after_the_other(n):
+def test_fits_of_one_model_run_one_after_another(n):
     model, expected = build(), build()
     for _ in range(n):
         expected.fit(X, Y, epochs=2, batch_size=100, verbose=0)
@@ -80,7 +80,7 @@ def test_fits_of_one_model_come_one_after_the_other(n):
     assert_same(model, expected)
 
 
-def test_steps_of_many_threads_are_all_made():
+def test_steps_of_many_threads_all_count():
     model, expected = build(), build()
     for _ in range(8 * 50):
         expected.train_on_batch(X[:64], Y[:64])
@@ -88,15 +88,15 @@ def test_steps_of_many_threads_are_all_made():
     assert_same(model, expected)
 
 
-BESIDE = {
-    "fit of another batch": lambda m, p: m.fit(X, Y, batch_size=500, verbose=0),
+CALLS = {
+    "fit with another batch size": lambda m, p: m.fit(X, Y, batch_size=500, verbose=0),
     "train_on_batch": lambda m, p: m.train_on_batch(X[:64], Y[:64]),
     "evaluate": lambda m, p: m.evaluate(X, Y),
     "predict": lambda m, p: m.predict(X),
     "gradients": lambda m, p: m.gradients(X[:300], Y[:300]),
     "set_weights": lambda m, p: m.set_weights(m.get_weights()),
     "compile": lambda m, p: m.compile("sgd", "cross_entropy") or m.compile("adam", "cross_entropy"),
-    "compile, another loss": lambda m, p: m.compile("sgd", "mse") or m.compile("adam", "cross_entropy"),
+    "compile with another loss": lambda m, p: m.compile("sgd", "mse") or m.compile("adam", "cross_entropy"),
     "save": lambda m, p: m.save(p / "model.safetensors"),
     "pickle": lambda m, p: pickle.loads(pickle.dumps(m)),
     "deepcopy": lambda m, p: copy.deepcopy(m),
@@ -104,20 +104,20 @@ BESIDE = {
 }
 
 
-@pytest.mark.parametrize("what", BESIDE)
-def test_beside_a_fit(what, tmp_path):
+@pytest.mark.parametrize("what", CALLS)
+def test_calls_during_a_fit(what, tmp_path):
     model = build()
     errors = run_all(
         lambda: model.fit(X, Y, epochs=20, batch_size=32, verbose=0),
-        *[lambda: [BESIDE[what](model, tmp_path) for _ in range(10)]] * 2,
+        *[lambda: [CALLS[what](model, tmp_path) for _ in range(10)]] * 2,
     )
     assert not errors
     assert all(np.isfinite(W).all() for W in model.get_weights())
 
 
 @pytest.mark.parametrize("what", ["train_on_batch", "evaluate", "gradients"])
-def test_beside_compile(what, tmp_path):
-    """Labels that were converted for one loss are never given to another."""
+def test_calls_during_compile(what, tmp_path):
+    """Labels that were converted for one loss are never used with another."""
     model = build()
 
     def compile_often():
@@ -128,23 +128,23 @@ def test_beside_compile(what, tmp_path):
     def work():
         for _ in range(50):
             try:
-                BESIDE[what](model, tmp_path)
+                CALLS[what](model, tmp_path)
             except (ValueError, RuntimeError) as error:
-                told.append(str(error))
+                messages.append(str(error))
 
-    told = []
+    messages = []
     assert not run_all(compile_often, work, work)
-    # labels are no targets of mse; or the model was compiled between the conversion and the use of targets
-    assert all("must have" in text or "compiled again" in text for text in told), told
+    # labels are not targets for mse; or the model was compiled between the conversion and the use of targets
+    assert all("must have" in text or "compiled again" in text for text in messages), messages
 
 
-def test_copies_have_turns_of_their_own():
+def test_copies_have_their_own_turns():
     model = build()
     for other in (copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert other.turns is not model.turns
 
 
-def test_a_fit_knows_its_thread():
+def test_fit_knows_its_thread():
     model, seen = build(), []
 
     class Look(fastbp.Callback):
@@ -157,18 +157,18 @@ def test_a_fit_knows_its_thread():
     assert not model.turns.mine
 
 
-def test_threads_that_a_callback_waits_for_may_read(tmp_path):
+def test_threads_awaited_by_a_callback_may_read(tmp_path):
     model = build()
 
     class Ask(fastbp.Callback):
         def on_epoch_end(self, epoch, logs):
             reads = ("evaluate", "predict", "gradients", "save", "pickle")
-            assert not run_all(*[lambda what=what: BESIDE[what](model, tmp_path) for what in reads])
+            assert not run_all(*[lambda what=what: CALLS[what](model, tmp_path) for what in reads])
 
     model.fit(X, Y, callbacks=[Ask()], verbose=0)
 
 
-def test_two_fits_that_would_wait_for_each_other_raise():
+def test_deadlock_of_two_fits_raises():
     one, two = build(), build()
     both = threading.Barrier(2)
 
@@ -188,9 +188,9 @@ def test_two_fits_that_would_wait_for_each_other_raise():
     assert all("two threads each wait" in str(error) for error in errors)
 
 
-def test_ctrl_c_between_a_fit_and_its_last_word_keeps_nobody_waiting():
+def test_turn_of_an_ended_thread_is_released():
     model = build()
-    model.turns.owner = -1  # of a thread that is gone
+    model.turns.owner = -1  # a thread that has ended
     assert not run_all(lambda: model.train_on_batch(X[:8], Y[:8]))
     assert model.turns.owner is None
 
@@ -212,7 +212,7 @@ threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     {what}
 except KeyboardInterrupt:
-    print("heard", flush=True)
+    print("interrupted", flush=True)
     os._exit(0)
 """
 WAITING = {
@@ -224,11 +224,11 @@ WAITING = {
 
 
 @pytest.mark.parametrize("what", WAITING)
-def test_ctrl_c_is_heard_while_waiting(what):
+def test_ctrl_c_interrupts_waiting(what):
     done = subprocess.run(
         [sys.executable, "-c", WAITS.format(what=WAITING[what])], capture_output=True, text=True, timeout=SECONDS
     )
-    assert done.stdout == "heard\n", done.stderr
+    assert done.stdout == "interrupted\n", done.stderr
 
 
 # -- estimators ------------------------------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ def test_threads_that_train_one_estimator_take_turns():
     assert one.t_ == expected.t_
 
 
-def test_reading_an_estimator_that_another_thread_trains_changes_nothing():
+def test_reading_an_estimator_during_training_changes_nothing():
     one, expected = estimators(2)
     for _ in range(30):
         expected.partial_fit(X, Y)
@@ -271,8 +271,8 @@ def test_reading_an_estimator_that_another_thread_trains_changes_nothing():
 
 
 # -- forks -----------------------------------------------------------------------------------------------------------
-class Busy:
-    """A thread that trains all the time."""
+class TrainingThread:
+    """A thread that trains continuously."""
 
     def __init__(self, model):
         self.model, self.stop = model, threading.Event()
@@ -291,8 +291,8 @@ class Busy:
         assert not self.thread.is_alive()
 
 
-@fork
-def test_a_process_forked_while_another_thread_fits_has_a_whole_model(tmp_path):
+@needs_fork
+def test_process_forked_during_a_fit_has_a_consistent_model(tmp_path):
     model = build()
 
     def use():
@@ -302,24 +302,24 @@ def test_a_process_forked_while_another_thread_fits_has_a_whole_model(tmp_path):
         model.save(tmp_path / f"{os.getpid()}.safetensors")
         fastbp.load(tmp_path / f"{os.getpid()}.safetensors")
 
-    with Busy(model):
+    with TrainingThread(model):
         assert [in_child(use) for _ in range(10)] == [0] * 10
 
 
-@fork
-def test_threads_that_fork_at_once():
+@needs_fork
+def test_threads_may_fork_concurrently():
     model = build()
     model.train_on_batch(X[:64], Y[:64])
     found = []
-    with Busy(model):
+    with TrainingThread(model):
         forks = [lambda: found.extend(in_child(lambda: model.train_on_batch(X[:9], Y[:9]) and 0) for _ in range(3))] * 4
         assert not run_all(*forks)
     assert found == [0] * 12
 
 
-@fork
-def test_a_fork_in_the_middle_of_a_step_is_told(monkeypatch):
-    """Where a step takes longer than a fork waits."""
+@needs_fork
+def test_fork_in_the_middle_of_a_step_raises(monkeypatch):
+    """When a step takes longer than a fork waits for it."""
     model, taken, stop = build(), threading.Event(), threading.Event()
     monkeypatch.setattr(turns_module, "PATIENCE", 0.01)
 
@@ -343,11 +343,11 @@ def test_a_fork_in_the_middle_of_a_step_is_told(monkeypatch):
     finally:
         stop.set()
         thread.join()
-    model.train_on_batch(X, Y)  # in the parent all is well
+    model.train_on_batch(X, Y)  # the parent is not affected
 
 
-@fork
-def test_a_child_forked_by_a_callback_goes_on():
+@needs_fork
+def test_child_forked_by_a_callback_continues():
     model, expected = build(), build()
     expected.fit(X, Y, epochs=3, verbose=0)
 
@@ -371,7 +371,7 @@ def test_a_child_forked_by_a_callback_goes_on():
     assert os.waitstatus_to_exitcode(os.waitpid(Fork.child, 0)[1]) == 0
 
 
-def test_locks_of_models_that_are_gone_are_forgotten():
+def test_locks_of_deleted_models_are_released():
     before = len(turns_module._all)
     turns = Turns()
     assert len(turns_module._all) == before + 1
@@ -419,9 +419,9 @@ print("all")
 """
 
 
-@fork
+@needs_fork
 @pytest.mark.jit
-def test_processes_forked_while_another_thread_compiles_can_compile():
+def test_process_forked_during_compilation_can_compile():
     done = subprocess.run(
         [sys.executable, "-c", FORKS_IN_COMPILER], capture_output=True, text=True, timeout=SECONDS
     )
