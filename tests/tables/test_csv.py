@@ -1,4 +1,4 @@
-"""Text files: two readers with one result, records and lines, dialects, errors."""
+"""CSV files: two readers with the same result, records and lines, dialects, errors."""
 
 import bz2
 import gzip
@@ -57,7 +57,7 @@ def quoted(value: str, always: bool) -> str:
 
 @st.composite
 def tables(draw):
-    """The text of a table, its values and its dialect; some with damage."""
+    """The text of a table, its separator and its encoding; some texts are damaged."""
     width, height = draw(st.integers(1, 4)), draw(st.integers(1, 12))
     separator, end = draw(st.sampled_from(",;\t|")), draw(st.sampled_from(["\n", "\r\n", "\r"]))
     kinds = [draw(st.sampled_from(["numbers", "any"])) for _ in range(width)]
@@ -75,7 +75,7 @@ def tables(draw):
 
 
 def outcome(path: Path, separator: str, arrow: bool, block: int) -> object:
-    """What reading gives, with every bit, or its error."""
+    """The exact result of reading, or the error message."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(csv_reader, "ARROW", arrow)
         patch.setattr(arrow_batches, "BLOCK_BYTES", block)
@@ -94,22 +94,22 @@ def outcome(path: Path, separator: str, arrow: bool, block: int) -> object:
 
 @settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(table=tables(), block=st.sampled_from([1 << 21, 64, 7]))
-def test_both_readers_give_the_same(tmp_path, table, block):
+def test_both_readers_give_the_same_result(tmp_path, table, block):
     text, separator, encoding = table
     path = write(tmp_path / "a.csv", text, encoding)
     assert outcome(path, separator, True, block) == outcome(path, separator, False, block)
 
 
-def test_a_block_of_spaces_alone(tmp_path):
-    """In a file of one column, a line of spaces is a row without a value."""
+def test_block_of_only_spaces(tmp_path):
+    """In a file with one column, a line of spaces is a row without a value."""
     path = write(tmp_path / "a.csv", "a\n" + "0.5\n" * 15 + "  ")
     assert outcome(path, ",", True, 32) == outcome(path, ",", False, 32)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(SPELLINGS, min_size=1, max_size=30), arrow=st.booleans())
-def test_values_are_what_the_table_of_values_says(tmp_path, values, arrow):
-    """A column is one of numbers if all its values are, each with the bits of float()."""
+def test_values_are_read_like_single_values(tmp_path, values, arrow):
+    """A column is numeric if all its values are numbers, each bit-identical to float()."""
     path = write(tmp_path / "a.csv", "a,b\r\n" + "".join(f"{quoted(value, False)},x\r\n" for value in values))
     numbers = [as_number(value) for value in values]
     with pytest.MonkeyPatch.context() as patch:
@@ -129,7 +129,7 @@ def test_values_are_what_the_table_of_values_says(tmp_path, values, arrow):
 
 
 @pytest.mark.parametrize("block", [1 << 21, 50, 7])
-def test_quoted_line_breaks_at_every_border(reader, tmp_path, monkeypatch, block):
+def test_quoted_line_breaks_at_every_block_boundary(reader, tmp_path, monkeypatch, block):
     monkeypatch.setattr(arrow_batches, "BLOCK_BYTES", block)
     rows = [f'{i},"first\nline {i}\r\n","{"x" * i}"' for i in range(40)]
     table = read_csv(write(tmp_path / "a.csv", "a,note,c\n" + "\n".join(rows)))
@@ -139,7 +139,7 @@ def test_quoted_line_breaks_at_every_border(reader, tmp_path, monkeypatch, block
     assert np.array(table.lines[np.array([1, 5])]).tolist() == [5, 17]
 
 
-def test_lines_are_those_of_an_editor(reader, tmp_path):
+def test_line_numbers_match_those_of_an_editor(reader, tmp_path):
     path = write(tmp_path / "a.csv", '\n\na,b\r\n1,"x\n\ny"\n\n  \n2,z\r3,w')
     table = read_csv(path)
     assert table.X[:, 0].tolist() == [1, 2, 3]
@@ -149,7 +149,7 @@ def test_lines_are_those_of_an_editor(reader, tmp_path):
 
 @pytest.mark.parametrize("wide", [3_000_000, 200_000])
 def test_long_lines(reader, tmp_path, wide):
-    """Longer than a block, and than the limit of Python's csv module."""
+    """Longer than a block and than the limit of Python's csv module."""
     path = write(tmp_path / "a.csv", "a,note,b\n1,x,2\n3," + "y" * wide + ",4\n5,z,6\n")
     table = read_csv(path)
     assert table.X[:, 2].tolist() == [2, 4, 6]
@@ -163,12 +163,12 @@ def test_many_columns(reader, tmp_path):
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])
-def test_the_last_line_may_have_no_end(reader, tmp_path, end):
+def test_last_line_may_lack_a_line_break(reader, tmp_path, end):
     assert read_csv(write(tmp_path / "a.csv", "a,b\n1,2\n3,4" + end)).X.tolist() == [[1, 2], [3, 4]]
 
 
-def test_a_column_of_numbers_until_late(reader, tmp_path, monkeypatch):
-    """A text far below makes it one of texts, as they are in the file."""
+def test_numeric_column_with_a_late_string(reader, tmp_path, monkeypatch):
+    """A string far down makes all values strings, as they are written in the file."""
     monkeypatch.setattr(arrow_batches, "BLOCK_BYTES", 500)
     monkeypatch.setattr(plain_batches, "_ROWS", 50)
     values = [f"{i:03}" for i in range(1000)] + ["nil", "1"]
@@ -183,12 +183,12 @@ def test_a_column_of_numbers_until_late(reader, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
-def test_separators_are_found_and_said(reader, tmp_path, separator, recwarn):
+def test_separators_are_detected_and_reported(reader, tmp_path, separator, recwarn):
     text = 'x,"z, w",y\n1,2.5,0\n3,"4",1\n'.replace('"z, w"', "z").replace(",", separator)
     assert read_csv(write(tmp_path / "a.csv", text)).X.tolist() == [[1, 2.5, 0], [3, 4, 1]]
-    said = [str(each.message) for each in recwarn]
-    assert len(said) == (separator != ",")
-    assert all("--separator" in message for message in said)
+    warned = [str(each.message) for each in recwarn]
+    assert len(warned) == (separator != ",")
+    assert all("--separator" in message for message in warned)
     recwarn.clear()
     assert read_csv(tmp_path / "a.csv", separator=separator).X.shape == (2, 3)
     assert not recwarn.list
@@ -202,15 +202,15 @@ def test_separators_are_found_and_said(reader, tmp_path, separator, recwarn):
         ("a\n1\n2\n", ",", ","),
         ("a,b\tc\n1\t2\n", "\t", "\t"),
         ("a,b\n1,2\n", "\t", ","),
-        ("a;b;c\n1;2\n", ",", ";"),  # wrong as well, but its errors are about the values that are meant
+        ("a;b;c\n1;2\n", ",", ";"),  # wrong as well, but its errors are about the intended values
         ("", ",", ","),
     ],
 )
-def test_which_separator(text, usual, found):
+def test_separator_in(text, usual, found):
     assert separator_in(text, True, usual) == found
 
 
-def test_tsv_files_have_tabs(reader, tmp_path):
+def test_tsv_files_are_separated_by_tabs(reader, tmp_path):
     path = write(tmp_path / "a.TSV", "a\tb,c\n1\t2\n")
     assert read_file(path).columns == ("a", "b,c")
 
@@ -223,21 +223,21 @@ def test_decimal_commas(reader, tmp_path):
 
 
 @pytest.mark.parametrize("late", ["1.500", "1.5"])
-def test_a_point_beside_decimal_commas(reader, tmp_path, late):
+def test_decimal_point_among_decimal_commas_is_refused(reader, tmp_path, late):
     path = write(tmp_path / "a.csv", f"a;b\n1,5;2\n{late};3\n")
     with pytest.raises(ValueError, match=rf"line 3 of .*column 'a' must have decimal commas, got '{late}'"):
         read_csv(path, separator=";", decimal=",")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
-def test_encodings_that_are_found(reader, tmp_path, encoding):
+def test_unicode_encodings_are_detected(reader, tmp_path, encoding):
     table = read_csv(write(tmp_path / "a.csv", "größe,ort\n1,Köln\n2,東京\n", encoding))
     assert table.columns == ("größe", "ort")
     assert table.X[:, 1].tolist() == ["Köln", "東京"]
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16-le", "shift-jis"])
-def test_encodings_that_are_named(reader, tmp_path, encoding, monkeypatch):
+def test_other_encodings_can_be_given(reader, tmp_path, encoding, monkeypatch):
     town = "東京" if encoding == "shift-jis" else "Köln"
     path = write(tmp_path / "a.csv", "a,ort\n" + f"1,{town}\n" * 1000, encoding)
     monkeypatch.setattr(arrow_batches, "BLOCK_BYTES", 1001)
@@ -266,12 +266,12 @@ def test_compressed_files(reader, tmp_path, ending, pack):
         ({"encoding": "hex"}, "unknown encoding 'hex'"),
     ],
 )
-def test_options_that_are_none(options, message):
+def test_invalid_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         dialect_of(**options)
 
 
-def test_a_file_without_a_header_row(reader, tmp_path):
+def test_file_without_a_header_row_warns(reader, tmp_path):
     path = write(tmp_path / "a.csv", "1,2.5,0\n3,4,1\n3,4,1\n")
     with pytest.warns(UserWarning, match="has no header row.*named 0 to 2"):
         table = read_csv(path, target="2")
@@ -283,18 +283,18 @@ def test_a_file_without_a_header_row(reader, tmp_path):
 # ---------------------------------------------------------------- errors
 
 ERRORS = {
-    "too long": ("a,b,y\n3,1,0\n4,1,234,1\n", r"line 3 of .* has 4 values, .* 3 names: .*'4,1,234,1'"),
+    "too many values": ("a,b,y\n3,1,0\n4,1,234,1\n", r"line 3 of .* has 4 values, .* 3 names: .*'4,1,234,1'"),
     "after quoted lines": ('a,b\n"1\n\n2",3\n4\n', "line 5 of .* has 1 values"),
     "latin-1": ("a,b\n1,2\ncafé,3\n".encode("latin-1"), "is not UTF-8: line 3 has the byte 0xe9: .*--encoding latin-1"),
-    "cut": ("a,b\n1,é".encode()[:-1], "is not UTF-8: line 2 has the byte 0xc3"),
-    "far below": (b"a,b\n" + b"1,2\r\n" * 200_000 + b"\xff,2\n", "line 200002 has the byte 0xff"),
+    "truncated UTF-8": ("a,b\n1,é".encode()[:-1], "is not UTF-8: line 2 has the byte 0xc3"),
+    "far down": (b"a,b\n" + b"1,2\r\n" * 200_000 + b"\xff,2\n", "line 200002 has the byte 0xff"),
     "NUL": (b"a,b\n1,2\n3,\x004\n", "line 3 of .* has a NUL character"),
-    "UTF-16 without a mark": ("a,b\n1,2\n".encode("utf-16-le"), "NUL character.*--encoding utf-16"),
+    "UTF-16 without BOM": ("a,b\n1,2\n".encode("utf-16-le"), "NUL character.*--encoding utf-16"),
     "open quote": ('a,b\n1,2\n3,"4\n5,6\n', "line 3 of .* opens a quote that is never closed, before '4'"),
-    "open quote below a line": ('a,b\n"1\n2","4\n5,6\n', "line 3 of .* opens a quote"),
-    "open at the end": ('a,b\n1,"', "line 2 of .* opens a quote"),
-    "names twice": ("a,b,a\n1,2,3\n", "columns 1 and 3 have the name 'a'"),
-    "no names": ("a,,\n1,2,3\n", "columns 2 and 3 have no name"),
+    "open quote on a second line": ('a,b\n"1\n2","4\n5,6\n', "line 3 of .* opens a quote"),
+    "open quote at the end": ('a,b\n1,"', "line 2 of .* opens a quote"),
+    "duplicate names": ("a,b,a\n1,2,3\n", "columns 1 and 3 have the name 'a'"),
+    "missing names": ("a,,\n1,2,3\n", "columns 2 and 3 have no name"),
     "infinite": ("a,b\n1,2\n3,-inf\n", "line 3 of .*: column 'b' must be finite, got '-inf'"),
     "too large": ("a,b\n1,2\n3,1e999\n", "line 3 of .*: column 'b' must be finite, got '1e999'"),
     "empty": ("", "must start with a header row"),
@@ -310,7 +310,7 @@ def test_errors_name_the_line(reader, tmp_path, case):
     assert len(str(caught.value)) < 500
 
 
-def test_three_thousand_names_and_one_of_them_twice(reader, tmp_path):
+def test_messages_about_3000_columns_are_short(reader, tmp_path):
     names = ",".join(["a", "a", *map(str, range(3000)), "y"])
     path = write(tmp_path / "a.csv", names + "\n" + ",".join(["1"] * 3003) + "\n")
     for columns, target in ((), "y"), ((), "z"), (("q",), None):
@@ -328,7 +328,7 @@ def test_three_thousand_names_and_one_of_them_twice(reader, tmp_path):
 # ---------------------------------------------------------------- targets
 
 
-def test_integers_stay_exact(reader, tmp_path):
+def test_integer_targets_stay_exact(reader, tmp_path):
     values = [2**53 + 1, 2**62 + 1, -5, 7]
     path = write(tmp_path / "a.csv", "x,y\n" + "".join(f"1,{value}\n" for value in values))
     assert read_csv(path, target="y").y.tolist() == values
@@ -338,7 +338,7 @@ def test_integers_stay_exact(reader, tmp_path):
     assert table.y.tolist() == values
 
 
-def test_rows_without_a_target(reader, tmp_path):
+def test_rows_without_a_target_are_refused_or_dropped(reader, tmp_path):
     path = write(tmp_path / "a.csv", "x,y\n" + "".join(f"{i},{'?' if i % 7 == 0 else i % 2}\n" for i in range(50)))
     message = r"missing values, written '\?', in 8 of 50 rows \(line 2, line 9, line 16, line 23, line 30, …\)"
     with pytest.raises(ValueError, match=message + ".*drop_missing_target=True"):
@@ -357,8 +357,8 @@ def test_rows_without_a_target(reader, tmp_path):
 # ---------------------------------------------------------------- memory
 
 
-def test_memory_of_texts_is_shared(reader, tmp_path):
-    """Three times the file's size, of which X itself is one pointer a value."""
+def test_equal_strings_share_memory(reader, tmp_path):
+    """About three times the file size, of which X itself takes one pointer per value."""
     words = ["Private", "State-gov", "Self-emp, inc", "Without pay"]
     row = [f'{40 + i % 50},"{words[i % 4]}",town {i % 900},{i / 7:.6f}\n' for i in range(60_000)]
     path = write(tmp_path / "a.csv", "age,work,town,score\n" + "".join(row))
@@ -372,7 +372,7 @@ def test_memory_of_texts_is_shared(reader, tmp_path):
         assert peak < 4 * path.stat().st_size
 
 
-def test_no_reader_is_left_open(reader, tmp_path):
+def test_no_file_is_left_open(reader, tmp_path):
     path = write(tmp_path / "a.csv", "a,b\n" + "1,2\n" * 500_000)
     layout = layout_of(path, Dialect())
     for _ in range(3):
@@ -381,7 +381,7 @@ def test_no_reader_is_left_open(reader, tmp_path):
     assert len(Lines(layout, 500_000)) == 500_000
 
 
-def test_a_bar_on_a_terminal(reader, tmp_path, monkeypatch):
+def test_progress_bar_is_shown_on_a_terminal(reader, tmp_path, monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -398,6 +398,6 @@ def test_a_bar_on_a_terminal(reader, tmp_path, monkeypatch):
     read_csv(path, progress=True)
 
 
-def test_coded_columns_of_texts():
+def test_coded_columns_return_their_strings():
     column = Coded(np.array([0, 1, 0]), ["a", "b"])
     assert [column[row] for row in range(3)] == ["a", "b", "a"]

@@ -1,4 +1,4 @@
-"""Tables in files of every kind, by their ending."""
+"""Tables in files of every format, chosen by extension."""
 
 import re
 import sys
@@ -32,7 +32,7 @@ def write_parquet(path, columns=COLUMNS):
 
 @pytest.fixture
 def excel(monkeypatch):
-    """openpyxl as far as it is used, with the rows of one sheet."""
+    """A stand-in for openpyxl with the rows of one sheet."""
     sheet = types.SimpleNamespace(rows=[])
     sheet.iter_rows = lambda values_only: iter(sheet.rows)
     book = types.SimpleNamespace(worksheets=[sheet], close=lambda: None)
@@ -86,7 +86,7 @@ def test_excel_errors(tmp_path, excel):
 @pytest.mark.parametrize(
     ("package", "name", "extra"), [("pyarrow", "a.parquet", "parquet"), ("openpyxl", "a.xlsx", "excel")]
 )
-def test_packages_that_are_missing(tmp_path, monkeypatch, package, name, extra):
+def test_missing_packages_name_the_pip_command(tmp_path, monkeypatch, package, name, extra):
     for module in [m for m in sys.modules if m == package or m.startswith(package + ".")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, package, None)
@@ -95,7 +95,7 @@ def test_packages_that_are_missing(tmp_path, monkeypatch, package, name, extra):
         read_file(tmp_path / name)
 
 
-def test_a_named_separator_makes_a_table_of_any_file(tmp_path):
+def test_any_file_can_be_read_with_a_given_separator(tmp_path):
     (tmp_path / "iris.data").write_text("a b\n1 2\n3 4\n")
     with pytest.raises(ValueError, match="--separator"):
         read_file(tmp_path / "iris.data")
@@ -103,7 +103,7 @@ def test_a_named_separator_makes_a_table_of_any_file(tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".CSV", ".tsv", ".parquet"])
-def test_the_command_line_reads_and_writes_them(tmp_path, monkeypatch, capsys, ending):
+def test_command_line_reads_and_writes_every_format(tmp_path, monkeypatch, capsys, ending):
     import pandas as pd
 
     monkeypatch.chdir(tmp_path)
@@ -121,7 +121,7 @@ def test_the_command_line_reads_and_writes_them(tmp_path, monkeypatch, capsys, e
     assert (found == table["y"]).mean() > 0.8
 
 
-def test_predict_names_separator_and_decimal(tmp_path, monkeypatch, capsys):
+def test_predict_takes_separator_and_decimal(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rows = "".join(f"{i},5;{i % 2}\n" for i in range(60))
     (tmp_path / "t.csv").write_text("x;y\n" + rows.replace(",5;7\n", ",5;\n"), encoding="utf-16")
@@ -132,7 +132,7 @@ def test_predict_names_separator_and_decimal(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.filterwarnings("default:left out rows")
-def test_refusing_rows_without_a_target(tmp_path, monkeypatch, capsys):
+def test_rows_without_a_target_can_be_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{i},{'' if i == 7 else i % 2}\n" for i in range(50)))
     assert main(["train", "t.csv", "--target", "y", "-q", "--epochs", "1", "--no-drop-missing-target"]) == 2

@@ -1,4 +1,4 @@
-"""What a value is: as a number, as a text, and as the same category in every container."""
+"""Values: as numbers, as strings, and as the same category in every container."""
 
 import csv
 import math
@@ -60,7 +60,7 @@ def objects(values) -> np.ndarray:
         (None, None), (math.nan, None), (pd.NA, None), (b"1", None), ([1], None), (1j, None), ("1\n2", None),
     ],
 )  # fmt: skip
-def test_what_is_a_number(value, number) -> None:
+def test_as_number(value, number) -> None:
     assert as_number(value) == number
 
 
@@ -85,7 +85,7 @@ def test_what_is_a_number(value, number) -> None:
           "NA", "n/a", "NaN", "null", "None", "#N/A", "<NA>", "-nan"), None),
     ],
 )  # fmt: skip
-def test_the_one_spelling(values, text) -> None:
+def test_canonical_spelling(values, text) -> None:
     for value in values:
         assert as_text(value) == text, value
         assert is_missing(value) == (text is None)
@@ -94,20 +94,20 @@ def test_the_one_spelling(values, text) -> None:
 @given(st.one_of(st.text(), st.integers(), st.floats(), st.booleans(), st.none(), st.decimals(), st.fractions()))
 @example("-.0")
 @example("1e-400")
-def test_a_spelling_is_its_own_spelling(value) -> None:
+def test_canonical_spelling_is_idempotent(value) -> None:
     text = as_text(value)
     assert as_text(text) == text
     assert text is None or as_text(f" {text}\t") == text
 
 
 @given(st.integers() | st.floats(allow_nan=False, allow_infinity=False))
-def test_a_number_written_down_is_the_same(number) -> None:
+def test_number_and_its_string_are_the_same(number) -> None:
     for written in (str(number), repr(number)):
         assert as_text(written) == as_text(number)
         assert as_number(written) == as_number(number)
 
 
-def test_what_is_no_value_at_all() -> None:
+def test_other_types_are_refused() -> None:
     for value in ([1], {}, b"1", object(), 1j, np.zeros(2)):
         with pytest.raises(TypeError, match="got "):
             as_text(value)
@@ -116,7 +116,7 @@ def test_what_is_no_value_at_all() -> None:
 # ---------------------------------------------------------------- columns
 
 
-def test_columns_by_their_distinct_values() -> None:
+def test_coded_columns() -> None:
     column = coded(objects([1, True, "1", 1.0, None, math.nan, 1]))
     assert column.codes.tolist() == [0, 1, 2, 3, -1, -1, 0]
     assert texts_of(objects([1, True, "1", 1.0, None, "?", "true"])).codes.tolist() == [0, 1, 0, 0, -1, -1, 1]
@@ -128,7 +128,7 @@ def test_columns_by_their_distinct_values() -> None:
     assert (floats.codes.tolist(), floats.values) == ([1, -1, 0, 1], (-1.0, 2.0))
 
 
-def test_numbers_and_what_is_none() -> None:
+def test_numbers_in() -> None:
     found = numbers_in(objects(["1", ".", 2, None, True, "."]))
     np.testing.assert_array_equal(found.numbers, [1, math.nan, 2, math.nan, math.nan, math.nan])
     assert found.rows.tolist() == [1, 4, 5]
@@ -140,7 +140,7 @@ def test_numbers_and_what_is_none() -> None:
     assert numbers_in(objects([10**400, 1])).numbers.tolist() == [math.inf, 1]
 
 
-def test_places_of_booleans_and_of_old_spellings() -> None:
+def test_places_of_booleans_and_old_spellings() -> None:
     values = objects([1, 0.0, "1", True, "false", 2, None])
     assert places_in(values, ("False", "True")).tolist() == [1, 0, 1, 1, 0, OTHER, ABSENT]
     assert places_in(objects([True, "FALSE", 1]), ("0", "1")).tolist() == [1, 0, 1]
@@ -158,7 +158,7 @@ def test_places_of_booleans_and_of_old_spellings() -> None:
         ({"1.0", "2"}, False), ({"a", "007"}, False), ({f"{i:04d}" for i in range(101)}, False),
     ],
 )  # fmt: skip
-def test_integers_that_are_names(labels, names: bool) -> None:
+def test_are_names(labels, names: bool) -> None:
     assert are_names(labels) is names
 
 
@@ -193,15 +193,15 @@ def in_containers(values):
 
 
 @pytest.mark.parametrize("name", CATEGORIES)
-def test_categories_are_alike_in_every_container(name: str) -> None:
+def test_categories_are_the_same_in_every_container(name: str) -> None:
     forms = [form for values in CATEGORIES[name] for form in in_containers(values)]
     rows = [len(values) for values in CATEGORIES[name]]
     assert len(set(rows)) == 1
-    learnt = Preprocessor(categorical=[0]).fit({"c": CATEGORIES[name][0]})
-    expected = learnt.transform({"c": CATEGORIES[name][0]})
+    fitted = Preprocessor(categorical=[0]).fit({"c": CATEGORIES[name][0]})
+    expected = fitted.transform({"c": CATEGORIES[name][0]})
     assert expected.sum() == rows[0]
     for form in forms:
-        np.testing.assert_array_equal(learnt.transform(form), expected, str(form))
+        np.testing.assert_array_equal(fitted.transform(form), expected, str(form))
 
 
 SPELLINGS = {
@@ -218,28 +218,28 @@ VALUES = st.one_of(
 
 @settings(deadline=None, max_examples=60)
 @given(values=VALUES, data=st.data())
-def test_spellings_and_containers(values, data) -> None:
-    """A category is found again however it is spelled, one by one, and in whatever it comes."""
-    learnt = Preprocessor(categorical=[0]).fit({"c": values})
+def test_categories_are_recognized_in_any_spelling_and_container(values, data) -> None:
+    """Each value has a spelling of its own, and the column comes in every container."""
+    fitted = Preprocessor(categorical=[0]).fit({"c": values})
     spell = [data.draw(st.sampled_from(SPELLINGS[type(value)])) for value in values]
     spelled = [each(value) for each, value in zip(spell, values, strict=True)]
-    expected = learnt.transform({"c": values})
+    expected = fitted.transform({"c": values})
     for form in in_containers(spelled):
-        np.testing.assert_array_equal(learnt.transform(form), expected)
+        np.testing.assert_array_equal(fitted.transform(form), expected)
 
 
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.integers(-5, 5) | st.booleans() | st.sampled_from(["x", "1.0", "TRUE", "?", "007", None]),
                 min_size=2, max_size=9))  # fmt: skip
-def test_the_exported_module_reads_the_same(values) -> None:
-    learnt = Preprocessor(categorical=["c"], missing=["nil"]).fit({"c": ["x", *values], "n": range(len(values) + 1)})
-    model = fastbp.Sequential([fastbp.Dense(1)], input_size=len(learnt.feature_names))
-    model.metadata |= learnt.to_metadata()
+def test_exported_module_reads_the_same_values(values) -> None:
+    fitted = Preprocessor(categorical=["c"], missing=["nil"]).fit({"c": ["x", *values], "n": range(len(values) + 1)})
+    model = fastbp.Sequential([fastbp.Dense(1)], input_size=len(fitted.feature_names))
+    model.metadata |= fitted.to_metadata()
     rows = {"c": [*values, 1.0, "true", " nil", "new"], "n": ["1", "2.5", "nil", None] + [7] * len(values)}
     with tempfile.TemporaryDirectory() as folder:
         fastbp.exchange.to_numpy(model, f"{folder}/net.py")
         module = runpy.run_path(f"{folder}/net.py")
-    np.testing.assert_allclose(module["prepare"](rows), learnt.transform(rows), rtol=1e-6)
+    np.testing.assert_allclose(module["prepare"](rows), fitted.transform(rows), rtol=1e-6)
 
 
 # ---------------------------------------------------------------- labels
@@ -256,18 +256,18 @@ def test_the_exported_module_reads_the_same(values) -> None:
         (["1", "a", "1.0"], ("1", "a"), (["1.00", "a", "1"],)),
     ],
 )
-def test_labels_are_found_again(labels, classes, later) -> None:
-    learnt = Preprocessor().fit({"x": [1.0, 2.0, 3.0]}, labels)
-    assert learnt.classes == classes
-    expected = learnt.transform_target(labels).tolist()
+def test_labels_are_recognized_in_any_spelling(labels, classes, later) -> None:
+    fitted = Preprocessor().fit({"x": [1.0, 2.0, 3.0]}, labels)
+    assert fitted.classes == classes
+    expected = fitted.transform_target(labels).tolist()
     for each in later:
-        assert learnt.transform_target(each).tolist() == expected
+        assert fitted.transform_target(each).tolist() == expected
 
 
-def test_labels_that_are_others() -> None:
-    learnt = Preprocessor().fit({"x": [1.0, 2.0, 3.0]}, ["007", "042", "007"])
+def test_different_labels_are_refused() -> None:
+    fitted = Preprocessor().fit({"x": [1.0, 2.0, 3.0]}, ["007", "042", "007"])
     with pytest.raises(ValueError, match="got '7' at row 0"):
-        learnt.transform_target(["7"])
+        fitted.transform_target(["7"])
     quantities = Preprocessor(task="regression").fit({"x": [1.0, 2.0, 3.0]}, ["007", "+1", "2.5"])
     scaled = quantities.transform_target([7, 1, 2.5])
     np.testing.assert_allclose(quantities.inverse_target(scaled), [7, 1, 2.5], rtol=1e-6)
