@@ -98,7 +98,7 @@ INPUTS = (
     ),
     promise(
         "A batch size above the number of rows is clipped, with a warning if it was given",
-        f"{FIT}::test_a_batch_size_beyond_the_rows_is_clipped",
+        f"{FIT}::test_batch_size_above_the_number_of_rows_is_clipped",
     ),
     promise(
         "The last batch may have any size from one row",
@@ -152,8 +152,8 @@ NUMERICS = (
     promise(
         "`fit` stops with a `DivergenceWarning` that names the step and the layer, with finite weights",
         f"{FIT}::test_divergence_stops_with_a_warning_and_finite_weights",
-        f"{FIT}::test_divergence_names_the_layer_whose_weights_would_not_be_finite",
-        f"{ENGINE}::test_report_names_the_diverging_layer",
+        f"{FIT}::test_divergence_names_the_layer",
+        f"{ENGINE}::test_the_layer_at_fault_is_named",
     ),
     promise(
         "The estimators report divergence as scikit-learn does",
@@ -199,8 +199,8 @@ THREADS = (
     ),
     promise(
         "Many Python threads may fit models at once; each gets the bits it would get alone",
-        f"{ENGINE}::test_engines_train_concurrently_in_2_and_8_threads",
-        f"{FIT}::test_threads_that_fit_at_once_get_what_each_would_alone",
+        f"{ENGINE}::test_engines_train_in_2_and_8_threads_at_once",
+        f"{FIT}::test_concurrent_fits_equal_serial_fits",
         f"{LIMITS}::test_32_threads_fit_concurrently",
         figure="2, 8 and 32 threads",
     ),
@@ -278,9 +278,9 @@ FILES = (
     ),
     promise(
         "A full disk leaves the old file",
-        f"{CHECKPOINT}::test_full_disk_leaves_the_old_file",
-        f"{RESUME}::test_a_full_disk_leaves_the_last_good_file",
-        f"{RESUME}::test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_the_last_good_one",
+        f"{CHECKPOINT}::test_a_full_disk_leaves_the_old_file",
+        f"{RESUME}::test_full_disk_leaves_the_last_good_file",
+        f"{RESUME}::test_disk_full_during_a_write_leaves_the_last_good_file",
     ),
     promise(
         "Truncated, damaged and hostile files are refused with fastbp's own error",
@@ -336,10 +336,10 @@ FILES = (
     ),
     promise(
         "A resumed fit equals the uninterrupted one, bit for bit",
-        f"{RESUME}::test_an_interrupted_fit_goes_on",
-        f"{RESUME}::test_optimizers_go_on",
-        "data/test_csr.py::test_resumed_fit_has_the_bits_of_an_uninterrupted_one",
-        f"{CHECKPOINT}::test_training_continues_bit_for_bit",
+        f"{RESUME}::test_interrupted_fit_resumes_identically",
+        f"{RESUME}::test_optimizers_resume_identically",
+        "data/test_csr.py::test_a_resumed_fit_has_the_bits_of_an_uninterrupted_one",
+        f"{CHECKPOINT}::test_training_goes_on_bit_for_bit",
     ),
 )
 
@@ -363,8 +363,8 @@ RESOURCES = (
     promise(
         "Memory: parameters × (1 + optimizer states, + 1 for gradients kept, + 1 for averages), two batches",
         f"{LIMITS}::test_memory_of_a_fit",
-        f"{FIT}::test_fit_copies_no_contiguous_X",
-        f"{FIT}::test_a_thousand_fits_do_not_grow_the_process",
+        f"{FIT}::test_fit_does_not_copy_contiguous_X",
+        f"{FIT}::test_a_thousand_fits_do_not_leak_memory",
         figure="and 64 MB",
     ),
     promise(

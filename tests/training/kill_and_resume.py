@@ -1,7 +1,7 @@
-"""A fit that is killed (SIGKILL) at random moments and run again until it is done: must equal one never killed.
+"""A fit that is killed (SIGKILL) at random moments and rerun until it is done must equal one that is never killed.
 
-`python -m tests.training.kill_and_resume --kills 50 --rounds 5` tries it 50 times in each of five fits; the test suite,
-five times in one. With `--child` it is the program that is killed.
+`python -m tests.training.kill_and_resume --kills 50 --rounds 5` kills each of five fits 50 times; the test suite,
+one fit five times. With `--child` it is the program that is killed.
 """
 
 import argparse
@@ -26,7 +26,7 @@ N, EPOCHS, BATCH = 400, 24, 8
 
 
 class Pace:
-    """Seven steps a slice, so that slices end, and files are written, in the middle of epochs."""
+    """Seven steps per slice, so that slices end, and files are written, in the middle of epochs."""
 
     count = 7
 
@@ -38,7 +38,7 @@ class Pace:
 
 
 def child(folder):
-    """Train, or go on training, and print what came of it."""
+    """Train, or resume training, and print the result."""
     training.Pace = Pace
     rng = np.random.default_rng(5)
     X = rng.normal(size=(N, 6)).astype(np.float32)
@@ -74,11 +74,11 @@ def started(folder):
 
 
 def finished(folder):
-    """What the program says when nothing stops it, its table, and the seconds it took."""
+    """The output of a run that nothing stops, its table, and the seconds it took."""
     process, began = started(folder), time.perf_counter()
-    said = process.communicate()[0]
+    output = process.communicate()[0]
     assert process.returncode == 0
-    return said, (Path(folder) / "table.csv").read_text(), time.perf_counter() - began
+    return output, (Path(folder) / "table.csv").read_text(), time.perf_counter() - began
 
 
 def steps_done(folder):
@@ -86,8 +86,8 @@ def steps_done(folder):
     return fastbp.storage.checkpoint.read(path)[0].fit["dict"]["step"] if path.exists() else 0
 
 
-def kill_again_and_again(kills, seed):
-    """Compare a fit killed so many times with one never killed; the steps done when each blow fell."""
+def kill_repeatedly(kills, seed):
+    """Compare a fit killed several times with one never killed; return the steps done at each kill."""
     draw, done = random.Random(seed), []
     with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as broken:
         expected = finished(whole)
@@ -96,7 +96,7 @@ def kill_again_and_again(kills, seed):
             time.sleep(draw.uniform(0, 1.3 * expected[2] / (kills + 1)))
             process.send_signal(signal.SIGKILL)
             process.communicate()
-            done.append(steps_done(broken))  # reads the file, which must be whole
+            done.append(steps_done(broken))  # reads the file, which must be intact
         assert finished(broken)[:2] == expected[:2]
         assert sorted(path.name for path in Path(broken).iterdir()) == ["run.fit", "table.csv"]
     return done
@@ -112,4 +112,4 @@ if __name__ == "__main__":
         child(arguments.child)
     else:
         for seed in range(arguments.rounds):
-            print("the same bits; steps done at each kill:", *kill_again_and_again(arguments.kills, seed))
+            print("bit-identical; steps done at each kill:", *kill_repeatedly(arguments.kills, seed))

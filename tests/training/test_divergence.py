@@ -1,4 +1,4 @@
-"""Divergence: told as such, with weights and states that are finite and files that load."""
+"""Divergence is reported, weights and states stay finite, and files can be loaded."""
 
 import numpy as np
 import pytest
@@ -29,22 +29,22 @@ def accumulating(steps, optimizer=SGD, **options):
 
 @pytest.mark.parametrize("optimizer", [SGD, Adam])
 @pytest.mark.parametrize("options", [{}, {"use_ema": True}, {"clipnorm": 1.0}], ids=["plain", "ema", "clipped"])
-def test_an_accumulated_gradient_that_overflows(optimizer, options, tmp_path):
+def test_overflow_of_the_accumulated_gradient_is_divergence(optimizer, options, tmp_path):
     model = accumulating(3, optimizer, **options)
     before = model.get_weights()
-    told = "in step 2 in epoch 2 the accumulated gradient became infinite at layer 0"
-    with pytest.warns(DivergenceWarning, match=told):
+    message = "in step 2 in epoch 2 the accumulated gradient became infinite at layer 0"
+    with pytest.warns(DivergenceWarning, match=message):
         history = model.fit(X, Y, epochs=6, verbose=0)
     assert history.stopped == "diverged"
     assert len(history.history["loss"]) == 2
     for one, two in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
     check_finite(model, tmp_path)
-    model.fit(X / 1e38, Y, epochs=6, verbose=0)  # goes on
+    model.fit(X / 1e38, Y, epochs=6, verbose=0)  # training continues
     check_finite(model, tmp_path)
 
 
-def test_it_is_told_in_the_same_step_however_steps_are_cut():
+def test_fit_and_train_on_batch_report_divergence_in_the_same_step():
     one = accumulating(3)
     assert one.train_on_batch(X, Y) > 0
     with pytest.warns(DivergenceWarning, match="in step 2 the accumulated"):
@@ -55,7 +55,7 @@ def test_it_is_told_in_the_same_step_however_steps_are_cut():
     assert one.snapshot().step == other.snapshot().step == 2
 
 
-def test_a_gradient_that_overflows_in_the_step_of_the_update(tmp_path):
+def test_overflow_in_the_step_of_the_update_is_divergence(tmp_path):
     model = accumulating(2)
     with pytest.warns(DivergenceWarning, match="step 2 in epoch 2 would have made weights infinite"):
         model.fit(X, Y, epochs=4, verbose=0)
@@ -65,7 +65,7 @@ def test_a_gradient_that_overflows_in_the_step_of_the_update(tmp_path):
 @pytest.mark.parametrize("scale", [1e19, 1e25, 1e30, 3e38])
 @pytest.mark.parametrize("name", ["sgd", "adam", "nadam", "rmsprop", "adagrad", "adadelta", "lion", "lamb", "muon"])
 @pytest.mark.filterwarnings("ignore::fastbp.DivergenceWarning")
-def test_files_load_whatever_the_scale(name, scale, tmp_path):
+def test_files_can_be_loaded_whatever_the_scale(name, scale, tmp_path):
     rng = np.random.default_rng(0)
     rows = (rng.uniform(-1, 1, (64, 3)) * scale).astype(np.float32)
     for layers in ([Dense(5, "tanh"), Dense(1)], [BatchNorm(), Dense(5, "relu"), BatchNorm(), Dense(1)]):

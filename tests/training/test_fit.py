@@ -52,7 +52,7 @@ def assert_same_bits(first, second):
 @pytest.mark.parametrize(
     ("n", "batch_size", "epochs"), [(1, 1, 3), (5, 2, 4), (6, 2, 3), (5, 5, 3), (7, 1, 2), (10, 4, 1)]
 )
-def test_slices_laid_end_to_end_are_all_epochs(n, batch_size, epochs, count, shuffle, pause):
+def test_slices_together_cover_all_epochs(n, batch_size, epochs, count, shuffle, pause):
     schedule = slices.Schedule(n, batch_size, epochs, 2, 9, shuffle=shuffle, pause=pause)
     pace = slices.Pace(1.0, 1000)
     pace.count = count
@@ -73,7 +73,7 @@ def test_slices_laid_end_to_end_are_all_epochs(n, batch_size, epochs, count, shu
         assert len(pieces) == 1
 
 
-def test_slices_stay_within_the_rows_that_memory_allows():
+def test_slices_respect_the_limit_of_rows():
     schedule = slices.Schedule(1000, 10, 5, 0, 0, shuffle=True, pause=False)
     assert max(len(p.order) for p in schedule.slices(slices.Pace(1e-9), most_rows=95)) == 90
 
@@ -84,15 +84,15 @@ def test_orders_differ_by_seed_and_epoch_and_are_permutations():
     assert all(sorted(order) == list(range(30)) for order in orders.values())
 
 
-def test_every_row_is_equally_often_everywhere():
+def test_every_row_is_equally_likely_at_every_position():
     n, epochs = 6, 6000
     orders = np.array([Shuffler(1, n).order(e) for e in range(epochs)])
     counts = np.array([[np.count_nonzero(orders[:, place] == row) for row in range(n)] for place in range(n)])
-    # Binomial, standard deviation sqrt(epochs (1/n) (1 - 1/n)) = 29; five of them over 36 cells.
+    # Binomial, standard deviation sqrt(epochs (1/n) (1 - 1/n)) = 29; five of those for 36 cells.
     assert abs(counts - epochs / n).max() < 5 * np.sqrt(epochs / n * (1 - 1 / n))
 
 
-def test_pace_aims_at_a_tenth_of_a_second():
+def test_pace_targets_a_tenth_of_a_second():
     pace = slices.Pace(1e6, 10_000)
     for _ in range(10):
         pace.measured(pace.count, pace.count * 1e-4)
@@ -124,7 +124,7 @@ def test_fit_regains_control_every_tenth_of_a_second():
     model = regressor(input_size=4)
     engine, times = model._engine, []
     real = engine.train
-    model.train_on_batch(X[:1], TARGETS[:1])  # compiles, the first time ever
+    model.train_on_batch(X[:1], TARGETS[:1])  # compiles if it is not cached
 
     def train(*arguments, **options):
         began = time.perf_counter()
@@ -137,7 +137,7 @@ def test_fit_regains_control_every_tenth_of_a_second():
     timer.start()
     model.fit(X, TARGETS, batch_size=1, epochs=10**7)
     timer.join()
-    assert max(times) < 0.5  # 0.1 s is aimed at; the machine may be busy
+    assert max(times) < 0.5  # the target is 0.1 s; the machine may be busy
     assert len(times) < 500
 
 
@@ -155,7 +155,7 @@ def test_fit_twice_equals_fit_for_two_epochs(optimizer, batch_size, shuffle):
     assert_same_bits(once, twice)
 
 
-class Looker:
+class Recorder:
     def __init__(self):
         self.calls = []
 
@@ -175,11 +175,11 @@ class Looker:
         self.calls.append(("train ends", logs))
 
 
-def test_looking_on_changes_no_bit():
+def test_callbacks_and_validation_do_not_change_training():
     alone, watched = classifier(), classifier()
     expected = alone.fit(X, LABELS, batch_size=8, epochs=3).history["loss"]
     held_out = (X[:9], LABELS[:9])
-    history = watched.fit(X, LABELS, batch_size=8, epochs=3, callbacks=[Looker()], validation_data=held_out)
+    history = watched.fit(X, LABELS, batch_size=8, epochs=3, callbacks=[Recorder()], validation_data=held_out)
     assert history.history["loss"] == expected
     assert_same_bits(alone, watched)
 
@@ -194,7 +194,7 @@ class Steady:
         pass
 
 
-def test_where_slices_are_cut_changes_no_bit(monkeypatch):
+def test_slice_boundaries_do_not_change_results(monkeypatch):
     results = []
     for count in (1, 2, 5, 7, 1000):
         monkeypatch.setattr(training, "Pace", lambda flops, count=count: Steady(count))
@@ -212,19 +212,19 @@ def test_where_slices_are_cut_changes_no_bit(monkeypatch):
 
 
 @pytest.mark.parametrize("batch_size", [1, 8, 50])
-def test_fit_is_train_on_batch_in_the_order_of_the_epochs(batch_size):
+def test_fit_equals_train_on_batch_in_epoch_order(batch_size):
     fitted, stepped = (regressor(seed=6) for _ in range(2))
     reported = fitted.fit(X, TARGETS, batch_size=batch_size, epochs=3).history["loss"]
     for epoch in range(3):
         order = Shuffler(6, N).order(epoch) if batch_size < N else np.arange(N)
         batches = [order[start : start + batch_size] for start in range(0, N, batch_size)]
         losses = [stepped.train_on_batch(X[batch], TARGETS[batch]) for batch in batches]
-        # The same float64 products and sums but for their order.
+        # The same float64 products, summed in a different order.
         assert reported[epoch] == pytest.approx(np.average(losses, weights=list(map(len, batches))), rel=1e-13)
     assert_same_bits(fitted, stepped)
 
 
-def test_weighted_epochs_report_the_weighted_mean():
+def test_loss_of_a_weighted_epoch_is_the_weighted_mean():
     fitted, stepped = (regressor(seed=6) for _ in range(2))
     reported = fitted.fit(X, TARGETS, batch_size=8, sample_weight=WEIGHT).history["loss"][0]
     batches = np.split(Shuffler(6, N).order(0), range(8, N, 8))
@@ -233,7 +233,7 @@ def test_weighted_epochs_report_the_weighted_mean():
     assert_same_bits(fitted, stepped)
 
 
-def test_metrics_of_an_epoch_are_those_of_its_steps():
+def test_metrics_of_an_epoch_come_from_its_steps():
     fitted, stepped = (classifier(metrics=["accuracy", "auc"], seed=6) for _ in range(2))
     reported = fitted.fit(X, LABELS, batch_size=8, epochs=2).history
     for epoch in range(2):
@@ -247,15 +247,15 @@ def test_metrics_of_an_epoch_are_those_of_its_steps():
     assert all(0 < value < 1 for value in reported["auc"])
 
 
-def test_validation_is_evaluate_after_each_epoch():
+def test_validation_equals_evaluate_after_each_epoch():
     held_out = (X[:11], LABELS[:11], WEIGHT[:11] + 1)
-    model, looker = classifier(metrics=["accuracy", "top_k_accuracy"]), Looker()
-    history = model.fit(X, LABELS, batch_size=9, epochs=3, validation_data=held_out, callbacks=[looker])
+    model, recorder = classifier(metrics=["accuracy", "top_k_accuracy"]), Recorder()
+    history = model.fit(X, LABELS, batch_size=9, epochs=3, validation_data=held_out, callbacks=[recorder])
     names = ["loss", "accuracy", "top_k_accuracy"]
     assert list(history.history) == names + [f"val_{name}" for name in names]
     assert history.epoch == [0, 1, 2]
     again = classifier(metrics=["accuracy", "top_k_accuracy"])
-    ends = [call for call in looker.calls if call[0] == "epoch ends"]
+    ends = [call for call in recorder.calls if call[0] == "epoch ends"]
     for epoch, (_, number, logs, weights) in enumerate(ends):
         again.predict(X)
         again.set_weights(weights)
@@ -265,7 +265,7 @@ def test_validation_is_evaluate_after_each_epoch():
         assert logs == {name: values[epoch] for name, values in history.history.items()}
 
 
-def test_validation_split_is_the_last_rows_left_out_of_training():
+def test_validation_split_holds_out_the_last_rows():
     split, given = classifier(metrics=["accuracy"]), classifier(metrics=["accuracy"])
     first = split.fit(X, LABELS, sample_weight=WEIGHT, batch_size=7, epochs=2, validation_split=0.3)
     second = given.fit(
@@ -280,7 +280,7 @@ def test_validation_split_is_the_last_rows_left_out_of_training():
     assert_same_bits(split, given)
 
 
-def test_class_weights_are_weights_of_rows():
+def test_class_weights_act_as_sample_weights():
     by_class, by_row = classifier(), classifier()
     table = {0: 0.5, 2: 3.0}
     first = by_class.fit(X, LABELS, class_weight=table, sample_weight=WEIGHT, batch_size=16, epochs=2)
@@ -290,7 +290,7 @@ def test_class_weights_are_weights_of_rows():
     assert_same_bits(by_class, by_row)
 
 
-def test_rows_of_weight_zero_might_as_well_not_be_there():
+def test_rows_of_zero_weight_have_no_effect():
     keep = WEIGHT > 0
     all_rows, kept = (regressor(fastbp.SGD(0.1), dtype="float64") for _ in range(2))
     all_rows.fit(X, TARGETS, sample_weight=keep, epochs=5, batch_size=N)
@@ -299,7 +299,7 @@ def test_rows_of_weight_zero_might_as_well_not_be_there():
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)  # sums of 50 and of fewer terms, five steps
 
 
-def test_a_batch_of_weight_zero_moves_nothing():
+def test_batch_of_zero_weight_changes_nothing():
     model = regressor(fastbp.SGD(0.1), input_size=4)
     before = model.get_weights()
     weight = np.zeros(N)
@@ -313,7 +313,7 @@ def test_a_batch_of_weight_zero_moves_nothing():
 
 
 @pytest.mark.parametrize(("batch_size", "warned"), [(51, True), (50, False), (10**9, True), (None, False)])
-def test_a_batch_size_beyond_the_rows_is_clipped(batch_size, warned):
+def test_batch_size_above_the_number_of_rows_is_clipped(batch_size, warned):
     model, full = regressor(), regressor()
     options = {} if batch_size is None else {"batch_size": batch_size}
     with warnings.catch_warnings(record=True) as caught:
@@ -324,17 +324,17 @@ def test_a_batch_size_beyond_the_rows_is_clipped(batch_size, warned):
     assert [w.filename for w in caught] == [__file__] * warned
 
 
-def test_callbacks_are_called_in_turn():
-    looker = Looker()
-    regressor().fit(X, TARGETS, batch_size=20, epochs=2, callbacks=[looker])
-    assert [call[:2] if "epoch" in call[0] else call[0] for call in looker.calls] == [
+def test_callbacks_are_called_in_order():
+    recorder = Recorder()
+    regressor().fit(X, TARGETS, batch_size=20, epochs=2, callbacks=[recorder])
+    assert [call[:2] if "epoch" in call[0] else call[0] for call in recorder.calls] == [
         "train begins",
         *[(what, epoch) for epoch in range(2) for what in ("epoch begins", "epoch ends")],
         "train ends",
     ]
 
 
-def test_a_callback_stops_the_training():
+def test_callback_can_stop_training():
     class Stop:
         def set_model(self, model):
             self.model = model
@@ -351,7 +351,7 @@ def test_a_callback_stops_the_training():
 
 
 @pytest.mark.jit
-def test_a_thousand_fits_do_not_grow_the_process():
+def test_a_thousand_fits_do_not_leak_memory():
     model, taken = classifier(metrics=["accuracy", "auc"]), []
     tracemalloc.start()
     for _ in range(4):
@@ -360,11 +360,11 @@ def test_a_thousand_fits_do_not_grow_the_process():
         gc.collect()
         taken.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
-    assert taken[-1] - taken[0] < 750 * 100  # bytes a fit; one array kept would be more
+    assert taken[-1] - taken[0] < 750 * 100  # bytes per fit; a single leaked array would be more
 
 
 @pytest.mark.jit
-def test_fit_copies_no_contiguous_X():
+def test_fit_does_not_copy_contiguous_X():
     wide = np.zeros((2000, 2000), np.float32)
     model = Sequential([Dense(2)], input_size=2000)
     model.compile("sgd", "mse")
@@ -377,7 +377,7 @@ def test_fit_copies_no_contiguous_X():
 
 
 @pytest.mark.jit
-def test_threads_that_fit_at_once_get_what_each_would_alone():
+def test_concurrent_fits_equal_serial_fits():
     alone = classifier(seed=1)
     expected = alone.fit(X, LABELS, batch_size=4, epochs=20).history
     models = [classifier(seed=1) for _ in range(8)]
@@ -399,12 +399,12 @@ def test_threads_that_fit_at_once_get_what_each_would_alone():
 # ---------------------------------------------------------------- divergence and Ctrl-C
 
 
-@pytest.mark.parametrize("looking", [(), (Looker(),)], ids=["alone", "watched"])
+@pytest.mark.parametrize("callbacks", [(), (Recorder(),)], ids=["alone", "watched"])
 @pytest.mark.parametrize("rate", [1e3, 1e20, 1e38])
-def test_divergence_stops_with_a_warning_and_finite_weights(rate, looking):
+def test_divergence_stops_with_a_warning_and_finite_weights(rate, callbacks):
     model = regressor(fastbp.SGD(rate))
     with pytest.warns(DivergenceWarning, match=r"training diverged: .*step \d+ in epoch \d+.*learning rate") as caught:
-        history = model.fit(X, TARGETS, batch_size=8, epochs=500, callbacks=looking)
+        history = model.fit(X, TARGETS, batch_size=8, epochs=500, callbacks=callbacks)
     assert caught[0].filename == __file__
     assert 1 <= len(history.epoch) < 500
     assert history.epoch == list(range(len(history.epoch)))
@@ -422,13 +422,13 @@ def test_divergence_with_metrics(metrics, batch_size):
     assert {len(values) for values in history.history.values()} == {len(history.epoch)}
 
 
-def test_divergence_names_the_layer_whose_weights_would_not_be_finite():
+def test_divergence_names_the_layer():
     model = regressor(fastbp.SGD(3e38), input_size=4)
     with pytest.warns(DivergenceWarning, match=r"step 1 .*layer [01], Dense\("):
         model.fit(X, TARGETS * 1e6, batch_size=N)
 
 
-def test_train_on_batch_warns_of_divergence_too():
+def test_train_on_batch_warns_of_divergence():
     model = regressor(fastbp.SGD(1e30))
 
     def diverge():
@@ -441,7 +441,7 @@ def test_train_on_batch_warns_of_divergence_too():
     assert all(np.isfinite(w).all() for w in model.get_weights())
 
 
-class Interrupts:
+class Interrupt:
     def __init__(self, epoch):
         self.epoch = epoch
 
@@ -450,10 +450,10 @@ class Interrupts:
             raise KeyboardInterrupt
 
 
-def test_an_interrupted_model_goes_on_as_if_nothing_had_been():
+def test_interrupted_model_continues_identically():
     interrupted, whole = classifier(), classifier()
     with pytest.raises(KeyboardInterrupt):
-        interrupted.fit(X, LABELS, batch_size=8, epochs=5, callbacks=[Interrupts(1)])
+        interrupted.fit(X, LABELS, batch_size=8, epochs=5, callbacks=[Interrupt(1)])
     interrupted.fit(X, LABELS, batch_size=8, epochs=3)
     whole.fit(X, LABELS, batch_size=8, epochs=5)
     assert_same_bits(interrupted, whole)
@@ -468,11 +468,11 @@ def test_ctrl_c_at_any_time_leaves_the_weights_of_a_finished_step(after):
     replay.fit(X, TARGETS, batch_size=8)
     sent = []
 
-    def strike():
+    def interrupt():
         sent.append(time.perf_counter())
         os.kill(os.getpid(), signal.SIGINT)
 
-    timer = threading.Timer(after, strike)
+    timer = threading.Timer(after, interrupt)
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, TARGETS, batch_size=8, epochs=10**8)
@@ -488,7 +488,7 @@ def test_ctrl_c_at_any_time_leaves_the_weights_of_a_finished_step(after):
         replay.train_on_batch(X[batch], TARGETS[batch])
     assert_same_bits(model, replay)
     assert model._trainer.epoch == replay._trainer.epoch
-    assert waited < 1.0  # 0.2 s are promised; the machine may be busy
+    assert waited < 1.0  # 0.2 s is promised; the machine may be busy
 
 
 def test_ctrl_c_right_after_the_engine_returns_counts_its_steps():
@@ -525,7 +525,7 @@ class Terminal(io.StringIO):
         (False, True, False),
     ],
 )
-def test_progress_is_shown_where_wanted(monkeypatch, capsys, verbose, terminal, shown):
+def test_progress_is_shown_as_requested(monkeypatch, capsys, verbose, terminal, shown):
     stream = Terminal() if terminal else io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     classifier(metrics=["accuracy"]).fit(X, LABELS, epochs=2, verbose=verbose, validation_data=(X, LABELS))
@@ -548,7 +548,7 @@ def test_progress_starts_no_thread(monkeypatch):
     regressor().fit(X, TARGETS, epochs=2, verbose=1, callbacks=[Count()])
 
 
-def test_history_says_what_it_holds():
+def test_repr_of_history():
     history = regressor().fit(X, TARGETS, epochs=2)
     assert isinstance(history, training.History)
     assert repr(history).startswith("History(2 epochs: loss ")

@@ -1,4 +1,4 @@
-"""Mixup: steps on blended rows, the same however they are cut into slices, resumed or spread over threads."""
+"""Mixup: steps on blended rows, the same however they are cut into slices."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def make_model(last: str = "softmax", loss: str = "cross_entropy") -> fastbp.Seq
     return model
 
 
-def test_rows_and_targets_are_blended_alike_with_partners_from_the_batch() -> None:
+def test_rows_and_targets_are_blended_alike_within_the_batch() -> None:
     order, bounds = np.arange(20), np.array([0, 12, 20])
     mixed = Mixup(5.0, seed=1, classes=3)(Rows(X, LABELS, None), order, bounds, step=5)
     one_hot = np.eye(3)[LABELS]
@@ -43,14 +43,14 @@ def test_rows_and_targets_are_blended_alike_with_partners_from_the_batch() -> No
                     continue
                 break
             else:
-                pytest.fail("a row that is no blend of two of its batch")
-            if 1e-6 < found < 1 - 1e-6:  # else it was blended with itself
+                pytest.fail("a row is not a blend of two rows of its batch")
+            if 1e-6 < found < 1 - 1e-6:  # otherwise it was blended with itself
                 shares.append(min(found, 1 - found))
         assert len(shares) > 1
         assert np.ptp(shares) < 1e-9  # one share for the batch
 
 
-def test_a_step_is_blended_alike_in_any_slice() -> None:
+def test_blending_does_not_depend_on_slices() -> None:
     order, bounds = RNG.permutation(50)[:40], np.array([0, 16, 32, 40])
     whole = Mixup(0.2, seed=1, classes=3)(Rows(X, LABELS, None), order, bounds, step=7)
     again = Mixup(0.2, seed=1, classes=3)
@@ -59,7 +59,7 @@ def test_a_step_is_blended_alike_in_any_slice() -> None:
     assert_same_bits([np.concatenate([parts[1].X, parts[2].X, parts[0].X])], [whole.X])
 
 
-def test_slices_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slices_do_not_change_results(monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
     for most in (1, 3, 1000):
         monkeypatch.setattr(Pace, "measured", lambda self, done, seconds, most=most: setattr(self, "count", most))
@@ -70,7 +70,7 @@ def test_slices_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_same_bits(results[2], results[0])
 
 
-def test_none_is_the_fit_without_it_and_some_is_another() -> None:
+def test_zero_mixup_equals_no_mixup() -> None:
     models = []
     for options in ({}, {"mixup": 0}, {"mixup": 0.2}):
         models.append(make_model())
@@ -81,13 +81,13 @@ def test_none_is_the_fit_without_it_and_some_is_another() -> None:
 
 
 @pytest.mark.parametrize(("last", "loss"), [("identity", "mse"), ("sigmoid", "binary_cross_entropy")])
-def test_targets_that_are_rows(last: str, loss: str) -> None:
+def test_two_dimensional_targets_train(last: str, loss: str) -> None:
     model = make_model(last, loss)
     history = model.fit(X, np.eye(3)[LABELS], epochs=30, batch_size=16, mixup=0.2)
     assert history.history["loss"][-1] < history.history["loss"][0]
 
 
-def test_what_cannot_be_is_refused() -> None:
+def test_invalid_mixup_is_refused() -> None:
     with pytest.raises(ValueError, match="mixup must be at least 0"):
         make_model().fit(X, LABELS, mixup=-1)
     with pytest.raises(TypeError, match="mixup must be a number"):

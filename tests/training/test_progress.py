@@ -1,4 +1,4 @@
-"""What fit shows, where: a bar, a line now and then, a line per epoch; and that no stream can end a training."""
+"""Progress output of fit: a bar, occasional lines or a line per epoch; and no stream can stop training."""
 
 import fcntl
 import io
@@ -32,7 +32,7 @@ class Terminal(io.StringIO):
 
 
 class WriteOnly:
-    """A stream of a logging library: it has write and nothing else."""
+    """A stream as in logging libraries: it has write and nothing else."""
 
     def __init__(self):
         self.text = ""
@@ -58,7 +58,7 @@ def closed():
     [lambda: None, closed, WriteOnly, Full, Terminal, lambda: io.TextIOWrapper(io.BytesIO(), "gbk")],
     ids=["none", "closed", "write only", "full", "terminal", "gbk"],
 )
-def test_no_stream_ends_a_training(monkeypatch, capsys, stream, verbose):
+def test_no_stream_stops_training(monkeypatch, capsys, stream, verbose):
     monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
     monkeypatch.setattr(sys, "stderr", stream())
     assert len(fit(verbose=verbose).epoch) == 6
@@ -66,7 +66,7 @@ def test_no_stream_ends_a_training(monkeypatch, capsys, stream, verbose):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "gbk", "cp932", "utf-8"])
-def test_names_that_a_stream_cannot_encode_are_replaced(monkeypatch, encoding):
+def test_characters_that_a_stream_cannot_encode_are_replaced(monkeypatch, encoding):
     stream = io.TextIOWrapper(io.BytesIO(), encoding)
     monkeypatch.setattr(sys, "stderr", stream)
     for display in (Display("bar"), Display("epochs"), Display("log")):
@@ -77,11 +77,11 @@ def test_names_that_a_stream_cannot_encode_are_replaced(monkeypatch, encoding):
     assert b"0.5" in stream.buffer.getvalue()
 
 
-def test_a_log_gets_lines_instead_of_a_bar(monkeypatch):
+def test_log_gets_lines_instead_of_a_bar(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     fit(validation_split=0.25)
-    assert stream.getvalue() == ""  # it was over sooner than the first line is due
+    assert stream.getvalue() == ""  # it ended before the first line was due
     monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
     fit(validation_split=0.25)
     text = stream.getvalue()
@@ -91,7 +91,7 @@ def test_a_log_gets_lines_instead_of_a_bar(monkeypatch):
         assert part in last
 
 
-def test_a_log_ends_with_the_last_values(monkeypatch):
+def test_log_ends_with_the_last_values(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     clock = iter([0.0, 1.0, 6.0, 7.0])
@@ -103,7 +103,7 @@ def test_a_log_ends_with_the_last_values(monkeypatch):
 
 
 @pytest.mark.parametrize(("verbose", "epochs"), [(2, [1, 2, 3, 4, 5, 6]), (4, [4, 6]), (3, [3, 6]), (100, [6])])
-def test_a_line_per_epoch_or_every_so_many(monkeypatch, verbose, epochs):
+def test_verbose_sets_the_epochs_between_lines(monkeypatch, verbose, epochs):
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
     history = fit(verbose=verbose, validation_split=0.25)
@@ -113,13 +113,13 @@ def test_a_line_per_epoch_or_every_so_many(monkeypatch, verbose, epochs):
         assert f"val_accuracy={history.history['val_accuracy'][epoch - 1]:.4g}" in line
 
 
-def test_lines_in_between_change_no_bit():
+def test_epoch_lines_do_not_change_training():
     plain, shown = (fit(verbose=verbose, epochs=50).history for verbose in (0, 7))
     assert plain == shown
 
 
 @pytest.mark.parametrize("verbose", [-1, 0.5, "yes", None, [1]])
-def test_other_values_of_verbose_are_refused(verbose):
+def test_invalid_verbose_is_refused(verbose):
     with pytest.raises(ValueError, match="verbose must be"):
         wanted(verbose)
 
@@ -135,7 +135,7 @@ def test_validation_is_visible_on_narrow_terminals(monkeypatch, columns):
                 shown.update(320, 99, LOGS, 640)
         print("the end", file=stream, flush=True)
         text = ""
-        while not text.rstrip().endswith("the end"):  # a terminal may give what was written in parts
+        while not text.rstrip().endswith("the end"):  # a terminal may deliver the text in parts
             text += terminal.read(1 << 14).decode("utf-8", "replace")
     text = text.rstrip().removesuffix("the end")
     bar = text.replace("\r\n", "").split("\r")[-1].rstrip()
@@ -147,7 +147,7 @@ def test_validation_is_visible_on_narrow_terminals(monkeypatch, columns):
     assert ("top_k_accuracy" in bar) == ("samples/s" in bar) == (columns >= 200)
 
 
-def test_in_a_notebook_the_bar_is_tqdms(monkeypatch):
+def test_notebooks_get_the_bar_of_tqdm(monkeypatch):
     class Shell:
         config: dict = {"IPKernelApp": {}}  # noqa: RUF012
 
@@ -162,7 +162,7 @@ def test_in_a_notebook_the_bar_is_tqdms(monkeypatch):
     assert wanted(0).style == "none"
 
 
-def test_a_terminal_is_asked_only_if_it_can_answer(monkeypatch):
+def test_display_of_each_kind_of_stream(monkeypatch):
     monkeypatch.setattr(sys, "stderr", WriteOnly())
     assert wanted("auto").style == "log"
     monkeypatch.setattr(sys, "stderr", Terminal())

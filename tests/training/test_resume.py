@@ -1,4 +1,4 @@
-"""Fits that are interrupted and go on: their bits are those of fits that were not."""
+"""Interrupted and resumed fits are bit-identical to uninterrupted ones."""
 
 import errno
 import json
@@ -20,7 +20,7 @@ from fastbp.storage import checkpoint
 from fastbp.training import fit as training
 from tests.training import kill_and_resume
 
-pytestmark = pytest.mark.jit  # fits by the hundred
+pytestmark = pytest.mark.jit  # hundreds of fits
 
 N = 43
 X = np.random.default_rng(17).normal(size=(N, 4)).astype(np.float32)
@@ -30,11 +30,11 @@ METRICS = ["accuracy", "mae", "r2", "auc", "rmse"]
 
 
 class Crash(Exception):
-    """What interrupts a fit."""
+    """Interrupts a fit."""
 
 
 class CrashAfter(fastbp.Callback):
-    """Raise after so many slices, when the backups before it in the list are written."""
+    """Raise after the given number of slices, when callbacks before it have written their backups."""
 
     def __init__(self, slices):
         self.left = slices
@@ -62,7 +62,7 @@ def build(optimizer="adam", metrics=(), **options):
 
 
 def stateful():
-    """Callbacks that must know what was before."""
+    """Callbacks whose state must be restored."""
     return [
         callbacks.EarlyStopping("loss", patience=40, restore_best_weights=True),
         callbacks.ReduceLROnPlateau("loss", patience=1, factor=0.5, min_delta=0.05, cooldown=1),
@@ -82,12 +82,12 @@ def assert_same(first, second):
     assert first._engine.steps_trained == second._engine.steps_trained
 
 
-# ---------------------------------------------------------------- to the same bits
+# ---------------------------------------------------------------- bit-identical results
 
 FITS = {
     "plain": {},
     "one batch": {"batch_size": N},
-    "in the rows' order": {"shuffle": False},
+    "no shuffling": {"shuffle": False},
     "weights": {"sample_weight": WEIGHT, "class_weight": {0: 2.0, 1: 0.5}},
     "validation data": {"validation_data": (X[:9], LABELS[:9], WEIGHT[:9] + 1), "batch_size": 9},
     "validation split": {"validation_split": 0.25, "sample_weight": WEIGHT},
@@ -98,8 +98,8 @@ FITS = {
 @pytest.mark.parametrize("metrics", [[], METRICS], ids=["no metrics", "metrics"])
 @pytest.mark.parametrize("watched", [False, True], ids=["alone", "watched"])
 @pytest.mark.parametrize("case", FITS)
-def test_an_interrupted_fit_goes_on(tmp_path, monkeypatch, case, watched, metrics, count):
-    """Interrupted twice, each time after a number of slices, and resumed by a model made anew."""
+def test_interrupted_fit_resumes_identically(tmp_path, monkeypatch, case, watched, metrics, count):
+    """Interrupted twice, each time after a number of slices, and resumed by a new model."""
     monkeypatch.setattr(training, "Pace", lambda flops: Steady(count))
     options = {"batch_size": 8, "epochs": 5} | FITS[case]
     extra = stateful if watched else list
@@ -123,10 +123,10 @@ def test_an_interrupted_fit_goes_on(tmp_path, monkeypatch, case, watched, metric
 @pytest.mark.parametrize(
     "optimizer",
     [fastbp.SGD(0.1), fastbp.SGD(0.1, momentum=0.9), fastbp.AdamW(0.01), fastbp.Adam(lambda step: 0.1 / (1 + step))],
-    ids=["sgd", "momentum", "adamw", "function"],
+    ids=["sgd", "momentum", "adamw", "schedule"],
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_optimizers_go_on(tmp_path, monkeypatch, optimizer, dtype):
+def test_optimizers_resume_identically(tmp_path, monkeypatch, optimizer, dtype):
     monkeypatch.setattr(training, "Pace", lambda flops: Steady(4))
     whole, broken, resumed = (build(optimizer, dtype=dtype) for _ in range(3))
     halve = callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
@@ -136,10 +136,10 @@ def test_optimizers_go_on(tmp_path, monkeypatch, optimizer, dtype):
         broken.fit(X, LABELS, batch_size=5, epochs=4, callbacks=[halve, backup, CrashAfter(5)])
     assert resumed.fit(X, LABELS, batch_size=5, epochs=4, callbacks=[halve, backup]).history == expected.history
     assert_same(resumed, whole)
-    assert fastbp.load(tmp_path / "fit").get_weights()[0].dtype == dtype  # what was backed up is a model, too
+    assert fastbp.load(tmp_path / "fit").get_weights()[0].dtype == dtype  # a backup is a model file as well
 
 
-def test_the_model_may_have_been_trained_before(tmp_path):
+def test_fit_of_a_trained_model_resumes_identically(tmp_path):
     base = build()
     base.fit(X, LABELS, epochs=2)
     base.save(tmp_path / "base")
@@ -149,7 +149,7 @@ def test_the_model_may_have_been_trained_before(tmp_path):
         broken.fit(
             X, LABELS, batch_size=4, epochs=30, callbacks=[*stateful(), BackupAndRestore(tmp_path / "f"), CrashAfter(3)]
         )
-    for model in (resumed, broken):  # broken: the same process goes on after the crash
+    for model in (resumed, broken):  # broken: the same process resumes after the crash
         history = model.fit(X, LABELS, batch_size=4, epochs=30, callbacks=stateful(), resume_from=tmp_path / "f")
         assert history.history == expected.history
         assert_same(model, whole)
@@ -157,7 +157,7 @@ def test_the_model_may_have_been_trained_before(tmp_path):
         build().fit(X, LABELS, batch_size=4, epochs=30, callbacks=stateful(), resume_from=tmp_path / "f")
 
 
-def test_a_complete_fit_returns_at_once_and_may_be_prolonged(tmp_path):
+def test_complete_fit_returns_at_once_and_can_be_extended(tmp_path):
     path = tmp_path / "fit"
     first = build()
     expected = first.fit(X, LABELS, epochs=3, callbacks=[*stateful(), BackupAndRestore(path)])
@@ -172,7 +172,7 @@ def test_a_complete_fit_returns_at_once_and_may_be_prolonged(tmp_path):
         build().fit(X, LABELS, epochs=3, callbacks=stateful(), resume_from=path)
 
 
-def test_fits_of_one_model_after_one_another_may_share_a_file(tmp_path):
+def test_successive_fits_of_one_model_may_share_a_file(tmp_path):
     model, plain = build(), build()
     for _ in range(3):
         model.fit(X, LABELS, callbacks=[BackupAndRestore(tmp_path / "fit")])
@@ -180,7 +180,7 @@ def test_fits_of_one_model_after_one_another_may_share_a_file(tmp_path):
     assert_same(model, plain)
 
 
-def test_an_early_stop_is_final(tmp_path):
+def test_early_stop_is_final(tmp_path):
     options = {"batch_size": 8, "epochs": 50, "validation_data": (X[:9], 2 - LABELS[:9])}
 
     def stopping():
@@ -195,7 +195,7 @@ def test_an_early_stop_is_final(tmp_path):
     assert_same(first, again)
 
 
-def test_divergence_comes_again(tmp_path):
+def test_divergence_recurs_on_resume(tmp_path):
     def diverge(*others):
         model = Sequential([Dense(6, "tanh"), Dense(2)], seed=8)
         model.compile(fastbp.SGD(20.0), "mse", ["mae"])
@@ -210,7 +210,7 @@ def test_divergence_comes_again(tmp_path):
         assert_same(model, plain[0])
 
 
-def test_ctrl_c_loses_what_came_after_the_last_backup_only(tmp_path, monkeypatch):
+def test_ctrl_c_loses_only_what_follows_the_last_backup(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "Pace", lambda flops: Steady(50))
 
     class Interrupt(fastbp.Callback):
@@ -226,7 +226,7 @@ def test_ctrl_c_loses_what_came_after_the_last_backup_only(tmp_path, monkeypatch
     assert_same(model, whole)
 
 
-def test_the_table_of_a_resumed_fit_has_every_epoch_once(tmp_path):
+def test_csv_log_of_a_resumed_fit_has_every_epoch_once(tmp_path):
     def logger(name):
         return callbacks.CSVLogger(tmp_path / name)
 
@@ -240,7 +240,7 @@ def test_the_table_of_a_resumed_fit_has_every_epoch_once(tmp_path):
     assert (tmp_path / "broken").read_text() == (tmp_path / "whole").read_text()
 
 
-def test_the_progress_bar_goes_on_where_the_fit_does(tmp_path, capsys):
+def test_progress_bar_resumes_where_the_fit_does(tmp_path, capsys):
     with pytest.raises(Crash):
         build().fit(X, LABELS, epochs=4, callbacks=[*stateful(), BackupAndRestore(tmp_path / "f"), CrashAfter(3)])
     build().fit(X, LABELS, epochs=4, callbacks=stateful(), resume_from=tmp_path / "f", verbose=1)
@@ -250,7 +250,7 @@ def test_the_progress_bar_goes_on_where_the_fit_does(tmp_path, capsys):
     assert "100%" in last
 
 
-def test_models_in_files_count_all_their_steps(tmp_path):
+def test_saved_models_count_all_their_steps(tmp_path):
     model = build()
     model.fit(X, LABELS, batch_size=10)
     model.compile("sgd", "cross_entropy")
@@ -269,17 +269,17 @@ def test_models_in_files_count_all_their_steps(tmp_path):
         fastbp.load(tmp_path / "model")
 
 
-# ---------------------------------------------------------------- time
+# ---------------------------------------------------------------- time limits
 
 
-def test_compiling_does_not_count(monkeypatch):
+def test_time_limit_excludes_compilation(monkeypatch):
     monkeypatch.setattr(Engine, "warm_up", lambda engine: time.sleep(1.5))
     assert build().fit(X, LABELS, epochs=1, time_limit=1.0).stopped is None
 
 
 @pytest.mark.timing
 @pytest.mark.jit
-def test_a_time_limit_stops_in_time_and_what_follows_is_exact(tmp_path):
+def test_time_limit_stops_promptly_and_resumes_identically(tmp_path):
     model, history = build(), None
     options = {"batch_size": 4, "epochs": 100_000, "callbacks": [BackupAndRestore(tmp_path / "fit", seconds=60)]}
     model.fit(X, LABELS)
@@ -299,7 +299,7 @@ def test_a_time_limit_stops_in_time_and_what_follows_is_exact(tmp_path):
     assert_same(model, whole)
 
 
-def test_a_limit_that_is_not_reached_stops_nothing():
+def test_unreached_time_limit_has_no_effect():
     history = build().fit(X, LABELS, epochs=2, time_limit=1000)
     assert (len(history.epoch), history.stopped) == (2, None)
 
@@ -308,13 +308,13 @@ def test_a_limit_that_is_not_reached_stops_nothing():
     ("value", "error"),
     [(0, ValueError), (-1, ValueError), (float("nan"), ValueError), ("1", TypeError), (True, TypeError)],
 )
-def test_time_limits_that_cannot_be(value, error):
+def test_invalid_time_limits_are_refused(value, error):
     with pytest.raises(error, match="time_limit must be"):
         build().fit(X, LABELS, time_limit=value)
 
 
 @pytest.mark.jit
-def test_another_thread_stops_the_training_and_it_can_go_on(tmp_path):
+def test_fit_stopped_by_another_thread_resumes_identically(tmp_path):
     model, whole = build(), build()
     options = {"batch_size": 4, "epochs": 20_000, "callbacks": [BackupAndRestore(tmp_path / "fit", seconds=60)]}
     timer = threading.Timer(0.1, lambda: setattr(model, "stop_training", True))
@@ -356,7 +356,7 @@ def test_backups_are_written_when_due(tmp_path, monkeypatch):
     assert steps(delete_checkpoint=True) == [6, 12, 18]
 
 
-def test_the_file_goes_or_stays_when_all_is_done(tmp_path):
+def test_delete_checkpoint_applies_to_finished_fits_only(tmp_path):
     path = tmp_path / "fit"
     build().fit(X, LABELS, callbacks=[BackupAndRestore(path, delete_checkpoint=True)])
     assert not path.exists()
@@ -365,7 +365,7 @@ def test_the_file_goes_or_stays_when_all_is_done(tmp_path):
     assert path.exists()
 
 
-def test_what_a_killed_writer_left_is_removed(tmp_path):
+def test_leftovers_of_a_killed_writer_are_removed(tmp_path):
     names = [".fit[1].0123456789abcdef.tmp", ".fit1.0123456789abcdef.tmp"]
     for name in names:
         (tmp_path / name).touch()
@@ -374,7 +374,7 @@ def test_what_a_killed_writer_left_is_removed(tmp_path):
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_full_disk_leaves_the_last_good_file(tmp_path, monkeypatch, call):
+def test_full_disk_leaves_the_last_good_file(tmp_path, monkeypatch, call):
     path, good = tmp_path / "fit", []
 
     def fail(*arguments):
@@ -392,7 +392,7 @@ def test_a_full_disk_leaves_the_last_good_file(tmp_path, monkeypatch, call):
         history = model.fit(X, LABELS, epochs=4, callbacks=[BackupAndRestore(path), filling])
     assert (len(caught), len(history.epoch)) == (2, 4)
     assert (path.read_bytes(), os.listdir(tmp_path)) == (good[0], ["fit"])
-    with pytest.raises(OSError, match="No space"):  # the first of a fit: the place itself may be wrong
+    with pytest.raises(OSError, match="No space"):  # the first write of a fit: the path itself may be wrong
         build().fit(X, LABELS, epochs=4, callbacks=[BackupAndRestore(tmp_path / "other")])
     monkeypatch.undo()
     resumed = build()
@@ -416,7 +416,7 @@ print(len(model.fit(X, X, epochs=4, callbacks=[fastbp.BackupAndRestore(sys.argv[
 """
 
 
-def test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_the_last_good_one(tmp_path):
+def test_disk_full_during_a_write_leaves_the_last_good_file(tmp_path):
     path = tmp_path / "fit"
     run = subprocess.run([sys.executable, "-c", FULL_DISK, path], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["4"]
@@ -426,9 +426,9 @@ def test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_the_last_good_one(tm
 
 @pytest.mark.jit
 def test_kill_at_random_moments():
-    done = kill_and_resume.kill_again_and_again(5, seed=1)
+    done = kill_and_resume.kill_repeatedly(5, seed=1)
     assert done == sorted(done)
-    assert len(set(done)) >= 3  # most blows found it at work
+    assert len(set(done)) >= 3  # most kills hit it during training
 
 
 # ---------------------------------------------------------------- other data, other arguments
@@ -436,7 +436,7 @@ def test_kill_at_random_moments():
 
 @pytest.fixture
 def interrupted(tmp_path):
-    """The file of a fit under way."""
+    """The file of an interrupted fit."""
     path = tmp_path / "fit"
     with pytest.raises(Crash):
         build(metrics=["mae"]).fit(
@@ -453,13 +453,13 @@ def changed(array):
 
 
 OTHERS = {
-    "rows": (
+    "number of rows": (
         {"X": X[:-1], "y": LABELS[:-1], "sample_weight": WEIGHT[:-1]},
         r"X had the shape \(43, 4\) and now has \(42, 4\)",
     ),
     "X": ({"X": X * 2}, "X holds other numbers than before"),
-    "a row of X": ({"X": changed(X)}, "X holds other numbers"),
-    "the order of rows": ({"X": X[::-1], "y": LABELS[::-1]}, "X holds other numbers"),
+    "one row of X": ({"X": changed(X)}, "X holds other numbers"),
+    "order of rows": ({"X": X[::-1], "y": LABELS[::-1]}, "X holds other numbers"),
     "y": ({"y": changed(LABELS)}, "y holds other numbers"),
     "weights": ({"sample_weight": WEIGHT + 1}, "sample_weight or class_weight holds other numbers"),
     "class weights": ({"class_weight": {1: 3.0}}, "sample_weight or class_weight holds other numbers"),
@@ -472,7 +472,7 @@ OTHERS = {
     "seed": ({"build": {"seed": 9}}, "seed was 8 and is now 9"),
     "dtype": ({"build": {"dtype": "float64"}}, "dtype was float32 and is now float64"),
     "optimizer": ({"build": {"optimizer": "sgd"}}, "optimizer was .*Adam.* and is now .*SGD"),
-    "rate": ({"build": {"optimizer": fastbp.Adam(0.5)}}, "optimizer was .*0.001.* and is now .*0.5"),
+    "learning rate": ({"build": {"optimizer": fastbp.Adam(0.5)}}, "optimizer was .*0.001.* and is now .*0.5"),
     "metrics": ({"build": {"metrics": ()}}, r"metrics was .*MAE.* and is now \[\]"),
     "no callbacks": ({"callbacks": []}, "had the callbacks EarlyStopping, ReduceLROnPlateau, .*got none"),
     "fewer callbacks": ({"callbacks": stateful()[1:]}, "pass the same ones in the same order"),
@@ -480,7 +480,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("case", OTHERS)
-def test_another_fit_is_refused_before_anything_changes(interrupted, case):
+def test_different_fit_is_refused_and_changes_nothing(interrupted, case):
     change, message = OTHERS[case]
     change = dict(change)
     model = build(**{"metrics": ["mae"]} | change.pop("build", {}))
@@ -498,14 +498,14 @@ def test_another_fit_is_refused_before_anything_changes(interrupted, case):
     assert model._trainer.step == 0
 
 
-def test_the_fingerprint_of_large_data_is_cheap(monkeypatch):
+def test_fingerprint_of_large_data_samples_rows(monkeypatch):
     from fastbp.training import resume as resuming
 
     monkeypatch.setattr(resuming, "_FINGERPRINT_BYTES", 1000)
     array = np.arange(5000.0).reshape(-1, 5)
     before = resuming._fingerprint(array)
     assert before["shape"] == [1000, 5]
-    array[1] = 7  # one row in 40 is looked at
+    array[1] = 7  # one row in 40 is read
     assert resuming._fingerprint(array) == before
     assert resuming._fingerprint(array + 1) != before
 
@@ -513,7 +513,7 @@ def test_the_fingerprint_of_large_data_is_cheap(monkeypatch):
 # ---------------------------------------------------------------- damaged and foreign files
 
 
-def go_on(path):
+def resume(path):
     return build(metrics=["mae"]).fit(
         X, LABELS, batch_size=8, epochs=4, sample_weight=WEIGHT, validation_data=(X[:5], LABELS[:5]),
         callbacks=stateful(), resume_from=path,
@@ -525,25 +525,25 @@ def test_truncated_and_flipped_files_are_refused(interrupted):
     for length in [*range(0, len(raw), 997), len(raw) - 1]:
         interrupted.write_bytes(raw[:length])
         with pytest.raises(CheckpointError):
-            go_on(interrupted)
+            resume(interrupted)
     for position in range(3, len(raw), 499):
         flipped = bytearray(raw)
         flipped[position] ^= 4
         interrupted.write_bytes(flipped)
         with pytest.raises(CheckpointError):
-            go_on(interrupted)
+            resume(interrupted)
 
 
 def test_foreign_files_are_refused(tmp_path, interrupted):
     path = tmp_path / "other"
     path.write_bytes(b"hello " * 100)
     with pytest.raises(CheckpointError):
-        go_on(path)
+        resume(path)
     model = build(metrics=["mae"])
     model.fit(X, LABELS)
     model.save(path)
     with pytest.raises(CheckpointError, match=r"holds no fit.*fastbp\.load"):
-        go_on(path)
+        resume(path)
     contents = checkpoint.read(interrupted)[0]
     metadata = {
         "fastbp.format": "1",
@@ -551,16 +551,16 @@ def test_foreign_files_are_refused(tmp_path, interrupted):
         "fastbp.fit": json.dumps(contents.fit),
     }
     safetensors.numpy.save_file(contents.tensors | contents.arrays, path, metadata)
-    with pytest.raises(CheckpointError, match="holds no fit"):  # nobody vouches for it
-        go_on(path)
+    with pytest.raises(CheckpointError, match="holds no fit"):  # it has no checksum
+        resume(path)
 
 
 FORGED = {
-    "step": ("step", -1), "more steps than the model": ("step", 10**6), "step a text": ("step", "3"),
+    "step": ("step", -1), "more steps than the model": ("step", 10**6), "step is a string": ("step", "3"),
     "first epoch": ("first_epoch", 1.5), "stopped": ("stopped", 3), "given": ("given", []), "tally": ("tally", None),
     "callbacks": ("callbacks", None), "history": ("history", {"dict": {"loss": {"array": "fit.99"}}}),
-    "a history too long": ("history", {"dict": {"loss": [1.0] * 9}}), "kind": ("latest", {"code": "os"}),
-    "rate": ("learning_rate", -1), "latest": ("latest", 4),
+    "history too long": ("history", {"dict": {"loss": [1.0] * 9}}), "kind": ("latest", {"code": "os"}),
+    "learning rate": ("learning_rate", -1), "latest": ("latest", 4),
 }  # fmt: skip
 
 
@@ -570,27 +570,27 @@ def test_forged_fits_are_refused(interrupted, case):
     contents.fit["dict"].update([FORGED[case]])
     checkpoint.write(interrupted, contents)
     with pytest.raises(CheckpointError):
-        go_on(interrupted)
+        resume(interrupted)
 
 
 @pytest.mark.parametrize("missing", ["given", "step", "tally", "history", "callbacks", "first_epoch", "stopped"])
-def test_fits_that_lack_a_part_are_refused(interrupted, missing):
+def test_incomplete_fits_are_refused(interrupted, missing):
     contents = checkpoint.read(interrupted)[0]
     contents.fit["dict"].pop(missing)
     checkpoint.write(interrupted, contents)
     with pytest.raises(CheckpointError):
-        go_on(interrupted)
+        resume(interrupted)
 
 
-def test_states_that_a_callback_cannot_take_are_refused(interrupted):
+def test_invalid_callback_states_are_refused(interrupted):
     contents = checkpoint.read(interrupted)[0]
     contents.fit["dict"]["callbacks"][0]["tuple"][1] = {"dict": {}}
     checkpoint.write(interrupted, contents)
     with pytest.raises(CheckpointError, match="a state that EarlyStopping cannot take"):
-        go_on(interrupted)
+        resume(interrupted)
 
 
-def test_states_that_no_file_can_hold_are_named():
+def test_unserializable_callback_states_are_refused():
     class Odd(fastbp.Callback):
         def get_state(self):
             return {"generator": np.random.default_rng()}
@@ -599,7 +599,7 @@ def test_states_that_no_file_can_hold_are_named():
         build().fit(X, LABELS, callbacks=[Odd(), BackupAndRestore("nowhere")])
 
 
-def test_a_backup_costs_nothing_where_none_is_wanted(monkeypatch):
+def test_fits_without_a_backup_describe_nothing(monkeypatch):
     from fastbp.training import resume as resuming
 
     def never(*arguments):
