@@ -29,8 +29,8 @@ def offered(compute: str) -> str:
     from fastbp.engine.bfloat16 import precision
 
     if lack := precision.missing():
-        warnings.warn(f"the model was trained with compute={compute!r}, which cannot be had here: {lack}. It goes on "
-                      "in float32, with other roundings", RuntimeWarning, stacklevel=4)  # fmt: skip
+        warnings.warn(f"the model was trained with compute={compute!r}, which is not available here: {lack}. It "
+                      "continues in float32, which rounds differently", RuntimeWarning, stacklevel=4)  # fmt: skip
         return "float32"
     return compute
 

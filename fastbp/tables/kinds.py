@@ -98,8 +98,8 @@ def _settled(table: Columns, place: int, values: Any, missing: Collection[str]) 
     _refuse_ambiguous(table, place, numbers)
     if _all_different(values, label, missing):
         _warn(
-            f"{label} is left out: its {present:,} texts are all different, so nothing can be learnt from them; drop "
-            f"it, or make it categorical ({_options(table, place)})"
+            f"{label} is left out: its {present:,} strings are all different, so nothing can be learned from them; "
+            f"drop it, or make it categorical ({_options(table, place)})"
         )
         return values, Kind("ignored", why="all different")
     _tell_lost_numbers(table, place, numbers, present)
@@ -131,8 +131,9 @@ def _tell_others(table: Columns, place: int, found: Numbers, kind: str) -> None:
     if not n:
         return
     one = n == 1
+    others = f"value is not a {kind}" if one else f"values are not {kind}s"
     _warn(
-        f"{table.label(place)} holds {kind}s, and {n:,} value{'s' * (not one)} that {'is' if one else 'are'} none: "
+        f"{table.label(place)} holds {kind}s, but {n:,} {others}: "
         f"{_shown(table, found)}; treated as missing. Correct {'it' if one else 'them'}, name what stands for a "
         f"missing value ({MISSING_OPTIONS}), or make the column categorical ({_options(table, place)})"
     )

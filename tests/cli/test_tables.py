@@ -96,7 +96,7 @@ def test_one_string_among_numbers_is_missing(capsys, x, seed: int) -> None:
     pd.DataFrame({"amount": amount, "y": np.where(x > 0, "pos", "neg")}).to_csv("t.csv", index=False)
     out, err = train(capsys, "--seed", seed, "--epochs", 10)
     assert err.count("warning") == 1
-    assert "column 'amount' holds numbers, and 1 value that is none: '.' at line 35" in err
+    assert "column 'amount' holds numbers, but 1 value is not a number: '.' at line 35" in err
     assert float(re.search(r"test accuracy +([\d.]+)", out)[1]) > 85
     assert score(capsys, "t.csv") > 85
     named = train(capsys, "--missing", "nil,.", "--seed", seed, "--epochs", 10)
@@ -122,7 +122,7 @@ def test_dates_are_features_but_row_names_and_numbers_are_not(capsys, x) -> None
     table.to_csv("t.csv")  # with row numbers
     out, err = train(capsys, "--epochs", 150)
     assert "column '' is left out: these are row numbers" in err
-    assert "column 'who' is left out: its 300 texts are all different" in err
+    assert "column 'who' is left out: its 300 strings are all different" in err
     assert "date" in out
     assert float(re.search(r"test R² +([\d.]+)", out)[1]) > 0.9
     assert set(model().columns) == {"when", "x"}

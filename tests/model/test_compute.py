@@ -81,9 +81,9 @@ if supported:
         expected = model.predict(X)
         model.save(tmp_path / "model.safetensors")
         monkeypatch.setattr(isa, "table", lambda: isa.TARGETS["avx2"])
-        with pytest.raises(ValueError, match="compute='bfloat16' cannot be had: it needs a processor with AMX"):
+        with pytest.raises(ValueError, match="compute='bfloat16' is not available: it needs a processor with AMX"):
             classifier("bfloat16")
-        with pytest.warns(RuntimeWarning, match="which cannot be had here"):
+        with pytest.warns(RuntimeWarning, match="which is not available here"):
             loaded = fastbp.load(tmp_path / "model.safetensors")
         assert loaded.compute == "float32"
         np.testing.assert_allclose(loaded.predict(X), expected, atol=0.02)

@@ -96,7 +96,7 @@ def test_dates_can_be_categories() -> None:
 
 def test_few_strings_among_dates_are_missing() -> None:
     table = {"d": ["2020-01-01", "2020-02-01"] * 20 + ["0000-00-00"]}
-    with pytest.warns(UserWarning, match="column 'd' holds dates, and 1 value that is none: '0000-00-00' at row 40"):
+    with pytest.warns(UserWarning, match="column 'd' holds dates, but 1 value is not a date: '0000-00-00' at row 40"):
         fitted = Preprocessor().fit(table)
     assert fitted.transform({"d": ["0000-00-00"]})[0, -1] == 1
 

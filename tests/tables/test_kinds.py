@@ -26,7 +26,7 @@ def numbers(**others) -> list[str]:
 @pytest.mark.parametrize("text", [".", "nil", "-", "23,288", "12%", "$3", "n.a.", "1_000", "0x1f", "unknown"])
 def test_string_among_numbers_is_missing(text: str) -> None:
     table = {"amount": numbers(p33=text), "x": range(N)}
-    with pytest.warns(UserWarning, match="column 'amount' holds numbers, and 1 value that is none: ") as caught:
+    with pytest.warns(UserWarning, match="column 'amount' holds numbers, but 1 value is not a number: ") as caught:
         fitted = Preprocessor().fit(table)
     assert len(caught) == 1
     for part in (repr(text), "at row 33", "--missing", "--categorical amount"):
@@ -45,7 +45,7 @@ def test_common_missing_value_markers_do_not_warn(text: str) -> None:
 
 def test_strings_among_numbers_are_counted_with_their_lines() -> None:
     table = columns_of({"a": numbers(p5=".", p6="nil")})._replace(lines=np.arange(N) + 2)
-    with pytest.warns(UserWarning, match=r"2 values that are none: '\.' at line 7, 'nil' at line 8"):
+    with pytest.warns(UserWarning, match=r"2 values are not numbers: '\.' at line 7, 'nil' at line 8"):
         settle(table)
     table = {"a": numbers(p5=".", p6=".")}
     with pytest.warns(UserWarning, match=r"'\.' \(2 times, first at row 5\)"):
@@ -73,7 +73,7 @@ def test_few_strings_among_new_numbers_warn() -> None:
 def test_kinds_do_not_depend_on_held_out_rows() -> None:
     """Three strings in 61 rows are below 5 %; in 48 of these rows they would be above."""
     values = [*numbers(p0="x", p1="x", p2="x"), "1"]
-    with pytest.warns(UserWarning, match="3 values that are none"):
+    with pytest.warns(UserWarning, match="3 values are not numbers"):
         table = settle(columns_of({"a": values}))
     fitted = Preprocessor().fit(table.take(np.arange(48)))
     assert fitted.feature_names == ("a", "a missing")
@@ -99,7 +99,7 @@ def test_categories_of_held_out_rows_are_unseen() -> None:
 
 def test_row_names_are_left_out() -> None:
     table = {"name": [f"Jo {i}" for i in range(10)], "x": range(10)}
-    with pytest.warns(UserWarning, match="column 'name' is left out: its 10 texts are all different"):
+    with pytest.warns(UserWarning, match="column 'name' is left out: its 10 strings are all different"):
         fitted = Preprocessor().fit(table)
     assert fitted.feature_names == fitted.columns == ("x",)
     assert "all different" in str(fitted)

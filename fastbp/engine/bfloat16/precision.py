@@ -40,7 +40,7 @@ def check(compute: str, dtype: str) -> str:
         raise ValueError(f"compute={compute!r} rounds operands of float32, but dtype is {dtype!r}: "
                          'pass dtype="float32"')  # fmt: skip
     if compute != "float32" and missing():
-        raise ValueError(f'compute={compute!r} cannot be had: {missing()}; pass compute="float32" or "auto"')
+        raise ValueError(f'compute={compute!r} is not available: {missing()}; pass compute="float32" or "auto"')
     return compute
 
 
