@@ -57,7 +57,7 @@ INPUTS = (
     promise(
         "A refusal comes at once, after one pass over the data at most, and takes no memory",
         f"{LIMITS}::test_refusing_data_takes_one_pass",
-        f"{ARRAYS}::test_looking_for_bad_elements_takes_no_memory",
+        f"{ARRAYS}::test_check_for_finite_numbers_needs_little_memory",
         figure="100 ms and one pass",
     ),
     promise(
@@ -70,7 +70,7 @@ INPUTS = (
     promise("One row and one column train", f"{LIMITS}::test_one_row_and_one_column_train"),
     promise(
         "Labels out of range, negative or fractional are refused; rows of fractions are probabilities",
-        f"{ARRAYS}::test_bad_targets_say_what_came_and_what_to_do",
+        f"{ARRAYS}::test_bad_targets_error_gives_value_and_remedy",
         f"{MODEL}::test_soft_labels_have_the_weighted_mean_loss_of_their_labels",
     ),
     promise(
@@ -84,8 +84,8 @@ INPUTS = (
     promise(
         "Every memory layout gives the bits of a contiguous copy: C, Fortran, strided, reversed, broadcast, "
         "misaligned, big-endian, read-only",
-        f"{ARRAYS}::test_every_form_of_X_gives_the_bits_of_a_contiguous_copy",
-        f"{ARRAYS}::test_broadcast_rows_become_rows",
+        f"{ARRAYS}::test_every_form_of_X_equals_a_contiguous_copy",
+        f"{ARRAYS}::test_broadcast_rows_are_expanded",
         f"{MODEL}::test_layout_of_X_does_not_change_results",
     ),
     promise(
@@ -103,11 +103,11 @@ INPUTS = (
     promise(
         "The last batch may have any size from one row",
         f"{LIMITS}::test_last_batch_may_have_any_size",
-        "engine/test_bits.py::test_a_row_alone_is_the_row_in_any_batch",
+        "engine/test_bits.py::test_prediction_of_a_row_does_not_depend_on_its_batch",
     ),
     promise(
         "Learning rates below zero, NaN or infinite are refused; zero is allowed",
-        "optimizers/test_optimizers.py::test_values_out_of_range",
+        "optimizers/test_optimizers.py::test_invalid_arguments_are_refused",
         f"{LIMITS}::test_zero_learning_rate_changes_no_weight",
     ),
     promise(
@@ -117,7 +117,7 @@ INPUTS = (
     ),
     promise(
         "An unknown name is refused with the valid ones",
-        "optimizers/test_optimizers.py::test_names_and_objects",
+        "optimizers/test_optimizers.py::test_get_accepts_names_and_objects",
         f"{MODEL}::test_invalid_networks_are_refused",
     ),
     promise(
@@ -153,7 +153,7 @@ NUMERICS = (
         "`fit` stops with a `DivergenceWarning` that names the step and the layer, with finite weights",
         f"{FIT}::test_divergence_stops_with_a_warning_and_finite_weights",
         f"{FIT}::test_divergence_names_the_layer",
-        f"{ENGINE}::test_the_layer_at_fault_is_named",
+        f"{ENGINE}::test_report_names_the_diverging_layer",
     ),
     promise(
         "The estimators report divergence as scikit-learn does",
@@ -167,10 +167,10 @@ NUMERICS = (
     ),
     promise(
         "Every gradient is that of central differences in float64",
-        f"{ACCURACY}::test_gradients_are_central_differences",
-        "losses/test_losses.py::test_gradients_are_central_differences",
+        f"{ACCURACY}::test_gradients_match_central_differences",
+        "losses/test_losses.py::test_gradients_match_central_differences",
         "reference/test_network.py::test_gradients_match_central_differences",
-        "layers/test_embedding.py::test_the_reference_has_the_gradients_of_differences",
+        "layers/test_embedding.py::test_reference_gradients_match_central_differences",
     ),
     promise(
         "Every optimizer follows its reference and PyTorch",
@@ -199,7 +199,7 @@ THREADS = (
     ),
     promise(
         "Many Python threads may fit models at once; each gets the bits it would get alone",
-        f"{ENGINE}::test_engines_train_in_2_and_8_threads_at_once",
+        f"{ENGINE}::test_engines_train_concurrently_in_2_and_8_threads",
         f"{FIT}::test_concurrent_fits_equal_serial_fits",
         f"{LIMITS}::test_32_threads_fit_concurrently",
         figure="2, 8 and 32 threads",
@@ -235,15 +235,15 @@ THREADS = (
     promise(
         "A process may fork before, during and after a fit; the child trains to the same bits",
         f"{ENGINE}::test_forked_child_trains_on_one_thread_with_identical_bits",
-        "data/test_streams.py::test_a_process_forked_from_within_trains_on_streams_too",
+        "data/test_streams.py::test_process_forked_during_fit_trains_on_streams",
         "util/test_turns.py::test_process_forked_during_a_fit_has_a_consistent_model",
         "util/test_turns.py::test_process_forked_during_compilation_can_compile",
     ),
     promise(
         "Where the system gives no threads, one worker trains, with a warning; a source is read without a thread",
         "engine/test_thread_limits.py::test_one_worker_trains_if_the_system_refuses_threads",
-        "data/test_streams.py::test_without_a_thread_chunks_are_read_when_they_are_needed",
-        "data/test_streams.py::test_a_thread_that_gets_no_memory_ends_the_fit",
+        "data/test_streams.py::test_chunks_are_read_on_demand_without_a_thread",
+        "data/test_streams.py::test_thread_out_of_memory_ends_the_fit",
     ),
     promise(
         "multiprocessing (fork, forkserver, spawn) and joblib (loky, threading) work",
@@ -278,7 +278,7 @@ FILES = (
     ),
     promise(
         "A full disk leaves the old file",
-        f"{CHECKPOINT}::test_a_full_disk_leaves_the_old_file",
+        f"{CHECKPOINT}::test_full_disk_leaves_the_old_file",
         f"{RESUME}::test_full_disk_leaves_the_last_good_file",
         f"{RESUME}::test_disk_full_during_a_write_leaves_the_last_good_file",
     ),
@@ -338,8 +338,8 @@ FILES = (
         "A resumed fit equals the uninterrupted one, bit for bit",
         f"{RESUME}::test_interrupted_fit_resumes_identically",
         f"{RESUME}::test_optimizers_resume_identically",
-        "data/test_csr.py::test_a_resumed_fit_has_the_bits_of_an_uninterrupted_one",
-        f"{CHECKPOINT}::test_training_goes_on_bit_for_bit",
+        "data/test_csr.py::test_resumed_fit_has_the_bits_of_an_uninterrupted_one",
+        f"{CHECKPOINT}::test_training_continues_bit_for_bit",
     ),
 )
 
@@ -393,11 +393,11 @@ COLUMNS = (
     promise(
         "What a column is does not depend on the rows that are held out",
         f"{KINDS}::test_kinds_do_not_depend_on_held_out_rows",
-        f"{TABLES}::test_a_column_is_of_one_kind_whatever_the_seed",
+        f"{TABLES}::test_kind_of_column_does_not_depend_on_seed",
     ),
     promise(
         "Columns without values, of row numbers and of names of rows are left out with a warning, then and later",
-        f"{TABLES}::test_a_column_without_any_value_in_training",
+        f"{TABLES}::test_column_empty_in_training_is_left_out",
         f"{KINDS}::test_row_names_are_left_out",
         f"{KINDS}::test_row_numbers_are_left_out",
     ),
@@ -427,7 +427,7 @@ MEMORY = (
         f"{MEMORY_TESTS}::test_labels_changed_during_fit_raise_and_leave_finite_weights",
         f"{MEMORY_TESTS}::test_codes_changed_during_fit_raise_and_keep_the_last_step",
         f"{MEMORY_TESTS}::test_changed_validation_labels_raise",
-        f"{CSR}::test_columns_changed_in_mid_fit_end_it_with_the_weights_of_the_last_step",
+        f"{CSR}::test_columns_changed_during_fit_stop_it_at_the_last_step",
     ),
     promise(
         "NaN that come into X during a fit are divergence; weights stay finite",
