@@ -79,8 +79,8 @@ class Table(_Table):
     columns : tuple of str, optional
         Names of the features, where the file has them.
     lines : array-like, shape (n,), optional
-        The line of the file on which each row begins, as an editor counts; looked up when it is asked for. Not
-        an element of the tuple.
+        The line of the file on which each row begins, as an editor counts, or its row in an Excel sheet; looked up
+        when it is asked for. Not an element of the tuple.
     """
 
     lines: Any = None
@@ -255,7 +255,7 @@ def read_csv(
     missing: Collection[str] = MISSING,
     progress: bool = False,
 ) -> Table:
-    """Read a comma-separated file with a header row; compressed ones (.gz, .bz2, .xz) work too.
+    """Read a comma-separated file with a header row; compressed ones (.gz, .bz2, .xz, .zst) work too.
 
     A file whose first row holds only numbers has no header row: its columns are named "0", "1", …
 
@@ -323,7 +323,8 @@ def read_file(
     Parameters
     ----------
     path : path-like
-        A .npz, .csv, .tsv (also .gz, .bz2, .xz), .parquet or .xlsx file; with a separator, any extension is text.
+        A .npz, .csv, .tsv (also .gz, .bz2, .xz, .zst), .parquet or .xlsx file; with a separator, any extension is
+        text.
     target, columns, texts, separator, decimal, encoding, drop_missing_target, missing, progress
         As in `read_csv`; in a ``.npz`` file the target is the array y.
 
@@ -436,9 +437,7 @@ def _table(path: Path, found: FileTable, wanted: Wanted, drop: bool) -> Table:
     if column is not None and wanted.columns and gaps_in(column, wanted.missing).any():
         column = None  # rows to predict
     if column is not None:
-        lines = features.lines
-        place = (lambda row: f"row {row}") if lines is None else (lambda row: f"{found.place} {lines[row]}")
-        y, rows = labelled(column, Named(str(wanted.target), path, place), drop, wanted.missing)
+        y, rows = labelled(column, Named(str(wanted.target), path, features.place), drop, wanted.missing)
         if rows is not None:
             features = features.take(rows)
     return Table(joined(features), y, features.names, features.lines)

@@ -35,8 +35,8 @@ def open(
     Parameters
     ----------
     path : str, path-like or sequence of these
-        The extension determines the format: .npy; .npz, .h5, .hdf5; .csv, .tsv (also .gz, .bz2, .xz), .parquet, .pq.
-        Only tables may be a list of files. A .csv file without a header row has columns 0, 1, …
+        The extension determines the format: .npy; .npz, .h5, .hdf5; .csv, .tsv (also .gz, .bz2, .xz, .zst), .parquet,
+        .pq. Only tables may be a list of files. A .csv file without a header row has columns 0, 1, …
     target : str, int, list or path-like, optional
         Targets, all numbers, class labels from 0: for tables a column or a list of columns; for .npz and HDF5 a member
         or dataset; for .npy another file. None for rows to predict.

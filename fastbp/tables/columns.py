@@ -32,7 +32,8 @@ class Columns(NamedTuple):
     """A table: column names (empty for an array), and per column an array of numbers, booleans or objects, or codes.
 
     matrix: the table as one array, if it was given as an array of numbers.
-    lines: the line of its file that each row begins at, for messages. kinds: of each column, see `kinds.settle`.
+    lines: the line of its file, or row of its sheet, that each row begins at, for messages.
+    kinds: of each column, see `kinds.settle`.
     """
 
     names: tuple[str, ...]
@@ -54,7 +55,9 @@ class Columns(NamedTuple):
 
     def place(self, row: int) -> str:
         """Where a row stands, in messages."""
-        return f"row {row}" if self.lines is None else f"line {self.lines[row]}"
+        if self.lines is None:
+            return f"row {row}"
+        return f"{getattr(self.lines, 'unit', 'line')} {self.lines[row]}"  # a sheet has rows
 
     def label(self, column: int) -> str:
         """A column's name in messages."""

@@ -15,6 +15,26 @@ from fastbp.tables.wanted import FileTable, Wanted, chosen
 from fastbp.util.types import Array
 
 
+class SheetRows:
+    """The rows of the sheet in which those of a table stand, from 1 as it shows them."""
+
+    unit = "row"
+
+    def __init__(self, numbers: Array) -> None:
+        self._numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, places: Any) -> Any:
+        """That of one row, or those of some rows."""
+        found = self._numbers[places]
+        return SheetRows(found) if np.ndim(found) else int(found)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        return self._numbers.astype(dtype or np.int64)
+
+
 def read_excel(path: Path, wanted: Wanted) -> FileTable:
     """Read a workbook; ImportError without openpyxl."""
     try:
@@ -52,9 +72,9 @@ def read_excel(path: Path, wanted: Wanted) -> FileTable:
         place = names.index(str(name))
         values = [row[place] if place < len(row) else None for _, row in body]
         columns[name] = _column(values, str(name), path, name in wanted.texts)
-    lines = np.array([line for line, _ in body])
+    lines = SheetRows(np.array([line for line, _ in body]))
     table = Columns(features, [columns[name] for name in features], None, lines)
-    return FileTable(table, columns.get(wanted.target), "row")
+    return FileTable(table, columns.get(wanted.target))
 
 
 def _column(values: list[Any], name: str, path: Path, as_texts: bool) -> Array | Coded:

@@ -36,7 +36,7 @@ def read_parquet(path: Path, wanted: Wanted) -> FileTable:
         raise ValueError(f"{path} holds no rows: add some")
     arrays = [_column(table[name], name, path, name in wanted.texts) for name in features]
     y = None if target is None else _column(table[target], target, path, False)
-    return FileTable(Columns(features, arrays), y, "row")
+    return FileTable(Columns(features, arrays), y)
 
 
 def _column(column: Any, name: str, path: Path, as_texts: bool) -> Array | Coded:

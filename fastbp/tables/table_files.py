@@ -10,13 +10,13 @@ from fastbp.tables.text.dialect import Dialect
 from fastbp.tables.text.lines import Lines
 from fastbp.tables.text.reader import read
 from fastbp.tables.text.records import Layout, layout_of
-from fastbp.tables.text.stream import COMPRESSED
+from fastbp.tables.text.unpacking import COMPRESSED
 from fastbp.tables.wanted import FileTable, Wanted, chosen
 
 TEXT = (".csv", ".tsv", ".tab")
 PARQUET, EXCEL = (".parquet", ".pq"), (".xlsx", ".xlsm")
 _ON_THE_COMMAND_LINE = {"\t": "tab", ";": "';'", "|": "'|'"}
-LISTED = ".csv, .tsv (also .gz, .bz2, .xz), .parquet or .xlsx"
+LISTED = ".csv, .tsv (also .gz, .bz2, .xz, .zst), .parquet or .xlsx"
 
 
 def ending_of(path: Path) -> str:
@@ -60,7 +60,7 @@ def read_text(path: Path, wanted: Wanted, dialect: Dialect) -> FileTable:
     matrix = found.numbers if not found.texts else None
     at = {place: column for column, place in enumerate(found.places)}
     arrays = [found.texts[place] if place in found.texts else found.numbers[:, at[place]] for place in places]
-    return FileTable(Columns(features, arrays, matrix, Lines(layout, len(arrays[0]))), found.target, "line")
+    return FileTable(Columns(features, arrays, matrix, Lines(layout, len(arrays[0]))), found.target)
 
 
 def say_dialect(layout: Layout, given: Dialect) -> None:

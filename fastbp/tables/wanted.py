@@ -22,11 +22,10 @@ class Wanted(NamedTuple):
 
 
 class FileTable(NamedTuple):
-    """Features and target of a file; place: "line" or "row", as `features.lines` count."""
+    """Features and target of a file."""
 
     features: Columns
     target: Array | Coded | None
-    place: str
 
 
 def chosen(names: Sequence[str], wanted: Wanted, path: Path) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -244,9 +245,14 @@ def test_other_encodings_can_be_given(reader, tmp_path, encoding, monkeypatch):
     assert set(read_csv(path, encoding=encoding).X[:, 1]) == {town}
 
 
+def zstandard_pack(data):
+    return bytes(pa.Codec("zstd").compress(data))
+
+
 @pytest.mark.parametrize(
-    ("ending", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)]
-)  # fmt: skip
+    ("ending", "pack"),
+    [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress), (".zst", zstandard_pack)],
+)
 def test_compressed_files(reader, tmp_path, ending, pack):
     data = pack(b"a,b\n" + b"1,2\n" * 9999)
     assert read_csv(write(tmp_path / f"a.csv{ending}", data)).X.shape == (9999, 2)

@@ -9,6 +9,8 @@ import pytest
 
 from fastbp.cli.commands import main
 from fastbp.datasets import read_file
+from fastbp.tables.columns import Columns
+from fastbp.tables.kinds import settle
 
 COLUMNS = {"a": [1, 2, 3, 4], "b": [0.5, None, 2.0, 1.0], "town": ["Ulm", None, "Kiel, north", "Ulm"],
            "ok": [True, False, None, True], "y": ["u", "v", "u", "v"]}  # fmt: skip
@@ -68,6 +70,17 @@ def test_excel(tmp_path, excel):
     table = read_file(tmp_path / "a.xlsx", target="y")
     check(table)
     assert table.lines[0] == 2
+
+
+def test_messages_about_excel_name_rows_of_the_sheet(tmp_path, excel):
+    (tmp_path / "a.xlsx").touch()
+    values = [(i, i % 3) for i in range(40)]
+    excel.rows = [("a", "y"), (None, None), *values[:20], ("nil", 1), *values[20:], (7, None)]
+    with pytest.warns(UserWarning, match=r"in 1 of 42 rows \(row 44\)"):
+        table = read_file(tmp_path / "a.xlsx", target="y", drop_missing_target=True)
+    with pytest.warns(UserWarning, match="'nil' at row 23"):
+        settle(Columns(table.columns, list(table.X.T), None, table.lines))
+    assert np.asarray(table.lines).tolist() == [*range(3, 44)]
 
 
 def test_excel_errors(tmp_path, excel):

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from fastbp.tables.text.records import Layout, fault_of, records_in
-from fastbp.tables.text.stream import COMPRESSED, DAMAGED, TextFile, Unreadable, record_blocks
+from fastbp.tables.text.stream import TextFile, Unreadable, record_blocks
+from fastbp.tables.text.unpacking import COMPRESSED, DAMAGED
 from fastbp.tables.values import Coded, as_number, numbers_in
 from fastbp.util.types import Array
 

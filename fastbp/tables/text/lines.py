@@ -16,6 +16,8 @@ class Lines:
     chosen: the rows, from 0; None for all.
     """
 
+    unit = "line"
+
     def __init__(self, layout: Layout, n: int, chosen: Array | None = None) -> None:
         self._layout, self._n, self._chosen = layout, n, chosen
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastbp.tables.text.dialect import Dialect, separator_in
-from fastbp.tables.text.stream import COMPRESSED, DAMAGED, TextFile, damaged, undecodable
+from fastbp.tables.text.stream import TextFile, damaged, undecodable
+from fastbp.tables.text.unpacking import COMPRESSED, DAMAGED
 from fastbp.tables.values import as_number
 
 END = "\0end"  # read after the last line: found within a record if a quote is never closed

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import bz2
 import codecs
-import gzip
 import io
-import lzma
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from fastbp.tables.text.dialect import encoding_at
+from fastbp.tables.text.unpacking import DAMAGED, unpacked
 from fastbp.util.files import open_regular
 
-COMPRESSED = (".gz", ".bz2", ".xz")
-DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)  # bz2 raises OSError and EOFError
 _HEAD = 1 << 18
 _QUOTED = re.compile(rb'"[^"]*(?:""[^"]*)*("?)')
 
@@ -29,7 +24,11 @@ class TextFile:
         self.path = path
         self._raw = open_regular(path)
         self.size = path.stat().st_size
-        self._bytes = _unpacked(path, self._raw)
+        try:
+            self._bytes = unpacked(path, self._raw)
+        except ImportError:
+            self.close()
+            raise
         try:
             self._head = _read_full(self._bytes, _HEAD)
         except (*DAMAGED, OSError) as error:
@@ -172,15 +171,6 @@ def undecodable(path: Path, encoding: str | None) -> ValueError | None:
                 return ValueError(f"{path} is not {codec}: line {lines} has the byte {found}: {remedy}")
             if not block:
                 return None
-
-
-def _unpacked(path: Path, raw: BinaryIO) -> BinaryIO:
-    ending = path.suffix.lower()
-    if ending == ".gz":
-        return cast(BinaryIO, gzip.GzipFile(fileobj=raw))
-    if ending == ".bz2":
-        return cast(BinaryIO, bz2.BZ2File(raw))
-    return cast(BinaryIO, lzma.LZMAFile(raw)) if ending == ".xz" else raw
 
 
 def _read_full(file: Any, size: int) -> bytes:
