@@ -1,0 +1,1 @@
+"""`fastbp train` on the real CSV files that packages of PyPI carry: ``python -m benchmarks.realfiles``."""
