@@ -20,35 +20,38 @@ REMEDY = "arrays that are trained on must stay as they are until the call return
 Shape = tuple[int | None, ...]
 
 
-def array(name: str, value: Any, shape: Shape | None = None, like: tuple[str, Any] | None = None) -> Any:
-    """`value` if it is an array the kernels read as it lies in memory; None in a shape stands for any extent from 0.
+def array(name: str, value: Any, shape: Shape | None = None, like: tuple[str, Any] | None = None) -> np.ndarray:
+    """A view of `value` if the kernels can read it as it lies in memory; None in a shape stands for any extent from 0.
 
-    `like` is the name and the array whose dtype it must share.
+    `like` is the name and the array whose dtype it must share. The view is a plain array, whatever a subclass makes
+    of its methods.
     """
     if not isinstance(value, np.ndarray):
-        came = type(value).__name__
-        raise TypeError(f"{name} must be a NumPy array, but {came} came: pass np.asarray({name}, 'float32')")
-    if value.dtype not in DTYPES:
-        raise TypeError(f"{name} must be float32 or float64, but {value.dtype} came: pass {name}.astype('float32')")
-    if like is not None and value.dtype != like[1].dtype:
-        raise TypeError(f"{name} must be {like[1].dtype} as {like[0]} is, but {value.dtype} came: "
+        raise TypeError(f"{name} must be a NumPy array, got {type(value).__name__}: pass np.asarray({name}, 'float32')")
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} must have no masked values, got a masked array: fill them, {name}.filled(0)")
+    plain = np.ndarray.view(value, np.ndarray)
+    if plain.dtype not in DTYPES:
+        raise TypeError(f"{name} must be float32 or float64, got {plain.dtype}: pass {name}.astype('float32')")
+    if like is not None and plain.dtype != like[1].dtype:
+        raise TypeError(f"{name} must be {like[1].dtype} as {like[0]} is, got {plain.dtype}: "
                         f"pass {name}.astype({like[0]}.dtype)")
-    if shape is not None and not _fits(value.shape, shape):
+    if shape is not None and not _fits(plain.shape, shape):
         wanted = ", ".join("any" if extent is None else str(extent) for extent in shape)
-        raise ValueError(f"{name} must have shape ({wanted}), but {value.shape} came: {_remedy(value, shape)}")
-    if not (value.flags.c_contiguous and value.flags.aligned):
-        raise ValueError(f"{name} must be C-contiguous and aligned, but its strides are {value.strides}: "
+        raise ValueError(f"{name} must have shape ({wanted}), got {plain.shape}: {_remedy(plain, shape)}")
+    if not (plain.flags.c_contiguous and plain.flags.aligned):
+        raise ValueError(f"{name} must be C-contiguous and aligned, got strides {plain.strides}: "
                          f"pass np.ascontiguousarray({name})")
-    return value
+    return plain
 
 
 def writable(name: str, value: np.ndarray, others: dict[str, np.ndarray]) -> None:
     """Raises where a result cannot be written to, or would overwrite what is still read."""
     if not value.flags.writeable:
-        raise ValueError(f"{name} must be writable, but a read-only array came: pass {name}.copy()")
+        raise ValueError(f"{name} must be writable, got a read-only array: pass {name}.copy()")
     for other, there in others.items():
         if np.may_share_memory(value, there):  # exact for what is contiguous
-            raise ValueError(f"{name} must not overlap {other}, but they share memory: pass an array of its own")
+            raise ValueError(f"{name} must not overlap {other}, got arrays that share memory: pass one of its own")
 
 
 def _fits(shape: tuple[int, ...], wanted: Shape) -> bool:

@@ -123,7 +123,7 @@ def measured_tile_peak(n_threads: int = 1) -> float:
     if isa.table().bfloat16 != "tiles" or not amx.permitted() or not jit.JIT:
         return 0.0
     if n_threads < 1:
-        raise ValueError(f"n_threads must be at least 1, but {n_threads!r} came: pass a larger number")
+        raise ValueError(f"n_threads must be at least 1, got {n_threads!r}: pass a larger number")
     table, call = entries.addresses_with_bfloat16(), entries.entry("tile peak", "float32").ctypes
 
     def runner_of_tiles() -> Callable[[int], None]:
@@ -178,7 +178,7 @@ def tile_speed(dtype: str = "float32", n_threads: int = 1) -> float:
 
 def _checked(what: int, dtype: str, n_threads: int) -> float:
     if dtype not in ("float32", "float64"):
-        raise ValueError(f"dtype must be 'float32' or 'float64', but {dtype!r} came: pass one of these")
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}: pass one of these")
     if n_threads < 1:
-        raise ValueError(f"n_threads must be at least 1, but {n_threads!r} came: pass a larger number")
+        raise ValueError(f"n_threads must be at least 1, got {n_threads!r}: pass a larger number")
     return speed(what, dtype, n_threads)

@@ -24,6 +24,7 @@ from fastbp.kernels.passes.loss_layer import LINEAR
 from fastbp.kernels.schema import operations as op
 from fastbp.kernels.schema.fields import Layer
 from fastbp.spec import LayerSpec
+from fastbp.util import turns
 
 Array = np.ndarray
 
@@ -35,7 +36,8 @@ class Recent:
 
     def __init__(self) -> None:
         self._values: OrderedDict[Hashable, Any] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        turns.at_fork(self._lock.acquire, self._lock.release, self._lock.release)
 
     @contextmanager
     def borrow(self, key: Hashable, make: Callable[[], Any]) -> Iterator[Any]:
@@ -80,8 +82,8 @@ def dense_forward(X: Array, W: Array, b: Array | None, activation: str | activat
     TypeError
         For anything but arrays of one dtype.
     ValueError
-        For mismatched shapes, arrays that are not C-contiguous, an ``out`` that is read-only or overlaps, and unknown
-        activations.
+        For mismatched shapes, arrays that are not C-contiguous or have masked values, an ``out`` that is read-only or
+        overlaps, and unknown activations.
 
     See Also
     --------
@@ -102,19 +104,17 @@ def dense_forward(X: Array, W: Array, b: Array | None, activation: str | activat
     [[0.5], [0.5]]
     """
     curve = activations.get(activation)
-    _layer(X, W, b)
+    X, W, b = _layer(X, W, b)
     shape = len(X), W.shape[1]
-    if out is None:
-        out = np.empty(shape, X.dtype)
-    else:
-        array("out", out, shape, like=("X", X))
-        writable("out", out, {"X": X, "W": W, **({} if b is None else {"b": b})})
+    out = np.empty(shape, X.dtype) if out is None else out
+    A = array("out", out, shape, like=("X", X))
+    writable("out", A, {"X": X, "W": W, **({} if b is None else {"b": b})})
     if len(X):
         layer = LayerSpec(shape[1], curve.rule, curve.alpha, b is not None)
         key = ("forward", W.shape[0], layer, X.dtype.name)
         with RECENT.borrow(key, lambda: Engine(W.shape[0], [layer], dtype=X.dtype.name)) as engine:
             engine.write_weights([W] if b is None else [W, b])
-            engine.predict(X, out)
+            engine.predict(X, A)
     return out
 
 
@@ -165,12 +165,11 @@ def dense_backward(dA: Array, X: Array, W: Array, A: Array, activation: str | ac
     ([0.5, 0.5, 0.5], [2.0, 2.0, 2.0], [2.0])
     """
     curve = activations.get(activation)
-    _layer(X, W, b)
+    X, W, b = _layer(X, W, b)
     shape = len(X), W.shape[1]
-    array("A", A, shape, like=("X", X))
-    array("dA", dA, shape, like=("X", X))
+    A, dA = array("A", A, shape, like=("X", X)), array("dA", dA, shape, like=("X", X))
     if keeps_slopes(curve.rule) and b is None:
-        raise ValueError(f"b must be given for {curve.name!r}, whose slope is no function of A, but None came: "
+        raise ValueError(f"b must be given for {curve.name!r}, whose slope is no function of A, got None: "
                          "pass the biases of dense_forward, or np.zeros(W.shape[1], W.dtype) if there were none")
     if not len(X):
         return np.zeros_like(X), np.zeros_like(W), np.zeros(W.shape[1], W.dtype)
@@ -181,13 +180,13 @@ def dense_backward(dA: Array, X: Array, W: Array, A: Array, activation: str | ac
         return derivatives
 
 
-def _layer(X: Array, W: Array, b: Array | None) -> None:
-    array("X", X, (None, None))
-    array("W", W, (X.shape[1], None), like=("X", X))
+def _layer(X: Array, W: Array, b: Array | None) -> tuple[Array, Array, Array | None]:
+    """The arrays of a layer, checked."""
+    X = array("X", X, (None, None))
+    W = array("W", W, (X.shape[1], None), like=("X", X))
     if 0 in W.shape:
-        raise ValueError(f"W must have an input and an output, but its shape is {W.shape}: leave the layer out")
-    if b is not None:
-        array("b", b, (W.shape[1],), like=("X", X))
+        raise ValueError(f"W must have an input and an output, got shape {W.shape}: leave the layer out")
+    return X, W, None if b is None else array("b", b, (W.shape[1],), like=("X", X))
 
 
 class Backward(Engine):

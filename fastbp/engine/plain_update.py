@@ -19,8 +19,11 @@ from fastbp.isa.codes import MOST_STATES, RULE_CODES
 from fastbp.kernels import entries, jit
 from fastbp.kernels.passes.array_update import SCRATCH, pass_through
 from fastbp.kernels.schema import bounds
+from fastbp.util.arguments import count
 
 Array = np.ndarray
+REMEDY = "pass init_state(optimizer, W)"
+MOST_STEPS = 1 << 53  # up to which a schedule can tell steps apart in float64
 
 
 @dataclass
@@ -66,7 +69,7 @@ def init_state(optimizer: str | optimizers.Optimizer, W: Array) -> State:
     >>> len(state.arrays), state.step
     (2, 0)
     """
-    array("W", W)
+    W = array("W", W)
     return State([np.zeros_like(W) for _ in range(optimizers.get(optimizer).n_states)])
 
 
@@ -109,39 +112,49 @@ def update(optimizer: str | optimizers.Optimizer, W: Array, grad: Array, state: 
     """
     rule = optimizers.get(optimizer)
     if rule.rule in ("lamb", "muon"):
-        raise ValueError(f"optimizer must work weight by weight, but {rule.rule!r}, which needs whole layers, came: "
+        raise ValueError(f"optimizer must work weight by weight, got {rule.rule!r}, which needs whole layers: "
                          "train a fastbp.Sequential with it")
-    _check(rule, W, grad, state)
+    W, grad, arrays = _checked(rule, W, grad, state)
     scalars = rule.scalars(np.array([state.step]))[0]
     name = "adam_decay" if rule.rule == "adam" and scalars[1] != 0 else rule.rule
+    finite = _step(RULE_CODES[name], scalars, W, grad, arrays)
+    state.step += 1
+    return finite
+
+
+def _step(rule: int, scalars: Array, W: Array, grad: Array, states: list[Array]) -> bool:
+    """Whether the update of every weight was finite. All arrays are flat."""
     flag, dtype = np.zeros(1, np.int64), W.dtype.name
     arena = aligned(SCRATCH * LINE // W.itemsize, W.dtype)
-    states = [s.reshape(-1) for s in state.arrays]
     if bounds.CHECK:
-        bounds.same_size({"grad": grad.reshape(-1), **{f"state {i}": s for i, s in enumerate(states)}}, W.size)
-    states += [np.zeros(0, W.dtype)] * (MOST_STATES - len(states))
-    arrays = (entries.addresses(dtype), flag, scalars, W.reshape(-1), grad.reshape(-1), *states, arena)
+        bounds.same_size({"grad": grad, **{f"state {i}": s for i, s in enumerate(states)}}, W.size)
+    states = states + [np.zeros(0, W.dtype)] * (MOST_STATES - len(states))
+    arrays = (entries.addresses(dtype), flag, scalars, W, grad, *states, arena)
     if jit.JIT:
-        context = np.array([n for a in arrays for n in (address(a), a.size)] + [RULE_CODES[name]])
+        context = np.array([n for a in arrays for n in (address(a), a.size)] + [rule])
         entries.entry("plain update", dtype).ctypes(address(context))
     else:
         with np.errstate(all="ignore"):  # what is not finite is told by the flag
-            pass_through(*arrays, RULE_CODES[name])
-    state.step += 1
+            pass_through(*arrays, rule)
     return not flag[0]
 
 
-def _check(rule: optimizers.Optimizer, W: Array, grad: Array, state: State) -> None:
-    array("W", W)
-    array("grad", grad, W.shape, like=("W", W))
+def _checked(rule: optimizers.Optimizer, W: Array, grad: Array, state: State) -> tuple[Array, Array, list[Array]]:
+    """The arrays of `update`, flat."""
+    W = array("W", W)
+    grad = array("grad", grad, W.shape, like=("W", W))
     given: Any = state
     if not isinstance(given, State):
-        came = type(given).__name__
-        raise TypeError(f"state must be what init_state gave, but {came} came: pass init_state(optimizer, W)")
-    if len(state.arrays) != rule.n_states:
-        raise ValueError(f"state must have {rule.n_states} arrays for {rule.rule}, but has {len(state.arrays)}: "
-                         "pass init_state(optimizer, W)")
-    written = {"W": W, **{f"state.arrays[{i}]": s for i, s in enumerate(state.arrays)}}
-    for i, (name, value) in enumerate(written.items()):
-        array(name, value, W.shape, like=("W", W))
-        writable(name, value, {"grad": grad, **dict(list(written.items())[:i])})
+        raise TypeError(f"state must be what init_state gave, got {type(given).__name__}: {REMEDY}")
+    if not isinstance(given.arrays, list | tuple):
+        raise TypeError(f"state.arrays must be a list of arrays, got {type(given.arrays).__name__}: {REMEDY}")
+    if len(given.arrays) != rule.n_states:
+        raise ValueError(f"state must have {rule.n_states} arrays for {rule.rule}, got {len(given.arrays)}: {REMEDY}")
+    if count(given.step, "state.step", 0) > MOST_STEPS:
+        raise ValueError(f"state.step must be at most 2**53, got {given.step}: {REMEDY}")
+    known = {"grad": grad}
+    for name, value in [("W", W), *((f"state.arrays[{i}]", value) for i, value in enumerate(given.arrays))]:
+        known[name] = array(name, value, W.shape, like=("W", W))
+        writable(name, known[name], {other: there for other, there in known.items() if other != name})
+    grad, W, *states = (value.reshape(-1) for value in known.values())
+    return W, grad, states

@@ -27,6 +27,8 @@ WORD = {name: place.word for name, place in context.PLACES.items()}
 DROPOUT, LAYER_NORM = map(field.code_of, ("dropout", "layer_norm"))
 # Bytes from which an array of a call is let go when the call ends.
 WORTH_RELEASING = 1 << 16
+# What callers may own, and so may resize between two calls: the same array then lies elsewhere.
+CALLERS = frozenset({"X", "y", "labels", "weight", "outputs", "starts", "columns"})
 NO_RULE = np.zeros((1, 8))  # scalars where nothing is updated
 EMPTY_WORDS, EMPTY_LINES = np.zeros(0, np.uint16), np.zeros(0, np.int64)
 
@@ -124,9 +126,9 @@ class Workspace:
         self._bounds[1] = n
         return self._bounds
 
-    def point(self, name: str, array: Array) -> None:
-        """Lets the context's `name` be this array, which is kept alive."""
-        if self._arrays.get(name) is not array:
+    def point(self, name: str, array: Array, moved: bool = False) -> None:
+        """Lets the context's `name` be this array, which is kept alive; moved: it may lie elsewhere than before."""
+        if moved or self._arrays.get(name) is not array:
             word, place, n = WORD[name], address(array), len(array)
             # no call within, so no signal is heard in between: an array that is kept is the one that is pointed to
             self._arrays[name], self.context[word], self.context[word + 1] = array, place, n
@@ -142,7 +144,7 @@ class Workspace:
 
     def run(self, mode: str, numbers: dict[str, int], **arrays: Array) -> None:
         for name, array in arrays.items():
-            self.point(name, array)
+            self.point(name, array, name in CALLERS and array is not EMPTY)
         self.point("program", self.programs[mode])
         self.set_numbers(numbers)
         self.sync[:] = 0

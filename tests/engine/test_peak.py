@@ -48,9 +48,9 @@ def test_measurement_with_several_threads(measure):
 
 @pytest.mark.parametrize("measure", [peak.measured_peak, peak.tile_speed])
 def test_invalid_arguments_are_refused(measure):
-    with pytest.raises(ValueError, match="dtype must be 'float32' or 'float64', but 'float16' came"):
+    with pytest.raises(ValueError, match="dtype must be 'float32' or 'float64', got 'float16'"):
         measure("float16")
-    with pytest.raises(ValueError, match="n_threads must be at least 1, but 0 came"):
+    with pytest.raises(ValueError, match="n_threads must be at least 1, got 0"):
         measure("float32", 0)
 
 

@@ -191,19 +191,19 @@ W32, B32, A32 = np.ones((3, 4), np.float32), np.ones(4, np.float32), np.ones((2,
 READ_ONLY = A32.copy()
 READ_ONLY.flags.writeable = False
 BAD_FORWARD = [
-    (([[1.0]], W32, B32, "relu"), TypeError, "X must be a NumPy array, but list came: pass np.asarray"),
-    ((ONE.astype("f2"), W32, B32, "relu"), TypeError, "X must be float32 or float64, but float16 came: pass X.astype"),
-    ((ONE.astype(">f4"), W32, B32, "relu"), TypeError, "X must be float32 or float64, but >f4 came"),
-    ((ONE, W32.astype("f8"), B32, "relu"), TypeError, "W must be float32 as X is, but float64 came: pass W.astype"),
-    ((ONE[0], W32, B32, "relu"), ValueError, r"X must have shape \(any, any\), but \(3,\) came: reshape it to 2"),
-    ((ONE, W32.T.copy(), B32, "relu"), ValueError, r"W must have shape \(3, any\), but \(4, 3\).*looks transposed"),
-    ((ONE, W32, B32[:3], "relu"), ValueError, r"b must have shape \(4\), but \(3,\) came: X is"),
+    (([[1.0]], W32, B32, "relu"), TypeError, "X must be a NumPy array, got list: pass np.asarray"),
+    ((ONE.astype("f2"), W32, B32, "relu"), TypeError, "X must be float32 or float64, got float16: pass X.astype"),
+    ((ONE.astype(">f4"), W32, B32, "relu"), TypeError, "X must be float32 or float64, got >f4"),
+    ((ONE, W32.astype("f8"), B32, "relu"), TypeError, "W must be float32 as X is, got float64: pass W.astype"),
+    ((ONE[0], W32, B32, "relu"), ValueError, r"X must have shape \(any, any\), got \(3,\): reshape it to 2"),
+    ((ONE, W32.T.copy(), B32, "relu"), ValueError, r"W must have shape \(3, any\), got \(4, 3\).*looks transposed"),
+    ((ONE, W32, B32[:3], "relu"), ValueError, r"b must have shape \(4\), got \(3,\): X is"),
     ((ONE[:, ::-1], W32, B32, "relu"), ValueError, "X must be C-contiguous and aligned.*pass np.ascontiguousarray"),
     ((ONE[:, :0].copy(), W32[:0], B32, "relu"), ValueError, r"W must have an input and an output.*\(0, 4\): leave"),
     ((ONE, W32, B32, "rleu"), ValueError, "rleu"),
-    ((ONE, W32, B32, "relu", A32[:1]), ValueError, r"out must have shape \(2, 4\), but \(1, 4\) came"),
-    ((ONE, W32, B32, "relu", READ_ONLY), ValueError, "out must be writable, but a read-only array came"),
-    ((A32, np.ones((4, 4), np.float32), B32, "relu", A32), ValueError, "out must not overlap X, but they share memory"),
+    ((ONE, W32, B32, "relu", A32[:1]), ValueError, r"out must have shape \(2, 4\), got \(1, 4\)"),
+    ((ONE, W32, B32, "relu", READ_ONLY), ValueError, "out must be writable, got a read-only array"),
+    ((A32, np.ones((4, 4), np.float32), B32, "relu", A32), ValueError, "out must not overlap X, got arrays that share"),
 ]
 
 
@@ -215,15 +215,15 @@ def test_invalid_forward_arguments_are_refused(arguments, error, message):
 
 @pytest.mark.parametrize("name", KEEPS_SLOPES)
 def test_backward_refuses_missing_biases_if_slopes_need_them(name):
-    with pytest.raises(ValueError, match=f"b must be given for '{name}'.*None came: pass the biases"):
+    with pytest.raises(ValueError, match=f"b must be given for '{name}'.*got None: pass the biases"):
         kernels.dense_backward(A32, ONE, W32, A32, name)
 
 
 @pytest.mark.parametrize(
     ("dA", "A", "message"),
     [
-        (A32[:1], A32, r"dA must have shape \(2, 4\), but \(1, 4\) came"),
-        (A32, A32.T.copy(), r"A must have shape \(2, 4\), but \(4, 2\) came"),
+        (A32[:1], A32, r"dA must have shape \(2, 4\), got \(1, 4\)"),
+        (A32, A32.T.copy(), r"A must have shape \(2, 4\), got \(4, 2\)"),
     ],
 )
 def test_invalid_backward_arguments_are_refused(dA, A, message):
@@ -234,10 +234,10 @@ def test_invalid_backward_arguments_are_refused(dA, A, message):
 STATE = kernels.State([np.zeros_like(W32), np.zeros_like(W32)])
 BAD_UPDATE = [
     (("adma", W32, W32.copy(), STATE), ValueError, "optimizer must be .*did you mean 'adam'"),
-    (("adam", W32, W32[:2], STATE), ValueError, r"grad must have shape \(3, 4\), but \(2, 4\) came"),
+    (("adam", W32, W32[:2], STATE), ValueError, r"grad must have shape \(3, 4\), got \(2, 4\)"),
     (("adam", W32, W32, STATE), ValueError, "W must not overlap grad"),
-    (("sgd", W32, W32.copy(), STATE), ValueError, "state must have 0 arrays for sgd, but has 2: pass init_state"),
-    (("adam", W32, W32.copy(), [0, 0]), TypeError, "state must be what init_state gave, but list came"),
+    (("sgd", W32, W32.copy(), STATE), ValueError, "state must have 0 arrays for sgd, got 2: pass init_state"),
+    (("adam", W32, W32.copy(), [0, 0]), TypeError, "state must be what init_state gave, got list"),
     (("adam", READ_ONLY, A32, STATE), ValueError, "W must be writable"),
     (("adam", A32.copy(), A32, STATE), ValueError, r"state.arrays\[0\] must have shape \(2, 4\)"),
 ]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import fastbp
-from fastbp import kernels
+from fastbp import activations, kernels
 from fastbp.data.csr import SparseRows
 from fastbp.engine import engine as engines
 from fastbp.engine import memory, parameters, plain_dense, plain_update, workspace
@@ -166,14 +166,16 @@ def plain_kernels(dtype: str, rows: int, inputs: int, outputs: int, at_end: bool
     rng = np.random.default_rng(1)
     X, W, b, dA = (guarded(rng.normal(size=shape).astype(dtype), at_end)
                    for shape in ((rows, inputs), (inputs, outputs), (outputs,), (rows, outputs)))  # fmt: skip
-    for activation in ("relu", "gelu", "softmax"):
+    for activation in activations.NAMES:
         A = kernels.dense_forward(X, W, b, activation, out=empty((rows, outputs), dtype, at_end))
         kernels.dense_backward(dA, X, W, A, activation, b)
+    number = guarded(np.ones((), dtype), at_end)
     for optimizer in OPTIMIZERS:
         if optimizer.rule not in ("lamb", "muon"):
-            state = kernels.init_state(optimizer, W)
-            state.arrays = [guarded(array, at_end) for array in state.arrays]
-            kernels.update(optimizer, W, guarded(rng.normal(size=W.shape).astype(dtype), at_end), state)
+            for array in (X, W, b, number):
+                state = kernels.init_state(optimizer, array)
+                state.arrays = [guarded(each, at_end) for each in state.arrays]
+                kernels.update(optimizer, array, guarded(rng.normal(size=array.shape).astype(dtype), at_end), state)
 
 
 def main(where: str) -> None:
@@ -192,7 +194,7 @@ def main(where: str) -> None:
         train(*case, at_end)
         done += 1
     for dtype in ("float32", "float64"):
-        for shape in ((1, 1, 1), (7, 3, 17), (40, 33, 16)):
+        for shape in ((0, 3, 5), (1, 1, 1), (7, 3, 17), (16, 32, 8), (40, 33, 16), (513, 5, 3)):
             print("plain", dtype, *shape, flush=True)
             plain_kernels(dtype, *shape, at_end)
             done += 1
