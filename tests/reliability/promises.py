@@ -125,6 +125,7 @@ INPUTS = (
         f"{ACCURACY}::test_predictions_are_within_the_bound_at_every_width_and_batch_size",
         f"{ACCURACY}::test_gradients_are_within_the_bound_at_every_width_and_batch_size",
         f"{ACCURACY}::test_wide_layers_are_within_the_bound",
+        f"{LIMITS}::test_widths_near_4096_train",
         figure="1 to 70, 127 to 129, 4,095 to 4,097 units",
     ),
     promise(
@@ -155,10 +156,7 @@ NUMERICS = (
         f"{FIT}::test_divergence_names_the_layer",
         f"{ENGINE}::test_report_names_the_diverging_layer",
     ),
-    promise(
-        "The estimators report divergence as scikit-learn does",
-        "estimators/test_extras.py::test_divergence_is_reported_as_in_scikit_learn",
-    ),
+    promise("The estimators report divergence as scikit-learn does", "estimators/test_extras.py::test_divergence_is_reported_as_in_scikit_learn"),
     promise(
         "Logits of ±10⁴ and probabilities of 0 and 1 give finite losses and gradients; denormals cost nothing",
         "losses/test_losses.py::test_extreme_outputs_give_finite_losses_and_gradients",
@@ -183,7 +181,7 @@ NUMERICS = (
 
 THREADS = (
     promise(
-        "products of bfloat16 have the same bits for any number of workers, in AMX's tiles and in AVX-512's lines, "
+        "Products of bfloat16 have the same bits for any number of workers, in AMX's tiles and in AVX-512's lines, "
         "among signals and other threads, and in forked children",
         "engine/test_bfloat16.py::test_two_workers_are_bit_identical_to_one",
         "engine/test_bfloat16.py::test_amx_and_avx512_are_bit_identical",
@@ -191,7 +189,7 @@ THREADS = (
         "engine/test_tiles.py::test_forked_child_is_bit_identical",
     ),
     promise(
-        "a library beside fastbp that uses AMX keeps its results; where the system denies tiles, products are float32, "
+        "A library beside fastbp that uses AMX keeps its results; where the system denies tiles, products are float32, "
         "with one warning",
         "engine/test_tiles.py::test_previous_tile_configuration_is_restored",
         "engine/test_tiles.py::test_alternating_with_torch_a_thousand_times_changes_no_results",
@@ -251,6 +249,7 @@ THREADS = (
         "estimators/test_tools.py::test_grid_search_in_processes",
         "estimators/test_tools.py::test_workers_share_the_cores",
     ),
+    promise("No thread outlives the fit that started it", f"{LIMITS}::test_threads_end_with_the_fit"),
     promise(
         "Ctrl-C raises KeyboardInterrupt soon, always with the weights of a finished step",
         f"{FIT}::test_ctrl_c_at_any_time_leaves_the_weights_of_a_finished_step",
@@ -293,8 +292,10 @@ FILES = (
     promise(
         "They are refused quickly and in little memory",
         f"{CHECKPOINT}::test_wrong_header_lengths_are_rejected",
+        f"{CHECKPOINT}::test_other_files_are_rejected",
+        f"{CHECKPOINT}::test_other_files_are_refused_within_a_second",
         f"{CHECKPOINT}::test_saving_and_loading_need_little_memory",
-        figure="1 s, twice the file's memory",
+        figure="1 s, longer only for tensors by the 10,000; twice the file's memory",
     ),
     promise(
         "A SHA-256 of header and tensors finds every flipped bit; a file of another writer loads with a warning",
@@ -434,11 +435,19 @@ MEMORY = (
         f"{MEMORY_TESTS}::test_nan_during_fit_is_divergence_with_finite_weights",
     ),
     promise(
+        "The kernels for plain arrays accept what they can read, in any form, and refuse the rest by name",
+        "engine/test_plain_arguments.py::test_forward_is_exact_or_refuses",
+        "engine/test_plain_arguments.py::test_backward_is_exact_or_refuses",
+        "engine/test_plain_arguments.py::test_update_is_exact_or_refuses",
+        "engine/test_plain_arguments.py::test_states_that_init_state_never_gave",
+        "engine/test_plain_arguments.py::test_an_array_that_resize_moved_is_read_where_it_is",
+    ),
+    promise(
         "Compiled code stays within its arrays: training between unreadable pages, and with its bounds asserted",
         "reliability/test_guard_pages.py::test_training_between_unreadable_pages",
         "reliability/test_guard_pages.py::test_stray_access_is_detected",
         "reliability/test_bounds.py::test_out_of_bounds_arguments_are_detected",
-        figure="114 trainings, every kind of layer",
+        figure="108 trainings, every kind of layer; the kernels for plain arrays",
     ),
     promise(
         "Lack of memory or Ctrl-C in compile, set_weights, resume or building leaves the old model or the new one",
@@ -457,15 +466,233 @@ MEMORY = (
     ),
 )
 
+PROGRESS, CONSOLE, PLOTS = "training/test_progress.py", "util/test_console.py", "plots/test_plots.py"
+CALLBACKS, OPTIONS, OUTPUTS = "callbacks/test_callbacks.py", "cli/test_options.py", "cli/test_outputs.py"
+NAMES, SUGGESTIONS, CSV = "test_names.py", "util/test_suggestions.py", "tables/test_csv.py"
+METRICS, MONITORS = "test_metrics.py", "callbacks/test_monitors.py"
+TARGETS, EXTRAS, TOOLS = (f"estimators/test_{name}.py" for name in ("targets", "extras", "tools"))
+
+TERMINALS = (
+    promise(
+        "What a terminal or a log cannot encode is replaced in output; it ends no training and no command",
+        f"{CONSOLE}::test_unencodable_characters_are_replaced",
+        f"{CONSOLE}::test_distinct_names_stay_distinct",
+        f"{PROGRESS}::test_characters_that_a_stream_cannot_encode_are_replaced",
+        f"{OPTIONS}::test_unencodable_characters_do_not_fail",
+    ),
+    promise(
+        "Without standard error or standard output, or with streams that lack `isatty`, training and commands run",
+        f"{PROGRESS}::test_no_stream_stops_training",
+        f"{CONSOLE}::test_say_without_standard_error_prints_nothing",
+        f"{OPTIONS}::test_missing_stdout_or_stderr",
+        f"{CALLBACKS}::test_verbose_works_without_stderr",
+        f"{EXTRAS}::test_verbose_works_without_standard_output",
+    ),
+    promise(
+        "A log gets whole lines every few seconds, the last values among them, and no bar",
+        f"{PROGRESS}::test_log_gets_lines_instead_of_a_bar",
+        f"{PROGRESS}::test_log_ends_with_the_last_values",
+        f"{PROGRESS}::test_display_of_each_kind_of_stream",
+        figure="a line in 5 s",
+    ),
+    promise(
+        "Notebooks get a bar of their own; on narrow terminals the validation figures stay visible",
+        f"{PROGRESS}::test_notebooks_get_the_bar_of_tqdm",
+        f"{PROGRESS}::test_validation_is_visible_on_narrow_terminals",
+        figure="60 columns",
+    ),
+    promise(
+        "`verbose=2` prints a line per epoch, n a line every n epochs; what is printed changes no bit",
+        f"{PROGRESS}::test_verbose_sets_the_epochs_between_lines",
+        f"{PROGRESS}::test_epoch_lines_do_not_change_training",
+        f"{PROGRESS}::test_invalid_verbose_is_refused",
+    ),
+    promise(
+        "Training goes on when nobody reads its output any more",
+        f"{OPTIONS}::test_training_continues_when_stdout_is_closed",
+        "cli/test_commands.py::test_closed_pipe_is_not_an_error",
+    ),
+    promise(
+        "Default names of outputs do not collide; a file of other data is replaced only if it is named",
+        f"{OUTPUTS}::test_stem_drops_known_extensions",
+        f"{OUTPUTS}::test_two_tables_give_two_models",
+        f"{OUTPUTS}::test_model_of_other_data_is_replaced_only_if_named",
+        f"{OUTPUTS}::test_model_saved_by_a_user_is_replaced_only_if_named",
+        f"{OUTPUTS}::test_export_replaces_a_file_only_if_named",
+    ),
+    promise(
+        "Data, pictures and files of other programs are never replaced by a model",
+        f"{OUTPUTS}::test_train_never_overwrites_other_files",
+        f"{OUTPUTS}::test_predict_never_overwrites_its_data",
+        f"{OUTPUTS}::test_plot_and_model_must_be_different_files",
+    ),
+    promise(
+        "Predictions are written even where their score cannot be computed",
+        f"{OPTIONS}::test_unknown_classes_do_not_prevent_predictions",
+        f"{OPTIONS}::test_string_target_does_not_prevent_predictions",
+        f"{OPTIONS}::test_numeric_class_names_are_scored",
+    ),
+)
+
+FIRST_HOUR = (
+    promise(
+        "`dir(fastbp)` lists the public names, all of which can be imported, and imports nothing",
+        f"{NAMES}::test_dir_lists_only_public_names",
+        f"{NAMES}::test_dir_omits_names_that_cannot_be_imported",
+        f"{NAMES}::test_dir_triggers_no_lazy_import",
+    ),
+    promise(
+        "A model shows itself as its summary, a fit as a table of its epochs",
+        f"{MODEL}::test_repr_is_the_summary",
+        "util/test_html_table.py::test_model_shows_its_summary",
+        "util/test_html_table.py::test_history_shows_evenly_spaced_epochs",
+        "util/test_html_table.py::test_returned_history_can_be_shown",
+        f"{FIT}::test_repr_of_history",
+    ),
+    promise(
+        "Unknown names and arguments get a suggestion, also for what other libraries call them",
+        f"{SUGGESTIONS}::test_suggestions",
+        f"{SUGGESTIONS}::test_constructors_suggest_the_argument",
+        f"{SUGGESTIONS}::test_package_suggests_the_attribute",
+        f"{MONITORS}::test_misspelled_monitor_gets_a_suggestion",
+    ),
+    promise(
+        "The command line suggests options and values in one line; what means something else is not suggested",
+        f"{OPTIONS}::test_suggestions",
+        f"{OPTIONS}::test_unrelated_names_are_not_suggested",
+    ),
+    promise(
+        "Callbacks with hooks that are never called are refused; those of Keras work",
+        f"{CALLBACKS}::test_hooks_that_are_never_called_are_rejected",
+        f"{CALLBACKS}::test_other_methods_named_on_something_are_allowed",
+        f"{CALLBACKS}::test_empty_hooks_of_keras_callbacks_are_ignored",
+    ),
+    promise(
+        "A model that is no better than the mean, or the most frequent class, is called so",
+        f"{OPTIONS}::test_useless_model_is_reported",
+        f"{OPTIONS}::test_majority_class_is_the_baseline",
+    ),
+    promise(
+        "A learning rate search that helps nothing says so and suggests none",
+        "diagnosis/test_diagnosis.py::test_fruitless_search_says_so",
+        f"{OPTIONS}::test_failed_search_keeps_the_default_learning_rate",
+        f"{PLOTS}::test_flat_search_suggests_nothing",
+    ),
+)
+
+PICTURES = (
+    promise(
+        "Every picture has labels, a legend that hides no curve, and the title it is given",
+        f"{PLOTS}::test_without_a_path_a_labelled_figure_is_returned",
+        f"{PLOTS}::test_legends_do_not_cover_curves",
+        f"{PLOTS}::test_train_draws_curves_and_a_confusion_matrix",
+    ),
+    promise(
+        "Layers that are alike have names that differ, and names of classes do not overlap",
+        f"{PLOTS}::test_identical_layers_get_distinct_names",
+        f"{PLOTS}::test_class_names_do_not_overlap",
+    ),
+    promise(
+        "What is not finite, or too short to draw, is a gap or an error by name, never a wrong curve",
+        f"{PLOTS}::test_diagnosis_without_finite_values_is_drawn",
+        f"{PLOTS}::test_short_and_non_finite_histories_are_drawn",
+        f"{PLOTS}::test_gradient_health_marks_zeros_and_non_finite_values",
+        f"{PLOTS}::test_invalid_arguments_are_refused",
+    ),
+    promise(
+        "Pictures change neither the model nor settings of Matplotlib; one that cannot be written is refused at once",
+        f"{PLOTS}::test_plotting_does_not_change_the_model",
+        f"{PLOTS}::test_plots_change_no_global_state",
+        f"{PLOTS}::test_unsupported_plot_file_is_refused_before_any_work",
+    ),
+)
+
+METRICS_AND_ESTIMATORS = (
+    promise(
+        "Every metric knows its direction; one that is unknown needs a mode rather than a guess",
+        f"{METRICS}::test_direction_prefers_correct_outputs",
+        f"{METRICS}::test_direction_of_name",
+        f"{MONITORS}::test_direction_of_custom_metric_is_used",
+        f"{MONITORS}::test_unknown_direction_needs_a_mode",
+        f"{MONITORS}::test_study_with_opposite_direction_is_rejected",
+    ),
+    promise(
+        "Metrics are those of scikit-learn, with weights and without",
+        f"{METRICS}::test_metrics_agree_with_scikit_learn",
+        f"{METRICS}::test_confusion_matrix_matches_scikit_learn",
+        f"{EXTRAS}::test_r2_matches_scikit_learn",
+    ),
+    promise(
+        "Targets that do not fit the fitted network are refused, and the estimator stays as it was",
+        f"{TARGETS}::test_mismatched_y_is_refused_and_changes_nothing",
+        f"{TARGETS}::test_number_of_columns_must_match_the_classes",
+        f"{TARGETS}::test_refused_first_call_leaves_the_estimator_unfitted",
+    ),
+    promise(
+        "The estimators pass scikit-learn's own checks, but for those that its own perceptrons fail as well",
+        "estimators/test_checks.py::test_scikit_learn_checks",
+        figure="12 configurations",
+    ),
+    promise(
+        "Same parameters, same weights as scikit-learn's perceptrons; in grids, pipelines and other meta-estimators",
+        "estimators/test_estimators.py::test_training_gives_the_same_weights_as_scikit_learn",
+        "estimators/test_estimators.py::test_partial_fit_and_warm_start_match_scikit_learn",
+        f"{TOOLS}::test_grid_search_in_processes",
+        f"{TOOLS}::test_pipeline_with_column_transformer",
+        f"{TOOLS}::test_meta_estimators",
+    ),
+    promise(
+        "Masked targets, fractions of units, bad class weights and sample weights are refused by name",
+        f"{TARGETS}::test_masked_values_are_refused",
+        f"{TARGETS}::test_non_integer_layer_sizes_are_refused",
+        f"{TARGETS}::test_bad_class_weights_are_refused",
+        f"{TARGETS}::test_bad_sample_weights_are_refused",
+        f"{EXTRAS}::test_invalid_parameters_are_refused",
+    ),
+)
+
+CSV_FILES = (
+    promise(
+        "Quoted line breaks are read wherever a block of the file ends, by the reader with pyarrow and the one without",
+        f"{CSV}::test_quoted_line_breaks_at_every_block_boundary",
+        f"{CSV}::test_both_readers_give_the_same_result",
+    ),
+    promise(
+        "Separators, decimal commas and encodings are found and said; what is ambiguous can be named",
+        f"{CSV}::test_separators_are_detected_and_reported",
+        f"{CSV}::test_separator_in",
+        f"{CSV}::test_decimal_commas",
+        f"{CSV}::test_unicode_encodings_are_detected",
+        f"{CSV}::test_other_encodings_can_be_given",
+    ),
+    promise(
+        "Errors name the line that an editor shows",
+        f"{CSV}::test_errors_name_the_line",
+        f"{CSV}::test_line_numbers_match_those_of_an_editor",
+    ),
+    promise(
+        "Integers stay exact, and long lines, many columns and numbers that stop late in a column are read",
+        f"{CSV}::test_integer_targets_stay_exact",
+        f"{CSV}::test_long_lines",
+        f"{CSV}::test_many_columns",
+        f"{CSV}::test_numeric_column_with_a_late_string",
+    ),
+)
+
 SECTIONS = {
     "Inputs": INPUTS,
     "Tables": COLUMNS,
+    "CSV files": CSV_FILES,
     "Numerics": NUMERICS,
     "Threads, processes, interrupts": THREADS,
     "Files": FILES,
     "Compiled code": COMPILED_CODE,
     "Resources": RESOURCES,
     "Memory": MEMORY,
+    "Metrics and estimators": METRICS_AND_ESTIMATORS,
+    "Terminals, logs and output files": TERMINALS,
+    "The first hour": FIRST_HOUR,
+    "Pictures": PICTURES,
 }
 
 
