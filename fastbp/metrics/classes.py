@@ -200,13 +200,11 @@ class Recall(Averaged):
     Parameters
     ----------
     average : {"auto", "macro", "micro", "weighted"}, optional
-        "auto": with two classes that of class 1, with more "macro", the mean over the classes that occur in y or the
-        predictions. "micro" counts over all classes; "weighted" weighs classes by their rows in y.
+        As in `Precision`.
 
     Notes
     -----
-    Same as scikit-learn's recall_score, whose average="binary" is "auto" here. If rows may have several classes,
-    "macro" is the mean over all outputs. A class without rows has recall 0.
+    Same as scikit-learn's recall_score. A class without rows has recall 0.
 
     Examples
     --------
@@ -233,13 +231,11 @@ class F1(Averaged):
     Parameters
     ----------
     average : {"auto", "macro", "micro", "weighted"}, optional
-        "auto": with two classes that of class 1, with more "macro", the mean over the classes that occur in y or the
-        predictions. "micro" counts over all classes; "weighted" weighs classes by their rows in y.
+        As in `Precision`.
 
     Notes
     -----
-    Same as scikit-learn's f1_score, whose average="binary" is "auto" here. If rows may have several classes, "macro" is
-    the mean over all outputs.
+    Same as scikit-learn's f1_score.
 
     Examples
     --------
