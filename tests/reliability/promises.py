@@ -74,7 +74,7 @@ INPUTS = (
         f"{MODEL}::test_soft_labels_have_the_weighted_mean_loss_of_their_labels",
     ),
     promise(
-        "One class alone is an error of the classifier, as in scikit-learn, not of the model",
+        "A single class is learned, by the classifier as in scikit-learn and by the model",
         "estimators/test_extras.py::test_single_class_is_learned_as_in_scikit_learn",
     ),
     promise(
@@ -117,7 +117,7 @@ INPUTS = (
     ),
     promise(
         "An unknown name is refused with the valid ones",
-        "optimizers/test_optimizers.py::test_get_accepts_names_and_objects",
+        "optimizers/test_optimizers.py::test_invalid_arguments_are_refused",
         f"{MODEL}::test_invalid_networks_are_refused",
     ),
     promise(
@@ -156,7 +156,10 @@ NUMERICS = (
         f"{FIT}::test_divergence_names_the_layer",
         f"{ENGINE}::test_report_names_the_diverging_layer",
     ),
-    promise("The estimators report divergence as scikit-learn does", "estimators/test_extras.py::test_divergence_is_reported_as_in_scikit_learn"),
+    promise(
+        "The estimators report divergence as scikit-learn does",
+        "estimators/test_extras.py::test_divergence_is_reported_as_in_scikit_learn",
+    ),
     promise(
         "Logits of ±10⁴ and probabilities of 0 and 1 give finite losses and gradients; denormals cost nothing",
         "losses/test_losses.py::test_extreme_outputs_give_finite_losses_and_gradients",
