@@ -28,6 +28,7 @@ from numba.core import config, event
 
 from fastbp import isa
 from fastbp.isa.targets.detect import usable_cores
+from fastbp.kernels.interrupts import interrupts_are_raised
 from fastbp.kernels.notice import Single
 from fastbp.kernels.parts import EntryCompiler, PartCompiler
 from fastbp.spec import KINDS
@@ -98,7 +99,8 @@ def own(function: Callable) -> Any:
 def own_callback(function: Callable, signature: Any) -> Any:
     """A C callback that calls users' functions; never kept on disk, since no key would tell one function's code from
     another's."""
-    return numba.cfunc(signature, **OPTIONS)(function)
+    with interrupts_are_raised():
+        return numba.cfunc(signature, **OPTIONS)(function)
 
 
 def processor() -> tuple[str, str]:
@@ -274,7 +276,7 @@ def _entry(function: Callable, decorate: Callable[[bool], Any], what: str) -> An
     Ctrl-C arrives when the current call of the compiler returns. Nothing of an entry is kept before all of it is
     there, neither here nor on disk, so the next call of it compiles anew.
     """
-    with _cached():
+    with interrupts_are_raised(), _cached():
         folder = cache_dir()
         if folder is None:
             return decorate(False)

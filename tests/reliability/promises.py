@@ -263,6 +263,8 @@ THREADS = (
     promise(
         "Ctrl-C during the first compilation ends it; the next process compiles again",
         f"{LIMITS}::test_ctrl_c_during_the_first_compilation",
+        "reliability/test_compiling.py::test_ctrl_c_at_every_moment_of_a_first_fit",
+        "kernels/test_interrupts.py::test_ctrl_c_in_a_callback_of_llvm_is_not_lost",
     ),
 )
 
