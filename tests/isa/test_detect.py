@@ -85,3 +85,26 @@ def test_detection_on_this_machine():
     assert detect.usable_cores() >= 1
     first, second = detect.cache_sizes()
     assert 4 << 10 <= first < second
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, None),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
+        ({"cpu/cpu.cfs_quota_us": "50000\n"}, None),
+        ({"cpu.max": "nonsense\n"}, None),
+    ],
+)
+def test_the_quota_of_the_control_group(files, cores, tmp_path, monkeypatch):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(detect, "CONTROL_GROUP", tmp_path)
+    assert detect.cpu_quota() == cores
+    assert detect.usable_cores() >= 1
+    if cores is not None:
+        assert detect.usable_cores() == 1

@@ -10,6 +10,7 @@ from fastbp.isa.targets import TARGETS
 from fastbp.isa.targets.table import Table
 
 CHOICES = tuple(TARGETS)
+CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 def host_features() -> set[str]:
@@ -46,13 +47,19 @@ def choose(requested: str | None = None) -> str:
 def usable_cores() -> int:
     """Cores this process may use: affinity and the control group's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            cores = min(cores, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass
-    return cores
+    quota = cpu_quota()
+    return cores if quota is None else min(cores, max(1, int(quota)))
+
+
+def cpu_quota() -> float | None:
+    """Cores' worth of time that the control group may use, as containers see it: of version 2, or of version 1."""
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((CONTROL_GROUP / name).read_text() for name in names).split()
+            return int(quota) / int(period) if quota not in ("max", "-1") else None
+        except (OSError, ValueError, ZeroDivisionError):
+            continue
+    return None
 
 
 def cache_sizes() -> tuple[int, int]:
