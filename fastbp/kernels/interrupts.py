@@ -21,25 +21,25 @@ DROPPING = ("llvmlite.binding.executionengine", "weakref")
 
 
 class _Interrupts(event.Listener):  # type: ignore[misc]
-    """What Ctrl-C does, put off to the next pass of the compiler if an exception would be dropped now."""
+    """What Ctrl-C does, again at the next pass of the compiler if an exception was dropped, or would have been."""
 
     def __init__(self, handler: Callable[[int, FrameType | None], Any]) -> None:
-        self.handler, self.put_off = handler, False
+        self.handler, self.missed = handler, False
 
     def hear(self, number: int, frame: FrameType | None) -> None:
-        if _drops_exceptions(frame):
-            self.put_off = True
-        else:
+        self.missed = True
+        if not _drops_exceptions(frame):
             self.handler(number, frame)
+            self.missed = False  # it has done its work without an exception
 
-    def raise_if_put_off(self) -> None:
-        if self.put_off:
-            self.put_off = False
+    def raise_if_missed(self) -> None:
+        if self.missed:
+            self.missed = False
             self.handler(signal.SIGINT, None)
 
     def on_start(self, event: Any) -> None:
         if threading.current_thread() is threading.main_thread():  # listeners hear of other threads' passes, too
-            self.raise_if_put_off()
+            self.raise_if_missed()
 
     def on_end(self, event: Any) -> None:
         pass
@@ -57,9 +57,12 @@ def interrupts_are_raised() -> Iterator[None]:
     try:
         with event.install_listener("numba:run_pass", interrupts):
             yield
+    except KeyboardInterrupt:
+        interrupts.missed = False
+        raise
     finally:
         signal.signal(signal.SIGINT, handler)
-        interrupts.raise_if_put_off()
+        interrupts.raise_if_missed()
 
 
 def _drops_exceptions(frame: FrameType | None) -> bool:

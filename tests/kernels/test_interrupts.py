@@ -1,5 +1,6 @@
 """Ctrl-C where Python drops exceptions while it compiles: raised nevertheless, without a warning."""
 
+import contextlib
 import json
 import signal
 import threading
@@ -100,6 +101,11 @@ def test_in_a_destructor_it_is_put_off_to_the_next_pass(heard):
         with event.trigger_event("numba:run_pass"):
             assert heard == [signal.SIGINT]
     assert heard == [signal.SIGINT]
+
+
+def test_one_that_was_dropped_is_raised_again():
+    with pytest.raises(KeyboardInterrupt), interrupts.interrupts_are_raised(), contextlib.suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.SIG_DFL])
