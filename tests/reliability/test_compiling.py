@@ -177,7 +177,11 @@ def interrupt(send: Callable[[int, int], None], delay: float, whole: float, cach
         return
     sent = time.monotonic()
     send(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=whole + LATEST)
+    try:
+        _, said = process.communicate(timeout=whole + LATEST)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     print(f"after {delay:.1f} of {whole:.1f} s: ended within {time.monotonic() - sent:.2f} s")
     assert process.returncode == -signal.SIGINT, said
     assert said.endswith("KeyboardInterrupt\n")
