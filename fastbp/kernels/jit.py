@@ -175,8 +175,13 @@ def cache_dir() -> Path | None:
 
 def _copy(folder: Path) -> Path:
     """Two megabytes that last as long as the process: Numba goes elsewhere if it cannot write."""
-    _copies.append(tempfile.TemporaryDirectory(prefix="fastbp-", ignore_cleanup_errors=True))
-    return Path(shutil.copytree(folder, _copies[-1].name, dirs_exist_ok=True))
+    try:
+        _copies.append(tempfile.TemporaryDirectory(prefix="fastbp-", ignore_cleanup_errors=True))
+        return Path(shutil.copytree(folder, _copies[-1].name, dirs_exist_ok=True))
+    except OSError as error:
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error  # of the first file
+        raise OSError(f"{folder} cannot be written, nor copied to a temporary folder ({reason}), which would do, too: "
+                      "make room in /tmp or set TMPDIR") from error
 
 
 def _forget_unused(current: Path) -> None:

@@ -304,6 +304,21 @@ def test_filled_read_only_folder_is_used(filled_by: str, tmp_path: Path, private
     assert files(temporary) == {}
 
 
+@pytest.mark.parametrize("place", ["tempfile.TemporaryDirectory", "shutil.copytree"], ids=["no folder", "no room"])
+def test_a_full_folder_that_cannot_be_copied_costs_one_warning(place: str, tmp_path: Path, private: Path) -> None:
+    script, module = tmp_path / "entry.py", place.partition(".")[0]
+    refused = {"tempfile": 'OSError(28, "No space")', "shutil": 'shutil.Error([("a", "b", "No space")] * 9)'}
+    prelude = f"{READ_ONLY}\nimport {module}\ndef refuse_all(*_, **__): raise {refused[module]}\n{place} = refuse_all\n"
+    script.write_text("import os\nif os.environ['WRITABLE'] == 'no':" + prelude.replace("\n", "\n    ") + "\n" + ENTRY)
+    report(str(script), WRITABLE="yes", FASTBP_CACHE_DIR=str(private))
+    found = report(str(script), WRITABLE="no", FASTBP_CACHE_DIR=str(private))
+    assert found["result"] == EXPECTED
+    ((category, message),) = found["warnings"]
+    assert category == "RuntimeWarning"
+    assert message.count("No space") == 1
+    assert "TMPDIR" in message
+
+
 @pytest.mark.slow
 def test_engine_works_without_a_cache() -> None:
     found = report("-c", FIRST_FIT, FASTBP_CACHE_DIR="/dev/null/cache")
