@@ -5,34 +5,80 @@ A panel holds one line per feature; lane i of every line belongs to row i of the
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 from llvmlite import ir
 
 from fastbp.isa.emitters.vocabulary.lines import I32, I64, PTR, Lines, declare, define, loop
+from fastbp.isa.targets.table import LINE
+
+PART = 16  # bytes within which the registers of all instruction sets shuffle fast
 
 
-def lane_mask(x: Lines, count):
-    """Lanes 0 ... count-1."""
-    lanes = ir.Constant(ir.VectorType(I32, x.lanes), list(range(x.lanes)))
-    one = x.b.insert_element(ir.Constant(lanes.type, ir.Undefined), x.b.trunc(count, I32), I32(0))
-    every = x.b.shuffle_vector(one, ir.Constant(lanes.type, ir.Undefined), ir.Constant(lanes.type, [0] * x.lanes))
-    return x.b.icmp_signed("<", lanes, every)
+class Blocks:
+    """Transposes of L rows by `span` columns, which leave registers as pieces of lines: L lanes of one feature.
+
+    A register that holds a line transposes L x L elements at once. A shorter one would spill: there a block is 128
+    bits wide, and a register holds some rows of it, which become some lanes of a line.
+    """
+
+    def __init__(self, x: Lines, register: int):
+        self.x = x
+        self.span = (LINE if register == LINE else PART) * 8 // x.bits
+        self.lanes = register * 8 // x.bits  # of a register
+        self.rows_held = self.lanes // self.span
+
+    def columns(self, row: Callable[[int], ir.Value]) -> Iterator[tuple[int, int, ir.Value]]:
+        """(feature, first lane, lanes) of all features, from `row(i)`, the `span` elements of row i."""
+        for first in range(0, self.x.lanes, self.lanes):
+            rows = [self._joined([row(first + held * self.span + i) for held in range(self.rows_held)])
+                    for i in range(self.span)]  # fmt: skip
+            for feature, lanes in enumerate(self.x.transpose(rows)):
+                yield feature, first, lanes
+
+    def rows(self, column: Callable[[int, int], ir.Value]) -> Iterator[tuple[int, ir.Value]]:
+        """(i, the `span` elements of row i) of all rows, from `column(feature, first lane)`, a register of a line."""
+        for first in range(0, self.x.lanes, self.lanes):
+            turned = self.x.transpose([column(feature, first) for feature in range(self.span)])
+            for held in range(self.rows_held):
+                for i, rows in enumerate(turned):
+                    part = range(held * self.span, (held + 1) * self.span)
+                    yield first + held * self.span + i, self.x.shuffle(rows, rows, part)
+
+    def _joined(self, parts: list) -> ir.Value:
+        while len(parts) > 1:
+            order = range(2 * parts[0].type.count)
+            parts = [self.x.shuffle(a, b, order) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+        return parts[0]
+
+    def load(self, pointer, offset, lanes: int, align: int) -> ir.Value:
+        """Some adjacent elements."""
+        load = self.x.b.load(self.x.at(pointer, offset), typ=ir.VectorType(self.x.scalar, lanes))
+        load.align = align
+        return load
+
+    def masked_load(self, pointer, offset, count) -> ir.Value:
+        """The first `count` of `span` elements, 0 behind them; the memory there is not touched."""
+        x, kind = self.x, ir.VectorType(self.x.scalar, self.span)
+        mask = lane_mask(x, count, self.span)
+        name = f"llvm.masked.load.v{self.span}f{x.bits}.p0"
+        load = declare(x.b.module, name, ir.FunctionType(kind, [PTR, I32, mask.type, kind]))
+        zeros = ir.Constant(kind, [0.0] * self.span)
+        return x.b.call(load, [x.at(pointer, offset), I32(x.bits // 8), mask, zeros])
+
+    def kept(self, value, first: int, count) -> ir.Value:
+        """Lanes first, first + 1, ... of a line, zero from lane `count` on."""
+        zeros = ir.Constant(value.type, [0.0] * self.lanes)
+        return self.x.b.select(lane_mask(self.x, count, self.lanes, first), value, zeros)
 
 
-def masked_load(x: Lines, place, mask):
-    """The line's masked lanes at any alignment, 0 elsewhere; memory behind the other lanes is not touched."""
-    name = f"llvm.masked.load.v{x.lanes}f{x.bits}.p0"
-    load = declare(x.b.module, name, ir.FunctionType(x.vector, [PTR, I32, x.mask, x.vector]))
-    return x.b.call(load, [place, I32(x.bits // 8), mask, x.const(0.0)])
-
-
-def masked_store(x: Lines, value, place, mask):
-    name = f"llvm.masked.store.v{x.lanes}f{x.bits}.p0"
-    store = declare(x.b.module, name, ir.FunctionType(ir.VoidType(), [x.vector, PTR, I32, x.mask]))
-    x.b.call(store, [value, place, I32(x.bits // 8), mask])
-
-
-def nothing(x: Lines):
-    return ir.Constant(x.mask, [0] * x.lanes)
+def lane_mask(x: Lines, count, lanes: int = 0, first: int = 0):
+    """Which of lanes first, first + 1, ... come before lane `count`; `lanes` of them, or a line."""
+    lanes = lanes or x.lanes
+    numbers = ir.Constant(ir.VectorType(I32, lanes), list(range(first, first + lanes)))
+    one = x.b.insert_element(ir.Constant(numbers.type, ir.Undefined), x.b.trunc(count, I32), I32(0))
+    every = x.b.shuffle_vector(one, ir.Constant(numbers.type, ir.Undefined), ir.Constant(numbers.type, [0] * lanes))
+    return x.b.icmp_signed("<", numbers, every)
 
 
 def index_at(b, indices, i):
@@ -41,34 +87,25 @@ def index_at(b, indices, i):
     return load
 
 
-def at_most(b, value, bound: int):
-    return b.select(b.icmp_signed("<", value, I64(bound)), value, I64(bound))
-
-
 def transpose(module: ir.Module, bits: int, table) -> ir.Function:
     """One L x L block, of which `columns` target lines are wanted; source lines from `rows` on count as zero."""
 
     def body(builder, rows, columns, source, target):
         x, b = Lines(builder, bits), builder
+        blocks = Blocks(x, table.register)
 
-        def line(i):
-            with b.if_else(b.icmp_signed("<", I64(i), rows)) as (there, absent):
-                with there:
-                    value, here = x.load(source, i * x.lanes), b.block
-                with absent:
-                    elsewhere = b.block
-            phi = b.phi(x.vector)
-            phi.add_incoming(value, here)
-            phi.add_incoming(x.const(0.0), elsewhere)
-            return phi
-
-        def write(lines):
-            for i, value in enumerate(x.transpose(lines)):
-                x.store(value, target, i * x.lanes)
+        def write(there, kept):
+            for k in range(0, x.lanes, blocks.span):
+                for feature, first, lanes in blocks.columns(
+                        lambda i, k=k: blocks.load(source, b.add(there(i), I64(k)), blocks.span, PART)):
+                    x.store(kept(lanes, first), target, (k + feature) * x.lanes + first, align=table.register)
 
         def element(i, _):
             b.store(x.load_scalar(source, b.mul(i, I64(x.lanes))), x.at(target, i), align=bits // 8)
             return []
+
+        def known(i):
+            return b.select(b.icmp_signed("<", I64(i), rows), I64(i * x.lanes), I64(0))
 
         with b.if_else(b.icmp_signed("==", columns, I64(1))) as (one, several):
             with one:  # online learning: as many moves as there are elements
@@ -76,9 +113,9 @@ def transpose(module: ir.Module, bits: int, table) -> ir.Function:
                 loop(b, rows, [], element)
             with several, b.if_else(b.icmp_signed(">=", rows, I64(x.lanes))) as (whole, part):
                 with whole:
-                    write([x.load(source, i * x.lanes) for i in range(x.lanes)])
+                    write(lambda i: I64(i * x.lanes), lambda lanes, _: lanes)
                 with part:
-                    write([line(i) for i in range(x.lanes)])
+                    write(known, lambda lanes, first: blocks.kept(lanes, first, rows))
 
     return define(module, bits, "transpose", body)
 
@@ -91,18 +128,26 @@ def gather(module: ir.Module, bits: int, table) -> ir.Function:
 
     def body(builder, features, count, source, pitch, indices, panel):
         x, b = Lines(builder, bits), builder
+        blocks = Blocks(x, table.register)
+        starts = b.alloca(I64, x.lanes)
 
-        def block(k, _):
-            inside = lane_mask(x, at_most(b, b.sub(features, k), x.lanes))
-            lines = []
-            for i in range(x.lanes):
-                there = b.icmp_signed("<", I64(i), count)
-                row = b.mul(index_at(b, indices, b.select(there, I64(i), I64(0))), pitch)  # indices end at `count`
-                place = x.at(source, b.add(row, k))
-                lines.append(masked_load(x, place, b.select(there, inside, nothing(x))))
-            for i, value in enumerate(x.transpose(lines)):
-                x.store(value, panel, b.mul(b.add(k, I64(i)), I64(x.lanes)))
+        def start(i):
+            place = b.gep(starts, [i if isinstance(i, ir.Value) else I64(i)], source_etype=I64)
+            place.type = PTR
+            return place
+
+        def find(i, _):  # indices end at `count`: the other lanes read the first row, and are zero
+            there = b.select(b.icmp_signed("<", i, count), i, I64(0))
+            b.store(b.mul(index_at(b, indices, there), pitch), start(i), align=8)
             return []
+
+        def block(load):
+            def body(k, _):
+                for feature, first, lanes in blocks.columns(lambda i: load(b.add(index_at(b, start(i), 0), k), k)):
+                    place = b.add(b.mul(b.add(k, I64(feature)), I64(x.lanes)), I64(first))
+                    x.store(blocks.kept(lanes, first, count), panel, place, align=table.register)
+                return []
+            return body
 
         def feature(k, _):
             row = b.mul(index_at(b, indices, I64(0)), pitch)
@@ -114,7 +159,11 @@ def gather(module: ir.Module, bits: int, table) -> ir.Function:
             with one:  # online learning: no transpose
                 loop(b, features, [], feature)
             with several:
-                loop(b, features, [], block, step=x.lanes)
+                whole = b.and_(features, I64(-blocks.span))
+                loop(b, I64(x.lanes), [], find)
+                loop(b, whole, [], block(lambda at, _: blocks.load(source, at, blocks.span, bits // 8)), blocks.span)
+                loop(b, features, [], block(lambda at, k: blocks.masked_load(source, at, b.sub(features, k))),
+                     blocks.span, whole)
 
     return define(module, bits, "gather", body)
 
@@ -124,16 +173,40 @@ def scatter(module: ir.Module, bits: int, table) -> ir.Function:
 
     def body(builder, features, count, panel, target, pitch):
         x, b = Lines(builder, bits), builder
+        blocks = Blocks(x, table.register)
+        kind = ir.VectorType(x.scalar, blocks.span)
+        turned = b.alloca(kind, x.lanes)
+        turned.type = PTR
 
-        def block(k, _):
-            inside = lane_mask(x, at_most(b, b.sub(features, k), x.lanes))
-            lines = [x.load(panel, b.mul(b.add(k, I64(i)), I64(x.lanes))) for i in range(x.lanes)]
-            for i, value in enumerate(x.transpose(lines)):
-                there = b.icmp_signed("<", I64(i), count)
-                place = x.at(target, b.add(b.mul(I64(i), pitch), k))
-                masked_store(x, value, place, b.select(there, inside, nothing(x)))
-            return []
+        def block(write):
+            def body(k, _):
+                def column(feature, first):
+                    place = b.add(b.mul(b.add(k, I64(feature)), I64(x.lanes)), I64(first))
+                    return blocks.load(panel, place, blocks.lanes, table.register)
 
-        loop(b, features, [], block, step=x.lanes)
+                for i, row in blocks.rows(column):
+                    b.store(row, x.at(turned, i * blocks.span), align=PART)
+
+                def send(i, _):
+                    write(x.at(turned, b.mul(i, I64(blocks.span))), x.at(target, b.add(b.mul(i, pitch), k)), k)
+                    return []
+
+                loop(b, count, [], send)
+                return []
+            return body
+
+        def copy(here, there, _):
+            b.store(blocks.load(here, 0, blocks.span, PART), there, align=bits // 8)
+
+        def copy_part(here, there, k):
+            def element(n, _):
+                b.store(x.load_scalar(here, n), x.at(there, n), align=bits // 8)
+                return []
+
+            loop(b, b.sub(features, k), [], element)
+
+        whole = b.and_(features, I64(-blocks.span))
+        loop(b, whole, [], block(copy), blocks.span)
+        loop(b, features, [], block(copy_part), blocks.span, whole)
 
     return define(module, bits, "scatter", body)

@@ -6,4 +6,4 @@
 from fastbp.isa.targets.table import X86_64, Table
 
 TABLE = Table(name="avx2", sums=6, columns=1, reciprocals=False, cpu="haswell", machines=X86_64,
-              features=("avx2", "fma"))  # fmt: skip
+              features=("avx2", "fma"), register=32)  # fmt: skip

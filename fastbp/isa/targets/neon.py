@@ -5,4 +5,5 @@
 
 from fastbp.isa.targets.table import ARM64, Table
 
-TABLE = Table(name="neon", sums=6, columns=1, reciprocals=False, cpu="generic", machines=ARM64, features=())
+TABLE = Table(name="neon", sums=6, columns=1, reciprocals=False, cpu="generic", machines=ARM64, features=(),
+              register=16)

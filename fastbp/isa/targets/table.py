@@ -20,6 +20,7 @@ class Table(NamedTuple):
     cpu: str  # the processor LLVM compiles for when this table is chosen on another one
     machines: tuple[str, ...]  # the architectures that have it, in the operating system's names; none: all of them
     features: tuple[str, ...]  # what the processor must have besides, in LLVM's names
+    register: int = LINE  # bytes of a vector register
     bfloat16: str = ""  # how it multiplies operands of bfloat16: in "tiles", "lines" or "loops"; "": not at all
 
     def tallest(self, columns: int) -> int:

@@ -95,15 +95,22 @@ class Lines:
         return self.b.select(self.b.fcmp_ordered("<", a, x), a, x)
 
     def transpose(self, rows: list) -> list:
-        """The L x L transpose in registers: log2(L) rounds of interleaving row i with row i + L/2."""
-        half = self.lanes // 2
-        low = [x for i in range(half) for x in (i, i + self.lanes)]
-        high = [x for i in range(half, self.lanes) for x in (i, i + self.lanes)]
+        """The n x n transpose in registers: log2(n) rounds of interleaving row i with row i + n/2.
+
+        Where a register holds several rows of n elements side by side, each of these blocks is transposed.
+        """
+        n, lanes = len(rows), rows[0].type.count
+        half = n // 2
+
+        def interleaved(first: int) -> list[int]:
+            return [x for block in range(first, lanes, n) for i in range(block, block + half) for x in (i, i + lanes)]
+
         width = 1
-        while width < self.lanes:
+        while width < n:
             paired = []
             for i in range(half):
-                paired += [self.shuffle(rows[i], rows[i + half], low), self.shuffle(rows[i], rows[i + half], high)]
+                for first in (0, half):
+                    paired.append(self.shuffle(rows[i], rows[i + half], interleaved(first)))
             rows, width = paired, 2 * width
         return rows
 
