@@ -45,7 +45,7 @@ ROWS: dict[str, dict[str, str]] = {
     },
     "panels": {
         "transpose": "rows columns S[s] T[t]",
-        "gather": "features count X[x] pitch indices[first]:int64 P[p]",
+        "gather": "features count X[x] pitch indices[first]:int64 more P[p]",
         "scatter": "features count P[p] X[x] pitch",
     },
     "elementwise": {

@@ -41,11 +41,13 @@ def gathers(dtype: str, features=range(1, 41)) -> Iterator[Case]:
             pitch = width + width % 4
             X = Operand(dtype, 20 * pitch, rng.normal(size=20 * pitch), shift=1 + count % 5)
             rows = rng.integers(0, 20, count)
-            indices = Operand(np.int64, count, rows, shift=count % 3)
+            more = width % (L + 1) if count == L else 0
+            following = rng.integers(0, 20, more)
+            indices = Operand(np.int64, count + more, np.append(rows, following), shift=count % 3)
             panel = writable(Operand(dtype, -(-width // L) * L * L))
             expected = np.zeros((width, L), dtype)
             expected[:, :count] = X.values.reshape(20, pitch)[rows, :width].T
-            arguments = [width, count, X, pitch, indices, panel]
+            arguments = [width, count, X, pitch, indices, more, panel]
             yield Case("gather", dtype, arguments, same_bits(panel, expected), f"{width} features, {count} rows")
 
 

@@ -13,6 +13,7 @@ from fastbp.isa.emitters.vocabulary.lines import I32, I64, PTR, Lines, declare, 
 from fastbp.isa.targets.table import LINE
 
 PART = 16  # bytes within which the registers of all instruction sets shuffle fast
+PREFETCHED = 2048  # features of a row: longer ones the processor prefetches itself, and 16 must fit into the L2 cache
 
 
 class Blocks:
@@ -123,10 +124,11 @@ def transpose(module: ir.Module, bits: int, table) -> ir.Function:
 def gather(module: ir.Module, bits: int, table) -> ir.Function:
     """Lane i of the panel becomes row indices[i] of x, zero from `count` on.
 
-    The rest of the panel's last block of lines may be overwritten.
+    The rest of the panel's last block of lines may be overwritten. `more` rows of the next panel are prefetched, each
+    line beside the same one of this panel: their order is random, and no processor guesses where they begin.
     """
 
-    def body(builder, features, count, source, pitch, indices, panel):
+    def body(builder, features, count, source, pitch, indices, more, panel):
         x, b = Lines(builder, bits), builder
         blocks = Blocks(x, table.register)
         starts = b.alloca(I64, x.lanes)
@@ -141,8 +143,19 @@ def gather(module: ir.Module, bits: int, table) -> ir.Function:
             b.store(b.mul(index_at(b, indices, there), pitch), start(i), align=8)
             return []
 
+        def prefetch(k):
+            """Some of the next panel's rows with each block, so that all blocks of a line bring all."""
+            first = b.and_(k, I64(x.lanes - 1))
+            for n in range(blocks.span):
+                i = b.add(first, I64(n))
+                there = b.select(b.icmp_signed("<", i, more), b.add(i, I64(x.lanes)), I64(0))
+                row = b.mul(index_at(b, indices, there), pitch)
+                x.prefetch(source, b.add(row, b.and_(k, I64(-x.lanes))), level=2)
+
         def block(load):
             def body(k, _):
+                with b.if_then(b.icmp_signed("<", k, I64(PREFETCHED))):
+                    prefetch(k)
                 for feature, first, lanes in blocks.columns(lambda i: load(b.add(index_at(b, start(i), 0), k), k)):
                     place = b.add(b.mul(b.add(k, I64(feature)), I64(x.lanes)), I64(first))
                     x.store(blocks.kept(lanes, first, count), panel, place, align=table.register)

@@ -13,8 +13,11 @@ def transpose(table, rows, columns, S, s, T, t):
             T[t + i * L + lane] = S[s + lane * L + i] if lane < rows else 0.0
 
 
-def gather(table, features, count, X, x, pitch, indices, first, P, p):
-    """Lane i of the panel becomes row indices[i] of X, zero from `count` on."""
+def gather(table, features, count, X, x, pitch, indices, first, more, P, p):
+    """Lane i of the panel becomes row indices[i] of X, zero from `count` on.
+
+    `more`: of how many lanes of the next panel the indices follow; their rows are prefetched.
+    """
     L = LINE // P.itemsize
     for n in range(features):
         for i in range(L):

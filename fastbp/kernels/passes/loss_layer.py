@@ -29,7 +29,9 @@ def gather_inputs(c, row, q):
     if c.n_starts:
         gather_sparse(c, K, panel, q)
     else:
-        gather(c.table, K, panel_rows(c, q), c.X, 0, K, c.order, c.first + q * L, c.M, panel)
+        first = c.first + q * L
+        more = max(0, min(L, c.n_order - first - L))
+        gather(c.table, K, panel_rows(c, q), c.X, 0, K, c.order, first, more, c.M, panel)
         for lane in range(L):
             c.M[panel + K * L + lane] = 1  # the input of the bias
     if c.bfloat16:
@@ -121,7 +123,7 @@ def gather_targets(c, row, targets, q):
     elif c.loss == GAUSSIAN_NLL:
         width //= 2
     if c.n_y:
-        gather(table, width, rows, c.y, 0, width, c.order, c.first + q * L, M, targets)
+        gather(table, width, rows, c.y, 0, width, c.order, c.first + q * L, 0, M, targets)
         return
     zero(table, width, M, targets)
     for lane in range(rows):
@@ -142,9 +144,9 @@ def label_at(c, place, classes):
 def linear_deltas(c, row, z, d, q):
     """The deltas of a given derivative by the activations, which are gathered too or those of forward."""
     table, M, N, rows = c.table, c.M, row.N, panel_rows(c, q)
-    gather(table, N, rows, c.y, 0, N, c.order, c.first + q * c.L, M, d)
+    gather(table, N, rows, c.y, 0, N, c.order, c.first + q * c.L, 0, M, d)
     if c.n_weight:
-        gather(table, N, rows, c.weight, 0, N, c.order, c.first + q * c.L, M, z)
+        gather(table, N, rows, c.weight, 0, N, c.order, c.first + q * c.L, 0, M, z)
     if row.OUTPUT_CODE == SOFTMAX:
         softmax_slope(table, N, M, z, M, d)
     all_deltas(c, row, q)
