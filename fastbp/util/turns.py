@@ -113,11 +113,11 @@ class Turns:
 
 
 _forking = threading.RLock()
-_others: list[tuple[Callable[[], None], Callable[[], None], Callable[[], None]]] = []
+_others: list[tuple[Callable[[], object], Callable[[], None], Callable[[], None]]] = []
 _held: list[Turns] = []  # by the thread that forks
 
 
-def at_fork(before: Callable[[], None], in_parent: Callable[[], None], in_child: Callable[[], None]) -> None:
+def at_fork(before: Callable[[], object], in_parent: Callable[[], None], in_child: Callable[[], None]) -> None:
     """Have these called by a fork, the first one when no model changes any more."""
     _others.append((before, in_parent, in_child))
 

@@ -97,8 +97,10 @@ def transpose(module: ir.Module, bits: int, table) -> ir.Function:
 
         def write(there, kept):
             for k in range(0, x.lanes, blocks.span):
-                for feature, first, lanes in blocks.columns(
-                        lambda i, k=k: blocks.load(source, b.add(there(i), I64(k)), blocks.span, PART)):
+                def row(i, k=k):
+                    return blocks.load(source, b.add(there(i), I64(k)), blocks.span, PART)
+
+                for feature, first, lanes in blocks.columns(row):
                     x.store(kept(lanes, first), target, (k + feature) * x.lanes + first, align=table.register)
 
         def element(i, _):
