@@ -9,14 +9,15 @@ import os
 from collections.abc import Collection, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from fastbp.data.idx import read_idx
 from fastbp.data.splits import stratified_split
-from fastbp.tables.columns import joined
+from fastbp.tables.columns import in_matrix
 from fastbp.tables.file_targets import Named, gaps_in, labelled
+from fastbp.tables.table import Table as Table
 from fastbp.tables.table_files import LISTED, ending_of, read_table, read_text
 from fastbp.tables.text.dialect import dialect_of
 from fastbp.tables.values import MISSING
@@ -59,40 +60,6 @@ class Split(NamedTuple):
     y_test: Array
     columns: tuple[str, ...] = ()
     scale: float | None = None
-
-
-class _Table(NamedTuple):
-    X: Array
-    y: Array | None
-    columns: tuple[str, ...] = ()
-
-
-class Table(_Table):
-    """The contents of one file: a tuple (X, y, columns).
-
-    Parameters
-    ----------
-    X : array, shape (n, features)
-        Numbers, with NaN for missing values; dtype object if there are strings, which a `Preprocessor` encodes.
-    y : array, shape (n,), or None
-        Targets, if there are any.
-    columns : tuple of str, optional
-        Names of the features, where the file has them.
-    lines : array-like, shape (n,), optional
-        The line of the file on which each row begins, as an editor counts, or its row in an Excel sheet; looked up
-        when it is asked for. Not an element of the tuple.
-    """
-
-    lines: Any = None
-
-    def __new__(cls, X: Array, y: Array | None, columns: tuple[str, ...] = (), lines: Any = None) -> Table:
-        """A tuple of three, with lines as an attribute."""
-        self = super().__new__(cls, X, y, columns)
-        self.lines = lines
-        return self
-
-    def _replace(self, **changes: Any) -> Table:
-        return Table(*super()._replace(**changes), lines=self.lines)
 
 
 def load_digits() -> Table:
@@ -431,7 +398,7 @@ def _check_lengths(X: Array, y: Array, what: str) -> None:
 
 
 def _table(path: Path, found: FileTable, wanted: Wanted, drop: bool) -> Table:
-    """A file's columns as one array, and its targets."""
+    """A file's columns, and its targets."""
     features, column = found.features, found.target
     y = None
     if column is not None and wanted.columns and gaps_in(column, wanted.missing).any():
@@ -440,4 +407,4 @@ def _table(path: Path, found: FileTable, wanted: Wanted, drop: bool) -> Table:
         y, rows = labelled(column, Named(str(wanted.target), path, features.place), drop, wanted.missing)
         if rows is not None:
             features = features.take(rows)
-    return Table(joined(features), y, features.names, features.lines)
+    return Table.of(in_matrix(features), y)

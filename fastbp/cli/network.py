@@ -17,6 +17,7 @@ from fastbp.preprocessing.preprocessor import Preprocessor
 from fastbp.preprocessing.targets import check_numbers, learn_targets, target_array
 from fastbp.tables.columns import Columns
 from fastbp.tables.kinds import settle
+from fastbp.tables.table import table_of
 from fastbp.util.types import Array
 
 _LISTED = ("softmax", "sigmoid", "identity")  # the order in messages
@@ -51,20 +52,15 @@ class TrainingData(NamedTuple):
         return TrainingData(train, split.y_train, test, split.y_test, split.scale)
 
 
-def table_of(X: Array, columns: tuple[str, ...], lines: Array | None = None) -> Columns:
-    """Rows with their column names."""
-    return Columns(columns, list(X.T), X if X.dtype.kind in "iuf" else None, lines)
-
-
 def hold_out(table: Table, job: TrainJob) -> TrainingData:
     """A fifth of the rows as test set, after the kinds of columns are settled on all rows."""
     if table.y is None:
         choices = f", one of {', '.join(table.columns)}" if table.columns else ""
         raise ValueError(f"the data hold no target: pass y in a .npz file, or --target COLUMN for a .csv file{choices}")
-    columns = table_of(table.X, table.columns, table.lines)
+    columns = table.features
     if job.task is None:
         check_numbers(table.y, columns.place)
-    settled = settle(columns, _categorical(job, table.columns), missing_texts(job.missing))
+    settled = settle(columns.as_floats(), _categorical(job, table.columns), missing_texts(job.missing))
     train, test = stratified_split(table.y, seed=job.seed, task=job.task)
     return TrainingData(settled.take(train), table.y[train], settled.take(test), table.y[test])
 

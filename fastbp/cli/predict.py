@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import fastbp
 from fastbp import datasets
 from fastbp.cli.job import NAMED, SEED_KEY, TARGET_KEY
-from fastbp.cli.network import table_of
 from fastbp.cli.output_path import check_output
 from fastbp.cli.predictions import check_ending, check_probabilities, probabilities, write_predictions
 from fastbp.cli.scoring import score_known
@@ -20,6 +17,7 @@ from fastbp.datasets import Split
 from fastbp.preprocessing.column_rules import Category
 from fastbp.preprocessing.preprocessor import Preprocessor
 from fastbp.tables.columns import Columns
+from fastbp.tables.table import table_of
 from fastbp.util.console import say
 from fastbp.util.types import Array
 
@@ -66,17 +64,10 @@ def _rows_to_predict(
     table = datasets.read_file(data, target=target, columns=columns, texts=texts, progress=True, **dialect)
     if isinstance(table, Split):
         return table_of(table.x_test, table.columns), table.y_test
-    return table_of(table.X, table.columns, table.lines), table.y
+    return table.features, table.y
 
 
 def _numbers(table: Columns, data: str) -> Array:
     if table.matrix is None:
         raise ValueError(f"the model has no Preprocessor, so {data} must contain only numbers: encode strings first")
     return table.matrix
-
-
-def _labels(y: Array, preprocessor: Preprocessor) -> Array:
-    """Labels as in training; the test rows of UCI's Adult have a full stop after each label."""
-    if y.dtype.kind != "U" or not preprocessor.classes:
-        return y
-    return np.array([label if label in preprocessor.classes else label.rstrip(".") for label in y.tolist()])

@@ -25,10 +25,10 @@ def without_columns(data: Table | Split, dropped: Sequence[str], path: str) -> T
     kept = [place for place, name in enumerate(names) if name not in dropped]
     if not kept:
         raise ValueError(f"--drop leaves no column of {path}: keep at least one")
-    columns = tuple(names[place] for place in kept)
     if isinstance(data, Split):
+        columns = tuple(names[place] for place in kept)
         return data._replace(x_train=data.x_train[:, kept], x_test=data.x_test[:, kept], columns=columns)
-    return data._replace(X=data.X[:, kept], columns=columns)
+    return Table.of(data.features.select(kept), data.y)
 
 
 def hold_out_validation(

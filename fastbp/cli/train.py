@@ -36,6 +36,22 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}" + "s" * (n != 1)
 
 
+class Prepared(NamedTuple):
+    """Features and targets as the network gets them, and what is reported of them.
+
+    y_train: of all training rows, those to validate on included, before label smoothing. y_given: of the test rows, in
+    the units of the data.
+    """
+
+    X: Array
+    y: Array
+    validation: tuple[Array, Array] | None
+    x_test: Array
+    y_test: Array
+    y_train: Array
+    y_given: Array
+
+
 class Outcome(NamedTuple):
     """How training ended."""
 
@@ -53,27 +69,20 @@ def train(job: TrainJob) -> int:
         if Path(job.plot).resolve() == job.path.resolve():
             raise ValueError(f"--plot and --output must be two files, got {job.plot} for both: rename one")
         check_picture(job.plot)
-    held_out = job.held_out
-    data = _read(job)
-    job = _for_categories(job, data)
-    preprocessor = learn(data, job)
-    X = preprocessor.transform(data.train)
-    y = soft_targets(preprocessor.transform_target(data.y_train), preprocessor, job.recipe)
-    x_test = preprocessor.transform(data.test)
-    y_test = preprocessor.transform_target(data.y_test)
-    X, y, validation = hold_out_validation(X, y, preprocessor.classes is not None, held_out, job.seed)
+    job, preprocessor, rows = _prepare(job)
+    X, y, x_test, y_test = rows.X, rows.y, rows.x_test, rows.y_test
     job = _with_rate(job, X, y, preprocessor)
     model = build(job, X.shape[1], y, preprocessor)
-    _print_header(job, data, preprocessor, model)
+    _print_header(job, rows, preprocessor, model)
     _warm_up(job, X, y, preprocessor)
     tell(_training_options(job))
     picture = None
     if job.plot is not None:
         soft = soft_targets(y_test, preprocessor, job.recipe)
-        rows = X, y if y.ndim == 1 else y.argmax(axis=1)
+        seen = X, y if y.ndim == 1 else y.argmax(axis=1)
         title = f"{Path(job.data).name}: {model.loss.name.replace('_', ' ')}"
-        picture = TrainingPicture(x_test, soft, y_test, preprocessor.classes or (), train=rows, title=title)
-    outcome = _fit(model, X, y, job, [] if picture is None else [picture], validation)
+        picture = TrainingPicture(x_test, soft, y_test, preprocessor.classes or (), train=seen, title=title)
+    outcome = _fit(model, X, y, job, [] if picture is None else [picture], rows.validation)
     model.metadata |= {**preprocessor.to_metadata(), SEED_KEY: str(job.seed), DATA_KEY: job.data}
     if job.target is not None:
         model.metadata[TARGET_KEY] = job.target
@@ -83,12 +92,24 @@ def train(job: TrainJob) -> int:
         if preprocessor.classes:
             picture.draw(outputs, y_test, job.plot)
         else:  # in the target's original units
-            picture.draw(preprocessor.inverse_target(outputs), data.y_test.reshape(outputs.shape), job.plot)
+            picture.draw(preprocessor.inverse_target(outputs), rows.y_given.reshape(outputs.shape), job.plot)
     _print_report(job, preprocessor, model, (x_test, y_test), len(X), outcome)
-    y_train = preprocessor.transform_target(data.y_train)
-    if doubt := no_better_than_constant(preprocessor, model.predict(x_test), y_test, y_train):
+    if doubt := no_better_than_constant(preprocessor, model.predict(x_test), y_test, rows.y_train):
         say(f"warning: {doubt}")
     return 130 if outcome.interrupted else 0
+
+
+def _prepare(job: TrainJob) -> tuple[TrainJob, Preprocessor, Prepared]:
+    """Read the data and learn from the training rows; the table itself is freed. The job has the recipe for them."""
+    held_out = job.held_out
+    data = _read(job)
+    job = _for_categories(job, data)
+    preprocessor = learn(data, job)
+    X, y_train = preprocessor.transform(data.train), preprocessor.transform_target(data.y_train)
+    x_test, y_test = preprocessor.transform(data.test), preprocessor.transform_target(data.y_test)
+    y = soft_targets(y_train, preprocessor, job.recipe)
+    X, y, validation = hold_out_validation(X, y, preprocessor.classes is not None, held_out, job.seed)
+    return job, preprocessor, Prepared(X, y, validation, x_test, y_test, y_train, data.y_test)
 
 
 def _read(job: TrainJob) -> TrainingData:
@@ -166,10 +187,10 @@ def _fit(
     return Outcome(time.perf_counter() - start, epochs, interrupted)
 
 
-def _print_header(job: TrainJob, data: TrainingData, preprocessor: Preprocessor, model: fastbp.Sequential) -> None:
+def _print_header(job: TrainJob, data: Prepared, preprocessor: Preprocessor, model: fastbp.Sequential) -> None:
     sizes, classes = dense_sizes(model), preprocessor.classes
     kind = f"{len(classes)} classes" if classes else f"{counted(sizes[-1], 'target')} for regression"
-    rows = f"{data.train.rows:,} training rows, {data.test.rows:,} test rows"
+    rows = f"{len(data.y_train):,} training rows, {len(data.y_test):,} test rows"
     features = sum(rule.width > 0 for rule in preprocessor.rules)
     n_weights = sum(w.size for w in model.get_weights())
     tell(f"{job.data}: {rows}, {counted(features, 'feature')}, {kind}")

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp.data.splits import MAX_INTEGER_CLASSES, guess_task
+from fastbp.data.splits import MAX_INTEGER_CLASSES, distinct_in, guess_task
 from fastbp.tables.columns import FEW
-from fastbp.tables.values import ABSENT, OTHER, as_text, is_missing, numbers_in, places_in
+from fastbp.tables.values import ABSENT, OTHER, Coded, Numbers, as_text, is_missing, numbers_in, places_in
 from fastbp.util.types import Array
 
 TASKS = ("classification", "regression")
@@ -97,7 +97,7 @@ def learn_targets(y: Any, task: str | None, classes: tuple[Any, ...] | None) -> 
     if (task or ("classification" if classes else guess_task(values))) == "regression":
         values = _as_quantities(values)
         if values.dtype.kind not in "biuf":
-            other = numbers_in(values.reshape(-1).astype(object)).others[0]
+            other = _numbers_among(values).others[0]
             raise ValueError(
                 f"regression needs a numeric target, got strings such as {other!r}: use task='classification' "
                 "(--task classification), or leave out the rows without a number"
@@ -126,10 +126,12 @@ def target_array(y: Any) -> Array:
     if values.dtype.kind == "O":
         values = _of_objects(values)
     if values.dtype.kind in "UT":
-        values = np.array([text.strip() for text in values.reshape(-1).tolist()]).reshape(values.shape)
-        if any(is_missing(text) for text in np.unique(values).tolist()):
-            row = next(row for row, text in enumerate(values.reshape(-1).tolist()) if is_missing(text))
+        labels, places = distinct_in(values.reshape(-1))
+        stripped = np.array([text.strip() for text in labels.tolist()])
+        if (gaps := np.array(list(map(is_missing, stripped.tolist())))).any():
+            row = int(gaps[places].argmax())
             raise ValueError(f"y must have a class for each row, but row {row} has none: drop the row")
+        values = stripped[places].reshape(values.shape)
     if values.dtype.kind not in "biufUT":
         raise TypeError(f"y must hold numbers, strings or booleans, got {values.dtype}: convert it")
     return values
@@ -162,7 +164,7 @@ def _distinct(values: Array) -> tuple[list[Any], Array]:
                 "task='regression' (--task regression) for quantities"
             )
         values = values.astype(np.int64)
-    distinct, places = np.unique(values, return_inverse=True)
+    distinct, places = distinct_in(values)
     return distinct.tolist(), places
 
 
@@ -180,7 +182,7 @@ def check_numbers(y: Array, place: Callable[[int], str] = "row {}".format) -> No
     """ValueError for a few strings among quantities, which would make a class of every number."""
     if y.ndim != 1 or y.dtype.kind not in "UTO":
         return
-    numbers, rows, others = numbers_in(y.astype(object))
+    numbers, rows, others = _numbers_among(y)
     known = numbers[~np.isnan(numbers)]
     quantities = len(np.unique(known)) > MAX_INTEGER_CLASSES or (known != np.floor(known)).any()
     if quantities and 0 < len(rows) < FEW * len(y):
@@ -192,11 +194,20 @@ def check_numbers(y: Array, place: Callable[[int], str] = "row {}".format) -> No
         )
 
 
+def _numbers_among(values: Array) -> Numbers:
+    """Targets, row by row, as numbers."""
+    flat = values.reshape(-1)
+    if flat.dtype.kind == "O":
+        return numbers_in(flat)
+    labels, places = distinct_in(flat)
+    return numbers_in(Coded(places, labels.tolist()))
+
+
 def _as_quantities(values: Array) -> Array:
     """Strings that are all numbers as numbers; anything else unchanged."""
     if values.dtype.kind not in "UT":
         return values
-    numbers, others, _ = numbers_in(values.reshape(-1).astype(object))
+    numbers, others, _ = _numbers_among(values)
     return values if len(others) else np.asarray(numbers).reshape(values.shape)
 
 

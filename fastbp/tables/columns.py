@@ -53,6 +53,21 @@ class Columns(NamedTuple):
         arrays = [values[rows] for values in self.arrays] if matrix is None else list(matrix.T)
         return Columns(self.names, arrays, matrix, None if self.lines is None else self.lines[rows], self.kinds)
 
+    def select(self, places: Sequence[int]) -> Columns:
+        """The table of some columns."""
+        matrix = None if self.matrix is None else self.matrix[:, places]
+        arrays = [self.arrays[place] for place in places] if matrix is None else list(matrix.T)
+        names, kinds = (tuple(of[place] for place in places) if of else () for of in (self.names, self.kinds))
+        return Columns(names, arrays, matrix, self.lines, kinds)
+
+    def as_floats(self) -> Columns:
+        """The table with its numbers as float64, if they are not in a matrix."""
+        if self.matrix is not None:
+            return self
+        return self._replace(
+            arrays=[each.astype(np.float64, copy=False) if each.dtype.kind in "iuf" else each for each in self.arrays]
+        )
+
     def place(self, row: int) -> str:
         """Where a row stands, in messages."""
         if self.lines is None:
@@ -71,12 +86,18 @@ def shown(value: Any) -> str:
     return f"{value.item() if isinstance(value, np.generic) else value!r}"[:60]
 
 
+def in_matrix(table: Columns) -> Columns:
+    """The table with its columns in one matrix, if all of them hold numbers."""
+    if table.matrix is not None or any(each.dtype.kind not in "iuf" for each in table.arrays):
+        return table
+    matrix = np.stack([np.asarray(column, np.float64) for column in table.arrays], axis=1)
+    return table._replace(arrays=list(matrix.T), matrix=matrix)
+
+
 def joined(table: Columns) -> Array:
     """The columns as one array: of numbers, or of objects."""
     if table.matrix is not None:
         return table.matrix
-    if all(not isinstance(column, Coded) and column.dtype.kind in "iuf" for column in table.arrays):
-        return np.stack([np.asarray(column, np.float64) for column in table.arrays], axis=1)
     result = np.empty((table.rows, len(table.arrays)), object)
     for place, column in enumerate(table.arrays):
         result[:, place] = np.asarray(column) if isinstance(column, Coded) else _boxed(column)

@@ -6,14 +6,13 @@ Like `values`, this module uses NumPy and the standard library alone, and is cop
 from __future__ import annotations
 
 import datetime
-import math
 import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
-from fastbp.tables.values import MISSING, Numbers, coded, is_missing
+from fastbp.tables.values import MISSING, Numbers, coded, is_missing, numbers_among, only_numbers
 
 _TIME = r"(?:[T ]+(?P<clock>[0-9:.,]+)\s*(?P<zone>Z|UTC|[+-][0-9]{2}:?[0-9]{2}|[+-][0-9]{2})?)?"
 _DATES = [
@@ -121,14 +120,11 @@ def _of_array(values: Any) -> Any:
 def days_in(values: Any, missing: Collection[str] = MISSING) -> Numbers:
     """A column as days, NaN where one is missing; rows and values of what is neither missing nor a date."""
     if values.dtype.kind == "M":
-        return Numbers(_of_array(values), np.empty(0, np.int64), ())
+        return only_numbers(_of_array(values))
     column = coded(values)
-    read = [None if is_missing(value, missing) else as_days(value) for value in column.values]
     gaps = [is_missing(value, missing) for value in column.values]
-    days = np.array([math.nan if day is None else day for day in [*read, None]])[column.codes]
-    other = [day is None and not gap for day, gap in zip(read, gaps, strict=True)]
-    rows = np.flatnonzero(np.array([*other, False])[column.codes])
-    return Numbers(days, rows, tuple(column.values[code] for code in column.codes[rows]))
+    read = [None if gap else as_days(value) for value, gap in zip(column.values, gaps, strict=True)]
+    return numbers_among(column, read, gaps)
 
 
 def looks_ambiguous(text: Any) -> bool:

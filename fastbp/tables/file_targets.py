@@ -6,7 +6,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -54,8 +54,7 @@ def targets_of(column: Array | Coded) -> Array:
     """A column without missing values as integers, other numbers or stripped strings."""
     if not isinstance(column, Coded):
         return column
-    used, codes = np.unique(column.codes, return_inverse=True)  # not those of rows that are left out
-    column = Coded(codes, [column.values[code] for code in used])
+    column = cast(Coded, column.used())  # without the values of rows that are left out
     numbers, others, _ = numbers_in(column)
     if len(others) or are_names([str(value) for value in column.values]):
         labels: Array = np.array([str(value).strip() for value in column.values])[column.codes]

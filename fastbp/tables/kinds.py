@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,11 +116,11 @@ def _as_dates(days: Array) -> Array:
 def _all_different(values: Any, label: str, missing: Collection[str]) -> bool:
     column = texts(values, label, missing)
     present = int((column.codes >= 0).sum())
-    return len(column.values) == present >= FEWEST_IDS
+    return len(column.values) >= present >= FEWEST_IDS and len(column.used().values) == present
 
 
-def _texts_of(others: Iterable[Any]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(str(other).strip() for other in others))
+def _texts_of(others: Coded) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(str(other).strip() for other in others.values))
 
 
 # ---------------------------------------------------------------- what is said
@@ -142,8 +142,10 @@ def _tell_others(table: Columns, place: int, found: Numbers, kind: str) -> None:
 def _tell_lost_numbers(table: Columns, place: int, found: Numbers, present: int) -> None:
     """A word about categories that were probably meant as numbers."""
     n = len(found.rows)
-    formatted = sum(isinstance(other, str) and bool(_FORMATTED.fullmatch(other.strip())) for other in found.others)
-    if n <= present / 2 or formatted == n:
+    formatted = all(
+        isinstance(other, str) and _FORMATTED.fullmatch(other.strip()) is not None for other in found.others.values
+    )
+    if n <= present / 2 or formatted:
         _warn(
             f"{table.label(place)} becomes categories, because {n:,} of its {present:,} values are not plain numbers: "
             f"{_shown(table, found)}. Write plain numbers, or name what stands for a missing value ({MISSING_OPTIONS})"
@@ -151,11 +153,10 @@ def _tell_lost_numbers(table: Columns, place: int, found: Numbers, present: int)
 
 
 def _refuse_ambiguous(table: Columns, place: int, found: Numbers) -> None:
-    ambiguous = [other for other in found.others if looks_ambiguous(other)]
-    if ambiguous and len(ambiguous) == len(found.others):
-        where = table.place(int(found.rows[0]))
+    if all(map(looks_ambiguous, found.others.values)):
+        got = f"{found.others[0]!r} at {table.place(int(found.rows[0]))}"
         raise ValueError(
-            f"{table.label(place)} must hold dates as YYYY-MM-DD, got {ambiguous[0]!r} at {where}, whose day and month "
+            f"{table.label(place)} must hold dates as YYYY-MM-DD, got {got}, whose day and month "
             f"could be mistaken: write them so (pandas.to_datetime reads them), leave the column out, or make it "
             f"categorical ({_options(table, place)})"
         )
@@ -165,9 +166,10 @@ def _shown(table: Columns, found: Numbers) -> str:
     """The different texts and where they first stand: '.' at line 35, 'nil' (12 times, first at line 7)."""
     counts: dict[str, int] = {}
     first: dict[str, int] = {}
-    for row, other in zip(found.rows.tolist(), found.others, strict=True):
+    _, start, times = np.unique(found.others.codes, return_index=True, return_counts=True)
+    for other, row, n in zip(found.others.values, found.rows[start].tolist(), times.tolist(), strict=True):
         text = str(other).strip()
-        counts[text] = counts.get(text, 0) + 1
+        counts[text] = counts.get(text, 0) + n
         first.setdefault(text, row)
     shown = [
         f"{text[:40]!r} at {table.place(first[text])}"

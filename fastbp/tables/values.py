@@ -152,6 +152,20 @@ class Coded:
             return Coded(codes, self.values, self.categorical)
         return None if codes < 0 else self.values[codes]
 
+    def used(self) -> Any:
+        """The column with those values alone that occur in it, in order of appearance.
+
+        >>> Coded(np.array([2, -1, 0, 2]), ["a", "b", "c"]).used().values
+        ('c', 'a')
+        """
+        n = len(self.codes)
+        first = np.full(len(self.values) + 1, n)  # the last is that of missing values, whose code is -1
+        first[self.codes[::-1]] = np.arange(n)[::-1]  # the last one written, which is the first row, stays
+        order = np.argsort(first[:-1], kind="stable")[: np.count_nonzero(first[:-1] < n)]
+        place = np.full(len(first), ABSENT)
+        place[order] = np.arange(len(order))
+        return Coded(place[self.codes], [self.values[code] for code in order], self.categorical)
+
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         """The values as objects, None where one is missing."""
         values = np.empty(len(self.values) + 1, object)
@@ -205,40 +219,52 @@ class Numbers(NamedTuple):
 
     numbers: Any
     rows: Any
-    others: tuple[Any, ...]  # of each of these rows
+    others: Coded  # of these rows, by those of their values that occur
 
 
 def numbers_in(values: Any, missing: Collection[str] = MISSING) -> Numbers:
     """A column as numbers; arrays of numbers are returned as they are.
 
-    >>> numbers_in(np.array(["1", " 2.5", "?", "nil"], object))
-    Numbers(numbers=array([1. , 2.5, nan, nan]), rows=array([3]), others=('nil',))
+    >>> found = numbers_in(np.array(["1", " 2.5", "?", "nil"], object))
+    >>> found.numbers, found.rows, found.others.values
+    (array([1. , 2.5, nan, nan]), array([3]), ('nil',))
     """
-    none = np.empty(0, np.int64)
     if not isinstance(values, Coded):
         if values.dtype.kind in "iuf":
-            return Numbers(values, none, ())
+            return only_numbers(values)
         if values.dtype.kind == "O" and _SIMPLE.issuperset(map(type, values)):
             try:
-                return Numbers(values.astype(np.float64), none, ())
+                return only_numbers(values.astype(np.float64))
             except OverflowError:
                 pass
     column = coded(values)
     read = [as_number(value) for value in column.values]
     absent = [is_missing(value, missing) for value in column.values]
+    return numbers_among(column, read, absent)
+
+
+def numbers_among(column: Coded, read: Sequence[float | None], absent: Sequence[bool]) -> Numbers:
+    """A column whose distinct values were read: the number of each, or None, and whether it is a missing value."""
     other = [number is None and not gap for number, gap in zip(read, absent, strict=True)]
     numbers = np.array([math.nan if number is None else number for number in [*read, None]])[column.codes]
     rows = np.flatnonzero(np.array([*other, False])[column.codes])
-    return Numbers(numbers, rows, tuple(column.values[code] for code in column.codes[rows]))
+    return Numbers(numbers, rows, column[rows].used())
+
+
+def only_numbers(numbers: Any) -> Numbers:
+    """A column that holds nothing else."""
+    none = np.empty(0, np.int64)
+    return Numbers(numbers, none, Coded(none, ()))
 
 
 def as_booleans(found: Numbers) -> Numbers:
     """Booleans as 1 and 0, if all values that are no numbers are booleans, or texts of them."""
-    if not all(isinstance(other, bool | np.bool_) or str(other).strip().lower() in _TRUTH for other in found.others):
+    values, codes = found.others.values, found.others.codes
+    if not all(isinstance(other, bool | np.bool_) or str(other).strip().lower() in _TRUTH for other in values):
         return found
     numbers = np.array(found.numbers, np.float64)
-    numbers[found.rows] = [str(other).strip().lower() == "true" for other in found.others]
-    return Numbers(numbers, np.empty(0, np.int64), ())
+    numbers[found.rows] = np.array([str(other).strip().lower() == "true" for other in values], bool)[codes]
+    return only_numbers(numbers)
 
 
 def places_in(values: Any, categories: Sequence[str], missing: Collection[str] = MISSING) -> Any:

@@ -374,6 +374,11 @@ RESOURCES = (
         figure="and 64 MB",
     ),
     promise(
+        "Reading a table of numbers and strings and splitting it into training and test rows makes no object per value",
+        "tables/test_table.py::test_memory_from_a_mixed_file_to_features",
+        figure="three times the file's size",
+    ),
+    promise(
         "`import fastbp` compiles nothing; the first fit says that it compiles",
         f"{CACHE}::test_import_compiles_nothing_and_is_quick",
         "kernels/test_jit_notice.py::test_compilation_is_announced_once",

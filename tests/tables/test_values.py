@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import fastbp
 from fastbp import Preprocessor
-from fastbp.cli.network import table_of
 from fastbp.datasets import read_csv
+from fastbp.tables.table import table_of
 from fastbp.tables.values import (
     ABSENT,
     OTHER,
@@ -132,7 +132,8 @@ def test_numbers_in() -> None:
     found = numbers_in(objects(["1", ".", 2, None, True, "."]))
     np.testing.assert_array_equal(found.numbers, [1, math.nan, 2, math.nan, math.nan, math.nan])
     assert found.rows.tolist() == [1, 4, 5]
-    assert found.others == (".", True, ".")
+    assert [*found.others] == [".", True, "."]
+    assert found.others.values == (".", True)
     assert as_booleans(found) is found
     truths = as_booleans(numbers_in(objects([0.0, "TRUE", False, None])))
     np.testing.assert_array_equal(truths.numbers, [0, 1, 0, math.nan])

@@ -7,7 +7,9 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from fastbp.tables.text.dialect import encoding_at
 from fastbp.tables.text.unpacking import DAMAGED, unpacked
@@ -91,7 +93,7 @@ def record_blocks(file: TextFile, separator: str, size: int) -> Iterator[bytes]:
         waiting, held = [data[end:]], len(data) - end
         wanted = size if end else 2 * held  # a record longer than a block is not searched again for each one
     data = b"".join(waiting)
-    if any(not closed for *_, closed in _quoted(data, before)):
+    if not _quoted(data, before).closed:
         raise Unreadable
     yield data
 
@@ -109,29 +111,53 @@ def _utf8(file: TextFile, size: int) -> Iterator[bytes]:
     decoder.decode(b"", True)
 
 
-def _quoted(data: bytes, before: bytes) -> Iterator[tuple[int, int, bool]]:
-    """Where quoted values begin and end in data, which begins with a record, and whether they are closed.
+class _Quoted(NamedTuple):
+    """Where quoted values begin and end, and whether the last one is closed."""
+
+    starts: list[int]
+    ends: list[int]
+    closed: bool
+
+
+def _quoted(data: bytes, before: bytes) -> _Quoted:
+    """The quoted values in data, which begins with a record.
 
     A quote opens one only at the beginning of a value: after a byte of `before`.
     """
+    letters = np.frombuffer(data, np.uint8)
+    quotes = np.flatnonzero(letters == ord('"'))
+    opening, closing = quotes[::2], quotes[1::2]
+    doubled = np.zeros(len(opening) + 1, bool)  # opening again where a value has just been closed
+    doubled[1 : len(opening)] = opening[1:] == closing[: len(opening) - 1] + 1
+    at_start = (opening == 0) | np.isin(letters[opening - 1], np.frombuffer(before, np.uint8))
+    if not (doubled[:-1] | at_start).all():
+        return _quoted_among_others(data, before)
+    starts, ends = opening[~doubled[:-1]].tolist(), (closing[~doubled[1 : len(closing) + 1]] + 1).tolist()
+    closed = len(opening) == len(closing)
+    return _Quoted(starts, ends if closed else [*ends, len(data)], closed)
+
+
+def _quoted_among_others(data: bytes, before: bytes) -> _Quoted:
+    """The same, one by one, where quotes also stand within values: 5" pipe."""
+    found = _Quoted([], [], True)
     at = data.find(b'"')
     while at >= 0:
         if at and data[at - 1] not in before:
             at = data.find(b'"', at + 1)
             continue
-        found = _QUOTED.match(data, at)
-        assert found is not None
-        yield at, found.end(), bool(found[1])
-        at = data.find(b'"', found.end())
+        value = _QUOTED.match(data, at)
+        assert value is not None
+        found.starts.append(at)
+        found.ends.append(value.end())
+        found = found._replace(closed=bool(value[1]))
+        at = data.find(b'"', value.end())
+    return found
 
 
 def _last_end(data: bytes, before: bytes) -> int:
     """Where the last record that ends in data ends; 0 if none does."""
-    starts, ends = [], [0]
-    for start, end, _ in _quoted(data, before):
-        starts.append(start)
-        ends.append(end)
-    starts.append(len(data))
+    quoted = _quoted(data, before)
+    starts, ends = [*quoted.starts, len(data)], [0, *quoted.ends]
     for start, stop in zip(reversed(ends), reversed(starts), strict=True):  # stretches without quoted values
         end = data.rfind(b"\n", start, stop)
         if end < 0 and b"\n" not in data:
