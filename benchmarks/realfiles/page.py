@@ -37,6 +37,9 @@ KINDS = {
     "too few rows": "leaves one part empty|must have at least",
     "one class only": "only one class",
     "no target in any row": "has no value in any row",
+    "a target of strings that are all different": "a different string in each",
+    "a header row alone": "holds no rows below its header row",
+    "lines of too few or too many values": "but the header row has",
 }
 
 

@@ -14,7 +14,7 @@ from fastbp.data.splits import guess_task, stratified_split
 from fastbp.datasets import Split, Table
 from fastbp.preprocessing.options import missing_texts
 from fastbp.preprocessing.preprocessor import Preprocessor
-from fastbp.preprocessing.targets import check_numbers, learn_targets, target_array
+from fastbp.preprocessing.targets import check_numbers, check_repeated, learn_targets, target_array
 from fastbp.tables.columns import Columns
 from fastbp.tables.kinds import settle
 from fastbp.tables.table import table_of
@@ -60,6 +60,7 @@ def hold_out(table: Table, job: TrainJob) -> TrainingData:
     columns = table.features
     if job.task is None:
         check_numbers(table.y, columns.place)
+        check_repeated(table.y)
     settled = settle(columns.as_floats(), _categorical(job, table.columns), missing_texts(job.missing))
     train, test = stratified_split(table.y, seed=job.seed, task=job.task)
     return TrainingData(settled.take(train), table.y[train], settled.take(test), table.y[test])

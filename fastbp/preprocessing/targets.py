@@ -10,6 +10,7 @@ import numpy as np
 
 from fastbp.data.splits import MAX_INTEGER_CLASSES, distinct_in, guess_task
 from fastbp.tables.columns import FEW
+from fastbp.tables.kinds import FEWEST_IDS
 from fastbp.tables.values import ABSENT, OTHER, Coded, Numbers, as_text, is_missing, numbers_in, places_in
 from fastbp.util.types import Array
 
@@ -191,6 +192,15 @@ def check_numbers(y: Array, place: Callable[[int], str] = "row {}".format) -> No
             f"y holds numbers, but got {str(others[0])!r:.60} at {place(int(rows[0]))}{more}: correct it, leave the "
             "row out, name what stands for a missing value (--missing), or use task='classification' (--task "
             "classification)"
+        )
+
+
+def check_repeated(y: Array) -> None:
+    """ValueError if every row has a string of its own: those are names of the rows, and no class can be learned."""
+    if y.ndim == 1 and y.dtype.kind in "UT" and FEWEST_IDS <= len(y) == len(distinct_in(y)[0]):
+        raise ValueError(
+            f"y has a different string in each of its {len(y):,} rows, such as {str(y[0])[:60]!r}: choose another "
+            "column as the target (--target), or state the task (--task)"
         )
 
 

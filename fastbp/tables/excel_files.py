@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -79,11 +80,13 @@ def read_excel(path: Path, wanted: Wanted) -> FileTable:
 
 def _column(values: list[Any], name: str, path: Path, as_texts: bool) -> Array | Coded:
     kinds = {type(value) for value in values} - {type(None)}
+    if kinds and kinds <= {datetime.date, datetime.datetime} and not as_texts:
+        return np.array([np.datetime64("NaT") if value is None else value for value in values], "datetime64[us]")
     if not kinds <= {int, float, str, bool}:
         value = next(value for value in values if value is not None and type(value) not in (int, float, str, bool))
         raise TypeError(
-            f"column {name!r} of {path} must hold numbers, strings or booleans, got {value!r:.60}: format it as one of "
-            "these, or leave it out"
+            f"column {name!r} of {path} must hold numbers, strings, booleans or dates, got {value!r:.60}: format it as "
+            "one of these, or leave it out"
         )
     if kinds <= {int, float} and not as_texts:
         if kinds == {int} and None not in values:

@@ -157,6 +157,15 @@ def test_string_in_numeric_target_is_rejected(capsys, x) -> None:
     assert Preprocessor().fit({"x": range(31)}, grades).classes == ("1", "2", "3", "x")
 
 
+def test_target_of_distinct_strings_is_refused_unless_the_task_is_given(capsys, x) -> None:
+    pd.DataFrame({"x": x, "y": [f"name {i}" for i in range(N)]}).to_csv("t.csv", index=False)
+    code, _, err = run(capsys, "train", "t.csv", "--target", "y", "-q")
+    assert code == 2
+    assert f"y has a different string in each of its {N} rows, such as 'name 0'" in err
+    assert "--target" in err
+    train(capsys, "--task", "classification", "--epochs", 1)
+
+
 def test_zero_padded_numbers_can_be_regressed(capsys, x) -> None:
     pd.DataFrame({"x": x, "y": [f"{i % 7:03d}" for i in range(N)]}).to_csv("t.csv", index=False)
     assert "regression" in train(capsys, "--task", "regression", "--epochs", 1)[0]

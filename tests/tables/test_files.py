@@ -1,14 +1,15 @@
 """Tables in files of every format, chosen by extension."""
 
+import datetime
 import re
 import sys
-import types
 
 import numpy as np
 import pytest
 
 from fastbp.cli.commands import main
 from fastbp.datasets import read_file
+from fastbp.preprocessing.preprocessor import Preprocessor
 from fastbp.tables.columns import Columns
 from fastbp.tables.kinds import settle
 
@@ -32,16 +33,13 @@ def write_parquet(path, columns=COLUMNS):
     write_table(pa.table(columns), path)
 
 
-@pytest.fixture
-def excel(monkeypatch):
-    """A stand-in for openpyxl with the rows of one sheet."""
-    sheet = types.SimpleNamespace(rows=[])
-    sheet.iter_rows = lambda values_only: iter(sheet.rows)
-    book = types.SimpleNamespace(worksheets=[sheet], close=lambda: None)
-    module = types.ModuleType("openpyxl")
-    module.load_workbook = lambda path, read_only, data_only: book
-    monkeypatch.setitem(sys.modules, "openpyxl", module)
-    return sheet
+def write_excel(path, rows):
+    from openpyxl import Workbook
+
+    book = Workbook()
+    for row in rows:
+        book.active.append(row)
+    book.save(path)
 
 
 def test_parquet(tmp_path):
@@ -64,18 +62,33 @@ def test_parquet_errors(tmp_path):
         read_file(path)
 
 
-def test_excel(tmp_path, excel):
-    (tmp_path / "a.xlsx").touch()
-    excel.rows = [(*COLUMNS, None), *[(*row, None) for row in zip(*COLUMNS.values(), strict=True)], (None,) * 6]
+def test_excel(tmp_path):
+    write_excel(tmp_path / "a.xlsx", [(*COLUMNS, None), *zip(*COLUMNS.values(), strict=True), (None,) * 6])
     table = read_file(tmp_path / "a.xlsx", target="y")
     check(table)
     assert table.lines[0] == 2
 
 
-def test_messages_about_excel_name_rows_of_the_sheet(tmp_path, excel):
-    (tmp_path / "a.xlsx").touch()
+def test_excel_dates_are_those_of_csv(tmp_path):
+    days = [datetime.date(2020 + i % 3, 1 + i % 12, 28) for i in range(30)]
+    write_excel(tmp_path / "a.xlsx", [("day", "y"), *[(day, i % 7) for i, day in enumerate(days)], (None, 1)])
+    lines = "".join(f"{day},{i % 7}\n" for i, day in enumerate(days))
+    (tmp_path / "a.csv").write_text(f"day,y\n{lines},1\n", encoding="utf-8")
+    tables = [read_file(tmp_path / f"a.{ending}", target="y") for ending in ("xlsx", "csv")]
+    found = [Preprocessor().fit(table.features, table.y).transform(table.features) for table in tables]
+    assert found[0].shape[1] > 1
+    np.testing.assert_array_equal(*found)
+
+
+def test_excel_times_of_day_are_refused(tmp_path):
+    write_excel(tmp_path / "a.xlsx", [("t", "y"), (datetime.time(12, 30), 1), (None, 2)])
+    with pytest.raises(TypeError, match=r"column 't' .* must hold numbers, strings, booleans or dates, got .*time"):
+        read_file(tmp_path / "a.xlsx", target="y")
+
+
+def test_messages_about_excel_name_rows_of_the_sheet(tmp_path):
     values = [(i, i % 3) for i in range(40)]
-    excel.rows = [("a", "y"), (None, None), *values[:20], ("nil", 1), *values[20:], (7, None)]
+    write_excel(tmp_path / "a.xlsx", [("a", "y"), (None, None), *values[:20], ("nil", 1), *values[20:], (7, None)])
     with pytest.warns(UserWarning, match=r"in 1 of 42 rows \(row 44\)"):
         table = read_file(tmp_path / "a.xlsx", target="y", drop_missing_target=True)
     with pytest.warns(UserWarning, match="'nil' at row 23"):
@@ -83,17 +96,25 @@ def test_messages_about_excel_name_rows_of_the_sheet(tmp_path, excel):
     assert np.asarray(table.lines).tolist() == [*range(3, 44)]
 
 
-def test_excel_errors(tmp_path, excel):
-    (tmp_path / "a.xlsx").touch()
-    for rows, message in (
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
         ([], "first sheet is empty"),
         ([("a", "b")], "no rows below"),
         ([("a", "a"), (1, 2)], "columns 1 and 2 have the name 'a'"),
         ([("a", "b"), (1, 2, 3)], "row 2 of .* more values"),
-    ):
-        excel.rows = rows
-        with pytest.raises(ValueError, match=message):
-            read_file(tmp_path / "a.xlsx")
+    ],
+)
+def test_invalid_excel_sheets_are_refused(tmp_path, rows, message):
+    write_excel(tmp_path / "a.xlsx", rows)
+    with pytest.raises(ValueError, match=message):
+        read_file(tmp_path / "a.xlsx")
+
+
+def test_damaged_excel_files_are_refused(tmp_path):
+    (tmp_path / "a.xlsx").write_bytes(b"PK no workbook")
+    with pytest.raises(ValueError, match="no Excel workbook, or damaged"):
+        read_file(tmp_path / "a.xlsx")
 
 
 @pytest.mark.parametrize(
