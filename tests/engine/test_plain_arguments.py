@@ -264,8 +264,8 @@ def test_an_array_that_resize_moved_is_read_where_it_is():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_process_forked_while_another_thread_asks_for_an_engine_can_ask_too():
+@pytest.mark.filterwarnings("ignore:.*fork.*")  # of Python and of JAX, with running threads
+def test_process_forked_while_a_thread_borrows_an_engine_can_borrow_one():
     taken = threading.Event()
 
     def hold() -> None:

@@ -62,7 +62,7 @@ def make_engines(name: str, case: str, rule: str, dtype: str) -> list[Any]:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("layers", ["plain", "all nodes"])
 def test_losses_include_the_decay_penalty(layers: str, dtype: str, rule: str) -> None:
-    engines, update_spec = make_engines(layers, "nothing", rule, dtype), UpdateSpec(decay_kernels_only=True)
+    engines, update_spec = make_engines(layers, "default", rule, dtype), UpdateSpec(decay_kernels_only=True)
     X, y = make_data(140, INPUTS[layers], NETWORKS[layers][-1].units)
     found = []
     for engine in engines:

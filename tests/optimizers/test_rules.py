@@ -319,7 +319,7 @@ def test_fused_update_is_bit_identical_to_unfused(name: str, dtype: str) -> None
 @pytest.mark.parametrize("optimizer", [optimizers.LAMB(), "muon"])
 def test_low_level_update_refuses_whole_layer_rules(optimizer: Any) -> None:
     W = np.ones((2, 2))
-    with pytest.raises(ValueError, match=r"weight by weight, but '(lamb|muon)'.*came: train a fastbp.Sequential"):
+    with pytest.raises(ValueError, match=r"weight by weight, got '(lamb|muon)'.*: train a fastbp.Sequential"):
         kernels.update(optimizer, W, W.copy(), kernels.State())
 
 
