@@ -461,16 +461,20 @@ def test_code_is_rejected_only_if_no_digest_matches(lines: str | None, stored: t
 # -- import --------------------------------------------------------------------------------------------------------
 @pytest.mark.timing
 def test_import_compiles_nothing_and_is_quick() -> None:
-    script = PRELUDE + """
+    script = f"""
+import time, numpy
+started = [time.process_time()]
+{PRELUDE}
 import numba
-start = time.process_time()
+started.append(time.process_time())
 import fastbp
-print(json.dumps([len(passes.buffer), time.process_time() - start]))
+started.append(time.process_time())
+print(json.dumps([len(passes.buffer), np.diff(started).tolist()]))
 """
     found = [json.loads(run_python("-W", "error", "-c", script).stdout) for _ in range(5)]
     assert [passes for passes, _ in found] == [0] * 5
-    # CPU time, which other processes do not affect
-    assert statistics.median(seconds for _, seconds in found) < 0.2
+    # CPU time, which other processes affect less, beside Numba's own: 0.6 of it measured
+    assert statistics.median(own / of_numba for _, (of_numba, own) in found) < 1.2
 
 
 @pytest.mark.parametrize("module", ["fastbp", "fastbp.isa", "fastbp.engine.engine"])

@@ -549,6 +549,10 @@ def test_overhead_per_single_row_call_is_a_few_microseconds(optimizer):
     model.compile(optimizer, "mse")
     model._engine = model._trainer.engine = Idle()
     row, target = np.ones((1, 10), np.float32), np.ones((1, 1), np.float32)
+
+    def fastest(call):
+        return min(timeit.repeat(call, number=1000, repeat=20))
+
     for call in (lambda: model.train_on_batch(row, target), lambda: model.predict(row)):
-        seconds = min(timeit.repeat(call, number=1000, repeat=20)) / 1000
-        assert seconds < 12e-6  # 3.2 and 1.1 µs measured; 20 µs are promised, engine included
+        # 5 and 2 times NumPy's sum measured, 8.4 and 2.7 µs on a slow machine; 20 µs are promised, engine included
+        assert fastest(call) < 15 * fastest(lambda: np.asarray(row, np.float32).sum())
