@@ -68,11 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """The command line options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=(__doc__ or "").split("\n")[0])
-    every = ",".join(map(str, range(1, len(ROWS) + 1)))
-    listing = "; ".join(f"{number} {row.title}" for number, row in enumerate(ROWS, start=1))
-    parser.add_argument(
-        "--rows", type=row_numbers, default=row_numbers(every), metavar="N,N-N", help=f"default: all of {listing}"
-    )
+    add_rows_option(parser)
     parser.add_argument(
         "--peers", type=_peer_names, metavar="NAME,NAME", help=f"default: {','.join(PEERS)}; fastbp always runs"
     )
@@ -87,6 +83,13 @@ def make_parser() -> argparse.ArgumentParser:
         "--read", type=Path, metavar="FILE", help="only plot such a JSON file (default: next to it, as .png)"
     )
     return parser
+
+
+def add_rows_option(parser: argparse.ArgumentParser) -> None:
+    """The option ``--rows``: numbers of ROWS, from 1."""
+    listing = "; ".join(f"{number} {row.title}" for number, row in enumerate(ROWS, start=1))
+    every = list(range(1, len(ROWS) + 1))
+    parser.add_argument("--rows", type=_row_numbers, default=every, metavar="N,N-N", help=f"default: all of {listing}")
 
 
 def read_times(path: Path) -> Times:
@@ -216,8 +219,7 @@ def _versions() -> dict[str, str]:
     return versions(name for entry in PEERS.values() for name in entry.distributions)
 
 
-def row_numbers(text: str) -> list[int]:
-    """The numbers of rows that an option names."""
+def _row_numbers(text: str) -> list[int]:
     numbers: list[int] = []
     try:
         for part in text.split(","):

@@ -19,12 +19,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.compare import row_numbers
+from benchmarks.compare import add_rows_option
 from benchmarks.measure import ROOT, Plan, WorkerError, WorkerProcess
 from benchmarks.rows import ROWS
 from fastbp.cli.bench import SETTLE_SECONDS, Row
-
-EVERY = ",".join(map(str, range(1, len(ROWS) + 1)))
 
 
 class Tree(NamedTuple):
@@ -65,10 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.guard", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("old", metavar="OLD", help="the commit to compare with, as git knows it")
     parser.add_argument("new", metavar="NEW", nargs="?", help="the commit to judge (default: the working tree)")
-    listing = "; ".join(f"{number} {row.title}" for number, row in enumerate(ROWS, start=1))
-    parser.add_argument(
-        "--rows", type=row_numbers, default=row_numbers(EVERY), metavar="N,N-N", help=f"default: all of {listing}"
-    )
+    add_rows_option(parser)
     parser.add_argument("--limit", type=float, default=5.0, metavar="PERCENT", help="allowed (default: 5)")
     parser.add_argument("--rounds", type=int, default=Plan().rounds, metavar="N", help="pairs (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=Plan().seconds, help="of a turn (default: %(default)s)")
