@@ -81,7 +81,7 @@ def read_excel(path: Path, wanted: Wanted) -> FileTable:
 def _column(values: list[Any], name: str, path: Path, as_texts: bool) -> Array | Coded:
     kinds = {type(value) for value in values} - {type(None)}
     if kinds and kinds <= {datetime.date, datetime.datetime} and not as_texts:
-        return np.array([np.datetime64("NaT") if value is None else value for value in values], "datetime64[us]")
+        return np.array(values, "datetime64[us]")  # None becomes NaT
     if not kinds <= {int, float, str, bool}:
         value = next(value for value in values if value is not None and type(value) not in (int, float, str, bool))
         raise TypeError(
