@@ -1,4 +1,7 @@
-"""The parameter buffer: weights and, behind them, the optimizer's states and a gradient, in copies of one layout."""
+"""The parameter buffer: weights and, behind them, the optimizer's states and a gradient, in copies of one layout.
+
+Kernels (inputs, outputs) and biases (outputs,) become panels, and back again.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from fastbp.engine import packing, plan
+from fastbp.engine import plan
 from fastbp.engine.memory import aligned
 from fastbp.spec import UpdateSpec
 
@@ -56,10 +59,10 @@ class Parameters:
         arrays: list[Array] = []
         for node, offset, pitch in self.arrays():
             if node.dense:
-                kernel, bias = packing.unpack(values, offset, pitch, self.lanes, node.inputs, node.outputs)
+                kernel, bias = unpack(values, offset, pitch, self.lanes, node.inputs, node.outputs)
                 arrays += [kernel, bias] if node.bias else [kernel]
             elif node.tables:
-                arrays += [table.copy() for table in packing.tables(values, offset, self.lanes, node)]
+                arrays += [table.copy() for table in tables_of(values, offset, self.lanes, node)]
             else:
                 starts = [offset + j * pitch for j in range(min(columns, node.columns))]
                 arrays += [values[start : start + node.outputs].copy() for start in starts]
@@ -86,9 +89,9 @@ class Parameters:
         for node, offset, pitch in self.arrays():
             if node.dense:
                 kernel = next(rest)
-                packing.pack(values, offset, pitch, self.lanes, kernel, next(rest) if node.bias else None)
+                pack(values, offset, pitch, self.lanes, kernel, next(rest) if node.bias else None)
             elif node.tables:
-                for table in packing.tables(values, offset, self.lanes, node):
+                for table in tables_of(values, offset, self.lanes, node):
                     table[:] = next(rest)
             else:
                 for j in range(min(columns, node.columns)):
@@ -151,3 +154,36 @@ class Parameters:
             values = aligned(size, self.dtype)
             values[: len(self.values)] = self.values
             self.values = values
+
+
+def pack(arena: Array, offset: int, pitch: int, lanes: int, kernel: Array, bias: Array | None) -> None:
+    """Writes a layer's parameters: panel p, line k holds kernel[k, p*lanes : (p+1)*lanes]; biases follow, a line."""
+    inputs, outputs = kernel.shape
+    panels = _panels(arena, offset, pitch, lanes, outputs)
+    for p in range(len(panels)):
+        columns = slice(p * lanes, min((p + 1) * lanes, outputs))
+        width = columns.stop - columns.start
+        panels[p, :inputs, :width] = kernel[:, columns]
+        if bias is not None:
+            panels[p, inputs, :width] = bias[columns]
+
+
+def unpack(arena: Array, offset: int, pitch: int, lanes: int, inputs: int, outputs: int) -> tuple[Array, Array]:
+    """A layer's kernel and bias, as copies."""
+    panels = _panels(arena, offset, pitch, lanes, outputs)
+    rows = panels[:, : inputs + 1].transpose(1, 0, 2).reshape(inputs + 1, -1)[:, :outputs]
+    return rows[:inputs].copy(), rows[inputs].copy()  # rows is a view of the arena where nothing had to move
+
+
+def tables_of(arena: Array, offset: int, lanes: int, node: plan.Node) -> list[Array]:
+    """An embedding's tables, (codes, length of a vector), as views."""
+    views = []
+    for size, (_, codes, width) in zip(plan.table_sizes(node, lanes), node.tables, strict=True):
+        views.append(arena[offset : offset + codes * width].reshape(codes, width))
+        offset += size
+    return views
+
+
+def _panels(arena: Array, offset: int, pitch: int, lanes: int, outputs: int) -> Array:
+    n = plan.ceil_div(outputs, lanes)
+    return arena[offset : offset + n * pitch].reshape(n, pitch // lanes, lanes)

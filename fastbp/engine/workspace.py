@@ -6,11 +6,12 @@ them: an array of addresses and numbers.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
 
-from fastbp.engine import plan, program
+from fastbp.engine import plan, program, straight
 from fastbp.engine.bfloat16 import operands
 from fastbp.engine.memory import EMPTY, address, aligned
 from fastbp.engine.network import Network
@@ -43,7 +44,8 @@ class Workspace:
         options, bfloat16 = network.options(training), {"float32": 0, "bfloat16": 1}.get(compute, 2)
         if bfloat16:
             options["bfloat16"] = True
-        alone = not options.keys() - {"reported"} and program.gathers_alone(nodes, n_panels, lanes, workers)
+        plain = not options.keys() - {"reported"}
+        alone = plain and program.gathers_alone(nodes, n_panels, lanes, workers)
         self.plan = plan.make(nodes, batch, dtype, workers, training, len(network.settings), alone,
                               network.sparse, bfloat16)
         self.batch, self.workers, self.dtype = batch, workers, dtype
@@ -60,10 +62,11 @@ class Workspace:
         self.sync = aligned(max(parallel.words(len(p), workers) for p in self.programs.values()), np.int64)
         self.sums = np.zeros(network.n_sums)
         self.network = network
+        self.straight = straight.StraightSteps(nodes, self.plan, batch, dtype, workers > 1 or not plain)
         self.context = aligned(context.words(workers), np.int64)
         self.set_numbers({
             "penalized": bool(options.keys() & {"penalties", "reported"}), "lamb": options.get("lamb", 0),
-            "n_workers": workers, "spins": parallel.SPINS if workers <= usable_cores() else 0,
+            "n_workers": workers, "straight_rows": batch, "spins": parallel.SPINS if workers <= usable_cores() else 0,
             "run_node": THREADS.address("node", dtype.name), "run_update": THREADS.address("update", dtype.name),
         })
         self.H, self.saved = EMPTY_WORDS, EMPTY_LINES
@@ -86,7 +89,7 @@ class Workspace:
             self.point(name, getattr(network, name))
         for name in context.ARRAYS:
             if name not in self._arrays:
-                self.point(name, NO_RULE if name == "scalars" else EMPTY)
+                self.point(name, NO_RULE if name == "scalars" else straight.NONE if name == "straight" else EMPTY)
 
     def _add_operands(self, panels: int, training: bool, compute: str) -> None:
         """Room for activations and deltas as operands of bfloat16; of "bfloat16x3" twice, with what rounding leaves."""
@@ -146,18 +149,24 @@ class Workspace:
         for name, array in arrays.items():
             self.point(name, array, name in CALLERS and array is not EMPTY)
         self.point("program", self.programs[mode])
+        self.point("straight", self._straight_program(numbers) if mode == "train" else straight.NONE)
         self.set_numbers(numbers)
         self.sync[:] = 0
         if bounds.CHECK:
             bounds.check(self.context, self._arrays, self.dtype, len(self.network.nodes), self.batch)
+        start = time.perf_counter()
         if jit.JIT:
             THREADS.run(self._dtype_name, self.context, self.workers)
         else:
             with np.errstate(all="ignore"):  # what is not finite is told by the status
                 worker.work(context.PlainContext(self.context, self._arrays, self.dtype))
+        self.straight.seconds += time.perf_counter() - start
         for name in ("X", "y", "outputs", "starts", "columns"):  # a caller's large arrays are not kept alive
             if name in arrays and arrays[name].nbytes > WORTH_RELEASING:
                 self.point(name, EMPTY)
+
+    def _straight_program(self, numbers: dict[str, int]) -> Array:
+        return self.straight.program(self.programs["train"], self.context[context.SHARED :], numbers)
 
     def outside(self) -> bool:
         """Whether the last run met a label, a code or a column that is out of range."""

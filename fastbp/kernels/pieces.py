@@ -121,8 +121,14 @@ def _call_products(c, what, layer, unit):
     call_at(c.run_products, address_of(c), what, layer, unit)
 
 
+def _call_straight(c, address):
+    call_at(address, address_of(c), 0, 0, 0)
+
+
 if jit.JIT:
+    call_straight = inlined_part(_call_straight)
     call_node, call_update = inlined_part(_call_node), inlined_part(_call_update)
     call_products, worker_zero = inlined_part(_call_products), _worker_zero
 else:
+    call_straight = _call_straight  # there is no such code
     call_node, call_update, call_products, worker_zero = run_node, run_update, run_products, lambda c: c

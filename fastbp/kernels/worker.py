@@ -34,7 +34,7 @@ from fastbp.kernels.parallel import (
 from fastbp.kernels.passes.dense import backward, forward, weights
 from fastbp.kernels.passes.loss_layer import gather_inputs, loss_and_deltas, predict
 from fastbp.kernels.passes.updates import ACCUMULATION, N_SUMS, PENALTY, clips, fold_groups, square_runs, start
-from fastbp.kernels.pieces import call_node, call_products, call_update, worker_zero
+from fastbp.kernels.pieces import call_node, call_products, call_straight, call_update, worker_zero
 from fastbp.kernels.schema import fields as field
 from fastbp.kernels.schema import operations as op
 
@@ -244,8 +244,13 @@ def check(c):
 @inlined_part
 def run_step(c):
     """One step of the program; False when training must stop before its updates."""
-    for i in range(c.n_program):
-        operation = c.program[i]
+    straight = c.n_straight > 0 and c.batch == c.straight_rows
+    program = c.straight if straight else c.program
+    for i in range(c.n_straight if straight else c.n_program):
+        operation = program[i]
+        if operation.WHAT == op.STRAIGHT:
+            call_straight(c, operation.LAYER)
+            continue
         if operation.WHAT == op.CHECK:
             if not check(c):
                 return False

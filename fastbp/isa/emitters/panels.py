@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from llvmlite import ir
 
-from fastbp.isa.emitters.vocabulary.lines import I32, I64, PTR, Lines, declare, define, loop
+from fastbp.isa.emitters.vocabulary.lines import I32, I64, PTR, Lines, branch, constant, declare, define, loop
 from fastbp.isa.targets.table import LINE
 
 PART = 16  # bytes within which the registers of all instruction sets shuffle fast
@@ -110,15 +110,17 @@ def transpose(module: ir.Module, bits: int, table) -> ir.Function:
         def known(i):
             return b.select(b.icmp_signed("<", I64(i), rows), I64(i * x.lanes), I64(0))
 
-        with b.if_else(b.icmp_signed("==", columns, I64(1))) as (one, several):
-            with one:  # online learning: as many moves as there are elements
-                x.store(x.const(0.0), target)
-                loop(b, rows, [], element)
-            with several, b.if_else(b.icmp_signed(">=", rows, I64(x.lanes))) as (whole, part):
-                with whole:
-                    write(lambda i: I64(i * x.lanes), lambda lanes, _: lanes)
-                with part:
-                    write(known, lambda lanes, first: blocks.kept(lanes, first, rows))
+        def one():  # online learning: as many moves as there are elements
+            x.store(x.const(0.0), target)
+            loop(b, rows, [], element)
+
+        def whole():
+            write(lambda i: I64(i * x.lanes), lambda lanes, _: lanes)
+
+        def part():
+            write(known, lambda lanes, first: blocks.kept(lanes, first, rows))
+
+        branch(b, "==", columns, I64(1), one, lambda: branch(b, ">=", rows, I64(x.lanes), whole, part))
 
     return define(module, bits, "transpose", body)
 
@@ -147,6 +149,8 @@ def gather(module: ir.Module, bits: int, table) -> ir.Function:
 
         def prefetch(k):
             """Some of the next panel's rows with each block, so that all blocks of a line bring all."""
+            if constant(more) == 0:
+                return
             first = b.and_(k, I64(x.lanes - 1))
             for n in range(blocks.span):
                 i = b.add(first, I64(n))
@@ -170,15 +174,17 @@ def gather(module: ir.Module, bits: int, table) -> ir.Function:
             x.store(value, panel, b.mul(k, I64(x.lanes)))
             return []
 
-        with b.if_else(b.icmp_signed("==", count, I64(1))) as (one, several):
-            with one:  # online learning: no transpose
-                loop(b, features, [], feature)
-            with several:
-                whole = b.and_(features, I64(-blocks.span))
-                loop(b, I64(x.lanes), [], find)
-                loop(b, whole, [], block(lambda at, _: blocks.load(source, at, blocks.span, bits // 8)), blocks.span)
-                loop(b, features, [], block(lambda at, k: blocks.masked_load(source, at, b.sub(features, k))),
-                     blocks.span, whole)
+        def one():  # online learning: no transpose
+            loop(b, features, [], feature)
+
+        def several():
+            whole = b.and_(features, I64(-blocks.span))
+            loop(b, I64(x.lanes), [], find)
+            loop(b, whole, [], block(lambda at, _: blocks.load(source, at, blocks.span, bits // 8)), blocks.span)
+            loop(b, features, [], block(lambda at, k: blocks.masked_load(source, at, b.sub(features, k))),
+                 blocks.span, whole)
+
+        branch(b, "==", count, I64(1), one, several)
 
     return define(module, bits, "gather", body)
 

@@ -26,7 +26,7 @@ from fastbp.isa.codes import (
     ROUNDS,
     ZERO,
 )
-from fastbp.isa.emitters.vocabulary.lines import I64, Lines, define, loop, merge, private, signature
+from fastbp.isa.emitters.vocabulary.lines import I64, Lines, constant, define, loop, merge, private, signature
 
 
 def fence(b: ir.IRBuilder):
@@ -133,18 +133,26 @@ class Tile:
 
         def panel(count):
             def body(index, values):
-                with b.if_then(b.icmp_signed("<", index, ahead.until)):
-                    self.prefetch(index, ahead)
+                stream = None
+                if ahead is not None:
+                    with b.if_then(b.icmp_signed("<", index, ahead.until)):
+                        self.prefetch(index, ahead)
+                    stream = x.at(ahead.stream, b.mul(index, I64(ROUNDS * x.lanes)))
                 here = x.at(a, b.mul(index, apitch))
                 rows = [x.at(row, b.mul(index, I64(x.lanes * x.lanes))) for row in b_rows]
-                stream = x.at(ahead.stream, b.mul(index, I64(ROUNDS * x.lanes)))
                 return self.run(values, count, here, rows, stream, unroll=x.lanes // ROUNDS)
 
             return body
 
-        whole = b.sdiv(k, I64(x.lanes))
+        known = constant(k)
+        if known is not None:
+            whole, left = I64(known // x.lanes), I64(known % x.lanes)
+        else:
+            whole = b.sdiv(k, I64(x.lanes))
+            left = b.sub(k, b.mul(whole, I64(x.lanes)))
         sums = loop(b, whole, sums, panel(I64(x.lanes)))
-        left = b.sub(k, b.mul(whole, I64(x.lanes)))
+        if constant(left) == 0:
+            return sums
         return loop(b, b.add(whole, I64(1)), sums, panel(left), start=whole)
 
     def finish(self, sums: list, post, c, cpitch):
@@ -158,38 +166,45 @@ class Tile:
             x.store(s, c, b.add(b.mul(cpitch, I64(j)), I64(i * x.lanes)))
 
 
+def emit_across(builder, bits, rows, columns, k, a, bp, bpitch, c, cpitch, start, bias, post, ahead):
+    """A tile of the form across; of constant size, it prefetches nothing."""
+    tile = Tile(Lines(builder, bits), rows, columns, along=False)
+    stream = ahead if constant(k) is None else None
+    sums = tile.product(tile.start(start, c, cpitch, bias), k, a, None, bp, bpitch, stream)
+    tile.finish(sums, post, c, cpitch)
+
+
+def emit_along(builder, bits, rows, columns, k, a, apitch, bp, bpitch, c, cpitch, start, bias, post, *ahead):
+    """A tile of the form along; of constant size, it prefetches nothing."""
+    tile = Tile(Lines(builder, bits), rows, columns, along=True)
+    stream = Ahead(*ahead) if constant(k) is None else None
+    sums = tile.product(tile.start(start, c, cpitch, bias), k, a, apitch, bp, bpitch, stream)
+    tile.finish(sums, post, c, cpitch)
+
+
 def across(module: ir.Module, bits: int, table) -> ir.Function:
     """The tile whose scalars of one step lie side by side, in every size of the table."""
-
-    def body(builder, rows, columns, k, a, bp, bpitch, c, cpitch, start, bias, post, ahead):
-        tile = Tile(Lines(builder, bits), rows, columns, along=False)
-        sums = tile.product(tile.start(start, c, cpitch, bias), k, a, None, bp, bpitch, ahead)
-        tile.finish(sums, post, c, cpitch)
-
-    return dispatch(module, bits, table, "across", body)
+    return dispatch(module, bits, table, "across", emit_across)
 
 
 def along(module: ir.Module, bits: int, table) -> ir.Function:
     """The tile whose scalars of one row lie side by side; it prefetches `ahead`."""
-
-    def body(builder, rows, columns, k, a, apitch, bp, bpitch, c, cpitch, start, bias, post, *ahead):
-        tile = Tile(Lines(builder, bits), rows, columns, along=True)
-        sums = tile.product(tile.start(start, c, cpitch, bias), k, a, apitch, bp, bpitch, Ahead(*ahead))
-        tile.finish(sums, post, c, cpitch)
-
-    return dispatch(module, bits, table, "along", body)
+    return dispatch(module, bits, table, "along", emit_along)
 
 
 def dispatch(module: ir.Module, bits: int, table, name: str, tile: Callable) -> ir.Function:
-    """Jumps to the tile of `rows` x `columns` lines, each a function that `tile` fills in."""
+    """Jumps to the tile of `rows` x `columns` lines, each a function of its own."""
 
     def emit(rows: int, columns: int) -> ir.Function:
         def fixed(builder, *rest):
-            tile(builder, rows, columns, *rest)
+            tile(builder, bits, rows, columns, *rest)
 
         return private(module, f"fastbp_{name}_f{bits}_{rows}x{columns}", signature(name)[2:], fixed)
 
     def body(builder, rows, columns, *rest):
+        if constant(rows) is not None:
+            tile(builder, bits, constant(rows), constant(columns), *rest)
+            return
         done = builder.append_basic_block("done")
         switch = builder.switch(builder.add(builder.mul(rows, I64(8)), columns), done)
         for r, c in table.sizes:

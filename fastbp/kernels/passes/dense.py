@@ -135,7 +135,7 @@ def deltas(c, below, b, q, height):
         round_deltas(c, below, b, q, 1, height, e, 0, 0)
     elif below.IS_DENSE:
         dt = below.DT + b * below.TPITCH + q * L * L
-        transpose(c.table, height, c.batch - q * L, c.M, e, c.M, dt)
+        transpose(c.table, height, min(L, c.batch - q * L), c.M, e, c.M, dt)
 
 
 @inlined_part

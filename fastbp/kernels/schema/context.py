@@ -23,6 +23,7 @@ from fastbp.kernels.schema.fields import Layer, Operation, Piece, Settings, Tabl
 ARRAYS: dict[str, Any] = {
     "sync": "int64",  # see `parallel`
     "program": Operation,
+    "straight": Operation,  # the same for steps of straight_rows rows, where there is such code
     "layers": Layer,
     "tables": Table,  # the same rows as layers, those of tables behind the others
     "bounds": "int64",  # of the steps in `order`
@@ -56,7 +57,7 @@ NUMBERS = (
     "n_steps", "loss", "backward", "fused", "rule", "ahead", "stride", "n_workers", "spins", "train", "penalized",
     "lamb", "first_step", "run_node", "run_update",
     "bfloat16", "run_products", "stale", "operands_low", "kernels_low",
-    "streams_operands", "streams_kernels",
+    "streams_operands", "streams_kernels", "straight_rows",
 )  # fmt: skip
 # A worker's own: first what the host writes, then what changes from step to step.
 FIXED = ("shared", "me", "scratch", "groups", "flag", "tiles")

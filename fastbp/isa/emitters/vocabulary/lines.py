@@ -7,6 +7,7 @@ its table (how many accumulators fit), see `targets`.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 
 from llvmlite import ir
@@ -122,9 +123,12 @@ def declare(module: ir.Module, name: str, kind: ir.FunctionType) -> ir.Function:
 
 def loop(b: ir.IRBuilder, count, carried: Sequence, body: Callable, step: int = 1, start=None) -> list:
     """`for i in range(start, count, step): carried = body(i, carried)`; returns the last carried values."""
+    start = I64(0) if start is None else start
+    first, end = constant(start), constant(count)
+    if first is not None and end is not None and first >= end:
+        return list(carried)
     before = b.block
     head, inside, after = b.append_basic_block("head"), b.append_basic_block("body"), b.append_basic_block("after")
-    start = I64(0) if start is None else start
     b.branch(head)
     b.position_at_end(head)
     index = b.phi(I64)
@@ -143,6 +147,30 @@ def loop(b: ir.IRBuilder, count, carried: Sequence, body: Callable, step: int = 
     return values
 
 
+class Constants(ir.Module):  # type: ignore[misc]
+    """A module for one caller: the next microkernel's integers are `numbers`, and its arguments are pointers alone."""
+
+    numbers: Sequence[int] | None = None
+
+
+def constant(value: ir.Value) -> int | None:
+    """The number that a value is known to be while code is emitted."""
+    return int(value.constant) if isinstance(value, ir.Constant) else None
+
+
+def branch(b: ir.IRBuilder, comparison: str, left, right, yes: Callable[[], None], no: Callable[[], None]):
+    """Emits `yes()` and `no()`, one of which runs; of two constants only that one."""
+    first, second = constant(left), constant(right)
+    if first is not None and second is not None:
+        (yes if {"==": operator.eq, ">=": operator.ge}[comparison](first, second) else no)()
+        return
+    with b.if_else(b.icmp_signed(comparison, left, right)) as (then, otherwise):
+        with then:
+            yes()
+        with otherwise:
+            no()
+
+
 def signature(name: str) -> list[ir.Type]:
     """The arguments of a microkernel in LLVM: an array and its offset are one pointer."""
     return [PTR if argument.offset else I64 for argument in CONTRACT[name]]
@@ -150,8 +178,19 @@ def signature(name: str) -> list[ir.Type]:
 
 def define(module: ir.Module, bits: int, name: str, body: Callable, member: str = "") -> ir.Function:
     """A microkernel of the contract, or a member of a family, with `body(builder, *arguments)`."""
-    full = f"{name}_{member}" if member else name
-    return private(module, f"fastbp_{full}_f{bits}", signature(name), body)
+    full = f"fastbp_{name}_{member}_f{bits}" if member else f"fastbp_{name}_f{bits}"
+    numbers = module.numbers if isinstance(module, Constants) else None
+    if numbers is None:
+        return private(module, full, signature(name), body)
+
+    def fixed(builder, *pointers):
+        constants, places = iter(numbers), iter(pointers)
+        body(builder, *[next(places) if argument.offset else I64(next(constants)) for argument in CONTRACT[name]])
+
+    function = private(module, "_".join([full, *map(str, numbers)]), [x for x in signature(name) if x is PTR], fixed)
+    function.linkage = "internal"
+    function.attributes.discard("noinline")
+    return function
 
 
 def private(module: ir.Module, name: str, arguments: Sequence[ir.Type], body: Callable) -> ir.Function:
@@ -168,6 +207,9 @@ def private(module: ir.Module, name: str, arguments: Sequence[ir.Type], body: Ca
 
 def merge(b: ir.IRBuilder, selector, cases: dict[int, Callable[[], list]]) -> list:
     """`switch (selector)`: each case builds its values; the chosen ones are returned (the first is the default)."""
+    chosen = constant(selector)
+    if chosen is not None:
+        return cases[chosen]()
     done = b.append_basic_block("merged")
     blocks = {key: b.append_basic_block(f"case{key}") for key in cases}
     switch = b.switch(selector, next(iter(blocks.values())))
