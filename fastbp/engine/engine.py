@@ -22,7 +22,7 @@ from fastbp.engine.memory import EMPTY, aligned, first_rows
 from fastbp.engine.network import Network
 from fastbp.engine.parameters import Parameters
 from fastbp.engine.threads import THREADS
-from fastbp.engine.workspace import Workspace
+from fastbp.engine.workspace import FEW, Workspace
 from fastbp.isa import LINE
 from fastbp.isa.codes import ACTIVATIONS, FUSED_WITH_SIGMOID, KEEPS_SLOPES, LOSSES, RULE_CODES, UPDATE_RULES
 from fastbp.kernels import parallel, warm_up
@@ -37,6 +37,8 @@ CHUNK = 512
 # Multiply-adds of a step, per layer and worker, from which another worker pays for barriers: 64-100-10 with 64 rows,
 # 237,000 for each of two, takes 17.6 us alone and 16 to 21 us shared, as the machine's other guests will have it.
 WORTH_SHARING = 150_000
+# Numbers of a few rows that are copied for a prediction.
+WORTH_COPYING = 4096
 # Bytes of a workspace for gradients up to which it is kept for the next call.
 WORTH_KEEPING = 1 << 26
 UNTREATED = UpdateSpec()
@@ -69,6 +71,9 @@ class Engine:
         self.parameters = Parameters(self._layers, self.dtype, self.lanes)
         self._network = self._connect(self._layers, self.rule, self._update_spec)
         self._networks = {(False, False): self._network}
+        tables = sum(codes * width for x in self._layers for _, codes, width in x.tables)
+        self.n_parameters = tables + sum((x.inputs + x.bias if x.dense else x.columns) * x.outputs
+                                         for x in self._layers)
         self._multiply_adds = sum(x.inputs * x.outputs for x in self._layers if x.dense)
         self._training: Workspace | None = None
         self._idle: list[Workspace] = []
@@ -99,8 +104,10 @@ class Engine:
 
         every_weight: a step moves also the weights of features that do not occur.
         """
+        if not sparse:
+            return self._network
         readers = [node for node in self._layers if field.INPUT in (node.below, node.skip)]
-        sparse = sparse and readers == [self._layers[0]] and self._layers[0].dense
+        sparse = readers == [self._layers[0]] and self._layers[0].dense
         key = sparse, sparse and every_weight
         if key not in self._networks:
             self._networks[key] = self._connect(self._layers, self.rule, self._update_spec, *key)
@@ -188,11 +195,6 @@ class Engine:
     def warm_up(self) -> None:
         """Compile, or load from the cache, what a step runs, which the first step would else do."""
         warm_up.ready(self.dtype.name, THREADS.parallel(), self._rounds)
-
-    @property
-    def n_parameters(self) -> int:
-        tables = sum(codes * width for x in self._layers for _, codes, width in x.tables)
-        return tables + sum((x.inputs + x.bias if x.dense else x.columns) * x.outputs for x in self._layers)
 
     # -- parameters and states -----------------------------------------------------------------------------------
     def get_weights(self) -> list[Array]:
@@ -285,14 +287,15 @@ class Engine:
                 **self._inputs(X), weight=EMPTY if sample_weight is None else sample_weight,
                 outputs=EMPTY if outputs is None else outputs, **self._labels(y))
         finally:
-            self.steps_trained += int(space.sync[parallel.STEPS])
-            self.steps_since_compile += int(space.sync[parallel.STEPS])
-        status = int(space.sync[parallel.STATUS] or space.sync[parallel.STATUS + 1])
+            done = space.sync.item(parallel.STEPS)
+            self.steps_trained += done
+            self.steps_since_compile += done
+        status = space.sync.item(parallel.STATUS) or space.sync.item(parallel.STATUS + 1)
         if (status or sparse) and space.outside():
             raise changed(X, y, self.specs, self.output_size)
         if status > 0 and self._update_spec.accumulation > 1:
             self.parameters.copy_at(-1)[:] = 0  # what is infinite shall not be added to, nor be saved
-        return Report(int(space.sync[parallel.STEPS]), (status < 0) + 2 * (status > 0), max(status, 0) - 1)
+        return Report(done, (status < 0) + 2 * (status > 0), max(status, 0) - 1)
 
     def _train_with_muon(self, X: Rows, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array,
                          sample_weight: Array | None, outputs: Array | None, n_threads: int | None) -> Report:
@@ -375,11 +378,20 @@ class Engine:
     def predict(self, X: Rows, out: Array, *, n_threads: int | None = None) -> None:
         """Rows of X through the network into rows of out."""
         n = len(X)
+        if n <= FEW and type(X) is np.ndarray and X.size <= WORTH_COPYING and not self._rounds:
+            space = self._borrow(n, n_threads, False)
+            space.predict_few(self.parameters.values, X, out)
+            self._give_back(space, X)
+            return
         chunk = min(n, CHUNK)
         space = self._borrow(chunk, n_threads, isinstance(X, SparseRows))
         bounds = np.append(np.arange(0, n, chunk), n) if n > chunk else space.whole(n)
         self._run(space, "predict", {"n_steps": len(bounds) - 1, "train": 0}, self.parameters, order=first_rows(n),
                   bounds=bounds, outputs=out, **self._inputs(X))
+        self._give_back(space, X)
+
+    def _give_back(self, space: Workspace, X: Rows) -> None:
+        """After a prediction for X: an error if that was changed meanwhile."""
         if space.outside():
             raise changed(X, None, self.specs, self.output_size)
         self._idle.append(space)

@@ -17,7 +17,7 @@ Array = np.ndarray
 # Multiply-adds of a step's forward pass up to which loops and branches count: 64-100-10 with 128 rows.
 MOST = 1_000_000
 # Seconds of training before code that was kept is loaded, in 2 ms, and before new code is made, in 0.1 to 0.5 s.
-WORTH_LOADING, WORTH_MAKING = 0.02, 2.0
+WORTH_LOADING, WORTH_MAKING = 0.02, 0.5
 NONE = np.zeros((0, length(Operation)), np.int64)
 
 

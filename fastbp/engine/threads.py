@@ -13,17 +13,9 @@ import time
 import warnings
 from typing import Any
 
-import numpy as np
-
-from fastbp.engine.memory import address
 from fastbp.isa.targets.detect import usable_cores
 from fastbp.kernels import entries, forks, jit  # noqa: F401  forks: what it registers
-from fastbp.kernels.schema.context import OWN, SHARED
-
-Array = np.ndarray
-
-
-FIRST_WORKER = 8 * SHARED  # bytes to the first worker's words
+from fastbp.kernels.schema.context import OWN
 
 
 class Threads:
@@ -83,8 +75,9 @@ class Threads:
         most = self.limit(None)
         return most > 1 and (jit.threads_are_launched() or self._can_start(most))
 
-    def run(self, dtype: str, context: Array, workers: int) -> None:
-        entry, own = entries.entry("worker", dtype), address(context) + FIRST_WORKER
+    def run(self, dtype: str, own: int, workers: int) -> None:
+        """A slice of work; own: the address of the first worker's words."""
+        entry = entries.entry("worker", dtype)
         if workers == 1:
             entry.ctypes(own)
             return

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastbp.engine import plan, program, straight
 from fastbp.engine.bfloat16 import operands
-from fastbp.engine.memory import EMPTY, address, aligned
+from fastbp.engine.memory import EMPTY, address, aligned, first_rows
 from fastbp.engine.network import Network
 from fastbp.engine.threads import THREADS
 from fastbp.isa import LINE
@@ -30,6 +30,7 @@ DROPOUT, LAYER_NORM = map(field.code_of, ("dropout", "layer_norm"))
 WORTH_RELEASING = 1 << 16
 # What callers may own, and so may resize between two calls: the same array then lies elsewhere.
 CALLERS = frozenset({"X", "y", "labels", "weight", "outputs", "starts", "columns"})
+FEW = 16  # rows of a prediction that are copied
 NO_RULE = np.zeros((1, 8))  # scalars where nothing is updated
 EMPTY_WORDS, EMPTY_LINES = np.zeros(0, np.uint16), np.zeros(0, np.int64)
 
@@ -64,6 +65,7 @@ class Workspace:
         self.network = network
         self.straight = straight.StraightSteps(nodes, self.plan, batch, dtype, workers > 1 or not plain)
         self.context = aligned(context.words(workers), np.int64)
+        self._first_worker = address(self.context) + 8 * context.SHARED
         self.set_numbers({
             "penalized": bool(options.keys() & {"penalties", "reported"}), "lamb": options.get("lamb", 0),
             "n_workers": workers, "straight_rows": batch, "spins": parallel.SPINS if workers <= usable_cores() else 0,
@@ -81,6 +83,9 @@ class Workspace:
                                          self.plan.tiles + me * self.plan.tiles_size)
         self._arrays: dict[str, Array] = {}
         self._bounds = np.zeros(2, np.int64)
+        self._numbers: dict[str, int] = {}  # of the last call
+        self._few: tuple[Array, Array] | None = None  # rows and predictions of `predict_few`
+        self._few_parameters: Array | None = None  # with which it is ready
         self.table = table
         for name in ("sync", "M", "partials", "table", "sums", "H", "saved"):
             self.point(name, getattr(self, name))
@@ -146,28 +151,57 @@ class Workspace:
             self.context[WORD[name]] = number
 
     def run(self, mode: str, numbers: dict[str, int], **arrays: Array) -> None:
-        for name, array in arrays.items():
-            self.point(name, array, name in CALLERS and array is not EMPTY)
-        self.point("program", self.programs[mode])
-        self.point("straight", self._straight_program(numbers) if mode == "train" else straight.NONE)
-        self.set_numbers(numbers)
-        self.sync[:] = 0
-        if bounds.CHECK:
-            bounds.check(self.context, self._arrays, self.dtype, len(self.network.nodes), self.batch)
+        self._few_parameters = None
+        self._point_all(mode, numbers, arrays)
         start = time.perf_counter()
-        if jit.JIT:
-            THREADS.run(self._dtype_name, self.context, self.workers)
-        else:
-            with np.errstate(all="ignore"):  # what is not finite is told by the status
-                worker.work(context.PlainContext(self.context, self._arrays, self.dtype))
+        self._start()
         self.straight.seconds += time.perf_counter() - start
         for name in ("X", "y", "outputs", "starts", "columns"):  # a caller's large arrays are not kept alive
             if name in arrays and arrays[name].nbytes > WORTH_RELEASING:
                 self.point(name, EMPTY)
+
+    def predict_few(self, parameters: Array, X: Array, out: Array) -> None:
+        """A prediction of few rows, which are copied: finding out where arrays lie takes longer."""
+        n = len(X)
+        if self._few is None:
+            rows = min(self.batch, FEW)
+            self._few = (np.zeros((rows, X.shape[1]), self.dtype), np.zeros((rows, out.shape[1]), self.dtype))
+        inputs, outputs = self._few
+        if self._few_parameters is not parameters:
+            self._few_parameters = None
+            self._point_all("predict", {"n_steps": 1, "train": 0}, {
+                "P": parameters, "order": first_rows(len(inputs)), "bounds": self._bounds, "outputs": outputs,
+                "X": inputs, "starts": EMPTY, "columns": EMPTY})
+            self._few_parameters = parameters
+        inputs[:n], self._bounds[1] = X, n
+        self._start()
+        out[:] = outputs[:n]
+
+    def _point_all(self, mode: str, numbers: dict[str, int], arrays: dict[str, Array]) -> None:
+        known = self._arrays
+        for name, array in arrays.items():
+            if known[name] is not array or (array is not EMPTY and name in CALLERS):
+                self.point(name, array, moved=True)
+        self.point("program", self.programs[mode])
+        self.point("straight", self._straight_program(numbers) if mode == "train" else straight.NONE)
+        if numbers != self._numbers:
+            self._numbers = {}  # until all of them are set
+            self.set_numbers(numbers)
+            self._numbers = numbers
+
+    def _start(self) -> None:
+        self.sync.fill(0)
+        if bounds.CHECK:
+            bounds.check(self.context, self._arrays, self.dtype, len(self.network.nodes), self.batch)
+        if jit.JIT:
+            THREADS.run(self._dtype_name, self._first_worker, self.workers)
+        else:
+            with np.errstate(all="ignore"):  # what is not finite is told by the status
+                worker.work(context.PlainContext(self.context, self._arrays, self.dtype))
 
     def _straight_program(self, numbers: dict[str, int]) -> Array:
         return self.straight.program(self.programs["train"], self.context[context.SHARED :], numbers)
 
     def outside(self) -> bool:
         """Whether the last run met a label, a code or a column that is out of range."""
-        return bool(self.sync[parallel.OUTSIDE] or self.sync[parallel.OUTSIDE + 1])
+        return bool(self.sync.item(parallel.OUTSIDE) or self.sync.item(parallel.OUTSIDE + 1))

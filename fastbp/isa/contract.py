@@ -6,8 +6,9 @@ with its scalars laid out in two ways (see `emitters.tile`):
 
         k                       columns lines              C[j][i][:] (+)= sum_k a(i, k) * B[j][k][:]
       +---+---+---+           +----------------+
-    i | a |   |   |   times   | B[j][k][0:L]   |  k        start: ZERO, ACCUMULATE (C is read), BIAS_ROWS, BIAS_COLUMNS
-      +---+---+---+           +----------------+           post:  KEEP, APPLY_RELU
+    i | a |   |   |   times   | B[j][k][0:L]   |  k        start: ZERO, ACCUMULATE (C is read), BIAS_ROWS
+      +---+---+---+           +----------------+           (bias[i]), BIAS_COLUMNS (a line, bpitch apart)
+                                                           post:  KEEP, APPLY_RELU
 
 Rows and columns are sizes of the instruction set's table; callers cut a grid into those with `kernels.passes.dense`.
 What each microkernel computes is said at its emitter, and in loops by its twin.

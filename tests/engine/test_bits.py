@@ -163,3 +163,49 @@ def test_rows_of_weight_zero_have_no_effect(rows: int) -> None:
     assert total == expected_total
     for dW, expected_dW in zip(gradients, expected, strict=True):
         np.testing.assert_array_equal(dW, expected_dW)
+
+
+# -- few rows ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])
+def test_few_rows_give_the_bits_of_many(activation: str, dtype: str) -> None:
+    """Forward of up to 8 rows puts the outputs along the lanes; units behind the last full panel, biases and slopes
+    come out alike."""
+    layers = [spec(70, activation), spec(128, activation), spec(33, activation, use_bias=False), spec(3)]
+    engine = make_engine(90, layers, dtype=dtype)
+    X, y = make_data(40, 90, 3, dtype=dtype)
+    many = predict(engine, X)
+    for rows in range(1, 18):
+        assert_same_bits([predict(engine, X[:rows])], [many[:rows]])
+    for rows in (1, 2, 5, 8, 9):  # a row without weight counts for nothing, so that 40 rows are as good as a few
+        weight = np.zeros(40, dtype)
+        weight[:rows] = 1
+        few, all_rows = (engine.gradients(X[:n], y[:n], sample_weight=weight[:n]) for n in (rows, 40))
+        assert few[0] == all_rows[0]
+        assert_same_bits([g for g in few[1] if g is not None], [g for g in all_rows[1] if g is not None])
+
+
+def test_predictions_of_few_rows_follow_the_weights() -> None:
+    """Their rows are copied to where the last such prediction's were, whatever was called in between."""
+    layers = [spec(40, "relu"), spec(3)]
+    engine = make_engine(20, layers, optimizer="adam")
+    X, y = make_data(64, 20, 3)
+
+    def check() -> None:
+        fresh = make_engine(20, layers)
+        fresh.set_weights(engine.get_weights())
+        expected = predict(fresh, np.repeat(X, 2, axis=0))[::2]
+        for rows in (1, 3, 16, 17, 64, 2):
+            assert_same_bits([predict(engine, X[:rows])], [expected[:rows]])
+            assert_same_bits([predict(engine, X[5 : 5 + rows])], [expected[5 : 5 + rows]])
+
+    check()
+    train(engine, X, y, "adam", [0, 32, 64])
+    check()
+    engine.evaluate(X, y)
+    check()
+    engine.set_weights([W + 1 for W in engine.get_weights()])
+    check()
+    engine.configure("mse", "sgd")
+    engine.reset_state(0)
+    check()

@@ -78,8 +78,9 @@ class Product:
         """The lower right `rows` x `columns` lines; `gap` lines lie between columns of B and of C."""
         k, L, i, j = self.k, self.L, self.rows - rows, self.columns - columns
         A, apitch = self.scalars(form, i, rows)
-        B = Operand(self.dtype, columns * (k + gap) * L)
-        B.values.reshape(columns, k + gap, L)[:, :k] = self.B[j:]
+        depth = max(k + gap, 1)
+        B = Operand(self.dtype, columns * depth * L)
+        B.values.reshape(columns, depth, L)[:, :k] = self.B[j:]
         C = Operand(self.dtype, columns * (rows + gap) * L)
         cells = C.values.reshape(columns, rows + gap, L)
         C.written.reshape(cells.shape)[:, :rows] = True
@@ -87,8 +88,9 @@ class Product:
             cells[:, :rows] = self.C[j:, i:]
         bias = Operand(self.dtype, self.bias_rows[i:].size, self.bias_rows[i:], shift=1)
         if start == BIAS_COLUMNS:
-            bias = Operand(self.dtype, columns * L, self.bias_columns[j:])
-        operands = [rows, columns, k, A, *apitch, B, (k + gap) * L, C, (rows + gap) * L, start, bias, post]
+            bias = Operand(self.dtype, columns * depth * L)
+            bias.values.reshape(columns, depth, L)[:, 0] = self.bias_columns[j:]
+        operands = [rows, columns, k, A, *apitch, B, depth * L, C, (rows + gap) * L, start, bias, post]
         if form == "along":  # weights and two states to prefetch
             operands += [Operand(self.dtype, 3 * 64 * L), 16 * L, 64 * L, 3, 2 * L, rows // 2]
             operands += [Operand(self.dtype, 64 * L)]

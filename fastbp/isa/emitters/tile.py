@@ -57,7 +57,7 @@ class Tile:
     def cells(self):
         return [(i, j) for j in range(self.columns) for i in range(self.rows)]
 
-    def start(self, mode, c, cpitch, bias) -> list:
+    def start(self, mode, c, cpitch, bias, bpitch) -> list:
         x, b = self.x, self.x.b
 
         def zero():
@@ -72,7 +72,7 @@ class Tile:
             return [splats[i] for i, _ in self.cells()]
 
         def bias_columns():
-            vectors = [x.load(bias, j * x.lanes) for j in range(self.columns)]
+            vectors = [x.load(bias, b.mul(bpitch, I64(j))) for j in range(self.columns)]
             return [vectors[j] for _, j in self.cells()]
 
         return merge(b, mode, {ZERO: zero, ACCUMULATE: accumulate, BIAS_ROWS: bias_rows, BIAS_COLUMNS: bias_columns})
@@ -170,7 +170,7 @@ def emit_across(builder, bits, rows, columns, k, a, bp, bpitch, c, cpitch, start
     """A tile of the form across; of constant size, it prefetches nothing."""
     tile = Tile(Lines(builder, bits), rows, columns, along=False)
     stream = ahead if constant(k) is None else None
-    sums = tile.product(tile.start(start, c, cpitch, bias), k, a, None, bp, bpitch, stream)
+    sums = tile.product(tile.start(start, c, cpitch, bias, bpitch), k, a, None, bp, bpitch, stream)
     tile.finish(sums, post, c, cpitch)
 
 
@@ -178,7 +178,7 @@ def emit_along(builder, bits, rows, columns, k, a, apitch, bp, bpitch, c, cpitch
     """A tile of the form along; of constant size, it prefetches nothing."""
     tile = Tile(Lines(builder, bits), rows, columns, along=True)
     stream = Ahead(*ahead) if constant(k) is None else None
-    sums = tile.product(tile.start(start, c, cpitch, bias), k, a, apitch, bp, bpitch, stream)
+    sums = tile.product(tile.start(start, c, cpitch, bias, bpitch), k, a, apitch, bp, bpitch, stream)
     tile.finish(sums, post, c, cpitch)
 
 

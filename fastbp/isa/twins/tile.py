@@ -16,7 +16,7 @@ def across(table, rows, columns, k, A, a, B, b, bpitch, C, c, cpitch, start, bia
     for j in range(columns):
         for i in range(rows):
             row = C[c + j * cpitch + i * L : c + j * cpitch + i * L + L]
-            tile_start(row, start, bias, o, i, j)
+            tile_start(row, start, bias, o, i, o + j * bpitch)
             add_products(row, k, A, a + i, L, B, b + j * bpitch)
             tile_finish(row, post)
 
@@ -30,13 +30,13 @@ def along(
     for j in range(columns):
         for i in range(rows):
             row = C[c + j * cpitch + i * L : c + j * cpitch + i * L + L]
-            tile_start(row, start, bias, o, i, j)
+            tile_start(row, start, bias, o, i, o + j * bpitch)
             for n in range(0, k, L):
                 add_products(row, min(L, k - n), A, a + n // L * apitch + i * L, 1, B, b + j * bpitch + n * L)
             tile_finish(row, post)
 
 
-def tile_start(row, start, bias, o, i, j):
+def tile_start(row, start, bias, o, i, bias_column):
     L = LINE // row.itemsize
     if start != ACCUMULATE:
         for lane in range(L):
@@ -46,7 +46,7 @@ def tile_start(row, start, bias, o, i, j):
             row[lane] = bias[o + i]
     if start == BIAS_COLUMNS:
         for lane in range(L):
-            row[lane] = bias[o + j * L + lane]
+            row[lane] = bias[bias_column + lane]
 
 
 def add_products(row, k, A, a, spread, B, b):

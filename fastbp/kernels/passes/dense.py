@@ -11,8 +11,18 @@ the order of k does not change, so neither does a bit. `c` is the context, `row`
 from __future__ import annotations
 
 from fastbp import isa
-from fastbp.isa.codes import ACCUMULATE, ACTIVATIONS, AHEAD_LINES, APPLY_RELU, BIAS_ROWS, KEEP, ROUNDS, ZERO
-from fastbp.kernels.jit import inlined_part
+from fastbp.isa.codes import (
+    ACCUMULATE,
+    ACTIVATIONS,
+    AHEAD_LINES,
+    APPLY_RELU,
+    BIAS_COLUMNS,
+    BIAS_ROWS,
+    KEEP,
+    ROUNDS,
+    ZERO,
+)
+from fastbp.kernels.jit import inlined_part, part
 from fastbp.kernels.microkernels import across, activate, add, along, slope, transpose, update
 from fastbp.kernels.passes.operands import round_deltas
 from fastbp.kernels.schema import fields as field
@@ -21,6 +31,9 @@ MOST_COLUMNS = isa.table().columns
 # By the number of columns: the tallest tile, and how often AHEAD_LINES times its columns go into its rows.
 TALLEST = (0, *(isa.table().tallest(columns) for columns in (1, 2, 3)))
 FETCHES = (0, *(-(-TALLEST[columns] // (AHEAD_LINES * columns)) for columns in (1, 2, 3)))
+# Of a batch of few rows: how many at most, and panels of outputs to a tile.
+FEW_COLUMNS = min(2, MOST_COLUMNS)
+FEW = min(8, isa.table().tallest(FEW_COLUMNS))
 BLOCK = field.BLOCK
 RELU_CODE, IDENTITY_CODE = ACTIVATIONS["relu"], ACTIVATIONS["identity"]
 
@@ -41,8 +54,38 @@ def inputs_of(c, row):
 
 
 @inlined_part
+def are_few(c, row):
+    """Whether a batch has so few rows that most lanes of a panel would be idle: a transpose costs some 64 products."""
+    return c.batch <= FEW and row.K * (row.N - c.batch * row.PANELS) > 64 * row.PANELS
+
+
+@part
+def forward_few(c, row, p0, p1):
+    """Z of panels p0 ... p1 of a few rows, with the outputs along the lanes, then transposed: the same sums."""
+    table, P, M, L = c.table, c.P, c.M, c.L
+    rows, K, pitch = c.batch, row.K, row.WPITCH
+    post = APPLY_RELU if row.CODE == RELU_CODE else KEEP
+    for p in range(p0, p1, FEW_COLUMNS):
+        columns = min(FEW_COLUMNS, p1 - p)
+        w, z = row.W + p * pitch, row.Z + p * L * L
+        across(table, rows, columns, K, M, inputs_of(c, row), P, w, pitch, M, c.scratch, rows * L,
+               BIAS_COLUMNS, P, w + K * L, post, P, w + columns * pitch)
+        for j in range(columns):
+            height = min(L, row.N - (p + j) * L)
+            transpose(table, rows, L, M, c.scratch + j * rows * L, M, z + j * L * L)
+            if height < L:  # the line behind the last unit is the input of the next layer's biases
+                for lane in range(L):
+                    M[z + (j * L + height) * L + lane] = 1
+            curve(c, row, z + j * L * L, height, 1)
+
+
+@inlined_part
 def forward(c, row, p0, p1, q0, q1):
     """Z of panels p0 ... p1 and batch panels q0 ... q1."""
+    if c.panels == 1 and are_few(c, row):
+        if q0 < q1:
+            forward_few(c, row, p0, p1)
+        return
     table, P, M, L = c.table, c.P, c.M, c.L
     K, N, apitch, zpitch = row.K, row.N, row.APITCH, row.ZPITCH
     post = APPLY_RELU if row.CODE == RELU_CODE else KEEP
