@@ -255,10 +255,12 @@ def test_predictions_from_eight_threads_while_another_trains(monkeypatch: pytest
 
     trainer = threading.Thread(target=keep_training)
     trainer.start()
-    with ThreadPoolExecutor(8) as pool:
-        correct = list(pool.map(predict_often, range(8)))
-    stop.set()
-    trainer.join(60)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            correct = list(pool.map(predict_often, range(8)))
+    finally:
+        stop.set()
+        trainer.join(60)
     assert correct == [True] * 8
     assert steps[0] > 0
 

@@ -35,6 +35,7 @@ def classifier(**parameters: Any) -> MLPClassifier:
     return MLPClassifier((20,), max_iter=20, learning_rate_init=0.02, random_state=0, **parameters)
 
 
+@pytest.mark.slow
 def test_grid_search_in_processes() -> None:
     search = GridSearchCV(classifier(), {"alpha": [1e-4, 1e3], "dropout": [None, 0.2]}, n_jobs=2, cv=2).fit(X, Y)
     alone = GridSearchCV(classifier(), {"alpha": [1e-4, 1e3], "dropout": [None, 0.2]}, cv=2).fit(X, Y)

@@ -29,6 +29,7 @@ def test_unknown_compute_is_refused():
 
 
 @pytest.mark.jit
+@pytest.mark.slow
 def test_auto_is_decided_when_training_starts_and_saved(tmp_path):
     model = classifier("auto")
     assert model.compute == "auto"
@@ -40,6 +41,7 @@ def test_auto_is_decided_when_training_starts_and_saved(tmp_path):
     assert fastbp.load(tmp_path / "model.safetensors").compute == model.compute
 
 
+@pytest.mark.slow
 def test_auto_with_float64_uses_no_bfloat16():
     model = classifier("auto", dtype="float64")
     model.fit(X, LABELS, epochs=1)

@@ -314,6 +314,7 @@ def test_full_disk_leaves_the_old_file(saved, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.slow
 def test_kill_at_any_moment_leaves_a_complete_file(saved):
     model, path = saved
     for pause in (0.0, 0.003, 0.011, 0.03):

@@ -93,6 +93,7 @@ def outcome(path: Path, separator: str, arrow: bool, block: int) -> object:
     return found.places, found.numbers.tobytes(), texts, exact
 
 
+@pytest.mark.slow
 @settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(table=tables(), block=st.sampled_from([1 << 21, 64, 7]))
 def test_both_readers_give_the_same_result(tmp_path, table, block):
