@@ -12,6 +12,8 @@ from fastbp.data.arrays import SHORT, convert, numeric
 from fastbp.data.numbers import position_of
 from fastbp.util.types import Array
 
+FEW = 16  # labels that are looked at one by one, which takes less time than to call NumPy
+
 
 def targets(
     y: Any, rows: int, outputs: int, loss: str | losses.Loss, dtype: np.dtype[Any], name: str = "y"
@@ -36,6 +38,8 @@ def targets(
             "pass X and y of equal length"
         )
     classes = loss.targets == "classes"
+    if classes and rows <= FEW and _are_labels(array, outputs):
+        return array
     if classes and (array.ndim == 1 or (array.shape == (rows, 1) and outputs > 1)):
         return _labels(array.reshape(rows), outputs, name)
     if array.shape == (rows,) and columns == 1:
@@ -50,6 +54,13 @@ def targets(
             f"{array.shape}: give the last Dense {units}, or change y"
         )
     return _in_range(convert(array, dtype, name), loss, name)
+
+
+def _are_labels(array: Array, outputs: int) -> bool:
+    """Whether few class labels are as they are wanted."""
+    if array.ndim != 1 or array.dtype != np.int64 or not array.flags.carray:
+        return False
+    return all(0 <= label < outputs for label in array.tolist())
 
 
 def _in_range(array: Array, loss: losses.Loss, name: str) -> Array:

@@ -8,9 +8,9 @@ trains.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -37,7 +37,7 @@ CHUNK = 512
 # Multiply-adds of a step, per layer and worker, from which another worker pays for barriers: 64-100-10 with 64 rows,
 # 237,000 for each of two, takes 17.6 us alone and 16 to 21 us shared, as the machine's other guests will have it.
 WORTH_SHARING = 150_000
-# Numbers of a few rows that are copied for a prediction.
+# Numbers of a few rows that are copied for a prediction or a step.
 WORTH_COPYING = 4096
 # Bytes of a workspace for gradients up to which it is kept for the next call.
 WORTH_KEEPING = 1 << 26
@@ -267,6 +267,9 @@ class Engine:
         sparse = isinstance(X, SparseRows)
         network = self._network_for(sparse, sparse and (self.rule != "sgd" or bool(scalars[:, 1].any())))
         space = self._space_for_training(batch, self._workers(batch, n_threads), network)
+        alone = steps == 1 and sample_weight is None and outputs is None and space.workers == 1 and not self._rounds
+        if alone and self._are_few(X) and space.repeats(X, y, order, bounds, scalars, losses, self._rule_code(scalars)):
+            return self._stepped(space, X, y, lambda: space.repeat(X, y, self.steps_since_compile))
         totals = EMPTY
         if sample_weight is not None:
             totals = np.add.reduceat(sample_weight[order[: bounds[-1]]].astype(np.float64), bounds[:-1])
@@ -276,22 +279,40 @@ class Engine:
         if network.treated:
             self.parameters.reserve_gradient(self._update_spec)
         network.update_spec[columns.AVERAGE] = (1 + self.n_states) * self.parameters.stride
+        numbers = {
+            "n_steps": steps, "loss": self._loss_code(), "backward": 1, "fused": not network.treated,
+            "train": 1, "rule": self._rule_code(scalars), "ahead": (1 + self.n_states) * large,
+            "stride": self.parameters.stride, "first_step": self.steps_since_compile,
+        }  # fmt: skip
+
+        def run() -> None:
+            self._run(space, "train", numbers, self.parameters,
+                      G=self.parameters.copy_at(-1) if network.treated else EMPTY,
+                      order=order, bounds=bounds, scalars=scalars, losses=losses, totals=totals, random=self._random,
+                      **self._inputs(X), weight=EMPTY if sample_weight is None else sample_weight,
+                      outputs=EMPTY if outputs is None else outputs, **self._labels(y))
+
+        report = self._stepped(space, X, y, run)
+        if alone and self._are_few(X) and report.status == 0:
+            space.remember(X, y, numbers["rule"])
+        return report
+
+    @staticmethod
+    def _are_few(X: Rows) -> TypeGuard[Array]:
+        """Whether X is so short that its rows are copied, which takes less time than to find out where they lie."""
+        return type(X) is np.ndarray and len(X) <= FEW and X.size <= WORTH_COPYING
+
+    def _stepped(self, space: Workspace, X: Rows, y: Array, run: Callable[[], None]) -> Report:
+        """What became of the steps that `run` makes; they are counted whatever is raised."""
         self._random[2], space.sync[parallel.STEPS] = self.steps_trained, 0
         try:
-            self._run(space, "train", {
-                "n_steps": steps, "loss": self._loss_code(), "backward": 1, "fused": not network.treated,
-                "train": 1, "rule": self._rule_code(scalars), "ahead": (1 + self.n_states) * large,
-                "stride": self.parameters.stride, "first_step": self.steps_since_compile,
-            }, self.parameters, G=self.parameters.copy_at(-1) if network.treated else EMPTY,
-                order=order, bounds=bounds, scalars=scalars, losses=losses, totals=totals, random=self._random,
-                **self._inputs(X), weight=EMPTY if sample_weight is None else sample_weight,
-                outputs=EMPTY if outputs is None else outputs, **self._labels(y))
+            run()
         finally:
             done = space.sync.item(parallel.STEPS)
             self.steps_trained += done
             self.steps_since_compile += done
         status = space.sync.item(parallel.STATUS) or space.sync.item(parallel.STATUS + 1)
-        if (status or sparse) and space.outside():
+        if (status or type(X) is not np.ndarray) and space.outside():
             raise changed(X, y, self.specs, self.output_size)
         if status > 0 and self._update_spec.accumulation > 1:
             self.parameters.copy_at(-1)[:] = 0  # what is infinite shall not be added to, nor be saved
@@ -378,7 +399,7 @@ class Engine:
     def predict(self, X: Rows, out: Array, *, n_threads: int | None = None) -> None:
         """Rows of X through the network into rows of out."""
         n = len(X)
-        if n <= FEW and type(X) is np.ndarray and X.size <= WORTH_COPYING and not self._rounds:
+        if self._are_few(X) and not self._rounds:
             space = self._borrow(n, n_threads, False)
             space.predict_few(self.parameters.values, X, out)
             self._give_back(space, X)

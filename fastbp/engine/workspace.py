@@ -86,6 +86,7 @@ class Workspace:
         self._numbers: dict[str, int] = {}  # of the last call
         self._few: tuple[Array, Array] | None = None  # rows and predictions of `predict_few`
         self._few_parameters: Array | None = None  # with which it is ready
+        self._step: tuple[Array, Array, int] | None = None  # rows, targets and rule of `repeat`, when it is ready
         self.table = table
         for name in ("sync", "M", "partials", "table", "sums", "H", "saved"):
             self.point(name, getattr(self, name))
@@ -151,7 +152,7 @@ class Workspace:
             self.context[WORD[name]] = number
 
     def run(self, mode: str, numbers: dict[str, int], **arrays: Array) -> None:
-        self._few_parameters = None
+        self._few_parameters = self._step = None
         self._point_all(mode, numbers, arrays)
         start = time.perf_counter()
         self._start()
@@ -176,6 +177,30 @@ class Workspace:
         inputs[:n], self._bounds[1] = X, n
         self._start()
         out[:] = outputs[:n]
+
+    def remember(self, X: Array, y: Array, rule: int) -> None:
+        """After a step of few rows: the next one like it copies its rows to where this lets the context point."""
+        rows, targets = (np.zeros((min(self.batch, FEW), *a.shape[1:]), a.dtype) for a in (X, y))
+        self.point("X", rows)
+        self.point("y" if len(self._arrays["y"]) else "labels", targets)
+        self._step = rows, targets, rule
+
+    def repeats(self, X: Array, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array,
+                rule: int) -> bool:
+        """Whether a step differs from the last one in its rows and its number alone."""
+        step, known = self._step, self._arrays
+        return (step is not None and step[2] == rule and len(X) <= len(step[0])
+                and y.dtype is step[1].dtype and y.shape[1:] == step[1].shape[1:]
+                and known["order"] is order and known["bounds"] is bounds
+                and known["scalars"] is scalars and known["losses"] is losses)
+
+    def repeat(self, X: Array, y: Array, number: int) -> None:
+        assert self._step is not None
+        rows, targets, _ = self._step
+        rows[: len(X)], targets[: len(y)] = X, y
+        self.context[WORD["first_step"]] = number
+        self._numbers = {}
+        self._start()
 
     def _point_all(self, mode: str, numbers: dict[str, int], arrays: dict[str, Array]) -> None:
         known = self._arrays

@@ -9,6 +9,7 @@ from fastbp.engine import engine as engine_module
 from fastbp.kernels import parallel
 from fastbp.spec import Report
 from tests.engine.cases import (
+    OPTIMIZERS,
     assert_same_bits,
     everything,
     make_data,
@@ -209,3 +210,54 @@ def test_predictions_of_few_rows_follow_the_weights() -> None:
     engine.configure("mse", "sgd")
     engine.reset_state(0)
     check()
+
+
+# The first row of a step, how many there are, and what is done besides.
+STEPS = (
+    (0, 4, ""), (4, 4, ""), (8, 2, ""), (9, 1, ""), (10, 16, ""), (26, 5, ""), (31, 3, "predict"),
+    (34, 3, "other order"), (37, 3, ""), (40, 3, "decay"), (43, 3, ""), (46, 3, "weights"), (49, 3, ""),
+    (52, 3, "gradients"), (55, 3, ""), (58, 3, ""),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+def test_steps_of_few_rows_are_those_of_copies(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step like the last one but for its rows copies these; it is told apart from one with other arrays."""
+    X, y = make_data(64, 20, 3, loss=loss)
+    order, losses, bounds = np.arange(16), np.zeros(1), np.array([0, 0])
+    scalars = OPTIMIZERS["adam"].scalars(np.arange(1))
+    found = []
+    for most in (4096, 0):
+        monkeypatch.setattr(engine_module, "WORTH_COPYING", most)
+        engine, seen = make_engine(20, [spec(40, "relu"), spec(3)], loss=loss, optimizer="adam"), []
+        for i, (start, rows, what) in enumerate(STEPS):
+            part, target = X[start : start + rows], y[start : start + rows]
+            options, own = {}, order
+            if what == "predict":
+                seen.append(predict(engine, X[:7]))
+            elif what == "other order":
+                own = np.arange(16)[rows - 1 :: -1].copy()
+            elif what == "weights":
+                options["sample_weight"] = np.arange(1, rows + 1, dtype=np.float32)
+            elif what == "gradients":
+                seen += engine.gradients(X, y)[1]
+            bounds[1], scalars[0, 1] = rows, 0.1 * (what == "decay")
+            engine.steps_since_compile = i
+            report = engine.train(part, target, own, bounds, scalars, losses, **options)
+            seen += [np.array(report), losses.copy()]
+        found.append([*seen, *everything(engine)])
+    assert_same_bits(*found)
+    assert found[0][0].tolist() == [1, 0, -1]
+
+
+def test_a_step_of_few_rows_that_diverges_is_dropped() -> None:
+    X, y = make_data(8, 20, 3)
+    engine = make_engine(20, [spec(40, "relu"), spec(3)])
+    order, losses, bounds = np.arange(8), np.zeros(1), np.array([0, 8])
+    scalars = OPTIMIZERS["sgd"].scalars(np.arange(1))
+    for _ in range(3):
+        assert engine.train(X, y, order, bounds, scalars, losses) == Report(1, 0, -1)
+        before = engine.get_weights()
+        assert engine.train(X * np.float32(1e38), y, order, bounds, scalars, losses) == Report(0, 1, -1)
+        assert_same_bits(engine.get_weights(), before)
+    assert engine.steps_trained == 3
