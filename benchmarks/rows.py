@@ -1,8 +1,9 @@
-"""The rows that `benchmarks.compare` measures: those of `fastbp bench`, and three more.
+"""The rows that `benchmarks.compare` measures: those of `fastbp bench`, and more.
 
 11: batch norm and dropout after each hidden layer, Dense (without bias) - BatchNorm - ReLU - Dropout. 12: a residual
 network, Dense, blocks of two Dense whose sum with their input goes through ReLU, Dense; trained by AdamW with weight
 decay and clipping by the global norm. 13: a bag of words in CSR, on which only the columns that occur need an update.
+From 14 on: networks nothing here was tuned on, most of whose widths and batches fill no vector register.
 """
 
 from __future__ import annotations
@@ -21,6 +22,16 @@ ROWS = (
     Row((784, 512, 512, 10), 128, kind="batch_norm", dropout=0.2),
     Row((784, *[512] * 17, 10), 256, "adamw", kind="residual"),
     Row((20_000, 256, 10), 128, "sgd", kind="csr", nonzeros=100),
+    Row((13, 50, 50, 1), 20, loss="mse"),
+    Row((30, 100, 2), 50),
+    *(Row((10, width, width, 10), 128) for width in (32, 45, 46, 64, 128, 256)),
+    Row((54, 256, 128, 7), 200),
+    Row((500, 333, 77, 12), 100),
+    Row((90, 300, 200, 100, 1), 128, loss="mse"),
+    Row((1000, 1000, 1000, 100), 64),
+    Row((128,) * 21, 256, "sgd", "mse"),
+    Row((784, 2000, 1000, 500, 10), 512),
+    Row((512, 512), 8192, "sgd", "mse"),
 )
 MOMENTUM, EPSILON = 0.1, 1e-5  # of batch normalization, as in PyTorch: weight of new values in moving statistics
 

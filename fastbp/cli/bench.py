@@ -21,6 +21,7 @@ from fastbp.util.types import Array
 
 LEARNING_RATES = {"sgd": 0.01, "adam": 0.001, "adamw": 0.001}
 WEIGHT_DECAY, CLIP_NORM = 0.01, 1.0  # of adamw: decoupled weight decay, and clipping by the global norm
+MANY = 6  # layers of one width, from which on a name counts them
 DATA_FLOATS = 4_000_000  # keeps a row's data under 16 MB
 MAX_STEPS = 4096
 SETTLE_SECONDS = 0.06  # OpenMP and BLAS threads spin for up to 30 ms after their last work
@@ -46,7 +47,8 @@ class Row(NamedTuple):
     @property
     def name(self) -> str:
         """The network in the usual notation, as in 784-128-10, with what distinguishes it from other rows."""
-        widths = "-".join(map(str, self.sizes))
+        runs = [(width, len(list(run))) for width, run in itertools.groupby(self.sizes)]
+        widths = "-".join(f"{width} x {n}" if n > MANY else "-".join([str(width)] * n) for width, n in runs)
         match self.kind:
             case "batch_norm":
                 return f"{widths} with batch norm" + (f" and dropout {self.dropout:g}" if self.dropout else "")
