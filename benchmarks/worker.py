@@ -41,10 +41,16 @@ class Worker:
         return {"loss": loss_of(peer.weights(), work), "start": loss_of(list(work.weights), work)}
 
     def prepare(self, row: dict[str, Any], seconds: float, max_steps: int = MAX_STEPS) -> dict[str, float]:
-        """Make the peer, warm it up, train the passes that come before the clock, and find how many fill a turn."""
+        """Make the peer, warm it up, train the passes that come before the clock, and find how many fill a turn.
+
+        Three turns' time brings to rest what compiles while it runs.
+        """
         work = make_workload(as_row(row), max_steps=max_steps)
         self.peer, self.steps = make_peer(self.name, work, self.n_threads), work.steps
         self.peer.train(max(1, work.row.warm_epochs))
+        end = time.perf_counter() + 3 * seconds
+        while time.perf_counter() < end:
+            self.peer.train(1)
         return {"epochs": max(1, round(seconds / max(1e-9, self.train(1)["seconds"] * self.steps)))}
 
     def train(self, epochs: int) -> dict[str, float]:
