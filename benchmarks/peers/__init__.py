@@ -50,8 +50,10 @@ ROUNDED = {
 
 
 def can_train(name: str, row: Row) -> bool:
-    """Whether the peer knows such a network: scikit-learn has neither normalization nor residual blocks."""
-    return name != "sklearn" or row.kind in ("dense", "csr")
+    """Whether the peer knows such a network: scikit-learn has neither normalization nor residual blocks, nor two
+    outputs for two classes."""
+    two_classes = row.loss == "cross_entropy" and row.sizes[-1] == 2
+    return name != "sklearn" or (row.kind in ("dense", "csr") and not two_classes)
 
 
 def make_peer(name: str, work: Workload, n_threads: int) -> Peer:

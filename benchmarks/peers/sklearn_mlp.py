@@ -1,8 +1,8 @@
 """scikit-learn: MLPRegressor and MLPClassifier through ``partial_fit``, one call a pass over the data.
 
 ``partial_fit`` trains one pass in minibatches without the checks of ``fit`` for convergence. Regressors minimize half
-the mean square, so their learning rate is doubled to take the same steps. Adam's epsilon is added before the bias
-correction, which multiplies its effect by 1/sqrt(1 - beta_2^t) at first.
+the squares' sum over the outputs, not their mean: to take the same steps, SGD's learning rate and Adam's epsilon are
+scaled. This epsilon is added before the bias correction, which multiplies its effect by 1/sqrt(1 - beta_2^t) at first.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ class SklearnMlp:
 
     def __init__(self, work: Workload) -> None:
         row = work.row
+        share = 2 / row.sizes[-1] if row.loss == "mse" else 1.0  # of the gradient
         self.X, self.y = work.X, work.y.ravel() if work.y.ndim == 2 and work.y.shape[1] == 1 else work.y
         options = {
             "hidden_layer_sizes": row.sizes[1:-1],
             "solver": row.optimizer,
             "batch_size": row.batch,
-            "learning_rate_init": LEARNING_RATES[row.optimizer] * (2 if row.loss == "mse" else 1),
+            "learning_rate_init": LEARNING_RATES[row.optimizer] * (share if row.optimizer == "sgd" else 1.0),
+            "epsilon": 1e-8 / share,
             "alpha": 0.0,
             "momentum": 0.0,
             "nesterovs_momentum": False,
