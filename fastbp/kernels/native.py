@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from llvmlite import binding
 
 from fastbp.isa.emitters.vocabulary.lines import Constants
 from fastbp.kernels import jit
+from fastbp.util.atomic_write import atomic_write
 
 DIGEST = hashlib.sha256().digest_size
 
@@ -94,7 +94,5 @@ def keep(key: str, objects: bytes) -> None:
     """Nothing is kept where there is no room."""
     place = folder()
     if place is not None:
-        part = place / f"{key}.{os.getpid()}.tmp"
-        with contextlib.suppress(OSError):
-            part.write_bytes(hashlib.sha256(objects).digest() + objects)
-            part.replace(place / key)
+        with contextlib.suppress(OSError), atomic_write(place / key) as file:
+            file.write(hashlib.sha256(objects).digest() + objects)
