@@ -376,4 +376,4 @@ def _even(total: int, most: int) -> int:
 
 def updates_wait(layers: Sequence[Node], panels: int) -> bool:
     """Whether all deltas are kept until the weights are updated, all at once: fewer barriers, where there is room."""
-    return plain(layers) and sum(panels * layer.outputs * LINE for layer in layers) <= L2_BYTES // 4
+    return plain(layers) and sum(panels * layer.outputs * LINE for layer in layers) <= L2_BYTES

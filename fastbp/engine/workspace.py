@@ -21,7 +21,8 @@ from fastbp.isa.targets.detect import usable_cores
 from fastbp.kernels import jit, parallel, worker
 from fastbp.kernels.schema import bounds, context
 from fastbp.kernels.schema import fields as field
-from fastbp.kernels.schema.fields import Layer
+from fastbp.kernels.schema.fields import Layer, Operation
+from fastbp.kernels.schema.operations import HELPING
 
 Array = np.ndarray
 WORD = {name: place.word for name, place in context.PLACES.items()}
@@ -60,6 +61,7 @@ class Workspace:
         self._write_ones(len(nodes))
         modes = ("train", "gradients") if training else ("predict", "evaluate")
         self.programs = {mode: program.program(nodes, mode, n_panels, lanes, workers, **options) for mode in modes}
+        fixed = not any((program[:, Operation.SPLIT] == HELPING).any() for program in self.programs.values())
         self.sync = aligned(max(parallel.words(len(p), workers) for p in self.programs.values()), np.int64)
         self.sums = np.zeros(network.n_sums)
         self.network = network
@@ -68,7 +70,8 @@ class Workspace:
         self._first_worker = address(self.context) + 8 * context.SHARED
         self.set_numbers({
             "penalized": bool(options.keys() & {"penalties", "reported"}), "lamb": options.get("lamb", 0),
-            "n_workers": workers, "straight_rows": batch, "spins": parallel.SPINS if workers <= usable_cores() else 0,
+            "n_workers": workers, "spins": parallel.SPINS if workers <= usable_cores() else 0,
+            "claims": workers > 1 and plain and fixed, "straight_rows": batch,
             "run_node": THREADS.address("node", dtype.name), "run_update": THREADS.address("update", dtype.name),
         })
         self.H, self.saved = EMPTY_WORDS, EMPTY_LINES

@@ -120,6 +120,9 @@ THREADS = {
     "exchange_if": "array[offset]:int64 expected value",
     "pause": "",
     "yield_thread": "",
+    "this_core": "",
+    "allowed_cores": "array[offset]:int64",
+    "allow_cores": "array[offset]:int64",
     "flush_denormals": "",
     "restore_denormals": "before",
 }

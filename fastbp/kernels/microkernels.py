@@ -169,6 +169,7 @@ products, finish_outputs, finish_deltas, round_kernel, begin_tiles, end_tiles, t
 )  # fmt: skip
 atomic_add, atomic_load, atomic_store = _word("atomic_add"), _word("atomic_load"), _word("atomic_store")
 exchange_if, pause, yield_thread = _word("exchange_if"), _word("pause"), _word("yield_thread")
+this_core, allowed_cores, allow_cores = _word("this_core"), _word("allowed_cores"), _word("allow_cores")
 flush_denormals, restore_denormals = _word("flush_denormals"), _word("restore_denormals")
 
 

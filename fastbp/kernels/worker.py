@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 
-from fastbp.kernels.jit import inlined_part
+from fastbp.kernels.jit import inlined_part, part
 from fastbp.kernels.microkernels import (
+    atomic_load,
     atomic_store,
     begin_tiles,
     end_tiles,
@@ -20,16 +21,23 @@ from fastbp.kernels.microkernels import (
 )
 from fastbp.kernels.parallel import (
     ALONE,
+    COURTESY,
     OUTSIDE,
     REFUSED,
     STATUS,
     STEPS,
+    STOPPED,
     UNDECIDED,
     WORDS,
     barrier,
+    claim,
     counter,
+    finish,
     gather_workers,
+    is_done,
+    is_taken,
     take,
+    wait,
 )
 from fastbp.kernels.passes.dense import backward, forward, weights
 from fastbp.kernels.passes.loss_layer import gather_inputs, loss_and_deltas, predict
@@ -141,16 +149,16 @@ def run_weights(c, row, p0, p1, k0, k1):
 
 @inlined_part
 def run_span(c, row, what, split):
-    """A worker's own part of a product: panels of outputs, blocks of inputs, or panels of the batch."""
+    """A part of a product: panels of outputs, blocks of inputs, or panels of the batch."""
     p0, p1, b0, b1, q0, q1 = 0, row.PANELS, 0, row.BLOCKS, 0, c.panels
-    if c.workers > 1:
-        me, workers = c.me, c.workers
+    if c.parts > 1:
+        part, parts = c.part, c.parts
         if split == op.BY_OUTPUTS:
-            p0, p1 = me * p1 // workers, (me + 1) * p1 // workers
+            p0, p1 = part * p1 // parts, (part + 1) * p1 // parts
         elif split == op.BY_INPUTS:
-            b0, b1 = me * b1 // workers, (me + 1) * b1 // workers
+            b0, b1 = part * b1 // parts, (part + 1) * b1 // parts
         elif split == op.BY_BATCH:
-            q0, q1 = me * q1 // workers, (me + 1) * q1 // workers
+            q0, q1 = part * q1 // parts, (part + 1) * q1 // parts
         if p0 >= p1 or b0 >= b1 or q0 >= q1:
             return
     if what == op.FORWARD:
@@ -180,11 +188,20 @@ def run_helping(c, row, what, layer, place):
 def run_share(c, row, what, layer, split):
     """A fixed share of an operation's units."""
     unit, end = 0, units_of(c, row, what)
-    if c.workers > 1 and split != op.EVERYONE:
-        unit, end = c.me * end // c.workers, (c.me + 1) * end // c.workers
+    if c.parts > 1 and split != op.EVERYONE:
+        unit, end = c.part * end // c.parts, (c.part + 1) * end // c.parts
     while unit < end:
         run_unit(c, row, what, layer, unit)
         unit += 1
+
+
+@part
+def gather_alone(c, row):
+    """All rows, for this worker alone, where it has not gathered them for an earlier part."""
+    if c.gathered != c.step + 1:
+        c.gathered = c.step + 1
+        for q in range(c.panels):
+            gather_inputs(c, row, q)
 
 
 @inlined_part
@@ -194,7 +211,10 @@ def run_operation(c, operation, i):
     row, helping = c.layers[layer], split == op.HELPING and c.workers > 1
     # A gradient that is accumulated is looked at in every step, so that it is told which one made it infinite.
     skipped = what >= op.PREPARE and not (c.updates or what == op.PREPARE)
-    if not skipped:
+    alone = c.claims and row.OWN > 0
+    if alone and what in (op.FORWARD, op.WEIGHTS):
+        gather_alone(c, row)
+    if not skipped and not (alone and what == op.GATHER):
         if helping:
             run_helping(c, row, what, layer, counter(c.step & 1, i, c.n_program, 0, c.workers))
         elif split >= op.BY_BATCH and what in (op.FORWARD, op.BACKWARD, op.WEIGHTS) and row.IS_DENSE:
@@ -242,23 +262,75 @@ def check(c):
 
 
 @inlined_part
-def run_step(c):
-    """One step of the program; False when training must stop before its updates."""
-    straight = c.n_straight > 0 and c.batch == c.straight_rows
-    program = c.straight if straight else c.program
-    for i in range(c.n_straight if straight else c.n_program):
+def is_straight(c):
+    return c.n_straight > 0 and c.batch == c.straight_rows
+
+
+@part
+def run_operations(c, i):
+    """A step's operations from number i on, where parts are claimed only those of one phase; returns the number of the
+    next one, -1 when training must stop before its updates."""
+    straight = is_straight(c)
+    program, end = c.straight if straight else c.program, c.n_straight if straight else c.n_program
+    while i < end:
         operation = program[i]
+        i += 1
         if operation.WHAT == op.STRAIGHT:
             call_straight(c, operation.LAYER)
-            continue
-        if operation.WHAT == op.CHECK:
+        elif operation.WHAT == op.CHECK:
             if not check(c):
-                return False
-        elif not run_operation(c, operation, i):
+                return -1
+        elif not run_operation(c, operation, i - 1):
             continue
         if operation.BARRIER:
+            if c.claims:
+                break
             barrier(c.sync, c.me, c.workers, c.spins)
-    return True
+    return i
+
+
+@part
+def run_phase(c, i):
+    """The parts of a phase that begins with operation i: this worker's own, then those that nobody has taken.
+
+    Returns the number of the first operation behind it when all parts are done, by whomever, or are at least under way
+    where no barrier follows; -1 when training must stop. Whoever is put aside between two phases keeps nobody waiting:
+    the others do its parts, and it finds them done. What the phase works on does not change before its parts are done,
+    but what this worker has not seen may be many steps old, so it looks at it, and decides upon it, only while it has a
+    part.
+    """
+    parts, phase, end = c.parts, c.phase, i + 1
+    while end < c.n_program and not c.program[end - 1].BARRIER:
+        end += 1
+    free = not c.program[end - 1].BARRIER
+    for ahead in range(parts):
+        part = (c.me + ahead) % parts
+        turn = -COURTESY if ahead > 0 and c.workers > 1 else 0
+        while not (is_done(c.sync, part, parts, phase) or (free and is_taken(c.sync, part, parts, phase))):
+            if turn >= 0 and claim(c.sync, part, parts, phase):
+                c.part = part
+                if run_operations(c, i) < 0:
+                    atomic_store(c.sync, STOPPED, 1)
+                    return -1
+                finish(c.sync, part, parts, phase)
+                break
+            if atomic_load(c.sync, STOPPED):
+                return -1
+            wait(c.sync, c.me, c.workers, turn, c.spins)
+            turn += 1
+    c.phase = phase + 1
+    return end
+
+
+@inlined_part
+def run_step(c):
+    """One step of the program; False when training must stop before its updates."""
+    if not c.claims:
+        return run_operations(c, 0) >= 0
+    i = 0
+    while 0 <= i < c.n_program:
+        i = run_phase(c, i)
+    return i >= 0
 
 
 @inlined_part
@@ -289,7 +361,7 @@ def run_slice(c):
         start(c)
     if c.stale:
         round_kernels(c)
-    done = 0
+    c.phase, c.gathered, done = 0, 0, 0
     for step in range(c.n_steps):
         begin_step(c, step, every)
         if not run_step(c):
@@ -303,10 +375,11 @@ def run_slice(c):
 def work(c):
     """One worker's part in a slice, with denormals as zero; the caller's control word is restored."""
     control = flush_denormals()
-    decision = gather_workers(c.sync, c.n_workers, c.spins)
+    decision = gather_workers(c.sync, c.me, c.n_workers, c.spins)
     if decision != UNDECIDED:
         own = worker_zero(c) if decision == ALONE else c
         own.workers = 1 if decision == ALONE else c.n_workers
+        own.part, own.parts = own.me, c.n_workers if c.claims else own.workers
         if c.bfloat16:
             begin_tiles(own.table, own.saved, WORDS * own.me)
         run_slice(own)

@@ -1,4 +1,4 @@
-"""What threads need of the processor: atomics, pause, yield, and the floating-point control word.
+"""What threads need of the processor: atomics, pause, yield, cores, and the floating-point control word.
 
 Each emitter takes a builder and LLVM values and returns one; it is inlined where it is used.
 """
@@ -6,14 +6,17 @@ Each emitter takes a builder and LLVM values and returns one; it is inlined wher
 from __future__ import annotations
 
 import platform
+import sys
 
 from llvmlite import ir
 
-from fastbp.isa.emitters.vocabulary.lines import I32, I64, declare
+from fastbp.isa.emitters.vocabulary.lines import I32, I64, PTR, declare
 from fastbp.isa.targets.table import ARM64, X86_64
 
 X86 = platform.machine().lower() in X86_64
 ARM = platform.machine().lower() in ARM64
+LINUX = sys.platform == "linux"
+CORE_WORDS = 16  # words of a set of cores: 1,024 of them, as in glibc's cpu_set_t
 FTZ_DAZ = 0x8040  # MXCSR: results and operands that are denormal count as zero
 FPCR_FZ = 1 << 24  # FPCR: the same on Arm
 
@@ -50,6 +53,30 @@ def pause(b: ir.IRBuilder):
 def yield_thread(b: ir.IRBuilder):
     """sched_yield, by name: an address would be frozen into the cache."""
     return b.sext(b.call(declare(b.module, "sched_yield", ir.FunctionType(I32, [])), []), I64)
+
+
+def this_core(b: ir.IRBuilder):
+    """The number of the core that this thread runs on, -1 where the system does not tell."""
+    if not LINUX:
+        return I64(-1)
+    return b.sext(b.call(declare(b.module, "sched_getcpu", ir.FunctionType(I32, [])), []), I64)
+
+
+def allowed_cores(b: ir.IRBuilder, cores):
+    """Writes the set of cores that this thread may run on; returns 0, or -1 if the system refuses."""
+    return _affinity(b, "sched_getaffinity", cores)
+
+
+def allow_cores(b: ir.IRBuilder, cores):
+    """Lets this thread run on a set of cores alone, where it is moved at once; returns 0, or -1 if it may not."""
+    return _affinity(b, "sched_setaffinity", cores)
+
+
+def _affinity(b: ir.IRBuilder, name: str, cores):
+    if not LINUX:
+        return I64(-1)
+    function = declare(b.module, name, ir.FunctionType(I32, [I32, I64, PTR]))
+    return b.sext(b.call(function, [I32(0), I64(8 * CORE_WORDS), cores]), I64)
 
 
 def _mxcsr(b: ir.IRBuilder, name: str, place):

@@ -33,6 +33,18 @@ def yield_thread():
     return 0
 
 
+def this_core():
+    return -1
+
+
+def allowed_cores(array, offset):
+    return -1
+
+
+def allow_cores(array, offset):
+    return -1
+
+
 def flush_denormals():
     """Nothing to set without compiled code: NumPy keeps its denormals."""
     return 0

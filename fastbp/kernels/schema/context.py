@@ -57,11 +57,14 @@ NUMBERS = (
     "n_steps", "loss", "backward", "fused", "rule", "ahead", "stride", "n_workers", "spins", "train", "penalized",
     "lamb", "first_step", "run_node", "run_update",
     "bfloat16", "run_products", "stale", "operands_low", "kernels_low",
-    "streams_operands", "streams_kernels", "straight_rows",
+    "streams_operands", "streams_kernels", "straight_rows", "claims",
 )  # fmt: skip
 # A worker's own: first what the host writes, then what changes from step to step.
 FIXED = ("shared", "me", "scratch", "groups", "flag", "tiles")
-CHANGING = ("workers", "step", "first", "batch", "panels", "accumulates", "updates", "first_update")
+CHANGING = (
+    "workers", "parts", "part", "phase", "gathered", "step", "first", "batch", "panels", "accumulates", "updates",
+    "first_update",
+)  # fmt: skip
 WORDS = LINE // 8
 SHARED = -(-(2 * len(ARRAYS) + len(NUMBERS)) // WORDS) * WORDS
 OWN = -(-(len(FIXED) + len(CHANGING)) // WORDS) * WORDS
