@@ -1,4 +1,4 @@
-"""The command line: ``fastbp train | predict | export | bench | warmup | info``.
+"""The command line: ``fastbp train | predict | export | bench | warmup | autotune | info``.
 
 Exit codes: 0 success; 2 invalid options, files or data, with a line on stderr; 130 after Ctrl-C (`train` saves its
 model first). Without a command it lists them and exits with 2.
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import TextIO
 
 from fastbp.cli.options import Parser
@@ -61,51 +59,10 @@ def make_parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_bench(commands)
     _add_warmup(commands)
+    _add_autotune(commands)
     info = commands.add_parser("info", help="instruction set, threads, cache folder, measured peak")
-    info.set_defaults(run=lambda args: show_info())
+    info.set_defaults(run=_run_info)
     return parser
-
-
-def show_info() -> int:
-    """Run `fastbp info`: print what fastbp detected on this machine."""
-    from fastbp import __version__, isa
-    from fastbp.engine.peak import peak_of_several
-    from fastbp.isa.targets.detect import usable_cores
-    from fastbp.kernels import jit
-
-    cores = usable_cores()
-    measured = {n: peak_of_several("float32", n) for n in sorted({1, cores})}
-    facts = [
-        ("fastbp", __version__),
-        ("Python", ", ".join([platform.python_version(), *(f"{name} {version(name)}" for name in ("numpy", "numba"))])),
-        ("system", f"{platform.system()} {platform.machine()}"),
-        ("instruction set", isa.NAME),
-        ("bfloat16", _bfloat16()),
-        ("usable cores", str(cores)),
-        ("threads", f"at most {jit.max_threads()} (NUMBA_NUM_THREADS)"),
-        ("threading layer", jit.threading_layer()),
-        ("cache folder", str(jit.cache_dir())),
-        *(
-            (f"peak, {n} thread{'s' * (n > 1)}", f"{peak / 1e9:.0f} GFLOP/s in float32, measured")
-            for n, (peak, _) in measured.items()
-        ),
-    ]
-    for name, value in facts:
-        print(f"{name:<17}{value}")
-    if busy := next(filter(None, (busy for _, busy in measured.values())), ""):
-        say(f"warning: {busy}")
-    return 0
-
-
-def _bfloat16() -> str:
-    """How operands of bfloat16 are multiplied."""
-    from fastbp import isa
-    from fastbp.isa.targets import amx
-
-    how = {"tiles": "in tiles (AMX)", "lines": "in float32's multiply-add units", "loops": "in plain loops"}
-    if isa.table().bfloat16 == "tiles" and not amx.permitted():
-        return "not permitted by the operating system"
-    return how.get(isa.table().bfloat16, "not offered by this instruction set")
 
 
 def _add_train(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -258,6 +215,25 @@ def _add_warmup(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.set_defaults(run=_run_warmup)
 
 
+def _add_autotune(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = commands.add_parser("autotune", help="measure which sizes of work suit this machine, and keep them")
+    parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="at most (default: 20)")
+    parser.add_argument("--forget", action="store_true", help="go back to the sizes that follow from the caches")
+    parser.set_defaults(run=_run_autotune)
+
+
+def _run_autotune(args: argparse.Namespace) -> int:
+    from fastbp.cli.machine import autotune
+
+    return autotune(args.seconds, args.forget)
+
+
+def _run_info(args: argparse.Namespace) -> int:
+    from fastbp.cli.machine import show_info
+
+    return show_info()
+
+
 def _run_train(args: argparse.Namespace) -> int:
     from fastbp.cli.job import TrainJob
     from fastbp.cli.train import train
@@ -295,7 +271,7 @@ def _run_bench(args: argparse.Namespace) -> int:
 
 
 def _run_warmup(args: argparse.Namespace) -> int:
-    from fastbp.cli.warmup import warmup
+    from fastbp.cli.machine import warmup
 
     return warmup((args.dtype,) if args.dtype else ("float32", "float64"))
 

@@ -15,12 +15,13 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from fastbp.data.csr import SparseRows
-from fastbp.engine import custom, muon, plan
+from fastbp.engine import custom, muon
 from fastbp.engine.arguments import changed
 from fastbp.engine.bfloat16 import operands, precision, trial
 from fastbp.engine.memory import EMPTY, aligned, first_rows
 from fastbp.engine.network import Network
 from fastbp.engine.parameters import Parameters
+from fastbp.engine.planning import plan, tuning
 from fastbp.engine.threads import THREADS
 from fastbp.engine.workspace import FEW, Workspace
 from fastbp.isa import LINE
@@ -34,9 +35,6 @@ Array = np.ndarray
 Rows = Array | SparseRows
 # Rows of a prediction that go through the network at once.
 CHUNK = 512
-# Multiply-adds of a step, per layer and worker, from which another worker pays for barriers: 64-100-10 with 64 rows,
-# 237,000 for each of two, takes 17.6 us alone and 16 to 21 us shared, as the machine's other guests will have it.
-WORTH_SHARING = 150_000
 # Numbers of a few rows that are copied for a prediction or a step.
 WORTH_COPYING = 4096
 # Bytes of a workspace for gradients up to which it is kept for the next call.
@@ -244,7 +242,7 @@ class Engine:
     # -- running ---------------------------------------------------------------------------------------------------
     def _workers(self, batch: int, wanted: int | None) -> int:
         """One worker for small steps: launching and barriers would cost more than a second one brings."""
-        worthwhile = batch * self._multiply_adds // (len(self._layers) * WORTH_SHARING)
+        worthwhile = batch * self._multiply_adds // (len(self._layers) * tuning.current().worth_sharing)
         return THREADS.startable(min(worthwhile, THREADS.limit(wanted))) if worthwhile > 1 else 1
 
     def _inputs(self, X: Rows) -> dict[str, Array]:

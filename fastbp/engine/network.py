@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastbp.engine import plan
+from fastbp.engine.planning import plan
 from fastbp.kernels.passes import updates as columns
 from fastbp.kernels.schema.fields import Piece, Settings, length
 from fastbp.spec import LayerSpec, UpdateSpec

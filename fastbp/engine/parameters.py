@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from fastbp.engine import plan
 from fastbp.engine.memory import aligned
+from fastbp.engine.planning import plan
 from fastbp.spec import UpdateSpec
 
 Array = np.ndarray

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastbp.engine import plan, program, straight
 from fastbp.engine.bfloat16 import operands
 from fastbp.engine.memory import EMPTY, address, aligned, first_rows
 from fastbp.engine.network import Network
+from fastbp.engine.planning import plan, program, straight
 from fastbp.engine.threads import THREADS
 from fastbp.isa import LINE
 from fastbp.isa.targets.detect import usable_cores

@@ -360,7 +360,7 @@ class TestErrors:
 
 
 class TestHelp:
-    @pytest.mark.parametrize("command", [[], ["train"], ["predict"], ["bench"], ["warmup"], ["info"]])
+    @pytest.mark.parametrize("command", [[], ["train"], ["predict"], ["bench"], ["warmup"], ["autotune"], ["info"]])
     def test_every_command_has_help(self, capsys, command):
         with pytest.raises(SystemExit) as stop:
             main([*command, "--help"])

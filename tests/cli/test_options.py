@@ -77,7 +77,7 @@ def test_without_arguments_commands_are_listed(capsys):
     assert run() == 2
     out, err = capsys.readouterr()
     assert out == ""
-    for command in ("train", "predict", "export", "bench", "warmup", "info"):
+    for command in ("train", "predict", "export", "bench", "warmup", "autotune", "info"):
         assert re.search(rf"^ +{command} +\w", err, re.MULTILINE)
 
 

@@ -9,8 +9,8 @@ import scipy.sparse
 import fastbp
 from fastbp.data import csr
 from fastbp.data.csr import SparseRows
-from fastbp.engine import engine as engine_module
 from fastbp.engine.engine import Engine
+from fastbp.engine.planning import tuning
 from tests.engine.cases import ADD, BATCH_NORM, DROPOUT, assert_same_bits, everything, spec
 
 WIDTH, ROWS, STEPS = 211, 37, 5
@@ -79,7 +79,7 @@ def test_sparse_training_matches_dense(name: str, optimizer: str, dtype: str) ->
 @pytest.mark.parametrize("optimizer", ["sgd", "clipped"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_two_workers_give_the_bits_of_one(name: str, optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "WORTH_SHARING", 1)
+    monkeypatch.setattr(tuning, "chosen", tuning.current()._replace(worth_sharing=1))
     alone, both = (trained(name, OPTIMIZERS[optimizer], "float32", sparse=True, workers=n) for n in (1, 2))
     assert_same_bits(both, alone)
 

@@ -11,7 +11,7 @@ import fastbp
 from benchmarks.rows import ROWS
 from fastbp.cli import job, network
 from fastbp.data import batch_schedule, streams
-from fastbp.engine import engine, plan
+from fastbp.engine.planning import plan, tuning
 from fastbp.exchange import numpy_module
 from fastbp.isa.twins.activations import ACTIVATIONS
 from fastbp.kernels.passes import updates
@@ -53,8 +53,8 @@ QUOTED = [
     ("docs/data.md", r"reads chunks of (\d+) MiB", base.CHUNK_BYTES / MIB),
     ("docs/exchange.md", r"Up to (\d+) MB of weights", numpy_module.INSIDE / MIB),
     ("docs/compatibility.md", r"the version of the format, now `(\d+)`", checkpoint.VERSION),
-    ("docs/architecture.md", r"from ([\d,]+) multiply-adds per layer", engine.WORTH_SHARING),
-    ("docs/architecture.md", r"rule of ([\d,]+) multiply-adds", engine.WORTH_SHARING),
+    ("docs/architecture.md", r"from ([\d,]+) multiply-adds per layer", tuning.derived().worth_sharing),
+    ("docs/architecture.md", r"rule of ([\d,]+) multiply-adds", tuning.derived().worth_sharing),
     ("docs/architecture.md", r"(\d+) lines per unit, batch rows in order", plan.TABLE_LINES),
     ("docs/architecture.md", r"summed in runs of (\d+) lines", updates.RUN),
     ("docs/architecture.md", r"(\w+) rounds of Philox", random.ROUNDS),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from fastbp.engine import engine as engine_module
+from fastbp.engine.planning import tuning
 from fastbp.engine.threads import THREADS
 from fastbp.kernels import entries, jit, parallel
 from fastbp.kernels.schema.context import OWN
@@ -62,7 +62,7 @@ def trained(name: str, workers: int, spoil: float = 0.0):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_worker_that_comes_late_finds_its_parts_done(name, order, spoil, monkeypatch):
     expected, report, losses = trained(name, 1, spoil)
-    monkeypatch.setattr(engine_module, "WORTH_SHARING", 1)
+    monkeypatch.setattr(tuning, "chosen", tuning.current()._replace(worth_sharing=1))
     monkeypatch.setattr(THREADS, "limit", lambda wanted: wanted or 1)
     monkeypatch.setattr(THREADS, "startable", lambda wanted: wanted)
     monkeypatch.setattr(THREADS, "run", one_by_one(order))

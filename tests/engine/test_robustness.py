@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fastbp.engine import engine as engine_module
+from fastbp.engine.planning import tuning
 from fastbp.reference import RULES
 from fastbp.reference import update as reference_update
 from fastbp.spec import Report
@@ -93,7 +93,7 @@ def control_word() -> int:
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.skipif(not X86_LINUX, reason="fegetenv's layout is that of x86-64 Linux")
 def test_control_word_of_the_caller_is_unchanged(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "WORTH_SHARING", 1)
+    monkeypatch.setattr(tuning, "chosen", tuning.current()._replace(worth_sharing=1))
     before = control_word()
     tiny, tiny_32 = np.full(64, 1e-310), np.full(64, 1e-40, "float32")
     engine, X, y = network(32)
@@ -233,7 +233,7 @@ def test_steps_on_huge_gradients_follow_the_rule(rule: str) -> None:
 # -- threads and processes -----------------------------------------------------------------------------------------
 @jit
 def test_predictions_from_eight_threads_while_another_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "WORTH_SHARING", 1)
+    monkeypatch.setattr(tuning, "chosen", tuning.current()._replace(worth_sharing=1))
     engine = make_engine(30, [spec(64, "gelu"), spec(7, "softmax")])
     X, _ = make_data(600, 30, 1)
     expected, stop, steps = predict(engine, X, n_threads=1), threading.Event(), [0]
@@ -276,9 +276,9 @@ FORK = """
 import os, sys, warnings
 import numpy as np
 from tests.engine.cases import everything, make_data, make_engine, predict, spec, train
-from fastbp.engine import engine as engine_module
+from fastbp.engine.planning import tuning
 
-engine_module.WORTH_SHARING = 1
+tuning.chosen = tuning.current()._replace(worth_sharing=1)
 engine = make_engine(40, [spec(70, "relu"), spec(10, "softmax")], loss="cross_entropy", optimizer="adam")
 X, y = make_data(128, 40, 10, loss="cross_entropy")
 train(engine, X, y, "adam", [0, 64], n_threads=2)

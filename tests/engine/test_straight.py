@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastbp.engine import straight
 from fastbp.engine.engine import Engine
+from fastbp.engine.planning import straight
 from fastbp.isa.codes import ELEMENTWISE
 from fastbp.kernels import jit, native
 from fastbp.kernels.microkernels import PORTABLE

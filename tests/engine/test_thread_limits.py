@@ -16,9 +16,9 @@ SCRIPT = """
 import os, resource, sys, warnings
 os.sched_setaffinity(0, range(os.cpu_count()))  # even if the test is pinned to one core
 import numpy as np, fastbp
-from fastbp.engine import engine
+from fastbp.engine.planning import tuning
 from fastbp.kernels import entries, jit
-engine.WORTH_SHARING = 1
+tuning.chosen = tuning.current()._replace(worth_sharing=1)
 X = np.random.default_rng(0).normal(size=(512, 40)).astype("f4")
 def build():
     model = fastbp.Sequential([fastbp.Dense(64, "tanh"), fastbp.Dense(2)], input_size=40)
@@ -66,11 +66,12 @@ def test_one_worker_trains_if_the_system_refuses_threads(before, layer):
 
 NO_THREADS = """
 import numpy as np, warnings
-from fastbp.engine import engine, threads
+from fastbp.engine import threads
+from fastbp.engine.planning import tuning
 from fastbp.kernels import jit
 import fastbp
 threads.can_start = lambda workers: False
-engine.WORTH_SHARING = 1
+tuning.chosen = tuning.current()._replace(worth_sharing=1)
 X = np.zeros((512, 40), "f4")
 model = fastbp.Sequential([fastbp.Dense(64, "tanh"), fastbp.Dense(2)], input_size=40)
 model.compile("sgd", "mse")

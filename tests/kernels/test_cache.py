@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from fastbp import isa
-from fastbp.engine import engine as engine_module
+from fastbp.engine.planning import tuning
 from fastbp.kernels import jit, warm_up
 from tests.engine.cases import make_data, make_engine, run_python, spec, train
 
@@ -32,9 +32,9 @@ event.register("numba:run_pass", passes)
 """
 FIRST_FIT = PRELUDE + """
 from tests.engine.cases import everything, make_data, make_engine, predict, spec, train
-from fastbp.engine import engine
+from fastbp.engine.planning import tuning
 from fastbp.kernels import jit
-engine.WORTH_SHARING = 1
+tuning.chosen = tuning.current()._replace(worth_sharing=1)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     one = make_engine(10, [spec(16, "tanh"), spec(3)])
@@ -102,7 +102,7 @@ EXPECTED = [0, 285]  # sum of squares below 0 and below 10
 
 # -- reuse ---------------------------------------------------------------------------------------------------------
 def test_second_process_compiles_and_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "WORTH_SHARING", 1)
+    monkeypatch.setattr(tuning, "chosen", tuning.current()._replace(worth_sharing=1))
     engine = make_engine(10, [spec(16, "tanh"), spec(3)])
     X, y = make_data(32, 10, 3)
     for workers in (1, 2):
@@ -500,7 +500,7 @@ import numba
 numba.njit(lambda x: x + 1)(1)
 from numba.core.registry import cpu_target
 from fastbp import isa
-from fastbp.engine import engine
+from fastbp.engine.planning import tuning
 print(isa.NAME, isa.table().cpu, cpu_target.target_context.codegen().magic_tuple()[1])
 """
     foreign = isa.detect.choose(None) == "avx512"  # other processors offer one instruction set beside the plain loops
@@ -519,7 +519,7 @@ from fastbp.isa.targets import detect
 detect.choose = lambda requested=None: "other" if requested is None else requested
 # Set only now: on a machine whose best is AVX2, importing fastbp would not fail.
 os.environ["FASTBP_ISA"] = "avx2"
-from fastbp.engine import engine
+from fastbp.engine.planning import tuning
 """
     done = run_python("-c", script, check=False, FASTBP_ISA=None)
     assert done.returncode == 1

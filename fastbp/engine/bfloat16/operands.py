@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastbp.engine.plan import Arena, Node, ceil_div, multiple, odd, passes_through
+from fastbp.engine.planning.plan import Arena, Node, ceil_div, multiple, odd, passes_through
 from fastbp.isa.codes import ACTIVATIONS
 from fastbp.kernels.schema.fields import INPUT, Layer
 

@@ -25,7 +25,7 @@ CHECK = os.environ.get("FASTBP_CHECK", "") == "1"
 WORD = {name: place.word for name, place in context.PLACES.items()}
 N_STATES = tuple(rule.n_states for rule in UPDATE_RULES.values())
 LINEAR = -1  # see `passes.loss_layer`
-VALUES = 4  # numbers of a node, see `engine.plan`
+VALUES = 4  # numbers of a node, see `engine.planning.plan`
 EMBEDDING = fields.code_of("embedding")
 
 
@@ -95,7 +95,7 @@ class Call:
         bounds = a["bounds"][: n + 1]
         sizes = np.diff(bounds)
         holds(n >= 1 and len(bounds) == n + 1 and bounds[0] >= 0, "bounds of", n, "steps")
-        holds(sizes.min() >= 0 and sizes.max() <= self.batch, "batches of", sizes.min(), "to", sizes.max(), "rows")
+        holds(sizes.min() >= 1 and sizes.max() <= self.batch, "batches of", sizes.min(), "to", sizes.max(), "rows")
         used = a["order"][bounds[0] : bounds[-1]]
         holds(len(used) == bounds[-1] - bounds[0], "order ends before", bounds[-1])
         if not len(used):

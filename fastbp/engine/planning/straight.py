@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fastbp.engine.plan import Node, Plan
+from fastbp.engine.planning.plan import Node, Plan
 from fastbp.isa.codes import ELEMENTWISE
 from fastbp.kernels import jit, native, straight
 from fastbp.kernels.microkernels import PORTABLE

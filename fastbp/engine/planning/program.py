@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastbp.engine.plan import L2_BYTES, Node, ceil_div, chains, passes_through, plain, updates_wait
+from fastbp.engine.planning.plan import L2_BYTES, Node, ceil_div, chains, passes_through, plain, updates_wait
 from fastbp.isa import LINE
 from fastbp.kernels.schema.fields import INPUT, Operation
 from fastbp.kernels.schema.operations import (

@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbp import spec
+from fastbp.engine.planning import tuning
 from fastbp.isa import LINE
 from fastbp.isa.targets import detect
 from fastbp.kernels.schema.fields import (
@@ -53,9 +54,6 @@ from fastbp.kernels.schema.fields import (
 DENSE, ACTIVATION, ADD, DROPOUT, NOISE = map(code_of, ("dense", "activation", "add", "dropout", "noise"))
 TABLE_LINES = 256  # in a unit of a table's gradient, which stays in the first-level cache until the update
 _, L2_BYTES = detect.cache_sizes()
-# Of a unit: batch panels, of which BLOCK lines each stay in the second-level cache; and panels of outputs, or blocks of
-# inputs, that pass them by. Measured at 1024 and 4096 wide: larger units read the batch less often, 5 to 10 %.
-BATCH_PANELS, MOST_PANELS = 18, 32
 
 
 class Node(NamedTuple):
@@ -311,8 +309,9 @@ def _cut(row: np.ndarray, panels: int, workers: int) -> None:
     def product(place: int, total: int) -> None:
         """`total` panels or blocks against the batch's panels. A unit reads its batch panels once and keeps a block of
         them in the second-level cache, so it takes as many panels as the number of workers allows."""
-        share = _even(panels, BATCH_PANELS) if workers > 1 or panels > 2 * BATCH_PANELS else panels
-        size = min(MOST_PANELS, ceil_div(total, ceil_div(few, ceil_div(panels, share))))
+        most = tuning.current().batch_panels
+        share = _even(panels, most) if workers > 1 or panels > 2 * most else panels
+        size = min(tuning.current().most_panels, ceil_div(total, ceil_div(few, ceil_div(panels, share))))
         if ceil_div(total, size) < workers and share == panels:
             share = max(1, ceil_div(panels, ceil_div(few, ceil_div(total, size))))
         row[place : place + 3] = size, ceil_div(total, size), share
@@ -376,4 +375,4 @@ def _even(total: int, most: int) -> int:
 
 def updates_wait(layers: Sequence[Node], panels: int) -> bool:
     """Whether all deltas are kept until the weights are updated, all at once: fewer barriers, where there is room."""
-    return plain(layers) and sum(panels * layer.outputs * LINE for layer in layers) <= L2_BYTES
+    return plain(layers) and sum(panels * layer.outputs * LINE for layer in layers) <= tuning.current().kept_bytes
