@@ -11,7 +11,9 @@ import fastbp
 from fastbp.schedules import (
     CosineDecay,
     CosineDecayRestarts,
+    CosineLog,
     ExponentialDecay,
+    FlatCosine,
     OneCycle,
     PiecewiseConstant,
     PolynomialDecay,
@@ -65,7 +67,8 @@ PAIRS = {
         41,
     ),
 }
-SCHEDULES = [ours for ours, _, _ in PAIRS.values()]
+SCHEDULES = [*(ours for ours, _, _ in PAIRS.values()), CosineLog(0.3, 40), CosineLog(0.3, 7, 1), FlatCosine(0.3, 40),
+             FlatCosine(0.3, 9, 1.0), FlatCosine(0.3, 9, 0.0)]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -145,6 +148,27 @@ def test_learning_rates_do_not_depend_on_shape_of_steps(schedule):
     np.testing.assert_array_equal(table[:, 0], rates)
 
 
+def test_logarithmic_cycles_double_their_lengths():
+    """The maxima lie at 2.8, 12.2, 31.0 and 68.8 % of the training."""
+    schedule, n = CosineLog(0.04, 15_000), np.arange(15_000)
+    rates = schedule(n)
+    np.testing.assert_allclose(schedule(1000 * np.array([0, 1, 3, 7, 15, 16])), 0, atol=1e-15)
+    peaks = 1 + np.flatnonzero((rates[1:-1] > rates[:-2]) & (rates[1:-1] >= rates[2:]))
+    np.testing.assert_allclose(peaks / 15_000, (2 ** (np.arange(4) + 0.5) - 1) / 15, atol=1 / 15_000)
+    np.testing.assert_allclose(rates[peaks], 0.04, rtol=1e-6)
+    expected = [0.02 * (1 - math.cos(2 * math.pi * math.log2(1 + 15 * t / 15_000))) for t in range(0, 15_000, 37)]
+    np.testing.assert_allclose(rates[::37], expected, rtol=1e-12, atol=1e-17)
+
+
+def test_flat_cosine_falls_in_the_second_half():
+    rates = FlatCosine(0.02, 100)(np.arange(150))
+    np.testing.assert_array_equal(rates[:51], 0.02)
+    expected = [0.01 * (1 + math.cos(math.pi * (2 * t / 100 - 1))) for t in range(50, 101)]
+    np.testing.assert_allclose(rates[50:101], expected, atol=1e-17)
+    np.testing.assert_array_equal(rates[100:], 0)
+    assert FlatCosine(0.02, 100, 1.0)(np.array([0, 99, 100])).tolist() == [0.02, 0.02, 0.0]
+
+
 def test_one_cycle_of_one_and_two_updates():
     assert OneCycle(1.0, 1)(np.arange(2)).tolist() == [4e-6, 4e-6]
     assert OneCycle(1.0, 2, 1.0, 10.0)(np.arange(3)).tolist() == [0.1, 1.0, 1e-5]
@@ -169,6 +193,9 @@ INVALID = [
     (lambda: CosineDecayRestarts(0.1, 3, 0.5), ValueError, "t_mul must be at least 1"),
     (lambda: CosineDecayRestarts(0.1, 3, 1.0, 2.0), ValueError, "m_mul"),
     (lambda: OneCycle(0.1, 3, 2.0), ValueError, "pct_start must be from 0 to 1"),
+    (lambda: CosineLog(0.1, 3, 0), ValueError, "cycles must be at least 1, got 0"),
+    (lambda: CosineLog(0.1, 0), ValueError, "total_steps must be at least 1, got 0"),
+    (lambda: FlatCosine(0.1, 3, 1.5), ValueError, "flat must be from 0 to 1, got 1.5"),
     (lambda: OneCycle(0.1, 3, div_factor=0), ValueError, "div_factor must be greater than 0"),
     (lambda: OneCycle(0.1, 3, anneal_strategy="log"), ValueError, "must be 'cos' or 'linear', got 'log'"),
     (lambda: Warmup("slow", 3), TypeError, "or a number, got 'slow'"),

@@ -34,6 +34,9 @@ class EarlyStopping(Callback):
         Whether the model ends with the weights of its best epoch, whether training was stopped or not.
     start_from_epoch : int, optional
         First epoch, counted from 0, to be monitored.
+    ties : {"first", "last"}, optional
+        Which of several epochs that are equally good is the best one. With "last", training goes on after an epoch as
+        good as the best, and min_delta plays no part in it.
 
     Attributes
     ----------
@@ -50,7 +53,7 @@ class EarlyStopping(Callback):
     Notes
     -----
     `history.stopped` is then "early_stopping". If the metric is missing, one warning says so. Same as Keras's
-    EarlyStopping.
+    EarlyStopping, which has no `ties`; metrics of few rows, such as an accuracy, are often equal.
 
     References
     ----------
@@ -75,12 +78,16 @@ class EarlyStopping(Callback):
         baseline: float | None = None,
         restore_best_weights: bool = False,
         start_from_epoch: int = 0,
+        ties: str = "first",
     ) -> None:
         self._monitor = Monitor(monitor, mode, min_delta)
         self.patience = count(patience, "patience", 0)
         self.start_from_epoch = count(start_from_epoch, "start_from_epoch", 0)
         self.baseline, self.verbose = baseline, verbose
         self.restore_best_weights = flag(restore_best_weights, "restore_best_weights")
+        if ties not in ("first", "last"):
+            raise ValueError(f"ties must be 'first' or 'last', got {ties!r}: pass one of these")
+        self.ties = ties
         self._reset()
 
     def _reset(self) -> None:
@@ -99,7 +106,7 @@ class EarlyStopping(Callback):
         if self.restore_best_weights and self.best_weights is None:
             self.best_weights, self.best_epoch = self.model.get_weights(), epoch
         self.wait += 1
-        if self._monitor.better(value, self.best):
+        if self._monitor.better(value, self.best) or (self.ties == "last" and value == self.best):
             self.best, self.best_epoch = value, epoch
             if self.restore_best_weights:
                 self.best_weights = self.model.get_weights()

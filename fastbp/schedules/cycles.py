@@ -1,4 +1,4 @@
-"""Schedules of several phases: warm restarts, one cycle, warm-up."""
+"""Schedules of several phases: warm restarts, one cycle, cycles of doubling length, a flat start, warm-up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from fastbp.schedules.base import Rates, Schedule, check_count, check_number, half_cosine
 
-__all__ = ["CosineDecayRestarts", "OneCycle", "Warmup"]
+__all__ = ["CosineDecayRestarts", "CosineLog", "FlatCosine", "OneCycle", "Warmup"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,110 @@ class CosineDecayRestarts(Schedule):
         cycle += start(cycle + 1) <= t  # the logarithm may be rounded past a restart
         cycle -= start(cycle) > t
         return cycle, (t - start(cycle)) / (first * self.t_mul**cycle)
+
+
+@dataclass(frozen=True)
+class CosineLog(Schedule):
+    """Cycles that rise from 0 and fall back to it, each about twice as long as the one before.
+
+    ::
+
+        max_learning_rate (1 - cos(2 pi log2(1 + (2^cycles - 1) t / total_steps))) / 2
+
+    Parameters
+    ----------
+    max_learning_rate : float
+        The highest learning rate, at least 0, reached once in every cycle.
+    total_steps : int
+        Updates of the whole training, at least 1; the learning rate is 0 from then on.
+    cycles : int, optional
+        Number of cycles, at least 1.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    TypeError
+        If a value is not a number.
+
+    Notes
+    -----
+    RealMLP's schedule of the learning rate, called coslog4 there. The first update has a learning rate of 0.
+
+    References
+    ----------
+    Holzmüller, Grinsztajn and Steinwart, "Better by default: Strong pre-tuned MLPs and boosted trees on tabular data",
+    2024.
+
+    Examples
+    --------
+    >>> CosineLog(1.0, total_steps=15)(np.array([0, 1, 2, 3, 7, 15])).round(3).tolist()
+    [0.0, 0.0, 0.737, 0.0, 0.0, 0.0]
+    """
+
+    max_learning_rate: float
+    total_steps: int
+    cycles: int = 4
+
+    def __post_init__(self) -> None:
+        check_number("max_learning_rate", self.max_learning_rate)
+        check_count("total_steps", self.total_steps)
+        check_count("cycles", self.cycles)
+
+    def _rates(self, t: Rates) -> Rates:
+        passed = np.log2(1 + (2.0**self.cycles - 1) * np.minimum(t / self.total_steps, 1))
+        return self.max_learning_rate * 0.5 * (1 - np.cos(2 * np.pi * passed))
+
+
+@dataclass(frozen=True)
+class FlatCosine(Schedule):
+    """A constant learning rate, then half a cosine wave to 0.
+
+    ::
+
+        t <= flat total_steps:  initial_learning_rate
+        then:                   initial_learning_rate (1 + cos(pi (t / total_steps - flat) / (1 - flat))) / 2
+
+    Parameters
+    ----------
+    initial_learning_rate : float
+        Learning rate of the first update, at least 0.
+    total_steps : int
+        Updates of the whole training, at least 1; the learning rate is 0 from then on.
+    flat : float, optional
+        Fraction of the updates before the learning rate falls, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    TypeError
+        If a value is not a number.
+
+    References
+    ----------
+    Holzmüller, Grinsztajn and Steinwart, "Better by default: Strong pre-tuned MLPs and boosted trees on tabular data",
+    2024.
+
+    Examples
+    --------
+    >>> FlatCosine(1.0, total_steps=4)(np.arange(6)).round(3).tolist()
+    [1.0, 1.0, 1.0, 0.5, 0.0, 0.0]
+    """
+
+    initial_learning_rate: float
+    total_steps: int
+    flat: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_number("initial_learning_rate", self.initial_learning_rate)
+        check_count("total_steps", self.total_steps)
+        check_number("flat", self.flat, 0.0, 1.0)
+
+    def _rates(self, t: Rates) -> Rates:
+        passed = np.minimum(t / self.total_steps, 1)
+        falls = np.where(passed >= 1, 1.0, (passed - self.flat) / max(1 - self.flat, 1e-300))
+        return self.initial_learning_rate * half_cosine(np.clip(falls, 0, 1), 0.0)
 
 
 @dataclass(frozen=True)

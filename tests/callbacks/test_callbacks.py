@@ -79,6 +79,8 @@ EARLY = {  # options, values of the metric, epochs run, final weights
     ),
     "start_from_epoch": ({"patience": 1, "start_from_epoch": 3}, [0, 9, 9, 5, 6, 1], 5, 4),
     "baseline never reached": ({"patience": 2, "baseline": 0, "restore_best_weights": True}, [3, 2, 2, 1], 3, 1),
+    "first of equals": ({"patience": 2, "restore_best_weights": True}, [3, 2, 2, 2, 1], 4, 1),
+    "last of equals": ({"patience": 2, "restore_best_weights": True, "ties": "last"}, [3, 2, 2, 4, 2, 4, 3], 7, 4),
     "infinite at first": ({"patience": 2}, [math.inf, 5, 6, 7, 1], 4, 3),
 }
 
@@ -521,6 +523,7 @@ def test_slice_hooks_do_not_shorten_slices(monkeypatch):
 INVALID = {
     "factor": (lambda: callbacks.ReduceLROnPlateau(factor=1.0), ValueError, "between 0 and 1"),
     "mode": (lambda: callbacks.EarlyStopping(mode="best"), ValueError, "'auto', 'min' or 'max'"),
+    "ties": (lambda: callbacks.EarlyStopping(ties="best"), ValueError, "ties must be 'first' or 'last', got 'best'"),
     "patience": (lambda: callbacks.EarlyStopping(patience=1.5), TypeError, "patience must be an integer"),
     "schedule": (lambda: callbacks.LearningRateScheduler(0.1), TypeError, "must be a function"),
     "function": (lambda: callbacks.LambdaCallback(on_train_end=3), TypeError, "on_train_end must be a function"),
