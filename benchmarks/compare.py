@@ -22,9 +22,9 @@ from pathlib import Path
 
 from benchmarks.measure import ROOT, Measurement, Plan, WorkerError, measure
 from benchmarks.peers import PEERS
-from benchmarks.rows import ROWS, row_flops
+from benchmarks.rows import CLIP_NORM, ROWS, row_flops
 from benchmarks.tables import by_instruction_set, machine, markdown_table, replace_generated, versions
-from fastbp.cli.bench import CLIP_NORM, SETTLE_SECONDS, WEIGHT_DECAY
+from fastbp.cli.bench import SETTLE_SECONDS, WEIGHT_DECAY
 from fastbp.plots import plot_speed
 from fastbp.plots.figures import check_picture
 from fastbp.plots.speed import Times

@@ -3,11 +3,15 @@
 11: batch norm and dropout after each hidden layer, Dense (without bias) - BatchNorm - ReLU - Dropout. 12: a residual
 network, Dense, blocks of two Dense whose sum with their input goes through ReLU, Dense; trained by AdamW with weight
 decay and clipping by the global norm. 13: a bag of words in CSR, on which only the columns that occur need an update.
-From 14 on: networks nothing here was tuned on, most of whose widths and batches fill no vector register.
+14 to 28: networks nothing here was tuned on, most of whose widths and batches fill no vector register.
+From 29 on: others' published workloads. 29, 30: the two of SimpleChains.jl's documentation; the second has no bias in
+its last layer there, and is trained by Adam here. 31: a regressor of a table with many columns. 32: the DCASE
+challenges' baseline of anomalous sound detection.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,10 +21,11 @@ from fastbp.cli.bench import MAX_STEPS, Row, Workload, glorot_weights, specs, st
 from fastbp.spec import LayerSpec
 from fastbp.util.types import Array
 
+CLIP_NORM = 1.0
 ROWS = (
     *bench.ROWS,
     Row((784, 512, 512, 10), 128, kind="batch_norm", dropout=0.2),
-    Row((784, *[512] * 17, 10), 256, "adamw", kind="residual"),
+    Row((784, *[512] * 17, 10), 256, "adamw", kind="residual", global_clipnorm=CLIP_NORM),
     Row((20_000, 256, 10), 128, "sgd", kind="csr", nonzeros=100),
     Row((13, 50, 50, 1), 20, loss="mse"),
     Row((30, 100, 2), 50),
@@ -32,8 +37,16 @@ ROWS = (
     Row((128,) * 21, 256, "sgd", "mse"),
     Row((784, 2000, 1000, 500, 10), 512),
     Row((512, 512), 8192, "sgd", "mse"),
+    Row((4, 32, 16, 4), 10_000, loss="mse", activation="tanh", full_batch=True),
+    Row((24, 8, 2), 200, loss="mse", dropout=0.2, activation="tanh", dtype="float64", full_batch=True),
+    Row((1446, 512, 256, 64, 1), 128, "adamw", "huber", dropout=0.2),
+    Row((640, *[128] * 4, 8, *[128] * 4, 640), 512, loss="mse", data="autoencoder", kind="batch_norm"),
 )
 MOMENTUM, EPSILON = 0.1, 1e-5  # of batch normalization, as in PyTorch: weight of new values in moving statistics
+
+
+Activation = Callable[[Any], Any]
+ACTIVATIONS: dict[str, Activation] = {"relu": lambda Z: np.maximum(Z, 0.0), "tanh": np.tanh}
 
 
 def checked_row(row: Row) -> Row:
@@ -46,23 +59,23 @@ def layer_specs(row: Row) -> list[LayerSpec]:
     dense = [LayerSpec(units, activation) for units, activation in specs(row)]
     match row.kind:
         case "batch_norm":
-            hidden = [node for spec in dense[:-1] for node in _normalized(spec.units, row.dropout)]
-            return [*hidden, dense[-1]]
+            return [*(node for spec in dense[:-1] for node in _normalized(spec, row.dropout)), dense[-1]]
         case "residual":
             nodes = [LayerSpec(row.sizes[1])]
             for first, second in zip(row.sizes[2:-1:2], row.sizes[3:-1:2], strict=True):
                 skip = len(nodes) - 1
                 nodes += [LayerSpec(first, "relu"), LayerSpec(second), LayerSpec(second, "relu", kind="add", skip=skip)]
             return [*nodes, dense[-1]]
-    return dense
+    return [*(node for spec in dense[:-1] for node in [spec, *_dropout(spec.units, row.dropout)]), dense[-1]]
 
 
-def _normalized(units: int, rate: float) -> list[LayerSpec]:
-    nodes = [
-        LayerSpec(units, use_bias=False),
-        LayerSpec(units, "relu", kind="batch_norm", values=(MOMENTUM, EPSILON)),
-    ]
-    return nodes + [LayerSpec(units, kind="dropout", values=(rate,))] * (rate > 0)
+def _normalized(spec: LayerSpec, rate: float) -> list[LayerSpec]:
+    norm = spec._replace(kind="batch_norm", values=(MOMENTUM, EPSILON))
+    return [LayerSpec(spec.units, use_bias=False), norm, *_dropout(spec.units, rate)]
+
+
+def _dropout(units: int, rate: float) -> list[LayerSpec]:
+    return [LayerSpec(units, kind="dropout", values=(rate,))] * (rate > 0)
 
 
 def make_workload(row: Row, *, seed: int = 0, max_steps: int = MAX_STEPS) -> Workload:
@@ -119,33 +132,37 @@ def row_flops(row: Row) -> int:
 
 def loss_of(weights: list[Array], work: Workload) -> float:
     """The loss over all the data in float64, without dropout, by batch norm's moving statistics."""
+    f = ACTIVATIONS[work.row.activation]
     match work.row.kind:
         case "batch_norm":
-            A = _forward_normalized(weights, work.X.astype(np.float64))
+            A = _forward_normalized(weights, work.X.astype(np.float64), f)
         case "residual":
             A = _forward_residual(weights, work.X.astype(np.float64))
         case _:
-            A = _forward_dense(weights, work.X.astype(np.float64))
+            A = _forward_dense(weights, work.X.astype(np.float64), f)
     if work.row.loss == "mse":
         return float(np.mean((A - work.y) ** 2))
+    if work.row.loss == "huber":
+        error = np.abs(A - work.y)
+        return float(np.mean(np.where(error <= 1, error**2 / 2, error - 0.5)))
     largest = A.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(A - largest).sum(axis=1)) + largest[:, 0]
     return float(np.mean(log_sum - A[np.arange(len(A)), work.y]))
 
 
-def _forward_dense(weights: list[Array], A: Any) -> Array:
+def _forward_dense(weights: list[Array], A: Any, f: Activation) -> Array:
     for i in range(0, len(weights), 2):
         A = A @ weights[i].astype(np.float64) + weights[i + 1]
         if i < len(weights) - 2:
-            A = np.maximum(A, 0.0)
+            A = f(A)
     return np.asarray(A)
 
 
-def _forward_normalized(weights: list[Array], A: Array) -> Array:
+def _forward_normalized(weights: list[Array], A: Array, f: Activation) -> Array:
     *hidden, last, bias = (array.astype(np.float64) for array in weights)
     for i in range(0, len(hidden), 5):
         W, gamma, beta, mean, variance = hidden[i : i + 5]
-        A = np.maximum((A @ W - mean) / np.sqrt(variance + EPSILON) * gamma + beta, 0.0)
+        A = f((A @ W - mean) / np.sqrt(variance + EPSILON) * gamma + beta)
     return A @ last + bias
 
 

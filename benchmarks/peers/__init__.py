@@ -50,10 +50,16 @@ ROUNDED = {
 
 
 def can_train(name: str, row: Row) -> bool:
-    """Whether the peer knows such a network: scikit-learn has neither normalization nor residual blocks, nor two
-    outputs for two classes."""
+    """Whether the peer can train such a network.
+
+    scikit-learn has no normalization, residual blocks or dropout, no Huber loss, no AdamW and no clipping, nor two
+    outputs for two classes.
+    """
+    if name != "sklearn":
+        return True
     two_classes = row.loss == "cross_entropy" and row.sizes[-1] == 2
-    return name != "sklearn" or (row.kind in ("dense", "csr") and not two_classes)
+    plain = row.kind in ("dense", "csr") and not row.dropout and not row.global_clipnorm
+    return plain and row.loss != "huber" and row.optimizer != "adamw" and not two_classes
 
 
 def make_peer(name: str, work: Workload, n_threads: int) -> Peer:

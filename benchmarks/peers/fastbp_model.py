@@ -11,25 +11,22 @@ from fastbp.util.types import Array
 
 def make_layers(row: Row) -> list[Layer]:
     """The row's network."""
-    layers: list[Layer]
-    if row.kind == "batch_norm":
-        layers = [layer for units in row.sizes[1:-1] for layer in _normalized(units, row.dropout)]
-        return [*layers, fastbp.Dense(row.sizes[-1], "softmax")]
+    *hidden, last = (fastbp.Dense(units, activation) for units, activation in specs(row))
     if row.kind == "residual":
-        layers = [fastbp.Dense(row.sizes[1])]
+        layers: list[Layer] = [fastbp.Dense(row.sizes[1])]
         for units in row.sizes[2:-1:2]:
             block = fastbp.Residual([fastbp.Dense(units, "relu"), fastbp.Dense(units)])
             layers += [block, fastbp.Activation("relu")]
-        return [*layers, fastbp.Dense(row.sizes[-1], "softmax")]
-    return [fastbp.Dense(units, activation) for units, activation in specs(row)]
+        return [*layers, last]
+    dropout = [fastbp.Dropout(row.dropout)] if row.dropout else []
+    if row.kind == "batch_norm":
+        return [*(part for units in row.sizes[1:-1] for part in [*_normalized(units, row.activation), *dropout]), last]
+    return [*(part for layer in hidden for part in [layer, *dropout]), last]
 
 
-def _normalized(units: int, rate: float) -> list[Layer]:
+def _normalized(units: int, activation: str) -> list[Layer]:
     norm = fastbp.BatchNorm(MOMENTUM, EPSILON)
-    layers: list[Layer] = [fastbp.Dense(units, use_bias=False), norm, fastbp.Activation("relu")]
-    if rate:
-        layers.append(fastbp.Dropout(rate))
-    return layers
+    return [fastbp.Dense(units, use_bias=False), norm, fastbp.Activation(activation)]
 
 
 class FastbpModel:
@@ -37,7 +34,7 @@ class FastbpModel:
 
     def __init__(self, work: Workload, n_threads: int, compute: str = "float32") -> None:
         row = work.row
-        self.model = fastbp.Sequential(make_layers(row), input_size=row.sizes[0], compute=compute)
+        self.model = fastbp.Sequential(make_layers(row), input_size=row.sizes[0], dtype=row.dtype, compute=compute)
         self.model.compile(make_optimizer(row), loss=row.loss)
         self.model.set_weights(work.weights)
         self.work, self.n_threads = work, n_threads

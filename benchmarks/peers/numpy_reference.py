@@ -13,7 +13,7 @@ class NumpyReference:
     """`fastbp.reference` on one workload; the number of threads is the BLAS's, set by environment variables."""
 
     def __init__(self, work: Workload) -> None:
-        self.engine = ReferenceEngine(work.row.sizes[0], layer_specs(work.row))
+        self.engine = ReferenceEngine(work.row.sizes[0], layer_specs(work.row), dtype=work.row.dtype)
         self.runner = Runner(self.engine, work)
 
     def train(self, epochs: int) -> None:

@@ -15,7 +15,7 @@ from fastbp.util.types import Array
 
 
 class SklearnMlp:
-    """An estimator started from the workload's weights, in float32 as its data."""
+    """An estimator started from the workload's weights, in the dtype of its data."""
 
     def __init__(self, work: Workload) -> None:
         row = work.row
@@ -23,6 +23,7 @@ class SklearnMlp:
         self.X, self.y = work.X, work.y.ravel() if work.y.ndim == 2 and work.y.shape[1] == 1 else work.y
         options = {
             "hidden_layer_sizes": row.sizes[1:-1],
+            "activation": row.activation,
             "solver": row.optimizer,
             "batch_size": row.batch,
             "learning_rate_init": LEARNING_RATES[row.optimizer] * (share if row.optimizer == "sgd" else 1.0),

@@ -16,7 +16,7 @@ from torch.func import functional_call, grad_and_value
 from benchmarks.peers import Peer, fastest
 from benchmarks.peers.torch_eager import TorchEager, prepare
 from benchmarks.peers.torch_networks import make_network, read_weights
-from fastbp.cli.bench import CLIP_NORM, LEARNING_RATES, WEIGHT_DECAY, Workload
+from fastbp.cli.bench import LEARNING_RATES, WEIGHT_DECAY, Workload
 from fastbp.util.types import Array
 
 
@@ -36,9 +36,9 @@ class CompiledStep:
         network = self.network = make_network(work.row, work.weights).requires_grad_(False)
         self.parameters = dict(network.named_parameters())
         self.states = [{k: torch.zeros_like(p) for k, p in self.parameters.items()} for _ in range(2)]
-        self.step_number = torch.zeros(())
+        self.step_number = torch.zeros((), dtype=getattr(torch, work.row.dtype))
         update = {"sgd": _sgd, "adam": _adam, "adamw": _adamw}[work.row.optimizer]
-        clips = work.row.optimizer == "adamw"
+        clipnorm = work.row.global_clipnorm
 
         def loss_of(parameters: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             return loss(functional_call(network, parameters, (x,)), y)
@@ -51,8 +51,8 @@ class CompiledStep:
             y: torch.Tensor,
         ) -> torch.Tensor:
             gradients, value = grad_and_value(loss_of)(parameters, x, y)
-            if clips:
-                gradients = _clipped(gradients)
+            if clipnorm:
+                gradients = _clipped(gradients, clipnorm)
             t += 1
             for name, gradient in gradients.items():
                 update(parameters[name], gradient, states[0][name], states[1][name], t)
@@ -88,10 +88,10 @@ def _adamw(p: torch.Tensor, g: torch.Tensor, m: torch.Tensor, v: torch.Tensor, t
     _adam(p, g, m, v, t)
 
 
-def _clipped(gradients: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """All times min(1, CLIP_NORM / norm), as clip_grad_norm_ does."""
+def _clipped(gradients: dict[str, torch.Tensor], clipnorm: float) -> dict[str, torch.Tensor]:
+    """All times min(1, clipnorm / norm), as clip_grad_norm_ does."""
     norm = sum(g.square().sum() for g in gradients.values()) ** 0.5
-    factor = (CLIP_NORM / (norm + 1e-6)).clamp(max=1.0)
+    factor = (clipnorm / (norm + 1e-6)).clamp(max=1.0)
     return {name: g * factor for name, g in gradients.items()}
 
 

@@ -9,8 +9,12 @@ from torch import nn
 
 from benchmarks.peers import Peer, fastest
 from benchmarks.peers.torch_networks import make_network, read_weights
-from fastbp.cli.bench import CLIP_NORM, LEARNING_RATES, WEIGHT_DECAY, Workload
+from fastbp.cli.bench import LEARNING_RATES, WEIGHT_DECAY, Workload
 from fastbp.util.types import Array
+
+LOSSES: dict[str, Callable[..., torch.Tensor]] = {
+    "cross_entropy": nn.functional.cross_entropy, "mse": nn.functional.mse_loss, "huber": nn.functional.huber_loss
+}  # fmt: skip
 
 
 def make_optimizer(work: Workload, network: nn.Module) -> torch.optim.Optimizer:
@@ -29,7 +33,7 @@ def prepare(
     torch.set_num_threads(n_threads)
     torch.set_flush_denormal(True)
     batches = zip(*(torch.from_numpy(a).split(work.row.batch) for a in (work.X, work.y)), strict=True)
-    return list(batches), nn.functional.mse_loss if work.row.loss == "mse" else nn.functional.cross_entropy
+    return list(batches), LOSSES[work.row.loss]
 
 
 class TorchEager:
@@ -38,8 +42,9 @@ class TorchEager:
     def __init__(self, work: Workload, n_threads: int) -> None:
         self.batches, loss = prepare(work, n_threads)
         network = self.network = make_network(work.row, work.weights)
-        self.optimizer = make_optimizer(work, self.network)
-        self.clipped = list(self.network.parameters()) if work.row.optimizer == "adamw" else []
+        self.parameters = list(network.parameters())
+        self.optimizer = make_optimizer(work, network)
+        self.clipnorm = work.row.global_clipnorm
 
         def loss_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             return loss(network(x), y)
@@ -52,8 +57,8 @@ class TorchEager:
             for x, y in self.batches:
                 self.optimizer.zero_grad(set_to_none=True)
                 self.loss_of(x, y).backward()
-                if self.clipped:
-                    nn.utils.clip_grad_norm_(self.clipped, CLIP_NORM, foreach=True)
+                if self.clipnorm:
+                    nn.utils.clip_grad_norm_(self.parameters, self.clipnorm, foreach=True)
                 self.optimizer.step()
 
     def weights(self) -> list[Array]:

@@ -13,6 +13,8 @@ from benchmarks.rows import EPSILON, MOMENTUM
 from fastbp.cli.bench import Row
 from fastbp.util.types import Array
 
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
+
 
 class ResidualBlock(nn.Module):
     """relu(x + W2 relu(W1 x + b1) + b2)."""
@@ -35,17 +37,18 @@ def make_network(row: Row, weights: Sequence[Array]) -> nn.Sequential:
     else:
         for n_in, n_out in itertools.pairwise(widths):
             layers += _hidden(row, n_in, n_out)
-    network = nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
+    network = nn.Sequential(*layers, nn.Linear(widths[-1], outputs)).to(getattr(torch, row.dtype))
     for place, array in zip(_arrays(network), weights, strict=True):
         place.copy_(torch.from_numpy(array))
     return network
 
 
 def _hidden(row: Row, n_in: int, n_out: int) -> list[nn.Module]:
-    if row.kind != "batch_norm":
-        return [nn.Linear(n_in, n_out), nn.ReLU()]
-    norm = nn.BatchNorm1d(n_out, eps=EPSILON, momentum=MOMENTUM)
-    return [nn.Linear(n_in, n_out, bias=False), norm, nn.ReLU(), *[nn.Dropout(row.dropout)] * (row.dropout > 0)]
+    layers: list[nn.Module] = [nn.Linear(n_in, n_out, bias=row.kind != "batch_norm")]
+    if row.kind == "batch_norm":
+        layers.append(nn.BatchNorm1d(n_out, eps=EPSILON, momentum=MOMENTUM))
+    layers.append(ACTIVATIONS[row.activation]())
+    return layers + [nn.Dropout(row.dropout)] * (row.dropout > 0)
 
 
 def read_weights(network: nn.Module) -> list[Array]:

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbp import optimizers
+from fastbp import losses, optimizers
 from fastbp.spec import UpdateSpec
 from fastbp.util.console import say
 from fastbp.util.types import Array
 
 LEARNING_RATES = {"sgd": 0.01, "adam": 0.001, "adamw": 0.001}
-WEIGHT_DECAY, CLIP_NORM = 0.01, 1.0  # of adamw: decoupled weight decay, and clipping by the global norm
+WEIGHT_DECAY = 0.01  # of adamw, decoupled
 MANY = 6  # layers of one width, from which on a name counts them
 DATA_FLOATS = 4_000_000  # keeps a row's data under 16 MB
 MAX_STEPS = 4096
@@ -28,21 +28,28 @@ SETTLE_SECONDS = 0.06  # OpenMP and BLAS threads spin for up to 30 ms after thei
 
 
 class Row(NamedTuple):
-    """One row of the benchmark table: a network with ReLU hidden layers, a batch size, an optimizer and a loss.
+    """One row of the benchmark table: a network, a batch size, an optimizer and a loss.
 
-    kind: "dense" for all of ROWS; the comparison with peers adds "batch_norm", "residual" and "csr". dropout: rate, of
-    "batch_norm"; nonzeros: mean number per row of the data, of "csr".
+    What follows `warm_epochs` has its default in all of ROWS; the comparison with peers has other values.
+    data: "random"; "mnist", real images, whose constant pixels cause denormals; "autoencoder", inputs as targets.
+    kind: "dense", "batch_norm", "residual" or "csr". activation, dropout: of each hidden layer of the first two kinds.
+    nonzeros: mean number per row of the data, of "csr". global_clipnorm: bound on the norm of all gradients together, 0
+    for none. full_batch: whether all the data are one batch, so that a pass is one step.
     """
 
     sizes: tuple[int, ...]
     batch: int
     optimizer: str = "adam"
-    loss: str = "cross_entropy"
-    data: str = "random"  # or "mnist": real images, whose constant pixels cause denormals
+    loss: str = "cross_entropy"  # or "mse" or "huber", whose delta is 1
+    data: str = "random"
     warm_epochs: int = 0  # trained before timing starts
     kind: str = "dense"
     dropout: float = 0.0
     nonzeros: int = 0
+    activation: str = "relu"
+    dtype: str = "float32"
+    global_clipnorm: float = 0.0
+    full_batch: bool = False
 
     @property
     def name(self) -> str:
@@ -50,22 +57,31 @@ class Row(NamedTuple):
         runs = [(width, len(list(run))) for width, run in itertools.groupby(self.sizes)]
         widths = "-".join(f"{width} x {n}" if n > MANY else "-".join([str(width)] * n) for width, n in runs)
         match self.kind:
-            case "batch_norm":
-                return f"{widths} with batch norm" + (f" and dropout {self.dropout:g}" if self.dropout else "")
             case "residual":
                 n_blocks = len(self.sizes) // 2 - 1
                 return f"{self.sizes[0]}-{self.sizes[1]}, {n_blocks} residual blocks, {self.sizes[-1]}"
             case "csr":
                 return f"{widths} on CSR, {self.nonzeros} nonzeros a row"
-        return widths + (" on MNIST" if self.data == "mnist" else "")
+        layers = ["batch norm"] * (self.kind == "batch_norm") + [f"dropout {self.dropout:g}"] * (self.dropout > 0)
+        parts = [
+            "autoencoder" if self.data == "autoencoder" else "",
+            widths,
+            self.activation if self.activation != "relu" else "",
+            "with " + " and ".join(layers) if layers else "",
+            "in float64" if self.dtype == "float64" else "",
+            "on MNIST" if self.data == "mnist" else "",
+        ]
+        return " ".join(part for part in parts if part)
 
     @property
     def title(self) -> str:
         """Network, batch size, optimizer and loss: the first column of the tables."""
-        names = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW with clipping"}
-        optimizer = names[self.optimizer] + (", MSE" if self.loss == "mse" else "")
+        optimizer = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[self.optimizer]
+        clipping = " with clipping" if self.global_clipnorm else ""
+        loss = {"mse": ", MSE", "huber": ", Huber"}.get(self.loss, "")
+        batch = f"full batch of {self.batch}" if self.full_batch else str(self.batch)
         late = f", epoch {self.warm_epochs + 1} on" if self.warm_epochs else ""
-        return f"{self.name}, {self.batch}, {optimizer}{late}"
+        return f"{self.name}, {batch}, {optimizer}{clipping}{loss}{late}"
 
 
 ROWS = (
@@ -91,7 +107,7 @@ class Workload(NamedTuple):
     row: Row
     X: Any
     y: Array
-    weights: list[NDArray[np.float32]]
+    weights: list[Array]
 
     @property
     def steps(self) -> int:
@@ -104,7 +120,9 @@ class TrainingEngine(Protocol):
 
     def set_weights(self, weights: list[Array]) -> None: ...
     def reset_state(self, n_states: int) -> None: ...
-    def configure(self, loss: str, rule: str, *, update_spec: UpdateSpec) -> None: ...
+    def configure(
+        self, loss: str, rule: str, *, loss_parameters: tuple[float, ...] = (), update_spec: UpdateSpec
+    ) -> None: ...
     def train(
         self,
         X: Array,
@@ -126,7 +144,9 @@ class Runner:
         self.engine, self.work, self.n_threads, self.done = engine, work, n_threads, 0
         engine.set_weights([w.copy() for w in work.weights])
         engine.reset_state(self.optimizer.n_states)
-        engine.configure(work.row.loss, self.optimizer.rule, update_spec=self.optimizer.update_spec)
+        loss = losses.get(work.row.loss)
+        spec = self.optimizer.update_spec
+        engine.configure(work.row.loss, self.optimizer.rule, loss_parameters=loss.parameters, update_spec=spec)
 
     def train(self, steps: int) -> float:
         """Train some steps, cycling through the data; returns the loss of the last one."""
@@ -142,19 +162,22 @@ class Runner:
 
 def make_optimizer(row: Row) -> optimizers.Optimizer:
     """The row's optimizer with its learning rate."""
-    rate = LEARNING_RATES[row.optimizer]
+    rate, clipnorm = LEARNING_RATES[row.optimizer], row.global_clipnorm or None
     match row.optimizer:
         case "sgd":
-            return optimizers.SGD(rate)
+            return optimizers.SGD(rate, global_clipnorm=clipnorm)
         case "adam":
-            return optimizers.Adam(rate)
-    return optimizers.AdamW(rate, weight_decay=WEIGHT_DECAY, global_clipnorm=CLIP_NORM)
+            return optimizers.Adam(rate, global_clipnorm=clipnorm)
+    return optimizers.AdamW(rate, weight_decay=WEIGHT_DECAY, global_clipnorm=clipnorm)
 
 
 def make_workload(row: Row, *, seed: int = 0, max_steps: int = MAX_STEPS) -> Workload:
-    """The row's data, uniform in [-1, 1) or MNIST, and Glorot-uniform weights, drawn from one seed."""
+    """The row's data, uniform in [-1, 1) or MNIST, and Glorot-uniform weights, drawn from one seed.
+
+    At most ``max_steps`` batches; a full batch is one.
+    """
     rng = np.random.default_rng(seed)
-    weights = glorot_weights(row.sizes, rng)
+    weights: list[Array] = [w.astype(row.dtype) for w in glorot_weights(row.sizes, rng)]
     if row.data == "mnist":
         from fastbp.datasets import load_mnist
 
@@ -163,10 +186,16 @@ def make_workload(row: Row, *, seed: int = 0, max_steps: int = MAX_STEPS) -> Wor
         return Workload(
             row, split.x_train[:n].astype(np.float32) / np.float32(255), split.y_train[:n].astype(np.int64), weights
         )
-    steps = max(1, min(max_steps, DATA_FLOATS // (row.sizes[0] * row.batch)))
-    X = 2 * rng.random((steps * row.batch, row.sizes[0]), np.float32) - 1
-    if row.loss == "mse":
-        y: Array = rng.random((len(X), row.sizes[-1]), np.float32)
+    steps = 1 if row.full_batch else max(1, min(max_steps, DATA_FLOATS // (row.sizes[0] * row.batch)))
+    dtype = np.float64 if row.dtype == "float64" else np.float32
+    X = 2 * rng.random((steps * row.batch, row.sizes[0]), dtype) - 1
+    y: Array
+    if row.data == "autoencoder":
+        y = X
+    elif row.loss == "huber":
+        y = 4 * rng.random((len(X), row.sizes[-1]), dtype) - 2  # errors on both sides of delta
+    elif row.loss == "mse":
+        y = rng.random((len(X), row.sizes[-1]), dtype)
     else:
         y = rng.integers(0, row.sizes[-1], len(X))
     return Workload(row, X, y, weights)
@@ -194,9 +223,9 @@ def step_flops(sizes: Sequence[int], batch: int) -> int:
 
 
 def specs(row: Row) -> list[tuple[int, str]]:
-    """(units, activation) of each layer: ReLU, then softmax for cross-entropy or identity for MSE."""
+    """(units, activation) of each layer; the last has softmax for cross-entropy, else the identity."""
     last = "softmax" if row.loss == "cross_entropy" else "identity"
-    return [(units, "relu") for units in row.sizes[1:-1]] + [(row.sizes[-1], last)]
+    return [(units, row.activation) for units in row.sizes[1:-1]] + [(row.sizes[-1], last)]
 
 
 class Result(NamedTuple):

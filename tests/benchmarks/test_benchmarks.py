@@ -19,15 +19,19 @@ from benchmarks.peers import PEERS, can_train, fastest, make_peer, torch_compile
 from benchmarks.rows import ROWS, checked_row, layer_specs, loss_of, make_workload, row_flops  # noqa: E402
 from benchmarks.trainers import TRAINERS, Run  # noqa: E402
 from benchmarks.worker import Worker  # noqa: E402
-from fastbp import datasets  # noqa: E402
+from fastbp import datasets, losses  # noqa: E402
 from fastbp.cli.bench import Row  # noqa: E402
 from fastbp.reference import ReferenceEngine  # noqa: E402
 
 SMALL = (Row((6, 5, 1), 4, "sgd", "mse"), Row((6, 8, 5, 3), 16), Row((6, 5, 3), 1, "sgd"))
 NETWORKS = (
     Row((6, 8, 5, 3), 16, kind="batch_norm", dropout=0.2),
-    Row((6, 8, 8, 8, 8, 8, 3), 16, "adamw", kind="residual"),
+    Row((6, 8, 8, 8, 8, 8, 3), 16, "adamw", kind="residual", global_clipnorm=1.0),
     Row((50, 8, 5, 3), 16, "sgd", kind="csr", nonzeros=6),
+    Row((6, 8, 5, 3), 40, loss="mse", activation="tanh", full_batch=True),
+    Row((6, 8, 5, 3), 40, activation="tanh", dropout=0.2, dtype="float64", full_batch=True),
+    Row((6, 8, 5, 1), 16, "adamw", "huber", dropout=0.2),
+    Row((6, 8, 5, 6), 16, loss="mse", data="autoencoder", kind="batch_norm", activation="tanh"),
 )
 IN_PROCESS = ("sklearn", "torch", "fastbp")  # the others take seconds to compile or are not in the test extra
 TRAINABLE = [
@@ -87,6 +91,8 @@ class TestPeers:
             (torch_compiled.CompiledStep, NETWORKS[1]),
             (torch_compiled.CompiledStep, SMALL[1]),
             (torch_csr.CsrCompiledStep, NETWORKS[2]),
+            (torch_compiled.CompiledStep, NETWORKS[4]),
+            (torch_compiled.CompiledStep, NETWORKS[5]),
         ],
         ids=lambda value: getattr(value, "__name__", None) or value.title,
     )
@@ -99,15 +105,24 @@ class TestPeers:
         assert loss_of(peer.weights(), work) == pytest.approx(reference_loss(row, 5), rel=1e-5)
 
     @pytest.mark.parametrize("name", ["numpy", "torch", "fastbp"])
-    def test_dropout_is_applied(self, name):
-        losses = []
-        for row in (NETWORKS[0], checked_row(NETWORKS[0])):
-            work = make_workload(row, max_steps=3)
+    @pytest.mark.parametrize("row", [NETWORKS[0], NETWORKS[4], NETWORKS[5]], ids=lambda row: row.title)
+    def test_dropout_is_applied(self, name, row):
+        found = []
+        for variant in (row, checked_row(row)):
+            work = make_workload(variant, max_steps=3)
             peer = make_peer(name, work, 1)
             peer.train(1)
-            losses.append(loss_of(peer.weights(), work))
-        assert np.isfinite(losses).all()
-        assert losses[0] != losses[1]
+            found.append(loss_of(peer.weights(), work))
+        assert np.isfinite(found).all()
+        assert found[0] != found[1]
+
+    @pytest.mark.parametrize("name", ["numpy", "torch", "fastbp"])
+    def test_weights_have_the_dtype_of_the_row(self, name):
+        for row in (NETWORKS[3], NETWORKS[4]):
+            work = make_workload(row)
+            assert work.steps == 1
+            weights = make_peer(name, work, 1).weights()
+            assert {array.dtype.name for array in (work.X, *work.weights, *weights)} == {row.dtype}
 
     @pytest.mark.parametrize("variant", ["sparse", "sparse on one thread", "dense", "product"])
     def test_every_pytorch_variant_for_csr_takes_the_same_steps(self, variant):
@@ -132,7 +147,7 @@ class TestPeers:
             work = make_workload(row, max_steps=3)
             engine = ReferenceEngine(row.sizes[0], layer_specs(row), dtype="float64")
             engine.set_weights(work.weights)
-            engine.configure(row.loss, "sgd")
+            engine.configure(row.loss, "sgd", loss_parameters=losses.get(row.loss).parameters)
             X = work.X.toarray() if row.kind == "csr" else work.X
             assert loss_of(work.weights, work) == pytest.approx(engine.evaluate(X.astype(float), work.y), rel=1e-12)
 
@@ -187,8 +202,27 @@ class TestRows:
         assert kinds[1] == ["dense"] + ["dense", "dense", "add"] * 8 + ["dense"]
         assert kinds[2] == ["dense"] * 2
 
+    def test_names_tell_the_published_workloads_apart(self):
+        assert [row.title for row in ROWS[28:32]] == [
+            "4-32-16-4 tanh, full batch of 10000, Adam, MSE",
+            "24-8-2 tanh with dropout 0.2 in float64, full batch of 200, Adam, MSE",
+            "1446-512-256-64-1 with dropout 0.2, 128, AdamW, Huber",
+            "autoencoder 640-128-128-128-128-8-128-128-128-128-640 with batch norm, 512, Adam, MSE",
+        ]
+        kinds = [[spec.kind for spec in layer_specs(row)] for row in ROWS[28:32]]
+        assert kinds[0] == ["dense"] * 3
+        assert kinds[1] == ["dense", "dropout", "dense"]
+        assert kinds[2] == ["dense", "dropout"] * 3 + ["dense"]
+        assert kinds[3] == ["dense", "batch_norm"] * 9 + ["dense"]
+        assert {spec.activation for spec in layer_specs(ROWS[28])} == {"tanh", "identity"}
+
+    def test_targets_of_an_autoencoder_are_its_inputs(self):
+        work = make_workload(NETWORKS[6], max_steps=2)
+        assert work.y is work.X
+
     def test_scikit_learn_is_skipped_for_unsupported_networks(self):
         assert [can_train("sklearn", row) for row in ROWS[10:16]] == [False, False, True, True, False, True]
+        assert [can_train("sklearn", row) for row in ROWS[28:32]] == [True, False, False, False]
 
 
 class TestWorker:
@@ -275,7 +309,7 @@ class TestCompare:
             [Measurement(row, times, Check(2.0, {"numpy": 1.0}), 1e11) for row in ROWS], measure.Plan()
         )
         lines = [line for line in text.splitlines() if line.startswith("|")]
-        assert len(lines) == 2 + len(ROWS) == 30
+        assert len(lines) == 2 + len(ROWS) == 34
         assert len({line.count("|") for line in lines}) == 1
         assert "784-128-10 on MNIST, 128, Adam, epoch 4 on" in text
 
@@ -286,9 +320,9 @@ class TestCompare:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            (["--rows", "0"], "must be numbers from 1 to 28"),
-            (["--rows", "29"], "must be numbers from 1 to 28"),
-            (["--rows", "x"], "must be numbers from 1 to 28"),
+            (["--rows", "0"], "must be numbers from 1 to 32"),
+            (["--rows", "33"], "must be numbers from 1 to 32"),
+            (["--rows", "x"], "must be numbers from 1 to 32"),
             (["--peers", "caffe"], "unknown peer 'caffe': choose from numpy"),
         ],
     )
