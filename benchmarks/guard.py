@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.compare import add_rows_option
-from benchmarks.measure import ROOT, Plan, WorkerError, WorkerProcess
+from benchmarks.measure import ROOT, Plan, WorkerError, WorkerProcess, row_fields
 from benchmarks.rows import ROWS
 from fastbp.cli.bench import SETTLE_SECONDS, Row
 
@@ -109,7 +109,7 @@ def pairs(row: Row, old: Tree, new: Tree, plan: Plan) -> list[tuple[float, float
     """Seconds a step, old and new, by round."""
     with ExitStack() as stack:
         workers = [stack.enter_context(tree.worker(plan.threads)) for tree in (old, new)]
-        epochs = [worker.ask("prepare", row=row._asdict(), seconds=plan.seconds)["epochs"] for worker in workers]
+        epochs = [worker.ask("prepare", row=row_fields(row), seconds=plan.seconds)["epochs"] for worker in workers]
         found = []
         for turn in range(plan.rounds):
             seconds = [0.0, 0.0]

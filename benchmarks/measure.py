@@ -8,14 +8,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.peers import can_train
+from benchmarks.peers import can_train, entry
 from benchmarks.rows import checked_row, row_flops
 from fastbp.cli.bench import SETTLE_SECONDS, Row
 
@@ -32,18 +33,41 @@ class WorkerError(RuntimeError):
     """A worker answered with an error or died."""
 
 
+def cores_of(n_threads: int) -> list[int]:
+    """The cores that workers of so many threads keep to."""
+    return sorted(os.sched_getaffinity(0))[:n_threads]
+
+
+@contextmanager
+def busy_cores(n_threads: int) -> Iterator[None]:
+    """An endless loop in Python on each of the workers' cores, of the same priority, until the context ends."""
+    loop = "while os.getppid() == {parent}: sum(range(100_000))"  # ends with this process, however that ends
+    start = "import os; os.sched_setaffinity(0, [{core}])\n" + loop
+    processes = [
+        subprocess.Popen([sys.executable, "-c", start.format(core=core, parent=os.getpid())])
+        for core in cores_of(n_threads)
+    ]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
 class WorkerProcess:
     """A `benchmarks.worker` process; use as a context, which ends it.
 
-    All workers see the same cores: the first ``n_threads`` that this process may use. Another version's worker is
-    started from the folder it lies in, with more environment variables.
+    All workers see the same cores: the first ``n_threads`` that this process may use. The peer's entry may name
+    environment variables. Another version's worker is started from the folder it lies in, with more of them.
     """
 
     def __init__(
         self, name: str, n_threads: int, *, folder: Path = ROOT, environment: Mapping[str, str] | None = None
     ) -> None:
         self.name = name
-        cores = sorted(os.sched_getaffinity(0))[:n_threads]
+        variables = {**dict.fromkeys(THREAD_VARIABLES, str(n_threads)), **dict(entry(name).environment)}
+        cores = cores_of(n_threads)
         start = f"import os; os.sched_setaffinity(0, {cores}); from benchmarks.worker import main; main()"
         self.process = subprocess.Popen(
             [sys.executable, "-c", start, name, str(n_threads)],
@@ -52,7 +76,7 @@ class WorkerProcess:
             stderr=subprocess.PIPE,
             text=True,
             cwd=folder,
-            env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(n_threads)), **(environment or {})},
+            env={**os.environ, **variables, **(environment or {})},
         )
 
     def ask(self, question: str, **fields: Any) -> dict[str, Any]:
@@ -84,11 +108,12 @@ class WorkerProcess:
 
 
 class Plan(NamedTuple):
-    """How long to measure: rounds, seconds a turn, threads."""
+    """How long to measure: rounds, seconds a turn, threads, and whether the cores are busy with something else."""
 
     rounds: int = 9
     seconds: float = 0.3
     threads: int = 2
+    busy: bool = False
 
 
 class Check(NamedTuple):
@@ -106,12 +131,19 @@ class Check(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """One row: seconds a step by peer, round after round; what the check found; the machine's peak in FLOP/s."""
+    """One row: seconds a step by peer, round after round; what the check found; the machine's peak, measured between
+    rounds, in FLOP/s; by peer the resident bytes at the highest, more than before it was made."""
 
     row: Row
     times: dict[str, list[float]]
     checked: Check
-    peak: float
+    peaks: list[float]
+    memory: dict[str, int | None]
+
+    @property
+    def peak(self) -> float:
+        """The largest: a measurement halves where the system puts two threads on one core."""
+        return max(self.peaks)
 
     def microseconds(self, name: str) -> float:
         """The median time of a step."""
@@ -135,6 +167,17 @@ class Measurement(NamedTuple):
         return [peer / ours for peer, ours in zip(self.times[best], self.times["fastbp"], strict=True)]
 
 
+def peaks(measured: Sequence[Measurement]) -> dict[str, float]:
+    """The machine's peak in FLOP/s, by dtype, for all rows of a run: the largest that was measured.
+
+    A step cannot exceed the peak, so one that is faster than all measurements of it is a better measurement.
+    """
+    found: dict[str, float] = {}
+    for m in measured:
+        found[m.row.dtype] = max(found.get(m.row.dtype, 0.0), m.peak, *(m.speed(name) for name in m.times))
+    return found
+
+
 def measure(row: Row, names: list[str], plan: Plan) -> Measurement:
     """Check that all peers, fastbp the last, take the same steps, then time them in turn; WorkerError where not.
 
@@ -143,19 +186,26 @@ def measure(row: Row, names: list[str], plan: Plan) -> Measurement:
     names = [name for name in names if can_train(name, row)]
     workers = [WorkerProcess(name, plan.threads) for name in names]
     try:
-        fields = {"row": row._asdict()}
         checked = check_losses(workers, row)
-        epochs = [worker.ask("prepare", seconds=plan.seconds, **fields)["epochs"] for worker in workers]
-        peak = workers[-1].ask("peak")["flops"]
+        epochs = [worker.ask("prepare", seconds=plan.seconds, row=row_fields(row))["epochs"] for worker in workers]
+        found = [workers[-1].ask("peak", dtype=row.dtype)["flops"]]
         times: dict[str, list[float]] = {name: [] for name in names}
-        for _ in range(plan.rounds):
-            for worker, n in zip(workers, epochs, strict=True):
-                time.sleep(SETTLE_SECONDS)
-                times[worker.name].append(worker.ask("train", epochs=n)["seconds"])
-        return Measurement(row, times, checked, peak)
+        with busy_cores(plan.threads) if plan.busy else nullcontext():
+            for _ in range(plan.rounds):
+                for worker, n in zip(workers, epochs, strict=True):
+                    time.sleep(SETTLE_SECONDS)
+                    times[worker.name].append(worker.ask("train", epochs=n)["seconds"])
+                found.append(workers[-1].ask("peak", dtype=row.dtype)["flops"])
+        memory = {worker.name: worker.ask("memory")["bytes"] for worker in workers}
+        return Measurement(row, times, checked, found, memory)
     finally:
         for worker in workers:
             worker.__exit__(None, None, None)
+
+
+def row_fields(row: Row) -> dict[str, Any]:
+    """The row for a worker: only what differs from the defaults, since an older version's worker knows fewer fields."""
+    return {name: value for name, value in row._asdict().items() if value != Row._field_defaults.get(name)}
 
 
 def check_losses(workers: list[WorkerProcess], row: Row, tolerance: float = TOLERANCE) -> Check:
@@ -165,7 +215,8 @@ def check_losses(workers: list[WorkerProcess], row: Row, tolerance: float = TOLE
     Dropout is left out: every library draws masks of its own.
     """
     steps = 50 if row.batch == 1 else CHECKED_STEPS
-    answers = {worker.name: worker.ask("check", row=checked_row(row)._asdict(), max_steps=steps) for worker in workers}
+    fields = {"row": row_fields(checked_row(row)), "max_steps": steps, "epochs": steps if row.full_batch else 1}
+    answers = {worker.name: worker.ask("check", **fields) for worker in workers}
     start = float(answers[workers[0].name]["start"])
     check = Check(start, {name: float(answer["loss"]) for name, answer in answers.items()})
     if not check.disagreement <= tolerance:

@@ -26,12 +26,21 @@ class Peer(Protocol):
 
 
 class Entry(NamedTuple):
-    """A peer's name in tables, the distributions whose versions it names, and the module that makes it."""
+    """A peer's name in tables, the distributions whose versions it names, and the module that makes it.
+
+    environment: variables that its process starts with.
+    """
 
     title: str
     distributions: tuple[str, ...]
     module: str
+    environment: tuple[tuple[str, str], ...] = ()
 
+
+# XLA's newer emitters of fused loops. Without them jaxlib 0.10 took 1.1 to 1.5 times as long on ten of the rows, but
+# 0.6 to 0.7 of the time on 24-8-2 (one core, AVX-512). XNNPACK, YNNPACK and oneDNN off, or the old runtime, changed no
+# time by more than two runs differ.
+FUSIONS_OFF = (("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false"),)
 
 PEERS = {
     "numpy": Entry("NumPy", ("numpy",), "numpy_reference"),
@@ -39,6 +48,7 @@ PEERS = {
     "torch": Entry("PyTorch", ("torch",), "torch_eager"),
     "torch-compile": Entry("PyTorch compiled", ("torch",), "torch_compiled"),
     "jax": Entry("JAX", ("jax", "jaxlib"), "jax_scan"),
+    "jax-plain": Entry("JAX, fusions off", ("jax", "jaxlib"), "jax_scan", FUSIONS_OFF),
     "fastbp": Entry("fastbp", ("fastbp", "numba"), "fastbp_model"),
 }
 # Those whose operands are rounded to bfloat16, which `benchmarks.bfloat16` compares.
@@ -47,6 +57,11 @@ ROUNDED = {
     "fastbp-bfloat16": Entry("fastbp bfloat16", ("fastbp", "numba"), "fastbp_bfloat16"),
     "fastbp-bfloat16x3": Entry("fastbp bfloat16x3", ("fastbp", "numba"), "fastbp_bfloat16x3"),
 }
+
+
+def entry(name: str) -> Entry:
+    """What stands of the peer in the tables above."""
+    return (PEERS | ROUNDED)[name]
 
 
 def can_train(name: str, row: Row) -> bool:
@@ -64,7 +79,7 @@ def can_train(name: str, row: Row) -> bool:
 
 def make_peer(name: str, work: Workload, n_threads: int) -> Peer:
     """The peer called ``name``, ready to train ``work``; ImportError where its packages are missing."""
-    module = importlib.import_module(f"benchmarks.peers.{(PEERS | ROUNDED)[name].module}")
+    module = importlib.import_module(f"benchmarks.peers.{entry(name).module}")
     make: Callable[[Workload, int], Peer] = module.make
     return make(work, n_threads)
 

@@ -1,9 +1,12 @@
 """The benchmarks: peers take the same steps, summaries follow from times, pages change only between markers."""
 
 import importlib.util
+import itertools
 import json
+import subprocess
 import sys
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -234,6 +237,27 @@ class TestWorker:
         prepared = worker.answer(peer, json.dumps({"ask": "prepare", "row": row, "seconds": 0.001, "max_steps": 5}))
         assert prepared["epochs"] >= 1
         assert worker.answer(peer, json.dumps({"ask": "train", "epochs": 1}))["seconds"] > 0
+        assert worker.answer(peer, '{"ask": "memory"}')["bytes"] >= 0
+
+    def test_memory_is_unknown_where_the_system_does_not_tell(self, monkeypatch, tmp_path):
+        assert Worker("numpy", 1).memory() == {"bytes": None}  # nothing is prepared
+        row = measure.row_fields(SMALL[0])
+        for name in ("STATUS", "CLEAR"):
+            with monkeypatch.context() as without:
+                without.setattr(worker, name, tmp_path / "no folder" / "no file")
+                peer = Worker("numpy", 1)
+                peer.prepare(row, 0.001, max_steps=2)
+                assert peer.memory() == {"bytes": None}
+
+    def test_highest_memory_can_fall(self):
+        bound = 64 << 20
+        before = worker.resident("VmRSS")
+        held = np.ones(bound, np.uint8)
+        assert worker.resident("VmHWM") >= before + bound // 2
+        assert held[-1] == 1
+        del held
+        if worker.restart_peak():
+            assert worker.resident("VmHWM") < before + bound // 2
 
     def test_errors_are_returned(self):
         assert "prepare before train" in worker.answer(Worker("numpy", 1), '{"ask": "train", "epochs": 1}')["error"]
@@ -248,10 +272,11 @@ class TestWorker:
 
 
 class FakeWorker:
-    def __init__(self, name: str, loss: float) -> None:
-        self.name, self.loss = name, loss
+    def __init__(self, name: str, loss: float, asked: list[dict[str, object]] | None = None) -> None:
+        self.name, self.loss, self.asked = name, loss, [] if asked is None else asked
 
     def ask(self, question: str, **fields: object) -> dict[str, float]:
+        self.asked.append(fields)
         return {"loss": self.loss, "start": 2.0}
 
 
@@ -260,7 +285,8 @@ class TestMeasure:
         SMALL[1],
         {"numpy": [4e-3, 6e-3, 5e-3], "jax": [3e-3, 2e-3, 9e-3], "fastbp": [1e-3, 2e-3, 1e-3]},
         Check(2.0, {}),
-        1e9,
+        [1e9, 2e9, 1e9],
+        {"numpy": 3 * 2**20, "jax": None, "fastbp": 2**20},
     )
 
     def test_summary(self):
@@ -272,6 +298,50 @@ class TestMeasure:
     def test_no_ratios_without_peers(self):
         assert self.M._replace(times={"fastbp": [1.0]}).ratios() == []
 
+    def test_peak_is_the_largest_of_all_rows_of_a_dtype(self):
+        rows = [self.M, self.M._replace(peaks=[3e9])]
+        assert measure.peaks(rows) == {"float32": 3e9}
+        double = self.M._replace(row=SMALL[1]._replace(dtype="float64"), peaks=[1.5e9])
+        assert measure.peaks([*rows, double]) == {"float32": 3e9, "float64": 1.5e9}
+
+    def test_no_share_of_the_peak_exceeds_1(self):
+        slow = self.M._replace(peaks=[1.0])
+        assert measure.peaks([slow]) == {"float32": slow.speed("fastbp")}
+
+    def test_workers_get_only_what_is_not_a_default(self):
+        assert measure.row_fields(SMALL[0]) == {"sizes": (6, 5, 1), "batch": 4, "optimizer": "sgd", "loss": "mse"}
+        for row in (*SMALL, *NETWORKS, *ROWS):
+            assert worker.as_row(json.loads(json.dumps(measure.row_fields(row)))) == row
+
+    def test_environment_of_a_peer_reaches_its_process(self, monkeypatch):
+        started: list[dict[str, str]] = []
+        monkeypatch.setattr(subprocess, "Popen", lambda *arguments, env, **options: started.append(env))
+        for name in ("jax", "jax-plain"):
+            WorkerProcess(name, 1)
+        ((variable, value),) = PEERS["jax-plain"].environment
+        assert [env.get(variable) == value for env in started] == [False, True]
+        assert {env["OMP_NUM_THREADS"] for env in started} == {"1"}
+
+    def test_busy_cores_end_with_their_context(self, monkeypatch):
+        started: list[subprocess.Popen[bytes]] = []
+        popen = subprocess.Popen
+
+        def start(arguments: list[str]) -> subprocess.Popen[bytes]:
+            started.append(popen(arguments))
+            return started[-1]
+
+        monkeypatch.setattr(subprocess, "Popen", start)
+        with measure.busy_cores(1):
+            assert [process.poll() for process in started] == [None]
+        assert started[0].returncode is not None
+
+    @pytest.mark.parametrize("row", [SMALL[0], NETWORKS[3]], ids=lambda row: row.title)
+    def test_as_many_steps_are_checked_of_a_full_batch(self, row):
+        asked: list[dict[str, object]] = []
+        check_losses([FakeWorker("a", 1.0, asked)], row)
+        assert asked[0]["epochs"] == (2 if row.full_batch else 1)
+        assert asked[0]["max_steps"] == 2
+
     def test_losses_must_agree(self):
         check = check_losses([FakeWorker("a", 1.0), FakeWorker("b", 1.001)], SMALL[1])
         assert check.losses == {"a": 1.0, "b": 1.001}
@@ -279,6 +349,12 @@ class TestMeasure:
         for loss in (1.1, float("nan")):
             with pytest.raises(WorkerError, match="after 2 steps disagree, from 2 to a 1, b"):
                 check_losses([FakeWorker("a", 1.0), FakeWorker("b", loss)], SMALL[1])
+
+
+def tables_in(text: str) -> list[list[str]]:
+    """The Markdown tables of a page, line by line."""
+    groups = itertools.groupby(text.splitlines(), lambda line: line.startswith("|"))
+    return [list(lines) for table, lines in groups if table]
 
 
 class TestCompare:
@@ -289,7 +365,10 @@ class TestCompare:
         out = capsys.readouterr().out
         assert "10-32-1, 32, SGD, MSE" in out
         assert "NumPy / fastbp: " in out
-        row = json.loads(path.read_text(encoding="utf-8"))["rows"][0]
+        written = json.loads(path.read_text(encoding="utf-8"))
+        row = written["rows"][0]
+        assert set(row["memory_bytes"]) == {"numpy", "fastbp"}
+        assert written["peaks"]["1"]["float32"] >= row["peak_flops_per_second"]
         assert set(row["seconds_per_step"]) == {"numpy", "fastbp"}
         assert len(row["ratios"]) == compare.QUICK.rounds
         assert compare.main(["--read", str(path)]) == 0
@@ -303,15 +382,69 @@ class TestCompare:
         assert compare.main(["--rows", "1", "--quick"]) == 1
         assert "jax: no such module" in capsys.readouterr().err
 
-    def test_page_has_a_line_per_row(self):
-        times = {name: [1e-3, 2e-3, 1.5e-3] for name in PEERS}
-        text = compare.page_text(
-            [Measurement(row, times, Check(2.0, {"numpy": 1.0}), 1e11) for row in ROWS], measure.Plan()
-        )
-        lines = [line for line in text.splitlines() if line.startswith("|")]
-        assert len(lines) == 2 + len(ROWS) == 34
-        assert len({line.count("|") for line in lines}) == 1
+    TIMES = MappingProxyType({name: [1e-3, 2e-3, 1.5e-3] for name in PEERS})
+    MEMORY = MappingProxyType({name: None if name == "jax" else 2**21 for name in PEERS})
+
+    def measurements(self, factor: float = 1.0) -> list[Measurement]:
+        times = {name: [factor * t for t in self.TIMES[name]] for name in PEERS}
+        return [Measurement(row, times, Check(2.0, {"numpy": 1.0}), [1e12], dict(self.MEMORY)) for row in ROWS]
+
+    def test_page_has_a_line_per_row_in_each_table(self):
+        text = compare.page_text({2: self.measurements()}, measure.Plan())
+        times, memory = tables_in(text)
+        assert len(times) == len(memory) == 2 + len(ROWS) == 34
+        for table in (times, memory):
+            assert len({line.count("|") for line in table}) == 1
         assert "784-128-10 on MNIST, 128, Adam, epoch 4 on" in text
+        assert memory[2].split(" | ")[1:] == ["2", "2", "2", "2", "–", "2", "2 |"]
+
+    def test_page_compares_numbers_of_threads(self):
+        run = {1: self.measurements(2.0), 2: self.measurements()}
+        text = compare.page_text(run, measure.Plan())
+        _, fewer, _ = tables_in(text)
+        assert fewer[0].startswith("| net, batch, optimizer | fastbp, 1 thread | fastbp, 2 threads | speed-up |")
+        assert fewer[2] == "| 10-5-1, 1, SGD, MSE | 3,000.0 | 1,500.0 | 2.00 | 1.00 (1.00 to 1.00) |"
+        assert "2 threads for all" in text
+
+    def test_start_page_shows_the_first_table(self):
+        run = {1: self.measurements(), 2: self.measurements()}
+        page = f"<!-- generated: some -->\n{compare.page_text(run, measure.Plan())}<!-- end: some -->"
+        text = compare.front_text(page, "some")
+        (table,) = tables_in(text)
+        assert len(table) == 2 + len(ROWS)
+        assert text.startswith("Measured on ")
+        assert "fusions off" not in text
+
+    def test_busy_page_names_the_best_peer(self):
+        times = {"numpy": [4e-3], "jax": [3e-3], "fastbp": [1e-3]}
+        m = self.measurements()[4]._replace(times=times)
+        (table,) = tables_in(compare.busy_text({2: [m]}, measure.Plan(busy=True)))
+        assert table[2] == "| 784-128-10, 128, Adam | 1,000.0 | JAX | 3,000.0 | 3.00 (3.00 to 3.00) |"
+
+    @pytest.mark.parametrize(("busy", "section"), [(False, "benchmarks.compare "), (True, "benchmarks.compare busy ")])
+    def test_complete_run_writes_its_section(self, busy, section, monkeypatch, tmp_path):
+        for name in ("PAGE", "FRONT", "RESULTS"):
+            monkeypatch.setattr(compare, name, tmp_path / name.lower())
+        monkeypatch.setattr(compare, "ROOT", tmp_path)
+        asked: list[tuple[Row, measure.Plan]] = []
+
+        def fake(row: Row, names: list[str], plan: measure.Plan) -> Measurement:
+            asked.append((row, plan))
+            return self.measurements()[ROWS.index(row)]
+
+        monkeypatch.setattr(compare, "measure", fake)
+        assert compare.main(["--threads", "2,1", *["--busy"] * busy]) == 0
+        assert f"<!-- generated: {section}" in compare.PAGE.read_text(encoding="utf-8")
+        assert compare.FRONT.exists() != busy
+        rows = [ROWS[number - 1] for number in compare.BUSY_ROWS] if busy else list(ROWS)
+        assert [(row, plan.threads, plan.busy) for row, plan in asked] == [(r, n, busy) for r in rows for n in (1, 2)]
+        path = tmp_path / ("compare-busy.json" if busy else "results")
+        assert {row["threads"] for row in json.loads(path.read_text(encoding="utf-8"))["rows"]} == {1, 2}
+        assert compare.read_times(path) == {row.title: dict(self.TIMES) for row in rows}
+
+    @pytest.mark.parametrize(("text", "counts"), [("2", [2]), ("1,2", [1, 2]), ("4,1", [1, 4])])
+    def test_numbers_of_threads(self, text, counts):
+        assert compare.make_parser().parse_args(["--threads", text]).threads == counts
 
     @pytest.mark.parametrize(("text", "numbers"), [("1", [1]), ("1,3-5", [1, 3, 4, 5]), ("11-13", [11, 12, 13])])
     def test_row_numbers(self, text, numbers):
@@ -324,6 +457,9 @@ class TestCompare:
             (["--rows", "33"], "must be numbers from 1 to 32"),
             (["--rows", "x"], "must be numbers from 1 to 32"),
             (["--peers", "caffe"], "unknown peer 'caffe': choose from numpy"),
+            (["--threads", "0"], "must be different numbers from 1"),
+            (["--threads", "2,2"], "must be different numbers from 1"),
+            (["--threads", "1,x"], "must be different numbers from 1"),
         ],
     )
     def test_invalid_options_are_rejected(self, options, message, capsys):
