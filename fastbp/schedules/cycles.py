@@ -125,7 +125,7 @@ class CosineLog(Schedule):
     Examples
     --------
     >>> CosineLog(1.0, total_steps=15)(np.array([0, 1, 2, 3, 7, 15])).round(3).tolist()
-    [0.0, 0.0, 0.737, 0.0, 0.0, 0.0]
+    [0.0, 0.0, 0.93, 0.0, 0.0, 0.0]
     """
 
     max_learning_rate: float
