@@ -278,7 +278,7 @@ import numpy as np
 from tests.engine.cases import everything, make_data, make_engine, predict, spec, train
 from fastbp.engine.planning import tuning
 
-tuning.chosen = tuning.current()._replace(worth_sharing=1)
+tuning.chosen = tuning.derived()._replace(worth_sharing=1)
 engine = make_engine(40, [spec(70, "relu"), spec(10, "softmax")], loss="cross_entropy", optimizer="adam")
 X, y = make_data(128, 40, 10, loss="cross_entropy")
 train(engine, X, y, "adam", [0, 64], n_threads=2)

@@ -18,7 +18,7 @@ os.sched_setaffinity(0, range(os.cpu_count()))  # even if the test is pinned to 
 import numpy as np, fastbp
 from fastbp.engine.planning import tuning
 from fastbp.kernels import entries, jit
-tuning.chosen = tuning.current()._replace(worth_sharing=1)
+tuning.chosen = tuning.derived()._replace(worth_sharing=1)
 X = np.random.default_rng(0).normal(size=(512, 40)).astype("f4")
 def build():
     model = fastbp.Sequential([fastbp.Dense(64, "tanh"), fastbp.Dense(2)], input_size=40)
@@ -71,7 +71,7 @@ from fastbp.engine.planning import tuning
 from fastbp.kernels import jit
 import fastbp
 threads.can_start = lambda workers: False
-tuning.chosen = tuning.current()._replace(worth_sharing=1)
+tuning.chosen = tuning.derived()._replace(worth_sharing=1)
 X = np.zeros((512, 40), "f4")
 model = fastbp.Sequential([fastbp.Dense(64, "tanh"), fastbp.Dense(2)], input_size=40)
 model.compile("sgd", "mse")

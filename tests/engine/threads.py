@@ -105,7 +105,7 @@ def trained(name: str, workers: int, bounds: list[int] | None = None) -> tuple[E
 
 def bits() -> dict:
     """Digests of weights, states, losses, outputs, predictions and gradients by case and number of workers."""
-    tuning.chosen = tuning.current()._replace(worth_sharing=1)  # several workers even for the smallest network
+    tuning.chosen = tuning.derived()._replace(worth_sharing=1)  # several workers even for the smallest network
     found = {}
     for name in CASES:
         for workers in WORKERS:
@@ -129,7 +129,7 @@ def n_workers() -> dict:
 
 def divergence() -> dict:
     """A loss that is not finite, by number of workers: the report, and a digest of weights, states and losses."""
-    tuning.chosen = tuning.current()._replace(worth_sharing=1)
+    tuning.chosen = tuning.derived()._replace(worth_sharing=1)
     found = {}
     for workers in WORKERS:
         engine = make_engine(40, [spec(70, "relu"), spec(50)], optimizer="adam")
@@ -159,7 +159,7 @@ def oversubscribed() -> dict:
 
 def trainers() -> dict:
     """Digests from 2 and 8 Python threads, each with its own engine and several workers."""
-    tuning.chosen = tuning.current()._replace(worth_sharing=1)
+    tuning.chosen = tuning.derived()._replace(worth_sharing=1)
     found = {"expected": trained("softmax", 1)[2]}
     for count in (2, 8):
         with ThreadPoolExecutor(count) as pool:

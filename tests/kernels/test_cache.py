@@ -34,7 +34,7 @@ FIRST_FIT = PRELUDE + """
 from tests.engine.cases import everything, make_data, make_engine, predict, spec, train
 from fastbp.engine.planning import tuning
 from fastbp.kernels import jit
-tuning.chosen = tuning.current()._replace(worth_sharing=1)
+tuning.chosen = tuning.derived()._replace(worth_sharing=1)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     one = make_engine(10, [spec(16, "tanh"), spec(3)])
