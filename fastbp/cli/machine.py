@@ -16,6 +16,7 @@ TOLD = {
     "batch_panels": "panels of the batch in a unit of a product",
     "most_panels": "panels of outputs in a unit of a product",
 }
+NOTHING_KEPT = "nothing is kept: set FASTBP_CACHE_DIR to a folder only you can write to"
 
 
 def warmup(dtypes: tuple[str, ...]) -> int:
@@ -33,7 +34,7 @@ def warmup(dtypes: tuple[str, ...]) -> int:
     print(f"{'total':<25}{seconds:.1f} s")
     folder = jit.cache_dir()
     if folder is None:  # a warning has said why
-        print("nothing is kept: set FASTBP_CACHE_DIR to a folder only you can write to")
+        print(NOTHING_KEPT)
         return 1
     print(f"{'cache folder':<25}{folder}")
     return 0
@@ -60,7 +61,7 @@ def autotune(seconds: float, forget: bool = False) -> int:
             print(f"{'':<15}{trial.candidate:>10,}  {trial.ratio:.2f} of {against}")
     path = tuning.keep(found.chosen)
     if path is None:  # a warning has said why
-        print("nothing is kept: set FASTBP_CACHE_DIR to a folder only you can write to")
+        print(NOTHING_KEPT)
         return 1
     print(f"kept in {path}")
     return 0

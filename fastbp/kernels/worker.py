@@ -316,7 +316,7 @@ def run_phase(c, i):
                 break
             if atomic_load(c.sync, STOPPED):
                 return -1
-            wait(c.sync, c.me, c.workers, turn, c.spins)
+            wait(c.sync, c.me, c.n_workers, turn, c.spins)
             turn += 1
     c.phase = phase + 1
     return end

@@ -48,6 +48,11 @@ def check_count(name: str, value: Any, minimum: int = 1) -> None:
         raise ValueError(f"{name} must be at least {minimum}, got {value!r}: pass a larger number")
 
 
+def passed(t: Rates, start: float, end: float) -> Rates:
+    """The fraction of the way from start to end, from 0 before it to 1 behind it."""
+    return np.clip((t - start) / (end - start), 0, 1) if end > start else (t >= end).astype(np.float64)
+
+
 def half_cosine(fraction: Rates, alpha: float) -> Rates:
     """Half a cosine wave, from 1 at fraction 0 to alpha at fraction 1."""
     return alpha + (1 - alpha) * 0.5 * (1 + np.cos(np.pi * fraction))

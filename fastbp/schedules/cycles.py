@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.schedules.base import Rates, Schedule, check_count, check_number, half_cosine
+from fastbp.schedules.base import Rates, Schedule, check_count, check_number, half_cosine, passed
 
 __all__ = ["CosineDecayRestarts", "CosineLog", "FlatCosine", "OneCycle", "Warmup"]
 
@@ -138,8 +138,8 @@ class CosineLog(Schedule):
         check_count("cycles", self.cycles)
 
     def _rates(self, t: Rates) -> Rates:
-        passed = np.log2(1 + (2.0**self.cycles - 1) * np.minimum(t / self.total_steps, 1))
-        return self.max_learning_rate * 0.5 * (1 - np.cos(2 * np.pi * passed))
+        cycles = np.log2(1 + (2.0**self.cycles - 1) * np.minimum(t / self.total_steps, 1))
+        return self.max_learning_rate * 0.5 * (1 - np.cos(2 * np.pi * cycles))
 
 
 @dataclass(frozen=True)
@@ -188,9 +188,7 @@ class FlatCosine(Schedule):
         check_number("flat", self.flat, 0.0, 1.0)
 
     def _rates(self, t: Rates) -> Rates:
-        passed = np.minimum(t / self.total_steps, 1)
-        falls = np.where(passed >= 1, 1.0, (passed - self.flat) / max(1 - self.flat, 1e-300))
-        return self.initial_learning_rate * half_cosine(np.clip(falls, 0, 1), 0.0)
+        return self.initial_learning_rate * half_cosine(passed(t, self.flat * self.total_steps, self.total_steps), 0.0)
 
 
 @dataclass(frozen=True)
@@ -263,7 +261,7 @@ class OneCycle(Schedule):
 
     def _remaining(self, t: Rates, start: float, end: float) -> Rates:
         """From 1 at start to 0 at end."""
-        fraction = np.clip((t - start) / (end - start), 0, 1) if end > start else np.ones_like(t)
+        fraction = passed(t, start, end)
         return half_cosine(fraction, 0.0) if self.anneal_strategy == "cos" else 1 - fraction
 
 

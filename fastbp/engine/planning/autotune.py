@@ -128,6 +128,7 @@ def training(net: tuple[int, ...], batch: int, sizes: Tuning, workers: int | Non
     engine.configure("mse", OPTIMIZER.rule)
     engine.reset_state(OPTIMIZER.n_states)
     X, y = (rng.normal(size=(4 * batch, width)).astype(np.float32) for width in (net[0], net[-1]))
+
     def run(steps: int) -> float:
         order, bounds = np.resize(np.arange(4 * batch), steps * batch), np.arange(steps + 1) * batch
         scalars, losses = OPTIMIZER.scalars(np.arange(steps)), np.zeros(steps)
