@@ -24,7 +24,9 @@ _taken = threading.local()
 
 def _before() -> None:
     _taken.locks = []
-    for lock in (compiler_lock.global_compiler_lock._lock, _llvm):  # in the order in which Numba takes them
+    # In the order in which they are taken. Ours first: under it Numba imports modules and computes cached properties,
+    # outside its own lock, and a child would wait for ever for the thread that holds a module's lock.
+    for lock in (jit._lock, compiler_lock.global_compiler_lock._lock, _llvm):
         if lock is not None and lock.acquire(timeout=PATIENCE):
             _taken.locks.append(lock)
 

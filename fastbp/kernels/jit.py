@@ -99,7 +99,7 @@ def own(function: Callable) -> Any:
 def own_callback(function: Callable, signature: Any) -> Any:
     """A C callback that calls users' functions; never kept on disk, since no key would tell one function's code from
     another's."""
-    with interrupts_are_raised():
+    with interrupts_are_raised(), _lock:
         return numba.cfunc(signature, **OPTIONS)(function)
 
 

@@ -426,3 +426,37 @@ def test_process_forked_during_compilation_can_compile():
         [sys.executable, "-c", FORKS_IN_COMPILER], capture_output=True, text=True, timeout=SECONDS
     )
     assert done.stdout == "all\n", done.stderr
+
+
+IMPORTS_IN_COMPILER = """
+import os, sys, threading, warnings
+from fastbp.kernels import forks, jit
+warnings.simplefilter("ignore")
+threading.imports = threading.Event()  # where the module finds it
+
+def load():
+    with jit._cached():
+        import slow
+
+thread = threading.Thread(target=load)
+thread.start()
+threading.imports.wait()
+child = os.fork()
+if child == 0:
+    import slow
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+thread.join()
+print("all")
+"""
+
+
+@needs_fork
+def test_process_forked_while_the_compiler_imports_can_import(tmp_path):
+    """Numba imports much of itself when it first compiles, and a module's lock has no owner in a child."""
+    (tmp_path / "slow.py").write_text("import threading, time\nthreading.imports.set()\ntime.sleep(1)\n")
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS_IN_COMPILER], capture_output=True, text=True, timeout=SECONDS,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )  # fmt: skip
+    assert done.stdout == "all\n", done.stderr
