@@ -135,8 +135,8 @@ def run_product(c, row, what, unit):
     else:
         size, lines = row.WEIGHTS_SIZE, row.K + row.BIAS
         k = quotient(unit, row.WEIGHTS_SHARE)
-        p = (unit - k * row.WEIGHTS_SHARE) * field.WEIGHTS_PANELS
-        run_weights(c, row, p, min(p + field.WEIGHTS_PANELS, row.PANELS), k * size, min(k * size + size, lines))
+        p = (unit - k * row.WEIGHTS_SHARE) * row.WEIGHTS_OUTPUTS
+        run_weights(c, row, p, min(p + row.WEIGHTS_OUTPUTS, row.PANELS), k * size, min(k * size + size, lines))
 
 
 @inlined_part

@@ -52,6 +52,10 @@ CASES = {
               "mse", "adamw", "float32", 33),
     "wide": (784, [spec(600, "relu"), spec(300, "leaky_relu"), spec(10)],
              "cross_entropy", "adam decay", "float32", 257),
+    "many rows": (90, [spec(130, "relu"), spec(200, "tanh", use_bias=False), spec(7, "softmax")],
+                  "cross_entropy", "adam", "float32", 700),  # the weight gradient takes them in 256 at a time
+    "many rows, clipped": (90, [spec(130, "relu"), spec(7)], "mse", "momentum", "float64", 530,
+                           UpdateSpec(global_clipnorm=0.1, accumulation=2)),
     "residual": (40, RESIDUAL, "cross_entropy", "adam", "float32", 50),
     "clipped": (40, RESIDUAL, "cross_entropy", "adamw", "float64", 37, UpdateSpec(global_clipnorm=0.1)),
     "clipped, wide": (300, [spec(200, "relu"), spec(200, "tanh"), spec(10)],  # work units end within runs of lines

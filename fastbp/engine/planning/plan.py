@@ -30,6 +30,8 @@ from fastbp.isa.targets import detect
 from fastbp.kernels.schema.fields import (
     ADDED,
     CHAIN_PANELS,
+    DEEP,
+    DEEP_PANELS,
     FINISHED,
     GROUP_LINES,
     INPUT,
@@ -133,7 +135,7 @@ class Plan(NamedTuple):
     scratch: int  # offset of the first worker's scratch
     scratch_size: int
     values: int  # offset of VALUES numbers for each node: alpha, then its own
-    tiles: int = 0  # offset of the first worker's sums of products of bfloat16
+    tiles: int = 0  # offset of the first worker's sums that wait for more rows of the batch, or of bfloat16's products
     tiles_size: int = 0
 
 
@@ -209,7 +211,7 @@ def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, train
         if bfloat16:
             _cut_for_tiles(row, panels, workers, bfloat16)
         else:
-            _cut(row, panels, workers)
+            _cut(row, panels, workers, lanes)
     blocks = SPARSE_PANELS * lanes * sparse
     for index, node in enumerate(nodes):
         if node.tables:
@@ -217,10 +219,12 @@ def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, train
             blocks = max(blocks, lines)
     scratch_size = (SCRATCH_LINES + ceil_div(widest, lanes) * lanes + blocks + GROUP_LINES * groups) * lanes
     scratch = room.take(workers * scratch_size)
-    tiles = tiles_size = 0
+    tiles_size = 0
     if bfloat16:
         tiles_size = TILES_LINES * lanes * (TILES_UNIT if _longest(nodes, panels) > TILES_CHUNK else TILES_PAIRS)
-        tiles = room.take(workers * tiles_size)
+    elif training and panels * lanes > DEEP:
+        tiles_size = lanes * int(rows[:, Layer.WEIGHTS_SIZE].max()) * DEEP_PANELS
+    tiles = room.take(workers * tiles_size)
     return Plan(rows, room.end, scratch, scratch_size, values, tiles, tiles_size)
 
 
@@ -301,7 +305,7 @@ def _tables(rows: np.ndarray, index: int, node: Node, lanes: int) -> tuple[np.nd
     return np.concatenate([rows, tables]), lines
 
 
-def _cut(row: np.ndarray, panels: int, workers: int) -> None:
+def _cut(row: np.ndarray, panels: int, workers: int, lanes: int) -> None:
     """Units of work: large enough to keep what they share in the second-level cache, enough of them to share out."""
     few = 4 * workers if workers > 1 else 1
     lines = int(row[Layer.K] + row[Layer.BIAS])
@@ -318,11 +322,16 @@ def _cut(row: np.ndarray, panels: int, workers: int) -> None:
 
     product(Layer.FORWARD_SIZE, int(row[Layer.PANELS]))
     product(Layer.BACKWARD_SIZE, int(row[Layer.BLOCKS]))
-    # weights: a unit's inputs stay in the second-level cache while all its panels pass
-    groups = ceil_div(int(row[Layer.PANELS]), WEIGHTS_PANELS)
-    size = min(lines, max(8, L2_BYTES // 2 // (panels * LINE) // 8 * 8))
+    # weights: a unit's inputs stay in the second-level cache while all its panels pass; from a batch of many rows, also
+    # the deltas and the sums
+    deep = panels * lanes > DEEP
+    outputs, depth = (DEEP_PANELS, DEEP // lanes) if deep else (WEIGHTS_PANELS, panels)
+    groups = ceil_div(int(row[Layer.PANELS]), outputs)
+    held, each = L2_BYTES // 2 - deep * outputs * DEEP * LINE, (depth + deep * outputs) * LINE
+    size = min(lines, max(8, held // each // 8 * 8))
     if groups % workers and groups * ceil_div(lines, size) < few:
         size = max(8, ceil_div(ceil_div(lines, workers), 8) * 8)
+    row[Layer.WEIGHTS_OUTPUTS] = outputs
     row[Layer.WEIGHTS_SIZE : Layer.WEIGHTS_SIZE + 3] = size, ceil_div(lines, size), groups
 
 

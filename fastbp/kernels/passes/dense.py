@@ -22,7 +22,7 @@ from fastbp.isa.codes import (
     ROUNDS,
     ZERO,
 )
-from fastbp.kernels.jit import inlined_part, part
+from fastbp.kernels.jit import called, inlined_part, part
 from fastbp.kernels.microkernels import across, activate, add, along, slope, transpose, update
 from fastbp.kernels.passes.operands import round_deltas
 from fastbp.kernels.schema import fields as field
@@ -195,6 +195,11 @@ def weights(c, row, p0, p1, k0, k1):
     Every panel of activations ends in a line of ones, so the bias is one more input. Fused, a tile of the gradient
     never leaves the first-level cache; else it goes to the gradient buffer.
     """
+    if c.batch > field.DEEP:
+        for k in range(k0, k1, row.WEIGHTS_SIZE):
+            for p in range(p0, p1, row.WEIGHTS_OUTPUTS):
+                deep_weights(c, row, p, min(p + row.WEIGHTS_OUTPUTS, p1), k, min(k + row.WEIGHTS_SIZE, k1))
+        return
     L = c.L
     for p in range(p0, p1, MOST_COLUMNS):
         columns = min(MOST_COLUMNS, p1 - p)
@@ -228,11 +233,53 @@ def tile(c, row, rows, columns, a, dt, w, stream, biases):
     along(table, rows, columns, c.batch, M, a, apitch, M, dt, tpitch, M, c.scratch, rows * L, ZERO, M, 0, KEEP,
           P, w, wpitch, c.stride, c.ahead, AHEAD_LINES * L, (rows + AHEAD_LINES - 1) // AHEAD_LINES,
           M, stream)
+    step_tile(c, row, rows, columns, c.scratch, w, biases)
+
+
+@inlined_part
+def step_tile(c, row, rows, columns, g, w, biases):
+    """The update of a tile of weights by its gradient at `g`."""
+    table, P, M, L = c.table, c.P, c.M, c.L
     # the line of biases, where it is updated otherwise than the kernel
     bias = 1 if biases and row.BIAS_RULE != row.KERNEL_RULE else 0
-    update(table, c.rule, rows - bias, columns, M, c.scratch, rows * L, P, w, wpitch, c.stride,
+    update(table, c.rule, rows - bias, columns, M, g, rows * L, P, w, row.WPITCH, c.stride,
            M, c.groups + row.KERNEL_RULE, c.sync, c.flag)
     if bias:
         last = (rows - 1) * L
-        update(table, c.rule, 1, columns, M, c.scratch + last, rows * L, P, w + last, wpitch, c.stride,
+        update(table, c.rule, 1, columns, M, g + last, rows * L, P, w + last, row.WPITCH, c.stride,
                M, c.groups + row.BIAS_RULE, c.sync, c.flag)
+
+
+@called
+def deep_weights(c, row, p0, p1, k0, k1):
+    """The same from a batch of many rows, DEEP of them at a time, so that what its tiles read again comes from caches;
+    their sums wait at `c.tiles`. The order of the rows does not change, so neither does a bit."""
+    table, P, M, G, L = c.table, c.P, c.M, c.G, c.L
+    apitch, wpitch, tpitch = row.APITCH, row.WPITCH, row.TPITCH
+    for first in range(0, c.batch, field.DEEP):
+        depth = min(field.DEEP, c.batch - first)
+        last, goes_on = first + depth == c.batch, first > 0
+        inputs, deltas, sums = inputs_of(c, row) + first // L * apitch, row.DT + first * L, c.tiles
+        for p in range(p0, p1, MOST_COLUMNS):
+            columns = min(MOST_COLUMNS, p1 - p)
+            dt, k = deltas + p * tpitch, k0
+            while k < k1:
+                rows = rows_of(k1 - k, columns)
+                a, w = inputs + k * L, row.W + p * row.WPITCH + k * L
+                if not c.fused:
+                    along(table, rows, columns, depth, M, a, apitch, M, dt, tpitch, G, w, wpitch,
+                          ACCUMULATE if goes_on or c.accumulates else ZERO, M, 0, KEEP,
+                          G, w, wpitch, 0, 0, 0, 0, M, dt)
+                elif not last:  # the first panel's tiles fetch what the next tile reads of the inputs
+                    along(table, rows, columns, depth, M, a, apitch, M, dt, tpitch, M, sums, rows * L,
+                          ACCUMULATE if goes_on else ZERO, M, 0, KEEP,
+                          M, a + rows * L, AHEAD_LINES * L, AHEAD_LINES * columns * L, 2 if p == p0 else 0, apitch,
+                          depth // L, M, dt)
+                else:
+                    along(table, rows, columns, depth, M, a, apitch, M, dt, tpitch, M, sums, rows * L,
+                          ACCUMULATE if goes_on else ZERO, M, 0, KEEP,
+                          P, w, wpitch, c.stride, c.ahead, AHEAD_LINES * L,
+                          (rows + AHEAD_LINES - 1) // AHEAD_LINES, M, dt)
+                    step_tile(c, row, rows, columns, sums, w, row.BIAS and k + rows == row.K + 1)
+                sums += rows * columns * L
+                k += rows

@@ -152,9 +152,18 @@ class Call:
             inside(f"scratch of worker {me}", scratch, fields.SCRATCH_LINES * self.L, group)
             inside(f"groups of worker {me}", group, groups, len(a["M"]))
             inside(f"flag of worker {me}", flag, 1, len(a["sync"]))
+            waiting = self.waiting_sums()
+            if waiting:
+                inside(f"sums of worker {me}", tiles, waiting, len(a["M"]))
             if self.bfloat16:
                 inside(f"sums of worker {me}", tiles, TILES_LINES * TILES_PAIRS * self.L, len(a["M"]))
                 inside(f"configuration of worker {me}", parallel.WORDS * me, parallel.WORDS, len(a["saved"]))
+
+    def waiting_sums(self) -> int:
+        """How many sums of a weight gradient wait for more rows of the batch."""
+        if self.bfloat16 or not (self.backward and self.fused and self.batch > fields.DEEP):
+            return 0
+        return self.L * int((self.rows[:, Layer.WEIGHTS_SIZE] * self.rows[:, Layer.WEIGHTS_OUTPUTS]).max())
 
     def panel(self, what: str, start: int, pitch: int, lines: int, count: int | None = None) -> None:
         """Panels of so many lines in the workspace."""
