@@ -79,6 +79,8 @@ class LayerSpec(NamedTuple):
         Index of the node whose output "add" adds to its input.
     multiplier : float, optional
         Factor of the learning rate.
+    bias_multiplier : float, optional
+        The same for the bias of a dense node; None for that of its kernel.
     trainable : bool, optional
         Whether updates change the weights.
     l1, l2 : float, optional
@@ -103,6 +105,7 @@ class LayerSpec(NamedTuple):
     l2: float = 0.0
     max_norm: float = 0.0
     tables: tuple[tuple[int, int, int], ...] = ()
+    bias_multiplier: float | None = None
 
     @property
     def dense(self) -> bool:
@@ -126,6 +129,11 @@ class LayerSpec(NamedTuple):
         if KINDS[self.kind].tables:
             return [(codes, dimension) for _, codes, dimension in self.tables]
         return [(inputs, self.units) if name == "kernel" else (self.units,) for name in self.parameters]
+
+    def multiplier_of(self, number: int) -> float:
+        """The factor of the learning rate of the learned array at this index."""
+        own = self.bias_multiplier if self.dense and number == 1 else None
+        return self.multiplier if own is None else own
 
     def is_kernel(self, number: int) -> bool:
         """Whether the learned array at this index is a kernel or table, to which penalties apply."""

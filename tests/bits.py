@@ -279,6 +279,7 @@ KERNELS = {
     "max norm": {"kernel_constraint": fastbp.MaxNorm(0.8)},
     "frozen": {"trainable": False},
     "slower": {"learning_rate_multiplier": 0.25},
+    "slower biases": {"bias_learning_rate_multiplier": 0.1},
     "max norm and l2": {"kernel_constraint": fastbp.MaxNorm(0.8), "kernel_regularizer": "l2"},
 }
 LOSSES = {

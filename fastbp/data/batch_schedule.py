@@ -57,7 +57,7 @@ class Schedule:
     """All steps over n rows in slices: epochs × batches, with a new order per epoch.
 
     pause: no slice crosses the end of every so many epochs (True: of any, 0: slices cross all). window: index of the
-    window, if the rows are part of a longer epoch; each has its own order.
+    window, if the rows are part of a longer epoch; each has its own order. drop_last: leave out what no full batch takes.
     """
 
     def __init__(
@@ -71,14 +71,16 @@ class Schedule:
         shuffle: bool,
         pause: int,
         window: int = 0,
+        drop_last: bool = False,
     ) -> None:
-        self._n, self._batch_size, self._first_epoch, self._pause = n, batch_size, first_epoch, pause
+        used = used_rows(n, batch_size, drop_last)
+        self._n, self._batch_size, self._first_epoch, self._pause = used, batch_size, first_epoch, pause
         self._window = window
-        self.steps_per_epoch = -(-n // batch_size)
+        self.steps_per_epoch = -(-used // batch_size)
         self.steps = epochs * self.steps_per_epoch
         # One batch of all rows has the same gradient in any order.
         self._shuffler = Shuffler(seed, n) if shuffle and batch_size < n else None
-        self._plain = np.arange(n, dtype=np.int64)
+        self._plain = np.arange(used, dtype=np.int64)
         self._kept = (-1, self._plain)
 
     def slices(self, pace: Pace, most_rows: int = _MOST_ROWS, step: int = 0) -> Iterator[Slice]:
@@ -112,8 +114,13 @@ class Schedule:
 
     def _order(self, shuffler: Shuffler, epoch: int) -> Indices:
         if self._kept[0] != epoch:  # cached: the next slice often begins in the epoch where this one ends
-            self._kept = (epoch, shuffler.order(self._first_epoch + epoch, self._window))
+            self._kept = (epoch, shuffler.order(self._first_epoch + epoch, self._window)[: self._n])
         return self._kept[1]
+
+
+def used_rows(n: int, batch_size: int, drop_last: bool) -> int:
+    """How many of n rows the batches of an epoch take: all, or those of full batches if there is one."""
+    return n - n % batch_size if drop_last and n > batch_size else n
 
 
 def chunks(rows: int, flops: float, most: int = _MOST_ROWS) -> Iterator[slice]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbp.data.arrays import Rows
-from fastbp.data.batch_schedule import Pace, Schedule, Slice, parts
+from fastbp.data.batch_schedule import Pace, Schedule, Slice, parts, used_rows
 from fastbp.data.prefetch import ahead
 from fastbp.data.streams import Stream, row_bytes, window_rows
 
@@ -28,6 +28,7 @@ class Deal(NamedTuple):
     seed: int
     shuffle: bool
     pause: int
+    drop_last: bool = False
 
 
 class Place(NamedTuple):
@@ -72,13 +73,18 @@ class Arrays:
         """Rows per epoch, None if unknown."""
         return len(self.first.X)
 
-    def steps_per_epoch(self, batch_size: int) -> int | None:
+    def rows_per_epoch(self, batch_size: int, drop_last: bool) -> int | None:
+        """Rows that an epoch trains on, None if unknown."""
+        return used_rows(len(self.first.X), batch_size, drop_last)
+
+    def steps_per_epoch(self, batch_size: int, drop_last: bool) -> int | None:
         """Steps per epoch, None if unknown."""
-        return -(-len(self.first.X) // batch_size)
+        return -(-used_rows(len(self.first.X), batch_size, drop_last) // batch_size)
 
     def windows(self, deal: Deal, place: Place) -> Generator[Window, None, None]:
         """Yield windows from a position on."""
-        schedule = Schedule(len(self.first.X), *deal[:4], shuffle=deal.shuffle, pause=deal.pause)
+        options = {"shuffle": deal.shuffle, "pause": deal.pause, "drop_last": deal.drop_last}
+        schedule = Schedule(len(self.first.X), *deal[:4], **options)
         yield Window(self.first, schedule, place.step)
 
     def parts(self, size: int, multiple: int = _PASS) -> Generator[Rows, None, None]:
@@ -102,7 +108,11 @@ class Chunks:
         self.first = Rows(first.X[row], first.y[row], None if first.weight is None else first.weight[row])
         self.rows = stream.rows
 
-    def steps_per_epoch(self, batch_size: int) -> int | None:
+    def rows_per_epoch(self, batch_size: int, drop_last: bool) -> int | None:
+        """As far as the stream knows, or is known from an epoch that has ended."""
+        return self.rows
+
+    def steps_per_epoch(self, batch_size: int, drop_last: bool) -> int | None:
         """Unknown: a stream may end anywhere."""
         return None
 
@@ -125,8 +135,9 @@ class Chunks:
         with closing(ahead(lambda stop: self.stream.windows(size, order, stop))) as windows:
             for place, (rows, last) in enumerate(windows):
                 schedule = Schedule(
-                    len(rows.X), deal.batch_size, 1, number, deal.seed, shuffle=deal.shuffle, pause=True, window=place
-                )
+                    len(rows.X), deal.batch_size, 1, number, deal.seed, shuffle=deal.shuffle, pause=True, window=place,
+                    drop_last=deal.drop_last and last,
+                )  # fmt: skip
                 yield Window(rows, schedule, 0, first, epoch, last)
                 first += schedule.steps
 

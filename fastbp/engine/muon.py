@@ -20,13 +20,15 @@ MUON_EPSILON, ADAM_EPSILON = 1e-7, 1e-8
 
 
 class Parameter(NamedTuple):
-    """One array: where it lies in the flat ones, and whose it is; kernel: also a table of vectors."""
+    """One array: where it lies in the flat ones, and whose it is; kernel: also a table of vectors; the factor of its
+    learning rate."""
 
     place: slice
     shape: tuple[int, ...]
     layer: int
     spec: LayerSpec
     kernel: bool
+    multiplier: float
 
     def of(self, flat: Array) -> Array:
         """The array, a view."""
@@ -40,8 +42,8 @@ def parameters(specs: Sequence[LayerSpec], shapes: Sequence[Sequence[tuple[int, 
     for layer, (spec, own) in enumerate(zip(specs, shapes, strict=True)):
         for number, shape in enumerate(own):
             start, end = end, end + math.prod(shape)
-            kernel = spec.is_kernel(number)
-            found.append(Parameter(slice(start, end), shape, layer, spec, kernel))
+            kernel, multiplier = spec.is_kernel(number), spec.multiplier_of(number)
+            found.append(Parameter(slice(start, end), shape, layer, spec, kernel, multiplier))
     return found
 
 
@@ -69,7 +71,7 @@ class Muon:
         kept = [buffer.copy() for buffer in buffers]
         for p in self.trained:
             decays = p.kernel or not spec.decay_kernels_only
-            scalars = [row[0] * p.spec.multiplier, row[1] if decays else 0.0, *row[2:]]
+            scalars = [row[0] * p.multiplier, row[1] if decays else 0.0, *row[2:]]
             rule = muon if p in self.hidden else adamw
             rule(p.of(W), p.of(dW), [p.of(state) for state in own], scalars)
         layer = max(layer, self._keep_finite(buffers, kept))

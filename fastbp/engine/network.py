@@ -69,7 +69,7 @@ def _settings(spec: LayerSpec, which: int, update_spec: UpdateSpec) -> tuple[flo
     """An array's row but for its pieces: kernels and tables alone have penalties, and decay if only kernels do."""
     kernel = spec.is_kernel(which)
     penalties = (spec.l1, spec.l2, spec.max_norm) if kernel else (0.0, 0.0, 0.0)
-    return (spec.multiplier, float(kernel or not update_spec.decay_kernels_only), *penalties)
+    return (spec.multiplier_of(which), float(kernel or not update_spec.decay_kernels_only), *penalties)
 
 
 def _pieces(nodes: Sequence[plan.Node], layout: Array, lanes: int) -> Array:

@@ -50,10 +50,15 @@ class Layer(ABC):
 
 def check_training(layer: Any) -> None:
     """Check `trainable` and `learning_rate_multiplier`, which all layers with weights have."""
-    trainable = flag(layer.trainable, "trainable")
-    name, remedy = "learning_rate_multiplier", "pass 1 for no change, or trainable=False to freeze the weights"
-    multiplier = real(getattr(layer, name), name, "at least 0 and finite", lambda v: 0 <= v < math.inf, remedy)
-    set_fields(layer, trainable=trainable, learning_rate_multiplier=multiplier)
+    set_fields(layer, trainable=flag(layer.trainable, "trainable"))
+    check_multiplier(layer, "learning_rate_multiplier")
+
+
+def check_multiplier(layer: Any, name: str) -> None:
+    """Check a factor of the learning rate."""
+    remedy = "pass 1 for no change, or trainable=False to freeze the weights"
+    value = real(getattr(layer, name), name, "at least 0 and finite", lambda v: 0 <= v < math.inf, remedy)
+    set_fields(layer, **{name: value})
 
 
 def as_layers(layers: Any, what: str) -> tuple[Layer, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 from fastbp import activations, constraints, initializers, regularizers
-from fastbp.layers.base import Layer, Weight, check_training
+from fastbp.layers.base import Layer, Weight, check_multiplier, check_training
 from fastbp.spec import LayerSpec
 from fastbp.util.arguments import count, flag
 from fastbp.util.fields import set_fields
@@ -39,6 +39,8 @@ class Dense(Layer):
         Whether updates change W and b.
     learning_rate_multiplier : float, optional
         Factor of the learning rate for W and b, finite and at least 0.
+    bias_learning_rate_multiplier : float, optional
+        The same for b alone; by default that of W.
 
     Raises
     ------
@@ -77,6 +79,7 @@ class Dense(Layer):
     kernel_constraint: constraints.MaxNorm | None = field(default=None, kw_only=True)
     trainable: bool = field(default=True, kw_only=True)
     learning_rate_multiplier: float = field(default=1.0, kw_only=True)
+    bias_learning_rate_multiplier: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         set_fields(
@@ -90,6 +93,8 @@ class Dense(Layer):
             kernel_constraint=constraints.get(self.kernel_constraint),
         )
         check_training(self)
+        if self.bias_learning_rate_multiplier is not None:
+            check_multiplier(self, "bias_learning_rate_multiplier")
 
     def units_of(self, inputs: int | None) -> int | None:
         return self.units
@@ -108,6 +113,7 @@ class Dense(Layer):
             l1=penalty.l1 if penalty else 0.0,
             l2=penalty.l2 if penalty else 0.0,
             multiplier=self.learning_rate_multiplier,
+            bias_multiplier=self.bias_learning_rate_multiplier,
             trainable=self.trainable,
         )
 

@@ -111,6 +111,7 @@ class TrainableNetwork(Network):
         time_limit: float | None = None,
         mixup: float = 0.0,
         shuffle_window: int | None = None,
+        drop_last: bool = False,
     ) -> History:
         """Train for a number of epochs, in batches shuffled by the seed and the epoch number.
 
@@ -159,6 +160,9 @@ class TrainableNetwork(Network):
             Rows per window of a source, by default as many as 64 MiB hold; two windows are held at a time. Rows are
             shuffled within windows, and chunks that can be read in any order are read in random order. If one window
             holds all rows, or with ``shuffle=False``, the result has the same bits as for arrays.
+        drop_last : bool, default False
+            Whether an epoch leaves out its last rows where they do not fill a batch, as PyTorch's DataLoader can; all
+            rows are one batch if there are no more. Of a source, a window of less than a batch is one, too.
 
         Returns
         -------
@@ -217,6 +221,7 @@ class TrainableNetwork(Network):
                 None if resume_from is None else os.fsdecode(resume_from),
                 arguments.seconds(time_limit, "time_limit"),
                 mixing.check(mixup, feed.first, inputs.loss.name, self._layers[0]),
+                arguments.flag(drop_last, "drop_last"),
             )
             trainer = self._trainer_for(feed.first.X.shape[1])
             self.name_features(feed.names)

@@ -24,13 +24,15 @@ PREDICTABLE = ("sgd", "momentum", "nesterov", "adam", "adamw")
 
 
 class Parameter(NamedTuple):
-    """One array of weights: its place in the flat buffers, its node, and whether it is a kernel or embedding table."""
+    """One array of weights: its place in the flat buffers, its node, whether it is a kernel or embedding table, and the
+    factor of its learning rate."""
 
     place: slice
     shape: tuple[int, ...]
     layer: int
     spec: LayerSpec
     kernel: bool
+    multiplier: float
 
     def of(self, buffer: Array) -> Array:
         """The array as a view of a buffer."""
@@ -44,7 +46,8 @@ def parameters(specs: Sequence[LayerSpec], shapes: Sequence[Sequence[tuple[int, 
     for layer, (spec, arrays) in enumerate(zip(specs, shapes, strict=True)):
         for number, shape in enumerate(arrays):
             start, end = end, end + math.prod(shape)
-            found.append(Parameter(slice(start, end), shape, layer, spec, spec.is_kernel(number)))
+            kernel, multiplier = spec.is_kernel(number), spec.multiplier_of(number)
+            found.append(Parameter(slice(start, end), shape, layer, spec, kernel, multiplier))
     return found
 
 
@@ -60,14 +63,14 @@ class Updates:
         self.parameters, self.trained = parameters, [p for p in parameters if p.spec.trainable]
         self.kernels = [p for p in parameters if p.kernel]
         self.runs = self._runs()
-        uniform = all(p.spec.trainable and p.spec.multiplier == 1 and not p.spec.max_norm for p in parameters)
+        uniform = all(p.spec.trainable and p.multiplier == 1 and not p.spec.max_norm for p in parameters)
         self.plain = uniform and rule in PREDICTABLE and update_spec == UpdateSpec()
 
     def _runs(self) -> list[tuple[slice, float, bool]]:
         """What an elementwise rule may update at once: place, learning rate multiplier, whether weights decay."""
 
         def options(p: Parameter) -> tuple[bool, float, bool]:
-            return p.spec.trainable, p.spec.multiplier, p.kernel or not self.update_spec.decay_kernels_only
+            return p.spec.trainable, p.multiplier, p.kernel or not self.update_spec.decay_kernels_only
 
         groups = ((key, list(group)) for key, group in groupby(self.parameters, options))
         return [(slice(g[0].place.start, g[-1].place.stop), key[1], key[2]) for key, g in groups if key[0]]
@@ -169,7 +172,7 @@ class Updates:
             for p in self.trained:
                 decays = p.kernel or not self.update_spec.decay_kernels_only
                 parts = [p.of(state) for state in states]
-                scalars = _row(row, p.spec.multiplier, decays)
+                scalars = _row(row, p.multiplier, decays)
                 layerwise.update(self.rule, p.of(W), p.of(dW), parts, scalars, hidden=p in hidden)
             return
         for place, multiplier, decays in self.runs:

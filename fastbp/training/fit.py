@@ -89,7 +89,8 @@ class Fit(FitState):
     def _pieces(self) -> Generator[tuple[Rows, Slice], None, None]:
         """The remaining slices, window by window, each with its rows."""
         job, most = self.job, most_rows(self.trainer)
-        deal = Deal(job.batch_size, job.epochs, self.first_epoch, self.trainer.seed, job.shuffle, self._pause())
+        deal = Deal(job.batch_size, job.epochs, self.first_epoch, self.trainer.seed, job.shuffle, self._pause(),
+                    job.drop_last)  # fmt: skip
         with closing(job.feed.windows(deal, Place(self.step, self.epoch, self.began))) as windows:
             for window in windows:
                 rows = window.rows
@@ -112,7 +113,7 @@ class Fit(FitState):
             epoch_hook(self.job.callbacks, "on_epoch_begin", self.epoch, self.epoch, {})
 
     def _progress(self) -> Progress:
-        job, rows = self.job, self.job.feed.rows
+        job, rows = self.job, self.rows_per_epoch
         done = (self.step - self.began) * job.batch_size + self.epoch * (rows or 0)
         return Progress(rows and rows * job.epochs, job.epochs, job.display, done)
 
@@ -182,7 +183,7 @@ class Fit(FitState):
         job, shown = self.job, dict(self.latest)
         if self.step > self.began:
             shown["loss"] = self.epoch_logs.loss(self.epoch)
-        total = job.feed.rows and job.feed.rows * job.epochs
+        total = self.rows_per_epoch and self.rows_per_epoch * job.epochs
         progress.update(int(piece.bounds[report.steps]), min(self.epoch, job.epochs - 1), shown, total)
 
 

@@ -25,6 +25,7 @@ class Job(NamedTuple):
     resume_from: str | None = None
     time_limit: float | None = None
     mixup: float = 0.0
+    drop_last: bool = False
 
 
 class FitState:
@@ -43,6 +44,16 @@ class FitState:
         self.epoch_logs = EpochLogs(trainer)
         self.stopped: str | None = None
         self.given: dict[str, Any] | None = None  # what must match on resuming; computed by `resume`
+
+    @property
+    def rows_per_epoch(self) -> int | None:
+        """Rows that an epoch trains on, None if unknown."""
+        return self.job.feed.rows_per_epoch(self.job.batch_size, self.job.drop_last)
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Steps of an epoch, None if unknown."""
+        return self.job.feed.steps_per_epoch(self.job.batch_size, self.job.drop_last)
 
     @property
     def complete(self) -> bool:

@@ -91,6 +91,7 @@ def _described_fit(fit: FitState) -> dict[str, Any]:
         "batch_size": job.batch_size,
         "shuffle": job.shuffle,
         "mixup": job.mixup,
+        "drop_last": job.drop_last or None,  # which older files have not
         **_fingerprints(job.feed, ""),
         **({} if job.validation is None else _fingerprints(job.validation, "validation ")),
         "validation data": job.validation is not None,
@@ -134,7 +135,7 @@ def find(fit: FitState) -> Saved | None:
         return None
     saved = _read(path, fit)
     _check_given(saved, fit)
-    place, steps = saved.place, fit.job.feed.steps_per_epoch(fit.job.batch_size)
+    place, steps = saved.place, fit.steps_per_epoch
     if (place.epoch, place.step - place.began) > (fit.job.epochs, 0):
         made = f"{place.epoch} epochs are done" if steps is None else f"has made {place.step}"
         asked = "was requested" if steps is None else f"makes {fit.job.epochs * steps} steps"
@@ -189,7 +190,7 @@ def _read(path: str, fit: FitState) -> Saved:
 
 def _place(state: dict[str, Any], step: int, fit: FitState) -> Place:
     """Position of the interrupted fit; for arrays it follows from the steps."""
-    steps = fit.job.feed.steps_per_epoch(fit.job.batch_size)
+    steps = fit.steps_per_epoch
     if steps is not None:
         return Place(step, step // steps, step // steps * steps)
     epoch, began = (count(state[name], name, 0) for name in ("epoch", "began"))

@@ -140,7 +140,8 @@ def test_sparse_chunks_match_sparse_rows(dtype):
 
 
 @pytest.mark.parametrize(
-    "options", [{"mixup": 0.3}, {"callbacks": [StochasticWeightAveraging()]}], ids=["mixup", "averages"]
+    "options", [{"mixup": 0.3}, {"callbacks": [StochasticWeightAveraging()]}, {"drop_last": True}],
+    ids=["mixup", "averages", "drop last"],
 )
 def test_mixup_and_averaging_match_arrays(options):
     whole, streamed = (build(layers=[Dense(8), BatchNorm(), Dense(3, "softmax")]) for _ in range(2))

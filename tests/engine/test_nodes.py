@@ -346,6 +346,22 @@ def test_frozen_weights_keep_their_bits(update_spec: str, optimizer: str) -> Non
 
 
 @pytest.mark.parametrize("update_spec", [None, UpdateSpec(clipvalue=1e6)])
+def test_biases_have_a_multiplier_of_their_own(update_spec: UpdateSpec | None) -> None:
+    layers = [spec(20, "relu", multiplier=0.5, bias_multiplier=2.0), spec(5, bias_multiplier=0.0), spec(3)]
+    X, y = make_data(16, 18, 3)
+    options = {} if update_spec is None else {"update_spec": update_spec}
+    steps = []
+    for own in (layers, [layer._replace(multiplier=1.0, bias_multiplier=None) for layer in layers]):
+        engine = make_engine(18, own, **options)
+        before = engine.get_weights()
+        train(engine, X, y, "sgd", [0, 16])
+        steps.append([after - W for W, after in zip(before, engine.get_weights(), strict=True)])
+    for step, whole, factor in zip(*steps, (0.5, 2.0, 1.0, 0.0, 1.0, 1.0), strict=True):
+        # a weight of order 1 is rounded to 6e-8, before and after
+        np.testing.assert_allclose(step, factor * whole, rtol=1e-4, atol=2e-7)
+
+
+@pytest.mark.parametrize("update_spec", [None, UpdateSpec(clipvalue=1e6)])
 def test_multiplier_scales_the_step(update_spec: UpdateSpec | None) -> None:
     """For every array, up to four roundings of a weight of about 1 and a few of the step."""
     layers = [spec(19, "tanh"), spec(19, **BATCH_NORM), spec(19, **LAYER_NORM), spec(19, **SCALE), spec(3)]

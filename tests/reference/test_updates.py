@@ -28,6 +28,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "average": (NO_OPTIONS, NO_OPTIONS, {"ema_momentum": 0.8}),
     "decay of kernels only": (NO_OPTIONS, NO_OPTIONS, {"decay_kernels_only": True}),
     "multipliers": ({"multiplier": 0.3}, {"multiplier": 2.0}, {}),
+    "multipliers of biases": ({"bias_multiplier": 0.3}, {"multiplier": 2.0, "bias_multiplier": 0.0}, {}),
     "zero multiplier": (NO_OPTIONS, {"multiplier": 0.0}, {}),
     "lower layer frozen": ({"trainable": False}, NO_OPTIONS, {"global_clipnorm": 0.2}),
     "upper layer frozen": (NO_OPTIONS, {"trainable": False}, {"ema_momentum": 0.5}),
@@ -89,7 +90,7 @@ class TorchTwin:
         self.update = make([{"params": [W]} for W in self.trained])
         for group in self.update.param_groups:
             index = next(i for i, W in enumerate(self.W) if W is group["params"][0])
-            group["lr"] *= specs[index // 2].multiplier
+            group["lr"] *= specs[index // 2].multiplier_of(index % 2)
             if update_spec.decay_kernels_only and index % 2:
                 group["weight_decay"] = 0.0
         self.averages = [W.detach().clone() for W in self.W]

@@ -73,6 +73,20 @@ def test_slices_together_cover_all_epochs(n, batch_size, epochs, count, shuffle,
         assert len(pieces) == 1
 
 
+@pytest.mark.parametrize("count", [1, 3, 1000])
+@pytest.mark.parametrize(("n", "batch_size", "used"), [(10, 4, 8), (8, 4, 8), (4, 4, 4), (3, 4, 3), (9, 1, 9)])
+def test_slices_may_drop_the_last_batch(n, batch_size, used, count):
+    """Other rows in every epoch; a single batch is kept."""
+    schedule = slices.Schedule(n, batch_size, 3, 2, 9, shuffle=True, pause=False, drop_last=True)
+    pace = slices.Pace(1.0, 1000)
+    pace.count = count
+    pieces = list(schedule.slices(pace))
+    orders = [Shuffler(9, n).order(2 + epoch) if batch_size < n else np.arange(n) for epoch in range(3)]
+    found = np.concatenate([p.order for p in pieces])
+    np.testing.assert_array_equal(found, np.concatenate([order[:used] for order in orders]))
+    assert {len(b) for p in pieces for b in np.split(p.order, p.bounds[1:-1])} == {min(batch_size, n)}
+
+
 def test_slices_respect_the_limit_of_rows():
     schedule = slices.Schedule(1000, 10, 5, 0, 0, shuffle=True, pause=False)
     assert max(len(p.order) for p in schedule.slices(slices.Pace(1e-9), most_rows=95)) == 90
@@ -222,6 +236,18 @@ def test_fit_equals_train_on_batch_in_epoch_order(batch_size):
         # The same float64 products, summed in a different order.
         assert reported[epoch] == pytest.approx(np.average(losses, weights=list(map(len, batches))), rel=1e-13)
     assert_same_bits(fitted, stepped)
+
+
+def test_dropping_the_last_batch_equals_steps_on_full_ones():
+    fitted, stepped = (regressor(seed=6) for _ in range(2))
+    fitted.fit(X, TARGETS, batch_size=8, epochs=3, drop_last=True)
+    for epoch in range(3):
+        order = Shuffler(6, N).order(epoch)
+        for start in range(0, N - 7, 8):
+            stepped.train_on_batch(X[order[start : start + 8]], TARGETS[order[start : start + 8]])
+    assert N % 8
+    assert_same_bits(fitted, stepped)
+    assert fitted.trainer.step == 3 * (N // 8)
 
 
 def test_loss_of_a_weighted_epoch_is_the_weighted_mean():
