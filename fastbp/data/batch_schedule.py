@@ -57,7 +57,7 @@ class Schedule:
     """All steps over n rows in slices: epochs × batches, with a new order per epoch.
 
     pause: no slice crosses the end of every so many epochs (True: of any, 0: slices cross all). window: index of the
-    window, if the rows are part of a longer epoch; each has its own order. drop_last: leave out what no full batch takes.
+    window, if the rows are part of a longer epoch; each has its own order. drop_last: leave out what fills no batch.
     """
 
     def __init__(
