@@ -52,6 +52,8 @@ KINDS = {
     "add": Kind(),
     "embedding": Kind(tables=True),
     "scale": Kind(("scale",)),
+    "prelu": Kind(("alpha",)),
+    "parametric": Kind(("alpha",)),
 }
 
 
@@ -72,7 +74,7 @@ class LayerSpec(NamedTuple):
         One of KINDS; "embedding" reads the network's input.
     values : tuple of float, optional
         Constants of the operation: (momentum, epsilon) of batch_norm, (epsilon,) of layer_norm, (rate,) of dropout,
-        (standard deviation,) of noise.
+        (standard deviation,) of noise, (alpha of the function,) of parametric.
     below : int, optional
         Index of the node whose output is the input; None for the previous node, -1 for the network's input.
     skip : int, optional
@@ -81,6 +83,8 @@ class LayerSpec(NamedTuple):
         Factor of the learning rate.
     bias_multiplier : float, optional
         The same for the bias of a dense node; None for that of its kernel.
+    function : str, optional
+        The function f of a parametric node, z = x + alpha (f(x) - x): a name in `fastbp.activations`.
     trainable : bool, optional
         Whether updates change the weights.
     l1, l2 : float, optional
@@ -106,6 +110,7 @@ class LayerSpec(NamedTuple):
     max_norm: float = 0.0
     tables: tuple[tuple[int, int, int], ...] = ()
     bias_multiplier: float | None = None
+    function: str = "identity"
 
     @property
     def dense(self) -> bool:

@@ -83,8 +83,9 @@ class Arrays:
 
     def windows(self, deal: Deal, place: Place) -> Generator[Window, None, None]:
         """Yield windows from a position on."""
-        options = {"shuffle": deal.shuffle, "pause": deal.pause, "drop_last": deal.drop_last}
-        schedule = Schedule(len(self.first.X), *deal[:4], **options)
+        schedule = Schedule(
+            len(self.first.X), *deal[:4], shuffle=deal.shuffle, pause=deal.pause, drop_last=deal.drop_last
+        )
         yield Window(self.first, schedule, place.step)
 
     def parts(self, size: int, multiple: int = _PASS) -> Generator[Rows, None, None]:

@@ -91,7 +91,7 @@ class Engine:
             code = ACTIVATIONS[KEEPS_SLOPES[0]] if spec.kind == "dropout" else self._code(name)
             described.append(plan.Node(inputs, spec.units, field.code_of(spec.kind), code, self._code(output),
                                        keeps_slopes(name), bias, spec.alpha, spec.values, below, skip,
-                                       spec.trainable, (0, 0), spec.tables))
+                                       spec.trainable, (0, 0), spec.tables, ACTIVATIONS[spec.function]))
         return described
 
     def _connect(self, layers: list[plan.Node], rule: str, update_spec: UpdateSpec, *how: bool) -> Network:

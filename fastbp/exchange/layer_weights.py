@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbp import activations
-from fastbp.layers import Activation, Dense, Layer, Residual
+from fastbp.layers import Activation, Dense, Layer, ParametricActivation, Residual
 from fastbp.layers.graph import PROJECTION, Block, blocks_of, parameters
 from fastbp.model.sequential import Sequential
 from fastbp.util.files import shortened
@@ -113,8 +113,8 @@ def _dtype(kernels: Iterable[Array]) -> str:
 
 
 def activation_of(part: Part) -> activations.Activation:
-    """The activation of a Dense or an Activation."""
-    assert isinstance(part.layer, Dense | Activation)
+    """The activation of a Dense or an Activation, or the function of a ParametricActivation."""
+    assert isinstance(part.layer, Dense | Activation | ParametricActivation)
     return activations.get(part.layer.activation)
 
 

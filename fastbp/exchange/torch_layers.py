@@ -56,6 +56,23 @@ class Scale(nn.Module):
         return f"{self.num_features}"
 
 
+class ParametricActivation(nn.Module):
+    """A = X + weight (f(X) - X), f a module."""
+
+    def __init__(self, num_features: int, function: nn.Module, dtype: Any = None):
+        super().__init__()
+        self.num_features, self.function = num_features, function
+        self.weight = nn.Parameter(torch.ones(num_features, dtype=dtype))
+
+    def forward(self, X: Any) -> Any:
+        """Compute A."""
+        return X + self.weight * (self.function(X) - X)
+
+    def extra_repr(self) -> str:
+        """Shown in repr."""
+        return f"{self.num_features}"
+
+
 class GaussianNoise(nn.Module):
     """A = X + stddev N in training, with N standard normal; A = X in evaluation."""
 

@@ -6,6 +6,7 @@ from fastbp.layers.dense import Dense
 from fastbp.layers.dropout import Dropout, GaussianNoise
 from fastbp.layers.embedding import ColumnEmbedding
 from fastbp.layers.normalization import BatchNorm, LayerNorm
+from fastbp.layers.parametric import ParametricActivation, PReLU
 from fastbp.layers.residual import Residual
 from fastbp.layers.scale import Scale
 
@@ -17,6 +18,8 @@ __all__ = [
     "Dropout",
     "GaussianNoise",
     "LayerNorm",
+    "PReLU",
+    "ParametricActivation",
     "Residual",
     "Scale",
 ]

@@ -38,7 +38,7 @@ class Layer:
         Index of the node.
     weights, gradients : sequence of arrays
         Kernel and bias of "dense", gamma and beta of "batch_norm" and "layer_norm", tables of "embedding", scale of
-        "scale"; their gradients.
+        "scale", alpha of "prelu" and "parametric"; their gradients.
     statistics : sequence of arrays
         Moving mean and variance of "batch_norm".
     passes : tuple of (bool, bool)
@@ -133,6 +133,10 @@ def pre_activation(
             return embed(A_below, spec, weights), None
         case "scale":  # Z = A_below s
             return A_below * weights[0], None
+        case "prelu":  # Z = max(A_below, 0) + alpha min(A_below, 0)
+            return np.maximum(A_below, 0) + weights[0] * np.minimum(A_below, 0), None
+        case "parametric":  # Z = A_below + alpha (f(A_below) - A_below)
+            return A_below + weights[0] * (_inner(spec, A_below)[0] - A_below), None
         case "add":
             assert A_skip is not None
             return A_below + A_skip, None
@@ -231,6 +235,13 @@ def backward(dA: Array, layers: Sequence[Layer], tape: list[Tape]) -> None:
             case "scale":  # ds = column sums of dZ A_below, dA_below = dZ s
                 (dZ * A_below).sum(axis=0, out=layer.gradients[0])
                 dA_below = dZ * layer.weights[0]
+            case "prelu":  # dalpha = column sums of dZ min(A_below, 0)
+                (dZ * np.minimum(A_below, 0)).sum(axis=0, out=layer.gradients[0])
+                dA_below = np.where(A_below > 0, dZ, layer.weights[0] * dZ)
+            case "parametric":  # dalpha = column sums of dZ (f - A_below), dA_below = dZ (1 + alpha (f' - 1))
+                f, slope = _inner(layer.spec, A_below)
+                (dZ * (f - A_below)).sum(axis=0, out=layer.gradients[0])
+                dA_below = dZ + layer.weights[0] * (slope - 1) * dZ
         if layer.skip is not None and layer.passes[1]:  # a sum passes its derivative to both inputs
             _pass(derivatives, layer.skip, dZ.copy())
         if layer.passes[0]:
@@ -243,6 +254,13 @@ def _pass(derivatives: dict[int, Array], node: int, dA: Array) -> None:
         derivatives[node] += dA
     else:
         derivatives[node] = dA
+
+
+def _inner(spec: LayerSpec, X: Array) -> tuple[Array, Array]:
+    """f(X) and f'(X) of a parametric node's function."""
+    functions, (alpha,) = functions_of(spec.function), spec.values
+    F = functions.f(X, alpha)
+    return F, functions.derivative(X, F, alpha)
 
 
 def embed(X: Array, spec: LayerSpec, tables: Sequence[Array]) -> Array:

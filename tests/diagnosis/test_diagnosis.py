@@ -121,6 +121,8 @@ LAYERS = {
     "layer_norm": (fastbp.LayerNorm(), "LayerNorm", 2),
     "dropout": (fastbp.Dropout(0.25), "Dropout(0.25)", 0),
     "scale": (fastbp.Scale(), "Scale", 1),
+    "prelu": (fastbp.PReLU(), "PReLU", 1),
+    "parametric": (fastbp.ParametricActivation("mish"), "ParametricActivation(mish)", 1),
     "noise": (fastbp.GaussianNoise(0.1), "GaussianNoise(0.1)", 0),
 }
 
@@ -173,19 +175,24 @@ def test_outputs_of_every_kind_match_the_formulas(rng):
         LayerSpec(4, "relu", kind="add", below=3, skip=4),  # 5
         LayerSpec(4, kind="layer_norm", values=(1e-5,)),  # 6
         LayerSpec(4, "tanh", kind="scale"),  # 7
+        LayerSpec(4, kind="prelu"),  # 8
+        LayerSpec(4, kind="parametric", function="tanh", values=(0.0,)),  # 9
     ]
-    shapes = [(3, 5), (5,), (5, 4), (4,), (4,), (4,), (4,), (4,), (5, 4), (4,), (4,), (4,)]
+    shapes = [(3, 5), (5,), (5, 4), (4,), (4,), (4,), (4,), (4,), (5, 4), (4,), (4,), (4,), (4,), (4,)]
     weights = [rng.normal(size=shape) for shape in shapes]
     X = rng.normal(size=(20, 3))
     got = inspection.outputs(inspection.nodes(specs), weights, X)
-    W0, b0, W1, b1, gamma, beta, _, _, W4, scale, shift, factors = weights
+    W0, b0, W1, b1, gamma, beta, _, _, W4, scale, shift, factors, slopes, parts = weights
     A0 = np.tanh(X @ W0 + b0)
     Z1 = A0 @ W1 + b1
     A2 = np.maximum((Z1 - Z1.mean(0)) / np.sqrt(Z1.var(0) + 1e-5) * gamma + beta, 0)
     A4 = A0 @ W4
     A5 = np.maximum(A2 + A4, 0)
     A6 = (A5 - A5.mean(1)[:, None]) / np.sqrt(A5.var(1)[:, None] + 1e-5) * scale + shift
-    for output, expected in zip(got, [A0, Z1, A2, A2, A4, A5, A6, np.tanh(A6 * factors)], strict=True):
+    A7 = np.tanh(A6 * factors)
+    A8 = np.where(A7 > 0, A7, slopes * A7)
+    A9 = (1 - parts) * A8 + parts * np.tanh(A8)
+    for output, expected in zip(got, [A0, Z1, A2, A2, A4, A5, A6, A7, A8, A9], strict=True):
         np.testing.assert_allclose(output.A, expected, rtol=1e-12, atol=1e-12)
     assert got[4].below is got[0].A
 

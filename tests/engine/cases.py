@@ -68,6 +68,10 @@ LAYER_NORM: dict[str, Any] = {"kind": "layer_norm", "values": (1e-5,)}
 DROPOUT: dict[str, Any] = {"kind": "dropout", "values": (0.3,)}
 NOISE: dict[str, Any] = {"kind": "noise", "values": (0.5,)}
 SCALE: dict[str, Any] = {"kind": "scale"}
+PRELU: dict[str, Any] = {"kind": "prelu"}
+SELU: dict[str, Any] = {"kind": "parametric", "function": "selu", "values": (0.0,)}
+MISH: dict[str, Any] = {"kind": "parametric", "function": "mish", "values": (0.0,)}
+LEAKY: dict[str, Any] = {"kind": "parametric", "function": "leaky_relu", "values": (0.3,)}
 ADD: dict[str, Any] = {"kind": "add"}
 
 

@@ -17,8 +17,12 @@ from tests.engine.cases import (
     BATCH_NORM,
     DROPOUT,
     LAYER_NORM,
+    LEAKY,
+    MISH,
     NOISE,
+    PRELU,
     SCALE,
+    SELU,
     assert_same_bits,
     everything,
     make_data,
@@ -51,6 +55,10 @@ SMALL |= {
     "layer norm and softmax": Network(4, [spec(3), spec(3, "softmax", **LAYER_NORM)], "mse"),
     "scale and softmax": Network(4, [spec(3), spec(3, "softmax", **SCALE)], "cross_entropy"),
     "frozen scale": Network(4, [spec(4, **SCALE), spec(5), spec(5, "tanh", trainable=False, **SCALE), spec(3)]),
+    "learned activations": Network(4, [spec(4, **SELU), spec(5), spec(5, **MISH), spec(3), spec(3, **PRELU)]),
+    "frozen learned activations": Network(4, [
+        spec(5), spec(5, trainable=False, **PRELU), spec(5, multiplier=0.5, **LEAKY), spec(3, "softmax")],
+        "cross_entropy"),
     "scales with multipliers": Network(4, [spec(4, multiplier=0.5, **SCALE), spec(5), spec(5, multiplier=2.0, **SCALE),
                                            spec(3)]),
     "sum and sigmoid": Network(3, [spec(3), spec(3, "sigmoid", skip=-1, **ADD)], "binary_cross_entropy"),
@@ -88,6 +96,9 @@ LARGE = {
                                  spec(17, "softmax")], "cross_entropy"),
     "input normalized": Network(300, [spec(300, **BATCH_NORM), spec(300, "tanh", **LAYER_NORM), spec(130),
                                       spec(130, "tanh", **BATCH_NORM)]),
+    "learned activations": Network(17, [
+        spec(17, **PRELU), spec(130), spec(130, **MISH), *block(3, 130, PRELU, "identity"), spec(300),
+        spec(300, **DROPOUT), spec(300, **LEAKY), spec(300, **PRELU)]),
     "scales": Network(17, [
         spec(17, **SCALE), spec(130, "tanh"), spec(130, "gelu", **SCALE), *block(3, 130, SCALE, "tanh"),
         *projected(8, 17, SCALE, "silu"), spec(300), spec(300, **DROPOUT), spec(300, **SCALE), spec(300, **SCALE)]),

@@ -23,6 +23,8 @@ from fastbp import (
     GaussianNoise,
     LayerNorm,
     LeakyReLU,
+    ParametricActivation,
+    PReLU,
     Residual,
     Scale,
     Sequential,
@@ -43,6 +45,11 @@ CASES: dict[str, list[Any]] = {
     "BatchNorm": [BatchNorm(0.3, 1e-3), Dense(4), BatchNorm(), Activation("relu"), BatchNorm(trainable=False)],
     "LayerNorm": [LayerNorm(1e-3), Dense(9), LayerNorm(), Activation("gelu"), LayerNorm(trainable=False)],
     "Scale": [Scale(), Dense(7), Scale(), Activation("tanh"), Scale(trainable=False), Residual([Dense(7), Scale()])],
+    "PReLU": [PReLU(), Dense(7), PReLU(trainable=False), Residual([Dense(7), PReLU()]), Dense(2)],
+    "ParametricActivation": [
+        ParametricActivation("selu"), Dense(7), ParametricActivation("mish"), Dense(5),
+        ParametricActivation(LeakyReLU(0.3), trainable=False), Residual([Dense(5), ParametricActivation("identity")]),
+    ],
     "Dropout": [Dropout(0.1), Dense(7, "relu"), Dropout(0.5), Dense(3), Dropout(0.2)],
     "GaussianNoise": [GaussianNoise(0.5), Dense(7, "relu"), GaussianNoise(0.1), Dense(3)],
     "Residual": [Dense(7), Residual([Dense(7, "relu")]), Activation("relu"), Residual([Dense(5), Dense(7)])],
@@ -103,6 +110,16 @@ class Exact:
                 case Scale():
                     value = A.value * W["scale"]
                     A = Bounded(value, np.abs(W["scale"]) * A.error + self.u * np.abs(value) + self.smallest)
+                case PReLU():
+                    slope = np.maximum(1, np.abs(W["alpha"]))
+                    value = np.where(A.value > 0, A.value, W["alpha"] * A.value)
+                    A = Bounded(value, slope * A.error + 2 * self.u * np.abs(value) + self.smallest)
+                case ParametricActivation():  # x + alpha (f - x): the errors of f and of three operations
+                    f, alpha = self.activate(A, part), np.abs(W["alpha"])
+                    change = f.value - A.value
+                    value = A.value + W["alpha"] * change
+                    error = (1 + alpha) * A.error + alpha * (f.error + 2 * self.u * np.abs(change))
+                    A = Bounded(value, error + 2 * self.u * (np.abs(A.value) + np.abs(value)) + self.smallest)
                 case Residual():
                     below = self.product(A, W["projection"], self.wide(0)) if W else A
                     F = self.layers(part.within, A)

@@ -10,6 +10,7 @@ import torch
 
 import fastbp
 from fastbp import (
+    ELU,
     L1,
     L1L2,
     L2,
@@ -21,6 +22,8 @@ from fastbp import (
     GaussianNoise,
     LayerNorm,
     MaxNorm,
+    ParametricActivation,
+    PReLU,
     Residual,
     Scale,
     Sequential,
@@ -152,14 +155,19 @@ GRAPHS = {  # the layers, on 3 inputs: the labels, the specs, the names of the w
         [Dense(4, kernel_regularizer=L1L2(0.1, 0.2), trainable=False), BatchNorm(0.3, 0.01, trainable=False),
          Dense(4, kernel_regularizer="l2", kernel_constraint=MaxNorm(5), learning_rate_multiplier=3,
                bias_learning_rate_multiplier=0.5),
-         LayerNorm(0.5, learning_rate_multiplier=0), Scale(trainable=False, learning_rate_multiplier=2)],
-        ["Dense(4, identity)", "BatchNorm", "Dense(4, identity)", "LayerNorm", "Scale"],
+         LayerNorm(0.5, learning_rate_multiplier=0), Scale(trainable=False, learning_rate_multiplier=2),
+         PReLU(trainable=False), ParametricActivation(ELU(0.3), learning_rate_multiplier=0.1)],
+        ["Dense(4, identity)", "BatchNorm", "Dense(4, identity)", "LayerNorm", "Scale", "PReLU",
+         "ParametricActivation(elu)"],
         [LayerSpec(4, l1=0.1, l2=0.2, trainable=False),
          LayerSpec(4, kind="batch_norm", values=(0.3, 0.01), trainable=False),
          LayerSpec(4, l2=0.01, max_norm=5.0, multiplier=3.0, bias_multiplier=0.5),
          LayerSpec(4, kind="layer_norm", values=(0.5,), multiplier=0.0),
-         LayerSpec(4, kind="scale", multiplier=2.0, trainable=False)],
-        "0.kernel 0.bias 1.gamma 1.beta 1.moving_mean 1.moving_variance 2.kernel 2.bias 3.gamma 3.beta 4.scale",
+         LayerSpec(4, kind="scale", multiplier=2.0, trainable=False),
+         LayerSpec(4, kind="prelu", trainable=False),
+         LayerSpec(4, kind="parametric", values=(0.3,), function="elu", multiplier=0.1)],
+        "0.kernel 0.bias 1.gamma 1.beta 1.moving_mean 1.moving_variance 2.kernel 2.bias 3.gamma 3.beta 4.scale "
+        "5.alpha 6.alpha",
     ),
 }  # fmt: skip
 
@@ -213,6 +221,10 @@ BAD_LAYERS = {
     "layer norm epsilon": (lambda: LayerNorm(-1e-5), ValueError, "epsilon"),
     "trainable": (lambda: LayerNorm(trainable=1), TypeError, "trainable must be True or False"),
     "trainable scale": (lambda: Scale(trainable="no"), TypeError, "trainable must be True or False"),
+    "alpha of prelu": (lambda: PReLU(float("nan")), ValueError, "alpha must be finite"),
+    "multiplier of prelu": (lambda: PReLU(learning_rate_multiplier=-1), ValueError, "trainable=False"),
+    "softmax of single units": (lambda: ParametricActivation("softmax"), ValueError, "function of single numbers"),
+    "unknown function": (lambda: ParametricActivation("mesh"), ValueError, "did you mean 'mish'"),
     "multiplier of a scale": (lambda: Scale(learning_rate_multiplier=-1), ValueError, "trainable=False"),
     "multiplier of biases": (lambda: Dense(3, bias_learning_rate_multiplier=-1), ValueError, "bias_learning_rate"),
     "multiplier": (lambda: Dense(3, learning_rate_multiplier=-1), ValueError, "trainable=False"),

@@ -15,7 +15,10 @@ LAYER_NORM = {"kind": "layer_norm", "values": (1e-5,)}
 DROPOUT = {"kind": "dropout", "values": (0.3,)}
 NOISE = {"kind": "noise", "values": (0.5,)}
 SCALE = {"kind": "scale"}
-KINDS = {"batch_norm": BATCH_NORM, "layer_norm": LAYER_NORM, "dropout": DROPOUT, "noise": NOISE, "scale": SCALE}
+PRELU = {"kind": "prelu"}
+PARAMETRIC = {"kind": "parametric", "function": "mish", "values": (0.0,)}
+KINDS = {"batch_norm": BATCH_NORM, "layer_norm": LAYER_NORM, "dropout": DROPOUT, "noise": NOISE, "scale": SCALE,
+         "prelu": PRELU, "parametric": PARAMETRIC}  # fmt: skip
 
 
 def node(units: int, options: dict, activation: str = "identity", **more) -> LayerSpec:
@@ -82,7 +85,8 @@ def statistics_of(engine: ReferenceEngine) -> list[tuple[int, np.ndarray]]:
     result: list[tuple[int, np.ndarray]] = []
     place = 0
     for spec in (layer.spec for layer in engine._layers):
-        place += {"dense": 1 + spec.use_bias, "batch_norm": 2, "layer_norm": 2, "scale": 1}.get(spec.kind, 0)
+        own = {"dense": 1 + spec.use_bias, "batch_norm": 2, "layer_norm": 2, "scale": 1, "prelu": 1, "parametric": 1}
+        place += own.get(spec.kind, 0)
         if spec.kind == "batch_norm":
             result += [(place, engine.get_weights()[place]), (place + 1, engine.get_weights()[place + 1])]
             place += 2
@@ -129,7 +133,9 @@ def test_backward_skips_nodes_with_no_weights_below() -> None:
 
 # ---------------------------------------------------------------- agreement with PyTorch
 
-TORCH = {"batch_norm": torch.nn.BatchNorm1d, "layer_norm": torch.nn.LayerNorm, "scale": torch_layers.Scale}
+TORCH = {"batch_norm": torch.nn.BatchNorm1d, "layer_norm": torch.nn.LayerNorm, "scale": torch_layers.Scale,
+         "prelu": torch.nn.PReLU, "parametric": lambda *how, dtype: torch_layers.ParametricActivation(
+             *how, torch.nn.Mish(), dtype)}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", TORCH)

@@ -54,6 +54,7 @@ from fastbp.kernels.schema.fields import (
 )
 
 DENSE, ACTIVATION, ADD, DROPOUT, NOISE = map(code_of, ("dense", "activation", "add", "dropout", "noise"))
+PARAMETRIC = code_of("parametric")
 TABLE_LINES = 256  # in a unit of a table's gradient, which stays in the first-level cache until the update
 _, L2_BYTES = detect.cache_sizes()
 
@@ -75,6 +76,7 @@ class Node(NamedTuple):
     trainable: bool
     rules: tuple[int, ...]  # the groups of its kernel or gamma, and of its bias or beta; or of its tables
     tables: tuple[tuple[int, int, int], ...] = ()  # of EMBEDDING: column, codes, dimension
+    function: int = 0  # the code of PARAMETRIC's function, whose slopes are kept
 
     @property
     def dense(self) -> bool:
@@ -183,6 +185,7 @@ def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, train
         row[[Layer.IS_DENSE, Layer.BIAS, Layer.ARRAYS]] = node.dense, node.bias, node.arrays
         row[[Layer.BLOCKS, Layer.PANELS]] = ceil_div(node.inputs, lanes), ceil_div(node.outputs, lanes)
         row[[Layer.CODE, Layer.OUTPUT_CODE, Layer.TRAINABLE]] = node.code, node.output_code, node.trainable
+        row[Layer.FUNCTION] = node.function
         row[[Layer.KERNEL_RULE, Layer.BIAS_RULE]] = np.multiply(node.rules[:2], GROUP_LINES * lanes)
         row[[Layer.A, Layer.APITCH]] = outputs[node.below]
         row[[Layer.B, Layer.BPITCH]] = outputs.get(node.skip, (0, 0))
@@ -191,7 +194,8 @@ def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, train
         else:
             outputs[index] = room.take(panels * pitch), pitch
         row[[Layer.Z, Layer.ZPITCH]] = outputs[index]
-        row[Layer.F] = room.take(panels * pitch) if (node.slopes or node.kind == DROPOUT) and training else -1
+        slopes = training and (node.slopes or node.kind in (DROPOUT, PARAMETRIC))
+        row[Layer.F] = room.take(panels * pitch) if slopes else -1
         if node.columns and training:
             row[Layer.KNOWN], row[Layer.GRADS] = room.take(panels * pitch), room.take(2 * int(parameters[index, 1]))
         row[Layer.STATS] = room.take(3 * int(parameters[index, 1]) + panels * lanes) if node.columns else 0

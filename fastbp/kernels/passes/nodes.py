@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastbp.isa.codes import IDENTITY
+from fastbp.isa.codes import ACTIVATIONS, IDENTITY, KEEPS_SLOPES
 from fastbp.kernels.jit import part
 from fastbp.kernels.microkernels import (
     activate,
@@ -21,6 +21,7 @@ from fastbp.kernels.microkernels import (
     layer_norm,
     layer_norm_backward,
     noise,
+    slope,
     update,
 )
 from fastbp.kernels.passes.dense import activation, all_deltas, deltas
@@ -28,6 +29,8 @@ from fastbp.kernels.schema import fields as field
 
 ACTIVATION, ADD, DROPOUT, NOISE = map(field.code_of, ("activation", "add", "dropout", "noise"))
 BATCH_NORM, LAYER_NORM, SCALE = map(field.code_of, ("batch_norm", "layer_norm", "scale"))
+PRELU, PARAMETRIC = map(field.code_of, ("prelu", "parametric"))
+KEEPING = tuple(ACTIVATIONS[name] for name in KEEPS_SLOPES)
 
 
 @part
@@ -58,6 +61,9 @@ def node_forward(c, row, layer, unit):
     elif kind == SCALE:
         scale(c, row, a, z)
         curve(c, row, N, z, z)
+    elif kind in (PRELU, PARAMETRIC):
+        bend(c, row, a, z, row.KNOWN + unit * row.ZPITCH if c.backward else row.SINK,
+             row.F + unit * row.ZPITCH if c.backward else row.SINK)
     elif kind == NOISE:
         noise(c.table, N, unit * L, c.random[2] + c.step, layer, c.random, 0, M, a, M, z,
               M, row.ALPHA + 1)
@@ -102,6 +108,8 @@ def node_backward(c, row, unit):
                             c.P, row.W, M, row.STATS + unit * L, M, target)
     elif kind == SCALE:
         scale(c, row, source, target)
+    elif kind in (PRELU, PARAMETRIC):
+        unbend(c, row, source, row.A + unit * row.APITCH, row.F + unit * row.ZPITCH, target)
     else:
         copy(c, row, N, source, target)
     all_deltas(c, below, unit)
@@ -115,6 +123,46 @@ def scale(c, row, a, z):
         factor = c.P[row.W + k]
         for i in range(k * L, k * L + L):
             M[z + i] = M[a + i] * factor
+
+
+@part
+def bend(c, row, a, z, known, slopes):
+    """A panel's max(x, 0) + alpha min(x, 0), or x + alpha (f(x) - x), with one alpha a line; what alpha stands before
+    goes to `known`, f' to `slopes`."""
+    M, L, N = c.M, c.L, row.N
+    if row.KIND == PARAMETRIC:
+        activate(c.table, row.FUNCTION, N, M, a, M, z, M, slopes, M, row.ALPHA + 1)
+        if c.backward and row.FUNCTION not in KEEPING:
+            for i in range(N * L):
+                M[slopes + i] = 1
+            slope(c.table, row.FUNCTION, N, M, z, M, slopes, M, row.ALPHA + 1)
+    for k in range(N):
+        alpha = c.P[row.W + k]
+        for i in range(k * L, k * L + L):
+            x = M[a + i]
+            if row.KIND == PARAMETRIC:
+                M[known + i] = M[z + i] - x
+                M[z + i] = x + alpha * M[known + i]
+            elif x > 0:
+                M[known + i] = 0
+                M[z + i] = x
+            else:
+                M[known + i] = x
+                M[z + i] = alpha * x
+
+
+@part
+def unbend(c, row, source, a, slopes, target):
+    """Its deltas: times 1 or alpha, or 1 + alpha (f' - 1)."""
+    M, L = c.M, c.L
+    for k in range(row.N):
+        alpha = c.P[row.W + k]
+        for i in range(k * L, k * L + L):
+            d = M[source + i]
+            if row.KIND == PRELU:
+                M[target + i] = d if M[a + i] > 0 else alpha * d
+            else:
+                M[target + i] = d + alpha * (M[slopes + i] * d - d)
 
 
 @part
@@ -163,7 +211,7 @@ def node_weights(c, row, b):
     if row.KIND == SCALE:
         gains(c.table, height, c.batch, M, row.D + lane * L, row.DPITCH,
               M, row.A + lane * L, row.APITCH, M, sums, pitch)
-    elif row.KIND == LAYER_NORM or row.BELOW < 0:
+    elif row.KIND in (LAYER_NORM, PRELU, PARAMETRIC) or row.BELOW < 0:
         gains(c.table, height, c.batch, M, row.D + lane * L, row.DPITCH,
               M, row.KNOWN + lane * L, row.ZPITCH, M, sums, pitch)
     if row.KIND == BATCH_NORM and c.train:

@@ -22,7 +22,8 @@ class Layer:
     """Fields of a node's row; of each product's units, lines or panels in one, how many, and batch panels in one.
 
     Those from KEEPS on are of networks whose products take operands of bfloat16, see `passes.bfloat16`: whether the
-    outputs are wanted in float32 as well, then where operands lie and how far apart their panels.
+    outputs are wanted in float32 as well, then where operands lie and how far apart their panels; but FUNCTION is the
+    code of the function of a parametric activation.
     """
 
     (KIND, K, N, BLOCKS, PANELS, IS_DENSE, BIAS, CODE, OUTPUT_CODE, ALPHA, W, WPITCH, A, APITCH, Z, ZPITCH, F, SINK, D,
@@ -32,7 +33,7 @@ class Layer:
      WEIGHTS_SHARE, ARRAYS, WEIGHTS_OUTPUTS, KEEPS, OUT_PAIRS, OUT_PAIRS_PITCH, OUT_ROWS, OUT_ROWS_PITCH, IN_PAIRS,
      IN_PAIRS_PITCH, IN_ROWS, IN_ROWS_PITCH, FED_PAIRS, FED_PAIRS_PITCH, FED_ROWS, FED_ROWS_PITCH, DELTA_PAIRS,
      DELTA_PAIRS_PITCH, DELTA_TURNED, DELTA_TURNED_PITCH, KERNEL_ROWS, KERNEL_ROWS_PITCH, KERNEL_COLUMNS,
-     KERNEL_COLUMNS_PITCH) = range(74)
+     KERNEL_COLUMNS_PITCH, FUNCTION) = range(75)
 
 
 class Table:
