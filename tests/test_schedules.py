@@ -230,6 +230,27 @@ def test_schedule_with_a_function_is_saved_as_its_value(tmp_path):
     assert fastbp.load(tmp_path / "model").optimizer.learning_rate == 0.15
 
 
+def test_schedules_of_weight_decay_are_saved_and_followed(tmp_path):
+    """A step of rate 1/2 and decay 1 halves weights whose gradient is 0, one of decay 0 changes nothing."""
+    optimizer = fastbp.AdamW(0.5, weight_decay=PiecewiseConstant([1], [1.0, 0.0]))
+    model = model_with(optimizer)
+    model.save(tmp_path / "model")
+    X, y = np.zeros((4, 3), np.float32), np.zeros((4, 2), np.float32)
+    for one in (model, fastbp.load(tmp_path / "model")):
+        assert one.optimizer == optimizer
+        one.set_weights([np.ones_like(W) if W.ndim == 2 else np.zeros_like(W) for W in one.get_weights()])
+        for _ in range(3):
+            one.train_on_batch(X, y)
+        assert all((W == (0.5 if W.ndim == 2 else 0.0)).all() for W in one.get_weights())
+
+
+def test_weight_decay_function_is_saved_as_its_value(tmp_path):
+    model = model_with(fastbp.AdamW(weight_decay=lambda steps: 0.3 / (1.0 + steps)))
+    with pytest.warns(UserWarning, match=r"weight_decay is a function.*step 0, 0\.3"):
+        model.save(tmp_path / "model")
+    assert fastbp.load(tmp_path / "model").optimizer.weight_decay == 0.3
+
+
 def test_training_follows_the_schedule():
     """The learning rate is 0 from the second update on."""
     model = model_with(fastbp.SGD(PiecewiseConstant([1], [0.1, 0.0])))

@@ -353,7 +353,7 @@ class Engine:
         return Report(len(bounds) - 1, 0, -1)
 
     def _rule_code(self, scalars: Array) -> int:
-        rule = "adam_decay" if self.rule == "adam" and scalars.reshape(-1)[1] != 0 else self.rule
+        rule = "adam_decay" if self.rule == "adam" and np.any(scalars[..., 1]) else self.rule
         rule = "adamw" if rule == "lamb" else rule  # LAMB is AdamW with a rate for every array
         return RULE_CODES[rule]
 

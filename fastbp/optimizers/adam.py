@@ -42,7 +42,7 @@ class AdamLike(Optimizer):
         return 2
 
     def constants(self) -> tuple[float, ...]:
-        return (self.weight_decay, self.beta_1, self.beta_2, self.epsilon)
+        return (self.beta_1, self.beta_2, self.epsilon)
 
     def scalars(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         table = np.array(super().scalars(steps), order="C")  # "K" would turn a broadcast row into columns
@@ -78,7 +78,7 @@ class Adam(AdamLike):
         Added outside the root, at least 0.
     amsgrad : bool, optional
         Whether to divide by the largest v so far.
-    weight_decay : float, optional
+    weight_decay : float or callable, optional
         Added to the gradient (L2), at least 0.
     clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
         As in `fastbp.optimizers.Optimizer`.
@@ -138,7 +138,7 @@ class AdamW(Adam):
     ----------
     learning_rate, beta_1, beta_2, epsilon, amsgrad
         As in `Adam`.
-    weight_decay : float, optional
+    weight_decay : float or callable, optional
         At least 0.
     clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
         As in `fastbp.optimizers.Optimizer`.
@@ -166,7 +166,7 @@ class AdamW(Adam):
 
     decay_in_gradient: ClassVar[bool] = False
     _: KW_ONLY
-    weight_decay: float = 1e-2
+    weight_decay: float | Schedule = 1e-2
 
     @property
     def rule(self) -> str:
@@ -199,7 +199,7 @@ class NAdam(AdamLike):
         Added outside the root, at least 0.
     momentum_decay : float, optional
         At least 0.
-    weight_decay : float, optional
+    weight_decay : float or callable, optional
         Added to the gradient (L2), at least 0.
     clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
         As in `fastbp.optimizers.Optimizer`.

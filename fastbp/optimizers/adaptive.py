@@ -41,7 +41,7 @@ class RMSprop(Optimizer):
         Added outside the root, at least 0.
     centered : bool, optional
         Whether to divide by the standard deviation instead; keeps three states per weight.
-    weight_decay : float, optional
+    weight_decay : float or callable, optional
         Added to the gradient (L2), at least 0.
     clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
         As in `fastbp.optimizers.Optimizer`.
@@ -95,7 +95,7 @@ class RMSprop(Optimizer):
         return 3 if self.centered else 2 if self.momentum else 1
 
     def constants(self) -> tuple[float, ...]:
-        return (self.weight_decay, self.rho, self.momentum, self.epsilon)
+        return (self.rho, self.momentum, self.epsilon)
 
 
 @dataclass(frozen=True, repr=False)
@@ -114,7 +114,7 @@ class Adagrad(Optimizer):
         At least 0.
     epsilon : float, optional
         Added outside the root, at least 0.
-    weight_decay : float, optional
+    weight_decay : float or callable, optional
         Added to the gradient (L2), at least 0.
     clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
         As in `fastbp.optimizers.Optimizer`.
@@ -159,7 +159,7 @@ class Adagrad(Optimizer):
         return 1
 
     def constants(self) -> tuple[float, ...]:
-        return (self.weight_decay, self.initial_accumulator_value, self.epsilon)
+        return (self.initial_accumulator_value, self.epsilon)
 
 
 @dataclass(frozen=True, repr=False)
@@ -179,7 +179,7 @@ class Adadelta(Optimizer):
         Decay rate of the averages, in [0, 1).
     epsilon : float, optional
         Added inside the roots, at least 0; with 0 the weights would never change.
-    weight_decay : float, optional
+    weight_decay : float or callable, optional
         Added to the gradient (L2), at least 0.
     clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
         As in `fastbp.optimizers.Optimizer`.
@@ -224,4 +224,4 @@ class Adadelta(Optimizer):
         return 2
 
     def constants(self) -> tuple[float, ...]:
-        return (self.weight_decay, self.rho, self.epsilon)
+        return (self.rho, self.epsilon)

@@ -18,6 +18,7 @@ from fastbp.util.fields import any_number
 
 Schedule = Callable[[npt.NDArray[np.int64]], Any]
 N_SCALARS = 8
+SCHEDULED = ("learning_rate", "weight_decay")  # which may be schedules
 CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 
 
@@ -39,8 +40,8 @@ class Optimizer(ABC):
     learning_rate : float or callable
         A number of at least 0, or a schedule: a function that maps an int64 array of updates, counted from 0, to their
         learning rates, such as fastbp.CosineDecay(1e-3, 10_000).
-    weight_decay : float, optional
-        At least 0.
+    weight_decay : float or callable, optional
+        A number of at least 0, or a schedule.
     clipnorm, clipvalue, global_clipnorm : float, optional
         Bounds on the gradients, above 0; at most one of them.
     gradient_accumulation_steps : int, optional
@@ -79,7 +80,7 @@ class Optimizer(ABC):
     decay_in_gradient: ClassVar[bool] = False  # whether the rule adds weight_decay times the weights to the gradient
     learning_rate: float | Schedule
     _: KW_ONLY
-    weight_decay: float = 0.0
+    weight_decay: float | Schedule = 0.0
     clipnorm: float | None = None
     clipvalue: float | None = None
     global_clipnorm: float | None = None
@@ -89,9 +90,9 @@ class Optimizer(ABC):
     weight_decay_on: str = "all"
 
     def __post_init__(self) -> None:
-        if not callable(self.learning_rate):
-            check("learning_rate", self.learning_rate, 0.0, math.inf)
-        check("weight_decay", self.weight_decay, 0.0, math.inf)
+        for name in SCHEDULED:
+            if not callable(getattr(self, name)):
+                check(name, getattr(self, name), 0.0, math.inf)
         given = [name for name in CLIPS if getattr(self, name) is not None]
         for name in given:
             check_positive(name, getattr(self, name))
@@ -127,8 +128,13 @@ class Optimizer(ABC):
         )
 
     def constants(self) -> tuple[float, ...]:
-        """The scalars after the learning rate that are the same for every update; the first is the weight decay."""
-        return (self.weight_decay,)
+        """The scalars after learning rate and weight decay that are the same for every update."""
+        return ()
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether learning rate or weight decay is a schedule."""
+        return any(callable(getattr(self, name)) for name in SCHEDULED)
 
     def scalars(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """The scalars of the given updates, counted from 0.
@@ -144,22 +150,24 @@ class Optimizer(ABC):
             The learning rate, the weight decay, and what the rule needs. If all updates are alike it is one row,
             broadcast, which the engine prepares only once.
         """
-        rates, constants = self._rates(steps), self.constants()
-        table = np.zeros((len(steps) if np.ndim(rates) else 1, N_SCALARS))
-        table[:, 0] = rates
-        table[:, 1 : 1 + len(constants)] = constants
+        planned, constants = [self._planned(name, steps) for name in SCHEDULED], self.constants()
+        table = np.zeros((len(steps) if any(map(np.ndim, planned)) else 1, N_SCALARS))
+        table[:, 0], table[:, 1] = planned
+        table[:, 2 : 2 + len(constants)] = constants
         return table if len(table) == len(steps) else np.broadcast_to(table, (len(steps), N_SCALARS))
 
-    def _rates(self, steps: npt.NDArray[np.int64]) -> Any:
-        if not callable(self.learning_rate):
-            return self.learning_rate
-        rates = np.asarray(self.learning_rate(steps), np.float64)
-        if rates.shape not in ((), steps.shape) or not (np.isfinite(rates) & (rates >= 0)).all():
+    def _planned(self, name: str, steps: npt.NDArray[np.int64]) -> Any:
+        """Learning rates or weight decays of updates, or one of all."""
+        given = getattr(self, name)
+        if not callable(given):
+            return given
+        values = np.asarray(given(steps), np.float64)
+        if values.shape not in ((), steps.shape) or not (np.isfinite(values) & (values >= 0)).all():
             raise ValueError(
-                "learning_rate must be a number, or a function from an array of updates to finite learning rates of at "
-                f"least 0, got {rates!r} of shape {rates.shape} for {len(steps)} updates: correct the function"
+                f"{name} must be a number, or a function from an array of updates to finite numbers of at least 0, got "
+                f"{values!r} of shape {values.shape} for {len(steps)} updates: correct the function"
             )
-        return rates
+        return values
 
     def __repr__(self) -> str:
         """The arguments; of those that all optimizers share, only the ones that differ from their defaults."""

@@ -38,7 +38,7 @@ class LAMB(AdamLike):
         Decay rates of the averages, in [0, 1).
     epsilon : float, optional
         Added outside the root, at least 0.
-    weight_decay : float, optional
+    weight_decay : float or callable, optional
         At least 0; it is part of r, and so of the trust ratio.
     clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
         As in `fastbp.optimizers.Optimizer`.
@@ -66,7 +66,7 @@ class LAMB(AdamLike):
 
     epsilon: float = 1e-6
     _: KW_ONLY
-    weight_decay: float = 1e-2
+    weight_decay: float | Schedule = 1e-2
 
     @property
     def rule(self) -> str:
@@ -98,7 +98,7 @@ class Muon(Optimizer):
         AdamW's learning rate as a multiple of the learning rate, at least 0.
     adam_beta_1, adam_beta_2 : float, optional
         Of AdamW, whose epsilon is 1e-8; in [0, 1).
-    weight_decay : float, optional
+    weight_decay : float or callable, optional
         Decoupled weight decay of both rules, at least 0.
     clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
         As in `fastbp.optimizers.Optimizer`.
@@ -132,7 +132,7 @@ class Muon(Optimizer):
     adam_lr_ratio: float = 1.0
     adam_beta_1: float = 0.9
     adam_beta_2: float = 0.999
-    weight_decay: float = 0.1
+    weight_decay: float | Schedule = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -150,7 +150,7 @@ class Muon(Optimizer):
         return 2
 
     def constants(self) -> tuple[float, ...]:
-        return (self.weight_decay, self.momentum, self.adam_lr_ratio, self.adam_beta_1, self.adam_beta_2)
+        return (self.momentum, self.adam_lr_ratio, self.adam_beta_1, self.adam_beta_2)
 
     def scalars(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Columns: learning rate, decay, momentum, adam_lr_ratio, beta_1, beta_2, 1 - beta_1^t, 1 - beta_2^t."""

@@ -24,7 +24,7 @@ class Lion(Optimizer):
         A number of at least 0, or a schedule; 3 to 10 times smaller than for Adam.
     beta_1, beta_2 : float, optional
         Weights of the average in the step and in its update, in [0, 1).
-    weight_decay : float, optional
+    weight_decay : float or callable, optional
         Decoupled, at least 0; 3 to 10 times larger than for AdamW.
     clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
         As in `fastbp.optimizers.Optimizer`.
@@ -68,4 +68,4 @@ class Lion(Optimizer):
         return 1
 
     def constants(self) -> tuple[float, ...]:
-        return (self.weight_decay, self.beta_1, self.beta_2)
+        return (self.beta_1, self.beta_2)

@@ -29,7 +29,7 @@ class SGD(Optimizer):
         In [0, 1); 0 keeps no state.
     nesterov : bool, optional
         Whether to use Nesterov's momentum; needs momentum above 0.
-    weight_decay : float, optional
+    weight_decay : float or callable, optional
         Added to the gradient (L2), at least 0.
     clipnorm, clipvalue, global_clipnorm, gradient_accumulation_steps, use_ema, ema_momentum, weight_decay_on
         As in `fastbp.optimizers.Optimizer`.
@@ -82,4 +82,4 @@ class SGD(Optimizer):
         return int(self.momentum > 0)
 
     def constants(self) -> tuple[float, ...]:
-        return (self.weight_decay, self.momentum)
+        return (self.momentum,)

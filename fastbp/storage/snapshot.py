@@ -14,6 +14,7 @@ from fastbp import losses, metrics, optimizers, schedules
 from fastbp.data.arrays import finite
 from fastbp.layers.base import Layer
 from fastbp.layers.graph import Parameter, blocks_of, check_statistics, checked, parameters
+from fastbp.optimizers.base import SCHEDULED
 from fastbp.spec import COMPUTE
 from fastbp.storage.checkpoint import Contents
 from fastbp.storage.configs import from_config, to_config
@@ -58,8 +59,8 @@ def to_contents(snapshot: Snapshot, *, warn: bool = True, objects: list[Any] | N
     objects: collects what a file cannot hold but a pickle can, see `configs.to_config`.
     """
     arguments, rate = snapshot.arguments, snapshot.learning_rate
-    if objects is None and arguments is not None and _is_function(arguments.optimizer.learning_rate):
-        arguments, rate = _writable(arguments, snapshot.step, 1.0 if rate is None else rate, warn), None
+    if objects is None and arguments is not None:
+        arguments, rate = _writable(arguments, snapshot.step, rate, warn)
     model: dict[str, Any] = {
         "layers": [to_config(layer, objects) for layer in snapshot.layers],
         "input_size": snapshot.input_size,
@@ -98,17 +99,26 @@ def _is_function(rate: Any) -> bool:
     return callable(rate) and not _is_schedule(rate)
 
 
-def _writable(arguments: CompileArguments, step: int, factor: float, warn: bool) -> CompileArguments:
-    """The arguments with a learning rate function replaced by its current value."""
+def _writable(
+    arguments: CompileArguments, step: int, factor: float | None, warn: bool
+) -> tuple[CompileArguments, float | None]:
+    """The arguments with functions for learning rate and weight decay replaced by their current values, and the factor
+    of the learning rate that remains."""
     optimizer: Any = arguments.optimizer
-    now = factor * float(optimizer.scalars(np.array([step]))[0, 0])
-    if warn:
-        warnings.warn(
-            f"learning_rate is a function, which a file cannot hold: its value at step {step}, {now:g}, is saved "
-            "instead; compile again after fastbp.load to continue with the function",
-            stacklevel=4,
-        )
-    return arguments._replace(optimizer=dataclasses.replace(optimizer, learning_rate=now))
+    for column, name in enumerate(SCHEDULED):
+        if not _is_function(getattr(optimizer, name)):
+            continue
+        now = float(optimizer.scalars(np.array([step]))[0, column])
+        if name == "learning_rate":
+            now, factor = now * (1.0 if factor is None else factor), None
+        if warn:
+            warnings.warn(
+                f"{name} is a function, which a file cannot hold: its value at step {step}, {now:g}, is saved "
+                "instead; compile again after fastbp.load to continue with the function",
+                stacklevel=4,
+            )
+        optimizer = dataclasses.replace(optimizer, **{name: now})
+    return arguments._replace(optimizer=optimizer), factor
 
 
 def _is_schedule(rate: Any) -> bool:

@@ -70,7 +70,7 @@ class Rates:
 
     def of(self, step: int, steps: int) -> Scalars:
         """The scalars (steps, 8) from this step on; a single row is overwritten by the next call."""
-        if steps > 1 or callable(self.optimizer.learning_rate):  # it may not be defined for other steps
+        if steps > 1 or self.optimizer.scheduled:  # it may not be defined for other steps
             return self._computed(step, steps)
         row = step - self._start
         if not 0 <= row < _AHEAD:

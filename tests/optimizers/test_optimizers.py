@@ -46,10 +46,18 @@ def test_schedule_gives_a_learning_rate_per_step():
     np.testing.assert_allclose(table[:, 0], [0.1, 0.05, 0.1 / 3])
 
 
+def test_schedule_gives_a_weight_decay_per_step():
+    table = AdamW(0.5, weight_decay=lambda steps: 0.1 / (1 + steps)).scalars(np.arange(3))
+    np.testing.assert_allclose(table[:, 0], 0.5)
+    np.testing.assert_allclose(table[:, 1], [0.1, 0.05, 0.1 / 3])
+
+
 @pytest.mark.parametrize("values", [[1.0], [np.nan] * 3, [-1.0] * 3, "abc"])
-def test_schedule_with_invalid_learning_rates_is_refused(values):
-    with pytest.raises(ValueError, match=r"learning_rate|could not convert"):
+def test_schedule_with_invalid_values_is_refused(values):
+    with pytest.raises(ValueError, match=r"learning_rate must be|could not convert"):
         SGD(lambda steps: values).scalars(np.arange(3))
+    with pytest.raises(ValueError, match=r"weight_decay must be|could not convert"):
+        SGD(weight_decay=lambda steps: values).scalars(np.arange(3))
 
 
 BAD = [

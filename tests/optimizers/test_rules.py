@@ -4,6 +4,7 @@ low-level update against the engine bit by bit, and float32 against float64.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from fastbp.engine.engine import Engine
 from fastbp.kernels.microkernels import PORTABLE
 from fastbp.reference import ReferenceEngine
 from fastbp.reference import update as reference_update
+from fastbp.schedules import FlatCosine
 from fastbp.spec import LayerSpec, Report
 from tests.engine.cases import OPTIMIZERS as CASES
 from tests.engine.cases import assert_same_bits, make_data, spec, train
@@ -92,6 +94,23 @@ def muon(rate: float, ratio: float, decay: float) -> Callable[[Parameters], Publ
     return make
 
 
+def decayed(make: Any, decay: Callable[[int], float]) -> Any:
+    """PyTorch's optimizer, with another weight decay in every step."""
+
+    def made(parameters: Parameters) -> torch.optim.Optimizer:
+        optimizer, done = make(parameters), itertools.count()
+        step = optimizer.step
+
+        def planned() -> None:
+            optimizer.param_groups[0]["weight_decay"] = decay(next(done))
+            step()
+
+        optimizer.step = planned
+        return optimizer
+
+    return made
+
+
 # With learning rates at which 1,000 steps on noisy targets neither diverge nor converge to gradients of pure rounding.
 RuleAndPeer = tuple[optimizers.Optimizer, Callable[[Parameters], torch.optim.Optimizer]]
 ELEMENTWISE: dict[str, RuleAndPeer] = {
@@ -134,6 +153,14 @@ ELEMENTWISE: dict[str, RuleAndPeer] = {
     "rmsprop centered momentum decay": (
         optimizers.RMSprop(1e-4, 0.95, 0.9, 1e-6, centered=True, weight_decay=0.1),
         lambda p: torch.optim.RMSprop(p, 1e-4, 0.95, 1e-6, 0.1, 0.9, centered=True),
+    ),
+    "adam, decay by schedule": (
+        optimizers.Adam(1e-3, weight_decay=FlatCosine(0.1, STEPS)),
+        decayed(lambda p: torch.optim.Adam(p, 1e-3), lambda t: float(FlatCosine(0.1, STEPS)(t))),
+    ),
+    "adamw, decay by schedule": (
+        optimizers.AdamW(1e-3, weight_decay=lambda t: 0.2 / (1 + t)),
+        decayed(lambda p: torch.optim.AdamW(p, 1e-3), lambda t: 0.2 / (1 + t)),
     ),
     "adagrad": (optimizers.Adagrad(), lambda p: torch.optim.Adagrad(p)),
     "adagrad decay": (
