@@ -241,7 +241,7 @@ def test_schedules_of_weight_decay_are_saved_and_followed(tmp_path):
         one.set_weights([np.ones_like(W) if W.ndim == 2 else np.zeros_like(W) for W in one.get_weights()])
         for _ in range(3):
             one.train_on_batch(X, y)
-        assert all((W == (0.5 if W.ndim == 2 else 0.0)).all() for W in one.get_weights())
+        assert all(((0.5 if W.ndim == 2 else 0.0) == W).all() for W in one.get_weights())
 
 
 def test_weight_decay_function_is_saved_as_its_value(tmp_path):

@@ -148,7 +148,7 @@ def _parts(keras: Any, items: list[Any], width: int) -> list[Part]:
 def _part(node: Node, width: int) -> list[Part]:
     operation = node[0]
     kind = type(operation).__name__
-    if kind not in READERS or not type(operation).__module__.startswith("keras."):
+    if kind not in READERS or not type(operation).__module__.startswith(("keras.", "fastbp.")):
         raise _unknown(operation)
     if len(operation._inbound_nodes) > 1 and getattr(operation, "weights", None):
         raise ExchangeError(

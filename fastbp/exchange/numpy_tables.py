@@ -1,9 +1,9 @@
 """Preprocessing code that `to_numpy` copies into the module of a network trained on a table.
 
 It follows the source of `fastbp.tables.values` and `dates`. The module defines RULES, one for each column, in order:
-("number", name, fill, shift, scale, indicator, texts), ("category", name, categories, has_absent, has_others, coded),
-("date", name, fill, numbers, cycles, indicator, texts) and ("ignored", name); CLIP, whether numbers are smoothly
-clipped to ±3; NAMED, whether the columns have names; MORE_MISSING, further texts for missing values.
+("number", name, fill, shift, scale, indicator, texts), ("category", name, categories, has_absent, has_others, coded,
+scales), ("date", name, fill, numbers, cycles, indicator, texts) and ("ignored", name); CLIP, whether numbers are
+smoothly clipped to ±3; NAMED, whether the columns have names; MORE_MISSING, further texts for missing values.
 """
 
 # ruff: noqa: F821
@@ -46,11 +46,15 @@ def number_features(name, values, fill, shift, scale, indicator, texts):
     return [x, absent] if indicator else [x]
 
 
-def category_features(name, values, categories, has_absent, has_others, coded):
-    """One feature per category, or one code: 0 others, 1 missing, then the categories."""
+def category_features(name, values, categories, has_absent, has_others, coded, scales):
+    """One feature per category, or one code: 0 others, 1 missing, then the categories; with scales, two are one."""
     codes = places_in(values, categories, MISSING | MORE_MISSING) + 2
     if coded:
         return [codes]
+    if scales:
+        places = [codes - 2 == j for j in range(len(categories))]
+        levels = places if len(categories) != 2 else [1.0 * places[1] - places[0]]
+        return [_clipped((level - shift) / scale) for level, (shift, scale) in zip(levels, scales, strict=True)]
     extra = [1] * has_absent + [0] * has_others
     return [codes == code for code in [*range(2, 2 + len(categories)), *extra]]
 

@@ -115,8 +115,9 @@ def _rule(column: Sequence[Any]) -> tuple[Any, ...]:
         return kind, name, float(fill), parts, tuple(cycles), bool(indicator), tuple(map(str.lower, texts))
     if kind != "category":
         raise ValueError(f"a column is of the kind {kind!r}")
-    categories, missing, others, coded = rest
-    return kind, name, tuple(map(str, categories)), missing > 0, others > 0, bool(coded)
+    categories, missing, others, coded, *scales = rest
+    scaled = tuple((float(shift), float(scale)) for shift, scale in (scales[0] if scales else ()))
+    return kind, name, tuple(map(str, categories)), missing > 0, others > 0, bool(coded), scaled
 
 
 def _predictions(classes: Sequence[Any], shift: Sequence[float], scale: Sequence[float], *, flat: bool) -> str:

@@ -17,6 +17,7 @@ from fastbp.tables.dates import PARTS, date_features, days_in, parts_of
 from fastbp.util.types import Array
 
 CLIP = 3.0  # bound of smooth clipping: results lie within ±3
+CONSTANT = 1e300  # the scale of a column without variation: its feature is 0 for whatever comes later
 OTHER, ABSENT, FIRST = 0, 1, 2  # codes: rare or unseen, missing, the first category
 _CHUNK = 1 << 18  # elements scaled at a time
 
@@ -82,7 +83,9 @@ class Category:
     """One-hot features of a categorical column, or one column of codes.
 
     One-hot: missing values and others (rare in training, or unseen) have a feature only if there were any in training;
-    otherwise all features are 0. coded: 0 for others, 1 for missing, then the categories.
+    otherwise all features are 0. coded: 0 for others, 1 for missing, then the categories. scales: (shift, scale) of
+    each one-hot feature, if they are scaled as numbers are; then missing values and others have no feature, and two
+    categories are one, -1 and 1.
     """
 
     name: str | None
@@ -90,11 +93,14 @@ class Category:
     missing: float
     others: float
     coded: bool
+    scales: tuple[tuple[float, float], ...] = ()
 
     @property
     def width(self) -> int:
         """Number of features."""
-        return 1 if self.coded else len(self.categories) + (self.missing > 0) + (self.others > 0)
+        if self.coded or self.scales:
+            return 1 if self.coded else len(self.scales)
+        return len(self.categories) + (self.missing > 0) + (self.others > 0)
 
     @property
     def cardinality(self) -> int:
@@ -105,6 +111,8 @@ class Category:
         """Names of the features."""
         if self.coded:
             return [label]
+        if self.scales:
+            return [f"{label}={category}" for category in self.categories[-len(self.scales) :]]
         extra = ["missing"] * (self.missing > 0) + ["other"] * (self.others > 0)
         return [*(f"{label}={category}" for category in self.categories), *(f"{label} {word}" for word in extra)]
 
@@ -114,6 +122,9 @@ class Category:
         if self.coded:
             out[:, 0] = codes
             return
+        if self.scales:
+            self._write_scaled(codes - FIRST, out, clip)
+            return
         n, out[:] = len(self.categories), 0
         place = np.full(self.cardinality, -1)
         place[FIRST:] = range(n)
@@ -122,6 +133,19 @@ class Category:
         feature = place[codes]
         rows = np.flatnonzero(feature >= 0)
         out[rows, feature[rows]] = 1
+
+    def _write_scaled(self, places: Array, out: Array, clip: bool) -> None:
+        """Scaled features, by the place of each row's category; below 0 for missing values and others."""
+        for j, (shift, scale) in enumerate(self.scales):
+            values = (np.array(_levels(len(self.categories), j)) - shift) / scale
+            if clip:
+                values = values / np.hypot(1.0, values / CLIP)
+            out[:, j] = values[np.where(places < 0, len(self.categories), places)]
+
+
+def _levels(n: int, j: int) -> list[float]:
+    """What one-hot feature j of n categories is before it is scaled, by category, and last for missing and others."""
+    return [-1.0, 1.0, 0.0] if n == 2 else [float(place == j) for place in range(n + 1)]
 
 
 def scale_into(values: Array, rules: list[Numeric], out: Array, clip: bool) -> None:
@@ -267,10 +291,10 @@ def _plain(values: Array, scaling: str) -> tuple[Array, Array, Array]:
         if scaling == "robust":
             low, quarter, three_quarters, high = np.quantile(values.astype(np.float64), [0, 0.25, 0.75, 1], axis=0)
             spread = np.where(three_quarters > quarter, three_quarters - quarter, (high - low) / 2)
-            return median, median, np.where(spread > 0, spread, 1.0)
+            return median, median, np.where(spread > 0, spread, CONSTANT)
         mean, deviation = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
     constant = deviation <= 1e-12 * np.abs(mean)  # rounding alone gives a constant column a tiny deviation
-    return median, mean, np.where(constant, 1.0, deviation)
+    return median, mean, np.where(constant, CONSTANT, deviation)
 
 
 def _of_present(values: Array, scaling: str) -> tuple[Array, Array, Array]:
@@ -284,9 +308,10 @@ def _of_present(values: Array, scaling: str) -> tuple[Array, Array, Array]:
 
 
 def learn_category(
-    given: Given, name: str | None, encoding: str, most_one_hot: int, min_frequency: int
-) -> Category | Ignored:
-    """Fit the rule of a categorical column."""
+    given: Given, name: str | None, encoding: str, most_one_hot: int, min_frequency: int,
+    scaling: str | float | None = None,
+) -> Category | Ignored:  # fmt: skip
+    """Fit the rule of a categorical column; scaling: of its one-hot features, if they are scaled."""
     column = texts_of(given.values, given.label, given.missing)
     if (column.codes < 0).all():
         return empty(name, given.label)
@@ -298,4 +323,18 @@ def learn_category(
     rare = sum(counts.values()) - sum(counts[category] for category in frequent)
     absent = int((column.codes < 0).sum())
     coded = encoding == "codes" or (encoding == "auto" and len(frequent) > most_one_hot)
-    return Category(name, frequent, absent / len(column), rare / len(column), coded)
+    scales: tuple[tuple[float, float], ...] = ()
+    if scaling is not None and not coded:
+        known = [counts[category] for category in frequent]
+        scales = tuple(_scaled_levels([*known, len(column) - sum(known)], j, scaling)
+                       for j in range(1 if len(frequent) == 2 else len(frequent)))  # fmt: skip
+    return Category(name, frequent, absent / len(column), rare / len(column), coded, scales)
+
+
+def _scaled_levels(counts: list[int], j: int, scaling: str | float) -> tuple[float, float]:
+    """Shift and scale of one-hot feature j, from how often each category occurs, and last how often none does."""
+    if isinstance(scaling, float):
+        return 0.0, scaling
+    column = np.repeat(_levels(len(counts) - 1, j), counts)[:, np.newaxis]
+    _, shift, scale = _plain(column, scaling)
+    return float(shift[0]), float(scale[0])

@@ -70,8 +70,11 @@ class Preprocessor(Transformer):
         one feature; missing values get another, 1. These features exist only if there were any in the training rows;
         otherwise all features are 0.
     scaling : {"standard", "robust", "none"} or float, default "standard"
-        "robust" uses median and quartiles (half the range if these are equal). A number, such as 255 for images,
-        divides the values, with 0 for missing ones.
+        "robust" uses median and quartiles (half the range if these are equal). A column without variation becomes 0.
+        A number, such as 255 for images, divides the values, with 0 for missing ones.
+    scale_one_hot : bool, default False
+        Whether one-hot features are scaled, and clipped, as numbers are. Two categories are then one feature, -1 and 1,
+        and missing, rare and unseen ones have none: all features of the column are 0 before scaling.
     clip : bool, default False
         Whether to apply x / sqrt(1 + (x / 3)²) afterwards, which keeps values within ±3.
     missing_indicator : bool, default True
@@ -124,6 +127,7 @@ class Preprocessor(Transformer):
     most_one_hot: int = field(default=10, kw_only=True)
     min_frequency: int = field(default=1, kw_only=True)
     scaling: str | float = field(default="standard", kw_only=True)
+    scale_one_hot: bool = field(default=False, kw_only=True)
     clip: bool = field(default=False, kw_only=True)
     missing_indicator: bool = field(default=True, kw_only=True)
     classes: tuple[Any, ...] | None = field(default=None, kw_only=True)
@@ -144,6 +148,7 @@ class Preprocessor(Transformer):
             most_one_hot=count(self.most_one_hot, "most_one_hot", 0),
             min_frequency=count(self.min_frequency, "min_frequency"),
             scaling=options.scaling(self.scaling),
+            scale_one_hot=flag(self.scale_one_hot, "scale_one_hot"),
             clip=flag(self.clip, "clip"),
             missing_indicator=flag(self.missing_indicator, "missing_indicator"),
             missing=options.texts(self.missing),
@@ -199,8 +204,9 @@ class Preprocessor(Transformer):
                 rules[i] = Ignored(names[i], kind.why)
             elif kind.kind == "category":
                 rules[i] = column_rules.learn_category(
-                    given, names[i], self.encoding, self.most_one_hot, self.min_frequency
-                )
+                    given, names[i], self.encoding, self.most_one_hot, self.min_frequency,
+                    self.scaling if self.scale_one_hot else None,
+                )  # fmt: skip
             elif kind.kind == "date":
                 rules[i] = column_rules.learn_dates(
                     given, names[i], self.scaling, self.missing_indicator, kind.others

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from fastbp.preprocessing.column_rules import Category, Date, Ignored, Numeric, Rule
+from fastbp.preprocessing.column_rules import CONSTANT, Category, Date, Ignored, Numeric, Rule
 from fastbp.tables.dates import PARTS
 
 # ---------------------------------------------------------------- as text
@@ -29,7 +29,7 @@ def _described(rule: Rule) -> tuple[str, str]:
         parts = [part for part, _, _ in rule.numbers] + [f"time {part}" for part in rule.cycles]
         return "date", ", ".join(parts) + (", and whether it is missing" if rule.indicator else "")
     if isinstance(rule, Numeric):
-        middle = f"(x - {rule.shift:.4g}) / {rule.scale:.4g}"
+        middle = "0, since it is constant" if rule.scale == CONSTANT else f"(x - {rule.shift:.4g}) / {rule.scale:.4g}"
         return "number", f"{middle}, and whether it is missing" if rule.indicator else middle
     rare = f", {100 * rule.others:.1f} % rare" if rule.others else ""
     n = len(rule.categories)
@@ -50,7 +50,8 @@ def to_json(rule: Rule) -> list[Any]:
     if isinstance(rule, Date):
         parts = [list(each) for each in rule.numbers], list(rule.cycles)
         return ["date", rule.name, rule.fill, *parts, rule.indicator, rule.missing, list(rule.texts)]
-    return ["category", rule.name, list(rule.categories), rule.missing, rule.others, rule.coded]
+    category = ["category", rule.name, list(rule.categories), rule.missing, rule.others, rule.coded]
+    return [*category, [list(each) for each in rule.scales]] if rule.scales else category
 
 
 def from_json(value: Any) -> Rule:
@@ -71,8 +72,11 @@ def from_json(value: Any) -> Rule:
         return _date(name, *rest)
     if kind != "category":
         raise ValueError(f"a column is of the kind {kind!r}")
-    categories, missing, others, coded = rest
-    return Category(name, _strings(categories), float(missing), float(others), bool(coded))
+    categories, missing, others, coded, *scales = rest
+    scaled = tuple((float(shift), float(scale)) for shift, scale in (scales[0] if scales else ()))
+    if not all(math.isfinite(x) for pair in scaled for x in pair) or not all(scale for _, scale in scaled):
+        raise ValueError(f"a column of categories has the scales {scaled}")
+    return Category(name, _strings(categories), float(missing), float(others), bool(coded), scaled)
 
 
 def _date(name: str | None, fill: Any, numbers: Any, cycles: Any, indicator: Any, missing: Any, texts: Any) -> Date:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import CustomActivation, Dense, Sequential, exchange
+from fastbp import CustomActivation, Dense, Preprocessor, Sequential, exchange
 from fastbp.exchange import ExchangeError, activations, numpy_module
 from tests.exchange.cases import CASES, INPUTS, assert_close, make, rows
 
@@ -202,6 +202,17 @@ def test_table_columns_become_features(clip, units, path):
         np.testing.assert_array_equal(module["predict_raw"](table), np.array(LABELS["classes"])[chosen])
     with pytest.raises(ValueError, match=r"X must have 5 columns, got shape .*: pass the columns of training"):
         module["predict_raw"]([[1, 2, 3]])
+
+
+@pytest.mark.parametrize("clip", [False, True])
+def test_scaled_categories_become_features(clip, path):
+    preprocessor = Preprocessor(scaling="robust", scale_one_hot=True, clip=clip, categorical=["code"])
+    preprocessor.fit({name: values for name, values in TABLE.items() if name != "more"})
+    model = Sequential([Dense(2, "softmax")], input_size=len(preprocessor.feature_names))
+    model.metadata |= preprocessor.to_metadata()
+    exchange.to_numpy(model, path)
+    features = runpy.run_path(path)["prepare"](TABLE)
+    np.testing.assert_allclose(features, preprocessor.transform(TABLE), rtol=2e-7, atol=1e-15)
 
 
 @pytest.mark.parametrize("flat", [True, False])

@@ -140,6 +140,28 @@ def test_one_hot_matches_scikit_learn() -> None:
     np.testing.assert_array_equal(Preprocessor().fit_transform(X), OneHotEncoder().fit_transform(X).toarray())
 
 
+@pytest.mark.parametrize("clip", [False, True])
+@pytest.mark.parametrize("scaling", ["robust", "standard", "none", 0.5])
+def test_one_hot_features_may_be_scaled_as_numbers_are(scaling: str | float, clip: bool) -> None:
+    """Two categories as -1 and 1; missing, rare and unseen ones as 0 before scaling. Holzmüller et al. 2024."""
+    rng = np.random.default_rng(0)
+    table = {
+        "two": rng.choice(["a", "b", None], 200, p=[0.6, 0.3, 0.1]).astype(object),
+        "many": rng.choice(["p", "q", "r", "s", "?"], 200, p=[0.5, 0.3, 0.1, 0.09, 0.01]).astype(object),
+        "same": np.array(["x"] * 200, object),
+    }
+    table["many"][7] = "rare"
+    two = 1.0 * (table["two"] == "b") - (table["two"] == "a")
+    raw = np.column_stack([two, *(1.0 * (table["many"] == each) for each in "pqrs"), np.ones(200)])
+    options = {"scaling": scaling, "clip": clip}
+    fitted = Preprocessor(scale_one_hot=True, min_frequency=2, **options).fit(table)
+    assert fitted.feature_names == ("two=b", "many=p", "many=q", "many=r", "many=s", "same=x")
+    numbers = Preprocessor(**options).fit(raw)  # the same columns as numbers
+    np.testing.assert_allclose(fitted.transform(table), numbers.transform(raw), rtol=2e-7, atol=1e-15)
+    unseen = {"two": ["c"], "many": ["new"], "same": [None]}
+    np.testing.assert_allclose(fitted.transform(unseen), numbers.transform(np.zeros((1, 6))), rtol=2e-7, atol=1e-15)
+
+
 def test_clipping_is_smooth() -> None:
     X = np.array([[-1e300], [-1.0], [0.0], [0.5], [3.0], [1e300]])
     fitted = Preprocessor(scaling="none", clip=True).fit(X)
@@ -150,8 +172,12 @@ def test_clipping_is_smooth() -> None:
 
 @pytest.mark.parametrize("scaling", ["standard", "robust"])
 def test_constant_columns_become_zero(scaling: str) -> None:
+    """And stay so for whatever comes later, of which nothing was learnt."""
     X = np.array([[1e9, 0.1]] * 7)
-    np.testing.assert_allclose(Preprocessor(scaling=scaling).fit_transform(X), 0, atol=1e-15)
+    fitted = Preprocessor(scaling=scaling).fit(X)
+    np.testing.assert_allclose(fitted.transform(X), 0, atol=1e-15)
+    np.testing.assert_allclose(fitted.transform(np.array([[-1e30, 7.0]])), 0, atol=1e-15)
+    assert "0, since it is constant" in str(fitted)
 
 
 def test_robust_scaling_with_equal_quartiles() -> None:
@@ -306,6 +332,7 @@ def test_fitted_preprocessor_is_immutable() -> None:
 
 FITTED = {
     "classes": lambda: Preprocessor(categorical="zip", min_frequency=2, clip=True).fit(ROWS, LABELS),
+    "scaled": lambda: Preprocessor(scale_one_hot=True, scaling="robust", clip=True).fit(ROWS, LABELS),
     "codes": lambda: Preprocessor(encoding="codes", scaling="robust").fit(ROWS, [7, 3, 7, 3, 1, 1]),
     "array": lambda: Preprocessor(scaling=16).fit(make_numbers(6), make_numbers(6)),
     "no targets": lambda: Preprocessor().fit(ROWS),

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.exchange.layer_weights import Part, as_floats
+from fastbp import activations
+from fastbp.exchange.layer_weights import Part, activation_of, as_floats
 from fastbp.exchange.layers import activation
 from fastbp.exchange.translation import (
     Found,
@@ -94,6 +95,25 @@ def _from_torch(module: Any, where: str, width: int) -> Found:
     return layer, {"alpha": as_floats(module.weight)}
 
 
+def _to_keras(build: KerasLayers, part: Part, X: Any) -> Any:
+    from fastbp.exchange import keras_layers
+
+    activation.keras_rule(part)  # or an error that says what Keras has
+    function = activation_of(part)
+    layer = keras_layers.ParametricActivation(
+        function.name, function.alpha, name=f"layer_{part.name.replace('.', '_')}", dtype=build.dtype
+    )
+    layer.trainable = getattr(part.layer, "trainable", True)
+    build.weights.append((layer, list(part.weights.values())))
+    return layer(X)
+
+
+def _from_keras(layer: Any, width: int) -> list[Found]:
+    function = activations.Activation(layer.function, layer.parameter)
+    (alpha,) = keras_arrays(layer)
+    return [(ParametricActivation(function, trainable=layer.trainable), {"alpha": alpha})]
+
+
 LAYERS = {
     PReLU: LayerExchange(
         onnx=_prelu_onnx,
@@ -110,5 +130,7 @@ LAYERS = {
         to_torch=_to_torch,
         torch_names=lambda part: {"alpha": "weight"},
         from_torch={"ParametricActivation": _from_torch},
+        to_keras=_to_keras,
+        from_keras={"ParametricActivation": _from_keras},
     ),
 }
