@@ -6,7 +6,7 @@ Layers, a loss and an optimizer are translated into these plain tuples; engines 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer et al. 2017
 INPUT = -1  # the index that stands for the network's input
@@ -83,6 +83,8 @@ class LayerSpec(NamedTuple):
         Factor of the learning rate.
     bias_multiplier : float, optional
         The same for the bias of a dense node; None for that of its kernel.
+    schedule : callable, optional
+        Of dropout: a function of an int64 array of updates, counted from 0, to the rate in each; None for values[0].
     function : str, optional
         The function f of a parametric node, z = x + alpha (f(x) - x): a name in `fastbp.activations`.
     trainable : bool, optional
@@ -111,6 +113,7 @@ class LayerSpec(NamedTuple):
     tables: tuple[tuple[int, int, int], ...] = ()
     bias_multiplier: float | None = None
     function: str = "identity"
+    schedule: Callable[..., Any] | None = None
 
     @property
     def dense(self) -> bool:

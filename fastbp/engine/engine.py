@@ -80,6 +80,8 @@ class Engine:
     # -- description ---------------------------------------------------------------------------------------------
     def _describe(self, loss: str | ScalarFunctions) -> list[plan.Node]:
         described: list[plan.Node] = []
+        self._schedules = [spec.schedule for spec in self.specs if spec.schedule is not None]
+        columns = iter(range(len(self._schedules)))
         for index, spec in enumerate(self.specs):
             name, output = spec.activation, "identity"
             if index == len(self.specs) - 1 and (name == "softmax" or loss in FUSED_WITH_SIGMOID):
@@ -89,8 +91,9 @@ class Engine:
             bias, skip = spec.dense and spec.use_bias, field.NOWHERE if spec.skip is None else spec.skip
             # dropout keeps its mask as slopes, which any activation that keeps them will do to apply
             code = ACTIVATIONS[KEEPS_SLOPES[0]] if spec.kind == "dropout" else self._code(name)
+            values = spec.values if spec.schedule is None else (*spec.values, next(columns))
             described.append(plan.Node(inputs, spec.units, field.code_of(spec.kind), code, self._code(output),
-                                       keeps_slopes(name), bias, spec.alpha, spec.values, below, skip,
+                                       keeps_slopes(name), bias, spec.alpha, values, below, skip,
                                        spec.trainable, (0, 0), spec.tables, ACTIVATIONS[spec.function]))
         return described
 
@@ -182,6 +185,8 @@ class Engine:
     def _run(self, space: Workspace, mode: str, numbers: dict[str, int], parameters: Parameters,
              **arrays: Array) -> None:
         """A call with these parameters, whose kernels are rounded first where they have changed since the last one."""
+        if self._schedules and numbers.get("backward"):
+            arrays["rates"] = self._rates(numbers["n_steps"])
         if not self._rounds:
             space.run(mode, numbers, P=parameters.values, **arrays)
             return
@@ -189,6 +194,15 @@ class Engine:
         V = parameters.operands(words * (1 + (self.compute == "bfloat16x3")))
         space.run(mode, {**numbers, "stale": parameters.stale()}, P=parameters.values, V=V, **arrays)
         parameters.rounded(version)
+
+    def _rates(self, steps: int) -> Array:
+        """The rates of dropouts whose rate changes, each of all steps."""
+        updates = (self.steps_since_compile + np.arange(steps)) // self._update_spec.accumulation
+        rates = np.array([np.broadcast_to(schedule(updates), steps) for schedule in self._schedules], np.float64)
+        if not ((rates >= 0) & (rates < 1)).all():
+            raise ValueError(f"the schedule of a dropout's rate must stay at least 0 and below 1, got {rates.max():g} "
+                             f"at most and {rates.min():g} at least: correct it")
+        return rates.ravel()
 
     def warm_up(self) -> None:
         """Compile, or load from the cache, what a step runs, which the first step would else do."""
@@ -265,7 +279,8 @@ class Engine:
         sparse = isinstance(X, SparseRows)
         network = self._network_for(sparse, sparse and (self.rule != "sgd" or bool(scalars[:, 1].any())))
         space = self._space_for_training(batch, self._workers(batch, n_threads), network)
-        alone = steps == 1 and sample_weight is None and outputs is None and space.workers == 1 and not self._rounds
+        alone = steps == 1 and sample_weight is None and outputs is None and space.workers == 1 and not (
+            self._rounds or self._schedules)
         if alone and self._are_few(X) and space.repeats(X, y, order, bounds, scalars, losses, self._rule_code(scalars)):
             return self._stepped(space, X, y, lambda: space.repeat(X, y, self.steps_since_compile))
         totals = EMPTY

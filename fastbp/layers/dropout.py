@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 from fastbp.layers.base import Layer
+from fastbp.schedules.base import Schedule
 from fastbp.spec import LayerSpec
 from fastbp.util.arguments import real
 from fastbp.util.fields import set_fields
@@ -23,15 +24,15 @@ class Dropout(Layer):
 
     Parameters
     ----------
-    rate : float
-        Fraction of the inputs to drop, in [0, 1).
+    rate : float or schedule
+        Fraction of the inputs to drop, in [0, 1), or one of `fastbp.schedules`, by updates of the weights.
 
     Raises
     ------
     ValueError
-        If rate is outside [0, 1).
+        If rate is outside [0, 1); during training, if a schedule's is.
     TypeError
-        If rate is not a number.
+        If rate is neither a number nor a schedule.
 
     Notes
     -----
@@ -46,19 +47,32 @@ class Dropout(Layer):
     Examples
     --------
     >>> model = Sequential([Dense(64, "relu"), Dropout(0.5), Dense(10, "softmax")])
+    >>> later = Sequential([Dense(64, "relu"), Dropout(FlatCosine(0.15, total_steps=1000)), Dense(1)])
     """
 
-    rate: float
+    rate: float | Schedule
 
     def __post_init__(self) -> None:
-        remedy = "pass the fraction of inputs to drop, such as 0.5"
-        set_fields(self, rate=real(self.rate, "rate", "at least 0 and below 1", lambda v: 0 <= v < 1, remedy))
+        remedy = "pass the fraction of inputs to drop, such as 0.5, or one of fastbp.schedules"
+        _in_range(self.initial_rate if isinstance(self.rate, Schedule) else self.rate, remedy)
+        if not isinstance(self.rate, Schedule):
+            set_fields(self, rate=float(self.rate))
+
+    @property
+    def initial_rate(self) -> float:
+        """The rate of the first update."""
+        return float(self.rate(0)) if isinstance(self.rate, Schedule) else self.rate
 
     def node(self, units: int) -> LayerSpec:
-        return LayerSpec(units, kind="dropout", values=(self.rate,))
+        schedule = self.rate if isinstance(self.rate, Schedule) else None
+        return LayerSpec(units, kind="dropout", values=(self.initial_rate,), schedule=schedule)
 
     def label(self, activation: str) -> str:
-        return f"Dropout({self.rate:g})"
+        return f"Dropout({type(self.rate).__name__ if isinstance(self.rate, Schedule) else format(self.rate, 'g')})"
+
+
+def _in_range(rate: Any, remedy: str) -> None:
+    real(rate, "rate", "at least 0 and below 1", lambda value: 0 <= value < 1, remedy)
 
 
 @final

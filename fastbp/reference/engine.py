@@ -232,7 +232,7 @@ class ReferenceEngine:
                 batch = order[ends[s] : ends[s + 1]]
                 x = X.take(batch, axis=0, out=self._X[: len(batch)], mode="clip")  # mode "raise" would copy
                 w = None if sample_weight is None else sample_weight.take(batch)
-                A, tape = forward(x, self._trunk, Draw(self.key, self.steps_trained))  # algorithm 6.3
+                A, tape = forward(x, self._trunk, self._draw())  # algorithm 6.3
                 losses[s], dA = self._loss_and_delta(A, y.take(batch, axis=0), w)
                 losses[s] += self._updates.penalty(self._W) + self._updates.reported_decay(self._W, row[1])
                 if outputs is not None:
@@ -245,6 +245,11 @@ class ReferenceEngine:
                 if layer >= 0:
                     return Report(s + 1, 2, layer)
         return Report(len(scalars), 0, -1)
+
+    def _draw(self) -> Draw:
+        """Of the next step."""
+        updates = self._updates.steps // self._updates.update_spec.accumulation
+        return Draw(self.key, self.steps_trained, updates)
 
     def predict(self, X: Array, out: Array, *, n_threads: int | None = None) -> None:
         """Fill out (n, output_size) with the network's outputs for X (n, input_size)."""
@@ -305,7 +310,7 @@ class ReferenceEngine:
         """
         self._reserve(len(X))
         with np.errstate(all="ignore"):
-            A, tape = forward(X, self._trunk, Draw(self.key, self.steps_trained))
+            A, tape = forward(X, self._trunk, self._draw())
             loss, dA = self._loss_and_delta(A, y, sample_weight)
             backward(dA, self._trunk, tape)
             self._updates.add_penalty_gradients(self._W, self._dW)

@@ -145,7 +145,7 @@ def pre_activation(
 
 
 class Tape(NamedTuple):
-    """What the forward pass keeps of a node for the backward pass; saved: Normalized, or the dropout mask."""
+    """What the forward pass keeps of a node for the backward pass; saved: Normalized, or dropout's mask and rate."""
 
     A_below: Array
     Z: Array
@@ -179,8 +179,9 @@ def forward(X: Array, layers: Sequence[Layer], draw: Draw | None = None) -> tupl
         saved: Any = None
         match layer.spec.kind:
             case "dropout" if draw is not None:
-                saved = dropout_mask(draw, layer.number, A_below.shape, layer.spec.values[0])
-                Z = _dropped(A_below, saved, layer)
+                rate = _rate(layer.spec, draw)
+                saved = dropout_mask(draw, layer.number, A_below.shape, rate), rate
+                Z = _dropped(A_below, *saved)
             case "noise" if draw is not None:
                 deviation = np.asarray(layer.spec.values[0], A.dtype)
                 Z = A_below + deviation * normal(draw, layer.number, A_below.shape, A.dtype)
@@ -231,7 +232,7 @@ def backward(dA: Array, layers: Sequence[Layer], tape: list[Tape]) -> None:
             case "embedding":
                 embedding_gradients(A_below, dZ, layer.spec, layer.gradients)
             case "dropout":
-                dA_below = _dropped(dZ, saved, layer)
+                dA_below = _dropped(dZ, *saved)
             case "scale":  # ds = column sums of dZ A_below, dA_below = dZ s
                 (dZ * A_below).sum(axis=0, out=layer.gradients[0])
                 dA_below = dZ * layer.weights[0]
@@ -291,9 +292,14 @@ def _normalized(
     return gamma * saved.X_hat + beta, saved
 
 
-def _dropped(A: Array, mask: Array, layer: Layer) -> Array:
+def _rate(spec: LayerSpec, draw: Draw) -> float:
+    """The rate of a dropout in this step."""
+    return float(spec.values[0] if spec.schedule is None else spec.schedule(np.array([draw.update]))[0])
+
+
+def _dropped(A: Array, mask: Array, rate: float) -> Array:
     """A / (1 - rate) where kept, else 0: inverted dropout, prediction needs no factor. Srivastava et al. 2014."""
-    return np.where(mask, A / np.asarray(1 - layer.spec.values[0], A.dtype), np.zeros((), A.dtype))
+    return np.where(mask, A / np.asarray(1 - rate, A.dtype), np.zeros((), A.dtype))
 
 
 def move_statistics(layers: Sequence[Layer], tape: list[Tape]) -> None:

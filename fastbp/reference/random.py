@@ -22,10 +22,14 @@ LOW = 0xFFFFFFFF
 
 
 class Draw(NamedTuple):
-    """What the random numbers of a training step depend on besides node, row and unit: key (two words) and step."""
+    """What the random numbers of a training step depend on besides node, row and unit: key (two words) and step.
+
+    update: the number of the update that the step is part of, on which a dropout's rate may depend.
+    """
 
     key: tuple[int, int]
     step: int
+    update: int = 0
 
 
 def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> tuple[Words, Words, Words, Words]:

@@ -66,6 +66,7 @@ def spec(units: int, activation: str = "identity", **options: Any) -> LayerSpec:
 BATCH_NORM: dict[str, Any] = {"kind": "batch_norm", "values": (0.1, 1e-5)}
 LAYER_NORM: dict[str, Any] = {"kind": "layer_norm", "values": (1e-5,)}
 DROPOUT: dict[str, Any] = {"kind": "dropout", "values": (0.3,)}
+FALLING: dict[str, Any] = {"kind": "dropout", "values": (0.5,), "schedule": lambda updates: 0.5 / (1 + updates)}
 NOISE: dict[str, Any] = {"kind": "noise", "values": (0.5,)}
 SCALE: dict[str, Any] = {"kind": "scale"}
 PRELU: dict[str, Any] = {"kind": "prelu"}

@@ -16,6 +16,7 @@ from tests.engine.cases import (
     ADD,
     BATCH_NORM,
     DROPOUT,
+    FALLING,
     LAYER_NORM,
     LEAKY,
     MISH,
@@ -55,6 +56,8 @@ SMALL |= {
     "layer norm and softmax": Network(4, [spec(3), spec(3, "softmax", **LAYER_NORM)], "mse"),
     "scale and softmax": Network(4, [spec(3), spec(3, "softmax", **SCALE)], "cross_entropy"),
     "frozen scale": Network(4, [spec(4, **SCALE), spec(5), spec(5, "tanh", trainable=False, **SCALE), spec(3)]),
+    "rates by schedule": Network(4, [
+        spec(4, **FALLING), spec(5, "tanh"), spec(5, **DROPOUT), spec(5, **FALLING), spec(3)]),
     "learned activations": Network(4, [spec(4, **SELU), spec(5), spec(5, **MISH), spec(3), spec(3, **PRELU)]),
     "frozen learned activations": Network(4, [
         spec(5), spec(5, trainable=False, **PRELU), spec(5, multiplier=0.5, **LEAKY), spec(3, "softmax")],
@@ -177,6 +180,51 @@ LIMITS = {"float64": 1e3 * EPS / 2, "float32": 1e3 * 2.0**-24}
 def test_small_networks_match_the_reference(name: str, dtype: str) -> None:
     for rows in (7, 1, 17):
         assert_matches_reference(SMALL[name], rows, dtype, "momentum", LIMITS[dtype])
+
+
+def dropping(**rate: Any) -> list[LayerSpec]:
+    return [spec(20, "relu"), spec(20, kind="dropout", **rate), spec(3)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dropout_by_a_schedule_has_the_bits_of_its_rates(dtype: str) -> None:
+    """In training, and in the gradients of the next step."""
+    X, y = make_data(40, 18, 3, dtype=dtype)
+    rates, options = np.array([0.25, 0.5, 0.0]), {"dtype": dtype, "optimizer": "adamw"}
+    engine = make_engine(18, dropping(values=(0.25,), schedule=lambda updates: rates[updates]), **options)
+    expected = make_engine(18, dropping(values=(0.25,)), **options)
+    for step, rate in enumerate(rates.tolist()):
+        constant = make_engine(18, dropping(values=(rate,)), **options)
+        constant.set_weights(expected.get_weights())
+        constant.set_state(expected.get_state())
+        constant.steps_trained = step
+        assert_same_bits(*(one.gradients(X, y)[1] for one in (engine, constant)))
+        expected = constant
+        for one in (engine, constant):
+            train(one, X, y, "adamw", [0, 40], first=step)
+        assert_same_bits(everything(engine), everything(constant))
+    once = make_engine(18, dropping(values=(0.25,), schedule=lambda updates: rates[updates]), **options)
+    train(once, X, y, "adamw", [0, 40, 80, 120], order=np.tile(np.arange(40), 3))
+    assert_same_bits(everything(once), everything(engine))
+
+
+def test_a_schedule_of_dropout_counts_updates() -> None:
+    seen: list[int] = []
+    layers = dropping(values=(0.1,), schedule=lambda updates: [seen.extend(updates.tolist()), 0.1][1])
+    engine = make_engine(18, layers, update_spec=UpdateSpec(accumulation=2))
+    X, y = make_data(40, 18, 3)
+    train(engine, X, y, "sgd", [0, 10, 20, 30])
+    train(engine, X, y, "sgd", [0, 10, 20], first=3)
+    assert seen == [0, 0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("bad", [1.0, -0.1, np.nan])
+def test_rates_out_of_range_are_refused(bad: float) -> None:
+    engine = make_engine(18, dropping(values=(0.1,), schedule=lambda updates: bad + 0 * updates))
+    (X, y), before = make_data(40, 18, 3), engine.get_weights()
+    with pytest.raises(ValueError, match="dropout's rate must stay at least 0 and below 1"):
+        train(engine, X, y, "sgd", [0, 20])
+    assert_same_bits(engine.get_weights(), before)
 
 
 NONZERO_GRADIENTS = [name for name, network in SMALL.items() if all(x.kind != "batch_norm" for x in network.layers)]

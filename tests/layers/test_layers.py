@@ -19,6 +19,7 @@ from fastbp import (
     BatchNorm,
     Dense,
     Dropout,
+    FlatCosine,
     GaussianNoise,
     LayerNorm,
     MaxNorm,
@@ -79,7 +80,7 @@ def layers_of_all_kinds():
         Residual([LayerNorm(), Dense(8, "gelu", learning_rate_multiplier=0.5), Dropout(0.25), Dense(6)]),
         Residual([Dense(5, "tanh"), Residual([BatchNorm(), Activation("silu")]), BatchNorm(trainable=False), Scale()]),
         Activation("elu"),
-        Dropout(0.5),
+        Dropout(FlatCosine(0.5, 100)),
         Dense(4, "softmax", kernel_regularizer=L1L2(1e-4, 1e-3), kernel_constraint=MaxNorm(3)),
     ]
 
@@ -209,6 +210,8 @@ def test_mask_key_is_derived_from_the_seed():
 
 NO_LAYERS = "at least one layer"
 BAD_LAYERS = {
+    "dropout by a function": (lambda: Dropout(lambda updates: 0.1), TypeError, "one of fastbp.schedules"),
+    "dropout by a schedule": (lambda: Dropout(FlatCosine(1.5, 10)), ValueError, "below 1, got 1.5"),
     "dropout 1": (lambda: Dropout(1), ValueError, "rate must be at least 0 and below 1, got 1"),
     "dropout negative": (lambda: Dropout(-0.1), ValueError, "such as 0.5"),
     "dropout NaN": (lambda: Dropout(float("nan")), ValueError, "rate"),
@@ -277,7 +280,7 @@ Residual(elu)         (n, 5)                 0
   BatchNorm           (n, 5)                20
   Scale               (n, 5)                 5
   Projection(5)       (n, 5)                30
-Dropout(0.5)          (n, 5)                 0
+Dropout(FlatCosine)   (n, 5)                 0
 Dense(4, softmax)     (n, 4)                24
 total                                      298
 non-trainable                               42"""

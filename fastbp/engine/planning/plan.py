@@ -200,7 +200,8 @@ def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, train
             row[Layer.KNOWN], row[Layer.GRADS] = room.take(panels * pitch), room.take(2 * int(parameters[index, 1]))
         row[Layer.STATS] = room.take(3 * int(parameters[index, 1]) + panels * lanes) if node.columns else 0
         if node.kind == DROPOUT:
-            row[Layer.THRESHOLD] = int(node.values[0] * 2**32)
+            rate, *column = node.values
+            row[Layer.THRESHOLD] = -1 - int(column[0]) if column else int(rate * 2**32)
     rows[:, [Layer.W, Layer.WPITCH]] = parameters
     rows[:, Layer.SKIP_D] = -1
     if training:

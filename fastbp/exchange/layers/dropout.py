@@ -28,7 +28,7 @@ def _numpy(code: NumpyCode, part: Part) -> Iterator[str]:
 
 def _dropout_to_torch(build: TorchModules, part: Part) -> list[Any]:
     assert isinstance(part.layer, Dropout)
-    return [build.torch.nn.Dropout(part.layer.rate)]
+    return [build.torch.nn.Dropout(part.layer.initial_rate)]
 
 
 def _noise_to_torch(build: TorchModules, part: Part) -> list[Any]:
@@ -40,7 +40,7 @@ def _noise_to_torch(build: TorchModules, part: Part) -> list[Any]:
 
 def _dropout_to_keras(build: KerasLayers, part: Part, X: Any) -> Any:
     assert isinstance(part.layer, Dropout)
-    return build.layer("Dropout", part, rate=part.layer.rate)(X)
+    return build.layer("Dropout", part, rate=part.layer.initial_rate)(X)
 
 
 def _noise_to_keras(build: KerasLayers, part: Part, X: Any) -> Any:

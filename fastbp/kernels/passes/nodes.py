@@ -56,8 +56,13 @@ def node_forward(c, row, layer, unit):
                    M, row.STATS + unit * L, M, epsilon)
         curve(c, row, N, z, z)
     elif kind == DROPOUT:
-        dropout(c.table, N, unit * L, c.random[2] + c.step, layer, row.THRESHOLD, c.random, 0, M, a, M, z,
-                M, row.F + unit * row.ZPITCH, M, row.ALPHA + 1)
+        threshold, factor = row.THRESHOLD, row.ALPHA + 1
+        if threshold < 0:  # of this step, as those that do not change are on the host
+            rate = c.rates[(-1 - threshold) * c.n_steps + c.step]
+            threshold, factor = np.int64(rate * 4294967296.0), c.scratch
+            M[factor] = 1.0 / (1.0 - rate)
+        dropout(c.table, N, unit * L, c.random[2] + c.step, layer, threshold, c.random, 0, M, a, M, z,
+                M, row.F + unit * row.ZPITCH, M, factor)
     elif kind == SCALE:
         scale(c, row, a, z)
         curve(c, row, N, z, z)

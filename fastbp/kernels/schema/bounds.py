@@ -96,6 +96,9 @@ class Call:
         sizes = np.diff(bounds)
         holds(n >= 1 and len(bounds) == n + 1 and bounds[0] >= 0, "bounds of", n, "steps")
         holds(sizes.min() >= 1 and sizes.max() <= self.batch, "batches of", sizes.min(), "to", sizes.max(), "rows")
+        if self.backward:
+            scheduled = -1 - int(self.rows[: self.nodes, Layer.THRESHOLD].min())
+            holds(len(a["rates"]) >= (scheduled + 1) * n, "rates of", n, "steps")
         used = a["order"][bounds[0] : bounds[-1]]
         holds(len(used) == bounds[-1] - bounds[0], "order ends before", bounds[-1])
         if not len(used):

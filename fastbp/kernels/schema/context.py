@@ -36,6 +36,7 @@ ARRAYS: dict[str, Any] = {
     "totals": "float64",  # the sum of weights of every step; empty for the number of rows
     "scalars": "float64",  # (steps, 8), or one row for all: the optimizer's
     "losses": "float64",  # of the steps
+    "rates": "float64",  # of dropouts whose rate changes, of all steps one after another
     "settings": Settings,  # a row for every array of parameters
     "update_spec": "float64",
     "sums": "float64",  # of pieces, see `updates`
