@@ -1,11 +1,11 @@
 """What the plain kernels accept: C-contiguous arrays of one floating-point type, in shapes that fit together.
 
-And the error for what was accepted but has changed since.
+And the error for what was accepted but has changed since, and rates of dropout by their schedules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,3 +91,13 @@ def changed(X: Any, y: np.ndarray | None, specs: Sequence[LayerSpec], outputs: i
                 return ValueError(f"X must hold codes from 0 to {codes - 1} in column {column}, got {values[bad[0]]:g} "
                                   f"at row {bad[0]}, which was changed after it was checked: {REMEDY}")
     return ValueError(f"X and y must not change while they are used, but had values out of range for a while: {REMEDY}")
+
+
+def dropout_rates(schedules: Sequence[Callable[..., Any]], first: int, steps: int, accumulation: int) -> np.ndarray:
+    """The rates of dropouts whose rate changes, each of all steps, in a row; ValueError where one is out of range."""
+    updates = (first + np.arange(steps)) // accumulation
+    rates = np.array([np.broadcast_to(schedule(updates), steps) for schedule in schedules], np.float64)
+    if not ((rates >= 0) & (rates < 1)).all():
+        raise ValueError(f"the schedule of a dropout's rate must stay at least 0 and below 1, got {rates.max():g} "
+                         f"at most and {rates.min():g} at least: correct it")
+    return rates.ravel()

@@ -16,7 +16,7 @@ import numpy as np
 
 from fastbp.data.csr import SparseRows
 from fastbp.engine import custom, muon
-from fastbp.engine.arguments import changed
+from fastbp.engine.arguments import changed, dropout_rates
 from fastbp.engine.bfloat16 import operands, precision, trial
 from fastbp.engine.memory import EMPTY, aligned, first_rows
 from fastbp.engine.network import Network
@@ -186,7 +186,8 @@ class Engine:
              **arrays: Array) -> None:
         """A call with these parameters, whose kernels are rounded first where they have changed since the last one."""
         if self._schedules and numbers.get("backward"):
-            arrays["rates"] = self._rates(numbers["n_steps"])
+            arrays["rates"] = dropout_rates(self._schedules, self.steps_since_compile, numbers["n_steps"],
+                                            self._update_spec.accumulation)
         if not self._rounds:
             space.run(mode, numbers, P=parameters.values, **arrays)
             return
@@ -194,15 +195,6 @@ class Engine:
         V = parameters.operands(words * (1 + (self.compute == "bfloat16x3")))
         space.run(mode, {**numbers, "stale": parameters.stale()}, P=parameters.values, V=V, **arrays)
         parameters.rounded(version)
-
-    def _rates(self, steps: int) -> Array:
-        """The rates of dropouts whose rate changes, each of all steps."""
-        updates = (self.steps_since_compile + np.arange(steps)) // self._update_spec.accumulation
-        rates = np.array([np.broadcast_to(schedule(updates), steps) for schedule in self._schedules], np.float64)
-        if not ((rates >= 0) & (rates < 1)).all():
-            raise ValueError(f"the schedule of a dropout's rate must stay at least 0 and below 1, got {rates.max():g} "
-                             f"at most and {rates.min():g} at least: correct it")
-        return rates.ravel()
 
     def warm_up(self) -> None:
         """Compile, or load from the cache, what a step runs, which the first step would else do."""
@@ -368,7 +360,7 @@ class Engine:
         return Report(len(bounds) - 1, 0, -1)
 
     def _rule_code(self, scalars: Array) -> int:
-        rule = "adam_decay" if self.rule == "adam" and np.any(scalars[..., 1]) else self.rule
+        rule = "adam_decay" if self.rule == "adam" and (scalars[0, 1] or scalars[:, 1].any()) else self.rule
         rule = "adamw" if rule == "lamb" else rule  # LAMB is AdamW with a rate for every array
         return RULE_CODES[rule]
 

@@ -67,7 +67,7 @@ class Workspace:
         self.network = network
         self.straight = straight.StraightSteps(nodes, self.plan, batch, dtype, workers > 1 or not plain)
         self.context = aligned(context.words(workers), np.int64)
-        self._first_worker = address(self.context) + 8 * context.SHARED
+        self.first_worker = address(self.context) + 8 * context.SHARED
         self.set_numbers({
             "penalized": bool(options.keys() & {"penalties", "reported"}), "lamb": options.get("lamb", 0),
             "n_workers": workers, "spins": parallel.SPINS if workers <= usable_cores() else 0,
@@ -89,7 +89,7 @@ class Workspace:
         self._numbers: dict[str, int] = {}  # of the last call
         self._few: tuple[Array, Array] | None = None  # rows and predictions of `predict_few`
         self._few_parameters: Array | None = None  # with which it is ready
-        self._step: tuple[Array, Array, int] | None = None  # rows, targets and rule of `repeat`, when it is ready
+        self.step: tuple[Array, Array, int] | None = None  # rows, targets and rule of `repeat`, when it is ready
         self.table = table
         for name in ("sync", "M", "partials", "table", "sums", "H", "saved"):
             self.point(name, getattr(self, name))
@@ -155,7 +155,7 @@ class Workspace:
             self.context[WORD[name]] = number
 
     def run(self, mode: str, numbers: dict[str, int], **arrays: Array) -> None:
-        self._few_parameters = self._step = None
+        self._few_parameters = self.step = None
         self._point_all(mode, numbers, arrays)
         start = time.perf_counter()
         self._start()
@@ -186,24 +186,32 @@ class Workspace:
         rows, targets = (np.zeros((min(self.batch, FEW), *a.shape[1:]), a.dtype) for a in (X, y))
         self.point("X", rows)
         self.point("y" if len(self._arrays["y"]) else "labels", targets)
-        self._step = rows, targets, rule
+        self.step = rows, targets, rule
 
     def repeats(self, X: Array, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array,
                 rule: int) -> bool:
         """Whether a step differs from the last one in its rows and its number alone."""
-        step, known = self._step, self._arrays
+        step, known = self.step, self._arrays
         return (step is not None and step[2] == rule and len(X) <= len(step[0])
                 and y.dtype is step[1].dtype and y.shape[1:] == step[1].shape[1:]
                 and known["order"] is order and known["bounds"] is bounds
                 and known["scalars"] is scalars and known["losses"] is losses)
 
     def repeat(self, X: Array, y: Array, number: int) -> None:
-        assert self._step is not None
-        rows, targets, _ = self._step
+        assert self.step is not None
+        rows, targets, _ = self.step
         rows[: len(X)], targets[: len(y)] = X, y
         self.context[WORD["first_step"]] = number
-        self._numbers = {}
+        self.forget_numbers()
         self._start()
+
+    def pointed(self, name: str) -> Array:
+        """The array that the context's `name` is."""
+        return self._arrays[name]
+
+    def forget_numbers(self) -> None:
+        """They were changed in the context: the next run sets all of them."""
+        self._numbers = {}
 
     def _point_all(self, mode: str, numbers: dict[str, int], arrays: dict[str, Array]) -> None:
         known = self._arrays
@@ -222,7 +230,7 @@ class Workspace:
         if bounds.CHECK:
             bounds.check(self.context, self._arrays, self.dtype, len(self.network.nodes), self.batch)
         if jit.JIT:
-            THREADS.run(self._dtype_name, self._first_worker, self.workers)
+            THREADS.run(self._dtype_name, self.first_worker, self.workers)
         else:
             with np.errstate(all="ignore"):  # what is not finite is told by the status
                 worker.work(context.PlainContext(self.context, self._arrays, self.dtype))

@@ -250,6 +250,14 @@ class TrainableNetwork(Network):
         9.0
         """
         turns, trainer = self.turns, self._trainer
+        if trainer is not None and trainer.again is not None and sample_weight is None:
+            with turns.state:
+                alone = turns.owner is None and not turns.torn and trainer is self._trainer
+                made = trainer.again(X, y) if alone else None
+            if made is not None:
+                if made[0].status:
+                    trainer.warn(made[0], stacklevel=2)
+                return made[1]
         if trainer is not None and not trainer.warm:
             trainer.warm_up()
         with turns.state:

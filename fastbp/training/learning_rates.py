@@ -32,6 +32,7 @@ class Rates:
     def __init__(self, optimizer: Optimizer, changed: float | None = None) -> None:
         self.optimizer = optimizer
         self._changed = changed
+        self._scheduled = optimizer.scheduled
         self._steps_per_update = optimizer.update_spec.accumulation
         self._row = np.zeros((1, 8))
         self._start, self._table = -_AHEAD, self._row
@@ -70,7 +71,7 @@ class Rates:
 
     def of(self, step: int, steps: int) -> Scalars:
         """The scalars (steps, 8) from this step on; a single row is overwritten by the next call."""
-        if steps > 1 or self.optimizer.scheduled:  # it may not be defined for other steps
+        if steps > 1 or self._scheduled:  # it may not be defined for other steps
             return self._computed(step, steps)
         row = step - self._start
         if not 0 <= row < _AHEAD:

@@ -16,6 +16,7 @@ from fastbp.data.arrays import Rows
 from fastbp.data.batch_schedule import Indices, chunk_rows
 from fastbp.data.feeds import Arrays, Feed
 from fastbp.layers.graph import Block
+from fastbp.training.again import Again
 from fastbp.training.history import DivergenceWarning
 from fastbp.training.learning_rates import Rates
 from fastbp.util.turns import Turns
@@ -52,6 +53,7 @@ class Trainer:
         self._first_rows, self._bounds = np.arange(1), np.zeros(2, np.int64)
         self._loss = np.zeros(1)
         self.rates = Rates(optimizer)
+        self.again: Again | None = None  # makes steps of few rows like the last one
 
     @property
     def activation(self) -> str:
@@ -141,6 +143,7 @@ class Trainer:
         """One step on all these rows, in the caller's turn; the engine's report and the loss before the update."""
         self._bounds[1] = n = len(rows.X)
         report, losses = self._train(rows, self.first_rows(n), self._bounds)
+        self.again = Again.after(self, rows, self._bounds, losses)
         return report, float(losses[0])
 
     def warn(self, report: Report, *, stacklevel: int, epoch: int | None = None) -> None:

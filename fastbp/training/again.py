@@ -1,0 +1,72 @@
+"""Steps on a few rows, one after another: what such a step shares with the one before is not looked up again."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.engine.repeated import Repeated, repeated
+from fastbp.kernels import parallel
+from fastbp.spec import Report
+from fastbp.util.types import Array
+
+if TYPE_CHECKING:
+    from fastbp.data.arrays import Rows
+    from fastbp.training.trainer import Trainer
+
+MADE = Report(1, 0, -1)
+
+
+class Again:
+    """Makes a step that differs from the last one in its numbers alone; otherwise, and where a step is refused, it
+    returns None and changes nothing, so that the usual way makes the step, or says what is wrong with it."""
+
+    def __init__(self, trainer: Trainer, rows: Rows, bounds: Array, losses: Array, repeated: Repeated) -> None:
+        self.trainer, self.bounds, self.losses, self.repeated = trainer, bounds, losses, repeated
+        self.kinds = rows.X.dtype, rows.X.shape, rows.y.dtype, rows.y.shape
+        self.n, self.labels = len(rows.X), rows.y.dtype.kind == "i"
+
+    @staticmethod
+    def after(trainer: Trainer, rows: Rows, bounds: Array, losses: Array) -> Again | None:
+        """For steps like the one just made, if they can be made so."""
+        optimizer = trainer.optimizer
+        unchecked = trainer.loss.targets == "numbers" or rows.y.dtype.kind == "i"  # labels are compared by the engine
+        if not unchecked or callable(optimizer.weight_decay) or optimizer.update_spec.accumulation > 1:
+            return None
+        found = repeated(trainer.engine, len(rows.X))
+        return None if found is None else Again(trainer, rows, bounds, losses, found)
+
+    def __call__(self, X: Any, y: Any) -> tuple[Report, float] | None:
+        """The report and the loss before the update."""
+        X_dtype, X_shape, y_dtype, y_shape = self.kinds
+        trainer, again = self.trainer, self.repeated
+        if not (
+            type(X) is np.ndarray
+            and X.dtype is X_dtype
+            and X.shape == X_shape
+            and type(y) is np.ndarray
+            and y.dtype is y_dtype
+            and y.shape == y_shape
+            and again.valid()
+            and isfinite(np.vdot(X, X))
+            and (self.labels or isfinite(np.vdot(y, y)))
+        ):
+            return None
+        step, engine = trainer.step, trainer.engine
+        scalars = trainer.rates.of(step, 1)
+        if scalars is not again.scalars:  # of a schedule; else it has written the row that compiled code reads
+            again.scalars[:] = scalars
+        self.bounds[1] = self.n
+        try:
+            again.run(X, y, step)
+        finally:  # whatever is raised, a step that was made counts
+            done = again.sync.item(parallel.STEPS)
+            if done:
+                engine.steps_trained += 1
+                engine.steps_since_compile = trainer.step = step + 1
+        if not done:
+            return None
+        status = again.sync.item(parallel.STATUS) or again.sync.item(parallel.STATUS + 1)
+        return Report(1, 2, status - 1) if status else MADE, self.losses.item(0)
