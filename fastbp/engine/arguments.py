@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.data.csr import SparseRows
+from fastbp.engine.memory import EMPTY
 from fastbp.spec import LayerSpec
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -101,3 +102,15 @@ def dropout_rates(schedules: Sequence[Callable[..., Any]], first: int, steps: in
         raise ValueError(f"the schedule of a dropout's rate must stay at least 0 and below 1, got {rates.max():g} "
                          f"at most and {rates.min():g} at least: correct it")
     return rates.ravel()
+
+
+def inputs_of(X: np.ndarray | SparseRows) -> dict[str, np.ndarray]:
+    """Rows as the compiled code takes them."""
+    if isinstance(X, SparseRows):
+        return {"X": X.values, "starts": X.starts, "columns": X.columns}
+    return {"X": X, "starts": EMPTY, "columns": EMPTY}
+
+
+def targets_of(y: np.ndarray) -> dict[str, np.ndarray]:
+    """Targets or labels as the compiled code takes them."""
+    return {"labels": y, "y": EMPTY} if y.ndim == 1 and y.dtype == np.int64 else {"labels": EMPTY, "y": y}

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.isa.codes import KEEPS_SLOPES
 from fastbp.isa.microkernels import SLOTS
 from fastbp.kernels import custom, entries, jit
 from fastbp.spec import ScalarFunctions
@@ -25,6 +26,11 @@ FIRST_ACTIVATE, FIRST_SLOPE = SLOTS["activate_identity"], SLOTS["slope_identity"
 FIRST_LOSS = min(slot for name, slot in SLOTS.items() if name.startswith("loss_"))
 D = FIRST_SLOPE - FIRST_ACTIVATE
 OWN_LOSS = len(SLOTS) - FIRST_LOSS  # the code of an own loss
+
+
+def keeps_slopes(activation: str | ScalarFunctions) -> bool:
+    """Whether f' is no function of the output, or not known to be."""
+    return not isinstance(activation, str) or activation in KEEPS_SLOPES
 
 
 def _slot(index: int) -> int:

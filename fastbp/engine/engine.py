@@ -16,7 +16,7 @@ import numpy as np
 
 from fastbp.data.csr import SparseRows
 from fastbp.engine import custom, muon
-from fastbp.engine.arguments import changed, dropout_rates
+from fastbp.engine.arguments import changed, dropout_rates, inputs_of, targets_of
 from fastbp.engine.bfloat16 import operands, precision, trial
 from fastbp.engine.memory import EMPTY, aligned, first_rows
 from fastbp.engine.network import Network
@@ -39,14 +39,11 @@ CHUNK = 512
 WORTH_COPYING = 4096
 # Bytes of a workspace for gradients up to which it is kept for the next call.
 WORTH_KEEPING = 1 << 26
+# Multiply-adds of a call, times those that are worth sharing, from which it pays to wake other workers: some 0.3 ms.
+WORTH_WAKING = 300
 UNTREATED = UpdateSpec()
 NOT_TREATED = np.zeros(columns.N_UPDATE_SPEC)
 NOT_TREATED[columns.ACCUMULATION] = 1
-
-
-def keeps_slopes(activation: str | ScalarFunctions) -> bool:
-    """Whether f' is no function of the output, or not known to be."""
-    return not isinstance(activation, str) or activation in KEEPS_SLOPES
 
 
 class Engine:
@@ -74,6 +71,7 @@ class Engine:
                                          for x in self._layers)
         self._multiply_adds = sum(x.inputs * x.outputs for x in self._layers if x.dense)
         self._training: Workspace | None = None
+        self._other: Workspace | None = None  # for training, too, with another number of workers
         self._idle: list[Workspace] = []
         self._gradient_space: Workspace | None = None
 
@@ -93,7 +91,7 @@ class Engine:
             code = ACTIVATIONS[KEEPS_SLOPES[0]] if spec.kind == "dropout" else self._code(name)
             values = spec.values if spec.schedule is None else (*spec.values, next(columns))
             described.append(plan.Node(inputs, spec.units, field.code_of(spec.kind), code, self._code(output),
-                                       keeps_slopes(name), bias, spec.alpha, values, below, skip,
+                                       custom.keeps_slopes(name), bias, spec.alpha, values, below, skip,
                                        spec.trainable, (0, 0), spec.tables, ACTIVATIONS[spec.function]))
         return described
 
@@ -134,7 +132,7 @@ class Engine:
     def _put(self, **attributes: Any) -> None:
         """Puts into place what was made aside: all of it by one call into C, which no signal interrupts. Workspaces,
         which are made for what it replaces and keep that alive, are let go."""
-        vars(self).update(attributes, _training=None, _idle=[], _gradient_space=None)
+        vars(self).update(attributes, _training=None, _other=None, _idle=[], _gradient_space=None)
 
     def configured(self, loss: str | ScalarFunctions, rule: str, n_states: int, *,
                    loss_parameters: tuple[float, ...] = (), update_spec: UpdateSpec = UNTREATED) -> Engine:
@@ -246,18 +244,14 @@ class Engine:
         return self.parameters.with_states(n_states, self._update_spec, self._network.treated)
 
     # -- running ---------------------------------------------------------------------------------------------------
-    def _workers(self, batch: int, wanted: int | None) -> int:
-        """One worker for small steps: launching and barriers would cost more than a second one brings."""
-        worthwhile = batch * self._multiply_adds // (len(self._layers) * tuning.current().worth_sharing)
+    def _workers(self, batch: int, wanted: int | None, once: int = 0) -> int:
+        """One worker for small steps, whose barriers would cost more than a second one brings, and for calls of no more
+        multiply-adds than `once`, if given, in which another one would hardly wake up."""
+        sharing = tuning.current().worth_sharing
+        if 0 < once < WORTH_WAKING * sharing:
+            return 1
+        worthwhile = batch * self._multiply_adds // (len(self._layers) * sharing)
         return THREADS.startable(min(worthwhile, THREADS.limit(wanted))) if worthwhile > 1 else 1
-
-    def _inputs(self, X: Rows) -> dict[str, Array]:
-        if isinstance(X, SparseRows):
-            return {"X": X.values, "starts": X.starts, "columns": X.columns}
-        return {"X": X, "starts": EMPTY, "columns": EMPTY}
-
-    def _labels(self, y: Array) -> dict[str, Array]:
-        return {"labels": y, "y": EMPTY} if y.ndim == 1 and y.dtype == np.int64 else {"labels": EMPTY, "y": y}
 
     def train(self, X: Rows, y: Array, order: Array, bounds: Array, scalars: Array, losses: Array, *,
               sample_weight: Array | None = None, outputs: Array | None = None, n_threads: int | None = None) -> Report:
@@ -266,18 +260,17 @@ class Engine:
             self._put(compute=trial.chosen(self, int(np.diff(bounds).max()), n_threads))
         if self.rule == "muon":
             return self._train_with_muon(X, y, order, bounds, scalars, losses, sample_weight, outputs, n_threads)
-        steps = len(bounds) - 1
+        steps, sparse = len(bounds) - 1, isinstance(X, SparseRows)
         batch = int(bounds[1] - bounds[0]) if steps == 1 else int(np.diff(bounds).max())
-        sparse = isinstance(X, SparseRows)
         network = self._network_for(sparse, sparse and (self.rule != "sgd" or bool(scalars[:, 1].any())))
-        space = self._space_for_training(batch, self._workers(batch, n_threads), network)
+        workers = self._workers(batch, n_threads, 3 * batch * self._multiply_adds * (steps == 1))
+        space = self._space_for_training(batch, workers, network)
         alone = steps == 1 and sample_weight is None and outputs is None and space.workers == 1 and not (
             self._rounds or self._schedules)
         if alone and self._are_few(X) and space.repeats(X, y, order, bounds, scalars, losses, self._rule_code(scalars)):
             return self._stepped(space, X, y, lambda: space.repeat(X, y, self.steps_since_compile))
-        totals = EMPTY
-        if sample_weight is not None:
-            totals = np.add.reduceat(sample_weight[order[: bounds[-1]]].astype(np.float64), bounds[:-1])
+        totals = EMPTY if sample_weight is None else np.add.reduceat(
+            sample_weight[order[: bounds[-1]]].astype(np.float64), bounds[:-1])
         large = self.parameters.values.nbytes > plan.L2_BYTES
         if scalars.strides[0] == 0:  # one row for all steps
             scalars = scalars[:1]
@@ -294,8 +287,8 @@ class Engine:
             self._run(space, "train", numbers, self.parameters,
                       G=self.parameters.copy_at(-1) if network.treated else EMPTY,
                       order=order, bounds=bounds, scalars=scalars, losses=losses, totals=totals, random=self._random,
-                      **self._inputs(X), weight=EMPTY if sample_weight is None else sample_weight,
-                      outputs=EMPTY if outputs is None else outputs, **self._labels(y))
+                      **inputs_of(X), weight=EMPTY if sample_weight is None else sample_weight,
+                      outputs=EMPTY if outputs is None else outputs, **targets_of(y))
 
         report = self._stepped(space, X, y, run)
         if alone and self._are_few(X) and report.status == 0:
@@ -365,16 +358,23 @@ class Engine:
         return RULE_CODES[rule]
 
     def _space_for_training(self, batch: int, workers: int, network: Network | None = None) -> Workspace:
-        space, network = self._training, network or self._network
-        if space is None or space.batch < batch or space.workers != workers or space.network is not network:
-            space = self._training = self._space(network, batch, workers, training=True)
+        network = network or self._network
+        for space in (self._training, self._other):  # single steps may have fewer workers than those of a fit
+            if space and space.batch >= batch and space.workers == workers and space.network is network:
+                break
+        else:
+            space = self._space(network, batch, workers, training=True)
+        if space is not self._training:
+            replaced, self._training = self._training, space
+            self._other = replaced if replaced and replaced.workers != workers else None
         return space
 
     def gradients(self, X: Rows, y: Array, *, sample_weight: Array | None = None,
                   n_threads: int | None = None) -> tuple[float, list[Array | None]]:
         """The mean loss of one batch and its gradient, by the unfused path; parameters and states stay as they are."""
         batch, gradient = len(X), aligned(self.parameters.stride, self.dtype)
-        network, workers = self._network_for(isinstance(X, SparseRows), False), self._workers(batch, n_threads)
+        network = self._network_for(isinstance(X, SparseRows), False)
+        workers = self._workers(batch, n_threads, 3 * batch * self._multiply_adds)
         space, self._gradient_space = self._gradient_space, None  # nobody else's while it is used
         if space is None or space.batch < batch or space.workers != workers or space.network is not network:
             space = self._space(network, batch, workers, training=True)
@@ -393,7 +393,7 @@ class Engine:
         for start in range(0, len(X), CHUNK):
             chunk = slice(start, start + CHUNK)
             w = None if sample_weight is None else sample_weight[chunk]
-            space = self._borrow(len(X[chunk]), n_threads, isinstance(X, SparseRows))
+            space = self._borrow(len(X[chunk]), n_threads, isinstance(X, SparseRows), len(X[chunk]))
             loss = self._one_pass(space, "evaluate", X[chunk], y[chunk], w, self.parameters,
                                   EMPTY if outputs is None else outputs[chunk], backward=0, G=EMPTY, of=(X, y))
             self._idle.append(space)
@@ -405,15 +405,15 @@ class Engine:
         """Rows of X through the network into rows of out."""
         n = len(X)
         if self._are_few(X) and not self._rounds:
-            space = self._borrow(n, n_threads, False)
+            space = self._borrow(n, n_threads, False, n)
             space.predict_few(self.parameters.values, X, out)
             self._give_back(space, X)
             return
         chunk = min(n, CHUNK)
-        space = self._borrow(chunk, n_threads, isinstance(X, SparseRows))
+        space = self._borrow(chunk, n_threads, isinstance(X, SparseRows), n)
         bounds = np.append(np.arange(0, n, chunk), n) if n > chunk else space.whole(n)
         self._run(space, "predict", {"n_steps": len(bounds) - 1, "train": 0}, self.parameters, order=first_rows(n),
-                  bounds=bounds, outputs=out, **self._inputs(X))
+                  bounds=bounds, outputs=out, **inputs_of(X))
         self._give_back(space, X)
 
     def _give_back(self, space: Workspace, X: Rows) -> None:
@@ -422,9 +422,9 @@ class Engine:
             raise changed(X, None, self.specs, self.output_size)
         self._idle.append(space)
 
-    def _borrow(self, batch: int, n_threads: int | None, sparse: bool) -> Workspace:
-        """A workspace nobody uses at the moment."""
-        workers, network = self._workers(batch, n_threads), self._network_for(sparse, False)
+    def _borrow(self, batch: int, n_threads: int | None, sparse: bool, rows: int) -> Workspace:
+        """A workspace nobody uses at the moment, for so many rows, a batch at a time."""
+        workers, network = self._workers(batch, n_threads, rows * self._multiply_adds), self._network_for(sparse, False)
         try:
             space = self._idle.pop()
         except IndexError:
@@ -442,9 +442,9 @@ class Engine:
         numbers = {"n_steps": 1, "loss": self._loss_code(), "backward": backward, "fused": 0, "train": train,
                    "rule": 0}
         self._run(space, mode, numbers, P, G=G, random=self._random,
-                  **self._inputs(X), order=first_rows(len(X)), bounds=space.whole(len(X)), losses=losses,
+                  **inputs_of(X), order=first_rows(len(X)), bounds=space.whole(len(X)), losses=losses,
                   totals=totals, outputs=outputs, weight=EMPTY if sample_weight is None else sample_weight,
-                  **self._labels(y))
+                  **targets_of(y))
         if space.outside():
             raise changed(*(of or (X, y)), self.specs, self.output_size)
         return float(losses[0])

@@ -16,7 +16,8 @@ import numpy as np
 
 from fastbp import activations
 from fastbp.engine.arguments import array, writable
-from fastbp.engine.engine import Engine, keeps_slopes
+from fastbp.engine.custom import keeps_slopes
+from fastbp.engine.engine import Engine
 from fastbp.engine.memory import EMPTY, aligned
 from fastbp.engine.workspace import Workspace
 from fastbp.isa.codes import IDENTITY
@@ -217,7 +218,7 @@ class Backward(Engine):
 
     def _prepare(self, rows: int) -> Workspace:
         """A workspace whose plan is this pass alone: the layer reads X where it was gathered, dX goes out last."""
-        space = self._space_for_training(rows, self._workers(rows, None))
+        space = self._space_for_training(rows, self._workers(rows, None, rows * self._multiply_adds))
         if space is self._prepared:
             return space
         below, layer = space.plan.layers

@@ -9,6 +9,7 @@ import numpy as np
 from fastbp.engine.threads import THREADS
 from fastbp.engine.workspace import WORD, Workspace
 from fastbp.kernels import jit
+from fastbp.kernels.parallel import STATUS, STEPS
 from fastbp.kernels.schema import bounds
 
 if TYPE_CHECKING:
@@ -40,6 +41,14 @@ class Repeated:
         self.space.forget_numbers()
         self.sync.fill(0)
         self.start(self.own)
+
+    def steps(self) -> int:
+        """How many were made: one or none."""
+        return int(self.sync.item(STEPS))
+
+    def status(self) -> int:
+        """0, or 1 + the number of a node whose update was refused."""
+        return int(self.sync.item(STATUS) or self.sync.item(STATUS + 1))
 
 
 def repeated(engine: Engine, n: int) -> Repeated | None:

@@ -43,6 +43,7 @@ ROWS: dict[str, dict[str, str]] = {
         "across": "rows columns k A[a] B[b] bpitch C[c] cpitch start bias[o] post ahead[h]",
         "along": "rows columns k A[a] apitch B[b] bpitch C[c] cpitch start bias[o] post ahead[h] pitch stride arrays "
                  "step until stream[f]",
+        "outer": "lines rows A[a] B[b] C[c]",
     },
     "panels": {
         "transpose": "rows columns S[s] T[t]",

@@ -145,7 +145,7 @@ def _loss(table, code, n, Z, z, T, t, D, d, weights, w, losses, o, extra, e, P, 
         _own_loss(table, code, n, Z, z, T, t, D, d, weights, w, losses, o, extra, e, P, p)
 
 
-across, along = _microkernel("across"), _microkernel("along")
+across, along, outer = (_microkernel(name) for name in ("across", "along", "outer"))
 transpose, gather, scatter, zero = (_microkernel(name) for name in ("transpose", "gather", "scatter", "zero"))
 softmax, softmax_slope, scale = (_microkernel(name) for name in ("softmax", "softmax_slope", "scale"))
 batch_norm, batch_norm_predict, batch_norm_backward, gains, layer_norm, layer_norm_backward, add = (

@@ -65,6 +65,17 @@ def from_config(
         raise CheckpointError(f"the file describes an invalid object: {error!r} in {_excerpt(config)}") from error
 
 
+def with_defaults(config: Any) -> Any:
+    """A description that `to_config` made, maybe of an earlier version, with the defaults of fields that are new."""
+    if isinstance(config, list):
+        return [with_defaults(item) for item in config]
+    if not (isinstance(config, dict) and {"class", "config"} <= config.keys()):
+        return config
+    fields = {field.name: field.default for field in dataclasses.fields(class_of(config["class"])) if field.init}
+    new = {name: _value(value, None) for name, value in fields.items() if value is not dataclasses.MISSING}
+    return {**config, "config": {**new, **{name: with_defaults(value) for name, value in config["config"].items()}}}
+
+
 def _excerpt(config: Any) -> str:
     try:
         return str(config)[:200]

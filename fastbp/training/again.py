@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp.engine.repeated import Repeated, repeated
-from fastbp.kernels import parallel
 from fastbp.spec import Report
 from fastbp.util.types import Array
 
 if TYPE_CHECKING:
     from fastbp.data.arrays import Rows
-    from fastbp.training.trainer import Trainer
+    from fastbp.engine.repeated import Repeated
 
 MADE = Report(1, 0, -1)
 
@@ -23,18 +21,20 @@ class Again:
     """Makes a step that differs from the last one in its numbers alone; otherwise, and where a step is refused, it
     returns None and changes nothing, so that the usual way makes the step, or says what is wrong with it."""
 
-    def __init__(self, trainer: Trainer, rows: Rows, bounds: Array, losses: Array, repeated: Repeated) -> None:
+    def __init__(self, trainer: Any, rows: Rows, bounds: Array, losses: Array, repeated: Repeated) -> None:
         self.trainer, self.bounds, self.losses, self.repeated = trainer, bounds, losses, repeated
         self.kinds = rows.X.dtype, rows.X.shape, rows.y.dtype, rows.y.shape
         self.n, self.labels = len(rows.X), rows.y.dtype.kind == "i"
 
     @staticmethod
-    def after(trainer: Trainer, rows: Rows, bounds: Array, losses: Array) -> Again | None:
+    def after(trainer: Any, rows: Rows, bounds: Array, losses: Array) -> Again | None:
         """For steps like the one just made, if they can be made so."""
         optimizer = trainer.optimizer
         unchecked = trainer.loss.targets == "numbers" or rows.y.dtype.kind == "i"  # labels are compared by the engine
         if not unchecked or callable(optimizer.weight_decay) or optimizer.update_spec.accumulation > 1:
             return None
+        from fastbp.engine.repeated import repeated  # not before there is an engine, which loads Numba
+
         found = repeated(trainer.engine, len(rows.X))
         return None if found is None else Again(trainer, rows, bounds, losses, found)
 
@@ -62,11 +62,11 @@ class Again:
         try:
             again.run(X, y, step)
         finally:  # whatever is raised, a step that was made counts
-            done = again.sync.item(parallel.STEPS)
+            done = again.steps()
             if done:
                 engine.steps_trained += 1
                 engine.steps_since_compile = trainer.step = step + 1
         if not done:
             return None
-        status = again.sync.item(parallel.STATUS) or again.sync.item(parallel.STATUS + 1)
+        status = again.status()
         return Report(1, 2, status - 1) if status else MADE, self.losses.item(0)

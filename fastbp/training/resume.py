@@ -18,7 +18,7 @@ from fastbp.data.feeds import Chunks, Feed, Place
 from fastbp.storage import checkpoint
 from fastbp.storage import tree_serialization as trees
 from fastbp.storage.checkpoint import Contents
-from fastbp.storage.configs import to_config
+from fastbp.storage.configs import to_config, with_defaults
 from fastbp.storage.errors import CheckpointError
 from fastbp.storage.snapshot import Snapshot, from_contents, rate_set, to_contents
 from fastbp.training.fit_state import FitState
@@ -202,7 +202,7 @@ def _place(state: dict[str, Any], step: int, fit: FitState) -> Place:
 def _check_given(saved: Saved, fit: FitState) -> None:
     """ValueError, naming the difference, unless model, data and arguments match the checkpoint."""
     for name, now in _given(fit).items():
-        before = saved.state["given"].get(name)
+        before = with_defaults(saved.state["given"].get(name))
         if before != now:
             raise ValueError(
                 f"the fit in {saved.path} cannot be resumed with other data or arguments, but {name} "

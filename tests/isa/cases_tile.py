@@ -111,6 +111,34 @@ class Product:
         return Case(form, self.dtype.name, operands, check, f"{rows}x{columns} k={k} start={start} post={post}")
 
 
+    def outer(self) -> Case:
+        """The whole product as sums of outer products of k rows."""
+        k, L = self.k, self.L
+        A, _ = self.scalars("along", 0, self.rows)
+        B, C = Operand(self.dtype, max(k, 1) * L), Operand(self.dtype, (self.rows + 2) * L)
+        B.lines()[:k] = self.B[0]
+        C.written.reshape(-1, L)[: self.rows] = True
+
+        def check():
+            exact, bound = self.exact(ZERO, KEEP)
+            assert_within(C.lines()[: self.rows], exact[0], bound[0])
+            if (ZERO, KEEP) in self.bits:
+                assert_bits(C.lines()[: self.rows], self.bits[ZERO, KEEP][0][0])
+
+        return Case("outer", self.dtype.name, [self.rows, k, A, B, C], check, f"{self.rows} lines, {k} rows")
+
+
+def outers(table, dtype: str) -> Iterator[Case]:
+    """Few and many lines, and rows up to a line; bit-identical to the tile."""
+    tallest, L = table.tallest(1), lanes_of(dtype)
+    for lines in (1, tallest - 1, tallest, tallest + 1, 3 * tallest + 2):
+        for k in (1, 2, 3, 7, 8, L - 1, L):
+            product = Product(dtype, k, lines, 1)
+            if lines <= tallest:
+                yield product.tile("along", lines, 1, ZERO, KEEP)
+            yield product.outer()
+
+
 def tiles(table, dtype: str, k: int) -> Iterator[Case]:
     """Every size, form, start and post-operation for a product of k steps; all are bit-identical."""
     product = Product(dtype, k, table.tallest(1), table.columns)

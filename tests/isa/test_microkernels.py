@@ -21,7 +21,7 @@ from .cases_elementwise import additions
 from .cases_normalization import BY_PAIRS, NORMALIZATION
 from .cases_panels import gathers, scatters, transposes
 from .cases_parameters import PARAMETERS
-from .cases_tile import Product, tiles
+from .cases_tile import Product, outers, tiles
 from .machines import each_dtype, each_machine, emitted, plain
 from .tables import SHORTER, TABLES
 
@@ -36,7 +36,7 @@ def test_results_are_as_expected(machine, dtype, cases):
 def test_every_microkernel_has_a_case():
     cases = [case for table in TABLES for case in table("float32", **SHORTER.get(table, {}))]
     cases += [case for name in losses.BOUNDS for case in losses.cases_of(name, "float32", (1,))]
-    cases += tiles(isa.table("avx2"), "float32", 1)
+    cases += [*tiles(isa.table("avx2"), "float32", 1), *outers(isa.table("avx2"), "float32")]
     own = {name for name, file in FILES.items() if file in BFLOAT16}  # see test_bfloat16
     assert {case.name for case in cases} | {"peak"} | own == set(SLOTS)
     assert set(losses.BOUNDS) == set(LOSSES)
@@ -73,6 +73,7 @@ def access_ends_of_pages(dtype: str) -> None:
     for k in (0, 1, 3, 17):
         product = Product(dtype, k, 2, 1)
         cases += [product.tile(form, 2, 1, ZERO, KEEP, gap=0) for form in ("across", "along")]
+        cases += [product.outer()] if k < 16 else []
     pairs = [(17, 31), (1, 1), (33, 16)]
     for table in NORMALIZATION:
         cases += table(dtype, pairs) if table in BY_PAIRS else table(dtype)

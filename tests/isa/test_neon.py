@@ -21,7 +21,7 @@ from fastbp.isa.targets import neon
 
 from . import cases_losses as losses
 from .cases import DTYPES, Case, run_and_check
-from .cases_tile import tiles
+from .cases_tile import outers, tiles
 from .tables import TABLES
 
 COMPILER = "aarch64-linux-gnu-gcc"
@@ -98,6 +98,11 @@ def emulated(driver, tmp_path):
             array.view(np.uint8)[:] = image[start : start + array.nbytes]
 
     return run
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_results_of_outer_products_are_as_expected(emulated, dtype):
+    run_and_check(emulated, outers(neon.TABLE, dtype))
 
 
 @pytest.mark.parametrize("k", STEPS)

@@ -9,7 +9,7 @@ from fastbp import isa
 from fastbp.isa.codes import ACCUMULATE, APPLY_RELU, KEEP, ZERO
 
 from .cases import assert_bits, lanes_of, run_and_check
-from .cases_tile import Product, tiles
+from .cases_tile import Product, outers, tiles
 from .machines import each_dtype, each_machine, emitted, plain
 
 STEPS = (0, 1, 2, 3, 4, 5, 15, 16, 17, 31, 33, 100)
@@ -27,6 +27,12 @@ def test_tiles_are_within_the_bound_and_bit_identical(dtype, k):
 @each_dtype
 def test_twin_tiles_are_within_the_bound_and_bit_identical(dtype, k):
     run_and_check(plain, tiles(SMALL, dtype, k))
+
+
+@each_dtype
+@each_machine
+def test_outer_products_have_the_bits_of_tiles(machine, dtype):
+    run_and_check(machine, outers(isa.table(), dtype))
 
 
 @pytest.mark.parametrize("first", [1, 8, 16, 30])

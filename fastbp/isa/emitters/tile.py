@@ -192,6 +192,31 @@ def along(module: ir.Module, bits: int, table) -> ir.Function:
     return dispatch(module, bits, table, "along", emit_along)
 
 
+def outer(module: ir.Module, bits: int, table) -> ir.Function:
+    """c[i, :] = sum over the rows r of a[i*L + r] b[r, :], any number of lines of at most a line of rows: tiles of the
+    form along, of which one call makes as many as are wanted."""
+
+    def body(builder, lines, rows, a, bp, c):
+        x, height = Lines(builder, bits), table.tallest(1)
+
+        def block(rest: int):
+            tile = Tile(x, rest, 1, along=True)
+
+            def run(index, _):
+                at = builder.mul(index, I64(x.lanes))
+                sums = tile.run([x.const(0.0)] * rest, rows, x.at(a, at), [bp])
+                tile.finish(sums, I64(KEEP), x.at(c, at), I64(0))
+                return []
+
+            return run
+
+        whole = builder.mul(builder.sdiv(lines, I64(height)), I64(height))
+        loop(builder, whole, [], block(height), step=height)
+        loop(builder, lines, [], block(1), start=whole)
+
+    return define(module, bits, "outer", body)
+
+
 def dispatch(module: ir.Module, bits: int, table, name: str, tile: Callable) -> ir.Function:
     """Jumps to the tile of `rows` x `columns` lines, each a function of its own."""
 

@@ -36,6 +36,16 @@ def along(
             tile_finish(row, post)
 
 
+def outer(table, lines, rows, A, a, B, b, C, c):
+    """C[i, :] = sum over the rows r of A[i*L + r] B[r, :], at most a line of them."""
+    L = LINE // C.itemsize
+    for i in range(lines):
+        row = C[c + i * L : c + i * L + L]
+        for lane in range(L):
+            row[lane] = 0.0
+        add_products(row, rows, A, a + i * L, 1, B, b)
+
+
 def tile_start(row, start, bias, o, i, bias_column):
     L = LINE // row.itemsize
     if start != ACCUMULATE:

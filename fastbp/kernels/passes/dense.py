@@ -23,7 +23,7 @@ from fastbp.isa.codes import (
     ZERO,
 )
 from fastbp.kernels.jit import called, inlined_part, part
-from fastbp.kernels.microkernels import across, activate, add, along, slope, transpose, update
+from fastbp.kernels.microkernels import across, activate, add, along, outer, slope, transpose, update
 from fastbp.kernels.passes.operands import round_deltas
 from fastbp.kernels.schema import fields as field
 
@@ -200,6 +200,9 @@ def weights(c, row, p0, p1, k0, k1):
             for p in range(p0, p1, row.WEIGHTS_OUTPUTS):
                 deep_weights(c, row, p, min(p + row.WEIGHTS_OUTPUTS, p1), k, min(k + row.WEIGHTS_SIZE, k1))
         return
+    if c.panels == 1 and c.fused:
+        few_weights(c, row, p0, p1, k0, k1)
+        return
     L = c.L
     for p in range(p0, p1, MOST_COLUMNS):
         columns = min(MOST_COLUMNS, p1 - p)
@@ -248,6 +251,17 @@ def step_tile(c, row, rows, columns, g, w, biases):
         last = (rows - 1) * L
         update(table, c.rule, 1, columns, M, g + last, rows * L, P, w + last, row.WPITCH, c.stride,
                M, c.groups + row.BIAS_RULE, c.sync, c.flag)
+
+
+@called
+def few_weights(c, row, p0, p1, k0, k1):
+    """The same from a few rows, as many lines at a time as the scratch holds: a tile's products are soon made."""
+    M, L = c.M, c.L
+    for p in range(p0, p1):
+        for k in range(k0, k1, field.GRADIENT_LINES):
+            rows = min(field.GRADIENT_LINES, k1 - k)
+            outer(c.table, rows, c.batch, M, inputs_of(c, row) + k * L, M, row.DT + p * row.TPITCH, M, c.scratch)
+            step_tile(c, row, rows, 1, c.scratch, row.W + p * row.WPITCH + k * L, row.BIAS and k + rows == row.K + 1)
 
 
 @called
