@@ -53,8 +53,7 @@ class PReLU(Layer):
 
     Examples
     --------
-    >>> model = Sequential([Dense(2, kernel_initializer="ones"), PReLU()], input_size=1)
-    >>> model.compile("adam", "mse")
+    >>> model = Sequential([Dense(2, kernel_initializer=Constant(1.0)), PReLU()], input_size=1)
     >>> model.predict([[-2.0], [2.0]])
     array([[-0.5, -0.5],
            [ 2. ,  2. ]], dtype=float32)
