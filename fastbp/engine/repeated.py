@@ -53,7 +53,7 @@ class Repeated:
 
 def repeated(engine: Engine, n: int) -> Repeated | None:
     """Further steps like the last one, if that was one of n rows, few enough to be copied."""
-    space = getattr(engine, "_training", None)  # the reference engine has none
+    space: Workspace | None = getattr(engine, "_training", None)  # the reference engine has none
     if space is None or space.step is None or space.workers > 1 or not jit.JIT or bounds.CHECK:
         return None
     return Repeated(engine, space, *space.step[:2], n)
