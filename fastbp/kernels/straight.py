@@ -53,6 +53,7 @@ class Step(NamedTuple):
     scratch: int
     groups: int
     flag: int
+    tiles: int
 
     def key(self) -> str:
         """Of the file that keeps the code."""
@@ -114,7 +115,7 @@ class Recorder:
             **arrays, G=None, order=order, sync=sync, L=lanes, table=None, me=0, workers=1, first=0, batch=step.batch,
             n_order=step.batch, panels=-(-step.batch // lanes), n_starts=0, bfloat16=0, fused=1, ahead=0,
             rule=step.rule, stride=step.stride, scratch=step.scratch, groups=step.groups, flag=step.flag,
-            layers=plain_rows(step.layers, Layer))
+            tiles=step.tiles, layers=plain_rows(step.layers, Layer))
         self.passes = {name: self.recorded(known) for name, known in
                        {"gather": gather_inputs, "forward": forward, "backward": backward, "weights": weights}.items()}
 

@@ -19,7 +19,7 @@ from fastbp.layers.graph import Block
 from fastbp.training.again import Again
 from fastbp.training.history import DivergenceWarning
 from fastbp.training.learning_rates import Rates
-from fastbp.util.turns import Turns
+from fastbp.util.turns import Turns, give_way
 from fastbp.util.types import Array
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Trainer:
     ) -> tuple[Report, npt.NDArray[np.float64]]:
         """Run len(bounds) - 1 steps; returns the report and the loss of each. scalars override the optimizer's."""
         self.warm_up()
+        give_way()
         with self.turns.state:
             return self._train(rows, order, bounds, outputs, n_threads, scalars)
 

@@ -26,6 +26,9 @@ from threading import get_ident
 # Seconds that a fork waits for the slices of other threads; a slice takes 0.1 s, or one step.
 PATIENCE = 10.0
 
+# Seconds for which whoever makes one slice after another lets a waiting fork go first.
+WAY = 0.001
+
 _all: set[weakref.ref[Turns]] = set()
 _awaited: dict[int, Turns] = {}  # by thread
 
@@ -113,6 +116,7 @@ class Turns:
 
 
 _forking = threading.RLock()
+_waiting = threading.Event()  # a fork waits for states
 _others: list[tuple[Callable[[], object], Callable[[], None], Callable[[], None]]] = []
 _held: list[Turns] = []  # by the thread that forks
 
@@ -122,8 +126,16 @@ def at_fork(before: Callable[[], object], in_parent: Callable[[], None], in_chil
     _others.append((before, in_parent, in_child))
 
 
+def give_way() -> None:
+    """To be called before a state is taken again and again: Python's locks are not fair, and a fork that waits for this
+    one could wait until its patience ends."""
+    if _waiting.is_set():
+        time.sleep(WAY)
+
+
 def _before_fork() -> None:
     _forking.acquire()
+    _waiting.set()
     end = time.monotonic() + PATIENCE
     for reference in list(_all):
         turns = reference()
@@ -132,6 +144,7 @@ def _before_fork() -> None:
                 _held.append(turns)
         except KeyboardInterrupt:  # would be lost here
             _thread.interrupt_main()
+    _waiting.clear()
     for before, _, _ in _others:
         before()
 

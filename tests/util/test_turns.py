@@ -318,6 +318,27 @@ def test_threads_may_fork_concurrently():
 
 
 @needs_fork
+def test_fork_goes_before_the_next_of_many_steps():
+    """A thread that takes the state again at once would keep it from a fork, which waits in vain in the end."""
+    model, stop, gaps = build(), threading.Event(), []
+
+    def step():
+        while not stop.is_set():
+            turns_module.give_way()
+            with model.turns.state:
+                gaps.append(turns_module._waiting.is_set())
+
+    thread = threading.Thread(target=step)
+    thread.start()
+    try:
+        assert [in_child(lambda: model.train_on_batch(X[:9], Y[:9]) and 0) for _ in range(20)] == [0] * 20
+    finally:
+        stop.set()
+        thread.join()
+    assert not turns_module._waiting.is_set()
+
+
+@needs_fork
 def test_fork_in_the_middle_of_a_step_raises(monkeypatch):
     """When a step takes longer than a fork waits for it."""
     model, taken, stop = build(), threading.Event(), threading.Event()

@@ -47,7 +47,7 @@ class StraightSteps:
                 return NONE
             own = dict(zip(context.FIXED, words.tolist(), strict=False))
             step = straight.Step(self._bits, self._batch, self._layers, general, *what,
-                                 own["scratch"], own["groups"], own["flag"])
+                                 own["scratch"], own["groups"], own["flag"], own["tiles"])
             if not make and not native.is_kept(step.key()):
                 self._lacking.add(what)
                 return NONE
