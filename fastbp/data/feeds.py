@@ -73,13 +73,13 @@ class Arrays:
         """Rows per epoch, None if unknown."""
         return len(self.first.X)
 
-    def rows_per_epoch(self, batch_size: int, drop_last: bool) -> int | None:
-        """Rows that an epoch trains on, None if unknown."""
+    def rows_per_epoch(self, batch_size: int, drop_last: bool) -> int:
+        """Rows that an epoch trains on."""
         return used_rows(len(self.first.X), batch_size, drop_last)
 
     def steps_per_epoch(self, batch_size: int, drop_last: bool) -> int | None:
         """Steps per epoch, None if unknown."""
-        return -(-used_rows(len(self.first.X), batch_size, drop_last) // batch_size)
+        return -(-self.rows_per_epoch(batch_size, drop_last) // batch_size)
 
     def windows(self, deal: Deal, place: Place) -> Generator[Window, None, None]:
         """Yield windows from a position on."""

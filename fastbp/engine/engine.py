@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -26,7 +26,7 @@ from fastbp.engine.threads import THREADS
 from fastbp.engine.workspace import FEW, Workspace
 from fastbp.isa import LINE
 from fastbp.isa.codes import ACTIVATIONS, FUSED_WITH_SIGMOID, KEEPS_SLOPES, LOSSES, RULE_CODES, UPDATE_RULES
-from fastbp.kernels import parallel, warm_up
+from fastbp.kernels import warm_up
 from fastbp.kernels.passes import updates as columns
 from fastbp.kernels.schema import fields as field
 from fastbp.spec import AUTO, LayerSpec, Report, ScalarFunctions, UpdateSpec
@@ -78,8 +78,7 @@ class Engine:
     # -- description ---------------------------------------------------------------------------------------------
     def _describe(self, loss: str | ScalarFunctions) -> list[plan.Node]:
         described: list[plan.Node] = []
-        self._schedules = [spec.schedule for spec in self.specs if spec.schedule is not None]
-        columns = iter(range(len(self._schedules)))
+        self._schedules, numbers = [spec.schedule for spec in self.specs if spec.schedule is not None], count()
         for index, spec in enumerate(self.specs):
             name, output = spec.activation, "identity"
             if index == len(self.specs) - 1 and (name == "softmax" or loss in FUSED_WITH_SIGMOID):
@@ -89,7 +88,7 @@ class Engine:
             bias, skip = spec.dense and spec.use_bias, field.NOWHERE if spec.skip is None else spec.skip
             # dropout keeps its mask as slopes, which any activation that keeps them will do to apply
             code = ACTIVATIONS[KEEPS_SLOPES[0]] if spec.kind == "dropout" else self._code(name)
-            values = spec.values if spec.schedule is None else (*spec.values, next(columns))
+            values = spec.values if spec.schedule is None else (*spec.values, next(numbers))
             described.append(plan.Node(inputs, spec.units, field.code_of(spec.kind), code, self._code(output),
                                        custom.keeps_slopes(name), bias, spec.alpha, values, below, skip,
                                        spec.trainable, (0, 0), spec.tables, ACTIVATIONS[spec.function]))
@@ -245,8 +244,8 @@ class Engine:
 
     # -- running ---------------------------------------------------------------------------------------------------
     def _workers(self, batch: int, wanted: int | None, once: int = 0) -> int:
-        """One worker for small steps, whose barriers would cost more than a second one brings, and for calls of no more
-        multiply-adds than `once`, if given, in which another one would hardly wake up."""
+        """One worker for small steps, whose barriers would cost more than a second one brings, and for small calls, in
+        which another one would hardly wake up; once: the multiply-adds of a call that is all there is, else 0."""
         sharing = tuning.current().worth_sharing
         if 0 < once < WORTH_WAKING * sharing:
             return 1
@@ -302,14 +301,15 @@ class Engine:
 
     def _stepped(self, space: Workspace, X: Rows, y: Array, run: Callable[[], None]) -> Report:
         """What became of the steps that `run` makes; they are counted whatever is raised."""
-        self._random[2], space.sync[parallel.STEPS] = self.steps_trained, 0
+        self._random[2] = self.steps_trained
+        space.begin()
         try:
             run()
         finally:
-            done = space.sync.item(parallel.STEPS)
+            done = space.made()
             self.steps_trained += done
             self.steps_since_compile += done
-        status = space.sync.item(parallel.STATUS) or space.sync.item(parallel.STATUS + 1)
+        status = space.status()
         if (status or type(X) is not np.ndarray) and space.outside():
             raise changed(X, y, self.specs, self.output_size)
         if status > 0 and self._update_spec.accumulation > 1:

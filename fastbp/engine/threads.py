@@ -85,11 +85,6 @@ class Threads:
             entries.entry("launcher", dtype)(entry.address, own, 8 * OWN, workers)
 
     @staticmethod
-    def alone(dtype: str) -> Any:
-        """What makes a slice of one worker, from the address of its words."""
-        return entries.entry("worker", dtype).ctypes
-
-    @staticmethod
     def address(piece: str, dtype: str) -> int:
         """Where a piece of compiled code is; 0 without the JIT."""
         return int(entries.entry(piece, dtype).address) if jit.JIT else 0

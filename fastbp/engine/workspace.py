@@ -26,6 +26,7 @@ from fastbp.kernels.schema.operations import HELPING
 
 Array = np.ndarray
 WORD = {name: place.word for name, place in context.PLACES.items()}
+FIRST_STEP = WORD["first_step"]
 DROPOUT, LAYER_NORM = map(field.code_of, ("dropout", "layer_norm"))
 # Bytes from which an array of a call is let go when the call ends.
 WORTH_RELEASING = 1 << 16
@@ -67,7 +68,7 @@ class Workspace:
         self.network = network
         self.straight = straight.StraightSteps(nodes, self.plan, batch, dtype, workers > 1 or not plain)
         self.context = aligned(context.words(workers), np.int64)
-        self.first_worker = address(self.context) + 8 * context.SHARED
+        self._first_worker = address(self.context) + 8 * context.SHARED
         self.set_numbers({
             "penalized": bool(options.keys() & {"penalties", "reported"}), "lamb": options.get("lamb", 0),
             "n_workers": workers, "spins": parallel.SPINS if workers <= usable_cores() else 0,
@@ -201,17 +202,21 @@ class Workspace:
         assert self.step is not None
         rows, targets, _ = self.step
         rows[: len(X)], targets[: len(y)] = X, y
-        self.context[WORD["first_step"]] = number
-        self.forget_numbers()
+        self.context[FIRST_STEP] = number
+        self._numbers = {}
         self._start()
 
-    def pointed(self, name: str) -> Array:
-        """The array that the context's `name` is."""
-        return self._arrays[name]
+    def begin(self) -> None:
+        """No step is made yet, whatever is raised before one is."""
+        self.sync[parallel.STEPS] = 0
 
-    def forget_numbers(self) -> None:
-        """They were changed in the context: the next run sets all of them."""
-        self._numbers = {}
+    def made(self) -> int:
+        """How many steps the last run has made."""
+        return int(self.sync.item(parallel.STEPS))
+
+    def status(self) -> int:
+        """0; 1 + the number of a node whose update was refused; below 0 where a loss was not finite."""
+        return int(self.sync.item(parallel.STATUS) or self.sync.item(parallel.STATUS + 1))
 
     def _point_all(self, mode: str, numbers: dict[str, int], arrays: dict[str, Array]) -> None:
         known = self._arrays
@@ -230,7 +235,7 @@ class Workspace:
         if bounds.CHECK:
             bounds.check(self.context, self._arrays, self.dtype, len(self.network.nodes), self.batch)
         if jit.JIT:
-            THREADS.run(self._dtype_name, self.first_worker, self.workers)
+            THREADS.run(self._dtype_name, self._first_worker, self.workers)
         else:
             with np.errstate(all="ignore"):  # what is not finite is told by the status
                 worker.work(context.PlainContext(self.context, self._arrays, self.dtype))

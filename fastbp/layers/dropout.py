@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from fastbp.layers.base import Layer
 from fastbp.schedules.base import Schedule
@@ -54,9 +54,9 @@ class Dropout(Layer):
 
     def __post_init__(self) -> None:
         remedy = "pass the fraction of inputs to drop, such as 0.5, or one of fastbp.schedules"
-        _in_range(self.initial_rate if isinstance(self.rate, Schedule) else self.rate, remedy)
+        rate = real(self.initial_rate, "rate", "at least 0 and below 1", lambda v: 0 <= v < 1, remedy)
         if not isinstance(self.rate, Schedule):
-            set_fields(self, rate=float(self.rate))
+            set_fields(self, rate=rate)
 
     @property
     def initial_rate(self) -> float:
@@ -69,10 +69,6 @@ class Dropout(Layer):
 
     def label(self, activation: str) -> str:
         return f"Dropout({type(self.rate).__name__ if isinstance(self.rate, Schedule) else format(self.rate, 'g')})"
-
-
-def _in_range(rate: Any, remedy: str) -> None:
-    real(rate, "rate", "at least 0 and below 1", lambda value: 0 <= value < 1, remedy)
 
 
 @final

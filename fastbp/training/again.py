@@ -12,7 +12,7 @@ from fastbp.util.types import Array
 
 if TYPE_CHECKING:
     from fastbp.data.arrays import Rows
-    from fastbp.engine.repeated import Repeated
+    from fastbp.engine.workspace import Workspace
 
 MADE = Report(1, 0, -1)
 
@@ -21,27 +21,26 @@ class Again:
     """Makes a step that differs from the last one in its numbers alone; otherwise, and where a step is refused, it
     returns None and changes nothing, so that the usual way makes the step, or says what is wrong with it."""
 
-    def __init__(self, trainer: Any, rows: Rows, bounds: Array, losses: Array, repeated: Repeated) -> None:
-        self.trainer, self.bounds, self.losses, self.repeated = trainer, bounds, losses, repeated
+    def __init__(self, trainer: Any, rows: Rows, bounds: Array, losses: Array, space: Workspace) -> None:
+        self.trainer, self.bounds, self.losses, self.space = trainer, bounds, losses, space
         self.kinds = rows.X.dtype, rows.X.shape, rows.y.dtype, rows.y.shape
-        self.n, self.labels = len(rows.X), rows.y.dtype.kind == "i"
+        self.n, self.labels, self.like = len(rows.X), rows.y.dtype.kind == "i", space.step
 
     @staticmethod
     def after(trainer: Any, rows: Rows, bounds: Array, losses: Array) -> Again | None:
         """For steps like the one just made, if they can be made so."""
-        optimizer = trainer.optimizer
+        optimizer, space = trainer.optimizer, getattr(trainer.engine, "_training", None)  # the reference has none
         unchecked = trainer.loss.targets == "numbers" or rows.y.dtype.kind == "i"  # labels are compared by the engine
-        if not unchecked or callable(optimizer.weight_decay) or optimizer.update_spec.accumulation > 1:
+        if space is None or space.step is None or not unchecked:
             return None
-        from fastbp.engine.repeated import repeated  # not before there is an engine, which loads Numba
-
-        found = repeated(trainer.engine, len(rows.X))
-        return None if found is None else Again(trainer, rows, bounds, losses, found)
+        if callable(optimizer.weight_decay) or optimizer.update_spec.accumulation > 1:
+            return None
+        return Again(trainer, rows, bounds, losses, space)
 
     def __call__(self, X: Any, y: Any) -> tuple[Report, float] | None:
         """The report and the loss before the update."""
         X_dtype, X_shape, y_dtype, y_shape = self.kinds
-        trainer, again = self.trainer, self.repeated
+        trainer, space, engine = self.trainer, self.space, self.trainer.engine
         if not (
             type(X) is np.ndarray
             and X.dtype is X_dtype
@@ -49,24 +48,24 @@ class Again:
             and type(y) is np.ndarray
             and y.dtype is y_dtype
             and y.shape == y_shape
-            and again.valid()
+            and space.step is self.like
+            and engine._training is space
             and isfinite(np.vdot(X, X))
             and (self.labels or isfinite(np.vdot(y, y)))
         ):
             return None
-        step, engine = trainer.step, trainer.engine
-        scalars = trainer.rates.of(step, 1)
-        if scalars is not again.scalars:  # of a schedule; else it has written the row that compiled code reads
-            again.scalars[:] = scalars
-        self.bounds[1] = self.n
+        step = trainer.step
+        trainer.rates.of(step, 1)  # writes the row that the compiled code reads
+        self.bounds[1], engine._random[2] = self.n, engine.steps_trained
+        space.begin()
         try:
-            again.run(X, y, step)
+            space.repeat(X, y, step)
         finally:  # whatever is raised, a step that was made counts
-            done = again.steps()
+            done = space.made()
             if done:
                 engine.steps_trained += 1
                 engine.steps_since_compile = trainer.step = step + 1
         if not done:
             return None
-        status = again.status()
+        status = space.status()
         return Report(1, 2, status - 1) if status else MADE, self.losses.item(0)

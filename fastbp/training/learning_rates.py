@@ -71,8 +71,11 @@ class Rates:
 
     def of(self, step: int, steps: int) -> Scalars:
         """The scalars (steps, 8) from this step on; a single row is overwritten by the next call."""
-        if steps > 1 or self._scheduled:  # it may not be defined for other steps
+        if steps > 1:
             return self._computed(step, steps)
+        if self._scheduled:  # it may not be defined for other steps
+            self._row[0] = self._computed(step, 1)[0]
+            return self._row
         row = step - self._start
         if not 0 <= row < _AHEAD:
             table = self._computed(step, _AHEAD)

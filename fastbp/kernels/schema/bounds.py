@@ -148,6 +148,7 @@ class Call:
         holds(len(a["table"]) >= len(SLOTS), "microkernels")
         holds(len(a["random"]) >= 3 or not self.backward or self.loss == LINEAR, "random keys")
         groups = fields.GROUP_LINES * len(a["settings"]) * self.L
+        waiting = self.waiting_sums()
         for me in range(self.n_workers):
             own = self.words[context.SHARED + me * context.OWN :][: len(context.FIXED)].tolist()
             shared, number, scratch, group, flag, tiles = own
@@ -155,9 +156,7 @@ class Call:
             inside(f"scratch of worker {me}", scratch, fields.SCRATCH_LINES * self.L, group)
             inside(f"groups of worker {me}", group, groups, len(a["M"]))
             inside(f"flag of worker {me}", flag, 1, len(a["sync"]))
-            waiting = self.waiting_sums()
-            if waiting:
-                inside(f"sums of worker {me}", tiles, waiting, len(a["M"]))
+            inside(f"waiting sums of worker {me}", tiles, waiting, len(a["M"]))
             if self.bfloat16:
                 inside(f"sums of worker {me}", tiles, TILES_LINES * TILES_PAIRS * self.L, len(a["M"]))
                 inside(f"configuration of worker {me}", parallel.WORDS * me, parallel.WORDS, len(a["saved"]))
