@@ -54,14 +54,22 @@ if TYPE_CHECKING:
     from fastbp import estimators as estimators
     from fastbp import exchange as exchange
     from fastbp import kernels as kernels
+    from fastbp import recipes as recipes
     from fastbp import reference as reference
     from fastbp import sources as sources
     from fastbp.estimators import MLPClassifier as MLPClassifier
     from fastbp.estimators import MLPRegressor as MLPRegressor
+    from fastbp.recipes import RealMLPClassifier as RealMLPClassifier
+    from fastbp.recipes import RealMLPRegressor as RealMLPRegressor
 
 # Imported lazily: Numba alone takes 0.25 s, the estimators need scikit-learn.
-_LAZY_MODULES = ("datasets", "estimators", "exchange", "kernels", "reference", "sources")
-_ESTIMATORS = ("MLPClassifier", "MLPRegressor")
+_LAZY_MODULES = ("datasets", "estimators", "exchange", "kernels", "recipes", "reference", "sources")
+_ESTIMATORS = {
+    "MLPClassifier": "estimators",
+    "MLPRegressor": "estimators",
+    "RealMLPClassifier": "recipes",
+    "RealMLPRegressor": "recipes",
+}
 _MODULES = (  # imported already, as are those of __all__
     *("activations", "constraints", "initializers", "layers", "losses", "metrics"),
     *("optimizers", "plots", "regularizers", "schedules"),
@@ -118,7 +126,7 @@ def __getattr__(name: str) -> object:
     if name in _LAZY_MODULES:
         return importlib.import_module(f"fastbp.{name}")
     if name in _ESTIMATORS:
-        return getattr(importlib.import_module("fastbp.estimators"), name)
+        return getattr(importlib.import_module(f"fastbp.{_ESTIMATORS[name]}"), name)
     found = [] if name.startswith("_") else suggestions(name, (*__all__, *_LAZY_MODULES, *_ESTIMATORS))
     hint = f": did you mean {' or '.join(map(repr, found))}?" if found else ""
     raise AttributeError(f"module 'fastbp' has no attribute {name!r}{hint}")

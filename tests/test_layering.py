@@ -35,6 +35,7 @@ ORDER = (
     ("diagnosis",),
     ("callbacks",),
     ("estimators", "exchange"),
+    ("recipes",),
     ("",),  # fastbp/__init__.py
     ("cli",),
     ("__main__",),

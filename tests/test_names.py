@@ -7,7 +7,8 @@ from pathlib import Path
 
 import fastbp
 
-LAZY = {"MLPClassifier", "MLPRegressor", "datasets", "estimators", "exchange", "kernels", "reference", "sources"}
+ESTIMATORS = {"MLPClassifier", "MLPRegressor", "RealMLPClassifier", "RealMLPRegressor"}
+LAZY = ESTIMATORS | {"datasets", "estimators", "exchange", "kernels", "recipes", "reference", "sources"}
 
 
 def test_dir_lists_only_public_names():

@@ -184,6 +184,10 @@ class Preprocessor(Transformer):
             raise ValueError(
                 f"y must have a target for each row of X, got {len(y)} for {table.rows} rows: pass as many"
             )
+        return self.learn(table, targets)
+
+    def learn(self, table: Columns, targets: Targets | None) -> Preprocessor:
+        """`fit` to columns, and to targets that are known already."""
         set_fields(self, _learnt=Learnt(self._rules(table), bool(table.names), targets))
         set_fields(self, classes=self._given_classes if targets is None else targets.classes)
         return self

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -143,6 +144,16 @@ def _bar_class(notebook: bool) -> Any:
         monitor_interval = 0  # no monitor thread: threads and fork do not mix
 
     return Bar
+
+
+@contextmanager
+def steps_bar(total: int, unit: str, shown: bool) -> Iterator[Callable[[], None]]:
+    """A bar over a few long steps, on standard error; yields a function that tells of one step done."""
+    if not shown or not usable(sys.stderr):
+        yield lambda: None
+        return
+    with _bar_class(in_notebook())(total=total, unit=f" {unit}", dynamic_ncols=True, file=Tolerant(sys.stderr)) as bar:
+        yield lambda: bar.update() and None
 
 
 def _shorter(logs: Mapping[str, float]) -> Iterator[dict[str, str]]:

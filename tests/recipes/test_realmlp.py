@@ -1,0 +1,297 @@
+"""RealMLP beside its recipe in PyTorch, and what estimators of tables promise."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.metrics import make_scorer, roc_auc_score
+from torch import nn
+
+from fastbp import Preprocessor, Sequential, callbacks, load
+from fastbp.recipes import RealMLPClassifier, RealMLPRegressor
+from fastbp.util.random_streams import Purpose, Shuffler
+
+pytestmark = pytest.mark.jit
+
+
+def table(n=400, seed=0):
+    """Numbers, texts, a constant and missing values, and a target of each kind."""
+    rng = np.random.default_rng(seed)
+    age, hours = rng.integers(18, 80, n).astype(float), rng.normal(40, 10, n)
+    work = rng.choice(["Private", "Own", "State"], n)
+    y = age / 10 + (work == "Own") * hours / 10 + rng.normal(0, 0.1, n)
+    age[::17] = np.nan
+    frame = pd.DataFrame({"age": age, "hours": hours, "work": work, "sex": rng.choice(["f", "m"], n), "same": 3.0})
+    frame.loc[::23, "work"] = None
+    return frame, y
+
+
+def small(kind, **given):
+    return kind(**{"hidden_layer_sizes": (32, 32), "n_epochs": 12, "batch_size": 64, "random_state": 0} | given)
+
+
+# ---------------------------------------------------------------- the authors' recipe
+
+
+class Recipe(nn.Module):
+    """RealMLP-TD-S as published: kernels of N(0, 1), divided in forward by the root of the number of inputs."""
+
+    def __init__(self, weights, activation):
+        super().__init__()
+        scale, *pairs = [torch.tensor(W) for W in weights]
+        self.scale = nn.Parameter(scale)
+        self.kernels = nn.ParameterList([nn.Parameter(W * len(W) ** 0.5) for W in pairs[::2]])
+        self.biases = nn.ParameterList([nn.Parameter(b) for b in pairs[1::2]])
+        self.activation = activation
+
+    def forward(self, x):
+        x = x * self.scale
+        for i, (W, b) in enumerate(zip(self.kernels, self.biases, strict=True)):
+            x = x @ W / len(W) ** 0.5 + b
+            x = x if i == len(self.kernels) - 1 else self.activation(x)
+        return x
+
+    def losses(self, batches, loss, rate, steps, scaled_epsilon):
+        """The loss of every batch, each before its update."""
+        groups = [{"params": [self.scale], "factor": 6.0}, {"params": self.biases, "factor": 0.1}]
+        for W in self.kernels:
+            epsilon = 1e-8 / len(W) ** 0.5 if scaled_epsilon else 1e-8
+            groups.append({"params": [W], "factor": 1.0, "eps": epsilon})
+        optimizer = torch.optim.Adam(groups, betas=(0.9, 0.95))
+        found = []
+        for step, (X, y) in enumerate(batches):
+            scheduled = rate * (0.5 - 0.5 * np.cos(2 * np.pi * np.log2(1 + 15 * step / steps)))
+            for group in optimizer.param_groups:
+                group["lr"] = group["factor"] * scheduled
+            value = loss(self(X), y)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            found.append(value.item())
+        return found
+
+
+# The authors' kernels are larger by the root of their inputs, so their gradients are smaller, and feel Adam's epsilon
+# more. With one that is smaller, too, nothing else differs.
+@pytest.mark.parametrize(("dtype", "scaled_epsilon", "rtol"), [("float32", False, 1e-3), ("float64", True, 1e-7)])
+@pytest.mark.parametrize("kind", [RealMLPClassifier, RealMLPRegressor])
+def test_an_epoch_is_that_of_the_published_recipe(kind, dtype, scaled_epsilon, rtol):
+    X, y = table(3000)
+    classifies = kind is RealMLPClassifier
+    estimator, y = kind(), np.where(y > 5, "many", "few") if classifies else y
+    preprocessor = estimator._preprocessor().fit(X, y)
+    features, targets = preprocessor.transform(X), preprocessor.transform_target(y)
+    steps = 11  # of a whole training, so that this epoch has every rate of the schedule
+    features, targets = features.astype(dtype), targets if classifies else targets.astype(dtype)
+    layers = estimator._layers(preprocessor, preprocessor.n_outputs)
+    model = Sequential(layers, input_size=features.shape[1], seed=1, dtype=dtype)
+    model.compile(estimator._optimizer(steps), estimator._loss())
+    loss = nn.CrossEntropyLoss(label_smoothing=0.1) if classifies else nn.MSELoss()
+    peer = Recipe(model.get_weights(), nn.functional.selu if classifies else nn.functional.mish)
+    order = Shuffler(1, len(features), Purpose.SHUFFLE).order(0)[: steps * 256].reshape(steps, 256)
+    batches = [(torch.tensor(features[rows]), torch.tensor(targets[rows])) for rows in order]
+    expected = peer.losses(batches, loss, estimator.learning_rate, steps, scaled_epsilon)
+    found = [model.train_on_batch(features[rows], targets[rows]) for rows in order]
+    assert found[0] != found[-1]
+    np.testing.assert_allclose(found, expected, rtol=rtol)
+
+
+def test_features_are_those_of_the_published_recipe():
+    X, y = table()
+    features = RealMLPRegressor()._preprocessor().fit_transform(X, y)
+    known = X.drop(columns=["age", "work"])  # it has no rule for missing numbers
+    onehot = np.stack([X["work"] == each for each in ("Own", "Private", "State")], 1).astype(float)
+    signed = np.where(known["sex"] == "m", 1.0, -1.0)
+    columns = np.column_stack([X["age"].fillna(X["age"].median()), known["hours"], onehot, signed, known["same"]])
+    low, median, high = np.quantile(columns, [0.25, 0.5, 0.75], axis=0)
+    present = X["age"].dropna()
+    low[0], median[0], high[0] = np.quantile(present, [0.25, 0.5, 0.75])
+    spread = np.where(high > low, high - low, np.ptp(columns, axis=0) / 2)
+    scaled = (columns - median) * np.divide(1, spread, out=np.zeros_like(spread), where=spread > 0)
+    np.testing.assert_allclose(features, scaled / np.sqrt(1 + (scaled / 3) ** 2), rtol=1e-6, atol=1e-7)
+
+
+# ---------------------------------------------------------------- results
+
+
+def test_it_learns_from_a_raw_frame():
+    X, y = table(2000)
+    new, truth = table(500, seed=1)
+    assert small(RealMLPRegressor, n_epochs=60).fit(X, y).score(new, truth) > 0.9
+    labels = np.array(["few", "many"])
+    classifier = small(RealMLPClassifier, n_epochs=30).fit(X, labels[(y > 5).astype(int)])
+    assert classifier.score(new, labels[(truth > 5).astype(int)]) > 0.93
+    np.testing.assert_allclose(classifier.predict_proba(new).sum(axis=1), 1, rtol=1e-6)
+
+
+def test_bits_do_not_depend_on_threads_and_members_are_what_they_are_alone():
+    X, y = table()
+    one = small(RealMLPRegressor, n_ensembles=3, n_threads=1).fit(X, y)
+    two = small(RealMLPRegressor, n_ensembles=3, n_threads=2).fit(X, y)
+    np.testing.assert_array_equal(one.predict(X), two.predict(X))
+    alone = small(RealMLPRegressor).fit(X, y)
+    for mine, theirs in zip(alone.model_.get_weights(), two.model_.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    each = np.stack([m.preprocessor.inverse_target(m.model.predict(m.preprocessor.transform(X))) for m in two.members_])
+    np.testing.assert_allclose(two.predict(X), each.mean(axis=0), rtol=1e-12)
+    mean, deviation = two.predict(X, return_std=True)
+    np.testing.assert_allclose(mean, each.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(deviation, each.std(axis=0), rtol=1e-9)
+
+
+def test_folds_hold_out_every_row_once():
+    X, y = table()
+    classifier = small(RealMLPClassifier, n_folds=3, n_ensembles=2).fit(X, y > 5)
+    assert len(classifier.members_) == 6
+    held = [member.held for member in classifier.members_]
+    np.testing.assert_array_equal(np.sort(np.concatenate(held[::2])), np.arange(len(y)))
+    np.testing.assert_array_equal(held[0], held[1])
+    shares = [(y > 5)[rows].mean() for rows in held]
+    np.testing.assert_allclose(shares, (y > 5).mean(), atol=0.01)
+    proba = classifier.out_of_fold_
+    expected = np.zeros((len(y), 2))
+    for member in classifier.members_:
+        rows = X.iloc[member.held]
+        expected[member.held] += member.model.predict(member.preprocessor.transform(rows)) / 2
+    np.testing.assert_allclose(proba, expected, rtol=1e-6)
+
+
+def test_the_last_of_equal_best_epochs_is_kept():
+    X, y = table()
+    classifier = small(RealMLPClassifier, n_epochs=40).fit(X, y > 5)
+    accuracies = classifier.members_[0].history["val_accuracy"]
+    best = np.flatnonzero(np.array(accuracies) == max(accuracies))
+    assert classifier.members_[0].best_epoch == best[-1] > best[0]
+
+
+@pytest.mark.parametrize(
+    "scoring", ["roc_auc", "neg_log_loss", make_scorer(roc_auc_score, response_method="predict_proba")]
+)
+def test_the_best_epoch_by_any_scorer(scoring):
+    X, y = table()
+    classifier = small(RealMLPClassifier, scoring=scoring).fit(X[:300], y[:300] > 5, X_val=X[300:], y_val=y[300:] > 5)
+    history = classifier.members_[0].history["val_score"]
+    assert classifier.members_[0].best_epoch == len(history) - 1 - np.argmax(history[::-1])
+    if scoring == "roc_auc":
+        best = roc_auc_score(y[300:] > 5, classifier.predict_proba(X[300:])[:, 1])
+        assert best == pytest.approx(max(history))
+
+
+def test_without_held_out_rows_the_last_epoch_is_taken():
+    X, y = table(60)
+    regressor = small(RealMLPRegressor, validation_fraction=0.0).fit(X, y)
+    assert regressor.members_[0].best_epoch == 11
+    assert regressor.members_[0].held is None
+
+
+def test_patience_and_callbacks():
+    X, y = table()
+    seen = []
+    record = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
+    regressor = small(RealMLPRegressor, n_epochs=200, patience=2, callbacks=[record]).fit(X, y)
+    assert len(seen) < 200
+    assert seen[-1] == regressor.members_[0].best_epoch + 2
+    with pytest.raises(ValueError, match="callbacks see one network, but there are 2"):
+        small(RealMLPRegressor, n_ensembles=2, callbacks=[record]).fit(X, y)
+
+
+def test_the_model_is_saved_with_its_preprocessor(tmp_path):
+    X, y = table()
+    classifier = small(RealMLPClassifier).fit(X, np.where(y > 5, "many", "few"))
+    classifier.model_.save(tmp_path / "model.fbp")
+    model = load(tmp_path / "model.fbp")
+    preprocessor = Preprocessor.of(model)
+    labels = preprocessor.inverse_target(model.predict(preprocessor.transform(X)))
+    np.testing.assert_array_equal(labels, classifier.predict(X))
+
+
+def test_class_and_sample_weights():
+    X, y = table()
+    few = np.arange(len(y)) % 4 == 0
+    weighted = small(RealMLPClassifier, class_weight={False: 1.0, True: 50.0}).fit(X, y > 8)
+    plain = small(RealMLPClassifier).fit(X, y > 8)
+    assert weighted.predict(X).sum() > plain.predict(X).sum()
+    zero = small(RealMLPRegressor).fit(X, np.where(few, 1e3, y), sample_weight=np.where(few, 0.0, 1.0))
+    assert zero.predict(X).max() < 500
+
+
+# ---------------------------------------------------------------- what people pass
+
+
+def test_tiny_and_odd_tables():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"c": list("abcdefghab"), "x": rng.normal(size=10)})
+    assert small(RealMLPClassifier).fit(X, [0, 1] * 5).predict(X).shape == (10,)
+    texts = pd.DataFrame({"a": ["x", "y"] * 10, "b": ["u", "v", "w", "u"] * 5})
+    regressor = small(RealMLPRegressor).fit(texts, np.arange(20.0))
+    unseen = pd.DataFrame({"a": ["z", None], "b": ["u", "new"]})
+    assert np.isfinite(regressor.predict(unseen)).all()
+    hundred = pd.DataFrame({"x": rng.normal(size=100), "c": rng.choice(list("abc"), 100)})
+    folded = small(RealMLPClassifier, n_folds=5).fit(hundred, rng.choice(["u", "v", "w"], 100))
+    assert folded.predict_proba(hundred).shape == (100, 3)
+    rare = [0] * 99 + [1]  # a class of one row, which no split can share out
+    assert small(RealMLPClassifier).fit(hundred, rare).predict(hundred).shape == (100,)
+
+
+def test_several_quantities():
+    X, y = table()
+    regressor = small(RealMLPRegressor, n_epochs=30).fit(X, np.column_stack([y, -2 * y]))
+    assert regressor.predict(X).shape == (400, 2)
+    assert regressor.score(X, np.column_stack([y, -2 * y])) > 0.9
+
+
+def test_dicts_and_frames_of_polars():
+    polars = pytest.importorskip("polars")
+    X, y = table()
+    given = {name: X[name].tolist() for name in X}
+    by_dict, by_frame = small(RealMLPRegressor).fit(given, y), small(RealMLPRegressor).fit(X, y)
+    by_polars = small(RealMLPRegressor).fit(polars.from_pandas(X), y)
+    np.testing.assert_array_equal(by_dict.predict(given), by_frame.predict(X))
+    np.testing.assert_array_equal(by_polars.predict(polars.from_pandas(X)), by_frame.predict(X))
+    with pytest.raises(ValueError, match="columns"):
+        by_dict.predict({name: given[name] for name in list(given)[:2]})
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"n_epochs": 0}, ValueError, "n_epochs"),
+        ({"activation": "softmax"}, ValueError, "activation"),
+        ({"hidden_layer_sizes": (32, 0)}, ValueError, "hidden_layer_sizes"),
+        ({"n_folds": 1}, ValueError, "n_folds"),
+        ({"validation_fraction": 1.0}, ValueError, "validation_fraction"),
+    ],
+)
+def test_invalid_parameters(given, error, message):
+    X, y = table(50)
+    with pytest.raises(error, match=message):
+        small(RealMLPRegressor, **given).fit(X, y)
+
+
+def test_an_error_leaves_the_estimator_as_it_was():
+    X, y = table()
+    classifier = small(RealMLPClassifier).fit(X, y > 5)
+    before = classifier.predict_proba(X)
+    for wrong in (np.zeros(len(y)), y):
+        with pytest.raises(ValueError, match="class"):
+            classifier.fit(X[["age"]], wrong)
+    with pytest.raises(ValueError, match="y_val has classes"):
+        classifier.fit(X, y > 5, X_val=X, y_val=np.full(len(y), 7))
+    with pytest.raises(ValueError, match="both be given"):
+        classifier.fit(X, y > 5, X_val=X)
+    np.testing.assert_array_equal(classifier.predict_proba(X), before)
+    assert clone(classifier).get_params() == classifier.get_params()
+
+
+def test_an_error_in_one_member_stops_all():
+    X, y = table()
+    scorer_calls = []
+
+    def scorer(estimator, X, y):
+        scorer_calls.append(1)
+        raise ArithmeticError("no score")
+
+    with pytest.raises(ArithmeticError, match="no score"):
+        small(RealMLPRegressor, n_ensembles=4, n_epochs=500, scoring=scorer).fit(X, y)
+    assert len(scorer_calls) <= 4
