@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     if args.plot is not None:
         check_picture(args.plot)
+    if args.busy and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        raise SystemExit("--busy needs the usual scheduling: under chrt its busy processes would let nobody else run")
     if args.read is not None:
         draw(read_times(args.read), args.plot or args.read.with_suffix(".png"))
         return 0

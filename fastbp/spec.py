@@ -28,7 +28,7 @@ class Kind(NamedTuple):
     parameters: names of the learned arrays in the order of `Sequential.get_weights`, each (units,) except a kernel,
     which is (inputs, units). statistics: names of the arrays after them that are updated from batches, each (units,).
     kernel: whether the first parameter is a kernel, to which penalties, constraints and weight decay of kernels apply.
-    tables: whether the parameters are instead one table (codes, dimension) for each of the spec's tables. random:
+    tables: whether the parameters are instead matrices that the spec tells the shapes of. random:
     whether training draws random numbers for it. batch: whether in training the output of a row depends on other rows
     of the batch.
     """
@@ -39,6 +39,40 @@ class Kind(NamedTuple):
     tables: bool = False
     random: bool = False
     batch: bool = False
+
+
+class Waves(NamedTuple):
+    """What a periodic embedding is made of, the same for each of its columns.
+
+    columns: of its input, ascending. frequencies: how many. outputs: how many numbers the waves become. phases: whether
+    the waves are cosines with phases that are learned, else cosines, then sines. keeps: whether the column itself
+    follows the outputs. relu: whether the outputs, but not the column, go through ReLU.
+    """
+
+    columns: tuple[int, ...]
+    frequencies: int
+    outputs: int
+    phases: bool
+    keeps: bool
+    relu: bool
+
+    @property
+    def waves(self) -> int:
+        """How many there are of a column."""
+        return self.frequencies if self.phases else 2 * self.frequencies
+
+    @property
+    def width(self) -> int:
+        """Numbers that stand for a column."""
+        return self.outputs + self.keeps
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Of the learned arrays, which have a row for each column; that of a kernel holds (waves, outputs)."""
+        n = len(self.columns)
+        phases = {"phases": (n, self.frequencies)} if self.phases else {}
+        rest = {"kernel": (n, self.waves * self.outputs), "bias": (n, self.outputs)}
+        return {"frequencies": (n, self.frequencies), **phases, **rest}
 
 
 # All kinds of layers. Compiled code identifies a kind by its position here.
@@ -54,6 +88,7 @@ KINDS = {
     "scale": Kind(("scale",)),
     "prelu": Kind(("alpha",)),
     "parametric": Kind(("alpha",)),
+    "periodic": Kind(("frequencies", "phases", "kernel", "bias"), tables=True),
 }
 
 
@@ -83,10 +118,14 @@ class LayerSpec(NamedTuple):
         Factor of the learning rate.
     bias_multiplier : float, optional
         The same for the bias of a dense node; None for that of its kernel.
+    decay : float, optional
+        Factor of the weight decay of a kernel or scale; None: 1, or 0 if the decay is of kernels alone and it is none.
     schedule : callable, optional
         Of dropout: a function of an int64 array of updates, counted from 0, to the rate in each; None for values[0].
     function : str, optional
         The function f of a parametric node, z = x + alpha (f(x) - x): a name in `fastbp.activations`.
+    waves : Waves, optional
+        Of a periodic node.
     trainable : bool, optional
         Whether updates change the weights.
     l1, l2 : float, optional
@@ -112,8 +151,10 @@ class LayerSpec(NamedTuple):
     max_norm: float = 0.0
     tables: tuple[tuple[int, int, int], ...] = ()
     bias_multiplier: float | None = None
+    decay: float | None = None
     function: str = "identity"
     schedule: Callable[..., Any] | None = None
+    waves: Waves | None = None
 
     @property
     def dense(self) -> bool:
@@ -124,8 +165,15 @@ class LayerSpec(NamedTuple):
     def parameters(self) -> tuple[str, ...]:
         """Names of the learned arrays."""
         if KINDS[self.kind].tables:
-            return tuple(f"embedding_{column}" for column, *_ in self.tables)
+            return tuple(self.matrices)
         return tuple(name for name in KINDS[self.kind].parameters if name != "bias" or self.use_bias)
+
+    @property
+    def matrices(self) -> dict[str, tuple[int, int]]:
+        """Names and shapes of the learned matrices of an embedding."""
+        if self.waves is not None:
+            return self.waves.shapes
+        return {f"embedding_{column}": (codes, dimension) for column, codes, dimension in self.tables}
 
     @property
     def n_arrays(self) -> int:
@@ -135,7 +183,7 @@ class LayerSpec(NamedTuple):
     def shapes(self, inputs: int) -> list[tuple[int, ...]]:
         """Shapes of the learned arrays: kernel (inputs, units), vectors (units,), tables (codes, dimension)."""
         if KINDS[self.kind].tables:
-            return [(codes, dimension) for _, codes, dimension in self.tables]
+            return list(self.matrices.values())
         return [(inputs, self.units) if name == "kernel" else (self.units,) for name in self.parameters]
 
     def multiplier_of(self, number: int) -> float:
@@ -143,9 +191,15 @@ class LayerSpec(NamedTuple):
         own = self.bias_multiplier if self.dense and number == 1 else None
         return self.multiplier if own is None else own
 
+    def decay_of(self, number: int, kernels_only: bool) -> float:
+        """The factor of the weight decay of the learned array at this index."""
+        own = self.decay if number == 0 else None
+        return float(self.is_kernel(number) or not kernels_only) if own is None else own
+
     def is_kernel(self, number: int) -> bool:
         """Whether the learned array at this index is a kernel or table, to which penalties apply."""
-        return KINDS[self.kind].tables or (KINDS[self.kind].kernel and number == 0)
+        kind = KINDS[self.kind]
+        return self.parameters[number] == "kernel" if kind.parameters else kind.tables
 
 
 class UpdateSpec(NamedTuple):

@@ -112,6 +112,14 @@ def fit_erf(dtype, degree, top):
     return rounded(z, [(a / v - 2 / mp.sqrt(mp.pi)) / v for a, v in zip(t, z, strict=True)], weight, degree, dtype)
 
 
+def fit_sine(dtype, degree):
+    """S of sin(2 pi u) = u (2 pi + u^2 S(u^2)), |u| <= 1/4, relative."""
+    z = grid(mp.mpf(0), mp.mpf("0.0625001"))
+    t = [mp.sin(2 * mp.pi * mp.sqrt(v)) / mp.sqrt(v) for v in z]
+    return rounded(z, [(a - 2 * mp.pi) / v for a, v in zip(t, z, strict=True)],
+                   [v / a for a, v in zip(t, z, strict=True)], degree, dtype)
+
+
 def fit_tail(dtype, n, m, top):
     """P, Q of Phi(-z) exp(z^2/2) = (1/2 + z P(z)) / (1 + z Q(z)), 0 <= z <= top, relative."""
     z = grid(mp.mpf(0), mp.mpf(top), crowd=mp.mpf(2))
@@ -127,6 +135,7 @@ FITS = [  # name, fit, its arguments after the dtype: degrees, and the end of th
     ("transcendental.EXP", fit_exp, {"float32": (4,), "float64": (10,)}),
     ("transcendental.LOG", fit_log, {"float32": (7,), "float64": (18,)}),
     ("transcendental.ERF", fit_erf, {"float32": (7, 3.95), "float64": (23, 6)}),
+    ("transcendental.SINE", fit_sine, {"float32": (4,), "float64": (8,)}),
     ("activations.TAIL_P, TAIL_Q", fit_tail, {"float32": (5, 5, 14), "float64": (10, 11, 39)}),
 ]
 

@@ -66,9 +66,7 @@ class Engine:
         self.parameters = Parameters(self._layers, self.dtype, self.lanes)
         self._network = self._connect(self._layers, self.rule, self._update_spec)
         self._networks = {(False, False): self._network}
-        tables = sum(codes * width for x in self._layers for _, codes, width in x.tables)
-        self.n_parameters = tables + sum((x.inputs + x.bias if x.dense else x.columns) * x.outputs
-                                         for x in self._layers)
+        self.n_parameters = sum(x.size for x in self._layers)
         self._multiply_adds = sum(x.inputs * x.outputs for x in self._layers if x.dense)
         self._training: Workspace | None = None
         self._other: Workspace | None = None  # for training, too, with another number of workers
@@ -91,7 +89,8 @@ class Engine:
             values = spec.values if spec.schedule is None else (*spec.values, next(numbers))
             described.append(plan.Node(inputs, spec.units, field.code_of(spec.kind), code, self._code(output),
                                        custom.keeps_slopes(name), bias, spec.alpha, values, below, skip,
-                                       spec.trainable, (0, 0), spec.tables, ACTIVATIONS[spec.function]))
+                                       spec.trainable, (0, 0), plan.tables_of(spec), ACTIVATIONS[spec.function],
+                                       spec.waves))
         return described
 
     def _connect(self, layers: list[plan.Node], rule: str, update_spec: UpdateSpec, *how: bool) -> Network:

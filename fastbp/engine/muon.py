@@ -20,13 +20,14 @@ MUON_EPSILON, ADAM_EPSILON = 1e-7, 1e-8
 
 
 class Parameter(NamedTuple):
-    """One array: where it lies in the flat ones, and whose it is; kernel: also a table of vectors; the factor of its
-    learning rate."""
+    """One array: where it lies in the flat ones, whose it is, and as which; kernel: also a table of vectors; the factor
+    of its learning rate."""
 
     place: slice
     shape: tuple[int, ...]
     layer: int
     spec: LayerSpec
+    number: int
     kernel: bool
     multiplier: float
 
@@ -43,7 +44,7 @@ def parameters(specs: Sequence[LayerSpec], shapes: Sequence[Sequence[tuple[int, 
         for number, shape in enumerate(own):
             start, end = end, end + math.prod(shape)
             kernel, multiplier = spec.is_kernel(number), spec.multiplier_of(number)
-            found.append(Parameter(slice(start, end), shape, layer, spec, kernel, multiplier))
+            found.append(Parameter(slice(start, end), shape, layer, spec, number, kernel, multiplier))
     return found
 
 
@@ -70,8 +71,8 @@ class Muon:
         buffers = [W, *own]
         kept = [buffer.copy() for buffer in buffers]
         for p in self.trained:
-            decays = p.kernel or not spec.decay_kernels_only
-            scalars = [row[0] * p.multiplier, row[1] if decays else 0.0, *row[2:]]
+            decay = row[1] * p.spec.decay_of(p.number, spec.decay_kernels_only)
+            scalars = [row[0] * p.multiplier, decay, *row[2:]]
             rule = muon if p in self.hidden else adamw
             rule(p.of(W), p.of(dW), [p.of(state) for state in own], scalars)
         layer = max(layer, self._keep_finite(buffers, kept))

@@ -40,7 +40,8 @@ class Network:
         self.settings = np.zeros((max(1, len(rows)), length(Settings)))
         self.settings[:, : Settings.FIRST] = rows or [(1.0, 1.0, 0.0, 0.0, 0.0)]
         kernels = {group for (index, j), group in number.items() if specs[index].dense and j == 0}
-        self.settings[list(kernels), Settings.REPORTED] = update_spec.reported_decay
+        own = list(kernels)
+        self.settings[own, Settings.REPORTED] = update_spec.reported_decay * self.settings[own, Settings.DECAYS]
         self.pieces = _pieces(self.nodes, layout, lanes)
         runs = -(-self.pieces[:, Piece.LINES] // columns.RUN)
         self.n_sums = len(self.pieces) * columns.N_SUMS + int(runs.sum())
@@ -69,7 +70,7 @@ def _settings(spec: LayerSpec, which: int, update_spec: UpdateSpec) -> tuple[flo
     """An array's row but for its pieces: kernels and tables alone have penalties, and decay if only kernels do."""
     kernel = spec.is_kernel(which)
     penalties = (spec.l1, spec.l2, spec.max_norm) if kernel else (0.0, 0.0, 0.0)
-    return (spec.multiplier_of(which), float(kernel or not update_spec.decay_kernels_only), *penalties)
+    return (spec.multiplier_of(which), spec.decay_of(which, update_spec.decay_kernels_only), *penalties)
 
 
 def _pieces(nodes: Sequence[plan.Node], layout: Array, lanes: int) -> Array:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from math import pi
 from typing import Any
 
 import keras
 
 from fastbp.exchange.activations import ACTIVATIONS
+from fastbp.spec import Waves
 
 
 @keras.saving.register_keras_serializable(package="fastbp")
@@ -38,3 +41,38 @@ class ParametricActivation(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """For files."""
         return {**super().get_config(), "function": self.function, "parameter": self.parameter}
+
+
+@keras.saving.register_keras_serializable(package="fastbp")
+class PeriodicEmbedding(keras.layers.Layer):
+    """A = [other columns, what the waves of each column become]; the arguments are those of `fastbp.spec.Waves`."""
+
+    def __init__(self, columns: Iterable[int], frequencies: int, outputs: int, phases: bool, keeps: bool, relu: bool,
+                 **options: Any):  # fmt: skip
+        super().__init__(**options)
+        self.waves = (tuple(columns), frequencies, outputs, phases, keeps, relu)
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights."""
+        self.passing = [column for column in range(input_shape[-1]) if column not in self.waves[0]]
+        for name, shape in Waves(*self.waves).shapes.items():
+            setattr(self, name, self.add_weight(shape=shape, initializer="zeros", name=name))
+
+    def call(self, X: Any) -> Any:
+        """Compute A."""
+        ops, (columns, _, outputs, phases, keeps, relu) = keras.ops, self.waves
+        x = ops.expand_dims(ops.take(X, list(columns), axis=1), 2)
+        turns = x * self.frequencies + (self.phases / (2 * pi) if phases else 0)
+        angles = 2 * pi * (turns - ops.round(turns))
+        waves = ops.cos(angles) if phases else ops.concatenate([ops.cos(angles), ops.sin(angles)], axis=2)
+        kernel = ops.reshape(self.kernel, (len(columns), -1, outputs))
+        Z = ops.einsum("rch,cho->rco", waves, kernel) + self.bias
+        Z = ops.relu(Z) if relu else Z
+        Z = ops.concatenate([Z, x], axis=2) if keeps else Z
+        Z = ops.reshape(Z, (-1, len(columns) * (outputs + keeps)))
+        return ops.concatenate([ops.take(X, self.passing, axis=1), Z], axis=1) if self.passing else Z
+
+    def get_config(self) -> dict[str, Any]:
+        """For files."""
+        names = ("columns", "frequencies", "outputs", "phases", "keeps", "relu")
+        return {**super().get_config(), **dict(zip(names, self.waves, strict=True))}

@@ -78,7 +78,8 @@ def _of_table(content: Mapping[str, Any]) -> str:
     functions = _source_of(values, dates, numpy_tables)
     targets = content["targets"]
     predictions = "" if targets is None else _predictions(
-        targets["classes"], targets["shift"], targets["scale"], flat=bool(targets["flat"])
+        targets["classes"], targets["shift"], targets["scale"], flat=bool(targets["flat"]),
+        bounds=targets.get("bounds", ()),
     )  # fmt: skip
     return constants + functions + predictions
 
@@ -120,7 +121,10 @@ def _rule(column: Sequence[Any]) -> tuple[Any, ...]:
     return kind, name, tuple(map(str, categories)), missing > 0, others > 0, bool(coded), scaled
 
 
-def _predictions(classes: Sequence[Any], shift: Sequence[float], scale: Sequence[float], *, flat: bool) -> str:
+def _predictions(
+    classes: Sequence[Any], shift: Sequence[float], scale: Sequence[float], *, flat: bool,
+    bounds: Sequence[Sequence[float]] = (),
+) -> str:  # fmt: skip
     """Source of predict_raw, which turns outputs into labels or quantities."""
     if classes:
         constants = f"\nCLASSES = np.array({_text(tuple(classes))})\n"
@@ -129,6 +133,10 @@ def _predictions(classes: Sequence[Any], shift: Sequence[float], scale: Sequence
     offset, factor = (_text(tuple(map(float, numbers))) for numbers in (shift, scale))
     constants = f"\nY_SHIFT = np.array({offset})\nY_SCALE = np.array({factor})\n"
     predictions = "outputs * Y_SCALE + Y_SHIFT"
+    if bounds:
+        low, high = (_text(tuple(map(float, ends))) for ends in zip(*bounds, strict=True))
+        constants += f"Y_LOW = np.array({low})\nY_HIGH = np.array({high})\n"
+        predictions = "np.clip(outputs, Y_LOW, Y_HIGH) * Y_SCALE + Y_SHIFT"
     what = "Targets (n,)" if flat else f"Targets (n, {len(scale)})"
     return constants + _RAW.format(what=what, predictions=f"({predictions})[:, 0]" if flat else predictions)
 

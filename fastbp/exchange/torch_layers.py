@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from fastbp.spec import Waves
+
 
 class Residual(nn.Module):
     """A = X P + F(X), with F the layers and P a Linear without bias; A = X + F(X) without a projection."""
@@ -71,6 +73,31 @@ class ParametricActivation(nn.Module):
     def extra_repr(self) -> str:
         """Shown in repr."""
         return f"{self.num_features}"
+
+
+class PeriodicEmbedding(nn.Module):
+    """A = [other columns, what the waves of each column become]; the arguments are those of `fastbp.spec.Waves`."""
+
+    def __init__(self, in_features: int, columns: Iterable[int], frequencies: int, outputs: int, phases: bool,
+                 keeps: bool, relu: bool, dtype: Any = None):  # fmt: skip
+        super().__init__()
+        self.in_features = in_features
+        self.waves = (tuple(columns), frequencies, outputs, phases, keeps, relu)
+        self.passing = [column for column in range(in_features) if column not in self.waves[0]]
+        for name, shape in Waves(*self.waves).shapes.items():
+            setattr(self, name, nn.Parameter(torch.empty(shape, dtype=dtype)))
+
+    def forward(self, X: Any) -> Any:
+        """Compute A."""
+        columns, _, outputs, phases, keeps, relu = self.waves
+        x = X[:, columns].unsqueeze(2)
+        turns = x * self.frequencies + (self.phases / (2 * torch.pi) if phases else 0)
+        angles = 2 * torch.pi * (turns - turns.round())
+        waves = angles.cos() if phases else torch.cat([angles.cos(), angles.sin()], 2)
+        kernel = self.kernel.reshape(len(columns), -1, outputs)
+        Z = torch.einsum("rch,cho->rco", waves, kernel) + self.bias
+        Z = torch.cat([Z.relu() if relu else Z, *[x] * keeps], 2)
+        return torch.cat([X[:, self.passing], Z.flatten(1)], 1)
 
 
 class GaussianNoise(nn.Module):

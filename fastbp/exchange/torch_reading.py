@@ -255,7 +255,8 @@ class _Reading:
         )
 
 
-KNOWN_WEIGHTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+WAVES = ("frequencies", "phases", "kernel")  # of fastbp's own PeriodicEmbedding, beside its bias
+KNOWN_WEIGHTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked", *WAVES)
 Read = Callable[[Any, str, int], Found | None]
 
 

@@ -206,4 +206,4 @@ def keras_arrays(layer: Any) -> Iterator[Array]:
     return (as_floats(variable.value) for variable in own)
 
 
-KERAS_WEIGHTS = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance", "alpha")
+KERAS_WEIGHTS = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance", "alpha", "frequencies", "phases")

@@ -54,6 +54,7 @@ ROWS: dict[str, dict[str, str]] = {
         "zero": "n T[t]",
         "scale": "n D[d] weights[w]",
         "add": "n A[a] S[s] Z[z]",
+        "waves": "n X[x] W[w] B[b] Z[z]",
     },
     "softmax": {
         "softmax": "n Z[z] P[p] logsum[o]",

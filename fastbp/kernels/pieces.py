@@ -14,6 +14,7 @@ from fastbp.kernels.passes.bfloat16 import run_products
 from fastbp.kernels.passes.embedding import embed, table_weights
 from fastbp.kernels.passes.nodes import node_backward, node_forward, node_weights
 from fastbp.kernels.passes.operands import round_block, round_outputs, round_piece
+from fastbp.kernels.passes.periodic import periodic_deltas, periodic_forward, periodic_weights
 from fastbp.kernels.passes.sparse import run_sparse
 from fastbp.kernels.passes.updates import (
     apply_piece,
@@ -29,7 +30,7 @@ from fastbp.kernels.schema import operations as op
 from fastbp.kernels.schema.pointers import address_of
 from fastbp.kernels.schema.pointers import worker_zero as _worker_zero
 
-BATCH_NORM = field.code_of("batch_norm")
+BATCH_NORM, PERIODIC = map(field.code_of, ("batch_norm", "periodic"))
 
 
 @part
@@ -41,14 +42,21 @@ def run_node(c, what, layer, unit):
         if c.bfloat16 and what == op.FORWARD:
             round_sparse(c, row, unit)
     elif what == op.FORWARD:
-        if row.N_TABLES:
+        if row.KIND == PERIODIC:
+            periodic_forward(c, row, unit)
+        elif row.N_TABLES:
             embed(c, row, unit)
         else:
             node_forward(c, row, layer, unit)
         if c.bfloat16:
             round_node(c, row, unit)
     elif what == op.BACKWARD:
-        node_backward(c, row, unit)
+        if row.KIND == PERIODIC:
+            periodic_deltas(c, row, unit)
+        else:
+            node_backward(c, row, unit)
+    elif row.KIND == PERIODIC:
+        periodic_weights(c, row, unit)
     elif row.N_TABLES:
         table_weights(c, row, unit)
     else:

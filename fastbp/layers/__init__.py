@@ -7,6 +7,7 @@ from fastbp.layers.dropout import Dropout, GaussianNoise
 from fastbp.layers.embedding import ColumnEmbedding
 from fastbp.layers.normalization import BatchNorm, LayerNorm
 from fastbp.layers.parametric import ParametricActivation, PReLU
+from fastbp.layers.periodic import PeriodicEmbedding
 from fastbp.layers.residual import Residual
 from fastbp.layers.scale import Scale
 
@@ -20,6 +21,7 @@ __all__ = [
     "LayerNorm",
     "PReLU",
     "ParametricActivation",
+    "PeriodicEmbedding",
     "Residual",
     "Scale",
 ]

@@ -54,9 +54,16 @@ def check_training(layer: Any) -> None:
     check_multiplier(layer, "learning_rate_multiplier")
 
 
-def check_multiplier(layer: Any, name: str) -> None:
+def check_decay(layer: Any) -> None:
+    """Check `weight_decay_multiplier`."""
+    if layer.weight_decay_multiplier is not None:
+        check_multiplier(layer, "weight_decay_multiplier", "pass 0 for no weight decay, or None")
+
+
+def check_multiplier(
+    layer: Any, name: str, remedy: str = "pass 1 for no change, or trainable=False to freeze the weights"
+) -> None:
     """Check a factor of the learning rate."""
-    remedy = "pass 1 for no change, or trainable=False to freeze the weights"
     value = real(getattr(layer, name), name, "at least 0 and finite", lambda v: 0 <= v < math.inf, remedy)
     set_fields(layer, **{name: value})
 

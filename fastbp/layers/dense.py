@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 from fastbp import activations, constraints, initializers, regularizers
-from fastbp.layers.base import Layer, Weight, check_multiplier, check_training
+from fastbp.layers.base import Layer, Weight, check_decay, check_multiplier, check_training
 from fastbp.spec import LayerSpec
 from fastbp.util.arguments import count, flag
 from fastbp.util.fields import set_fields
@@ -41,6 +41,8 @@ class Dense(Layer):
         Factor of the learning rate for W and b, finite and at least 0.
     bias_learning_rate_multiplier : float, optional
         The same for b alone; by default that of W.
+    weight_decay_multiplier : float, optional
+        Factor of the optimizer's weight decay of W; b is left as it is.
 
     Raises
     ------
@@ -80,6 +82,7 @@ class Dense(Layer):
     trainable: bool = field(default=True, kw_only=True)
     learning_rate_multiplier: float = field(default=1.0, kw_only=True)
     bias_learning_rate_multiplier: float | None = field(default=None, kw_only=True)
+    weight_decay_multiplier: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         set_fields(
@@ -95,6 +98,7 @@ class Dense(Layer):
         check_training(self)
         if self.bias_learning_rate_multiplier is not None:
             check_multiplier(self, "bias_learning_rate_multiplier")
+        check_decay(self)
 
     def units_of(self, inputs: int | None) -> int | None:
         return self.units
@@ -114,6 +118,7 @@ class Dense(Layer):
             l2=penalty.l2 if penalty else 0.0,
             multiplier=self.learning_rate_multiplier,
             bias_multiplier=self.bias_learning_rate_multiplier,
+            decay=self.weight_decay_multiplier,
             trainable=self.trainable,
         )
 

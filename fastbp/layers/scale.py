@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 from fastbp.initializers import Constant
-from fastbp.layers.base import Layer, Weight, check_training
+from fastbp.layers.base import Layer, Weight, check_decay, check_training
 from fastbp.spec import LayerSpec
 
 
@@ -23,6 +23,8 @@ class Scale(Layer):
     ----------
     trainable, learning_rate_multiplier : optional
         As in `Dense`.
+    weight_decay_multiplier : float, optional
+        Factor of the optimizer's weight decay; None: 1, or 0 where the optimizer decays kernels only.
 
     Raises
     ------
@@ -38,8 +40,9 @@ class Scale(Layer):
     Notes
     -----
     Shapes: X and A (n, units); the weight scale (units,), initially 1. It is no kernel: penalties do not apply to it,
-    nor does weight decay with decay_kernels_only. Keras and PyTorch have no such layer; for Keras it is
-    ``EinsumDense("ab,b->ab", units)``. Touvron et al. use it last in residual blocks, as LayerScale, started near 0.
+    nor does weight decay with weight_decay_on="kernels", unless it has a factor. Keras and PyTorch have no such layer;
+    for Keras it is ``EinsumDense("ab,b->ab", units)``. Touvron et al. use it last in residual blocks, as LayerScale,
+    started near 0.
 
     References
     ----------
@@ -59,12 +62,20 @@ class Scale(Layer):
 
     trainable: bool = field(default=True, kw_only=True)
     learning_rate_multiplier: float = field(default=1.0, kw_only=True)
+    weight_decay_multiplier: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         check_training(self)
+        check_decay(self)
 
     def weights(self, inputs: int, units: int) -> list[Weight]:
         return [Weight("scale", (units,), Constant(1.0))]
 
     def node(self, units: int) -> LayerSpec:
-        return LayerSpec(units, kind="scale", multiplier=self.learning_rate_multiplier, trainable=self.trainable)
+        return LayerSpec(
+            units,
+            kind="scale",
+            multiplier=self.learning_rate_multiplier,
+            decay=self.weight_decay_multiplier,
+            trainable=self.trainable,
+        )

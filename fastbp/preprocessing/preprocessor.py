@@ -79,6 +79,8 @@ class Preprocessor(Transformer):
         Whether to apply x / sqrt(1 + (x / 3)²) afterwards, which keeps values within ±3.
     missing_indicator : bool, default True
         Whether to add a feature that is 1 if a number is missing, for columns with missing values in the training rows.
+    clamp_targets : bool, default False
+        Whether `inverse_target` keeps quantities between the lowest and the highest of the training rows.
     classes : sequence, optional
         Labels in the order of the outputs, in case y does not contain all of them.
     missing : sequence of str, optional
@@ -130,6 +132,7 @@ class Preprocessor(Transformer):
     scale_one_hot: bool = field(default=False, kw_only=True)
     clip: bool = field(default=False, kw_only=True)
     missing_indicator: bool = field(default=True, kw_only=True)
+    clamp_targets: bool = field(default=False, kw_only=True)
     classes: tuple[Any, ...] | None = field(default=None, kw_only=True)
     missing: tuple[str, ...] = field(default=(), kw_only=True)
     _learnt: Learnt | None = field(default=None, init=False, repr=False)
@@ -151,6 +154,7 @@ class Preprocessor(Transformer):
             scale_one_hot=flag(self.scale_one_hot, "scale_one_hot"),
             clip=flag(self.clip, "clip"),
             missing_indicator=flag(self.missing_indicator, "missing_indicator"),
+            clamp_targets=flag(self.clamp_targets, "clamp_targets"),
             missing=options.texts(self.missing),
             classes=None if self.classes is None else tuple(np.array(self.classes).tolist()),
         )
@@ -179,7 +183,7 @@ class Preprocessor(Transformer):
             For invalid data; nothing has changed then.
         """
         table = columns_of(X)
-        targets = None if y is None else learn_targets(y, self.task, self._given_classes)
+        targets = None if y is None else learn_targets(y, self.task, self._given_classes, self.clamp_targets)
         if targets is not None and len(y) != table.rows:
             raise ValueError(
                 f"y must have a target for each row of X, got {len(y)} for {table.rows} rows: pass as many"
@@ -335,14 +339,14 @@ class Preprocessor(Transformer):
         return len(targets.classes) or len(targets.shift)
 
     @property
-    def has_targets(self) -> bool:
-        """Whether it was fitted with targets."""
-        return self._fitted().targets is not None
-
-    @property
     def target_scale(self) -> Array:
         """Divisor of the quantities, (targets,)."""
         return np.array(self._targets().scale)
+
+    @property
+    def targets(self) -> Targets | None:
+        """What is known of the targets, if it was fitted with any."""
+        return self._fitted().targets
 
     def transform_target(self, y: Any) -> Array:
         """Convert targets to the form a network learns.

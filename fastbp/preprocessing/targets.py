@@ -20,13 +20,15 @@ TASKS = ("classification", "regression")
 class Targets(NamedTuple):
     """classes: labels in the order of the outputs, or () for quantities, which become (y - shift) / scale.
 
-    flat: quantities were one-dimensional, and are returned so.
+    flat: quantities were one-dimensional, and are returned so. bounds: (lowest, highest) scaled quantities of each
+    target, between which outputs are kept; () for none.
     """
 
     classes: tuple[Any, ...]
     shift: tuple[float, ...]
     scale: tuple[float, ...]
     flat: bool
+    bounds: tuple[tuple[float, float], ...] = ()
 
     def transform(self, y: Any) -> Array:
         """Class numbers (rows,), int64, or scaled quantities (rows, targets), float32."""
@@ -70,28 +72,37 @@ class Targets(NamedTuple):
             chosen = outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] >= 0.5).astype(np.int64)
             labels: Array = np.array(self.classes)[chosen]
             return labels
+        if self.bounds:
+            outputs = np.clip(outputs, *np.array(self.bounds).T)
         quantities: Array = outputs * np.array(self.scale) + np.array(self.shift)
         return quantities[:, 0] if self.flat else quantities
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        return {"classes": self.classes, "shift": self.shift, "scale": self.scale, "flat": self.flat}
+        bounds = {"bounds": self.bounds} if self.bounds else {}
+        return {"classes": self.classes, "shift": self.shift, "scale": self.scale, "flat": self.flat, **bounds}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Targets:
         """The inverse of `to_json`; ValueError for an invalid value."""
         shift, scale = (tuple(map(float, value[name])) for name in ("shift", "scale"))
+        bounds = tuple((float(low), float(high)) for low, high in value.get("bounds", ()))
         classes = tuple(value["classes"])
         fits = len(classes) >= 2 if classes else 0 < len(shift) == len(scale)
         if not fits or not all(map(math.isfinite, shift + scale)) or 0.0 in scale:
             raise ValueError("its targets have neither classes nor a scale")
         if not all(isinstance(label, str | int | float) for label in classes):
             raise TypeError("its classes are neither strings nor numbers")
-        return Targets(classes, shift, scale, bool(value["flat"]))
+        if bounds and (len(bounds) != len(shift) or not all(low <= high for low, high in bounds)):
+            raise ValueError("its targets have no bounds in order")
+        return Targets(classes, shift, scale, bool(value["flat"]), bounds)
 
 
-def learn_targets(y: Any, task: str | None, classes: tuple[Any, ...] | None) -> Targets:
-    """Classes, or location and scale, of training targets; task None infers the task."""
+def learn_targets(y: Any, task: str | None, classes: tuple[Any, ...] | None, clamp: bool = False) -> Targets:
+    """Classes, or location and scale, of training targets; task None infers the task.
+
+    clamp: whether quantities have bounds, the lowest and the highest ones.
+    """
     values = target_array(y)
     if task is None and not classes:
         check_numbers(values)
@@ -107,7 +118,9 @@ def learn_targets(y: Any, task: str | None, classes: tuple[Any, ...] | None) -> 
         _check_quantities(columns)
         mean, deviation = columns.mean(axis=0, dtype=np.float64), columns.std(axis=0, dtype=np.float64)
         scale = np.where(deviation <= 1e-12 * np.abs(mean), 1.0, deviation)  # constant up to rounding
-        return Targets((), tuple(mean.tolist()), tuple(scale.tolist()), values.ndim == 1)
+        ends = (np.stack([columns.min(axis=0), columns.max(axis=0)], axis=1) - mean[:, None]) / scale[:, None]
+        bounds = tuple((low, high) for low, high in ends.tolist()) if clamp else ()
+        return Targets((), tuple(mean.tolist()), tuple(scale.tolist()), values.ndim == 1, bounds)
     distinct = _distinct(values)[0]
     known = _spelled(distinct) if classes is None else classes
     if len(known) < 2:

@@ -86,8 +86,11 @@ class TableEstimator(BaseEstimator, ABC):
         """What makes features of the columns."""
 
     @abstractmethod
-    def _layers(self, preprocessor: Preprocessor, outputs: int) -> list[Layer]:
-        """The network for the features of a fitted preprocessor."""
+    def _layers(self, preprocessor: Preprocessor, outputs: int, steps: int) -> list[Layer]:
+        """The network for the features of a fitted preprocessor, trained by so many updates."""
+
+    def _initialize(self, model: Sequential, X: Array, seed: int) -> None:
+        """Change its first weights, as those drawn by its layers."""
 
     @abstractmethod
     def _optimizer(self, steps: int) -> Optimizer:
@@ -108,8 +111,8 @@ class TableEstimator(BaseEstimator, ABC):
         """y as a network learns it."""
 
     @abstractmethod
-    def _member_targets(self, y: Array, targets: Targets) -> Targets:
-        """The targets of a member that is trained on these."""
+    def _member_targets(self, y: Array, targets: Targets, clamp: bool) -> Targets:
+        """The targets of a member that is trained on these; clamp: whether they have bounds."""
 
     @abstractmethod
     def _loss(self) -> Loss:
@@ -240,13 +243,16 @@ class TableEstimator(BaseEstimator, ABC):
         threads: int | None, stop: Event,
     ) -> Member:  # fmt: skip
         """Train one network; its result depends on its rows and seed alone."""
-        own = self._member_targets(rows.y, targets)
-        preprocessor = self._preprocessor().learn(rows.table, own)
+        preprocessor = self._preprocessor()
+        own = self._member_targets(rows.y, targets, preprocessor.clamp_targets)
+        preprocessor.learn(rows.table, own)
         features, outputs = preprocessor.transform(rows.table), preprocessor.n_outputs
         batch_size = min(self.batch_size, len(features))
         metrics, monitor = self._selection()
-        model = Sequential(self._layers(preprocessor, outputs), input_size=features.shape[1], seed=seed)
-        model.compile(self._optimizer(self.n_epochs * (len(features) // batch_size)), self._loss(), metrics)
+        steps = self.n_epochs * (len(features) // batch_size)
+        model = Sequential(self._layers(preprocessor, outputs, steps), input_size=features.shape[1], seed=seed)
+        self._initialize(model, features, seed)
+        model.compile(self._optimizer(steps), self._loss(), metrics)
         model.metadata |= preprocessor.to_metadata()
         callbacks: list[Any] = [*(self.callbacks or ()), StopOnEvent(stop)]
         validation: Any = None

@@ -52,7 +52,7 @@ class TableClassifier(ClassifierMixin, TableEstimator):
         codes: Array = np.searchsorted(self.classes_, y)
         return codes
 
-    def _member_targets(self, y: Array, targets: Targets) -> Targets:
+    def _member_targets(self, y: Array, targets: Targets, clamp: bool) -> Targets:
         return targets
 
     def _weighed(self, y: Array, weight: Array | None) -> Array | None:

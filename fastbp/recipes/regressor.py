@@ -28,8 +28,8 @@ class TableRegressor(RegressorMixin, TableEstimator):
     def _learn_targets(self, y: Array) -> Targets:
         return learn_targets(y, "regression", None)
 
-    def _member_targets(self, y: Array, targets: Targets) -> Targets:
-        return learn_targets(y, "regression", None)
+    def _member_targets(self, y: Array, targets: Targets, clamp: bool) -> Targets:
+        return learn_targets(y, "regression", None, clamp)
 
     def _coded(self, y: Array, targets: Targets) -> Array:
         return targets.transform(y)

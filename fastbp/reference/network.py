@@ -38,7 +38,7 @@ class Layer:
         Index of the node.
     weights, gradients : sequence of arrays
         Kernel and bias of "dense", gamma and beta of "batch_norm" and "layer_norm", tables of "embedding", scale of
-        "scale", alpha of "prelu" and "parametric"; their gradients.
+        "scale", alpha of "prelu" and "parametric", the matrices of "periodic"; their gradients.
     statistics : sequence of arrays
         Moving mean and variance of "batch_norm".
     passes : tuple of (bool, bool)
@@ -137,6 +137,8 @@ def pre_activation(
             return np.maximum(A_below, 0) + weights[0] * np.minimum(A_below, 0), None
         case "parametric":  # Z = A_below + alpha (f(A_below) - A_below)
             return A_below + weights[0] * (_inner(spec, A_below)[0] - A_below), None
+        case "periodic":
+            return periodic(A_below, spec, weights), None
         case "add":
             assert A_skip is not None
             return A_below + A_skip, None
@@ -243,6 +245,8 @@ def backward(dA: Array, layers: Sequence[Layer], tape: list[Tape]) -> None:
                 f, slope = _inner(layer.spec, A_below)
                 (dZ * (f - A_below)).sum(axis=0, out=layer.gradients[0])
                 dA_below = dZ + layer.weights[0] * (slope - 1) * dZ
+            case "periodic":
+                dA_below = periodic_backward(A_below, dZ, layer)
         if layer.skip is not None and layer.passes[1]:  # a sum passes its derivative to both inputs
             _pass(derivatives, layer.skip, dZ.copy())
         if layer.passes[0]:
@@ -278,6 +282,60 @@ def embedding_gradients(X: Array, dZ: Array, spec: LayerSpec, gradients: Sequenc
         dE[:] = 0
         np.add.at(dE, X[:, column].astype(np.int64), dZ[:, start : start + dimension])
         start += dimension
+
+
+def waves_of(X: Array, spec: LayerSpec, weights: Sequence[Array]) -> tuple[Array, Array, Array]:
+    """Of each column of waves: cosines and sines, (rows, columns, frequencies), and its outputs before ReLU."""
+    assert spec.waves is not None
+    n, outputs = len(spec.waves.columns), spec.waves.outputs
+    turns = X[:, spec.waves.columns][:, :, np.newaxis] * weights[0]
+    if spec.waves.phases:
+        turns += weights[1] * np.asarray(0.5 / np.pi, X.dtype)
+    angles = np.asarray(2 * np.pi, X.dtype) * (turns - np.rint(turns))  # large ones would lose their digits
+    C, S = np.cos(angles), np.sin(angles)
+    basis = C if spec.waves.phases else np.concatenate([C, S], axis=2)
+    kernel = weights[-2].reshape(n, spec.waves.waves, outputs)
+    return C, S, np.einsum("rch,cho->rco", basis, kernel) + weights[-1]
+
+
+def periodic(X: Array, spec: LayerSpec, weights: Sequence[Array]) -> Array:
+    """The other columns, then of each column of waves what becomes of it. Gorishniy et al. 2022."""
+    assert spec.waves is not None
+    columns, (_, _, Z) = spec.waves.columns, waves_of(X, spec, weights)
+    if spec.waves.relu:
+        Z = np.maximum(Z, 0)
+    if spec.waves.keeps:
+        Z = np.concatenate([Z, X[:, columns][:, :, np.newaxis]], axis=2)
+    return np.concatenate([np.delete(X, columns, axis=1), Z.reshape(len(X), -1)], axis=1)
+
+
+def periodic_backward(X: Array, dZ: Array, layer: Layer) -> Array:
+    """The gradients of its weights, and dX: the chain rule through outputs, waves and angles."""
+    waves, weights = layer.spec.waves, layer.weights
+    assert waves is not None
+    n, start = len(waves.columns), X.shape[1] - len(waves.columns)
+    x = X[:, waves.columns][:, :, np.newaxis]
+    C, S, Z = waves_of(X, layer.spec, weights)
+    own = dZ[:, start:].reshape(len(X), n, waves.width)
+    d = own[:, :, : waves.outputs] * (Z > 0 if waves.relu else 1)
+    kernel = weights[-2].reshape(n, waves.waves, waves.outputs)
+    basis = C if waves.phases else np.concatenate([C, S], axis=2)
+    layer.gradients[-2][:] = np.einsum("rch,rco->cho", basis, d).reshape(n, -1)
+    d.sum(axis=0, out=layer.gradients[-1])
+    slopes = np.einsum("rco,cho->rch", d, kernel)
+    angles = -S * slopes[:, :, : waves.frequencies]
+    if waves.phases:
+        angles.sum(axis=0, out=layer.gradients[1])
+    else:
+        angles += C * slopes[:, :, waves.frequencies :]
+    two_pi = np.asarray(2 * np.pi, X.dtype)
+    layer.gradients[0][:] = two_pi * (angles * x).sum(axis=0)
+    dX = np.empty_like(X)
+    dX[:, np.delete(np.arange(X.shape[1]), waves.columns)] = dZ[:, :start]
+    dX[:, waves.columns] = two_pi * (angles * weights[0]).sum(axis=2)
+    if waves.keeps:
+        dX[:, waves.columns] += own[:, :, -1]
+    return dX
 
 
 def _normalized(

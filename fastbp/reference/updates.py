@@ -24,13 +24,14 @@ PREDICTABLE = ("sgd", "momentum", "nesterov", "adam", "adamw")
 
 
 class Parameter(NamedTuple):
-    """One array of weights: its place in the flat buffers, its node, whether it is a kernel or embedding table, and the
-    factor of its learning rate."""
+    """One array of weights: its place in the flat buffers, its node and its index there, whether it is a kernel or
+    embedding table, and the factor of its learning rate."""
 
     place: slice
     shape: tuple[int, ...]
     layer: int
     spec: LayerSpec
+    number: int
     kernel: bool
     multiplier: float
 
@@ -47,7 +48,7 @@ def parameters(specs: Sequence[LayerSpec], shapes: Sequence[Sequence[tuple[int, 
         for number, shape in enumerate(arrays):
             start, end = end, end + math.prod(shape)
             kernel, multiplier = spec.is_kernel(number), spec.multiplier_of(number)
-            found.append(Parameter(slice(start, end), shape, layer, spec, kernel, multiplier))
+            found.append(Parameter(slice(start, end), shape, layer, spec, number, kernel, multiplier))
     return found
 
 
@@ -63,17 +64,23 @@ class Updates:
         self.parameters, self.trained = parameters, [p for p in parameters if p.spec.trainable]
         self.kernels = [p for p in parameters if p.kernel]
         self.runs = self._runs()
-        uniform = all(p.spec.trainable and p.multiplier == 1 and not p.spec.max_norm for p in parameters)
+        uniform = all(
+            p.spec.trainable and p.multiplier == 1 and p.spec.decay is None and not p.spec.max_norm for p in parameters
+        )
         self.plain = uniform and rule in PREDICTABLE and update_spec == UpdateSpec()
 
-    def _runs(self) -> list[tuple[slice, float, bool]]:
-        """What an elementwise rule may update at once: place, learning rate multiplier, whether weights decay."""
+    def _runs(self) -> list[tuple[slice, float, float]]:
+        """What an elementwise rule may update at once: place, the multipliers of learning rate and weight decay."""
 
-        def options(p: Parameter) -> tuple[bool, float, bool]:
-            return p.spec.trainable, p.multiplier, p.kernel or not self.update_spec.decay_kernels_only
+        def options(p: Parameter) -> tuple[bool, float, float]:
+            return p.spec.trainable, p.multiplier, self._decay_of(p)
 
         groups = ((key, list(group)) for key, group in groupby(self.parameters, options))
         return [(slice(g[0].place.start, g[-1].place.stop), key[1], key[2]) for key, g in groups if key[0]]
+
+    def _decay_of(self, p: Parameter) -> float:
+        """The factor of an array's weight decay."""
+        return p.spec.decay_of(p.number, self.update_spec.decay_kernels_only)
 
     def penalty(self, W: Array) -> float:
         """The sum of l1 sum |W| + l2 sum W^2 over kernels."""
@@ -90,7 +97,7 @@ class Updates:
             return 0.0
         dtype = np.result_type(W.dtype, np.float64)
         return self.update_spec.reported_decay * sum(
-            float(decay / 2 * np.square(p.of(W).astype(dtype)).sum()) for p in self.kernels
+            float(decay * self._decay_of(p) / 2 * np.square(p.of(W).astype(dtype)).sum()) for p in self.kernels
         )
 
     def add_penalty_gradients(self, W: Array, dW: Array) -> None:
@@ -170,14 +177,13 @@ class Updates:
         if self.rule in layerwise.RULES:
             hidden = [p for p in self.kernels if p.spec.dense][1:-1]
             for p in self.trained:
-                decays = p.kernel or not self.update_spec.decay_kernels_only
                 parts = [p.of(state) for state in states]
-                scalars = _row(row, p.multiplier, decays)
+                scalars = _row(row, p.multiplier, self._decay_of(p))
                 layerwise.update(self.rule, p.of(W), p.of(dW), parts, scalars, hidden=p in hidden)
             return
-        for place, multiplier, decays in self.runs:
+        for place, multiplier, decay in self.runs:
             parts = [state[place] for state in states]
-            update(self.rule, W[place], dW[place], parts, _row(row, multiplier, decays), T)
+            update(self.rule, W[place], dW[place], parts, _row(row, multiplier, decay), T)
 
     def _average(self, W: Array, average: Array) -> None:
         """average <- momentum average + (1 - momentum) W; after the first update W itself."""
@@ -188,8 +194,8 @@ class Updates:
         average += (1 - self.update_spec.ema_momentum) * W
 
 
-def _row(row: list[float], multiplier: float, decays: bool) -> list[float]:
-    return [row[0] * multiplier, row[1] if decays else 0.0, *row[2:]]
+def _row(row: list[float], multiplier: float, decay: float) -> list[float]:
+    return [row[0] * multiplier, row[1] * decay, *row[2:]]
 
 
 def clip_factor(length: float, most: float) -> float:

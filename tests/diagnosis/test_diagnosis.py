@@ -123,6 +123,7 @@ LAYERS = {
     "scale": (fastbp.Scale(), "Scale", 1),
     "prelu": (fastbp.PReLU(), "PReLU", 1),
     "parametric": (fastbp.ParametricActivation("mish"), "ParametricActivation(mish)", 1),
+    "periodic": (fastbp.PeriodicEmbedding(2, 5), "PeriodicEmbedding(2, 5)", 4),
     "noise": (fastbp.GaussianNoise(0.1), "GaussianNoise(0.1)", 0),
 }
 
@@ -138,7 +139,8 @@ def test_nodes_of_every_kind_have_labels_and_arrays(kind):
 DEEP = [
     Dense(16, kernel_initializer="he_normal"), fastbp.BatchNorm(), fastbp.Activation("relu"),
     fastbp.Residual([Dense(16, "tanh"), fastbp.Dropout(0.2), Dense(16)]), fastbp.LayerNorm(),
-    fastbp.Scale(), fastbp.Residual([Dense(12, "gelu", kernel_regularizer=fastbp.L2(1e-3)), fastbp.GaussianNoise(0.1)]),
+    fastbp.Scale(), fastbp.PeriodicEmbedding(2, 3, [0, 5]),
+    fastbp.Residual([Dense(12, "gelu", kernel_regularizer=fastbp.L2(1e-3)), fastbp.GaussianNoise(0.1)]),
 ]  # fmt: skip
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from fastbp import optimizers
 from fastbp.engine.engine import Engine
 from fastbp.reference import ACTIVATIONS
-from fastbp.spec import LayerSpec, Report, UpdateSpec
+from fastbp.spec import LayerSpec, Report, UpdateSpec, Waves
 
 Array = np.ndarray
 ROOT = Path(__file__).absolute().parents[2]
@@ -80,6 +80,13 @@ def embedding(inputs: int, *tables: tuple[int, int, int], **options: Any) -> Lay
     """An embedding layer of `inputs` columns, with tables of (column, codes, dimension)."""
     units = inputs - len(tables) + sum(width for *_, width in tables)
     return LayerSpec(units, kind="embedding", use_bias=False, tables=tables, **options)
+
+
+def periodic(inputs: int, *waves: Any, **options: Any) -> LayerSpec:
+    """A periodic embedding on `inputs` columns, with the fields of `Waves`."""
+    own = Waves(*waves)
+    units = inputs + len(own.columns) * (own.width - 1)
+    return LayerSpec(units, kind="periodic", use_bias=False, waves=own, **options)
 
 
 def with_codes(X: Array, layers: Sequence[LayerSpec], seed: int = 5) -> Array:

@@ -28,6 +28,7 @@ from tests.engine.cases import (
     everything,
     make_data,
     make_engine,
+    periodic,
     predict,
     spec,
     train,
@@ -64,6 +65,9 @@ SMALL |= {
         "cross_entropy"),
     "scales with multipliers": Network(4, [spec(4, multiplier=0.5, **SCALE), spec(5), spec(5, multiplier=2.0, **SCALE),
                                            spec(3)]),
+    "frozen waves": Network(4, [periodic(4, (1, 3), 5, 2, True, True, False, trainable=False), spec(3)]),
+    "waves with multiplier": Network(4, [spec(3), periodic(3, (0, 1, 2), 5, 2, False, True, True, multiplier=0.5),
+                                         spec(3)]),
     "sum and sigmoid": Network(3, [spec(3), spec(3, "sigmoid", skip=-1, **ADD)], "binary_cross_entropy"),
     "masks on softmax logits": Network(4, [spec(5), spec(5, **DROPOUT), spec(5, **NOISE)], "cross_entropy"),
     "one unit": Network(1, [spec(1, "tanh"), spec(1, **BATCH_NORM), spec(1), spec(1, **DROPOUT), spec(1, skip=1, **ADD),
@@ -105,6 +109,10 @@ LARGE = {
     "scales": Network(17, [
         spec(17, **SCALE), spec(130, "tanh"), spec(130, "gelu", **SCALE), *block(3, 130, SCALE, "tanh"),
         *projected(8, 17, SCALE, "silu"), spec(300), spec(300, **DROPOUT), spec(300, **SCALE), spec(300, **SCALE)]),
+    "waves": Network(37, [periodic(37, tuple(range(0, 36, 2)), 17, 3, True, True, False), spec(130, "tanh"),
+                          periodic(130, tuple(range(5, 40)), 3, 2, False, False, True), spec(165, **LAYER_NORM),
+                          spec(17)]),
+    "waves of one column": Network(17, [periodic(17, (16,), 33, 5, False, True, False), spec(30, "tanh"), spec(1)]),
     "bottleneck": Network(17, [spec(1, "tanh"), spec(1, **BATCH_NORM), spec(300, "tanh"), spec(300, **LAYER_NORM),
                                spec(1), spec(1, skip=1, **ADD)]),
 }  # fmt: skip
@@ -256,6 +264,7 @@ def test_gradients_match_central_differences(name: str, loss: str) -> None:
     engine = make_engine(4, layers, dtype="float64", loss=loss, seed=3)
     X, y = make_data(7, 4, 3, loss=loss, dtype="float64")
     weight = np.random.default_rng(2).uniform(0.1, 1, 7)
+    third = (2 * np.pi) ** 3 if any(layer.waves for layer in layers) else 1
     step = engine.steps_trained = 2**32 + 5
     losses, scalars, weights = np.zeros(1), np.zeros((1, 8)), engine.get_weights()
 
@@ -274,9 +283,9 @@ def test_gradients_match_central_differences(name: str, loss: str) -> None:
             for W[i] in (kept_weight + h, kept_weight - h):
                 ends.append(loss_at())
             W[i] = kept_weight
-            # As in test_accuracy, with larger third derivatives for more layers.
+            # As in test_accuracy, with larger third derivatives for more layers, and still larger ones of waves.
             difference = (ends[0] - ends[1]) / (2 * h)
-            assert abs((0 if dW is None else dW[i]) - difference) <= 300 * EPS ** (2 / 3)
+            assert abs((0 if dW is None else dW[i]) - difference) <= 300 * third * EPS ** (2 / 3)
 
 
 # -- masks ---------------------------------------------------------------------------------------------------------
@@ -418,6 +427,20 @@ def test_biases_have_a_multiplier_of_their_own(update_spec: UpdateSpec | None) -
     for step, whole, factor in zip(*steps, (0.5, 2.0, 1.0, 0.0, 1.0, 1.0), strict=True):
         # a weight of order 1 is rounded to 6e-8, before and after
         np.testing.assert_allclose(step, factor * whole, rtol=1e-4, atol=2e-7)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "lion decay"])
+@pytest.mark.parametrize("update_spec", [UpdateSpec(), UpdateSpec(clipvalue=1e6, decay_kernels_only=True)])
+def test_multipliers_of_decay_match_the_reference(update_spec: UpdateSpec, optimizer: str) -> None:
+    layers = [spec(7, decay=3.0, **SCALE), spec(20, "tanh", decay=0.0), periodic(20, (1, 3), 5, 2, True, True, False),
+              spec(3, decay=10.0)]  # fmt: skip
+    X, y = make_data(60, 7, 3, dtype="float64")
+    options = {"dtype": "float64", "optimizer": optimizer, "update_spec": update_spec}
+    engine, reference = (make_engine(7, layers, kind=kind, **options) for kind in (Engine, ReferenceEngine))
+    for each in (engine, reference):
+        train(each, X, y, optimizer, [0, 20, 40, 60])
+    for W, expected in zip(engine.get_weights(), reference.get_weights(), strict=True):
+        np.testing.assert_allclose(W, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("update_spec", [None, UpdateSpec(clipvalue=1e6)])

@@ -24,6 +24,7 @@ from fastbp import (
     LayerNorm,
     LeakyReLU,
     ParametricActivation,
+    PeriodicEmbedding,
     PReLU,
     Residual,
     Scale,
@@ -46,6 +47,11 @@ CASES: dict[str, list[Any]] = {
     "LayerNorm": [LayerNorm(1e-3), Dense(9), LayerNorm(), Activation("gelu"), LayerNorm(trainable=False)],
     "Scale": [Scale(), Dense(7), Scale(), Activation("tanh"), Scale(trainable=False), Residual([Dense(7), Scale()])],
     "PReLU": [PReLU(), Dense(7), PReLU(trainable=False), Residual([Dense(7), PReLU()]), Dense(2)],
+    "PeriodicEmbedding": [
+        PeriodicEmbedding(3, 5, frequency_scale=1.0), Dense(7, "tanh"),
+        PeriodicEmbedding(2, 4, (1, 4), phases=False, keep_inputs=False, relu=True, frequency_scale=1.0),
+        Dense(5), PeriodicEmbedding(2, 3, (0, 2), relu=True, trainable=False),
+    ],
     "ParametricActivation": [
         ParametricActivation("selu"), Dense(7), ParametricActivation("mish"), Dense(5),
         ParametricActivation(LeakyReLU(0.3), trainable=False), Residual([Dense(5), ParametricActivation("identity")]),
@@ -120,12 +126,36 @@ class Exact:
                     value = A.value + W["alpha"] * change
                     error = (1 + alpha) * A.error + alpha * (f.error + 2 * self.u * np.abs(change))
                     A = Bounded(value, error + 2 * self.u * (np.abs(A.value) + np.abs(value)) + self.smallest)
+                case PeriodicEmbedding():
+                    A = self.periodic(A, part, W)
                 case Residual():
                     below = self.product(A, W["projection"], self.wide(0)) if W else A
                     F = self.layers(part.within, A)
                     value = below.value + F.value
                     A = Bounded(value, below.error + F.error + 2 * self.u * np.abs(value))
         return A
+
+    def periodic(self, A: Bounded, part: Part, W: dict[str, Array]) -> Bounded:
+        """Waves turn by the error of their angles, of which the rounding of turns is the largest part."""
+        assert isinstance(part.layer, PeriodicEmbedding)
+        waves = part.layer.waves(part.units)
+        n, columns = len(A.value), list(waves.columns)
+        x, of_x = A.value[:, columns][:, :, None], A.error[:, columns][:, :, None]
+        angles = 2 * np.pi * x * W["frequencies"] + W.get("phases", 0)
+        error = 2 * np.pi * np.abs(W["frequencies"]) * of_x + 8 * np.pi * self.u * (np.abs(angles) + 1) + 8 * self.u
+        pair = (np.cos(angles),) if waves.phases else (np.cos(angles), np.sin(angles))
+        basis, errors = np.concatenate(pair, axis=2), np.concatenate([error] * len(pair), axis=2)
+        V = W["kernel"].reshape(len(columns), waves.waves, waves.outputs)
+        value = np.einsum("rch,cho->rco", basis, V) + W["bias"]
+        sizes = np.einsum("rch,cho->rco", np.abs(basis), np.abs(V)) + np.abs(W["bias"])
+        error = np.einsum("rch,cho->rco", errors, np.abs(V)) + (waves.waves + 2) * self.u * sizes
+        if waves.relu:
+            value = np.maximum(value, 0)
+        if waves.keeps:
+            value, error = np.concatenate([value, x], axis=2), np.concatenate([error, of_x], axis=2)
+        rest = (np.delete(each, columns, axis=1) for each in (A.value, A.error))
+        return Bounded(*(np.concatenate([old, new.reshape(n, -1)], axis=1)
+                         for old, new in zip(rest, (value, error), strict=True)))
 
     def product(self, A: Bounded, W: Array, b: Array) -> Bounded:
         k, size = len(W), (np.abs(A.value) + A.error) @ np.abs(W) + np.abs(b)

@@ -225,6 +225,15 @@ def test_regression_outputs_are_in_original_units(flat, path):
     np.testing.assert_allclose(found.reshape(4, 1), expected, rtol=1e-5)  # about 10 u of 100
 
 
+def test_clamped_outputs_stay_within_bounds(path):
+    targets = {"classes": [], "shift": [100.0], "scale": [8.0], "flat": True, "bounds": [[-0.01, 0.02]]}
+    model = table_model(targets, units=1)
+    exchange.to_numpy(model, path)
+    found, free = runpy.run_path(path)["predict_raw"](TABLE), model.predict(FEATURES)[:, 0] * 8.0 + 100
+    np.testing.assert_allclose(found, np.clip(free, 99.92, 100.16), rtol=1e-5)
+    assert (found != free).any()
+
+
 def test_unreadable_metadata_is_refused(path):
     model = table_model(LABELS, version=7)
     with pytest.raises(ExchangeError, match=r"preprocessor' have the version 7, but this fastbp knows 1: upgrade"):

@@ -20,6 +20,8 @@ def without_alpha(function):
 
 NAMES = ("exp", "exp_bounded", "expm1", "expm1_bounded", "log", "log1p", "tanh", "sigmoid", "softplus", "erf", "sqrt")
 FUNCTIONS = {name: without_alpha(getattr(transcendental, name)) for name in NAMES}
+FUNCTIONS |= {f"{name} of turns": lambda x, v, alpha, i=i: transcendental.turns(x, v)[i]
+              for i, name in enumerate(("cosine", "sine"))}  # fmt: skip
 # Where the interesting arguments lie, per dtype.
 RANGES = {
     "exp": {"float32": (-88, 89), "float64": (-709, 710)},
@@ -33,6 +35,8 @@ RANGES = {
     "softplus": {"float32": (-89, 20), "float64": (-710, 40)},
     "erf": {"float32": (-4, 4), "float64": (-6, 6)},
     "sqrt": {"float32": (0, 4), "float64": (0, 4)},
+    "cosine of turns": {"float32": (-3, 3), "float64": (-3, 3)},
+    "sine of turns": {"float32": (-3, 3), "float64": (-3, 3)},
 }
 
 
@@ -77,6 +81,7 @@ BOUND = {
     "exp": (0.95, 0.9), "exp_bounded": (0.95, 0.9), "expm1": (1.6, 1.85), "expm1_bounded": (1.6, 1.85),
     "log": (0.9, 0.9), "log1p": (1.5, 1.5), "tanh": (1.95, 2.1), "sigmoid": (2.0, 2.0),
     "softplus": (1.8, 1.8), "erf": (1.9, 1.9), "sqrt": (0.5, 0.5),
+    "cosine of turns": (2.1, 2.2), "sine of turns": (2.0, 2.2),
 }  # fmt: skip
 
 
@@ -104,6 +109,8 @@ EDGES = {
     "softplus": (0.0, math.log1p(math.exp(-1)), math.log(2), math.log(2), INF),
     "erf": (-1.0, math.erf(-1), -0.0, 0.0, 1.0),
     "sqrt": (NAN, NAN, -0.0, 0.0, INF),
+    "cosine of turns": (NAN, 1.0, 1.0, 1.0, NAN),
+    "sine of turns": (NAN, None, None, 0.0, NAN),
 }
 
 

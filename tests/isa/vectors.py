@@ -74,8 +74,24 @@ def wide_sigmoid(v):
     return np.where(v < 0, e, 1) / (1 + e)
 
 
+def wide_turns(function, v):
+    """Of a whole number of turns and its half and quarters exactly, as what is left is."""
+    pi = v.dtype.type("3.14159265358979323846264338327950288")
+    r = v - np.rint(v)
+    quarters = np.rint(4 * r)
+    rest = 2 * pi * (r - quarters / 4)
+    sine, cosine = np.sin(rest), np.cos(rest)
+    found = {0: (cosine, sine), 1: (-sine, cosine), 2: (-cosine, -sine), 3: (sine, -cosine)}
+    result = np.full_like(v, np.nan)
+    for quarter, pair in found.items():
+        at = np.mod(quarters, 4) == quarter
+        result[at] = pair[function][at]
+    return result
+
+
 WIDE = {
     "exp": np.exp, "exp_bounded": np.exp, "expm1": np.expm1, "expm1_bounded": np.expm1, "log": np.log,
-    "log1p": np.log1p, "tanh": np.tanh, "sqrt": np.sqrt, "erf": wide_erf, "sigmoid": wide_sigmoid,
+    "log1p": np.log1p, "tanh": np.tanh, "sqrt": np.sqrt, "erf": wide_erf,
+    "cosine of turns": lambda v: wide_turns(0, v), "sine of turns": lambda v: wide_turns(1, v), "sigmoid": wide_sigmoid,
     "softplus": lambda v: np.maximum(v, 0) + np.log1p(np.exp(-np.abs(v))),
 }  # fmt: skip

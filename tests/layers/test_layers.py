@@ -24,6 +24,7 @@ from fastbp import (
     LayerNorm,
     MaxNorm,
     ParametricActivation,
+    PeriodicEmbedding,
     PReLU,
     Residual,
     Scale,
@@ -32,7 +33,7 @@ from fastbp import (
 )
 from fastbp.layers import graph as network
 from fastbp.reference import ReferenceEngine
-from fastbp.spec import LayerSpec, Report
+from fastbp.spec import LayerSpec, Report, Waves
 from fastbp.storage import checkpoint, snapshot
 from fastbp.util import random_streams as seeds
 
@@ -155,20 +156,23 @@ GRAPHS = {  # the layers, on 3 inputs: the labels, the specs, the names of the w
     "training options of layers": (
         [Dense(4, kernel_regularizer=L1L2(0.1, 0.2), trainable=False), BatchNorm(0.3, 0.01, trainable=False),
          Dense(4, kernel_regularizer="l2", kernel_constraint=MaxNorm(5), learning_rate_multiplier=3,
-               bias_learning_rate_multiplier=0.5),
-         LayerNorm(0.5, learning_rate_multiplier=0), Scale(trainable=False, learning_rate_multiplier=2),
-         PReLU(trainable=False), ParametricActivation(ELU(0.3), learning_rate_multiplier=0.1)],
+               bias_learning_rate_multiplier=0.5, weight_decay_multiplier=4),
+         LayerNorm(0.5, learning_rate_multiplier=0),
+         Scale(trainable=False, learning_rate_multiplier=2, weight_decay_multiplier=0),
+         PReLU(trainable=False), ParametricActivation(ELU(0.3), learning_rate_multiplier=0.1),
+         PeriodicEmbedding(2, 5, [3, 1], relu=True, trainable=False)],
         ["Dense(4, identity)", "BatchNorm", "Dense(4, identity)", "LayerNorm", "Scale", "PReLU",
-         "ParametricActivation(elu)"],
+         "ParametricActivation(elu)", "PeriodicEmbedding(2, 5)"],
         [LayerSpec(4, l1=0.1, l2=0.2, trainable=False),
          LayerSpec(4, kind="batch_norm", values=(0.3, 0.01), trainable=False),
-         LayerSpec(4, l2=0.01, max_norm=5.0, multiplier=3.0, bias_multiplier=0.5),
+         LayerSpec(4, l2=0.01, max_norm=5.0, multiplier=3.0, bias_multiplier=0.5, decay=4.0),
          LayerSpec(4, kind="layer_norm", values=(0.5,), multiplier=0.0),
-         LayerSpec(4, kind="scale", multiplier=2.0, trainable=False),
+         LayerSpec(4, kind="scale", multiplier=2.0, decay=0.0, trainable=False),
          LayerSpec(4, kind="prelu", trainable=False),
-         LayerSpec(4, kind="parametric", values=(0.3,), function="elu", multiplier=0.1)],
+         LayerSpec(4, kind="parametric", values=(0.3,), function="elu", multiplier=0.1),
+         LayerSpec(8, kind="periodic", use_bias=False, waves=Waves((1, 3), 5, 2, True, True, True), trainable=False)],
         "0.kernel 0.bias 1.gamma 1.beta 1.moving_mean 1.moving_variance 2.kernel 2.bias 3.gamma 3.beta 4.scale "
-        "5.alpha 6.alpha",
+        "5.alpha 6.alpha 7.frequencies 7.phases 7.kernel 7.bias",
     ),
 }  # fmt: skip
 
@@ -228,7 +232,16 @@ BAD_LAYERS = {
     "multiplier of prelu": (lambda: PReLU(learning_rate_multiplier=-1), ValueError, "trainable=False"),
     "softmax of single units": (lambda: ParametricActivation("softmax"), ValueError, "function of single numbers"),
     "unknown function": (lambda: ParametricActivation("mesh"), ValueError, "did you mean 'mish'"),
+    "outputs of waves": (lambda: PeriodicEmbedding(0), ValueError, "outputs must be at least 1"),
+    "frequencies of waves": (lambda: PeriodicEmbedding(2, 1.5), TypeError, "frequencies must be an int"),
+    "columns of waves": (lambda: PeriodicEmbedding(columns=[1, 1]), ValueError, "one or more different columns"),
+    "scale of waves": (lambda: PeriodicEmbedding(frequency_scale=-1), ValueError, "frequency_scale"),
+    "missing column of waves": (
+        lambda: Sequential([PeriodicEmbedding(columns=[4]), Dense(1)], input_size=4), ValueError,
+        "needs at least 5 inputs, got 4",
+    ),
     "multiplier of a scale": (lambda: Scale(learning_rate_multiplier=-1), ValueError, "trainable=False"),
+    "multiplier of decay": (lambda: Dense(3, weight_decay_multiplier=-1), ValueError, "pass 0 for no weight decay"),
     "multiplier of biases": (lambda: Dense(3, bias_learning_rate_multiplier=-1), ValueError, "bias_learning_rate"),
     "multiplier": (lambda: Dense(3, learning_rate_multiplier=-1), ValueError, "trainable=False"),
     "regularizer": (lambda: Dense(3, kernel_regularizer="l3"), ValueError, "one of l1, l2, got 'l3'"),

@@ -330,7 +330,22 @@ def test_fitted_preprocessor_is_immutable() -> None:
         Preprocessor().fit(ROWS).transform_target(LABELS)
 
 
+@pytest.mark.parametrize("flat", [True, False])
+def test_clamped_targets_stay_within_those_of_the_training_rows(flat: bool) -> None:
+    y = np.array([3.0, 1.0, 7.0, 5.0, 5.0, 3.0])
+    y = y if flat else np.column_stack([y, -10 * y])
+    p = Preprocessor(clamp_targets=True).fit(ROWS, y)
+    outputs = np.full((3, p.n_outputs), [[-9.0], [0.0], [9.0]])
+    low, high = y.min(axis=0), y.max(axis=0)
+    np.testing.assert_allclose(p.inverse_target(outputs), [low, y.mean(axis=0), high], rtol=1e-12)
+    np.testing.assert_allclose(p.inverse_target(p.transform_target(y)), y, rtol=1e-6)
+    free = Preprocessor().fit(ROWS, y).inverse_target(outputs)
+    assert (free[0] < low).all()
+    assert Preprocessor(clamp_targets=True).fit(ROWS, LABELS).classes
+
+
 FITTED = {
+    "clamped": lambda: Preprocessor(clamp_targets=True).fit(ROWS, [3.0, 1.0, 7.5, 5.0, 5.0, 3.0]),
     "classes": lambda: Preprocessor(categorical="zip", min_frequency=2, clip=True).fit(ROWS, LABELS),
     "scaled": lambda: Preprocessor(scale_one_hot=True, scaling="robust", clip=True).fit(ROWS, LABELS),
     "codes": lambda: Preprocessor(encoding="codes", scaling="robust").fit(ROWS, [7, 3, 7, 3, 1, 1]),

@@ -20,6 +20,8 @@ WEIGHTS = {
 CASES = [
     (RealMLPClassifier(**SMALL), WEIGHTS),
     (RealMLPRegressor(**SMALL), WEIGHTS),
+    (RealMLPClassifier(**SMALL, size="small"), WEIGHTS),
+    (RealMLPRegressor(**SMALL, size="small"), WEIGHTS),
     (RealMLPClassifier(**SMALL, n_ensembles=2), WEIGHTS),
     (RealMLPRegressor(**SMALL, n_folds=2), WEIGHTS),
 ]

@@ -1,16 +1,13 @@
-"""RealMLP beside its recipe in PyTorch, and what estimators of tables promise."""
+"""RealMLP's parts, and what estimators of tables promise."""
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from sklearn.base import clone
 from sklearn.metrics import make_scorer, roc_auc_score
-from torch import nn
 
-from fastbp import Preprocessor, Sequential, callbacks, load
+from fastbp import Preprocessor, callbacks, load
 from fastbp.recipes import RealMLPClassifier, RealMLPRegressor
-from fastbp.util.random_streams import Purpose, Shuffler
 
 pytestmark = pytest.mark.jit
 
@@ -31,75 +28,12 @@ def small(kind, **given):
     return kind(**{"hidden_layer_sizes": (32, 32), "n_epochs": 12, "batch_size": 64, "random_state": 0} | given)
 
 
-# ---------------------------------------------------------------- the authors' recipe
-
-
-class Recipe(nn.Module):
-    """RealMLP-TD-S as published: kernels of N(0, 1), divided in forward by the root of the number of inputs."""
-
-    def __init__(self, weights, activation):
-        super().__init__()
-        scale, *pairs = [torch.tensor(W) for W in weights]
-        self.scale = nn.Parameter(scale)
-        self.kernels = nn.ParameterList([nn.Parameter(W * len(W) ** 0.5) for W in pairs[::2]])
-        self.biases = nn.ParameterList([nn.Parameter(b) for b in pairs[1::2]])
-        self.activation = activation
-
-    def forward(self, x):
-        x = x * self.scale
-        for i, (W, b) in enumerate(zip(self.kernels, self.biases, strict=True)):
-            x = x @ W / len(W) ** 0.5 + b
-            x = x if i == len(self.kernels) - 1 else self.activation(x)
-        return x
-
-    def losses(self, batches, loss, rate, steps, scaled_epsilon):
-        """The loss of every batch, each before its update."""
-        groups = [{"params": [self.scale], "factor": 6.0}, {"params": self.biases, "factor": 0.1}]
-        for W in self.kernels:
-            epsilon = 1e-8 / len(W) ** 0.5 if scaled_epsilon else 1e-8
-            groups.append({"params": [W], "factor": 1.0, "eps": epsilon})
-        optimizer = torch.optim.Adam(groups, betas=(0.9, 0.95))
-        found = []
-        for step, (X, y) in enumerate(batches):
-            scheduled = rate * (0.5 - 0.5 * np.cos(2 * np.pi * np.log2(1 + 15 * step / steps)))
-            for group in optimizer.param_groups:
-                group["lr"] = group["factor"] * scheduled
-            value = loss(self(X), y)
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            found.append(value.item())
-        return found
-
-
-# The authors' kernels are larger by the root of their inputs, so their gradients are smaller, and feel Adam's epsilon
-# more. With one that is smaller, too, nothing else differs.
-@pytest.mark.parametrize(("dtype", "scaled_epsilon", "rtol"), [("float32", False, 1e-3), ("float64", True, 1e-7)])
-@pytest.mark.parametrize("kind", [RealMLPClassifier, RealMLPRegressor])
-def test_an_epoch_is_that_of_the_published_recipe(kind, dtype, scaled_epsilon, rtol):
-    X, y = table(3000)
-    classifies = kind is RealMLPClassifier
-    estimator, y = kind(), np.where(y > 5, "many", "few") if classifies else y
-    preprocessor = estimator._preprocessor().fit(X, y)
-    features, targets = preprocessor.transform(X), preprocessor.transform_target(y)
-    steps = 11  # of a whole training, so that this epoch has every rate of the schedule
-    features, targets = features.astype(dtype), targets if classifies else targets.astype(dtype)
-    layers = estimator._layers(preprocessor, preprocessor.n_outputs)
-    model = Sequential(layers, input_size=features.shape[1], seed=1, dtype=dtype)
-    model.compile(estimator._optimizer(steps), estimator._loss())
-    loss = nn.CrossEntropyLoss(label_smoothing=0.1) if classifies else nn.MSELoss()
-    peer = Recipe(model.get_weights(), nn.functional.selu if classifies else nn.functional.mish)
-    order = Shuffler(1, len(features), Purpose.SHUFFLE).order(0)[: steps * 256].reshape(steps, 256)
-    batches = [(torch.tensor(features[rows]), torch.tensor(targets[rows])) for rows in order]
-    expected = peer.losses(batches, loss, estimator.learning_rate, steps, scaled_epsilon)
-    found = [model.train_on_batch(features[rows], targets[rows]) for rows in order]
-    assert found[0] != found[-1]
-    np.testing.assert_allclose(found, expected, rtol=rtol)
+# ---------------------------------------------------------------- the small recipe
 
 
 def test_features_are_those_of_the_published_recipe():
     X, y = table()
-    features = RealMLPRegressor()._preprocessor().fit_transform(X, y)
+    features = RealMLPRegressor(size="small")._preprocessor().fit_transform(X, y)
     known = X.drop(columns=["age", "work"])  # it has no rule for missing numbers
     onehot = np.stack([X["work"] == each for each in ("Own", "Private", "State")], 1).astype(float)
     signed = np.where(known["sex"] == "m", 1.0, -1.0)
@@ -110,6 +44,47 @@ def test_features_are_those_of_the_published_recipe():
     spread = np.where(high > low, high - low, np.ptp(columns, axis=0) / 2)
     scaled = (columns - median) * np.divide(1, spread, out=np.zeros_like(spread), where=spread > 0)
     np.testing.assert_allclose(features, scaled / np.sqrt(1 + (scaled / 3) ** 2), rtol=1e-6, atol=1e-7)
+
+
+# ---------------------------------------------------------------- the larger recipe
+
+
+def test_the_normal_size_has_all_parts():
+    X, y = table(500)
+    X["town"] = np.random.default_rng(1).choice([f"town {i}" for i in range(30)], 500)
+    estimator = RealMLPRegressor(n_epochs=2, random_state=0).fit(X, y)
+    layers = estimator.model_.layers
+    assert [type(layer).__name__ for layer in layers] == [
+        "ColumnEmbedding", "PeriodicEmbedding", "Scale", *["Dense", "ParametricActivation", "Dropout"] * 3, "Dense",
+    ]  # fmt: skip
+    assert (layers[0].cardinalities, layers[0].dimensions) == ((32,), (8,))
+    assert layers[1].columns == (0, 1, 6)  # age, hours and the constant column; 2 to 5: work, 3 texts, and sex
+    width = 6 - 3 + 3 * 4 + 1 + 8
+    assert layers[3].learning_rate_multiplier == pytest.approx(width**-0.5)
+    assert layers[3].weight_decay_multiplier == pytest.approx(width**0.5)
+    dropout, optimizer = layers[5], estimator.model_.optimizer
+    steps = np.array([0, 2, 3, 4])
+    np.testing.assert_allclose(dropout.rate(np.array([0, 1, 2])), [0.15, 0.15, 0.0], atol=1e-12)
+    assert optimizer.weight_decay(steps)[0] == 0.02
+    assert estimator.predict(X).max() <= y.max()
+    assert estimator.predict(X).min() >= y.min()
+
+
+def test_arguments_override_the_size():
+    X, y = table(300)
+    plain = RealMLPClassifier(n_epochs=1, dropout=0.0, weight_decay=0.0, most_one_hot=1, random_state=0).fit(X, y > 5)
+    assert not any(type(layer).__name__ == "Dropout" for layer in plain.model_.layers)
+    assert plain.model_.layers[0].cardinalities == (5, 4)
+    assert type(plain.model_.optimizer).__name__ == "Adam"
+    dropping = RealMLPClassifier(size="small", n_epochs=1, dropout=0.3, random_state=0).fit(X, y > 5)
+    assert sum(type(layer).__name__ == "Dropout" for layer in dropping.model_.layers) == 3
+
+
+def test_a_table_of_categories_has_no_waves():
+    X = pd.DataFrame({"a": list("xyz") * 20, "b": list("uvwu") * 15})
+    classifier = RealMLPClassifier(n_epochs=3, random_state=0).fit(X, list("pqq") * 20)
+    assert type(classifier.model_.layers[0]).__name__ == "Scale"
+    assert classifier.score(X, list("pqq") * 20) == 1
 
 
 # ---------------------------------------------------------------- results

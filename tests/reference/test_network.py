@@ -7,7 +7,7 @@ import torch
 from fastbp.exchange import torch_layers
 from fastbp.reference import ReferenceEngine
 from fastbp.reference.random import Draw, dropout_mask, normal, philox, random_words
-from fastbp.spec import LayerSpec, Report
+from fastbp.spec import LayerSpec, Report, Waves
 from tests.reference.test_functions import EPS, central_differences, make_data
 
 BATCH_NORM = {"kind": "batch_norm", "values": (0.1, 1e-5)}
@@ -68,6 +68,18 @@ NETWORKS |= {
 }
 
 
+PBLD = {"kind": "periodic", "use_bias": False, "waves": Waves((0, 2), 3, 2, True, True, False)}
+PLR = {"kind": "periodic", "use_bias": False, "waves": Waves((1,), 2, 3, False, False, True)}
+NETWORKS |= {
+    "waves": [LayerSpec(3, "tanh"), node(7, PBLD), LayerSpec(3)],
+    "waves on the input": [node(8, PBLD), LayerSpec(3)],
+    "cosines and sines": [LayerSpec(3, "tanh"), node(5, PLR), node(5, LAYER_NORM), LayerSpec(3)],
+    "cosines and sines on the input": [
+        node(6, PLR), node(12, PBLD | {"waves": Waves((0, 2, 5), 3, 2, True, True, True)}), LayerSpec(3, "tanh"),
+        node(3, SCALE)],
+}  # fmt: skip
+
+
 def make_engine(specs: list[LayerSpec], *, seed: int = 0, dtype: str = "float64", **options) -> ReferenceEngine:
     rng = np.random.default_rng(seed)
     engine = ReferenceEngine(4, specs, dtype=dtype, key=(3, 4))
@@ -85,7 +97,8 @@ def statistics_of(engine: ReferenceEngine) -> list[tuple[int, np.ndarray]]:
     result: list[tuple[int, np.ndarray]] = []
     place = 0
     for spec in (layer.spec for layer in engine._layers):
-        own = {"dense": 1 + spec.use_bias, "batch_norm": 2, "layer_norm": 2, "scale": 1, "prelu": 1, "parametric": 1}
+        own = {"dense": 1 + spec.use_bias, "batch_norm": 2, "layer_norm": 2, "scale": 1, "prelu": 1, "parametric": 1,
+               "periodic": len(spec.parameters)}
         place += own.get(spec.kind, 0)
         if spec.kind == "batch_norm":
             result += [(place, engine.get_weights()[place]), (place + 1, engine.get_weights()[place + 1])]
@@ -122,8 +135,9 @@ def test_gradients_match_central_differences(case: str, loss: str) -> None:
         np.testing.assert_array_equal(array, kept_array)
     assert value == loss_of()
     for dW, expected in zip(gradients, central_differences(engine, loss_of), strict=True):
-        # As in test_functions, with the third derivatives of a few more layers.
-        np.testing.assert_allclose(0 if dW is None else dW, expected, rtol=0, atol=300 * EPS ** (2 / 3))
+        # As in test_functions, with the third derivatives of a few more layers; of waves they are (2 pi)^3 times as large.
+        third = (2 * np.pi) ** 3 if any(spec.waves for spec in NETWORKS[case]) else 1
+        np.testing.assert_allclose(0 if dW is None else dW, expected, rtol=0, atol=300 * third * EPS ** (2 / 3))
 
 
 def test_backward_skips_nodes_with_no_weights_below() -> None:
@@ -133,6 +147,31 @@ def test_backward_skips_nodes_with_no_weights_below() -> None:
 
 # ---------------------------------------------------------------- agreement with PyTorch
 
+EMBEDDINGS = {
+    "waves": torch_layers.PeriodicEmbedding(4, (0, 2), 3, 2, True, True, False, dtype=torch.float64),
+    "cosines and sines": torch_layers.PeriodicEmbedding(4, (1,), 2, 3, False, False, True, dtype=torch.float64),
+}
+
+
+@pytest.mark.parametrize("name", EMBEDDINGS)
+def test_waves_have_the_gradients_of_pytorch(name: str) -> None:
+    module, head = EMBEDDINGS[name], torch.nn.Linear(PLR_OR_PBLD[name][0], 3, dtype=torch.float64)
+    engine = make_engine([node(*PLR_OR_PBLD[name]), LayerSpec(3)])
+    *own, V, c = engine.get_weights()
+    with torch.no_grad():
+        for place, array in zip([*module.parameters(), head.weight, head.bias], [*own, V.T, c], strict=True):
+            place.copy_(torch.tensor(array))
+    X, Y = make_data("mse", rows=40)
+    loss = torch.nn.functional.mse_loss(head(module(torch.tensor(X))), torch.tensor(Y))
+    module.zero_grad()
+    loss.backward()
+    value, gradients = engine.gradients(X, Y)
+    assert value == pytest.approx(loss.item(), rel=1e-12)
+    for found, parameter in zip(gradients, module.parameters(), strict=False):
+        np.testing.assert_allclose(found, parameter.grad, rtol=1e-9, atol=1e-12)
+
+
+PLR_OR_PBLD = {"waves": (8, PBLD), "cosines and sines": (6, PLR)}
 TORCH = {"batch_norm": torch.nn.BatchNorm1d, "layer_norm": torch.nn.LayerNorm, "scale": torch_layers.Scale,
          "prelu": torch.nn.PReLU, "parametric": lambda *how, dtype: torch_layers.ParametricActivation(
              *how, torch.nn.Mish(), dtype)}  # fmt: skip

@@ -29,6 +29,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "decay of kernels only": (NO_OPTIONS, NO_OPTIONS, {"decay_kernels_only": True}),
     "multipliers": ({"multiplier": 0.3}, {"multiplier": 2.0}, {}),
     "multipliers of biases": ({"bias_multiplier": 0.3}, {"multiplier": 2.0, "bias_multiplier": 0.0}, {}),
+    "multipliers of decay": ({"decay": 3.0}, {"decay": 0.0}, {}),
+    "decay of one kernel": ({"decay": 2.0, "multiplier": 0.5}, NO_OPTIONS, {"decay_kernels_only": True}),
     "zero multiplier": (NO_OPTIONS, {"multiplier": 0.0}, {}),
     "lower layer frozen": ({"trainable": False}, NO_OPTIONS, {"global_clipnorm": 0.2}),
     "upper layer frozen": (NO_OPTIONS, {"trainable": False}, {"ema_momentum": 0.5}),
@@ -93,6 +95,8 @@ class TorchTwin:
             group["lr"] *= specs[index // 2].multiplier_of(index % 2)
             if update_spec.decay_kernels_only and index % 2:
                 group["weight_decay"] = 0.0
+            own = specs[index // 2].decay
+            group["weight_decay"] *= 1.0 if own is None or index % 2 else own
         self.averages = [W.detach().clone() for W in self.W]
         self.losses: list[float] = []
         self.updates = 0

@@ -98,6 +98,7 @@ NETWORKS: dict[str, list[Any]] = {
     "random": [fastbp.Dropout(0.3), D(21, "elu"), fastbp.GaussianNoise(0.1), fastbp.Scale()],
     "residual": [D(21, "relu"), fastbp.Residual([D(30, "relu"), D(21)]), fastbp.Residual([D(5, "tanh")])],
     "penalized": [D(13, "softplus", kernel_regularizer=fastbp.L1L2(0.01, 0.01), kernel_constraint=fastbp.MaxNorm(1.0))],
+    "waves": [fastbp.PeriodicEmbedding(2, 5), D(18, "relu"), fastbp.PeriodicEmbedding(3, 4, [17], phases=False)],
     "embedded": [fastbp.ColumnEmbedding({0: 5, 2: 3000}, 3), D(18, "relu")],
 }
 OPTIMIZERS = (

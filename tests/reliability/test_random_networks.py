@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import Activation, BatchNorm, Dense, LayerNorm, Residual, Scale, Sequential, exchange
+from fastbp import Activation, BatchNorm, Dense, LayerNorm, PeriodicEmbedding, Residual, Scale, Sequential, exchange
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -41,7 +41,7 @@ def hidden_layers(rng, depth):
     layers = []
     for _ in range(depth):
         units, name = int(rng.integers(1, 40)), str(rng.choice(HIDDEN))
-        match rng.integers(6):
+        match rng.integers(7):
             case 0:
                 layers.append(Dense(units, name, use_bias=bool(rng.integers(2))))
             case 1:
@@ -52,6 +52,8 @@ def hidden_layers(rng, depth):
                 layers.append(Residual([Dense(units, name), Dense(int(rng.integers(1, 40)))]))
             case 4:
                 layers += [Dense(units), Scale(), Activation(name)]
+            case 6:
+                layers += [Dense(units, name), PeriodicEmbedding(2, 3, [units - 1], phases=bool(rng.integers(2)))]
             case 5:
                 layers += [Dense(units, name), Residual([LayerNorm(), Dense(units, name)])]
     return layers

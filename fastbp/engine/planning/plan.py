@@ -45,6 +45,7 @@ from fastbp.kernels.schema.fields import (
     TILES_LINES,
     TILES_PAIRS,
     TILES_UNIT,
+    WAVES_LINES,
     WEIGHTS_PANELS,
     WIDEST_CHAIN,
     WRITTEN,
@@ -75,8 +76,9 @@ class Node(NamedTuple):
     skip: int  # the node that ADD reads besides, NOWHERE for others
     trainable: bool
     rules: tuple[int, ...]  # the groups of its kernel or gamma, and of its bias or beta; or of its tables
-    tables: tuple[tuple[int, int, int], ...] = ()  # of EMBEDDING: column, codes, dimension
+    tables: tuple[tuple[int, int, int], ...] = ()  # of EMBEDDING: column, codes, dimension; PERIODIC's matrices
     function: int = 0  # the code of PARAMETRIC's function, whose slopes are kept
+    waves: spec.Waves | None = None  # of PERIODIC
 
     @property
     def dense(self) -> bool:
@@ -87,6 +89,12 @@ class Node(NamedTuple):
         """Arrays with one number a unit: those of all kinds but dense and embedding."""
         kind = spec.KINDS[KINDS[self.kind]]
         return 0 if kind.kernel or kind.tables else len(kind.parameters) + len(kind.statistics)
+
+    @property
+    def size(self) -> int:
+        """Numbers in its arrays, statistics included."""
+        tables = sum(rows * width for _, rows, width in self.tables)
+        return tables + (self.inputs + self.bias if self.dense else self.columns) * self.outputs
 
     @property
     def arrays(self) -> int:
@@ -124,6 +132,11 @@ def parameter_layout(nodes: Sequence[Node], lanes: int) -> tuple[np.ndarray, int
         row[:] = end, pitch
         end += (panels if node.dense else node.columns) * pitch + sum(table_sizes(node, lanes))
     return layout, end
+
+
+def tables_of(node: spec.LayerSpec) -> tuple[tuple[int, int, int], ...]:
+    """An embedding's tables, or the matrices of one of waves, in the same form: 0, rows, columns."""
+    return node.tables or tuple((0, *shape) for shape in node.matrices.values())
 
 
 def table_sizes(node: Node, lanes: int) -> list[int]:
@@ -220,7 +233,7 @@ def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, train
     blocks = SPARSE_PANELS * lanes * sparse
     for index, node in enumerate(nodes):
         if node.tables:
-            rows, lines = _tables(rows, index, node, lanes)
+            rows, lines = (_tables if node.waves is None else _waves)(rows, index, node, lanes)
             blocks = max(blocks, lines)
     scratch_size = (SCRATCH_LINES + ceil_div(widest, lanes) * lanes + blocks + GROUP_LINES * groups) * lanes
     scratch = room.take(workers * scratch_size)
@@ -308,6 +321,28 @@ def _tables(rows: np.ndarray, index: int, node: Node, lanes: int) -> tuple[np.nd
     rows[index, [Layer.TABLES, Layer.N_TABLES]] = len(rows), len(tables)
     rows[index, Layer.WEIGHTS_UNITS] = tables[:, Table.UNITS].sum()
     return np.concatenate([rows, tables]), lines
+
+
+def _waves(rows: np.ndarray, index: int, node: Node, lanes: int) -> tuple[np.ndarray, int]:
+    """The same of an embedding of waves: a row for each of its matrices, then one for each of its columns.
+
+    A unit is a line's worth of columns: it has whole lines of each matrix. For the lines see `passes.periodic`.
+    """
+    own = node.waves
+    assert own is not None
+    n, places = len(own.columns), int(rows[index, Layer.W]) + np.cumsum([0, *table_sizes(node, lanes)])
+    tables = np.zeros((len(node.tables) + n, ROW), np.int64)
+    matrices, columns = tables[: len(node.tables)], tables[len(node.tables) :]
+    matrices[:, [Table.CODES, Table.SHARE, Table.UNITS]] = n, lanes, ceil_div(n, lanes)
+    matrices[:, Table.WIDTH] = [width for _, _, width in node.tables]
+    matrices[:, Table.PLACE] = places[: len(matrices)]
+    matrices[:, Table.RULE] = np.multiply(node.rules[: len(matrices)], GROUP_LINES * lanes)
+    columns[:, Table.COLUMN] = own.columns
+    columns[:, Table.START] = node.inputs - n + own.width * np.arange(n)
+    rows[index, [Layer.TABLES, Layer.N_TABLES]] = len(rows), len(matrices)
+    rows[index, [Layer.WEIGHTS_UNITS, Layer.FUNCTION]] = ceil_div(n, lanes), own.relu
+    sums = int(matrices[:, Table.WIDTH].sum())
+    return np.concatenate([rows, tables]), 2 * sums + 3 * own.frequencies + own.outputs + WAVES_LINES
 
 
 def _cut(row: np.ndarray, panels: int, workers: int, lanes: int) -> None:

@@ -42,6 +42,9 @@ def add_predictions(graph: OnnxGraph, proto: Any, table: RawTable) -> None:
     else:
         name, shape, kind = "prediction", ["batch", len(table.y_scale)], graph.onnx.TensorProto.DOUBLE
         wide = graph.add("Cast", "output", to=kind)
+        if len(table.y_bounds):
+            wide = graph.add("Max", wide, _constant(graph, "target low", table.y_bounds[:, 0]))
+            wide = graph.add("Min", wide, _constant(graph, "target high", table.y_bounds[:, 1]))
         product = graph.add("Mul", wide, _constant(graph, "target scale", table.y_scale))
         graph.add("Add", product, _constant(graph, "target shift", table.y_shift))
     graph.nodes[-1].output[0] = name

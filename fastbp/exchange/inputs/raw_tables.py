@@ -26,7 +26,7 @@ class RawTable(NamedTuple):
     """What turns raw rows into a model's inputs, and its outputs into labels or quantities.
 
     scaling: None if there is more to do than to scale numbers, as for categories. classes: () for regression, whose
-    quantities are outputs * y_scale + y_shift, (outputs,).
+    quantities are outputs * y_scale + y_shift, (outputs,), of outputs within y_bounds, (outputs, 2), if there are any.
     """
 
     columns: tuple[str, ...]
@@ -34,6 +34,7 @@ class RawTable(NamedTuple):
     classes: tuple[Any, ...]
     y_shift: Array
     y_scale: Array
+    y_bounds: Array
     one_output: bool  # of two classes
 
 
@@ -42,11 +43,11 @@ def raw_table(model: Sequential) -> RawTable | None:
     preprocessor = Preprocessor.of(model)
     if preprocessor is None:
         return None
-    classes, y_shift, y_scale = preprocessor.classes or (), np.zeros(0), np.zeros(0)
-    if not classes and preprocessor.has_targets:
-        y_shift = np.ravel(preprocessor.inverse_target(np.zeros((1, preprocessor.n_outputs))))
-        y_scale = preprocessor.target_scale
-    return RawTable(preprocessor.columns, _scaling(preprocessor), classes, y_shift, y_scale, model.output_size == 1)
+    targets, units = preprocessor.targets, (np.zeros(0), np.zeros(0), np.zeros((0, 2)))
+    if targets is not None and not targets.classes:
+        units = np.array(targets.shift), np.array(targets.scale), np.reshape(targets.bounds, (-1, 2))
+    one = model.output_size == 1
+    return RawTable(preprocessor.columns, _scaling(preprocessor), preprocessor.classes or (), *units, one)
 
 
 def _scaling(preprocessor: Preprocessor) -> Scaling | None:
@@ -57,12 +58,14 @@ def _scaling(preprocessor: Preprocessor) -> Scaling | None:
 
 
 def in_units(parts: list[Part], table: RawTable) -> list[Part]:
-    """The parts of a regression with the units of the targets merged into the last Dense, if that is linear."""
+    """The parts of a regression with the units of the targets merged into the last Dense, if that is linear and its
+    outputs have no bounds."""
     *below, last = parts
-    if not isinstance(last.layer, Dense) or activation_of(last).name != "identity" or last.units != len(table.y_scale):
+    linear = isinstance(last.layer, Dense) and activation_of(last).name == "identity"
+    if len(table.y_bounds) or not linear or last.units != len(table.y_scale):
         return parts
     kernel = last.weights["kernel"]
     bias = last.weights.get("bias", np.zeros(last.units, kernel.dtype))
     weights = {"kernel": kernel * table.y_scale, "bias": bias * table.y_scale + table.y_shift}
-    layer = Dense(last.units, last.layer.activation)
-    return [*below, last._replace(layer=layer, weights={k: v.astype(kernel.dtype) for k, v in weights.items()})]
+    merged = {name: values.astype(kernel.dtype) for name, values in weights.items()}
+    return [*below, last._replace(layer=Dense(last.units), weights=merged)]

@@ -23,7 +23,7 @@ class Layer:
 
     Those from KEEPS on are of networks whose products take operands of bfloat16, see `passes.bfloat16`: whether the
     outputs are wanted in float32 as well, then where operands lie and how far apart their panels; but FUNCTION is the
-    code of the function of a parametric activation.
+    code of the function of a parametric activation, and whether a periodic embedding has a ReLU.
     """
 
     (KIND, K, N, BLOCKS, PANELS, IS_DENSE, BIAS, CODE, OUTPUT_CODE, ALPHA, W, WPITCH, A, APITCH, Z, ZPITCH, F, SINK, D,
@@ -39,7 +39,8 @@ class Layer:
 class Table:
     """Fields of the row of an embedding's table, N_TABLES of which stand behind all others from row TABLES on: the
     column of the input, codes, length of a vector, its first line of the output, where it lies, its group, codes in a
-    unit, units."""
+    unit, units. A periodic embedding has its matrices there, whose codes are its columns, and then a row for each
+    column."""
 
     (COLUMN, CODES, WIDTH, START, PLACE, RULE, SHARE, UNITS) = range(8)
     LAST = length(Layer) - 1
@@ -79,6 +80,8 @@ LOSS_PARAMETERS, MOST_PARAMETERS = 0, 8
 WEIGHTS_PANELS = 3
 # From more rows of the batch than DEEP on, the weight gradient takes in so many at a time, in units of DEEP_PANELS.
 DEEP, DEEP_PANELS = 256, 6
+# What a periodic embedding's gradient needs besides the lines of its sums, of its waves and of its deltas.
+WAVES_LINES = 8
 # What a worker needs for itself: a tile of gradients, then lines for the rule's scalars and for the loss.
 GRADIENT_LINES, SCRATCH_LINES = 24, 24 + 8
 # Panels of outputs in a unit of a layer on sparse rows: as many as its microkernel has sums in registers.
