@@ -146,7 +146,7 @@ def texts(X: Any) -> Any:
 def catboost(classes: bool, seed: int) -> Any:
     """CatBoost, told which columns are texts."""
     module = importlib.import_module("catboost")
-    base = module.CatBoostClassifier if classes else module.CatBoostRegressor
+    base: Any = module.CatBoostClassifier if classes else module.CatBoostRegressor
 
     class WithTexts(base):
         def fit(self, X: Any, y: Any) -> Any:
@@ -185,7 +185,7 @@ def split(task: Task, seed: int) -> tuple[Any, Any, Any, Any]:
     if table.n_train is not None:
         n = table.n_train
         return table.X[:n], table.X[n:], table.y[:n], table.y[n:]
-    found: tuple[Any, Any, Any, Any] = tuple(  # type: ignore[assignment]
+    found: tuple[Any, Any, Any, Any] = tuple(
         train_test_split(
             table.X, table.y, test_size=0.2, random_state=seed, stratify=table.y if task.classes else None
         )

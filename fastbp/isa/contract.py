@@ -44,6 +44,7 @@ ROWS: dict[str, dict[str, str]] = {
         "along": "rows columns k A[a] apitch B[b] bpitch C[c] cpitch start bias[o] post ahead[h] pitch stride arrays "
                  "step until stream[f]",
         "outer": "lines rows A[a] B[b] C[c]",
+        "peak": "n lines X[x] C[c]",
     },
     "panels": {
         "transpose": "rows columns S[s] T[t]",
@@ -54,7 +55,12 @@ ROWS: dict[str, dict[str, str]] = {
         "zero": "n T[t]",
         "scale": "n D[d] weights[w]",
         "add": "n A[a] S[s] Z[z]",
+    },
+    "waves": {
         "waves": "n X[x] W[w] B[b] Z[z]",
+        "mix": "n outputs W[w] B[b] C[c] Z[z]",
+        "wave_slopes": "n outputs both W[w] X[x]",
+        "wave_sums": "n waves outputs X[x] S[s]",
     },
     "softmax": {
         "softmax": "n Z[z] P[p] logsum[o]",
@@ -93,9 +99,6 @@ ROWS: dict[str, dict[str, str]] = {
     "activations": {
         "activate": "n Z[z] A[a] slopes[s] alpha[o]",
         "slope": "n A[a] D[d] alpha[o]",
-    },
-    "peak": {
-        "peak": "n lines X[x] C[c]",
     },
     "products": {
         "products": "rows columns depth A[a]:uint16 apitch astep B[b]:uint16 bpitch bstep alow blow C[c] cpitch start "

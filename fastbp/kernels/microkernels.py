@@ -153,7 +153,8 @@ batch_norm, batch_norm_predict, batch_norm_backward, gains, layer_norm, layer_no
     for name in ("batch_norm", "batch_norm_predict", "batch_norm_backward", "gains", "layer_norm",
                  "layer_norm_backward", "add")
 )  # fmt: skip
-dropout, noise, waves = _microkernel("dropout"), _microkernel("noise"), _microkernel("waves")
+dropout, noise = _microkernel("dropout"), _microkernel("noise")
+waves, mix, wave_slopes, wave_sums = (_microkernel(name) for name in ("waves", "mix", "wave_slopes", "wave_sums"))
 prepare, squares, penalties, limit, average, lamb = (
     _microkernel(name) for name in ("prepare", "squares", "penalties", "limit", "average", "lamb")
 )

@@ -10,7 +10,7 @@ import pytest
 from fastbp import isa
 from fastbp.engine import peak
 from fastbp.engine.memory import aligned
-from fastbp.isa.twins import peak as twins
+from fastbp.isa.twins import tile as twins
 from fastbp.kernels import entries, jit, microkernels
 
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -12,10 +12,11 @@ from .cases_panels import PANELS, gathers, scatters
 from .cases_parameters import PARAMETERS
 from .cases_softmax import SOFTMAX
 from .cases_sparse import SPARSE
+from .cases_waves import WAVES
 
 TABLES = (
     *PANELS, *ELEMENTWISE, *SOFTMAX, impossible, *NORMALIZATION, *DROPOUT, *PARAMETERS, *SPARSE, *OPTIMIZERS,
-    *ACTIVATIONS,
+    *ACTIVATIONS, *WAVES,
 )  # fmt: skip
 # Arguments that make a table short enough for plain Python.
 SHORTER = {

@@ -135,7 +135,7 @@ def test_gradients_match_central_differences(case: str, loss: str) -> None:
         np.testing.assert_array_equal(array, kept_array)
     assert value == loss_of()
     for dW, expected in zip(gradients, central_differences(engine, loss_of), strict=True):
-        # As in test_functions, with the third derivatives of a few more layers; of waves they are (2 pi)^3 times as large.
+        # As in test_functions, with the third derivatives of a few more layers; those of waves are still larger.
         third = (2 * np.pi) ** 3 if any(spec.waves for spec in NETWORKS[case]) else 1
         np.testing.assert_allclose(0 if dW is None else dW, expected, rtol=0, atol=300 * third * EPS ** (2 / 3))
 

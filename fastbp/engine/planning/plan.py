@@ -45,7 +45,6 @@ from fastbp.kernels.schema.fields import (
     TILES_LINES,
     TILES_PAIRS,
     TILES_UNIT,
-    WAVES_LINES,
     WEIGHTS_PANELS,
     WIDEST_CHAIN,
     WRITTEN,
@@ -341,8 +340,8 @@ def _waves(rows: np.ndarray, index: int, node: Node, lanes: int) -> tuple[np.nda
     columns[:, Table.START] = node.inputs - n + own.width * np.arange(n)
     rows[index, [Layer.TABLES, Layer.N_TABLES]] = len(rows), len(matrices)
     rows[index, [Layer.WEIGHTS_UNITS, Layer.FUNCTION]] = ceil_div(n, lanes), own.relu
-    sums = int(matrices[:, Table.WIDTH].sum())
-    return np.concatenate([rows, tables]), 2 * sums + 3 * own.frequencies + own.outputs + WAVES_LINES
+    sums, of_waves = int(matrices[:, Table.WIDTH].sum()), 3 * own.frequencies + ceil_div(own.frequencies, lanes)
+    return np.concatenate([rows, tables]), 2 * sums + of_waves + own.outputs + 1
 
 
 def _cut(row: np.ndarray, panels: int, workers: int, lanes: int) -> None:

@@ -1,13 +1,10 @@
-"""Passes over lines: set to zero, scaled, added up; and the waves of a line."""
+"""Passes over lines: set to zero, scaled, added up."""
 
 from __future__ import annotations
 
 from llvmlite import ir
 
-from fastbp.isa.emitters.vocabulary import transcendental
 from fastbp.isa.emitters.vocabulary.lines import I64, Lines, at_line, define, loop
-
-TURNS = 0.15915494309189535  # 1 / (2 pi): a phase in turns
 
 
 def zero(module: ir.Module, bits: int, table) -> ir.Function:
@@ -39,25 +36,6 @@ def scale(module: ir.Module, bits: int, table) -> ir.Function:
         loop(b, n, [], line)
 
     return define(module, bits, "scale", body)
-
-
-def waves(module: ir.Module, bits: int, table) -> ir.Function:
-    """Of a line of x: n lines of cos(2 pi x w + b), then n of sin(2 pi x w + b), for n frequencies w and phases b."""
-
-    def body(builder, n, line, frequencies, phases, out):
-        x, b = Lines(builder, bits), builder
-        value = x.load(line)
-
-        def wave(i, _):
-            phase = b.fmul(x.splat(x.load_scalar(phases, i)), x.const(TURNS))
-            cosine, sine = transcendental.turns(x, x.fma(value, x.splat(x.load_scalar(frequencies, i)), phase))
-            x.store(cosine, out, at_line(x, i))
-            x.store(sine, out, at_line(x, b.add(i, n)))
-            return []
-
-        loop(b, n, [], wave)
-
-    return define(module, bits, "waves", body)
 
 
 def add(module: ir.Module, bits: int, table) -> ir.Function:

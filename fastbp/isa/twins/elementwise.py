@@ -1,8 +1,6 @@
-"""Lines set to zero, scaled and added up; and the waves of a line."""
+"""Lines set to zero, scaled and added up."""
 
 from __future__ import annotations
-
-import math
 
 from fastbp.isa.targets.table import LINE
 
@@ -20,17 +18,6 @@ def scale(table, n, D, d, weights, w):
     for i in range(n):
         for lane in range(L):
             D[d + i * L + lane] *= weights[w + lane]
-
-
-def waves(table, n, X, x, W, w, B, b, Z, z):
-    """Of a line of x: n lines of cos(2 pi x w + b), then n of sin(2 pi x w + b)."""
-    L = LINE // X.itemsize
-    for i in range(n):
-        for lane in range(L):
-            turn = W[w + i] * X[x + lane] + B[b + i] * X.dtype.type(0.15915494309189535)
-            angle = 2.0 * math.pi * (turn - math.floor(turn + 0.5))
-            Z[z + i * L + lane] = math.cos(angle)
-            Z[z + (n + i) * L + lane] = math.sin(angle)
 
 
 def add(table, n, A, a, S, s, Z, z):

@@ -87,4 +87,14 @@ def tile_finish(row, post):
             row[lane] = 0.0 if row[lane] < 0.0 else row[lane]  # NaN stays NaN
 
 
+def peak(table, n, lines, X, x, C, c):
+    """C[j, :] <- C[j, :] * X[0, :] + X[1, :], n times, for j < lines."""
+    L = LINE // C.itemsize
+    factor, term, sums = X[x : x + L], X[x + L : x + 2 * L], C[c : c + lines * L]
+    for _ in range(n):
+        for j in range(0, lines * L, L):
+            for lane in range(L):
+                sums[j + lane] = sums[j + lane] * factor[lane] + term[lane]
+
+
 HELPERS = (tile_start, add_products, add_eight, tile_finish)

@@ -6,14 +6,14 @@ are cheaper to compute again than to keep.
 
 Lines of scratch, behind those that every pass may use:
 
-    the column, L rows | deltas of its outputs | two lines of sums | its waves: cosines, then sines | phases of 0
+    the column, L rows | deltas of its outputs | slopes by its angles | its waves: cosines, then sines | zeros
     sums over rows, lane by lane, of one column | gradients of the unit's columns, matrix by matrix
 """
 
 from __future__ import annotations
 
 from fastbp.kernels.jit import part
-from fastbp.kernels.microkernels import update, waves, zero
+from fastbp.kernels.microkernels import add, mix, update, wave_slopes, wave_sums, waves, zero
 from fastbp.kernels.passes.dense import all_deltas
 from fastbp.kernels.passes.nodes import copy
 from fastbp.kernels.schema import fields as field
@@ -54,23 +54,40 @@ def place_of(c, row, matrix, j):
 
 
 @part
-def lines_of_waves(c, row, j, x, out):
-    """The waves of column j: cosines, then sines."""
-    n = c.tables[row.TABLES].WIDTH
+def waves_of(c, row):
+    """How many waves a column has: cosines, or cosines and sines."""
+    return c.tables[row.TABLES + row.N_TABLES - 2].WIDTH // outputs_of(c, row)
+
+
+@part
+def waves_at(c, row):
+    """Where the waves lie in this worker's scratch."""
+    return c.scratch + (field.SCRATCH_LINES + 1 + outputs_of(c, row) + c.tables[row.TABLES].WIDTH) * c.L
+
+
+@part
+def zeros_at(c, row):
+    """Where as many zeros lie as there are frequencies, and at least one; see `lines_of_waves`."""
+    return waves_at(c, row) + 2 * c.tables[row.TABLES].WIDTH * c.L
+
+
+@part
+def lines_of_waves(c, row, j, x):
+    """The waves of column j: cosines, then sines; and zeros."""
+    n, phases = c.tables[row.TABLES].WIDTH, zeros_at(c, row)
     frequencies = place_of(c, row, 0, j)
+    zero(c.table, (n + c.L - 1) // c.L, c.M, phases)
     if row.N_TABLES == 4:
-        waves(c.table, n, c.M, x, c.P, frequencies, c.P, place_of(c, row, 1, j), c.M, out)
+        waves(c.table, n, c.M, x, c.P, frequencies, c.P, place_of(c, row, 1, j), c.M, waves_at(c, row))
     else:
-        phases = out + 2 * n * c.L
-        zero(c.table, (n + c.L - 1) // c.L, c.M, phases)
-        waves(c.table, n, c.M, x, c.P, frequencies, c.M, phases, c.M, out)
+        waves(c.table, n, c.M, x, c.P, frequencies, c.M, phases, c.M, waves_at(c, row))
 
 
 @part
 def periodic_forward(c, row, q):
     """One panel: the columns without waves, then each column's outputs, and the column itself if it is kept."""
-    L = c.L
-    a, z, out = row.A + q * row.APITCH, row.Z + q * row.ZPITCH, c.scratch + field.SCRATCH_LINES * L
+    M, P, L = c.M, c.P, c.L
+    a, z = row.A + q * row.APITCH, row.Z + q * row.ZPITCH
     n, outputs = c.tables[row.TABLES].CODES, outputs_of(c, row)
     column, target = 0, z
     for j in range(n + 1):
@@ -79,71 +96,44 @@ def periodic_forward(c, row, q):
         target, column = target + (end - column) * L, end + 1
     for j in range(n):
         x, target = a + column_of(c, row, j) * L, z + start_of(c, row, j) * L
-        lines_of_waves(c, row, j, x, out)
-        mix(c, row, j, out, target)
+        lines_of_waves(c, row, j, x)
+        mix(c.table, waves_of(c, row), outputs, P, place_of(c, row, row.N_TABLES - 2, j),
+            P, place_of(c, row, row.N_TABLES - 1, j), M, waves_at(c, row), M, target)
+        if row.FUNCTION:
+            for i in range(outputs * L):
+                if M[target + i] < 0:
+                    M[target + i] = 0
         if width_of(c, row) > outputs:
             copy(c, row, 1, x, target + outputs * L)
 
 
 @part
-def mix(c, row, j, out, z):
-    """The outputs of column j from its waves."""
-    M, P, L, outputs = c.M, c.P, c.L, outputs_of(c, row)
-    kernel, bias = place_of(c, row, row.N_TABLES - 2, j), place_of(c, row, row.N_TABLES - 1, j)
-    for o in range(outputs):
-        for i in range(o * L, o * L + L):
-            M[z + i] = P[bias + o]
-    for h in range(c.tables[row.TABLES + row.N_TABLES - 2].WIDTH // outputs):
-        for o in range(outputs):
-            weight = P[kernel + h * outputs + o]
-            for i in range(L):
-                M[z + o * L + i] += M[out + h * L + i] * weight
-    if row.FUNCTION:
-        for i in range(outputs * L):
-            if M[z + i] < 0:
-                M[z + i] = 0
-
-
-@part
 def take_in(c, row, j, q, scratch):
-    """Column j's values and the deltas of its outputs, 0 in lanes behind the batch and where ReLU stopped them."""
+    """Column j's values and the deltas of its outputs, 0 in lanes behind the batch and where ReLU stopped them; then
+    its waves, and the slopes by their angles."""
     M, L, outputs = c.M, c.L, outputs_of(c, row)
     live, start, x = min(L, c.batch - q * L), start_of(c, row, j) * L, row.A + q * row.APITCH + column_of(c, row, j) * L
     d, z = row.D + q * row.DPITCH + start, row.Z + q * row.ZPITCH + start
-    zero(c.table, 1 + outputs, M, scratch)
-    for i in range(live):
-        M[scratch + i] = M[x + i]
-    for o in range(outputs):
-        for i in range(o * L, o * L + live):
-            if row.FUNCTION == 0 or M[z + i] > 0:
-                M[scratch + L + i] = M[d + i]
-
-
-@part
-def slope_of_wave(c, row, j, h, deltas, out, total):
-    """A line: the derivative by the angle of wave h of column j, and of its sine if there are both."""
-    M, P, L, outputs, n = c.M, c.P, c.L, outputs_of(c, row), c.tables[row.TABLES].WIDTH
-    kernel = place_of(c, row, row.N_TABLES - 2, j)
-    zero(c.table, 2, M, total)
-    for o in range(outputs):
-        weight = P[kernel + h * outputs + o]
-        for i in range(L):
-            M[total + i] += M[deltas + o * L + i] * weight
-    for i in range(L):
-        M[total + i] = -M[total + i] * M[out + (n + h) * L + i]
-    if row.N_TABLES == 3:
+    if live < L or row.FUNCTION:
+        zero(c.table, 1 + outputs, M, scratch)
+        for i in range(live):
+            M[scratch + i] = M[x + i]
         for o in range(outputs):
-            weight = P[kernel + (n + h) * outputs + o]
-            for i in range(L):
-                M[total + L + i] += M[deltas + o * L + i] * weight
-        for i in range(L):
-            M[total + i] += M[total + L + i] * M[out + h * L + i]
+            for i in range(o * L, o * L + live):
+                if row.FUNCTION == 0 or M[z + i] > 0:
+                    M[scratch + L + i] = M[d + i]
+    else:
+        copy(c, row, 1, x, scratch)
+        copy(c, row, outputs, d, scratch + L)
+    lines_of_waves(c, row, j, scratch)
+    wave_slopes(c.table, c.tables[row.TABLES].WIDTH, outputs, row.N_TABLES == 3,
+                c.P, place_of(c, row, row.N_TABLES - 2, j), M, scratch)
 
 
 @part
 def periodic_deltas(c, row, q):
     """One panel: the deltas of what a periodic embedding reads."""
-    M, P, L, below = c.M, c.P, c.L, c.layers[row.BELOW]
+    M, L, below = c.M, c.L, c.layers[row.BELOW]
     n, outputs, frequencies = c.tables[row.TABLES].CODES, outputs_of(c, row), c.tables[row.TABLES].WIDTH
     source, target = row.D + q * row.DPITCH, below.D + q * below.DPITCH
     column, d = 0, source
@@ -152,21 +142,15 @@ def periodic_deltas(c, row, q):
         copy(c, row, end - column, d, target + column * L)
         d, column = d + (end - column) * L, end + 1
     x = c.scratch + field.SCRATCH_LINES * L
-    deltas, total, out = x + L, x + (1 + outputs) * L, x + (3 + outputs) * L
     for j in range(n):
         t, start = target + column_of(c, row, j) * L, source + start_of(c, row, j) * L
         take_in(c, row, j, q, x)
-        lines_of_waves(c, row, j, x, out)
-        kept = width_of(c, row) > outputs
-        zero(c.table, 1, M, t)
-        if kept:
-            copy(c, row, 1, start + outputs * L, t)
-        for h in range(frequencies):
-            slope_of_wave(c, row, j, h, deltas, out, total)
-            M[total + L] = P[place_of(c, row, 0, j) + h] * TWO_PI  # rounded to the element's type
-            factor = M[total + L]
-            for i in range(L):
-                M[t + i] += M[total + i] * factor
+        mix(c.table, frequencies, 1, c.P, place_of(c, row, 0, j), M, zeros_at(c, row),
+            M, x + (1 + outputs) * L, M, t)
+        for i in range(L):
+            M[t + i] = M[t + i] * TWO_PI
+        if width_of(c, row) > outputs:
+            add(c.table, 1, M, t, M, start + outputs * L, M, t)
     all_deltas(c, below, q)
 
 
@@ -180,7 +164,7 @@ def periodic_weights(c, row, unit):
     last = min(first + L, c.tables[row.TABLES].CODES)
     outputs, frequencies = outputs_of(c, row), c.tables[row.TABLES].WIDTH
     x = c.scratch + field.SCRATCH_LINES * L
-    sums = x + (3 + outputs + 2 * frequencies + (frequencies + L - 1) // L) * L
+    sums = zeros_at(c, row) + (frequencies + L - 1) // L * L
     numbers = 0
     for matrix in range(row.N_TABLES):
         numbers += c.tables[row.TABLES + matrix].WIDTH
@@ -189,7 +173,8 @@ def periodic_weights(c, row, unit):
     for j in range(first, last):
         zero(c.table, numbers, M, sums)
         for q in range((c.batch + L - 1) // L):
-            add_up(c, row, j, q, x, sums)
+            take_in(c, row, j, q, x)
+            wave_sums(c.table, frequencies, waves_of(c, row), outputs, M, x, M, sums)
         fold(c, row, j - first, last - first, sums, gradients)
     at = gradients
     for matrix in range(row.N_TABLES):
@@ -204,30 +189,6 @@ def periodic_weights(c, row, unit):
                     c.G[place + i] = 0
                 c.G[place + i] += M[at + i]
         at += lines * L
-
-
-@part
-def add_up(c, row, j, q, x, sums):
-    """A panel's part of the sums of column j, lane by lane: a line for every number of each matrix."""
-    M, L, outputs, n = c.M, c.L, outputs_of(c, row), c.tables[row.TABLES].WIDTH
-    deltas, total, out = x + L, x + (1 + outputs) * L, x + (3 + outputs) * L
-    take_in(c, row, j, q, x)
-    lines_of_waves(c, row, j, x, out)
-    kernel = sums + (row.N_TABLES - 2) * n * L
-    numbers = c.tables[row.TABLES + row.N_TABLES - 2].WIDTH
-    for h in range(n):
-        slope_of_wave(c, row, j, h, deltas, out, total)
-        for i in range(L):
-            M[sums + h * L + i] += M[total + i] * M[x + i]
-        if row.N_TABLES == 4:
-            for i in range(L):
-                M[sums + (n + h) * L + i] += M[total + i]
-    for h in range(numbers // outputs):
-        for o in range(outputs):
-            for i in range(L):
-                M[kernel + (h * outputs + o) * L + i] += M[deltas + o * L + i] * M[out + h * L + i]
-    for i in range(outputs * L):
-        M[kernel + numbers * L + i] += M[deltas + i]
 
 
 @part

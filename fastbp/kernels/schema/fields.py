@@ -80,8 +80,6 @@ LOSS_PARAMETERS, MOST_PARAMETERS = 0, 8
 WEIGHTS_PANELS = 3
 # From more rows of the batch than DEEP on, the weight gradient takes in so many at a time, in units of DEEP_PANELS.
 DEEP, DEEP_PANELS = 256, 6
-# What a periodic embedding's gradient needs besides the lines of its sums, of its waves and of its deltas.
-WAVES_LINES = 8
 # What a worker needs for itself: a tile of gradients, then lines for the rule's scalars and for the loss.
 GRADIENT_LINES, SCRATCH_LINES = 24, 24 + 8
 # Panels of outputs in a unit of a layer on sparse rows: as many as its microkernel has sums in registers.
