@@ -148,7 +148,7 @@ def catboost(classes: bool, seed: int) -> Any:
     module = importlib.import_module("catboost")
     base: Any = module.CatBoostClassifier if classes else module.CatBoostRegressor
 
-    class WithTexts(base):
+    class WithTexts(base):  # type: ignore[misc]
         def fit(self, X: Any, y: Any) -> Any:
             named = [name for name in X if not pd.api.types.is_numeric_dtype(X[name])]
             return super().fit(X, y, cat_features=named)
