@@ -89,6 +89,7 @@ KINDS = {
     "prelu": Kind(("alpha",)),
     "parametric": Kind(("alpha",)),
     "periodic": Kind(("frequencies", "phases", "kernel", "bias"), tables=True),
+    "piecewise": Kind(tables=True),
 }
 
 
@@ -133,7 +134,10 @@ class LayerSpec(NamedTuple):
     max_norm : float, optional
         Upper bound on the norm of each unit's incoming weights; 0 for none.
     tables : tuple of (int, int, int), optional
-        The (column, number of codes, dimension) of each embedding table, by column.
+        The (column, number of codes, dimension) of each embedding table, by column; of a piecewise node the number of
+        its rows, two more than bins.
+    edges : tuple of tuple of float, optional
+        Of the bins of each column of a piecewise node.
     """
 
     units: int
@@ -155,6 +159,7 @@ class LayerSpec(NamedTuple):
     function: str = "identity"
     schedule: Callable[..., Any] | None = None
     waves: Waves | None = None
+    edges: tuple[tuple[float, ...], ...] = ()
 
     @property
     def dense(self) -> bool:
@@ -193,7 +198,7 @@ class LayerSpec(NamedTuple):
 
     def decay_of(self, number: int, kernels_only: bool) -> float:
         """The factor of the weight decay of the learned array at this index."""
-        own = self.decay if number == 0 else None
+        own = self.decay if number == 0 or KINDS[self.kind].tables else None
         return float(self.is_kernel(number) or not kernels_only) if own is None else own
 
     def is_kernel(self, number: int) -> bool:

@@ -85,7 +85,7 @@ def changed(X: Any, y: np.ndarray | None, specs: Sequence[LayerSpec], outputs: i
             return ValueError(f"X must have column indices from 0 to {X.width - 1}, got {X.columns[bad[0]]}, which was "
                               f"changed after it was checked: {REMEDY}")
     else:
-        for column, codes, _ in specs[0].tables:
+        for column, codes, _ in specs[0].tables if specs[0].kind == "embedding" else ():
             values = X[:, column]
             bad = np.flatnonzero(~((values >= 0) & (values < codes)))
             if len(bad):

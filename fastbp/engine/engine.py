@@ -90,7 +90,7 @@ class Engine:
             described.append(plan.Node(inputs, spec.units, field.code_of(spec.kind), code, self._code(output),
                                        custom.keeps_slopes(name), bias, spec.alpha, values, below, skip,
                                        spec.trainable, (0, 0), plan.tables_of(spec), ACTIVATIONS[spec.function],
-                                       spec.waves))
+                                       spec.waves, spec.edges))
         return described
 
     def _connect(self, layers: list[plan.Node], rule: str, update_spec: UpdateSpec, *how: bool) -> Network:

@@ -125,6 +125,17 @@ class Workspace:
                 values = (0.0, *values)  # epsilon stands where it does for batches
             at = self.plan.values + plan.VALUES * index
             self.M[at : at + 1 + len(values)] = node.alpha, *values
+            self._write_edges(index, node)
+
+    def _write_edges(self, index: int, node: plan.Node) -> None:
+        """The edges of each column's bins, and 1 over the widths of these; 0 for a width that the type cannot tell."""
+        first = self.plan.layers[index, Layer.TABLES]
+        for table, given in zip(self.plan.layers[first:], node.edges, strict=False):
+            edges = np.array(given, self.dtype)
+            widths = np.diff(edges)
+            inverse = np.divide(1, widths, out=np.zeros_like(widths), where=widths > 0)
+            at = table[field.Table.EDGES]
+            self.M[at : at + len(edges) + len(widths)] = np.concatenate([edges, inverse])
 
     def _write_ones(self, nodes: int) -> None:
         """The line behind each panel of activations is the input of the next layer's biases."""

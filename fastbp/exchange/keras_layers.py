@@ -76,3 +76,37 @@ class PeriodicEmbedding(keras.layers.Layer):
         """For files."""
         names = ("columns", "frequencies", "outputs", "phases", "keeps", "relu")
         return {**super().get_config(), **dict(zip(names, self.waves, strict=True))}
+
+
+@keras.saving.register_keras_serializable(package="fastbp")
+class PiecewiseLinearEmbedding(keras.layers.Layer):
+    """A = [other columns, x w + b + e V of each column]; its weights are w, b and V of each column, one row each."""
+
+    def __init__(self, columns: Iterable[int], edges: Iterable[Iterable[float]], dimension: int, **options: Any):
+        super().__init__(**options)
+        self.columns, self.edges, self.dimension = tuple(columns), tuple(map(tuple, edges)), dimension
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights."""
+        self.passing = [column for column in range(input_shape[-1]) if column not in self.columns]
+        self.tables = [
+            self.add_weight(shape=(len(own) + 1, self.dimension), initializer="zeros", name=f"table_{place}")
+            for place, own in enumerate(self.edges)
+        ]
+
+    def call(self, X: Any) -> Any:
+        """Compute A."""
+        ops = keras.ops
+        parts = [ops.take(X, self.passing, axis=1)] if self.passing else []
+        for column, own, table in zip(self.columns, self.edges, self.tables, strict=True):
+            x, bins = X[:, column : column + 1], len(own) - 1
+            lower, upper = (ops.cast(ops.array(ends), X.dtype) for ends in (own[:-1], own[1:]))
+            most = ops.cast(ops.array([1.0] * (bins - 1) + [float("inf")]), X.dtype)
+            least = ops.cast(ops.array([float("-inf")] + [0.0] * (bins - 1)), X.dtype)
+            share = ops.maximum(ops.minimum((x - lower) / (upper - lower), most), least)
+            parts.append(x * table[0] + table[1] + ops.matmul(share, table[2:]))
+        return ops.concatenate(parts, axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        """For files."""
+        return {**super().get_config(), "columns": self.columns, "edges": self.edges, "dimension": self.dimension}

@@ -100,6 +100,29 @@ class PeriodicEmbedding(nn.Module):
         return torch.cat([X[:, self.passing], Z.flatten(1)], 1)
 
 
+class PiecewiseLinearEmbedding(nn.Module):
+    """A = [other columns, x w + b + e V of each column]; tables: w, b and V of each column, one row each."""
+
+    def __init__(self, in_features: int, columns: Iterable[int], edges: Iterable[Iterable[float]], dimension: int,
+                 dtype: Any = None):  # fmt: skip
+        super().__init__()
+        self.in_features, self.columns, self.dimension = in_features, tuple(columns), dimension
+        self.edges = tuple(map(tuple, edges))
+        self.passing = [column for column in range(in_features) if column not in self.columns]
+        self.tables = nn.ModuleList(nn.Embedding(len(own) + 1, dimension, dtype=dtype) for own in self.edges)
+
+    def forward(self, X: Any) -> Any:
+        """Compute A."""
+        parts = [X[:, self.passing]]
+        for column, own, table in zip(self.columns, self.edges, self.tables, strict=True):
+            x, edges = X[:, column].contiguous(), torch.as_tensor(own, dtype=X.dtype, device=X.device)
+            w, b, V = table.weight[0], table.weight[1], table.weight[2:]
+            k = (torch.searchsorted(edges[:-1].contiguous(), x, right=True) - 1).clamp(0)
+            share = ((x - edges[k]) / (edges[k + 1] - edges[k])).unsqueeze(1)
+            parts.append(x.unsqueeze(1) * w + b + (V.cumsum(0) - V)[k] + share * V[k])
+        return torch.cat(parts, 1)
+
+
 class GaussianNoise(nn.Module):
     """A = X + stddev N in training, with N standard normal; A = X in evaluation."""
 

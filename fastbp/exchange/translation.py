@@ -197,7 +197,7 @@ def keras_arrays(layer: Any) -> Iterator[Array]:
     if getattr(layer, "quantization_mode", None) is not None:
         raise wrong(layer.name, f"is quantized, {layer.quantization_mode}", "convert the model before quantize()")
     own = [variable for variable in layer.weights if not variable.name.startswith("lora_")]
-    if unknown := [variable.name for variable in own if variable.name not in KERAS_WEIGHTS]:
+    if unknown := [v.name for v in own if v.name not in KERAS_WEIGHTS and not v.name.startswith("table_")]:
         raise wrong(layer.name, f"has the weights {', '.join(unknown)}", "use a plain layer")
     if getattr(layer, "lora_enabled", False):  # the property includes the product of the low-rank factors
         return (as_floats(layer.kernel if variable.name == "kernel" else variable.value) for variable in own)

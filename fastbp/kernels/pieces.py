@@ -15,6 +15,7 @@ from fastbp.kernels.passes.embedding import embed, table_weights
 from fastbp.kernels.passes.nodes import node_backward, node_forward, node_weights
 from fastbp.kernels.passes.operands import round_block, round_outputs, round_piece
 from fastbp.kernels.passes.periodic import periodic_deltas, periodic_forward, periodic_weights
+from fastbp.kernels.passes.piecewise import piecewise_deltas, piecewise_forward, piecewise_weights
 from fastbp.kernels.passes.sparse import run_sparse
 from fastbp.kernels.passes.updates import (
     apply_piece,
@@ -30,7 +31,7 @@ from fastbp.kernels.schema import operations as op
 from fastbp.kernels.schema.pointers import address_of
 from fastbp.kernels.schema.pointers import worker_zero as _worker_zero
 
-BATCH_NORM, PERIODIC = map(field.code_of, ("batch_norm", "periodic"))
+BATCH_NORM, PERIODIC, PIECEWISE = map(field.code_of, ("batch_norm", "periodic", "piecewise"))
 
 
 @part
@@ -44,6 +45,8 @@ def run_node(c, what, layer, unit):
     elif what == op.FORWARD:
         if row.KIND == PERIODIC:
             periodic_forward(c, row, unit)
+        elif row.KIND == PIECEWISE:
+            piecewise_forward(c, row, unit)
         elif row.N_TABLES:
             embed(c, row, unit)
         else:
@@ -53,10 +56,14 @@ def run_node(c, what, layer, unit):
     elif what == op.BACKWARD:
         if row.KIND == PERIODIC:
             periodic_deltas(c, row, unit)
+        elif row.KIND == PIECEWISE:
+            piecewise_deltas(c, row, unit)
         else:
             node_backward(c, row, unit)
     elif row.KIND == PERIODIC:
         periodic_weights(c, row, unit)
+    elif row.KIND == PIECEWISE:
+        piecewise_weights(c, row, unit)
     elif row.N_TABLES:
         table_weights(c, row, unit)
     else:

@@ -46,7 +46,7 @@ from fastbp.kernels.pieces import call_node, call_products, call_straight, call_
 from fastbp.kernels.schema import fields as field
 from fastbp.kernels.schema import operations as op
 
-BATCH_NORM = field.code_of("batch_norm")
+BATCH_NORM, PIECEWISE = map(field.code_of, ("batch_norm", "piecewise"))
 
 
 @inlined_part
@@ -80,6 +80,8 @@ def units_of(c, row, what):
         return product_units(c, row, what)
     if row.N_TABLES and what == op.WEIGHTS:
         return row.WEIGHTS_UNITS
+    if row.KIND == PIECEWISE and what == op.FORWARD and not c.bfloat16:
+        return row.N_TABLES + 1
     blocks = what == op.WEIGHTS or (row.KIND == BATCH_NORM and c.backward)
     return row.PANELS if blocks else c.panels
 

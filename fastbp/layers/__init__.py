@@ -8,6 +8,7 @@ from fastbp.layers.embedding import ColumnEmbedding
 from fastbp.layers.normalization import BatchNorm, LayerNorm
 from fastbp.layers.parametric import ParametricActivation, PReLU
 from fastbp.layers.periodic import PeriodicEmbedding
+from fastbp.layers.piecewise import PiecewiseLinearEmbedding, quantile_edges
 from fastbp.layers.residual import Residual
 from fastbp.layers.scale import Scale
 
@@ -22,6 +23,8 @@ __all__ = [
     "PReLU",
     "ParametricActivation",
     "PeriodicEmbedding",
+    "PiecewiseLinearEmbedding",
     "Residual",
     "Scale",
+    "quantile_edges",
 ]

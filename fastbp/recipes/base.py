@@ -118,6 +118,9 @@ class TableEstimator(BaseEstimator, ABC):
     def _loss(self) -> Loss:
         """What the networks minimize."""
 
+    def _finish(self, model: Sequential, X: Array, y: Array, weight: Array | None = None) -> None:
+        """Change a trained network by the rows held out."""
+
     @abstractmethod
     def _strata(self, y: Array) -> Array | None:
         """What a split keeps the shares of."""
@@ -274,6 +277,8 @@ class TableEstimator(BaseEstimator, ABC):
             verbose=int(self.progress and self.n_ensembles == 1 and self.n_folds is None), n_threads=threads,
             time_limit=self.time_limit,
         )  # fmt: skip
+        if validation is not None:
+            self._finish(model, *validation)
         best_epoch = best.best_epoch if best is not None else len(history.epoch) - 1
         return Member(preprocessor, model, held_rows, best_epoch, dict(history.history))
 

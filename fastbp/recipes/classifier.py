@@ -12,8 +12,10 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from fastbp.estimators import class_weights
 from fastbp.losses import CrossEntropy, Loss
+from fastbp.model.sequential import Sequential
 from fastbp.preprocessing.targets import Targets
 from fastbp.recipes.base import SHARE, TableEstimator
+from fastbp.recipes.calibration import calibrate
 from fastbp.util.types import Array
 
 
@@ -24,6 +26,7 @@ class TableClassifier(ClassifierMixin, TableEstimator):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = TableEstimator._parameter_constraints | {
         "label_smoothing": [SHARE],
         "class_weight": [None, dict, StrOptions({"balanced"})],
+        "calibrate": ["boolean"],
     }
 
     # ---------------------------------------------------------------- fitting
@@ -70,6 +73,10 @@ class TableClassifier(ClassifierMixin, TableEstimator):
 
     def _selection(self) -> tuple[list[str], str]:
         return ["accuracy"], "accuracy"
+
+    def _finish(self, model: Sequential, X: Array, y: Array, weight: Array | None = None) -> None:
+        if self.calibrate:
+            calibrate(model, X, y, weight)
 
     # ---------------------------------------------------------------- prediction
 

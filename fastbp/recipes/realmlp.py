@@ -216,6 +216,9 @@ class RealMLPClassifier(RealMLP, TableClassifier):
         Epochs without improvement after which training stops.
     class_weight : "balanced" or dict, optional
         {class: weight}.
+    calibrate : bool, default False
+        Whether to divide the logits of each network by the temperature of the lowest log-loss on the rows held out.
+        Classes stay the same; probabilities, which label smoothing makes too timid, fit better.
     time_limit : float, optional
         Seconds after which the training of a network stops.
     random_state : int, RandomState or None, default None
@@ -292,6 +295,7 @@ class RealMLPClassifier(RealMLP, TableClassifier):
         scoring: Any = None,
         patience: int | None = None,
         class_weight: Any = None,
+        calibrate: bool = False,
         time_limit: float | None = None,
         random_state: Any = None,
         callbacks: Any = None,

@@ -139,6 +139,8 @@ def pre_activation(
             return A_below + weights[0] * (_inner(spec, A_below)[0] - A_below), None
         case "periodic":
             return periodic(A_below, spec, weights), None
+        case "piecewise":
+            return piecewise(A_below, spec, weights), None
         case "add":
             assert A_skip is not None
             return A_below + A_skip, None
@@ -247,6 +249,8 @@ def backward(dA: Array, layers: Sequence[Layer], tape: list[Tape]) -> None:
                 dA_below = dZ + layer.weights[0] * (slope - 1) * dZ
             case "periodic":
                 dA_below = periodic_backward(A_below, dZ, layer)
+            case "piecewise":
+                dA_below = piecewise_backward(A_below, dZ, layer)
         if layer.skip is not None and layer.passes[1]:  # a sum passes its derivative to both inputs
             _pass(derivatives, layer.skip, dZ.copy())
         if layer.passes[0]:
@@ -335,6 +339,42 @@ def periodic_backward(X: Array, dZ: Array, layer: Layer) -> Array:
     dX[:, waves.columns] = two_pi * (angles * weights[0]).sum(axis=2)
     if waves.keeps:
         dX[:, waves.columns] += own[:, :, -1]
+    return dX
+
+
+def encoding(x: Array, edges: Sequence[float]) -> tuple[Array, Array]:
+    """How much of each bin lies below x, (rows, bins), 0 to 1 but for the ends; and its derivative."""
+    lower, upper = (np.asarray(ends, x.dtype) for ends in (edges[:-1], edges[1:]))
+    E = (x[:, np.newaxis] - lower) / (upper - lower)
+    own = np.clip(np.searchsorted(lower, x, "right") - 1, 0, len(lower) - 1)[:, np.newaxis]
+    bins = np.arange(len(lower))
+    E = np.where(bins < own, 1, np.where(bins > own, 0, E)).astype(x.dtype)
+    return E, np.where(bins == own, 1 / (upper - lower), 0).astype(x.dtype)
+
+
+def piecewise(X: Array, spec: LayerSpec, tables: Sequence[Array]) -> Array:
+    """The other columns, then of each column x w + b + e V. Gorishniy et al. 2022, version B of rtdl_num_embeddings."""
+    columns = [column for column, *_ in spec.tables]
+    parts = [np.delete(X, columns, axis=1)]
+    for (w, b, *V), column, edges in zip(tables, columns, spec.edges, strict=True):
+        x = X[:, column]
+        parts.append(x[:, np.newaxis] * w + b + encoding(x, edges)[0] @ np.array(V))
+    return np.concatenate(parts, axis=1)
+
+
+def piecewise_backward(X: Array, dZ: Array, layer: Layer) -> Array:
+    """The gradients of its tables, and dX."""
+    columns = [column for column, *_ in layer.spec.tables]
+    start = X.shape[1] - len(columns)
+    dX = np.empty_like(X)
+    dX[:, np.delete(np.arange(X.shape[1]), columns)] = dZ[:, :start]
+    of_tables = zip(layer.weights, layer.gradients, columns, layer.spec.edges, strict=True)
+    for (w, _, *V), gradient, column, edges in of_tables:
+        x, d = X[:, column], dZ[:, start : start + len(w)]
+        E, slopes = encoding(x, edges)
+        gradient[0], gradient[1], gradient[2:] = x @ d, d.sum(axis=0), E.T @ d
+        dX[:, column] = (d * (w + slopes @ np.array(V))).sum(axis=1)
+        start += len(w)
     return dX
 
 

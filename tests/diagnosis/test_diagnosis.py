@@ -124,6 +124,7 @@ LAYERS = {
     "prelu": (fastbp.PReLU(), "PReLU", 1),
     "parametric": (fastbp.ParametricActivation("mish"), "ParametricActivation(mish)", 1),
     "periodic": (fastbp.PeriodicEmbedding(2, 5), "PeriodicEmbedding(2, 5)", 4),
+    "piecewise": (fastbp.PiecewiseLinearEmbedding([(0.0, 1.0)], 2), "PiecewiseLinearEmbedding(2)", 1),
     "noise": (fastbp.GaussianNoise(0.1), "GaussianNoise(0.1)", 0),
 }
 
@@ -140,6 +141,7 @@ DEEP = [
     Dense(16, kernel_initializer="he_normal"), fastbp.BatchNorm(), fastbp.Activation("relu"),
     fastbp.Residual([Dense(16, "tanh"), fastbp.Dropout(0.2), Dense(16)]), fastbp.LayerNorm(),
     fastbp.Scale(), fastbp.PeriodicEmbedding(2, 3, [0, 5]),
+    fastbp.PiecewiseLinearEmbedding({2: (0.0, 0.5, 1.0)}, 3),
     fastbp.Residual([Dense(12, "gelu", kernel_regularizer=fastbp.L2(1e-3)), fastbp.GaussianNoise(0.1)]),
 ]  # fmt: skip
 

@@ -89,10 +89,17 @@ def periodic(inputs: int, *waves: Any, **options: Any) -> LayerSpec:
     return LayerSpec(units, kind="periodic", use_bias=False, waves=own, **options)
 
 
+def piecewise(inputs: int, dimension: int, edges: dict[int, tuple[float, ...]], **options: Any) -> LayerSpec:
+    """A piecewise linear embedding on `inputs` columns, of {column: edges}."""
+    tables = tuple((column, len(own) + 1, dimension) for column, own in edges.items())
+    units = inputs + len(edges) * (dimension - 1)
+    return LayerSpec(units, kind="piecewise", use_bias=False, tables=tables, edges=tuple(edges.values()), **options)
+
+
 def with_codes(X: Array, layers: Sequence[LayerSpec], seed: int = 5) -> Array:
     """X with random codes in the columns that the first layer embeds, if any."""
     rng = np.random.default_rng(seed)
-    for column, codes, _ in layers[0].tables:
+    for column, codes, _ in layers[0].tables if layers[0].kind == "embedding" else ():
         X[:, column] = rng.integers(0, codes, len(X))
     return X
 

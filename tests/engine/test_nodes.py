@@ -29,6 +29,7 @@ from tests.engine.cases import (
     make_data,
     make_engine,
     periodic,
+    piecewise,
     predict,
     spec,
     train,
@@ -109,6 +110,9 @@ LARGE = {
     "scales": Network(17, [
         spec(17, **SCALE), spec(130, "tanh"), spec(130, "gelu", **SCALE), *block(3, 130, SCALE, "tanh"),
         *projected(8, 17, SCALE, "silu"), spec(300), spec(300, **DROPOUT), spec(300, **SCALE), spec(300, **SCALE)]),
+    "bins": Network(17, [
+        piecewise(17, 5, {j: tuple(np.linspace(-1, 2, 2 + 3 * j)) for j in range(0, 16, 3)}), spec(130, "tanh"),
+        piecewise(130, 16, dict.fromkeys(range(40), (-0.5, 0.0, 0.25))), spec(730, **LAYER_NORM), spec(17)]),
     "waves": Network(37, [periodic(37, tuple(range(0, 36, 2)), 17, 3, True, True, False), spec(130, "tanh"),
                           periodic(130, tuple(range(5, 40)), 3, 2, False, False, True), spec(165, **LAYER_NORM),
                           spec(17)]),

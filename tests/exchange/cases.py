@@ -25,6 +25,7 @@ from fastbp import (
     LeakyReLU,
     ParametricActivation,
     PeriodicEmbedding,
+    PiecewiseLinearEmbedding,
     PReLU,
     Residual,
     Scale,
@@ -51,6 +52,10 @@ CASES: dict[str, list[Any]] = {
         PeriodicEmbedding(3, 5, frequency_scale=1.0), Dense(7, "tanh"),
         PeriodicEmbedding(2, 4, (1, 4), phases=False, keep_inputs=False, relu=True, frequency_scale=1.0),
         Dense(5), PeriodicEmbedding(2, 3, (0, 2), relu=True, trainable=False),
+    ],
+    "PiecewiseLinearEmbedding": [
+        PiecewiseLinearEmbedding({1: (-1.0, 0.0, 0.5, 2.0), 4: (-0.5, 0.5)}, 3), Dense(5, "tanh"),
+        PiecewiseLinearEmbedding([(-0.5, 0.1, 0.3)] * 5, 2, trainable=False),
     ],
     "ParametricActivation": [
         ParametricActivation("selu"), Dense(7), ParametricActivation("mish"), Dense(5),
@@ -128,12 +133,32 @@ class Exact:
                     A = Bounded(value, error + 2 * self.u * (np.abs(A.value) + np.abs(value)) + self.smallest)
                 case PeriodicEmbedding():
                     A = self.periodic(A, part, W)
+                case PiecewiseLinearEmbedding():
+                    A = self.piecewise(A, part, W)
                 case Residual():
                     below = self.product(A, W["projection"], self.wide(0)) if W else A
                     F = self.layers(part.within, A)
                     value = below.value + F.value
                     A = Bounded(value, below.error + F.error + 2 * self.u * np.abs(value))
         return A
+
+    def piecewise(self, A: Bounded, part: Part, W: dict[str, Array]) -> Bounded:
+        """Its slopes pass on the error of the input; sums of so many bins round as often."""
+        assert isinstance(part.layer, PiecewiseLinearEmbedding)
+        columns = list(part.layer.columns)
+        values, errors = ([np.delete(each, columns, axis=1)] for each in (A.value, A.error))
+        for column, edges, table in zip(columns, part.layer.edges, W.values(), strict=True):
+            x, of_x, (w, b), V = A.value[:, [column]], A.error[:, [column]], table[:2], table[2:]
+            lower, upper = (np.array(ends, self.wide) for ends in (edges[:-1], edges[1:]))
+            bins, inverse = len(V), 1 / (upper - lower)
+            least, most = np.append(-np.inf, np.zeros(bins - 1)), np.append(np.ones(bins - 1), np.inf)
+            E = np.maximum(np.minimum((x - lower) * inverse, most), least)
+            values.append(x * w + b + E @ V)
+            sizes = np.abs(x * w) + np.abs(b) + np.abs(E) @ np.abs(V)
+            steep = np.abs(w) + (inverse[:, np.newaxis] * np.abs(V)).max(axis=0)
+            of_edges = self.u * (np.abs(x) + np.abs(np.array(edges)).max()) * 4
+            errors.append(steep * (of_x + of_edges) + (bins + 6) * self.u * sizes + self.smallest)
+        return Bounded(np.concatenate(values, axis=1), np.concatenate(errors, axis=1))
 
     def periodic(self, A: Bounded, part: Part, W: dict[str, Array]) -> Bounded:
         """Waves turn by the error of their angles, of which the rounding of turns is the largest part."""

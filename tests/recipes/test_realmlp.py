@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.metrics import make_scorer, roc_auc_score
+from sklearn.metrics import log_loss, make_scorer, roc_auc_score
 
 from fastbp import Preprocessor, callbacks, load
 from fastbp.recipes import RealMLPClassifier, RealMLPRegressor
@@ -179,6 +179,22 @@ def test_the_model_is_saved_with_its_preprocessor(tmp_path):
     preprocessor = Preprocessor.of(model)
     labels = preprocessor.inverse_target(model.predict(preprocessor.transform(X)))
     np.testing.assert_array_equal(labels, classifier.predict(X))
+
+
+def test_calibrated_probabilities_have_a_lower_log_loss_and_the_same_classes():
+    X, y = table(1500)
+    new, truth = table(1000, seed=1)
+    plain, calibrated = (small(RealMLPClassifier, calibrate=each, n_ensembles=2).fit(X, y > 5) for each in (False, True))
+    for one, other in zip(plain.members_, calibrated.members_, strict=True):
+        *below, W, b = one.model.get_weights()
+        *same, V, c = other.model.get_weights()
+        assert all(map(np.array_equal, below, same))
+        factor = V[0, 0] / W[0, 0]
+        assert factor > 1.2  # label smoothing keeps probabilities from 0 and 1
+        np.testing.assert_allclose(V, factor * W, rtol=1e-5)
+        np.testing.assert_allclose(c, factor * b, rtol=1e-5, atol=1e-6)
+    before, after = (log_loss(truth > 5, each.predict_proba(new)) for each in (plain, calibrated))
+    assert after < 0.95 * before
 
 
 def test_class_and_sample_weights():

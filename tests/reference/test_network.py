@@ -80,6 +80,14 @@ NETWORKS |= {
 }  # fmt: skip
 
 
+STEPS = {"kind": "piecewise", "use_bias": False, "tables": ((1, 5, 2), (3, 3, 2)),
+         "edges": ((-0.4, 0.1, 0.3, 0.9), (-1.0, 1.0))}  # fmt: skip
+NETWORKS |= {
+    "piecewise": [LayerSpec(5, "tanh"), node(7, STEPS), LayerSpec(3)],
+    "piecewise on the input": [node(6, STEPS), LayerSpec(4, "tanh"), node(6, STEPS, trainable=False), LayerSpec(3)],
+}
+
+
 def make_engine(specs: list[LayerSpec], *, seed: int = 0, dtype: str = "float64", **options) -> ReferenceEngine:
     rng = np.random.default_rng(seed)
     engine = ReferenceEngine(4, specs, dtype=dtype, key=(3, 4))
@@ -98,7 +106,7 @@ def statistics_of(engine: ReferenceEngine) -> list[tuple[int, np.ndarray]]:
     place = 0
     for spec in (layer.spec for layer in engine._layers):
         own = {"dense": 1 + spec.use_bias, "batch_norm": 2, "layer_norm": 2, "scale": 1, "prelu": 1, "parametric": 1,
-               "periodic": len(spec.parameters)}
+               "periodic": len(spec.parameters), "piecewise": len(spec.parameters)}
         place += own.get(spec.kind, 0)
         if spec.kind == "batch_norm":
             result += [(place, engine.get_weights()[place]), (place + 1, engine.get_weights()[place + 1])]
@@ -148,6 +156,7 @@ def test_backward_skips_nodes_with_no_weights_below() -> None:
 # ---------------------------------------------------------------- agreement with PyTorch
 
 EMBEDDINGS = {
+    "piecewise": torch_layers.PiecewiseLinearEmbedding(4, (1, 3), STEPS["edges"], 2, dtype=torch.float64),
     "waves": torch_layers.PeriodicEmbedding(4, (0, 2), 3, 2, True, True, False, dtype=torch.float64),
     "cosines and sines": torch_layers.PeriodicEmbedding(4, (1,), 2, 3, False, False, True, dtype=torch.float64),
 }
@@ -171,7 +180,7 @@ def test_waves_have_the_gradients_of_pytorch(name: str) -> None:
         np.testing.assert_allclose(found, parameter.grad, rtol=1e-9, atol=1e-12)
 
 
-PLR_OR_PBLD = {"waves": (8, PBLD), "cosines and sines": (6, PLR)}
+PLR_OR_PBLD = {"piecewise": (6, STEPS), "waves": (8, PBLD), "cosines and sines": (6, PLR)}
 TORCH = {"batch_norm": torch.nn.BatchNorm1d, "layer_norm": torch.nn.LayerNorm, "scale": torch_layers.Scale,
          "prelu": torch.nn.PReLU, "parametric": lambda *how, dtype: torch_layers.ParametricActivation(
              *how, torch.nn.Mish(), dtype)}  # fmt: skip

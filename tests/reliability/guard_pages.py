@@ -99,6 +99,7 @@ NETWORKS: dict[str, list[Any]] = {
     "residual": [D(21, "relu"), fastbp.Residual([D(30, "relu"), D(21)]), fastbp.Residual([D(5, "tanh")])],
     "penalized": [D(13, "softplus", kernel_regularizer=fastbp.L1L2(0.01, 0.01), kernel_constraint=fastbp.MaxNorm(1.0))],
     "waves": [fastbp.PeriodicEmbedding(2, 5), D(18, "relu"), fastbp.PeriodicEmbedding(3, 4, [17], phases=False)],
+    "bins": [fastbp.PiecewiseLinearEmbedding({0: (-1.0, 0.0, 1.0)}, 5), D(18, "relu")],
     "embedded": [fastbp.ColumnEmbedding({0: 5, 2: 3000}, 3), D(18, "relu")],
 }
 OPTIMIZERS = (

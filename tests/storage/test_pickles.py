@@ -68,7 +68,8 @@ class Spread:
 EVERY_LAYER = [
     GaussianNoise(0.1), Dense(6, "tanh", kernel_regularizer="l2", kernel_constraint=fastbp.MaxNorm(2)), BatchNorm(),
     Activation("relu"), Residual([LayerNorm(), Dense(5, fastbp.ELU(0.5)), Dropout(0.2)]), Scale(),
-    fastbp.PeriodicEmbedding(2, 3, [1, 0]), fastbp.PReLU(0.1), fastbp.ParametricActivation(fastbp.ELU(0.3), 0.5),
+    fastbp.PeriodicEmbedding(2, 3, [1, 0]), fastbp.PiecewiseLinearEmbedding({2: (0.0, 1.0)}, 2),
+    fastbp.PReLU(0.1), fastbp.ParametricActivation(fastbp.ELU(0.3), 0.5),
     Dense(2),
 ]  # fmt: skip
 MODELS = {

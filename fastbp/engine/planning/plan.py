@@ -78,6 +78,7 @@ class Node(NamedTuple):
     tables: tuple[tuple[int, int, int], ...] = ()  # of EMBEDDING: column, codes, dimension; PERIODIC's matrices
     function: int = 0  # the code of PARAMETRIC's function, whose slopes are kept
     waves: spec.Waves | None = None  # of PERIODIC
+    edges: tuple[tuple[float, ...], ...] = ()  # of PIECEWISE, for each of its tables
 
     @property
     def dense(self) -> bool:
@@ -231,7 +232,10 @@ def make(nodes: Sequence[Node], batch: int, dtype: np.dtype, workers: int, train
             _cut(row, panels, workers, lanes)
     blocks = SPARSE_PANELS * lanes * sparse
     for index, node in enumerate(nodes):
-        if node.tables:
+        if node.edges:
+            rows, lines = _bins(rows, index, node, lanes, room)
+            blocks = max(blocks, lines)
+        elif node.tables:
             rows, lines = (_tables if node.waves is None else _waves)(rows, index, node, lanes)
             blocks = max(blocks, lines)
     scratch_size = (SCRATCH_LINES + ceil_div(widest, lanes) * lanes + blocks + GROUP_LINES * groups) * lanes
@@ -342,6 +346,19 @@ def _waves(rows: np.ndarray, index: int, node: Node, lanes: int) -> tuple[np.nda
     rows[index, [Layer.WEIGHTS_UNITS, Layer.FUNCTION]] = ceil_div(n, lanes), own.relu
     sums, of_waves = int(matrices[:, Table.WIDTH].sum()), 3 * own.frequencies + ceil_div(own.frequencies, lanes)
     return np.concatenate([rows, tables]), 2 * sums + of_waves + own.outputs + 1
+
+
+def _bins(rows: np.ndarray, index: int, node: Node, lanes: int, room: Arena) -> tuple[np.ndarray, int]:
+    """The same of piecewise linear functions, whose tables are a unit each; and room for their edges."""
+    tables = np.zeros((len(node.tables), ROW), np.int64)
+    place, start = int(rows[index, Layer.W]), node.inputs - len(node.tables)
+    for table, (column, codes, width), size, rule in zip(
+            tables, node.tables, table_sizes(node, lanes), node.rules, strict=False):
+        edges = room.take(ceil_div(2 * codes, lanes) * lanes)
+        table[: Table.EDGES + 1] = (column, codes, width, start, place, rule * GROUP_LINES * lanes, codes, 1, edges)
+        place, start = place + size, start + width
+    rows[index, [Layer.TABLES, Layer.N_TABLES, Layer.WEIGHTS_UNITS]] = len(rows), len(tables), len(tables)
+    return np.concatenate([rows, tables]), 2 * max(table_sizes(node, lanes)) // lanes
 
 
 def _cut(row: np.ndarray, panels: int, workers: int, lanes: int) -> None:

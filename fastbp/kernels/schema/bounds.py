@@ -26,7 +26,7 @@ WORD = {name: place.word for name, place in context.PLACES.items()}
 N_STATES = tuple(rule.n_states for rule in UPDATE_RULES.values())
 LINEAR = -1  # see `passes.loss_layer`
 VALUES = 4  # numbers of a node, see `engine.planning.plan`
-EMBEDDING, PERIODIC = map(fields.code_of, ("embedding", "periodic"))
+EMBEDDINGS = tuple(map(fields.code_of, ("embedding", "periodic", "piecewise")))
 
 
 def holds(condition: Any, what: str, *numbers: Any) -> None:
@@ -235,7 +235,7 @@ class Call:
             if row[Layer.IS_DENSE]:
                 holds((row[Layer.K] + 1) * L <= row[Layer.WPITCH], what, "panels", row[Layer.WPITCH], "apart")
                 size = row[Layer.PANELS] * row[Layer.WPITCH]
-            elif row[Layer.KIND] in (EMBEDDING, PERIODIC):
+            elif row[Layer.KIND] in EMBEDDINGS:
                 end = max(end, self.check_tables(row, stride))
             elif row[Layer.ARRAYS]:
                 size = row[Layer.ARRAYS] * row[Layer.WPITCH]

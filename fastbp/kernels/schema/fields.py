@@ -39,10 +39,10 @@ class Layer:
 class Table:
     """Fields of the row of an embedding's table, N_TABLES of which stand behind all others from row TABLES on: the
     column of the input, codes, length of a vector, its first line of the output, where it lies, its group, codes in a
-    unit, units. A periodic embedding has its matrices there, whose codes are its columns, and then a row for each
-    column."""
+    unit, units; and where the edges of its bins lie, of a piecewise embedding. A periodic embedding has its matrices
+    there, whose codes are its columns, and then a row for each column."""
 
-    (COLUMN, CODES, WIDTH, START, PLACE, RULE, SHARE, UNITS) = range(8)
+    (COLUMN, CODES, WIDTH, START, PLACE, RULE, SHARE, UNITS, EDGES) = range(9)
     LAST = length(Layer) - 1
 
 
