@@ -228,7 +228,7 @@ class TableEstimator(BaseEstimator, ABC):
 
     def _table(self, X: Any, first: bool, end: str = "") -> Columns:
         """X as columns; first: they are learnt, else compared with those learnt."""
-        if isinstance(X, Mapping):
+        if isinstance(X, Mapping) and not hasattr(X, "toarray"):
             table = columns_of(X, "X" + end)
             names = np.array(table.names, object)
             if first:

@@ -129,7 +129,7 @@ def columns_of(X: Any, what: str = "X") -> Columns:
     """
     if isinstance(X, Columns):
         return _checked(X, what)
-    if isinstance(X, Mapping):
+    if isinstance(X, Mapping) and not hasattr(X, "toarray"):  # SciPy's older dok_array is a dict
         names = tuple(str(name) for name in X)
         columns = [_column(values, f"{what}, {label_of(name, 0)},") for name, values in zip(names, X.values(),
                                                                                            strict=True)]  # fmt: skip

@@ -184,7 +184,9 @@ def test_the_model_is_saved_with_its_preprocessor(tmp_path):
 def test_calibrated_probabilities_have_a_lower_log_loss_and_the_same_classes():
     X, y = table(1500)
     new, truth = table(1000, seed=1)
-    plain, calibrated = (small(RealMLPClassifier, calibrate=each, n_ensembles=2).fit(X, y > 5) for each in (False, True))
+    plain, calibrated = (
+        small(RealMLPClassifier, calibrate=each, n_ensembles=2).fit(X, y > 5) for each in (False, True)
+    )
     for one, other in zip(plain.members_, calibrated.members_, strict=True):
         *below, W, b = one.model.get_weights()
         *same, V, c = other.model.get_weights()

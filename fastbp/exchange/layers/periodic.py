@@ -36,20 +36,22 @@ def _onnx(graph: OnnxGraph, part: Part, x: str) -> str:
     turns = graph.add("Mul", column, frequencies)
     if phases:
         turns = graph.add("Add", turns, graph.add("Mul", phases[0], graph.number(0.5 / np.pi)))
-    turns = graph.add("Sub", turns, graph.add("Round", turns))
-    angles = graph.add("Mul", turns, graph.number(2 * np.pi))
-    basis = graph.add("Cos", angles)
+    basis = _sine(graph, graph.add("Add", turns, graph.number(0.25)))  # a cosine; runtimes lack Cos in float64
     if not phases:
-        basis = graph.add("Concat", basis, graph.add("Sin", angles), axis=2)
-    by_column = graph.add("Transpose", basis, perm=[1, 0, 2])
-    mixed = graph.add("MatMul", by_column, graph.weight(f"{part.name}.kernel", kernel))
-    z = graph.add("Add", graph.add("Transpose", mixed, perm=[1, 0, 2]), bias)
+        basis = graph.add("Concat", basis, _sine(graph, turns), axis=2)
+    V = graph.weight(f"{part.name}.kernel", kernel)
+    z = graph.add("Add", graph.add("Einsum", basis, V, equation="rch,cho->rco"), bias)
     z = graph.add("Relu", z) if waves.relu else z
     z = graph.add("Flatten", graph.add("Concat", z, column, axis=2) if waves.keeps else z, axis=1)
     others = [column for column in range(part.inputs) if column not in waves.columns]
     if not others:
         return z
     return graph.add("Concat", graph.add("Gather", x, graph.indices(f"{part.name}.others", others), axis=1), z, axis=1)
+
+
+def _sine(graph: OnnxGraph, turns: str) -> str:
+    rest = graph.add("Sub", turns, graph.add("Round", turns))
+    return graph.add("Sin", graph.add("Mul", rest, graph.number(2 * np.pi)))
 
 
 def periodic(A, columns, frequencies, phases, kernel, bias, keeps, relu):
