@@ -264,7 +264,8 @@ Seconds of `fit`, from the raw frame to the best weights, medians:
 
 Measured on {date.today().isoformat()} by `python -m benchmarks.recipes` on {here["processor"]}, {here["cores"]} cores,
 Python {here["python"]}; {packages}.
-All have their defaults; missing numbers are replaced by medians for pytabkit, which refuses them.
+All have their defaults, but that scikit-learn's MLP stops early, on features of fastbp's Preprocessor, and pytabkit
+gets two threads; missing numbers are replaced by medians of all rows for pytabkit, which refuses them.
 """
 
 

@@ -34,7 +34,7 @@ class Validation:
         self.by_loss = estimator.scoring == "loss"
         scored = estimator.scoring is not None and not self.by_loss
         self.scorer = check_scoring(estimator, scoring=estimator.scoring) if scored else None
-        self.weighted = held.rows.weight is not None and _takes_weights(self.scorer)
+        self.weighted = held.rows.weight is not None and takes_weights(self.scorer)
         if self.scorer is not None and held.rows.weight is not None and not self.weighted:
             warnings.warn(
                 f"scoring={estimator.scoring!r} takes no sample_weight: validation scores are not weighted",
@@ -73,7 +73,7 @@ class Validation:
         return float(estimator._score_outputs(outputs, self.held.rows.y, self.held.rows.weight))
 
 
-def _takes_weights(scorer: Any) -> bool:
+def takes_weights(scorer: Any) -> bool:
     """Whether a scorer, or the function it was made of, has sample_weight."""
     try:
         arguments = inspect.signature(getattr(scorer, "_score_func", scorer)).parameters.values()

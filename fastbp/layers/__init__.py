@@ -8,7 +8,7 @@ from fastbp.layers.embedding import ColumnEmbedding
 from fastbp.layers.normalization import BatchNorm, LayerNorm
 from fastbp.layers.parametric import ParametricActivation, PReLU
 from fastbp.layers.periodic import PeriodicEmbedding
-from fastbp.layers.piecewise import PiecewiseLinearEmbedding, quantile_edges
+from fastbp.layers.piecewise import PiecewiseLinearEmbedding
 from fastbp.layers.residual import Residual
 from fastbp.layers.scale import Scale
 
@@ -26,5 +26,4 @@ __all__ = [
     "PiecewiseLinearEmbedding",
     "Residual",
     "Scale",
-    "quantile_edges",
 ]

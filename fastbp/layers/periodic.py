@@ -76,7 +76,7 @@ class PeriodicEmbedding(Layer):
     Shapes: X (n, in); with k columns, the weights frequencies (k, frequencies), phases (k, frequencies), kernel
     (k, waves · outputs), wave by wave, and bias (k, outputs); A (n, in - k + k · (outputs + keep_inputs)). There are as
     many waves as frequencies, without phases twice as many. Frequencies start from N(0, frequency_scale²), phases from
-    U(-pi, pi), kernel and bias from U(±1 / sqrt(waves)). Weight decay of kernels and penalties concern the kernel.
+    U(-pi, pi), kernel and bias from U(±1 / sqrt(waves)). Weight decay of kernels alone is that of the kernel.
 
     The defaults are RealMLP's, called PBLD there; ``PeriodicEmbedding(24, 48, phases=False, keep_inputs=False,
     relu=True, frequency_scale=0.01)`` is the PLR of Gorishniy et al. Neither Keras nor PyTorch has such a layer.
@@ -109,6 +109,8 @@ class PeriodicEmbedding(Layer):
 
     def __post_init__(self) -> None:
         columns = None
+        if self.columns is not None and not isinstance(self.columns, Iterable):
+            raise TypeError(f"columns must be numbers of columns, got {self.columns!r}: pass a list such as [0, 2]")
         if self.columns is not None:
             columns = tuple(sorted(count(column, "a column", 0) for column in self.columns))
             if not columns or len(set(columns)) < len(columns):

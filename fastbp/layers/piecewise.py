@@ -79,7 +79,8 @@ class PiecewiseLinearEmbedding(Layer):
     Examples
     --------
     >>> X = np.linspace(0, 1, 50)[:, None] ** 2
-    >>> model = Sequential([PiecewiseLinearEmbedding(quantile_edges(X, bins=4), 3), Dense(1)], input_size=1)
+    >>> edges = PiecewiseLinearEmbedding.quantile_edges(X, bins=4)
+    >>> model = Sequential([PiecewiseLinearEmbedding(edges, 3), Dense(1)], input_size=1)
     >>> [W.shape for W in model.get_weights()]
     [(6, 3), (3, 1), (1,)]
     """
@@ -137,6 +138,42 @@ class PiecewiseLinearEmbedding(Layer):
         check_training(self)
         check_decay(self)
 
+    @staticmethod
+    def quantile_edges(
+        X: npt.ArrayLike, bins: int = 48, columns: Iterable[int] | None = None
+    ) -> dict[int, list[float]]:
+        """Edges of the bins of a `PiecewiseLinearEmbedding`: the distinct ones among evenly spaced quantiles.
+
+        Parameters
+        ----------
+        X : array-like (n, features)
+            Training rows.
+        bins : int, default 48
+            Bins of a column, at most.
+        columns : iterable of int, optional
+            Which columns; all of them by default.
+
+        Returns
+        -------
+        dict
+            {column: edges}, without columns that are constant.
+
+        Raises
+        ------
+        ValueError
+            If bins is less than 1.
+
+        Examples
+        --------
+        >>> PiecewiseLinearEmbedding.quantile_edges([[0.0], [1.0], [2.0], [4.0]], bins=2)
+        {0: [0.0, 1.5, 4.0]}
+        """
+        values = np.asarray(X)
+        shares = np.linspace(0, 1, count(bins, "bins") + 1)
+        chosen = range(values.shape[1]) if columns is None else columns
+        found = {int(column): np.unique(np.quantile(values[:, column], shares)).tolist() for column in chosen}
+        return {column: edges for column, edges in found.items() if len(edges) > 1}
+
     @property
     def tables(self) -> tuple[tuple[int, int, int], ...]:
         """(column, rows, dimension) of each table, by column."""
@@ -171,37 +208,3 @@ class PiecewiseLinearEmbedding(Layer):
 
     def label(self, activation: str) -> str:
         return f"PiecewiseLinearEmbedding({self.dimension})"
-
-
-def quantile_edges(X: npt.ArrayLike, bins: int = 48, columns: Iterable[int] | None = None) -> dict[int, list[float]]:
-    """Edges of the bins of a `PiecewiseLinearEmbedding`: the distinct ones among evenly spaced quantiles.
-
-    Parameters
-    ----------
-    X : array-like (n, features)
-        Training rows.
-    bins : int, default 48
-        Bins of a column, at most.
-    columns : iterable of int, optional
-        Which columns; all of them by default.
-
-    Returns
-    -------
-    dict
-        {column: edges}, without columns that are constant.
-
-    Raises
-    ------
-    ValueError
-        If bins is less than 1.
-
-    Examples
-    --------
-    >>> quantile_edges([[0.0], [1.0], [2.0], [4.0]], bins=2)
-    {0: [0.0, 1.5, 4.0]}
-    """
-    values = np.asarray(X)
-    shares = np.linspace(0, 1, count(bins, "bins") + 1)
-    chosen = range(values.shape[1]) if columns is None else columns
-    found = {int(column): np.unique(np.quantile(values[:, column], shares)).tolist() for column in chosen}
-    return {column: edges for column, edges in found.items() if len(edges) > 1}

@@ -138,7 +138,7 @@ def target_array(y: Any) -> Array:
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.dtype.kind == "O":
-        values = _of_objects(values)
+        values = of_objects(values)
     if values.dtype.kind in "UT":
         labels, places = distinct_in(values.reshape(-1))
         stripped = np.array([text.strip() for text in labels.tolist()])
@@ -151,7 +151,7 @@ def target_array(y: Any) -> Array:
     return values
 
 
-def _of_objects(values: Array) -> Array:
+def of_objects(values: Array) -> Array:
     """Objects of one type as an array."""
     flat = values.reshape(-1).tolist()
     gaps = [row for row, value in enumerate(flat) if not isinstance(value, str) and is_missing(value)]

@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from fastbp.estimators import class_weights
 from fastbp.losses import CrossEntropy, Loss
 from fastbp.model.sequential import Sequential
-from fastbp.preprocessing.targets import Targets
+from fastbp.preprocessing.targets import Targets, of_objects
 from fastbp.recipes.base import SHARE, TableEstimator
 from fastbp.recipes.calibration import calibrate
 from fastbp.util.types import Array
@@ -32,20 +32,24 @@ class TableClassifier(ClassifierMixin, TableEstimator):
     # ---------------------------------------------------------------- fitting
 
     def _checked_targets(self, y: Any, name: str) -> Array:
+        if not isinstance(getattr(y, "dtype", None), np.dtype | None):  # pandas' types of its own would become floats
+            y = np.asarray(y, object)
         values: Array = column_or_1d(y, warn=True)
+        if values.dtype.kind == "O":
+            values = of_objects(values)
         if values.dtype.kind == "f":  # scikit-learn's next check warns of what is not finite
             check_array(values, ensure_2d=False, input_name=name)
         check_classification_targets(values)
         if hasattr(self, "classes_") and name != "y" and len(new := np.setdiff1d(values, self.classes_)):
-            raise ValueError(f"{name} has classes that y does not have, such as {new[0]!r}: leave these rows out")
+            one = new[0].item()
+            raise ValueError(f"{name} has classes that y does not have, such as {one!r}: leave these rows out")
         return values
 
     def _learn_targets(self, y: Array) -> Targets:
         self.classes_ = np.unique(y)
         if len(self.classes_) < 2:
-            raise ValueError(
-                f"y must have at least two classes, got one class, {self.classes_[0]!r}: pass rows of other classes"
-            )
+            one = self.classes_[0].item()
+            raise ValueError(f"y must have at least two classes, got one class, {one!r}: pass rows of other classes")
         self._class_weights = class_weights.tables(self.class_weight, y.reshape(-1, 1), [self.classes_])
         labels = self.classes_.tolist()
         simple = all(isinstance(label, str | int | float) for label in labels)
@@ -110,4 +114,7 @@ class TableClassifier(ClassifierMixin, TableEstimator):
         ndarray (n, classes)
             In the order of ``classes_``.
         """
-        return self._mean(X)
+        proba = self._mean(X)
+        if len(self.members_) > 1:  # sums of a mean are 1 to the precision of float32 only
+            proba /= proba.sum(axis=1, keepdims=True)
+        return proba

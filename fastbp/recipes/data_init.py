@@ -10,11 +10,11 @@ from fastbp.layers import Dense, Layer
 from fastbp.model.sequential import Sequential
 from fastbp.util.types import Array
 
-MOST_BYTES = 1 << 30  # of the pre-activations that are looked at
+MOST_BYTES = 1 << 26  # of the pre-activations that are looked at
 ROWS = 5  # that a bias is made of
 
 
-def initialize(model: Sequential, X: Array, seed: int) -> None:
+def initialize(model: Sequential, X: Array, seed: int, n_threads: int | None = None) -> None:
     """Set the kernels and biases of a model's dense layers, from the first to the last, by what they make of X.
 
     Each column of a kernel is divided by the standard deviation of its pre-activations; its bias becomes minus a random
@@ -28,7 +28,7 @@ def initialize(model: Sequential, X: Array, seed: int) -> None:
         part = _up_to(model, place, layer.units)
         at = len(part.get_weights()) - 2
         part.set_weights([*weights[: at + 1], np.zeros(layer.units, model.dtype)])
-        Z = part.predict(_some(X, layer.units)).astype(np.float64)
+        Z = part.predict(_some(X, layer.units), n_threads=n_threads).astype(np.float64)
         deviation = Z.std(axis=0)
         deviation[deviation == 0] = 1.0
         weights[at] = (weights[at] / deviation).astype(model.dtype)

@@ -1,15 +1,15 @@
 """Several networks of one recipe over the same rows: their splits, seeds and threads.
 
 Members are independent, so each one is bitwise what it would be if it were trained alone. As many are trained side by
-side as there are threads, each by one, which needs no barriers; the last ones share the threads that are left.
+side as there are threads, each by one, which needs no barriers; a single last one gets all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from threading import Event
-from typing import NamedTuple, TypeVar
+from threading import Event, Lock
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
@@ -27,16 +27,38 @@ class Split(NamedTuple):
     held: Array | None
 
 
+class Shared(Generic[T]):
+    """What several members need, made by the first one that asks and kept until the last one has."""
+
+    def __init__(self, make: Callable[[], T], users: int) -> None:
+        self._make, self._users, self._lock = make, users, Lock()
+        self._made: T | None = None
+
+    def take(self) -> T:
+        """The value, for one of the users."""
+        with self._lock:
+            made = self._make() if self._made is None else self._made
+            self._users -= 1
+            self._made = made if self._users else None
+            return made
+
+
 def splits(rows: int, fraction: float, folds: int, strata: Array | None, seed: int) -> list[Split]:
     """One split, or one for each fold; classes keep their shares where each has enough rows."""
     everything = np.arange(rows)
+    if folds > rows:
+        raise ValueError(f"n_folds must be at most the number of rows, got {folds} for n_samples={rows}: pass fewer")
     if folds > 1:
         fewest = 0 if strata is None else int(np.bincount(strata)[np.unique(strata)].min())
         kind = StratifiedKFold if fewest >= folds else KFold
         folded = kind(folds, shuffle=True, random_state=seed).split(everything, strata)
         return [Split(train, held) for train, held in folded]
     held = round(rows * fraction)
-    if held < 1 or held >= rows:
+    if held >= rows:
+        raise ValueError(
+            f"validation_fraction={fraction:g} of {rows} rows leaves none to train on: pass a smaller one, or more rows"
+        )
+    if held < 1:
         return [Split(everything, None)]
     if strata is not None:
         counts = np.bincount(strata)
@@ -54,13 +76,13 @@ def train_all(
 
     done is called after each. An error in one of them, or Ctrl-C, stops the others.
     """
-    threads, stop = n_threads or usable_cores(), Event()
+    threads, stop = min(n_threads or usable_cores(), usable_cores()), Event()
     alone = 1 if len(jobs) % threads == 1 % threads else 0  # it would leave the other threads idle
     results: list[T] = []
     if len(jobs) > alone:
         with ThreadPoolExecutor(threads, thread_name_prefix="fastbp-member") as pool:
-            futures = [pool.submit(job, 1, stop) for job in jobs[: len(jobs) - alone]]
             try:
+                futures = [pool.submit(job, 1, stop) for job in jobs[: len(jobs) - alone]]
                 for future in as_completed(futures):
                     future.result()
                     done()

@@ -136,9 +136,9 @@ class RealMLP(TableEstimator):
             "weight_decay_multiplier": math.sqrt(inputs),
         }
 
-    def _initialize(self, model: Sequential, X: Array, seed: int) -> None:
+    def _initialize(self, model: Sequential, X: Array, seed: int, threads: int | None) -> None:
         if SIZES[self.size].by_data:
-            initialize(model, X, seed)
+            initialize(model, X, seed, threads)
 
     def _optimizer(self, steps: int) -> Optimizer:
         rate = self.learning_rate
@@ -170,7 +170,7 @@ class RealMLPClassifier(RealMLP, TableClassifier):
     """RealMLP for classification: a network of three hidden layers, well tuned for tables of any kind.
 
     It minimizes the cross-entropy with label smoothing. X is a table with numbers, texts, dates and missing values; y
-    is (n,) labels of any kind.
+    is (n,) labels: strings, integers or booleans.
 
     Parameters
     ----------
@@ -211,7 +211,8 @@ class RealMLPClassifier(RealMLP, TableClassifier):
     n_folds : int, optional
         Hold out each of so many parts of the rows once, from n_ensembles networks each, instead of validation_fraction.
     scoring : str or callable, optional
-        What the best epoch is chosen by: accuracy by default, or a scorer of scikit-learn or its name.
+        What the best epoch is chosen by: accuracy by default, or a scorer of scikit-learn or its name. A function
+        (estimator, X, y) may pass X on to the estimator, and nothing else: it holds features.
     patience : int, optional
         Epochs without improvement after which training stops.
     class_weight : "balanced" or dict, optional
@@ -220,7 +221,8 @@ class RealMLPClassifier(RealMLP, TableClassifier):
         Whether to divide the logits of each network by the temperature of the lowest log-loss on the rows held out.
         Classes stay the same; probabilities, which label smoothing makes too timid, fit better.
     time_limit : float, optional
-        Seconds after which the training of a network stops.
+        Seconds after which the training of a network stops, preprocessing and first weights not counted; its schedules
+        are those of all epochs.
     random_state : int, RandomState or None, default None
         Of the split, the initial weights and the orders of the rows.
     callbacks : list, optional
@@ -235,7 +237,7 @@ class RealMLPClassifier(RealMLP, TableClassifier):
     classes_ : ndarray
         The classes, sorted.
     members_ : tuple
-        Per network its ``preprocessor``, ``model``, ``held`` rows, ``best_epoch`` and ``history``.
+        Per network its ``preprocessor``, ``model``, ``held`` rows, ``best_epoch`` (None if none ended) and ``history``.
     model_, preprocessor_
         Those of the first network.
 
@@ -329,7 +331,7 @@ class RealMLPRegressor(RealMLP, TableRegressor):
     Attributes
     ----------
     members_ : tuple
-        Per network its ``preprocessor``, ``model``, ``held`` rows, ``best_epoch`` and ``history``.
+        Per network its ``preprocessor``, ``model``, ``held`` rows, ``best_epoch`` (None if none ended) and ``history``.
     model_, preprocessor_
         Those of the first network.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from threading import Event
 from typing import Any, NamedTuple
 
 from sklearn.metrics import check_scoring
 
 from fastbp.callbacks import Callback
+from fastbp.estimators.validation import takes_weights
 from fastbp.util.types import Array
 
 
@@ -21,7 +23,7 @@ class Features(NamedTuple):
 
 
 class Scoring(Callback):
-    """Adds ``val_score`` to the logs: an estimator's score on the rows held out.
+    """Adds ``val_score`` to the logs: an estimator's score on the rows held out, weighted if the scorer takes weights.
 
     Parameters
     ----------
@@ -36,11 +38,19 @@ class Scoring(Callback):
     """
 
     def __init__(self, estimator: Any, scoring: Any, X: Features, held: Any) -> None:
-        self.estimator, self.X, self.held = estimator, X, held
+        self.estimator, self.X, self.held, self.scoring = estimator, X, held, scoring
         self.scorer = check_scoring(estimator, scoring)
+        weighted = held.weight is not None and takes_weights(self.scorer)
+        self.weights = {"sample_weight": held.weight} if weighted else {}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        logs["val_score"] = float(self.scorer(self.estimator, self.X, self.held.y))
+        score = float(self.scorer(self.estimator, self.X, self.held.y, **self.weights))
+        if math.isnan(score):
+            raise ValueError(
+                f"scoring={self.scoring!r} is NaN on the rows held out, as where they lack a class: choose another "
+                "scorer, fewer folds, or pass X_val and y_val"
+            )
+        logs["val_score"] = score
 
 
 class StopOnEvent(Callback):

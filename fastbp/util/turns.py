@@ -26,8 +26,9 @@ from threading import get_ident
 # Seconds that a fork waits for the slices of other threads; a slice takes 0.1 s, or one step.
 PATIENCE = 10.0
 
-# Seconds for which whoever makes one slice after another lets a waiting fork go first.
-WAY = 0.001
+# Seconds for which whoever makes one slice after another lets a waiting fork go first, and between two looks at it: on
+# a busy machine the fork's thread may wake up late.
+WAY, LOOK = 0.1, 0.001
 
 _all: set[weakref.ref[Turns]] = set()
 _awaited: dict[int, Turns] = {}  # by thread
@@ -129,8 +130,9 @@ def at_fork(before: Callable[[], object], in_parent: Callable[[], None], in_chil
 def give_way() -> None:
     """To be called before a state is taken again and again: Python's locks are not fair, and a fork that waits for this
     one could wait until its patience ends."""
-    if _waiting.is_set():
-        time.sleep(WAY)
+    end = time.monotonic() + WAY
+    while _waiting.is_set() and time.monotonic() < end:
+        time.sleep(LOOK)
 
 
 def _before_fork() -> None:

@@ -209,7 +209,79 @@ def test_class_and_sample_weights():
     assert zero.predict(X).max() < 500
 
 
+def test_rows_of_weight_0_are_in_no_split_and_their_predictions_are_of_all_members():
+    X, y = table(200)
+    weight = (np.arange(200) % 20 == 0).astype(float)
+    regressor = small(RealMLPRegressor, n_folds=3).fit(X, y, weight)
+    held = np.sort(np.concatenate([member.held for member in regressor.members_]))
+    np.testing.assert_array_equal(held, np.flatnonzero(weight))
+    rest = np.flatnonzero(weight == 0)
+    np.testing.assert_allclose(regressor.out_of_fold_[rest], regressor.predict(X.iloc[rest]), rtol=1e-6)
+    assert small(RealMLPRegressor).fit(X, y, (np.arange(200) < 3).astype(float)).predict(X).shape == (200,)
+    with pytest.raises(ValueError, match="must not be 0 for all rows"):
+        small(RealMLPClassifier, class_weight={False: 0, True: 0}).fit(X, y > 5)
+
+
+def test_scorers_get_weights_and_callbacks_the_score():
+    X, y = table()
+    weights, seen = [], []
+
+    def score(y, predicted, sample_weight=None):
+        weights.append(sample_weight)
+        return -float(np.mean((y - predicted) ** 2))
+
+    record = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(logs["val_score"]))
+    weight = np.linspace(1, 2, 400).astype("float32")
+    regressor = small(RealMLPRegressor, scoring=make_scorer(score), callbacks=[record], n_epochs=3)
+    regressor.fit(X[:300], y[:300], weight[:300], X_val=X[300:], y_val=y[300:], sample_weight_val=weight[300:])
+    np.testing.assert_array_equal(weights[0], weight[300:])
+    assert seen == regressor.members_[0].history["val_score"]
+    with pytest.raises(ValueError, match="is NaN on the rows held out"):
+        small(RealMLPRegressor, scoring=lambda estimator, X, y: np.nan).fit(X, y)
+
+
+def test_predictions_during_a_fit_are_those_of_the_fit_before():
+    X, y = table()
+    classifier, during = small(RealMLPClassifier).fit(X, y > 5), []
+    before = classifier.predict_proba(X)
+    watch = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: during.append(classifier.predict_proba(X)))
+    classifier.set_params(callbacks=[watch]).fit(X[["age"]], np.where(y > 5, "many", "few"))
+    assert during
+    assert all(np.array_equal(each, before) for each in during)
+    assert classifier.classes_.tolist() == ["few", "many"]
+
+
+def test_without_a_finished_epoch_there_is_no_best_one():
+    rng = np.random.default_rng(0)
+    regressor = small(RealMLPRegressor, n_epochs=50, time_limit=1e-9, validation_fraction=0.0, batch_size=8)
+    regressor.fit(rng.normal(size=(200_000, 2)), rng.normal(size=200_000))
+    assert regressor.members_[0].best_epoch is None
+
+
 # ---------------------------------------------------------------- what people pass
+
+
+def test_labels_of_any_kind():
+    X, y = table(100)
+    for labels, kind in (
+        (pd.Series(y > 5, dtype="boolean"), "b"), (pd.Series((y > 5).astype(int), dtype="Int64"), "i"),
+        (np.array([bool(each) for each in y > 5], object), "b"), ([3 if each else -1 for each in y > 5], "i"),
+        (pd.Series(np.where(y > 5, "u", "v"), dtype="category"), "U"),
+    ):  # fmt: skip
+        classifier = small(RealMLPClassifier, n_epochs=1).fit(X, labels)
+        assert classifier.classes_.dtype.kind == kind
+        assert set(classifier.predict(X)) <= set(classifier.classes_)
+    for wrong in (["a", None] * 50, np.array(["a", 1] * 50, object), pd.Series([True, pd.NA] * 50, dtype="boolean")):
+        with pytest.raises((ValueError, TypeError), match=r"^y must"):
+            small(RealMLPClassifier).fit(X, wrong)
+
+
+def test_masked_values_are_refused():
+    X = np.ma.masked_greater(np.random.default_rng(0).normal(size=(50, 2)), 1.0)
+    with pytest.raises(ValueError, match="X must have no masked values"):
+        small(RealMLPRegressor).fit(X, np.arange(50.0))
+    with pytest.raises(ValueError, match="y must have no masked values"):
+        small(RealMLPRegressor).fit(X.data, np.ma.masked_greater(np.arange(50.0), 40))
 
 
 def test_tiny_and_odd_tables():
@@ -254,6 +326,9 @@ def test_dicts_and_frames_of_polars():
         ({"hidden_layer_sizes": (32, 0)}, ValueError, "hidden_layer_sizes"),
         ({"n_folds": 1}, ValueError, "n_folds"),
         ({"validation_fraction": 1.0}, ValueError, "validation_fraction"),
+        ({"validation_fraction": 0.999}, ValueError, "leaves none to train on"),
+        ({"validation_fraction": 0.0, "patience": 3}, ValueError, "need rows held out"),
+        ({"n_folds": 51}, ValueError, "n_folds must be at most the number of rows, got 51 for n_samples=50"),
     ],
 )
 def test_invalid_parameters(given, error, message):
@@ -271,8 +346,9 @@ def test_an_error_leaves_the_estimator_as_it_was():
             classifier.fit(X[["age"]], wrong)
     with pytest.raises(ValueError, match="y_val has classes"):
         classifier.fit(X, y > 5, X_val=X, y_val=np.full(len(y), 7))
-    with pytest.raises(ValueError, match="both be given"):
-        classifier.fit(X, y > 5, X_val=X)
+    for given in ({"X_val": X}, {"sample_weight_val": np.ones(len(y))}):
+        with pytest.raises(ValueError, match="both be given"):
+            classifier.fit(X, y > 5, **given)
     np.testing.assert_array_equal(classifier.predict_proba(X), before)
     assert clone(classifier).get_params() == classifier.get_params()
 

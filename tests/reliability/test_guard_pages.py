@@ -26,4 +26,4 @@ def test_stray_access_is_detected(where: str) -> None:
 def test_training_between_unreadable_pages(where: str) -> None:
     done = run(where)
     assert done.returncode == 0, done.stdout[-500:] + done.stderr[-3000:]
-    assert done.stdout.endswith(f"120 cases, {where}\n")
+    assert done.stdout.endswith(f"144 cases, {where}\n")

@@ -58,11 +58,11 @@ def _scaling(preprocessor: Preprocessor) -> Scaling | None:
 
 
 def in_units(parts: list[Part], table: RawTable) -> list[Part]:
-    """The parts of a regression with the units of the targets merged into the last Dense, if that is linear and its
-    outputs have no bounds."""
+    """The parts of a regression with the units of the targets merged into the last Dense, if that is linear; without
+    the bounds that its outputs may have, which no layer keeps."""
     *below, last = parts
     linear = isinstance(last.layer, Dense) and activation_of(last).name == "identity"
-    if len(table.y_bounds) or not linear or last.units != len(table.y_scale):
+    if not linear or last.units != len(table.y_scale):
         return parts
     kernel = last.weights["kernel"]
     bias = last.weights.get("bias", np.zeros(last.units, kernel.dtype))

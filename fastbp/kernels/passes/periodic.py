@@ -2,7 +2,7 @@
 
 A unit of the gradient is a line's worth of columns, so that it has whole lines of every matrix. It belongs to one
 worker, which goes through the panels of the batch in their order: no bit depends on how many workers there are. Waves
-are cheaper to compute again than to keep.
+and slopes are cheaper to compute again than to keep.
 
 Lines of scratch, behind those that every pass may use:
 

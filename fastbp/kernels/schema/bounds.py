@@ -26,7 +26,7 @@ WORD = {name: place.word for name, place in context.PLACES.items()}
 N_STATES = tuple(rule.n_states for rule in UPDATE_RULES.values())
 LINEAR = -1  # see `passes.loss_layer`
 VALUES = 4  # numbers of a node, see `engine.planning.plan`
-EMBEDDINGS = tuple(map(fields.code_of, ("embedding", "periodic", "piecewise")))
+EMBEDDINGS = EMBEDDING, PERIODIC, PIECEWISE = tuple(map(fields.code_of, ("embedding", "periodic", "piecewise")))
 
 
 def holds(condition: Any, what: str, *numbers: Any) -> None:
@@ -258,10 +258,21 @@ class Call:
             size = -(-codes * width // self.L) * self.L
             inside("a table", table[Table.PLACE], size, stride)
             end = max(end, table[Table.PLACE] + size)
-            holds(0 <= table[Table.COLUMN] < row[Layer.K], "the column of a table", table[Table.COLUMN])
-            holds(table[Table.START] + width <= row[Layer.N], "the outputs of a table", table[Table.START])
             holds(table[Table.SHARE] * table[Table.UNITS] >= codes, "the units of a table", table[Table.UNITS])
+            if row[Layer.KIND] == PIECEWISE:
+                inside("edges of bins", table[Table.EDGES], 2 * codes - 3, self.arrays["M"].size)
+            if row[Layer.KIND] != PERIODIC:
+                self.check_column(row, table, width)
+        if row[Layer.KIND] == PERIODIC:  # its tables are matrices; the rows behind them are its columns
+            n, behind = codes, row[Layer.TABLES] + row[Layer.N_TABLES]
+            for column in self.arrays["tables"][behind : behind + n].tolist():
+                self.check_column(row, column, (row[Layer.N] - row[Layer.K]) // n + 1)
         return end
+
+    def check_column(self, row: list[int], table: list[int], width: int) -> None:
+        """Where an embedded column stands, and its outputs."""
+        holds(0 <= table[Table.COLUMN] < row[Layer.K], "the column of a table", table[Table.COLUMN])
+        holds(table[Table.START] + width <= row[Layer.N], "the outputs of a table", table[Table.START])
 
 
 def same_size(arrays: Mapping[str, Array], size: int) -> None:
