@@ -50,6 +50,8 @@ class PiecewiseLinearEmbedding(Layer):
         more, in ascending order.
     dimension : int, optional
         Length of the vectors.
+    columns : iterable of int, optional
+        The embedded columns of the input, counted from 0, where edges are no dict.
     trainable, learning_rate_multiplier, weight_decay_multiplier : optional
         As in `Dense`; the decay is that of all weights.
 

@@ -166,7 +166,7 @@ class TableEstimator(BaseEstimator, ABC):
         Parameters
         ----------
         X : table (n, columns)
-            An array, a dict of columns or a DataFrame, with numbers, texts, dates and missing values, as
+            An array, a dict of columns or a DataFrame, with numbers, strings, dates and missing values, as
             `fastbp.Preprocessor` reads them.
         y : array-like (n,) or (n, outputs)
             Targets.

@@ -169,7 +169,7 @@ def numeric_features(preprocessor: Preprocessor) -> list[int]:
 class RealMLPClassifier(RealMLP, TableClassifier):
     """RealMLP for classification: a network of three hidden layers, well tuned for tables of any kind.
 
-    It minimizes the cross-entropy with label smoothing. X is a table with numbers, texts, dates and missing values; y
+    It minimizes the cross-entropy with label smoothing. X is a table with numbers, strings, dates and missing values; y
     is (n,) labels: strings, integers or booleans.
 
     Parameters
@@ -310,8 +310,8 @@ class RealMLPClassifier(RealMLP, TableClassifier):
 class RealMLPRegressor(RealMLP, TableRegressor):
     """RealMLP for regression: a network of three hidden layers, well tuned for tables of any kind.
 
-    It minimizes the squared error of standardized targets. X is a table with numbers, texts, dates and missing values;
-    y is (n,) or (n, outputs) quantities.
+    It minimizes the squared error of standardized targets. X is a table with numbers, strings, dates and missing
+    values; y is (n,) or (n, outputs) quantities.
 
     Parameters
     ----------

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from fastbp.engine import engine as engine_module
+from fastbp.engine.engine import Engine
+from fastbp.engine.planning import plan
 from fastbp.kernels import parallel
+from fastbp.kernels.schema import operations
+from fastbp.kernels.schema.fields import Layer
 from fastbp.spec import Report
 from tests.engine.cases import (
     OPTIMIZERS,
@@ -43,6 +47,28 @@ def test_any_number_of_workers_is_bit_identical_to_one(name: str, workers: int, 
 
 def test_digests_differ_between_networks(bits: dict) -> None:
     assert len({found["digest"] for found in bits.values()}) == len(CASES)
+
+
+# Chains whose workers take their panels of the batch through all layers and back before they meet.
+@pytest.mark.parametrize(("compute", "rows"), [("float32", 128), ("bfloat16", 2048)])
+def test_no_worker_s_deltas_lie_where_another_one_s_do(compute: str, rows: int) -> None:
+    """Deltas of several layers share a buffer: those of a panel must stay in the panel's own part of it."""
+    layers = [spec(130, "relu"), spec(200, "relu"), spec(7), spec(90, "relu"), spec(3)]
+    engine = make_engine(40, layers)
+    deltas = [Layer.D, Layer.DPITCH]
+    if compute == "bfloat16":
+        engine = Engine(40, layers, compute=compute)
+        deltas = [Layer.DELTA_PAIRS, Layer.DELTA_PAIRS_PITCH]
+    X, y = make_data(rows, 40, 3)
+    train(engine, X, y, "sgd", [0, rows])
+    steps = [what for what, *_ in engine._training.programs["train"].tolist()]
+    assert plan.updates_wait(engine._layers, rows // 16) or operations.CHAIN in steps
+    pitches: dict[int, set[int]] = {}
+    for place, pitch in engine._training.plan.layers[: len(layers), deltas].tolist():
+        pitches.setdefault(place, set()).add(pitch)
+    pitches.pop(-1, None)
+    assert len(pitches) < len(layers)
+    assert all(len(found) == 1 for found in pitches.values())
 
 
 def test_any_number_of_workers_drops_the_same_step() -> None:

@@ -110,15 +110,15 @@ def _keeps(nodes: Sequence[Node], index: int, training: bool, sparse: bool) -> b
 def _deltas(rows: np.ndarray, nodes: Sequence[Node], panels: int, room: Arena) -> None:
     """Room for the deltas of dense nodes, in turns where the plan's own are."""
     take = _turns(room)
-    pairs_size = panels * max(blocks_pitch(node.outputs) for node in nodes)
+    pairs_pitch = max(blocks_pitch(node.outputs) for node in nodes)  # one, as workers take panels through all layers
     turned_pitch = blocks_pitch(panels * PANEL)
     turned_size = max(ceil_div(node.outputs, PANEL) for node in nodes) * turned_pitch
     for index, node in enumerate(nodes):
         rows[index, Layer.DELTA_PAIRS] = -1
         if node.dense:
             if node.below != INPUT:
-                rows[index, Layer.DELTA_PAIRS] = take("pairs", int(rows[index, Layer.D]), pairs_size)
-                rows[index, Layer.DELTA_PAIRS_PITCH] = blocks_pitch(node.outputs)
+                rows[index, Layer.DELTA_PAIRS] = take("pairs", int(rows[index, Layer.D]), panels * pairs_pitch)
+                rows[index, Layer.DELTA_PAIRS_PITCH] = pairs_pitch
             rows[index, Layer.DELTA_TURNED] = take("turned", int(rows[index, Layer.DT]), turned_size)
             rows[index, Layer.DELTA_TURNED_PITCH] = turned_pitch
 

@@ -272,7 +272,8 @@ def _deltas(rows: np.ndarray, nodes: Sequence[Node], panels: int, pitch_of: Call
     position = 0
     extra: list[np.ndarray] = []
     for index, (row, node) in enumerate(zip(rows, nodes, strict=True)):
-        row[Layer.DPITCH], row[Layer.TPITCH] = pitch_of(node.outputs), odd(panels * lanes) * lanes
+        # Where workers take their panels through all layers without a barrier, nobody's must lie where another's did.
+        row[Layer.DPITCH], row[Layer.TPITCH] = pitch_of(widest if late else node.outputs), odd(panels * lanes) * lanes
         if node.kind == ADD or readers[node.below][0] != index:
             row[Layer.D], row[Layer.DT] = room.take(panels * int(row[Layer.DPITCH])), room.take(transposed)
         else:
