@@ -56,8 +56,7 @@ class TableClassifier(ClassifierMixin, TableEstimator):
         return Targets(tuple(labels if simple else map(str, labels)), (), (), True)
 
     def _coded(self, y: Array, targets: Targets) -> Array:
-        codes: Array = np.searchsorted(self.classes_, y)
-        return codes
+        return self._strata(y)
 
     def _member_targets(self, y: Array, targets: Targets, clamp: bool) -> Targets:
         return targets
@@ -68,7 +67,7 @@ class TableClassifier(ClassifierMixin, TableEstimator):
         by_class = class_weights.of_rows(self._class_weights, y.reshape(-1, 1))
         return by_class if weight is None else by_class * weight
 
-    def _strata(self, y: Array) -> Array | None:
+    def _strata(self, y: Array) -> Array:
         codes: Array = np.searchsorted(self.classes_, y)
         return codes
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from fastbp.kernels.jit import part
 from fastbp.kernels.microkernels import update, zero
 from fastbp.kernels.passes.loss_layer import outside
-from fastbp.kernels.passes.nodes import copy
+from fastbp.kernels.passes.nodes import pass_others
 from fastbp.kernels.schema import fields as field
 
 
@@ -20,11 +20,9 @@ def embed(c, row, q):
     """One panel: the columns that hold no codes, then each code's vector."""
     M, L = c.M, c.L
     first, last = row.TABLES, row.TABLES + row.N_TABLES
-    a, z, column = row.A + q * row.APITCH, row.Z + q * row.ZPITCH, 0
-    for t in range(first, last + 1):
-        end = c.tables[t].COLUMN if t < last else row.K
-        copy(c, row, end - column, a + column * L, z)
-        z, column = z + (end - column) * L, end + 1
+    a, z = row.A + q * row.APITCH, row.Z + q * row.ZPITCH
+    pass_others(c, row, first, row.N_TABLES, a, z, False)
+    z += (row.K - row.N_TABLES) * L
     for t in range(first, last):
         width, codes = c.tables[t].WIDTH, a + c.tables[t].COLUMN * L
         for lane in range(L):

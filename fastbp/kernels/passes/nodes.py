@@ -176,6 +176,21 @@ def copy(c, row, lines, source, target):
 
 
 @part
+def pass_others(c, row, first, n, among, packed, back):
+    """A panel of the columns that an embedding leaves alone, from among all columns to one behind the other, or back;
+    first: the row of the first of its n columns in the tables."""
+    column = 0
+    for t in range(first, first + n + 1):
+        end = c.tables[t].COLUMN if t < first + n else row.K
+        place, lines = among + column * c.L, end - column
+        if back:
+            copy(c, row, lines, packed, place)
+        else:
+            copy(c, row, lines, place, packed)
+        packed, column = packed + lines * c.L, end + 1
+
+
+@part
 def send(c, row, target, how, q):
     """The deltas of a sum go to each of what it adds."""
     if how == field.NOT_SENT:

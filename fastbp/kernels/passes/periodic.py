@@ -15,7 +15,7 @@ from __future__ import annotations
 from fastbp.kernels.jit import part
 from fastbp.kernels.microkernels import add, mix, update, wave_slopes, wave_sums, waves, zero
 from fastbp.kernels.passes.dense import all_deltas
-from fastbp.kernels.passes.nodes import copy
+from fastbp.kernels.passes.nodes import copy, pass_others
 from fastbp.kernels.schema import fields as field
 
 TWO_PI = 6.283185307179586
@@ -89,11 +89,7 @@ def periodic_forward(c, row, q):
     M, P, L = c.M, c.P, c.L
     a, z = row.A + q * row.APITCH, row.Z + q * row.ZPITCH
     n, outputs = c.tables[row.TABLES].CODES, outputs_of(c, row)
-    column, target = 0, z
-    for j in range(n + 1):
-        end = column_of(c, row, j) if j < n else row.K
-        copy(c, row, end - column, a + column * L, target)
-        target, column = target + (end - column) * L, end + 1
+    pass_others(c, row, row.TABLES + row.N_TABLES, n, a, z, False)
     for j in range(n):
         x, target = a + column_of(c, row, j) * L, z + start_of(c, row, j) * L
         lines_of_waves(c, row, j, x)
@@ -136,11 +132,7 @@ def periodic_deltas(c, row, q):
     M, L, below = c.M, c.L, c.layers[row.BELOW]
     n, outputs, frequencies = c.tables[row.TABLES].CODES, outputs_of(c, row), c.tables[row.TABLES].WIDTH
     source, target = row.D + q * row.DPITCH, below.D + q * below.DPITCH
-    column, d = 0, source
-    for j in range(n + 1):
-        end = column_of(c, row, j) if j < n else row.K
-        copy(c, row, end - column, d, target + column * L)
-        d, column = d + (end - column) * L, end + 1
+    pass_others(c, row, row.TABLES + row.N_TABLES, n, target, source, True)
     x = c.scratch + field.SCRATCH_LINES * L
     for j in range(n):
         t, start = target + column_of(c, row, j) * L, source + start_of(c, row, j) * L

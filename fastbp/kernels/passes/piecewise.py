@@ -12,7 +12,7 @@ from __future__ import annotations
 from fastbp.kernels.jit import part
 from fastbp.kernels.microkernels import update, zero
 from fastbp.kernels.passes.dense import all_deltas
-from fastbp.kernels.passes.nodes import copy
+from fastbp.kernels.passes.nodes import pass_others
 from fastbp.kernels.schema import fields as field
 
 
@@ -35,23 +35,18 @@ def piecewise_forward(c, row, unit):
     if c.bfloat16:
         for t in range(row.N_TABLES):
             bend_panels(c, row, c.tables[row.TABLES + t], unit, unit + 1)
-        pass_others(c, row, unit, unit + 1)
+        pass_panels(c, row, unit, unit + 1)
     elif unit == row.N_TABLES:
-        pass_others(c, row, 0, c.panels)
+        pass_panels(c, row, 0, c.panels)
     else:
         bend_panels(c, row, c.tables[row.TABLES + unit], 0, c.panels)
 
 
 @part
-def pass_others(c, row, q0, q1):
+def pass_panels(c, row, q0, q1):
     """Some panels of the columns that have no tables."""
-    L = c.L
     for q in range(q0, q1):
-        a, z, column = row.A + q * row.APITCH, row.Z + q * row.ZPITCH, 0
-        for t in range(row.N_TABLES + 1):
-            end = c.tables[row.TABLES + t].COLUMN if t < row.N_TABLES else row.K
-            copy(c, row, end - column, a + column * L, z)
-            z, column = z + (end - column) * L, end + 1
+        pass_others(c, row, row.TABLES, row.N_TABLES, row.A + q * row.APITCH, row.Z + q * row.ZPITCH, False)
 
 
 @part
@@ -93,11 +88,7 @@ def piecewise_deltas(c, row, q):
     """One panel: the deltas of what is read."""
     M, P, L, below = c.M, c.P, c.L, c.layers[row.BELOW]
     source, target = row.D + q * row.DPITCH, below.D + q * below.DPITCH
-    column, d = 0, source
-    for t in range(row.N_TABLES + 1):
-        end = c.tables[row.TABLES + t].COLUMN if t < row.N_TABLES else row.K
-        copy(c, row, end - column, d, target + column * L)
-        d, column = d + (end - column) * L, end + 1
+    pass_others(c, row, row.TABLES, row.N_TABLES, target, source, True)
     for t in range(row.N_TABLES):
         table = c.tables[row.TABLES + t]
         width, inverse = table.WIDTH, table.EDGES + table.CODES - 1
