@@ -141,6 +141,9 @@ class TableEstimator(BaseEstimator, ABC):
     def _finish(self, model: Sequential, X: Array, y: Array, weight: Array | None = None) -> None:
         """Change a trained network by the rows held out."""
 
+    def _compare(self, given: Rows, used: Array, held: Rows | None) -> None:
+        """Keep what the networks, once all are trained, miss on the rows that they did not see."""
+
     @abstractmethod
     def _strata(self, y: Array) -> Array | None:
         """What a split keeps the shares of."""
@@ -230,6 +233,7 @@ class TableEstimator(BaseEstimator, ABC):
         self.__dict__.pop("out_of_fold_", None)
         if self.n_folds is not None:
             self.out_of_fold_ = self._out_of_fold(given.table, used)
+        self._compare(given, used, held)
 
     def _checked(
         self, X: Any, y: Any, weight: Any, targets: Targets | None, end: str = ""
@@ -377,9 +381,9 @@ class TableEstimator(BaseEstimator, ABC):
         """Outputs of a network as probabilities, or in units of y."""
         return outputs
 
-    def _mean(self, X: Any) -> Array:
-        """The mean over members, added in their order, in float64 if there are several."""
-        each = iter(self._of_members(X))
+    def _mean(self, members: Iterable[Array]) -> Array:
+        """The mean over what each member says, added in their order, in float64 if there are several."""
+        each = iter(members)
         total = next(each)
         if len(self.members_) == 1:
             return total

@@ -113,7 +113,7 @@ class TableClassifier(ClassifierMixin, TableEstimator):
         ndarray (n, classes)
             In the order of ``classes_``.
         """
-        proba = self._mean(X)
+        proba = self._mean(self._of_members(X))
         if len(self.members_) > 1:  # sums of a mean are 1 to the precision of float32 only
             proba /= proba.sum(axis=1, keepdims=True)
         return proba

@@ -334,6 +334,8 @@ class RealMLPRegressor(RealMLP, TableRegressor):
         Per network its ``preprocessor``, ``model``, ``held`` rows, ``best_epoch`` (None if none ended) and ``history``.
     model_, preprocessor_
         Those of the first network.
+    residuals_ : ndarray (n,) or (n, outputs)
+        Targets less predictions of the rows held out, see `predict_interval`.
 
     Raises
     ------

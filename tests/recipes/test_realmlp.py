@@ -306,6 +306,54 @@ def test_several_quantities():
     assert regressor.score(X, np.column_stack([y, -2 * y])) > 0.9
 
 
+# ---------------------------------------------------------------- intervals
+
+
+@pytest.mark.parametrize(
+    ("given", "held"), [({"n_ensembles": 2}, 100), ({"n_folds": 3}, 500), ({"validation_fraction": 0.0}, 300)]
+)
+def test_intervals_hold_their_share_of_new_targets(given, held):
+    (X, y), (X_val, y_val), (X_new, y_new) = table(500), table(300, seed=1), table(1000, seed=2)
+    other = {"X_val": X_val, "y_val": y_val} if "validation_fraction" in given else {}
+    estimator = small(RealMLPRegressor, n_epochs=20, **given).fit(X, y, **other)
+    assert len(estimator.residuals_) == held
+    for coverage in (0.5, 0.9):
+        lower, upper = estimator.predict_interval(X_new, coverage)
+        np.testing.assert_allclose((lower + upper) / 2, estimator.predict(X_new), rtol=1e-6)
+        inside = np.mean((lower <= y_new) & (y_new <= upper))
+        # six standard deviations of the share, of the 100 rows held out and of the 1,000 new ones
+        assert abs(inside - coverage) < 6 * np.sqrt(coverage * (1 - coverage) * (1 / 100 + 1 / 1000))
+
+
+def test_the_margin_of_an_interval_is_a_residual_of_the_right_rank():
+    X, y = table(100)
+    estimator = small(RealMLPRegressor, n_epochs=2, validation_fraction=0.19).fit(X, np.column_stack([y, -3 * y]))
+    held = estimator.members_[0].held
+    missed = np.column_stack([y, -3 * y])[held] - estimator.predict(X.iloc[held])
+    np.testing.assert_array_equal(estimator.residuals_, missed)
+    lower, upper = estimator.predict_interval(X, 0.9)  # the 18th of 19, since 0.9 x 20 = 18
+    np.testing.assert_allclose((upper - lower) / 2, np.tile(np.sort(np.abs(missed), axis=0)[17], (100, 1)), rtol=1e-9)
+    with pytest.raises(ValueError, match=r"coverage=0\.99 needs 99 rows held out, got 19"):
+        estimator.predict_interval(X, 0.99)
+    with pytest.raises(ValueError, match=r"coverage must be between 0 and 1, got 90"):
+        estimator.predict_interval(X, 90)
+
+
+def test_intervals_need_rows_held_out_whose_weight_is_not_0():
+    X, y = table(100)
+    estimator = small(RealMLPRegressor, n_epochs=2).fit(X, y)
+    estimator.set_params(validation_fraction=0.0).fit(X, y)
+    with pytest.raises(ValueError, match="predict_interval needs rows held out"):
+        estimator.predict_interval(X)
+    X_val, y_val = table(50, seed=1)
+    y_val[0] = 1e6
+    weight = np.ones(50)
+    weight[0] = 0
+    estimator.fit(X, y, X_val=X_val, y_val=y_val, sample_weight_val=weight)
+    assert len(estimator.residuals_) == 49
+    assert np.abs(estimator.residuals_).max() < 1e3
+
+
 def test_dicts_and_frames_of_polars():
     polars = pytest.importorskip("polars")
     X, y = table()
