@@ -6,6 +6,7 @@ figure, for notebooks or further changes. Colours are distinguishable for the co
 """
 
 from fastbp.plots.health import plot_diagnosis, plot_gradient_health
+from fastbp.plots.importances import plot_importances
 from fastbp.plots.learning_curves import plot_history, plot_learning_rate
 from fastbp.plots.predictions import plot_confusion_matrix, plot_predictions
 from fastbp.plots.speed import plot_speed
@@ -16,6 +17,7 @@ __all__ = [
     "plot_diagnosis",
     "plot_gradient_health",
     "plot_history",
+    "plot_importances",
     "plot_learning_rate",
     "plot_predictions",
     "plot_speed",

@@ -120,9 +120,9 @@ class TableRegressor(RegressorMixin, TableEstimator):
         --------
         >>> import numpy as np
         >>> from fastbp.recipes import RealMLPRegressor
-        >>> x = np.linspace(0, 1, 200)
-        >>> y = 3 * x + np.random.default_rng(0).normal(0, 0.1, 200)
-        >>> regressor = RealMLPRegressor(n_epochs=20, n_folds=2, random_state=0).fit(x[:, None], y)
+        >>> x = np.linspace(0, 1, 1000)
+        >>> y = 3 * x + np.random.default_rng(0).normal(0, 0.1, 1000)
+        >>> regressor = RealMLPRegressor(n_epochs=30, batch_size=50, n_folds=2, random_state=0).fit(x[:, None], y)
         >>> lower, upper = regressor.predict_interval(x[:, None], coverage=0.8)
         >>> bool(0.75 < np.mean((lower <= y) & (y <= upper)) < 0.85)
         True

@@ -60,6 +60,7 @@ def health(layers=4, epochs=(0, 1, 2), verdict="vanishing"):
 
 TIMES = {"10-5-1": {"NumPy": [2e-5, 3e-5], "fastbp": [2e-6, 2e-6]}, "large": {"NumPy": [0.4], "fastbp": [0.3]}}
 KERNEL = np.random.default_rng(0).normal(size=(12, 5))
+IMPORTANCES = [[0.1, 0.3], [-0.01, 0.01], [0.6, 0.6]]
 CURVES = {
     "history": lambda path=None: plots.plot_history(HISTORY, path),
     "diagnosis": lambda path=None: diagnosis(5).plot(path),
@@ -73,6 +74,7 @@ DRAWN = CURVES | {
     "many predictions": lambda path=None: plots.plot_predictions(*np.ones((2, 6000, 2)) * [1.0, 2.0], path),
     "gradient health": lambda path=None: plots.plot_gradient_health(health(), path),
     "weights": lambda path=None: plots.plot_weights(KERNEL, path, shape=(3, 4)),
+    "importances": lambda path=None: plots.plot_importances(IMPORTANCES, ["a", "b", "c"], path),
     "speed": lambda path=None: plots.plot_speed(TIMES, path),
 }
 
@@ -301,6 +303,16 @@ def test_speed_ratios_are_computed_per_round():
     assert {text.get_text() for text in axis.texts} == {"fastbp", "2 µs", "300 ms"}
 
 
+def test_importances_are_sorted_with_their_spread():
+    (axis,) = plots.plot_importances({"importances": np.array(IMPORTANCES)}, ["a", "b", "c"], most=2).axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["c", "a"]
+    np.testing.assert_allclose([bar.get_width() for bar in axis.patches], [0.6, 0.2])
+    (lines,) = axis.collections
+    np.testing.assert_allclose([each[:, 0] for each in lines.get_segments()], [[0.6, 0.6], [0.1, 0.3]])
+    assert axis.yaxis_inverted()  # the largest is on top
+    assert "score" in axis.get_xlabel()
+
+
 INVALID = {
     "unequal lengths": (lambda: plots.plot_confusion_matrix([0, 1], [0]), "and y_pred labels"),
     "no rows": (lambda: plots.plot_confusion_matrix([], []), "shapes"),
@@ -313,6 +325,9 @@ INVALID = {
     "wrong shape": (lambda: plots.plot_weights(KERNEL, shape=(2, 5)), "12 inputs"),
     "not a kernel": (lambda: plots.plot_weights([1.0, 2.0]), "inputs, units"),
     "not built": (lambda: plots.plot_weights(fastbp.Sequential([fastbp.Dense(1)])), "not known yet"),
+    "one repeat without its axis": (lambda: plots.plot_importances([0.1, 0.2], ["a", "b"]), "columns, repeats"),
+    "too few columns": (lambda: plots.plot_importances([[0.1]], ["a", "b"]), "each of 1 columns, got 2"),
+    "no score": (lambda: plots.plot_importances([[NAN]], ["a"]), "importances must be finite"),
     "no fastbp": (lambda: plots.plot_speed({"a": {"NumPy": [1.0]}}), "must include 'fastbp'"),
     "no task": (lambda: plots.plot_speed({}), "at least one task"),
     "rounds": (lambda: plots.plot_speed({"a": {"NumPy": [1.0], "fastbp": [1.0, 2.0]}}), "equal numbers of rounds"),
