@@ -13,6 +13,7 @@ from fastbp.losses import MSE, Loss
 from fastbp.preprocessing.preprocessor import Preprocessor
 from fastbp.preprocessing.targets import Targets, learn_targets
 from fastbp.recipes.base import Rows, TableEstimator
+from fastbp.util.arguments import real
 from fastbp.util.types import Array
 
 
@@ -106,6 +107,8 @@ class TableRegressor(RegressorMixin, TableEstimator):
         ------
         ValueError
             If coverage is not between 0 and 1, or if no rows, or too few for it, were held out.
+        TypeError
+            If coverage is not a number.
 
         Notes
         -----
@@ -128,8 +131,7 @@ class TableRegressor(RegressorMixin, TableEstimator):
         True
         """
         self._fitted()
-        if not 0 < coverage < 1:
-            raise ValueError(f"coverage must be between 0 and 1, got {coverage!r}: pass for example 0.9")
+        coverage = real(coverage, "coverage", "between 0 and 1", lambda share: 0 < share < 1, "pass for example 0.9")
         if "residuals_" not in self.__dict__:
             raise ValueError(
                 "predict_interval needs rows held out: fit with validation_fraction, n_folds, or X_val and y_val"

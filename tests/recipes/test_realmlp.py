@@ -337,6 +337,8 @@ def test_the_margin_of_an_interval_is_a_residual_of_the_right_rank():
         estimator.predict_interval(X, 0.99)
     with pytest.raises(ValueError, match=r"coverage must be between 0 and 1, got 90"):
         estimator.predict_interval(X, 90)
+    with pytest.raises(TypeError, match=r"coverage must be a number, between 0 and 1, got '0\.9'"):
+        estimator.predict_interval(X, "0.9")
 
 
 def test_intervals_need_rows_held_out_whose_weight_is_not_0():
